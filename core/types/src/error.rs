@@ -1,0 +1,388 @@
+//! The error type of every rstmdb API, and the table of codes.
+//!
+//! `code` is what travels on the wire and never grows; `reason` is the finer, stable distinction;
+//! `kind` says what the caller should do. `context` names the things involved.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The result of every rstmdb operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $wire:literal, $kind:ident, $retryable:literal;)*) => {
+        /// What went wrong, as it travels on the wire. The numbers are pinned for the C interface.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[repr(i32)]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $wire)] $name = $number,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in numeric order.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
+
+            /// The wire name, such as `INSTANCE_NOT_FOUND`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(ErrorCode::$name => $wire,)* }
+            }
+
+            /// The kind an error of this code has unless its maker says otherwise.
+            pub const fn kind(self) -> ErrorKind {
+                match self { $(ErrorCode::$name => ErrorKind::$kind,)* }
+            }
+
+            /// Whether the same request may succeed later without a change.
+            pub const fn retryable(self) -> bool {
+                match self { $(ErrorCode::$name => $retryable,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The peer speaks another protocol version.
+    UnsupportedProtocol = 1, "UNSUPPORTED_PROTOCOL", Invalid, false;
+    /// The request is malformed or violates a limit.
+    BadRequest = 2, "BAD_REQUEST", Invalid, false;
+    /// The operation needs authentication first.
+    Unauthorized = 3, "UNAUTHORIZED", Unauthorized, false;
+    /// The credentials are wrong.
+    AuthFailed = 4, "AUTH_FAILED", Unauthorized, false;
+    /// Something other than a machine or an instance is not there.
+    NotFound = 5, "NOT_FOUND", NotFound, false;
+    /// The machine or this version of it is unknown.
+    MachineNotFound = 6, "MACHINE_NOT_FOUND", NotFound, false;
+    /// The version exists with another definition.
+    MachineVersionExists = 7, "MACHINE_VERSION_EXISTS", AlreadyExists, false;
+    /// The machine has as many versions as the settings allow.
+    MachineVersionLimitExceeded = 8, "MACHINE_VERSION_LIMIT_EXCEEDED", Rejected, false;
+    /// The instance is unknown or deleted.
+    InstanceNotFound = 9, "INSTANCE_NOT_FOUND", NotFound, false;
+    /// The instance id is taken.
+    InstanceExists = 10, "INSTANCE_EXISTS", AlreadyExists, false;
+    /// The machine has no transition for this state and event.
+    InvalidTransition = 11, "INVALID_TRANSITION", Rejected, false;
+    /// No guard of the possible transitions passed.
+    GuardFailed = 12, "GUARD_FAILED", Rejected, false;
+    /// The instance is not where the caller expected it to be.
+    Conflict = 13, "CONFLICT", Conflict, false;
+    /// The log could not be written.
+    WalIoError = 14, "WAL_IO_ERROR", Unavailable, true;
+    /// A fault inside rstmdb.
+    InternalError = 15, "INTERNAL_ERROR", Internal, true;
+    /// Too many requests in too little time.
+    RateLimited = 16, "RATE_LIMITED", Unavailable, true;
+    /// The database takes no writes.
+    ReadOnlyMode = 17, "READ_ONLY_MODE", Unavailable, false;
+    /// The replicas did not confirm in time.
+    ReplicationTimeout = 18, "REPLICATION_TIMEOUT", Unavailable, true;
+    /// Replication failed.
+    ReplicationError = 19, "REPLICATION_ERROR", Unavailable, false;
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $exit:literal, $wire:literal;)*) => {
+        /// What the caller should do about an error.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum ErrorKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ErrorKind {
+            /// Every kind.
+            pub const ALL: &'static [ErrorKind] = &[$(ErrorKind::$name,)*];
+
+            /// The name in snake case, such as `not_found`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(ErrorKind::$name => $wire,)* }
+            }
+
+            /// The exit code of a command that ends with an error of this kind.
+            pub const fn exit_code(self) -> u8 {
+                match self { $(ErrorKind::$name => $exit,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Name something that exists.
+    NotFound = 3, "not_found";
+    /// Choose another name, or take what is there.
+    AlreadyExists = 4, "already_exists";
+    /// The rules of the machine or a limit say no; change the state or the request.
+    Rejected = 5, "rejected";
+    /// Read again, decide again, retry.
+    Conflict = 6, "conflict";
+    /// Correct the request.
+    Invalid = 2, "invalid";
+    /// Present (other) credentials.
+    Unauthorized = 7, "unauthorized";
+    /// Try again later, or free what is missing.
+    Unavailable = 8, "unavailable";
+    /// Stored data is damaged; see `rstmdb-cli verify`.
+    Corrupt = 9, "corrupt";
+    /// The handle was closed.
+    Closed = 10, "closed";
+    /// Report a bug.
+    Internal = 1, "internal";
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $code:ident;)*) => {
+        /// The finer distinctions within a code. Stable: scripts may match on them.
+        pub mod reason {
+            $($(#[$doc])* pub const $name: &str = $text;)*
+
+            /// Every reason with the code it refines.
+            pub const ALL: &[(&str, super::ErrorCode)] = &[$(($text, super::ErrorCode::$code),)*];
+        }
+    };
+}
+
+reasons! {
+    /// A member is missing or has the wrong type.
+    INVALID_REQUEST = "invalid_request", BadRequest;
+    /// A definition is invalid; context `path` says where.
+    INVALID_DEFINITION = "invalid_definition", BadRequest;
+    /// A guard does not parse; context `line` and `column` say where.
+    INVALID_GUARD = "invalid_guard", BadRequest;
+    /// A size, depth or count limit was exceeded; context `limit` names it.
+    LIMIT_EXCEEDED = "limit_exceeded", BadRequest;
+    /// A cursor was not made by this list.
+    INVALID_CURSOR = "invalid_cursor", BadRequest;
+    /// The operation is switched off in the settings.
+    DISABLED = "disabled", BadRequest;
+    /// The URL or a setting can't be used.
+    INVALID_OPTION = "invalid_option", BadRequest;
+    /// The log no longer reaches back to the offset; context `first_offset` is the first it has.
+    OFFSET_COMPACTED = "offset_compacted", NotFound;
+    /// The instance reached a final state.
+    INSTANCE_COMPLETED = "instance_completed", InvalidTransition;
+    /// The instance is not in the expected state.
+    EXPECTED_STATE = "expected_state", Conflict;
+    /// The instance is not at the expected offset.
+    EXPECTED_WAL_OFFSET = "expected_wal_offset", Conflict;
+    /// The idempotency key was used for a different request.
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", Conflict;
+    /// The id belonged to a deleted instance and the settings forbid using it again.
+    RECREATE_FORBIDDEN = "recreate_forbidden", InstanceExists;
+    /// There is no room on the disk; nothing was written.
+    DISK_FULL = "disk_full", WalIoError;
+    /// A sync failed: whether the write survives is unknown until a restart reads the file back.
+    OUTCOME_UNKNOWN = "outcome_unknown", WalIoError;
+    /// An earlier write failed; the database is read-only until it is reopened.
+    WRITES_STOPPED = "writes_stopped", WalIoError;
+    /// A write failed and was taken back.
+    WRITE_FAILED = "write_failed", WalIoError;
+    /// A stored file is damaged; context `file` and `position` say where.
+    CORRUPT = "corrupt", InternalError;
+    /// A file was written by a newer rstmdb.
+    NEWER_FORMAT = "newer_format", InternalError;
+    /// Another process or handle has the data directory open.
+    LOCKED = "locked", InternalError;
+    /// A file operation failed.
+    IO = "io", InternalError;
+    /// The handle was closed.
+    CLOSED = "closed", InternalError;
+    /// A long operation was cancelled by its caller.
+    CANCELLED = "cancelled", InternalError;
+    /// This build or this peer does not have the feature.
+    UNSUPPORTED = "unsupported", BadRequest;
+}
+
+/// An error with everything a person or a program needs to act on it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Error {
+    #[serde(flatten)]
+    inner: Box<Inner>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Inner {
+    code: ErrorCode,
+    kind: ErrorKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    message: String,
+    retryable: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    context: BTreeMap<String, Value>,
+    #[serde(skip)]
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `code` with a message in lower case that names the thing and the fix.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
+        Error {
+            inner: Box::new(Inner {
+                code,
+                kind: code.kind(),
+                reason: None,
+                message: message.into(),
+                retryable: code.retryable(),
+                operation: None,
+                context: BTreeMap::new(),
+                source: None,
+            }),
+        }
+    }
+
+    /// A `BAD_REQUEST` with the given reason.
+    pub fn invalid(reason: &str, message: impl Into<String>) -> Error {
+        Error::new(ErrorCode::BadRequest, message).with_reason(reason)
+    }
+
+    /// Sets the stable reason, one of [`reason`], and the kind and retryability that go with it.
+    #[must_use]
+    pub fn with_reason(mut self, reason: &str) -> Error {
+        let (kind, retryable) = match reason {
+            reason::CORRUPT | reason::NEWER_FORMAT => (ErrorKind::Corrupt, false),
+            reason::CLOSED => (ErrorKind::Closed, false),
+            reason::LOCKED => (ErrorKind::Unavailable, true),
+            reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED => (ErrorKind::Unavailable, false),
+            reason::IO => (ErrorKind::Unavailable, self.inner.retryable),
+            reason::CANCELLED => (ErrorKind::Closed, true),
+            _ => (self.inner.kind, self.inner.retryable),
+        };
+        self.inner.kind = kind;
+        self.inner.retryable = retryable;
+        self.inner.reason = Some(reason.to_owned());
+        self
+    }
+
+    /// Adds a fact, such as `("instance_id", "o-1")`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Error {
+        self.inner.context.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Names the operation that failed.
+    #[must_use]
+    pub fn with_operation(mut self, operation: &str) -> Error {
+        self.inner.operation = Some(operation.to_owned());
+        self
+    }
+
+    /// Keeps the error underneath.
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        source: impl Into<Arc<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// The wire code.
+    pub fn code(&self) -> ErrorCode {
+        self.inner.code
+    }
+
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// The finer distinction, one of [`reason`].
+    pub fn reason(&self) -> Option<&str> {
+        self.inner.reason.as_deref()
+    }
+
+    /// The message alone.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// Whether the same request may succeed later without a change.
+    pub fn retryable(&self) -> bool {
+        self.inner.retryable
+    }
+
+    /// The operation that failed, by its wire name.
+    pub fn operation(&self) -> Option<&str> {
+        self.inner.operation.as_deref()
+    }
+
+    /// The facts: names of things, limits, positions.
+    pub fn context(&self) -> &BTreeMap<String, Value> {
+        &self.inner.context
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.inner;
+        write!(f, "{}", inner.code)?;
+        if let Some(reason) = &inner.reason {
+            write!(f, "/{reason}")?;
+        }
+        if let Some(operation) = &inner.operation {
+            write!(f, " in {operation}")?;
+        }
+        write!(f, ": {}", inner.message)?;
+        for (key, value) in &inner.context {
+            write!(f, "\n  {key}: {value}")?;
+        }
+        if let Some(source) = &inner.source {
+            write!(f, "\n  caused by: {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner.source.as_ref().map(|source| &**source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_follow_the_table_and_names_are_unique() {
+        let mut names: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        for (index, code) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!(*code as usize, index + 1);
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 19);
+    }
+
+    #[test]
+    fn survives_serialisation() {
+        let error = Error::new(ErrorCode::Conflict, "instance \"a\" is in state \"x\"")
+            .with_reason(reason::EXPECTED_STATE)
+            .with("state", "x");
+        let text = serde_json::to_string(&error).unwrap();
+        let back: Error = serde_json::from_str(&text).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{error:?}"));
+        assert_eq!(back.kind(), ErrorKind::Conflict);
+    }
+}

@@ -1,0 +1,602 @@
+//! JSON kept as compact canonical text.
+//!
+//! Contexts and payloads are stored, merged, compared and logged as text, and only the members that
+//! are asked for are ever parsed. The canonical form is: no blanks, object members sorted by key
+//! (by the bytes of the escaped key) without repeats, integers in the `i64`/`u64` range exact, other
+//! numbers as the shortest text of their 64-bit float. Equal values therefore have equal text.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// How deeply arrays and objects may nest.
+pub const JSON_DEPTH_MAX: usize = 127;
+
+/// Why a text is not acceptable JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonError(String);
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+/// An immutable JSON value in canonical text form; cloning shares the text.
+///
+/// ```
+/// use rstmdb_types::Json;
+/// let context = Json::parse(r#"{ "paid": true, "items": [1, 2] }"#)?;
+/// assert_eq!(context.as_str(), r#"{"items":[1,2],"paid":true}"#);
+/// let merged = context.merge(&Json::parse(r#"{"paid":false}"#)?);
+/// assert_eq!(merged.as_str(), r#"{"items":[1,2],"paid":false}"#);
+/// # Ok::<(), rstmdb_types::JsonError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Json(Arc<str>);
+
+impl Json {
+    /// The value `null`.
+    pub fn null() -> Json {
+        Json(Arc::from("null"))
+    }
+
+    /// The value `{}`.
+    pub fn empty_object() -> Json {
+        Json(Arc::from("{}"))
+    }
+
+    /// Parses any JSON text and brings it into canonical form.
+    pub fn parse(text: &str) -> std::result::Result<Json, JsonError> {
+        if is_canonical(text) {
+            return Ok(Json(Arc::from(text)));
+        }
+        let value: Value = serde_json::from_str(text).map_err(|e| JsonError(e.to_string()))?;
+        Ok(Json::from_value(&value))
+    }
+
+    /// Takes text that is known to be canonical, such as text that came out of a [`Json`] before.
+    ///
+    /// Text that is not canonical gives wrong answers later, never undefined behaviour.
+    pub fn from_canonical(text: &str) -> Json {
+        Json(Arc::from(text))
+    }
+
+    /// Converts a parsed value.
+    pub fn from_value(value: &Value) -> Json {
+        let mut out = String::with_capacity(64);
+        write_value(value, &mut out);
+        Json(Arc::from(out))
+    }
+
+    /// Converts anything that serialises to JSON.
+    pub fn from_serialize<T: Serialize + ?Sized>(
+        value: &T,
+    ) -> std::result::Result<Json, JsonError> {
+        let value = serde_json::to_value(value).map_err(|e| JsonError(e.to_string()))?;
+        Ok(Json::from_value(&value))
+    }
+
+    /// Reads the value into a Rust type.
+    pub fn decode<T: DeserializeOwned>(&self) -> std::result::Result<T, JsonError> {
+        serde_json::from_str(&self.0).map_err(|e| JsonError(e.to_string()))
+    }
+
+    /// The value as a tree.
+    pub fn to_value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or(Value::Null)
+    }
+
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A cursor on the value, for looking members up without parsing the rest.
+    pub fn root(&self) -> JsonRef<'_> {
+        JsonRef::new(&self.0)
+    }
+
+    /// Whether the value is `null`.
+    pub fn is_null(&self) -> bool {
+        &*self.0 == "null"
+    }
+
+    /// Whether the value is an object.
+    pub fn is_object(&self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// The context after an event: members of `payload` replace members of `self`, one level deep.
+    ///
+    /// When either side is not an object the result is `self`, unchanged.
+    pub fn merge(&self, payload: &Json) -> Json {
+        if !self.is_object() || !payload.is_object() || payload.0.len() == 2 {
+            return self.clone();
+        }
+        if self.0.len() == 2 {
+            return payload.clone();
+        }
+        let mut out = String::with_capacity(self.0.len() + payload.0.len());
+        out.push('{');
+        let mut left = self.root().members().peekable();
+        let mut right = payload.root().members().peekable();
+        let mut put = |member: &Member<'_>| {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(member.text);
+        };
+        loop {
+            let order = match (left.peek(), right.peek()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(a), Some(b)) => a.raw_key.as_bytes().cmp(b.raw_key.as_bytes()),
+            };
+            if order != Ordering::Greater
+                && let Some(member) = left.next()
+                && order == Ordering::Less
+            {
+                put(&member);
+            }
+            if order != Ordering::Less
+                && let Some(member) = right.next()
+            {
+                put(&member);
+            }
+        }
+        out.push('}');
+        Json(Arc::from(out))
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Value> for Json {
+    fn from(value: Value) -> Json {
+        Json::from_value(&value)
+    }
+}
+
+impl From<&Value> for Json {
+    fn from(value: &Value) -> Json {
+        Json::from_value(value)
+    }
+}
+
+impl std::str::FromStr for Json {
+    type Err = JsonError;
+    fn from_str(text: &str) -> std::result::Result<Json, JsonError> {
+        Json::parse(text)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Json, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Json::parse(raw.get()).map_err(D::Error::custom)
+    }
+}
+
+/// A cursor on one value inside canonical JSON text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonRef<'a> {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// The text of a number.
+    Number(&'a str),
+    /// The text between the quotes, escapes untouched.
+    String(&'a str),
+    /// The text of an array, brackets included.
+    Array(&'a str),
+    /// The text of an object, braces included.
+    Object(&'a str),
+}
+
+impl<'a> JsonRef<'a> {
+    fn new(text: &'a str) -> JsonRef<'a> {
+        match text.as_bytes().first() {
+            Some(b'{') => JsonRef::Object(text),
+            Some(b'[') => JsonRef::Array(text),
+            Some(b'"') => JsonRef::String(text.get(1..text.len() - 1).unwrap_or("")),
+            Some(b't') => JsonRef::Bool(true),
+            Some(b'f') => JsonRef::Bool(false),
+            Some(b'-' | b'0'..=b'9') => JsonRef::Number(text),
+            _ => JsonRef::Null,
+        }
+    }
+
+    /// The member `key` of an object.
+    pub fn get(self, key: &str) -> Option<JsonRef<'a>> {
+        let escaped;
+        let raw_key = if needs_escape(key) {
+            let mut text = String::new();
+            write_string(key, &mut text);
+            escaped = text;
+            escaped.get(1..escaped.len() - 1)?
+        } else {
+            key
+        };
+        // Members are sorted, so the search ends at the first larger key.
+        for member in self.members() {
+            match member.raw_key.as_bytes().cmp(raw_key.as_bytes()) {
+                Ordering::Less => {}
+                Ordering::Equal => return Some(member.value()),
+                Ordering::Greater => return None,
+            }
+        }
+        None
+    }
+
+    /// The element at `index` of an array.
+    pub fn at(self, index: usize) -> Option<JsonRef<'a>> {
+        self.elements().nth(index)
+    }
+
+    /// The members of an object in key order; nothing for other values.
+    pub fn members(self) -> Members<'a> {
+        let rest = match self {
+            JsonRef::Object(text) => text.get(1..).unwrap_or(""),
+            _ => "",
+        };
+        Members { rest }
+    }
+
+    /// The elements of an array; nothing for other values.
+    pub fn elements(self) -> Elements<'a> {
+        let rest = match self {
+            JsonRef::Array(text) => text.get(1..).unwrap_or(""),
+            _ => "",
+        };
+        Elements { rest }
+    }
+
+    /// The text of the value as it stands in the document.
+    pub fn text(self) -> std::borrow::Cow<'a, str> {
+        match self {
+            JsonRef::Null => "null".into(),
+            JsonRef::Bool(true) => "true".into(),
+            JsonRef::Bool(false) => "false".into(),
+            JsonRef::Number(text) | JsonRef::Array(text) | JsonRef::Object(text) => text.into(),
+            JsonRef::String(raw) => format!("\"{raw}\"").into(),
+        }
+    }
+}
+
+/// Undoes the escapes in the text of a JSON string (the part between the quotes).
+pub fn unescape(raw: &str) -> std::borrow::Cow<'_, str> {
+    if !raw.contains('\\') {
+        return raw.into();
+    }
+    serde_json::from_str::<String>(&format!("\"{raw}\"")).map_or(raw.into(), Into::into)
+}
+
+/// One member of an object.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    /// The whole member, `"key":value`.
+    text: &'a str,
+    /// The key, escapes untouched.
+    pub raw_key: &'a str,
+}
+
+impl<'a> Member<'a> {
+    /// The member's value.
+    pub fn value(&self) -> JsonRef<'a> {
+        JsonRef::new(self.text.get(self.raw_key.len() + 3..).unwrap_or("null"))
+    }
+}
+
+/// Iterator over the members of an object.
+#[derive(Debug, Clone)]
+pub struct Members<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Member<'a>;
+    fn next(&mut self) -> Option<Member<'a>> {
+        let bytes = self.rest.as_bytes();
+        if bytes.first() != Some(&b'"') {
+            return None;
+        }
+        let key_end = skip_string(bytes, 0)?;
+        let value_end = skip_value(bytes, key_end + 1)?;
+        let member =
+            Member { text: self.rest.get(..value_end)?, raw_key: self.rest.get(1..key_end - 1)? };
+        self.rest = self.rest.get(value_end + 1..).unwrap_or("");
+        Some(member)
+    }
+}
+
+/// Iterator over the elements of an array.
+#[derive(Debug, Clone)]
+pub struct Elements<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = JsonRef<'a>;
+    fn next(&mut self) -> Option<JsonRef<'a>> {
+        if self.rest.is_empty() || self.rest.starts_with(']') {
+            return None;
+        }
+        let end = skip_value(self.rest.as_bytes(), 0)?;
+        let element = JsonRef::new(self.rest.get(..end)?);
+        self.rest = self.rest.get(end + 1..).unwrap_or("");
+        Some(element)
+    }
+}
+
+/// The index after the string that starts at `start`.
+fn skip_string(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut i = start + 1;
+    loop {
+        match *bytes.get(i)? {
+            b'"' => return Some(i + 1),
+            b'\\' => i += 2,
+            _ => i += 1,
+        }
+    }
+}
+
+/// The index after the value that starts at `start`, in canonical text.
+fn skip_value(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut i = start;
+    let mut depth = 0usize;
+    loop {
+        match *bytes.get(i)? {
+            b'"' => i = skip_string(bytes, i)?,
+            b'{' | b'[' => {
+                depth += 1;
+                i += 1;
+            }
+            b'}' | b']' if depth > 0 => {
+                depth -= 1;
+                i += 1;
+            }
+            b'}' | b']' | b',' if depth == 0 => return Some(i),
+            _ => i += 1,
+        }
+        if depth == 0 && matches!(bytes.get(i), None | Some(b',' | b'}' | b']')) {
+            return Some(i);
+        }
+    }
+}
+
+fn needs_escape(text: &str) -> bool {
+    text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\')
+}
+
+fn write_string(text: &str, out: &mut String) {
+    if needs_escape(text) {
+        // Serialising a string to JSON text can't fail.
+        out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    }
+}
+
+fn write_value(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Number(number) => {
+            if number.as_f64() == Some(0.0) && number.is_f64() && number.to_string() == "-0.0" {
+                out.push_str("0.0");
+            } else {
+                out.push_str(&number.to_string());
+            }
+        }
+        Value::String(text) => write_string(text, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_value(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            let mut sorted: Vec<(String, &Value)> = members
+                .iter()
+                .map(|(key, value)| {
+                    let mut text = String::new();
+                    write_string(key, &mut text);
+                    (text, value)
+                })
+                .collect();
+            let inner = |key: &str| key.get(1..key.len() - 1).unwrap_or("").to_owned();
+            sorted.sort_by(|a, b| inner(&a.0).as_bytes().cmp(inner(&b.0).as_bytes()));
+            out.push('{');
+            for (i, (key, value)) in sorted.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                out.push_str(key);
+                out.push(':');
+                write_value(value, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// Whether the text is canonical beyond doubt; false sends it through the full parser.
+fn is_canonical(text: &str) -> bool {
+    scan(text.as_bytes(), 0, JSON_DEPTH_MAX) == Some(text.len())
+}
+
+/// The index after the canonical value at `i`; None when it is not canonical or has an escape, a
+/// fraction or a long number, whose canonical form only the full parser can tell.
+fn scan(bytes: &[u8], i: usize, depth: usize) -> Option<usize> {
+    match *bytes.get(i)? {
+        b'"' => scan_string(bytes, i),
+        b'n' => bytes.get(i..)?.starts_with(b"null").then_some(i + 4),
+        b't' => bytes.get(i..)?.starts_with(b"true").then_some(i + 4),
+        b'f' => bytes.get(i..)?.starts_with(b"false").then_some(i + 5),
+        b'-' | b'0'..=b'9' => scan_integer(bytes, i),
+        b'[' => {
+            let depth = depth.checked_sub(1)?;
+            let mut i = i + 1;
+            if *bytes.get(i)? == b']' {
+                return Some(i + 1);
+            }
+            loop {
+                i = scan(bytes, i, depth)?;
+                match *bytes.get(i)? {
+                    b',' => i += 1,
+                    b']' => return Some(i + 1),
+                    _ => return None,
+                }
+            }
+        }
+        b'{' => {
+            let depth = depth.checked_sub(1)?;
+            let mut i = i + 1;
+            if *bytes.get(i)? == b'}' {
+                return Some(i + 1);
+            }
+            let mut previous: Option<&[u8]> = None;
+            loop {
+                if *bytes.get(i)? != b'"' {
+                    return None;
+                }
+                let end = scan_string(bytes, i)?;
+                let key = bytes.get(i + 1..end - 1)?;
+                if previous.is_some_and(|previous| previous >= key) || *bytes.get(end)? != b':' {
+                    return None;
+                }
+                previous = Some(key);
+                i = scan(bytes, end + 1, depth)?;
+                match *bytes.get(i)? {
+                    b',' => i += 1,
+                    b'}' => return Some(i + 1),
+                    _ => return None,
+                }
+            }
+        }
+        _ => None,
+    }
+}
+
+fn scan_string(bytes: &[u8], start: usize) -> Option<usize> {
+    let tail = bytes.get(start + 1..)?;
+    let length = tail.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20)?;
+    (*tail.get(length)? == b'"').then_some(start + length + 2)
+}
+
+fn scan_integer(bytes: &[u8], start: usize) -> Option<usize> {
+    let negative = *bytes.get(start)? == b'-';
+    let first = start + usize::from(negative);
+    let mut i = first;
+    while matches!(bytes.get(i), Some(b'0'..=b'9')) {
+        i += 1;
+    }
+    let digits = i - first;
+    let leading_zero = bytes.get(first) == Some(&b'0') && (digits > 1 || negative);
+    let fraction = matches!(bytes.get(i), Some(b'.' | b'e' | b'E'));
+    (digits > 0 && digits <= 18 && !leading_zero && !fraction).then_some(i)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text).unwrap()
+    }
+
+    #[test]
+    fn canonical_form_is_compact_sorted_and_stable() {
+        for (input, expected) in [
+            (" { \"b\" : 1 , \"a\" : [ 1 , 2.50 ] } ", r#"{"a":[1,2.5],"b":1}"#),
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+            (r#""é\n""#, r#""é\n""#),
+            ("18446744073709551615", "18446744073709551615"),
+            ("18446744073709551616", "1.8446744073709552e+19"),
+            ("-0", "0.0"),
+            ("1e3", "1000.0"),
+            ("{}", "{}"),
+            ("[[],{}]", "[[],{}]"),
+        ] {
+            let parsed = json(input);
+            assert_eq!(parsed.as_str(), expected);
+            assert_eq!(json(parsed.as_str()), parsed, "stable: {input}");
+        }
+    }
+
+    #[test]
+    fn rejects_what_is_not_json() {
+        for input in ["", "{", "{\"a\":}", "01", "tru", "\"a", "[1,]", "nul", "1 2", "1e999"] {
+            assert!(Json::parse(input).is_err(), "{input}");
+        }
+        assert!(Json::parse(&"[".repeat(200_000)).is_err());
+        let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
+        assert!(Json::parse(&deep).is_err());
+    }
+
+    #[test]
+    fn merge_replaces_members_one_level_deep() {
+        let merged = json(r#"{"a":{"x":1},"b":1,"d":4}"#)
+            .merge(&json(r#"{"a":{"y":2},"c":null,"d":[",}"]}"#));
+        assert_eq!(merged.as_str(), r#"{"a":{"y":2},"b":1,"c":null,"d":[",}"]}"#);
+        assert_eq!(json("[1]").merge(&json(r#"{"a":1}"#)).as_str(), "[1]");
+        assert_eq!(json(r#"{"a":1}"#).merge(&json("5")).as_str(), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn cursor_finds_members_and_elements() {
+        let value = json(r#"{"a":{"b":[10,{"c":"x\"y"}]},"k\"":2,"z":null}"#);
+        let list = value.root().get("a").unwrap().get("b").unwrap();
+        assert_eq!(list.at(0), Some(JsonRef::Number("10")));
+        assert_eq!(list.at(1).unwrap().get("c"), Some(JsonRef::String(r#"x\"y"#)));
+        assert_eq!(list.at(2), None);
+        assert_eq!(value.root().get("k\""), Some(JsonRef::Number("2")));
+        assert_eq!(value.root().get("z"), Some(JsonRef::Null));
+        assert_eq!(value.root().get("nope"), None);
+        assert_eq!(unescape(r#"x\"y"#), "x\"y");
+    }
+
+    #[test]
+    fn serde_round_trip_keeps_the_text() {
+        let value = json(r#"{"big":9007199254740993,"list":[1,"a"]}"#);
+        let text = serde_json::to_string(&value).unwrap();
+        assert_eq!(text, value.as_str());
+        assert_eq!(serde_json::from_str::<Json>(&text).unwrap(), value);
+        let tree = serde_json::to_value(&value).unwrap();
+        assert_eq!(serde_json::from_value::<Json>(tree).unwrap(), value);
+    }
+}

@@ -1,0 +1,26 @@
+//! What every part of rstmdb agrees on: operations, their requests and results, errors and limits.
+//!
+//! Pure data: nothing here opens a file or a socket. The engine, the remote client, the server and
+//! every language binding use these types, so a result looks the same wherever it came from.
+#![deny(missing_docs)]
+
+pub mod error;
+pub mod json;
+pub mod limits;
+pub mod operation;
+pub mod ops;
+
+pub use error::{Error, ErrorCode, ErrorKind, Result};
+pub use json::{Json, JsonError, JsonRef};
+pub use limits::Limits;
+pub use operation::{Operation, OperationRequest};
+pub use ops::*;
+
+/// Short text such as an instance id or a state name; up to 24 bytes are kept inline.
+pub type Text = compact_str::CompactString;
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z.
+pub type TimestampMs = i64;
+
+/// The position of one change in the log: 1, 2, 3 … Never reused, the same on every replica.
+pub type Offset = u64;

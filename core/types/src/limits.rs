@@ -1,0 +1,84 @@
+//! The limits every request is held to before anything is evaluated.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, reason};
+use crate::json::Json;
+
+/// Sizes and counts that requests may not exceed. All can be set when a database is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
+    pub name_bytes_max: usize,
+    /// The largest context of an instance, in bytes of canonical JSON.
+    pub context_bytes_max: usize,
+    /// The largest payload of an event, in bytes of canonical JSON.
+    pub payload_bytes_max: usize,
+    /// The largest machine definition, in bytes of canonical JSON.
+    pub definition_bytes_max: usize,
+    /// The most states of a machine.
+    pub states_max: usize,
+    /// The most transitions of a machine, counted per source state.
+    pub transitions_max: usize,
+    /// The longest guard, in bytes.
+    pub guard_bytes_max: usize,
+    /// The most versions of one machine; 0 means no limit.
+    pub machine_versions_max: u32,
+    /// The most operations in one batch.
+    pub batch_operations_max: usize,
+    /// The most bytes of contexts and payloads in one batch.
+    pub batch_bytes_max: usize,
+    /// The most entries of one page of a list, a history or a log read.
+    pub page_entries_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            name_bytes_max: 1024,
+            context_bytes_max: 4 << 20,
+            payload_bytes_max: 4 << 20,
+            definition_bytes_max: 4 << 20,
+            states_max: 10_000,
+            transitions_max: 100_000,
+            guard_bytes_max: 16 << 10,
+            machine_versions_max: 0,
+            batch_operations_max: 10_000,
+            batch_bytes_max: 64 << 20,
+            page_entries_max: 10_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses a name that is too long; `field` is named in the error.
+    pub fn check_name(&self, field: &str, name: &str) -> Result<()> {
+        check(field, name.len(), "name_bytes_max", self.name_bytes_max)
+    }
+
+    /// Refuses a context that is too large.
+    pub fn check_context(&self, field: &str, context: &Json) -> Result<()> {
+        check(field, context.as_str().len(), "context_bytes_max", self.context_bytes_max)
+    }
+
+    /// Refuses a payload that is too large.
+    pub fn check_payload(&self, payload: &Json) -> Result<()> {
+        check("payload", payload.as_str().len(), "payload_bytes_max", self.payload_bytes_max)
+    }
+}
+
+/// Refuses `size` above `limit`, naming the field and the setting.
+pub fn check(field: &str, size: usize, setting: &str, limit: usize) -> Result<()> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        reason::LIMIT_EXCEEDED,
+        format!("{field} has size {size}, more than the limit {setting} = {limit}"),
+    )
+    .with("field", field)
+    .with("limit", setting)
+    .with("size", size)
+    .with("limit_value", limit))
+}

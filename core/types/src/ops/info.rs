@@ -1,0 +1,36 @@
+//! Returns name, version, features and limits.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Limits, Offset, Text};
+
+/// Asks what this database is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InfoRequest {}
+
+/// What this database is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InfoResult {
+    /// Always `rstmdb`.
+    pub server_name: Text,
+    /// The version of rstmdb.
+    pub server_version: Text,
+    /// `memory`, `file` or `remote`.
+    pub backend: Text,
+    /// The id the database was given when it was created.
+    pub database_id: Text,
+    /// The features of the protocol.
+    pub features: Vec<Text>,
+    /// Whether writes are accepted; when not, `health` says why.
+    pub writable: bool,
+    /// `ok`, or what is wrong.
+    pub health: Text,
+    /// The limits in force.
+    pub limits: Limits,
+    /// Instances that are not deleted.
+    pub instances: u64,
+    /// Machine versions.
+    pub machines: u64,
+    /// The offset of the last change.
+    pub latest_offset: Offset,
+}

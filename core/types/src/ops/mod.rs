@@ -1,0 +1,47 @@
+//! One file for each operation: its request and its result.
+
+pub mod apply_event;
+pub mod batch;
+pub mod compact;
+pub mod count_instances;
+pub mod create_instance;
+pub mod delete_instance;
+pub mod event;
+pub mod flush_all;
+pub mod get_instance;
+pub mod get_machine;
+pub mod history;
+pub mod info;
+pub mod list_instances;
+pub mod list_machines;
+pub mod permitted;
+pub mod ping;
+pub mod put_machine;
+pub mod snapshot_instance;
+pub mod wal_read;
+pub mod wal_stats;
+pub mod watch_all;
+pub mod watch_instance;
+
+pub use apply_event::*;
+pub use batch::*;
+pub use compact::*;
+pub use count_instances::*;
+pub use create_instance::*;
+pub use delete_instance::*;
+pub use event::*;
+pub use flush_all::*;
+pub use get_instance::*;
+pub use get_machine::*;
+pub use history::*;
+pub use info::*;
+pub use list_instances::*;
+pub use list_machines::*;
+pub use permitted::*;
+pub use ping::*;
+pub use put_machine::*;
+pub use snapshot_instance::*;
+pub use wal_read::*;
+pub use wal_stats::*;
+pub use watch_all::*;
+pub use watch_instance::*;
