@@ -14,12 +14,12 @@ use serde_json::Value;
 pub type Result<T> = std::result::Result<T, Error>;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $wire:literal, $kind:ident, $retryable:literal;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $wire:literal, $kind:ident, $retryable:literal;)*) => {
         /// What went wrong, as it travels on the wire. The numbers are pinned for the C interface.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[repr(i32)]
         pub enum ErrorCode {
-            $($(#[$doc])* #[serde(rename = $wire)] $name = $number,)*
+            $($(#[doc = $doc])+ #[serde(rename = $wire)] $name = $number,)*
         }
 
         impl ErrorCode {
@@ -39,6 +39,11 @@ macro_rules! codes {
             /// Whether the same request may succeed later without a change.
             pub const fn retryable(self) -> bool {
                 match self { $(ErrorCode::$name => $retryable,)* }
+            }
+
+            /// The meaning in a sentence: the documentation of the variant.
+            pub const fn doc(self) -> &'static str {
+                match self { $(ErrorCode::$name => concat!($($doc),+).trim_ascii(),)* }
             }
         }
     };
@@ -92,12 +97,12 @@ impl fmt::Display for ErrorCode {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $exit:literal, $wire:literal;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $exit:literal, $wire:literal;)*) => {
         /// What the caller should do about an error.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum ErrorKind {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])+ $name,)*
         }
 
         impl ErrorKind {
@@ -112,6 +117,11 @@ macro_rules! kinds {
             /// The exit code of a command that ends with an error of this kind.
             pub const fn exit_code(self) -> u8 {
                 match self { $(ErrorKind::$name => $exit,)* }
+            }
+
+            /// What the caller should do: the documentation of the variant.
+            pub const fn doc(self) -> &'static str {
+                match self { $(ErrorKind::$name => concat!($($doc),+).trim_ascii(),)* }
             }
         }
     };
@@ -141,13 +151,21 @@ kinds! {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $code:ident;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $code:ident;)*) => {
         /// The finer distinctions within a code. Stable: scripts may match on them.
         pub mod reason {
-            $($(#[$doc])* pub const $name: &str = $text;)*
+            $($(#[doc = $doc])+ pub const $name: &str = $text;)*
 
             /// Every reason with the code it refines.
             pub const ALL: &[(&str, super::ErrorCode)] = &[$(($text, super::ErrorCode::$code),)*];
+
+            /// The meaning of a reason in a sentence; None when there is no such reason.
+            pub fn doc(reason: &str) -> Option<&'static str> {
+                match reason {
+                    $($text => Some(concat!($($doc),+).trim_ascii()),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -373,6 +391,19 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), 19);
+    }
+
+    #[test]
+    fn every_row_carries_its_documentation() {
+        assert_eq!(
+            ErrorCode::Conflict.doc(),
+            "The instance is not where the caller expected it to be."
+        );
+        assert_eq!(ErrorKind::Invalid.doc(), "Correct the request.");
+        for (name, _) in reason::ALL {
+            assert!(reason::doc(name).is_some_and(|doc| doc.ends_with('.')), "{name}");
+        }
+        assert_eq!(reason::doc("nope"), None);
     }
 
     #[test]

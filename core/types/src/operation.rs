@@ -6,13 +6,13 @@ use serde::de::DeserializeOwned;
 use crate::ops::*;
 
 macro_rules! operations {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $wire:literal, $snake:literal, $access:ident,
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $wire:literal, $snake:literal, $access:ident,
        $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
         /// One operation of a database. The numbers are pinned for the C interface.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i32)]
         pub enum Operation {
-            $($(#[$doc])* $name = $number,)*
+            $($(#[doc = $doc])+ $name = $number,)*
         }
 
         impl Operation {
@@ -37,6 +37,19 @@ macro_rules! operations {
             /// Whether a well-formed request can be refused.
             pub const fn can_fail(self) -> bool {
                 match self { $(Operation::$name => $can_fail,)* }
+            }
+
+            /// What it does, in a sentence: the documentation of the variant.
+            pub const fn doc(self) -> &'static str {
+                match self { $(Operation::$name => concat!($($doc),+).trim_ascii(),)* }
+            }
+
+            /// The names of its request and result types, such as
+            /// `("PingRequest", "PingResult")`.
+            pub const fn type_names(self) -> (&'static str, &'static str) {
+                match self {
+                    $(Operation::$name => (stringify!($request), stringify!($result)),)*
+                }
             }
 
             /// Finds an operation by its wire name or its snake case name.
@@ -145,6 +158,7 @@ mod tests {
             assert_eq!(operation.name().to_uppercase(), operation.wire_name());
             assert_eq!(Operation::from_name(operation.name()), Some(*operation));
             assert_eq!(Operation::from_name(operation.wire_name()), Some(*operation));
+            assert!(operation.doc().ends_with('.'));
         }
     }
 }
