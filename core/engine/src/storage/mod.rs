@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 mod file;
+mod lock;
 mod memory;
 
 pub use file::FileStorage;
