@@ -1,0 +1,321 @@
+//! Reads a definition from JSON: its members, their types, and the names they refer to.
+//!
+//! Refuses what can't mean anything, with the path of the culprit and what to write instead; what
+//! the existing server lets pass (unknown keys, say) is collected as warnings.
+
+use std::collections::HashSet;
+
+use rstmdb_types::error::reason;
+use rstmdb_types::json::unescape;
+use rstmdb_types::{DefinitionWarning, Error, Json, JsonRef, Limits, Result, Text, limits};
+
+use crate::guard::Guard;
+use crate::suggest::nearest;
+
+/// The source that stands for every state without a transition of its own for the event.
+pub(crate) const WILDCARD: &str = "*";
+
+const DEFINITION_KEYS: [&str; 5] = ["states", "initial", "transitions", "final", "meta"];
+const TRANSITION_KEYS: [&str; 4] = ["from", "event", "to", "guard"];
+
+/// A definition as it was written, with every reference checked.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    /// As written, repeats included.
+    pub(crate) states: Vec<Text>,
+    pub(crate) initial: Text,
+    pub(crate) transitions: Vec<Transition>,
+    /// As written, repeats included.
+    pub(crate) final_states: Vec<Text>,
+    /// Canonical JSON text.
+    pub(crate) meta: Option<String>,
+}
+
+/// One transition as it was written.
+#[derive(Debug)]
+pub(crate) struct Transition {
+    pub(crate) from: Vec<Text>,
+    pub(crate) event: Text,
+    pub(crate) to: Text,
+    pub(crate) guard: Option<Guard>,
+}
+
+/// Reads a definition; `limits` is None for one that was accepted before.
+pub(crate) fn read(
+    definition: &Json,
+    limits: Option<&Limits>,
+) -> Result<(Definition, Vec<DefinitionWarning>)> {
+    if let Some(limits) = limits {
+        let size = definition.as_str().len();
+        limits::check("definition", size, "definition_bytes_max", limits.definition_bytes_max)?;
+    }
+    let reader = Reader { limits, warnings: Vec::new() };
+    reader.read(definition.root())
+}
+
+/// An error that names the place in the definition.
+pub(crate) fn invalid(path: &str, message: impl std::fmt::Display) -> Error {
+    let message = match path {
+        "" => format!("definition {message}"),
+        path => format!("definition: {path} {message}"),
+    };
+    Error::invalid(reason::INVALID_DEFINITION, message).with("path", path)
+}
+
+/// The path of the member `key` of what `base` names.
+fn member_path(base: &str, key: &str) -> String {
+    let plain = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "_-$*".contains(c));
+    match (plain, base) {
+        (true, "") => key.to_owned(),
+        (true, base) => format!("{base}.{key}"),
+        (false, base) => format!("{base}[{key:?}]"),
+    }
+}
+
+struct Reader<'a> {
+    limits: Option<&'a Limits>,
+    warnings: Vec<DefinitionWarning>,
+}
+
+impl Reader<'_> {
+    fn read(mut self, root: JsonRef<'_>) -> Result<(Definition, Vec<DefinitionWarning>)> {
+        if !matches!(root, JsonRef::Object(_)) {
+            return Err(invalid("", format_args!("must be an object, found {}", kind(root))));
+        }
+        let [states, initial, transitions, final_states, meta] =
+            self.members(root, "", &DEFINITION_KEYS);
+
+        let states = required("", "states", "a list of state names", states)?;
+        let states = self.names("states", states, "a list of state names")?;
+        self.check_count("states", states.len(), "states_max", |limits| limits.states_max)?;
+        let known: HashSet<&str> = states.iter().map(Text::as_str).collect();
+        let known = Known { order: &states, set: known };
+
+        let initial = required("", "initial", "the name of the first state", initial)?;
+        let initial = self.name("initial", initial, "the name of a state")?;
+        known.check("initial", &initial)?;
+
+        let final_states = match final_states {
+            None | Some(JsonRef::Null) => Vec::new(),
+            Some(value) => self.names("final", value, "a list of state names")?,
+        };
+        for (i, name) in final_states.iter().enumerate() {
+            known.check(&format!("final[{i}]"), name)?;
+        }
+
+        let transitions = required("", "transitions", "a list, which may be empty", transitions)?;
+        let transitions = self.transitions(transitions, &known, &final_states)?;
+        drop(known);
+        let meta = meta.filter(|meta| *meta != JsonRef::Null).map(|meta| meta.text().into_owned());
+        let definition = Definition { states, initial, transitions, final_states, meta };
+        Ok((definition, self.warnings))
+    }
+
+    fn transitions(
+        &mut self,
+        list: JsonRef<'_>,
+        known: &Known<'_>,
+        final_states: &[Text],
+    ) -> Result<Vec<Transition>> {
+        if !matches!(list, JsonRef::Array(_)) {
+            return Err(wrong_type("transitions", "a list of transitions", list));
+        }
+        let finals: HashSet<&str> = final_states.iter().map(Text::as_str).collect();
+        let mut transitions = Vec::new();
+        let mut sources = 0;
+        for (i, item) in list.elements().enumerate() {
+            let path = format!("transitions[{i}]");
+            let transition = self.transition(&path, item, known, &finals)?;
+            sources += transition.from.len().max(1);
+            self.check_count("transitions", sources, "transitions_max", |limits| {
+                limits.transitions_max
+            })?;
+            transitions.push(transition);
+        }
+        Ok(transitions)
+    }
+
+    fn transition(
+        &mut self,
+        path: &str,
+        item: JsonRef<'_>,
+        known: &Known<'_>,
+        finals: &HashSet<&str>,
+    ) -> Result<Transition> {
+        if !matches!(item, JsonRef::Object(_)) {
+            return Err(wrong_type(path, "an object with from, event and to", item));
+        }
+        let [from, event, to, guard] = self.members(item, path, &TRANSITION_KEYS);
+        let from_path = format!("{path}.from");
+        let from_kind = "the name of a state or a list of them";
+        let from = required(path, "from", from_kind, from)?;
+        let single = matches!(from, JsonRef::String(_));
+        let from = match single {
+            true => vec![self.name(&from_path, from, from_kind)?],
+            false => self.names(&from_path, from, from_kind)?,
+        };
+        for (i, name) in from.iter().enumerate() {
+            let at = || if single { from_path.clone() } else { format!("{from_path}[{i}]") };
+            if name == WILDCARD && !known.set.contains(WILDCARD) {
+                continue;
+            }
+            known.check_with(at, name)?;
+            if finals.contains(name.as_str()) {
+                return Err(invalid(
+                    &at(),
+                    format_args!(
+                        "is {name:?}, a final state, which no event leaves; \
+                         take it out of final or out of from"
+                    ),
+                ));
+            }
+        }
+        let event = required(path, "event", "the name of the event", event)?;
+        let event = self.name(&format!("{path}.event"), event, "the name of the event")?;
+        let to = required(path, "to", "the name of a state", to)?;
+        let to = self.name(&format!("{path}.to"), to, "the name of a state")?;
+        known.check_with(|| format!("{path}.to"), &to)?;
+        let guard = match guard {
+            None | Some(JsonRef::Null) => None,
+            Some(value) => Some(self.guard(&format!("{path}.guard"), value)?),
+        };
+        Ok(Transition { from, event, to, guard })
+    }
+
+    fn guard(&self, path: &str, value: JsonRef<'_>) -> Result<Guard> {
+        let JsonRef::String(raw) = value else {
+            return Err(wrong_type(path, "a guard, which is a string", value));
+        };
+        let text = unescape(raw);
+        if let Some(limits) = self.limits {
+            limits::check(path, text.len(), "guard_bytes_max", limits.guard_bytes_max)
+                .map_err(|error| error.with("path", path))?;
+        }
+        Guard::parse_at(&text, path)
+    }
+
+    /// Picks the known members of an object and warns of the others.
+    fn members<'a, const N: usize>(
+        &mut self,
+        object: JsonRef<'a>,
+        path: &str,
+        known: &[&'static str; N],
+    ) -> [Option<JsonRef<'a>>; N] {
+        let mut found = [None; N];
+        let mut unknown = Vec::new();
+        for member in object.members() {
+            let key = unescape(member.raw_key);
+            match known.iter().zip(&mut found).find(|(name, _)| **name == key) {
+                Some((_, slot)) => *slot = Some(member.value()),
+                None => unknown.push(key),
+            }
+        }
+        for key in unknown {
+            // A key that is there can't be the one that was meant.
+            let free = known.iter().zip(&found).filter(|(_, slot)| slot.is_none());
+            let suggestion = nearest(&key, free.map(|(name, _)| *name))
+                .or_else(|| nearest(&key, known.iter().copied()));
+            let advice = match suggestion {
+                Some(name) => format!("did you mean {name:?}?"),
+                None => "take it out, or put it under meta".to_owned(),
+            };
+            self.warnings.push(DefinitionWarning {
+                path: member_path(path, &key),
+                reason: "unknown_key".into(),
+                message: format!("key {key:?} is not known and has no effect; {advice}"),
+                suggestion: suggestion.map(Text::from),
+            });
+        }
+        found
+    }
+
+    fn names(&self, path: &str, value: JsonRef<'_>, expected: &str) -> Result<Vec<Text>> {
+        if !matches!(value, JsonRef::Array(_)) {
+            return Err(wrong_type(path, expected, value));
+        }
+        let items = value.elements().enumerate();
+        items.map(|(i, item)| self.name_with(|| format!("{path}[{i}]"), item, "a name")).collect()
+    }
+
+    fn name(&self, path: &str, value: JsonRef<'_>, expected: &str) -> Result<Text> {
+        self.name_with(|| path.to_owned(), value, expected)
+    }
+
+    fn name_with(
+        &self,
+        path: impl Fn() -> String,
+        value: JsonRef<'_>,
+        expected: &str,
+    ) -> Result<Text> {
+        let JsonRef::String(raw) = value else {
+            return Err(wrong_type(&path(), expected, value));
+        };
+        let name = unescape(raw);
+        if let Some(limits) = self.limits
+            && let Err(error) = limits.check_name("a name in the definition", &name)
+        {
+            return Err(error.with("path", path()));
+        }
+        Ok(Text::from(name.as_ref()))
+    }
+
+    fn check_count(
+        &self,
+        path: &str,
+        count: usize,
+        setting: &str,
+        limit: impl Fn(&Limits) -> usize,
+    ) -> Result<()> {
+        let Some(limits) = self.limits else { return Ok(()) };
+        limits::check(path, count, setting, limit(limits)).map_err(|error| error.with("path", path))
+    }
+}
+
+/// The names a definition may refer to.
+struct Known<'a> {
+    order: &'a [Text],
+    set: HashSet<&'a str>,
+}
+
+impl Known<'_> {
+    fn check(&self, path: &str, name: &str) -> Result<()> {
+        self.check_with(|| path.to_owned(), name)
+    }
+
+    fn check_with(&self, path: impl Fn() -> String, name: &str) -> Result<()> {
+        if self.set.contains(name) {
+            return Ok(());
+        }
+        let advice = match nearest(name, self.order.iter().map(Text::as_str)) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "add it to states".to_owned(),
+        };
+        Err(invalid(&path(), format_args!("is {name:?}, which is not in states; {advice}")))
+    }
+}
+
+fn required<'a>(
+    path: &str,
+    key: &str,
+    expected: &str,
+    value: Option<JsonRef<'a>>,
+) -> Result<JsonRef<'a>> {
+    let path = member_path(path, key);
+    value.ok_or_else(|| invalid(&path, format_args!("is missing; add {expected}")))
+}
+
+fn wrong_type(path: &str, expected: &str, found: JsonRef<'_>) -> Error {
+    invalid(path, format_args!("must be {expected}, found {}", kind(found)))
+}
+
+/// What a value is, for a message.
+fn kind(value: JsonRef<'_>) -> &'static str {
+    match value {
+        JsonRef::Null => "null",
+        JsonRef::Bool(_) => "a boolean",
+        JsonRef::Number(_) => "a number",
+        JsonRef::String(_) => "a string",
+        JsonRef::Array(_) => "a list",
+        JsonRef::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,244 @@
+//! A machine: a checked definition, ready to decide events.
+
+use rstmdb_types::{DefinitionWarning, Json, Limits, PermittedEvent, Result, Text, TimestampMs};
+
+use crate::definition::{self, Definition};
+use crate::guard::{Guard, Scope};
+use crate::table::{Names, Table};
+use crate::{EventId, StateId, check, normal_form, refusal};
+
+/// An immutable state machine; see the crate's documentation for the rules it follows.
+#[derive(Debug)]
+pub struct Machine {
+    normal_form: Json,
+    checksum: String,
+    states: Names,
+    events: Names,
+    initial: StateId,
+    finals: Vec<bool>,
+    transitions: Vec<Transition>,
+    table: Table,
+}
+
+#[derive(Debug)]
+struct Transition {
+    to: StateId,
+    guard: Option<Guard>,
+}
+
+/// Everything an event is decided on, apart from its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// The machine's name, for messages.
+    pub machine: &'a str,
+    /// The machine's version, for messages.
+    pub version: u32,
+    /// The instance's id, for messages.
+    pub instance_id: &'a str,
+    /// The instance's current state.
+    pub state: StateId,
+    /// The stored context, before the payload is merged into it.
+    pub ctx: &'a Json,
+    /// The event's payload.
+    pub payload: Option<&'a Json>,
+    /// The command's timestamp, which guards see as `now`.
+    pub now_ms: TimestampMs,
+}
+
+impl<'a> Situation<'a> {
+    pub(crate) fn scope(&self, state: &'a str) -> Scope<'a> {
+        Scope {
+            ctx: self.ctx.root(),
+            payload: self.payload.map(Json::root),
+            state,
+            now_ms: self.now_ms,
+        }
+    }
+}
+
+/// The transition an event takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// The event.
+    pub event: EventId,
+    /// The state it leads to.
+    pub to: StateId,
+}
+
+/// One transition an event might take, as a refusal sees it.
+pub(crate) struct Choice<'a> {
+    pub(crate) guard: Option<&'a Guard>,
+    pub(crate) to: StateId,
+}
+
+impl Machine {
+    /// Parses and validates a definition as a user sent it.
+    ///
+    /// # Errors
+    ///
+    /// `BAD_REQUEST` with reason `invalid_definition`, `invalid_guard` or `limit_exceeded` and the
+    /// place in context `path`. With `strict`, a warning is an error too.
+    pub fn parse(
+        definition: &Json,
+        limits: &Limits,
+        strict: bool,
+    ) -> Result<(Machine, Vec<DefinitionWarning>)> {
+        let (definition, mut warnings) = definition::read(definition, Some(limits))?;
+        let machine = Machine::new(&definition);
+        check::warn(&definition, &machine, &mut warnings);
+        let warnings = check::finish(warnings, strict)?;
+        Ok((machine.with_guards(definition), warnings))
+    }
+
+    /// Loads a definition that was accepted before: no limits, no warnings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::parse`], when the definition was not accepted before after all.
+    pub fn load(definition: &Json) -> Result<Machine> {
+        let (definition, _) = definition::read(definition, None)?;
+        Ok(Machine::new(&definition).with_guards(definition))
+    }
+
+    fn new(definition: &Definition) -> Machine {
+        let states = Names::new(&definition.states);
+        let events = Names::new(definition.transitions.iter().map(|t| &t.event));
+        let mut finals = vec![false; states.as_slice().len()];
+        for name in &definition.final_states {
+            if let Some(state) = states.find(name)
+                && let Some(is_final) = finals.get_mut(state as usize)
+            {
+                *is_final = true;
+            }
+        }
+        let target = |name: &str| states.find(name).unwrap_or(0);
+        let transitions = definition.transitions.iter();
+        Machine {
+            normal_form: normal_form::normal_form(definition),
+            checksum: normal_form::checksum(definition),
+            initial: target(&definition.initial),
+            transitions: transitions
+                .map(|t| Transition { to: target(&t.to), guard: None })
+                .collect(),
+            table: Table::new(definition, &states, &events),
+            states,
+            events,
+            finals,
+        }
+    }
+
+    /// Moves the parsed guards over from the definition.
+    fn with_guards(mut self, definition: Definition) -> Machine {
+        for (transition, written) in self.transitions.iter_mut().zip(definition.transitions) {
+            transition.guard = written.guard;
+        }
+        self
+    }
+
+    /// The definition's normal form, as GET_MACHINE shows it.
+    pub fn normal_form(&self) -> &Json {
+        &self.normal_form
+    }
+
+    /// The checksum of the normal form, 8 lower-case hex digits.
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+
+    /// The distinct states in order of first mention.
+    pub fn states(&self) -> &[Text] {
+        self.states.as_slice()
+    }
+
+    /// The distinct events in order of first mention.
+    pub fn events(&self) -> &[Text] {
+        self.events.as_slice()
+    }
+
+    /// The index of a state.
+    pub fn state_id(&self, name: &str) -> Option<StateId> {
+        self.states.find(name)
+    }
+
+    /// The index of an event.
+    pub fn event_id(&self, name: &str) -> Option<EventId> {
+        self.events.find(name)
+    }
+
+    /// The state a new instance starts in.
+    pub fn initial(&self) -> StateId {
+        self.initial
+    }
+
+    /// Whether an instance in this state is completed.
+    pub fn is_final(&self, state: StateId) -> bool {
+        self.finals.get(state as usize).copied().unwrap_or(false)
+    }
+
+    /// Decides which transition an event takes; nothing is allocated on success.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_TRANSITION` when the state has no transition for the event (reason
+    /// `instance_completed` when the state is final), `GUARD_FAILED` when no guard passes.
+    pub fn decide(&self, situation: &Situation<'_>, event: &str) -> Result<Decision> {
+        let Some(state) = self.states.name(situation.state) else {
+            return Err(refusal::unknown_state(self, situation));
+        };
+        let choices = match self.events.find(event) {
+            Some(id) => Some((id, self.choices(situation.state, id))),
+            None => None,
+        };
+        let Some((id, choices)) = choices.filter(|(_, choices)| !choices.is_empty()) else {
+            return Err(refusal::invalid_transition(self, situation, event));
+        };
+        let scope = situation.scope(state);
+        for &choice in choices {
+            let Some(transition) = self.transitions.get(choice as usize) else { continue };
+            if transition.guard.as_ref().is_none_or(|guard| guard.evaluate(&scope)) {
+                return Ok(Decision { event: id, to: transition.to });
+            }
+        }
+        Err(refusal::guard_failed(self, situation, event, choices))
+    }
+
+    /// What each event would do now, in the order of [`Machine::events`].
+    pub fn permitted(&self, situation: &Situation<'_>) -> Vec<PermittedEvent> {
+        let answer = |event: &Text| match self.decide(situation, event) {
+            Ok(decision) => PermittedEvent {
+                event: event.clone(),
+                permitted: true,
+                to_state: self.states.name(decision.to).cloned(),
+                code: None,
+                message: None,
+            },
+            Err(error) => PermittedEvent {
+                event: event.clone(),
+                permitted: false,
+                to_state: None,
+                code: Some(error.code()),
+                message: Some(error.message().to_owned()),
+            },
+        };
+        self.events().iter().map(answer).collect()
+    }
+
+    /// The transitions an event may take in a state, in the order they are tried.
+    pub(crate) fn choices(&self, state: StateId, event: EventId) -> &[u32] {
+        let row = Table::find(self.table.explicit(state), event).or_else(|| {
+            let rows = if self.is_final(state) { &[] } else { self.table.wildcards() };
+            Table::find(rows, event)
+        });
+        row.map_or(&[], |row| self.table.choices(row))
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// One transition by its index in the definition.
+    pub(crate) fn choice(&self, index: u32) -> Option<Choice<'_>> {
+        let transition = self.transitions.get(index as usize)?;
+        Some(Choice { guard: transition.guard.as_ref(), to: transition.to })
+    }
+}
