@@ -1,1 +1,74 @@
-fn main() {}
+//! Developer tasks behind the Makefile: checks, generated files, the test run.
+//!
+//! `cargo xtask check` never writes. A task returns one line that says what it looked at, or the
+//! list of everything that is wrong, each with what to do about it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod arrows;
+mod generate;
+mod licences;
+mod markdown;
+mod metadata;
+mod spdx;
+mod tests_run;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+/// One line about what was checked, or what is wrong.
+type Outcome = Result<String, Vec<String>>;
+
+/// A name to print, and what to run.
+type Task = (&'static str, fn() -> Outcome);
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+  check              arrows, tidy, licences and generate --check; writes nothing
+  arrows             who imports whom, against the table in xtask/src/arrows.rs
+  tidy               file sizes, headers, leftovers, markdown links
+  licences           licence and origin of every dependency
+  generate           write the generated files
+  generate --check   fail when one of them is stale
+  test [ARGUMENTS]   cargo test with ARGUMENTS, and a summary at the end";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["check"] => report(&[
+            ("arrows", arrows::check),
+            ("tidy", tidy::check),
+            ("licences", licences::check),
+            ("generate", generate::check),
+        ]),
+        ["arrows"] => report(&[("arrows", arrows::check)]),
+        ["tidy"] => report(&[("tidy", tidy::check)]),
+        ["licences"] => report(&[("licences", licences::check)]),
+        ["generate"] => report(&[("generate", generate::write)]),
+        ["generate", "--check"] => report(&[("generate", generate::check)]),
+        ["test", rest @ ..] => tests_run::run(rest),
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs every task, also after a failure, and prints one line for each.
+fn report(tasks: &[Task]) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for (name, task) in tasks {
+        match task() {
+            Ok(line) => println!("{name:<9} ok: {line}"),
+            Err(problems) => {
+                println!("{name:<9} FAILED: {} problem(s)", problems.len());
+                for problem in problems {
+                    println!("  {problem}");
+                }
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}

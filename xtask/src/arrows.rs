@@ -1,0 +1,165 @@
+//! Who may import whom. The table below is the only place that says so.
+//!
+//! Nothing points upward or sideways. A new crate needs a row before it builds on another.
+
+use crate::Outcome;
+use crate::metadata::{self, Package};
+
+/// A crate and the crates of this repository it may name. Crates that do not exist yet have a row
+/// too, so that the direction is settled before the first line is written.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("rstmdb-types", &[]),
+    ("rstmdb-protocol", &["rstmdb-types"]),
+    ("rstmdb-client", &["rstmdb-protocol", "rstmdb-types"]),
+    ("rstmdb-machine", &["rstmdb-types"]),
+    ("rstmdb-engine", &["rstmdb-machine", "rstmdb-types"]),
+    ("rstmdb-cluster", &["rstmdb-engine", "rstmdb-machine", "rstmdb-types"]),
+    ("rstmdb", &["rstmdb-types", "rstmdb-engine", "rstmdb-client"]),
+    ("rstmdb-server", &["rstmdb-types", "rstmdb-engine", "rstmdb-protocol", "rstmdb-cluster"]),
+    ("rstmdb-cli", &["rstmdb"]),
+    ("rstmdb-bridge", &["rstmdb"]),
+    ("rstmdb-python", &["rstmdb-bridge"]),
+    ("rstmdb-node", &["rstmdb-bridge"]),
+    ("rstmdb-c", &["rstmdb-bridge"]),
+    ("rstmdb-jvm", &["rstmdb-bridge"]),
+    ("rstmdb-testkit", &["rstmdb-types", "rstmdb-machine", "rstmdb-engine", "rstmdb"]),
+    ("rstmdb-tests", EVERYTHING),
+    ("rstmdb-benches", EVERYTHING),
+    ("xtask", &["rstmdb-types"]),
+];
+
+/// For the crates nothing depends on.
+const EVERYTHING: &[&str] = &[
+    "rstmdb-types",
+    "rstmdb-protocol",
+    "rstmdb-client",
+    "rstmdb-machine",
+    "rstmdb-engine",
+    "rstmdb-cluster",
+    "rstmdb",
+    "rstmdb-server",
+    "rstmdb-testkit",
+];
+
+/// Beside these, `TESTKIT` may only be a dev-dependency.
+const TESTKIT_USERS: &[&str] = &["rstmdb-tests", "rstmdb-benches"];
+const TESTKIT: &str = "rstmdb-testkit";
+
+/// Outside packages that would break a promise: no async runtime and no consensus below the server.
+const REFUSED: &[(&str, &[&str])] = &[
+    ("rstmdb-types", RUNTIMES),
+    ("rstmdb-protocol", RUNTIMES),
+    ("rstmdb-machine", RUNTIMES),
+    ("rstmdb-engine", RUNTIMES),
+    ("rstmdb", &["openraft"]),
+];
+const RUNTIMES: &[&str] = &["tokio", "async-std", "smol", "openraft"];
+
+/// Compares the workspace's manifests with the table.
+pub fn check() -> Outcome {
+    let packages = metadata::workspace().map_err(|e| vec![e])?;
+    let (edges, problems) = violations(&packages);
+    if problems.is_empty() {
+        Ok(format!("{edges} edges between {} crates", packages.len()))
+    } else {
+        Err(problems)
+    }
+}
+
+fn violations(packages: &[Package]) -> (usize, Vec<String>) {
+    let mut edges = 0;
+    let mut problems = Vec::new();
+    for package in packages {
+        let name = package.name.as_str();
+        let Some((_, allowed)) = ALLOWED.iter().find(|(row, _)| *row == name) else {
+            problems.push(format!("{name} has no row in the table of xtask/src/arrows.rs"));
+            continue;
+        };
+        let refused = REFUSED.iter().find(|(row, _)| *row == name).map_or(&[][..], |(_, r)| r);
+        for dependency in &package.dependencies {
+            let target = dependency.name.as_str();
+            if refused.contains(&target) {
+                problems.push(format!("{name} -> {target}: {name} must work without it"));
+            }
+            let inside = dependency.path.is_some() || ALLOWED.iter().any(|(row, _)| *row == target);
+            if !inside {
+                continue;
+            }
+            edges += 1;
+            if target == TESTKIT && !TESTKIT_USERS.contains(&name) {
+                if !dependency.dev {
+                    problems.push(format!("{name} -> {target}: allowed as a dev-dependency alone"));
+                }
+            } else if !allowed.contains(&target) {
+                let list = if allowed.is_empty() { "none".into() } else { allowed.join(", ") };
+                problems.push(format!("{name} -> {target}: {name} may import: {list}"));
+            }
+        }
+    }
+    (edges, problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Dependency;
+
+    fn package(name: &str, dependencies: &[(&str, bool)]) -> Package {
+        Package {
+            name: name.into(),
+            dependencies: dependencies
+                .iter()
+                .map(|(name, dev)| Dependency {
+                    name: (*name).into(),
+                    dev: *dev,
+                    ..Dependency::default()
+                })
+                .collect(),
+            ..Package::default()
+        }
+    }
+
+    fn problems(name: &str, dependencies: &[(&str, bool)]) -> Vec<String> {
+        violations(&[package(name, dependencies)]).1
+    }
+
+    #[test]
+    fn names_the_edge_and_what_is_allowed() {
+        assert_eq!(
+            problems("rstmdb-machine", &[("rstmdb-engine", false)]),
+            ["rstmdb-machine -> rstmdb-engine: rstmdb-machine may import: rstmdb-types"]
+        );
+        assert_eq!(
+            problems("rstmdb-types", &[("rstmdb", true)]),
+            ["rstmdb-types -> rstmdb: rstmdb-types may import: none"]
+        );
+        assert!(problems("rstmdb-engine", &[("rstmdb-types", false), ("serde", false)]).is_empty());
+    }
+
+    #[test]
+    fn testkit_is_for_tests() {
+        assert!(problems("rstmdb-engine", &[("rstmdb-testkit", true)]).is_empty());
+        assert!(problems("rstmdb-tests", &[("rstmdb-testkit", false)]).is_empty());
+        assert_eq!(problems("rstmdb-cli", &[("rstmdb-testkit", false)]).len(), 1);
+        assert_eq!(problems("xtask", &[("rstmdb-testkit", false)]).len(), 1);
+    }
+
+    #[test]
+    fn refuses_unknown_crates_and_runtimes_in_the_core() {
+        assert_eq!(problems("rstmdb-utils", &[]).len(), 1);
+        assert_eq!(problems("rstmdb-engine", &[("tokio", false)]).len(), 1);
+        assert_eq!(problems("rstmdb-engine", &[("openraft", true)]).len(), 1);
+    }
+
+    #[test]
+    fn the_table_has_no_cycle() {
+        // Each row may only name rows whose own closure does not lead back.
+        fn reaches(from: &str, to: &str) -> bool {
+            let row = ALLOWED.iter().find(|(row, _)| *row == from);
+            row.is_some_and(|(_, list)| list.iter().any(|next| *next == to || reaches(next, to)))
+        }
+        for (name, _) in ALLOWED {
+            assert!(!reaches(name, name), "{name}");
+        }
+    }
+}

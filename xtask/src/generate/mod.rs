@@ -1,0 +1,124 @@
+//! Files that are generated, checked in, and compared on every check.
+
+mod reference;
+mod source;
+mod surface;
+
+use crate::tidy::GENERATED_MARK;
+use crate::{Outcome, licences, tree};
+
+/// A generated file and what makes it. The text must say so in its first line.
+struct Generated {
+    path: &'static str,
+    make: fn() -> Result<String, String>,
+}
+
+/// Every generated file. To add one, write a function that returns its text and a row here; what a
+/// program prints about itself (its help, say) is such a text too.
+const FILES: &[Generated] = &[
+    Generated { path: "tests/conformance/surface.json", make: surface::json },
+    Generated { path: "docs/reference/errors.md", make: || Ok(reference::errors()) },
+    Generated { path: "docs/reference/operations.md", make: reference::operations },
+    Generated { path: "docs/reference/limits.md", make: reference::limits },
+    Generated { path: "deny.toml", make: || Ok(licences::deny_toml()) },
+];
+
+/// Writes the files that are not what they should be.
+pub fn write() -> Outcome {
+    let mut written = Vec::new();
+    let mut problems = Vec::new();
+    for file in FILES {
+        let path = tree::root().join(file.path);
+        match text(file) {
+            Err(problem) => problems.push(problem),
+            Ok(text) if std::fs::read_to_string(&path).is_ok_and(|old| old == text) => {}
+            Ok(text) => {
+                let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+                match folder.and_then(|()| std::fs::write(&path, text)) {
+                    Ok(()) => written.push(file.path),
+                    Err(error) => problems.push(format!("{}: {error}", file.path)),
+                }
+            }
+        }
+    }
+    match (problems.is_empty(), written.is_empty()) {
+        (false, _) => Err(problems),
+        (true, true) => Ok(format!("{} files, none changed", FILES.len())),
+        (true, false) => Ok(format!("wrote {}", written.join(", "))),
+    }
+}
+
+/// Fails when a file is not what it should be, and shows the first line that differs.
+pub fn check() -> Outcome {
+    let problems: Vec<String> = FILES
+        .iter()
+        .filter_map(|file| {
+            let expected = match text(file) {
+                Ok(text) => text,
+                Err(problem) => return Some(problem),
+            };
+            let found = std::fs::read_to_string(tree::root().join(file.path)).unwrap_or_default();
+            let difference = first_difference(&found, &expected)?;
+            Some(format!("{} is stale; run `make generate`\n{difference}", file.path))
+        })
+        .collect();
+    if problems.is_empty() {
+        Ok(format!("{} files are up to date", FILES.len()))
+    } else {
+        Err(problems)
+    }
+}
+
+fn text(file: &Generated) -> Result<String, String> {
+    let text = (file.make)().map_err(|problem| format!("{}: {problem}", file.path))?;
+    let first = text.lines().next().unwrap_or_default();
+    if first.contains(GENERATED_MARK) {
+        Ok(text)
+    } else {
+        Err(format!("{}: the first line does not say {GENERATED_MARK:?}", file.path))
+    }
+}
+
+/// The first line that differs, as a diff shows it; None when the texts are the same.
+fn first_difference(found: &str, expected: &str) -> Option<String> {
+    if found == expected {
+        return None;
+    }
+    let mut found = found.split('\n');
+    let mut expected = expected.split('\n');
+    for number in 1.. {
+        let (found, expected) = (found.next(), expected.next());
+        if found != expected {
+            let line = |mark: char, line: Option<&str>| {
+                line.map_or(String::new(), |line| format!("\n    {mark} {line}"))
+            };
+            return Some(format!("    line {number}:{}{}", line('-', found), line('+', expected)));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_the_first_line_that_differs() {
+        assert_eq!(first_difference("a\n", "a\n"), None);
+        assert_eq!(
+            first_difference("a\nb\nc", "a\nx\nc").unwrap(),
+            "    line 2:\n    - b\n    + x"
+        );
+        assert_eq!(first_difference("a", "a\n").unwrap(), "    line 2:\n    + ");
+        assert!(first_difference("", "a").is_some());
+    }
+
+    #[test]
+    fn every_file_can_be_made_and_says_so() {
+        for file in FILES {
+            let text = text(file).unwrap();
+            assert!(text.ends_with('\n'), "{}", file.path);
+            assert!(text.lines().all(|line| line == line.trim_end()), "{}", file.path);
+        }
+    }
+}

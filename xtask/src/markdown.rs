@@ -1,0 +1,167 @@
+//! Rules about markdown: one title per file, and relative links that lead somewhere.
+
+use std::collections::BTreeSet;
+
+use crate::tree::TextFile;
+
+/// Wants exactly one `# ` title.
+pub fn titles(text: &str) -> Vec<(usize, String)> {
+    let titles: Vec<usize> =
+        prose(text).filter(|(_, line)| line.starts_with("# ")).map(|(number, _)| number).collect();
+    match titles.as_slice() {
+        [_] => Vec::new(),
+        [] => vec![(1, "has no title (a line that begins with \"# \")".to_owned())],
+        [_, rest @ ..] => rest.iter().map(|line| (*line, "is a second title".to_owned())).collect(),
+    }
+}
+
+/// Relative links to files that are not in the tree, or to headings that are not in the file.
+pub fn broken_links(files: &[TextFile]) -> Vec<String> {
+    let known: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let is_folder = |path: &str| {
+        let prefix = format!("{}/", path.trim_end_matches('/'));
+        path.is_empty() || known.iter().any(|file| file.starts_with(&prefix))
+    };
+    let mut problems = Vec::new();
+    for file in files.iter().filter(|file| file.path.ends_with(".md")) {
+        for (line, target) in links(&file.text) {
+            let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let path = if path.is_empty() { file.path.clone() } else { join(&file.path, path) };
+            let place = format!("{}:{line}", file.path);
+            if !known.contains(path.as_str()) && !is_folder(&path) {
+                problems.push(format!("{place}: the link {target} leads nowhere"));
+            } else if !anchor.is_empty()
+                && let Some(linked) = files.iter().find(|f| f.path == path && path.ends_with(".md"))
+                && !anchors(&linked.text).contains(anchor)
+            {
+                problems.push(format!("{place}: {path} has no heading #{anchor}"));
+            }
+        }
+    }
+    problems
+}
+
+/// Relative link targets with their lines.
+fn links(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in prose(text) {
+        let line = without_code(line);
+        let mut rest = line.as_str();
+        while let Some(at) = rest.find("](") {
+            rest = &rest[at + 2..];
+            let Some(end) = rest.find(')') else { break };
+            let target = rest[..end].split_whitespace().next().unwrap_or_default();
+            found.push((number, target.trim_matches(['<', '>']).to_owned()));
+        }
+        if let Some((label, target)) = line.split_once("]: ")
+            && label.starts_with('[')
+        {
+            found.push((number, target.trim().to_owned()));
+        }
+    }
+    let elsewhere =
+        |target: &str| target.contains("://") || target.starts_with("mailto:") || target.is_empty();
+    found.retain(|(_, target)| !elsewhere(target));
+    found
+}
+
+/// The numbered lines outside fenced code.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fence: Option<&str> = None;
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let start = line.trim_start();
+        let mark = ["```", "~~~"].into_iter().find(|mark| start.starts_with(mark));
+        match (fence, mark) {
+            (None, Some(mark)) => fence = Some(mark),
+            (Some(open), Some(mark)) if open == mark => fence = None,
+            (None, None) => return Some((index + 1, line)),
+            _ => {}
+        }
+        None
+    })
+}
+
+/// The line with its `code` blanked.
+fn without_code(line: &str) -> String {
+    line.split('`').enumerate().map(|(i, part)| if i % 2 == 0 { part } else { "" }).collect()
+}
+
+/// The anchors that GitHub makes of the headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    for (_, line) in prose(text).filter(|(_, line)| line.starts_with('#')) {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let slug: String = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect();
+        let repeats = (1..).map(|n| format!("{slug}-{n}"));
+        let free = std::iter::once(slug.clone()).chain(repeats).find(|s| !anchors.contains(s));
+        anchors.extend(free);
+    }
+    anchors
+}
+
+/// The path of a link in the file `from`, `.` and `..` resolved.
+fn join(from: &str, link: &str) -> String {
+    let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in link.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wants_one_title() {
+        assert!(titles("# A\n\n## B\n```sh\n# comment\n```\n").is_empty());
+        assert_eq!(titles("text\n").len(), 1);
+        assert_eq!(titles("# A\n# B\n# C\n").len(), 2);
+    }
+
+    #[test]
+    fn follows_relative_links() {
+        let file = |path: &str, text: &str| TextFile { path: path.into(), text: text.into() };
+        let files = [
+            file(
+                "README.md",
+                "[a](docs/a.md) [b](./docs) [c](#the-top) [d](https://x.y/z)\n# The top",
+            ),
+            file("docs/a.md", "# A\n[up](../README.md#the-top) [code](../src/x.rs \"title\")"),
+            file("src/x.rs", ""),
+        ];
+        assert_eq!(broken_links(&files), Vec::<String>::new());
+        let files = [
+            file("README.md", "[a](docs/b.md)\n`[x](no.md)` [c](#nope)\n```\n[y](no.md)\n```\n"),
+            file("docs/a.md", "# A\n[ref]: ../gone.md\n[up](../docs/a.md#b)"),
+        ];
+        assert_eq!(
+            broken_links(&files),
+            [
+                "README.md:1: the link docs/b.md leads nowhere",
+                "README.md:2: README.md has no heading #nope",
+                "docs/a.md:2: the link ../gone.md leads nowhere",
+                "docs/a.md:3: docs/a.md has no heading #b",
+            ]
+        );
+    }
+
+    #[test]
+    fn makes_anchors_as_github_does() {
+        let anchors = anchors("# What `x` is, and why\n## A\n## A\n");
+        for anchor in ["what-x-is-and-why", "a", "a-1"] {
+            assert!(anchors.contains(anchor), "{anchor}");
+        }
+    }
+}
