@@ -1,0 +1,80 @@
+# The front door. `make` alone lists the targets; CI runs `make test` and nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# A shell that skips the profile still finds what rustup installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# Seconds that `make soak` gives to each fuzz target.
+FUZZ_SECONDS ?= 60
+
+.PHONY: help run test check fix generate bench soak conform doc clean toolchain
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
+
+run: toolchain ## build rstmdb-cli and run its demo on ./demo-data
+	@cargo build --release --locked --package rstmdb-cli
+	@"$(TARGET_DIR)/release/rstmdb-cli" demo
+
+test: toolchain check ## check, then every test and example of the documentation
+	@cargo xtask test --workspace
+
+check: toolchain ## format, lints, import direction, tidiness, licences, generated files; writes nothing
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo xtask check
+
+fix: toolchain ## the writing twin of check: format, apply lints, generate
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged --locked
+	@cargo xtask generate
+	cargo fmt --all
+
+generate: toolchain ## write the generated files
+	@cargo xtask generate
+
+bench: toolchain ## run the benchmarks
+	cargo bench --package rstmdb-benches --locked
+
+soak: toolchain ## the random tests with many more seeds, then a minute of each fuzz target
+	@RSTMDB_SOAK=1 cargo xtask test --release --workspace
+	@if [ -f fuzz/Cargo.toml ]; then \
+	    cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked; \
+	    export RUSTC_BOOTSTRAP=1; \
+	    targets=$$(cargo fuzz list); \
+	    for target in $$targets; do \
+	        echo "soak: fuzz target $$target for $(FUZZ_SECONDS) s"; \
+	        cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
+	    done; \
+	    echo "soak: no fuzz target failed: $$(echo $$targets)"; \
+	fi
+
+conform: toolchain ## run the conformance scenarios
+	@cargo xtask test --package rstmdb-tests conformance
+
+doc: toolchain ## build the documentation of the crates; warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	@echo "$(TARGET_DIR)/doc/rstmdb/index.html"
+
+clean: ## remove what was built, and the demo's data
+	cargo clean
+	rm -rf demo-data
+
+# Rust itself is the one thing that is not installed without being asked for; rust-toolchain.toml
+# pins the version, and rustup fetches that version on first use.
+toolchain:
+	@if ! command -v cargo >/dev/null 2>&1; then \
+	    echo "make: cargo is missing; install Rust from https://rustup.rs and try again" >&2; \
+	    exit 1; \
+	fi
+	@if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then \
+	    if command -v rustup >/dev/null 2>&1; then \
+	        rustup component add rustfmt clippy; \
+	    else \
+	        echo "make: cargo fmt or cargo clippy is missing; install Rust from https://rustup.rs" >&2; \
+	        exit 1; \
+	    fi; \
+	fi
