@@ -1,1 +1,13 @@
-//!
+//! Test support for rstmdb: simulated disks and time, storage suites, models and generators.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+pub mod clock;
+pub mod compare;
+pub mod faulty;
+pub mod model;
+pub mod program;
+pub mod random;
+pub mod scenario;
+pub mod shutdown_fs;
+pub mod storage_suite;
+pub mod target;
