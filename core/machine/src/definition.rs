@@ -7,10 +7,11 @@ use std::collections::HashSet;
 
 use rstmdb_types::error::reason;
 use rstmdb_types::json::unescape;
-use rstmdb_types::{DefinitionWarning, Error, Json, JsonRef, Limits, Result, Text, limits};
+use rstmdb_types::{Error, Json, JsonRef, Limits, Result, Text, limits};
 
 use crate::guard::Guard;
 use crate::suggest::nearest;
+use crate::warnings::{Warning, Warnings, shorten};
 
 /// The source that stands for every state without a transition of its own for the event.
 pub(crate) const WILDCARD: &str = "*";
@@ -41,15 +42,12 @@ pub(crate) struct Transition {
 }
 
 /// Reads a definition; `limits` is None for one that was accepted before.
-pub(crate) fn read(
-    definition: &Json,
-    limits: Option<&Limits>,
-) -> Result<(Definition, Vec<DefinitionWarning>)> {
+pub(crate) fn read(definition: &Json, limits: Option<&Limits>) -> Result<(Definition, Warnings)> {
     if let Some(limits) = limits {
         let size = definition.as_str().len();
         limits::check("definition", size, "definition_bytes_max", limits.definition_bytes_max)?;
     }
-    let reader = Reader { limits, warnings: Vec::new() };
+    let reader = Reader { limits, warnings: Warnings::default() };
     reader.read(definition.root())
 }
 
@@ -74,11 +72,11 @@ fn member_path(base: &str, key: &str) -> String {
 
 struct Reader<'a> {
     limits: Option<&'a Limits>,
-    warnings: Vec<DefinitionWarning>,
+    warnings: Warnings,
 }
 
 impl Reader<'_> {
-    fn read(mut self, root: JsonRef<'_>) -> Result<(Definition, Vec<DefinitionWarning>)> {
+    fn read(mut self, root: JsonRef<'_>) -> Result<(Definition, Warnings)> {
         if !matches!(root, JsonRef::Object(_)) {
             return Err(invalid("", format_args!("must be an object, found {}", kind(root))));
         }
@@ -215,15 +213,14 @@ impl Reader<'_> {
             let free = known.iter().zip(&found).filter(|(_, slot)| slot.is_none());
             let suggestion = nearest(&key, free.map(|(name, _)| *name))
                 .or_else(|| nearest(&key, known.iter().copied()));
-            let advice = match suggestion {
-                Some(name) => format!("did you mean {name:?}?"),
-                None => "take it out, or put it under meta".to_owned(),
-            };
-            self.warnings.push(DefinitionWarning {
-                path: member_path(path, &key),
-                reason: "unknown_key".into(),
-                message: format!("key {key:?} is not known and has no effect; {advice}"),
-                suggestion: suggestion.map(Text::from),
+            self.warnings.add_with("unknown_key", || {
+                let key = shorten(&key);
+                let advice = match suggestion {
+                    Some(name) => format!("did you mean {name:?}?"),
+                    None => "take it out, or put it under meta".to_owned(),
+                };
+                let message = format!("key {key:?} is not known and has no effect; {advice}");
+                Warning { path: member_path(path, &key), message, suggestion }
             });
         }
         found
@@ -290,6 +287,7 @@ impl Known<'_> {
             Some(near) => format!("did you mean {near:?}?"),
             None => "add it to states".to_owned(),
         };
+        let name = shorten(name);
         Err(invalid(&path(), format_args!("is {name:?}, which is not in states; {advice}")))
     }
 }

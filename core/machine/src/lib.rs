@@ -13,8 +13,9 @@ mod normal_form;
 mod refusal;
 mod suggest;
 mod table;
+mod warnings;
 
-pub use guard::{Explanation, GUARD_DEPTH_MAX, GUARD_NODES_MAX, Guard, Scope};
+pub use guard::{Explanation, GUARD_DEPTH_MAX, GUARD_NODES_MAX, Guard, Scope, SeenValue};
 pub use machine::{Decision, Machine, Situation};
 
 /// The index of a state in [`Machine::states`].

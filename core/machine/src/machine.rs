@@ -86,7 +86,7 @@ impl Machine {
         let (definition, mut warnings) = definition::read(definition, Some(limits))?;
         let machine = Machine::new(&definition);
         check::warn(&definition, &machine, &mut warnings);
-        let warnings = check::finish(warnings, strict)?;
+        let warnings = warnings.finish(strict)?;
         Ok((machine.with_guards(definition), warnings))
     }
 
@@ -185,10 +185,7 @@ impl Machine {
         let Some(state) = self.states.name(situation.state) else {
             return Err(refusal::unknown_state(self, situation));
         };
-        let choices = match self.events.find(event) {
-            Some(id) => Some((id, self.choices(situation.state, id))),
-            None => None,
-        };
+        let choices = self.events.find(event).map(|id| (id, self.choices(situation.state, id)));
         let Some((id, choices)) = choices.filter(|(_, choices)| !choices.is_empty()) else {
             return Err(refusal::invalid_transition(self, situation, event));
         };
@@ -230,6 +227,23 @@ impl Machine {
             Table::find(rows, event)
         });
         row.map_or(&[], |row| self.table.choices(row))
+    }
+
+    /// The events that have a transition in a state, in the order of [`Machine::events`].
+    pub(crate) fn accepted(&self, state: StateId) -> impl Iterator<Item = EventId> {
+        let explicit = self.table.explicit(state);
+        let wildcards = if self.is_final(state) { &[] } else { self.table.wildcards() };
+        let mut explicit = explicit.iter().map(|row| row.event).peekable();
+        let mut wildcards = wildcards.iter().map(|row| row.event).peekable();
+        std::iter::from_fn(move || match (explicit.peek(), wildcards.peek()) {
+            (Some(a), Some(b)) if a == b => {
+                wildcards.next();
+                explicit.next()
+            }
+            (Some(a), Some(b)) if a > b => wildcards.next(),
+            (Some(_), _) => explicit.next(),
+            (None, _) => wildcards.next(),
+        })
     }
 
     pub(crate) fn table(&self) -> &Table {

@@ -1,0 +1,437 @@
+//! Turns a guard's text into its syntax tree, or says where and why it can't.
+//!
+//! Operator precedence parsing: depth is counted wherever the text nests, so hostile input ends in
+//! an error long before the stack does.
+
+use super::error::SyntaxError;
+use super::functions::Function;
+use super::lexer::{Lexer, Token, is_name};
+use super::syntax::{
+    Arithmetic, Chain, Comparator, Comparison, Literal, Node, Path, Root, Step, Term,
+};
+use super::value::literal;
+use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
+use crate::suggest::nearest;
+use crate::warnings::shorten;
+
+type Parsed<T> = Result<T, SyntaxError>;
+
+/// How tightly operators bind: an operand takes in all operators that bind at least as tightly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Binding {
+    Or,
+    And,
+    Compare,
+    Sum,
+    Product,
+    Unary,
+}
+
+/// Words that mean something, for suggestions.
+const WORDS: [&str; 7] = ["state", "now", "true", "false", "null", "ctx", "payload"];
+
+/// Parses a whole guard.
+pub(super) fn parse(text: &str) -> Parsed<Node> {
+    let mut parser =
+        Parser { text, lexer: Lexer::new(text), token: Token::End, start: 0, end: 0, nodes: 0 };
+    parser.advance()?;
+    let node = parser.expression(Binding::Or, 0)?;
+    match parser.token {
+        Token::End => Ok(node),
+        _ => Err(parser.trailing()),
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    lexer: Lexer<'a>,
+    /// The token to look at next.
+    token: Token<'a>,
+    /// Where it starts.
+    start: usize,
+    /// Where the one before it ended.
+    end: usize,
+    nodes: usize,
+}
+
+impl<'a> Parser<'a> {
+    /// Takes the current token and reads the one after it.
+    fn advance(&mut self) -> Parsed<Token<'a>> {
+        self.end = self.lexer.position();
+        let (token, start) = self.lexer.next()?;
+        self.start = start;
+        Ok(std::mem::replace(&mut self.token, token))
+    }
+
+    fn error<T>(&self, message: impl Into<String>) -> Parsed<T> {
+        Err(SyntaxError::new(self.start, message))
+    }
+
+    /// An expression of operators that bind at least as tightly as `least`.
+    fn expression(&mut self, least: Binding, depth: usize) -> Parsed<Node> {
+        let start = self.start;
+        let mut left = self.prefix(least, depth)?;
+        let mut compared = false;
+        loop {
+            let left_span = start..self.end;
+            let binding = match &self.token {
+                Token::Or => Binding::Or,
+                Token::And => Binding::And,
+                Token::Comparator(_) | Token::Word("in") => Binding::Compare,
+                Token::Arithmetic(operator) if operator.is_sum() => Binding::Sum,
+                Token::Arithmetic(_) => Binding::Product,
+                _ => return Ok(left),
+            };
+            if binding < least {
+                return Ok(left);
+            }
+            if binding == Binding::Compare && compared {
+                return self.error("comparisons don't chain; join two of them with `&&`");
+            }
+            compared = binding == Binding::Compare;
+            self.count()?;
+            let operator = self.advance()?;
+            left = match operator {
+                Token::Or | Token::And => {
+                    let next = if operator == Token::Or { Binding::And } else { Binding::Compare };
+                    let right_start = self.start;
+                    let node = self.expression(next, depth)?;
+                    let left = Term { node: left, span: left_span };
+                    join(&operator, left, Term { node, span: right_start..self.end })
+                }
+                Token::Arithmetic(operator) => {
+                    let tighter = if operator.is_sum() { Binding::Product } else { Binding::Unary };
+                    chain(operator, left, self.expression(tighter, depth)?)
+                }
+                comparator => {
+                    let operator = match comparator {
+                        Token::Comparator(operator) => operator,
+                        _ => Comparator::In,
+                    };
+                    let right = match operator {
+                        Comparator::In => self.whole_or(Binding::Sum, depth)?,
+                        _ => self.expression(Binding::Sum, depth)?,
+                    };
+                    Node::Compare(Box::new(Comparison { operator, left, right }))
+                }
+            };
+        }
+    }
+
+    /// An operand, with the `!` or `-` before it.
+    fn prefix(&mut self, least: Binding, depth: usize) -> Parsed<Node> {
+        self.count()?;
+        if depth > GUARD_DEPTH_MAX {
+            return self.error(format!("the guard nests deeper than {GUARD_DEPTH_MAX} levels"));
+        }
+        match self.token {
+            // `!` takes in the whole comparison after it, so it can't stand inside another one.
+            Token::Not if least > Binding::Compare => {
+                self.error("put `!` and what it negates in parentheses here")
+            }
+            Token::Not => {
+                self.advance()?;
+                Ok(Node::Not(Box::new(self.expression(Binding::Compare, depth + 1)?)))
+            }
+            Token::Arithmetic(Arithmetic::Subtract) => {
+                self.advance()?;
+                if let Token::Number(number) = &self.token {
+                    let negative = match number {
+                        Literal::Integer(value) => literal(-value),
+                        Literal::Float(value) => Literal::Float(-value),
+                        other => other.clone(),
+                    };
+                    self.advance()?;
+                    return Ok(Node::Literal(negative));
+                }
+                Ok(Node::Negate(Box::new(self.prefix(Binding::Unary, depth + 1)?)))
+            }
+            _ => self.primary(depth),
+        }
+    }
+
+    fn primary(&mut self, depth: usize) -> Parsed<Node> {
+        match &self.token {
+            Token::Open => {
+                let open = self.start;
+                self.advance()?;
+                let inner = self.expression(Binding::Or, depth + 1)?;
+                self.close(open)?;
+                Ok(inner)
+            }
+            Token::Number(number) => {
+                let number = number.clone();
+                self.advance()?;
+                Ok(Node::Literal(number))
+            }
+            Token::Text(text) => {
+                let literal = Literal::String(escaped(text));
+                self.advance()?;
+                Ok(Node::Literal(literal))
+            }
+            Token::Word(word) => {
+                let word = *word;
+                self.word(word, depth)
+            }
+            _ => self.error(format!("expected a value, found {}", self.found())),
+        }
+    }
+
+    /// What starts with a word: a path, a name with a meaning, or a function.
+    fn word(&mut self, word: &'a str, depth: usize) -> Parsed<Node> {
+        let (first, members) = match word.split_once('.') {
+            Some((first, members)) => (first, Some(members)),
+            None => (word, None),
+        };
+        let root = match first {
+            "ctx" => Some(Root::Ctx),
+            "payload" => Some(Root::Payload),
+            _ => None,
+        };
+        if let Some(root) = root {
+            let start = self.start;
+            let path = self.path(root, members)?;
+            if path.steps.is_empty() && root == Root::Ctx {
+                let message = "ctx alone is no condition; name a member, like ctx.paid";
+                return Err(SyntaxError::new(start, message));
+            }
+            return Ok(Node::Path(path));
+        }
+        let node = match word {
+            "state" => Node::State,
+            "now" => Node::Now,
+            "true" => Node::Literal(Literal::Bool(true)),
+            "false" => Node::Literal(Literal::Bool(false)),
+            "null" => Node::Literal(Literal::Null),
+            _ => return self.call(word, depth),
+        };
+        self.advance()?;
+        Ok(node)
+    }
+
+    /// The rest of a path; the current token is its word, the lexer stands behind it.
+    fn path(&mut self, root: Root, members: Option<&str>) -> Parsed<Path> {
+        let start = self.start;
+        let mut steps = Vec::new();
+        if let Some(members) = members {
+            self.members(members, &mut steps)?;
+        }
+        let mut end = self.lexer.position();
+        loop {
+            self.lexer.skip_blanks();
+            if !self.lexer.take('[') {
+                break;
+            }
+            steps.push(self.index()?);
+            if self.lexer.take('.') {
+                let members = self.lexer.take_while(is_name);
+                self.members(members, &mut steps)?;
+            }
+            end = self.lexer.position();
+        }
+        self.advance()?;
+        self.end = end;
+        if self.token == Token::Open {
+            return self.error("functions are written before their argument, like size(ctx.items)");
+        }
+        Ok(Path { root, steps, span: start..end })
+    }
+
+    /// The members a dotted name stands for.
+    fn members(&mut self, name: &str, steps: &mut Vec<Step>) -> Parsed<()> {
+        if name.is_empty() {
+            let message = "expected the name of a member after the dot";
+            return Err(SyntaxError::new(self.lexer.position(), message));
+        }
+        for key in name.split('.') {
+            self.count()?;
+            steps.push(Step::Member(escaped(key)));
+        }
+        Ok(())
+    }
+
+    /// An index, from behind its `[` to its `]`.
+    fn index(&mut self) -> Parsed<Step> {
+        self.count()?;
+        let (token, start) = self.lexer.next()?;
+        let step = match token {
+            Token::Text(key) => Step::Member(escaped(&key)),
+            // No list has so many elements that the largest index could be one of them.
+            Token::Number(Literal::Integer(index)) => {
+                Step::Index(usize::try_from(index).unwrap_or(usize::MAX))
+            }
+            _ => {
+                let message = "an index is a whole number or a string, like [0] or [\"key\"]";
+                return Err(SyntaxError::new(start, message));
+            }
+        };
+        self.lexer.skip_blanks();
+        if !self.lexer.take(']') {
+            return Err(SyntaxError::new(self.lexer.position(), "expected `]` after the index"));
+        }
+        Ok(step)
+    }
+
+    /// A function call, if the word is the name of one.
+    fn call(&mut self, word: &str, depth: usize) -> Parsed<Node> {
+        let at = self.start;
+        let Some(function) = Function::named(word) else { return Err(self.unknown(word)) };
+        self.advance()?;
+        let open = self.start;
+        if self.token != Token::Open {
+            return self.error(format!("expected `(` after function {word}"));
+        }
+        self.advance()?;
+        let mut arguments = Vec::new();
+        while self.token != Token::Close || !arguments.is_empty() {
+            arguments.push(self.whole_or(Binding::Or, depth + 1)?);
+            if self.token != Token::Comma {
+                break;
+            }
+            self.advance()?;
+        }
+        self.close(open)?;
+        if arguments.len() != function.arguments() {
+            let takes = match function.arguments() {
+                1 => "1 argument".to_owned(),
+                count => format!("{count} arguments"),
+            };
+            let message = format!("function {word} takes {takes}, found {}", arguments.len());
+            return Err(SyntaxError::new(at, message));
+        }
+        if function == Function::Exists && !matches!(arguments.first(), Some(Node::Path(_))) {
+            let message = "function exists takes a path, like exists(ctx.coupon)";
+            return Err(SyntaxError::new(at, message));
+        }
+        Ok(Node::Call(function, arguments))
+    }
+
+    /// An expression, or `ctx` alone, which means the whole context where a container is expected.
+    fn whole_or(&mut self, least: Binding, depth: usize) -> Parsed<Node> {
+        let start = self.start;
+        let behind = self.text.get(start + "ctx".len()..).map(str::trim_start);
+        let ends = behind.is_some_and(|text| {
+            let continues = text.starts_with(['[', '+', '-', '*', '/', '%']);
+            !continues && (least > Binding::Or || text.starts_with([',', ')']))
+        });
+        if self.token != Token::Word("ctx") || !ends {
+            return self.expression(least, depth);
+        }
+        self.count()?;
+        Ok(Node::Path(self.path(Root::Ctx, None)?))
+    }
+
+    fn close(&mut self, open: usize) -> Parsed<()> {
+        if self.token == Token::Close {
+            self.advance()?;
+            return Ok(());
+        }
+        match self.token {
+            Token::End => Err(SyntaxError::new(open, "the `(` is never closed")),
+            _ => self.error(format!("expected `)`, found {}", self.found())),
+        }
+    }
+
+    /// Counts an operand or operator.
+    fn count(&mut self) -> Parsed<()> {
+        self.nodes += 1;
+        if self.nodes <= GUARD_NODES_MAX {
+            return Ok(());
+        }
+        self.error(format!("the guard has more than {GUARD_NODES_MAX} operands and operators"))
+    }
+
+    /// The current token, for a message.
+    fn found(&self) -> String {
+        match &self.token {
+            Token::End => "the end".to_owned(),
+            Token::Text(_) => "a string".to_owned(),
+            Token::Word(word) => format!("{:?}", shorten(word)),
+            _ => {
+                let text = self.text.get(self.start..self.lexer.position()).unwrap_or("");
+                format!("`{}`", shorten(text))
+            }
+        }
+    }
+
+    fn trailing(&self) -> SyntaxError {
+        let message = match &self.token {
+            Token::Word("and" | "AND") => "expected an operator; write `&&` for and".to_owned(),
+            Token::Word("or" | "OR") => "expected an operator; write `||` for or".to_owned(),
+            Token::Close => "this `)` closes nothing".to_owned(),
+            Token::Not => "expected an operator before `!`".to_owned(),
+            _ => format!("expected an operator or the end, found {}", self.found()),
+        };
+        SyntaxError::new(self.start, message)
+    }
+
+    fn unknown(&self, word: &str) -> SyntaxError {
+        let shown = shorten(word);
+        let called = self.lexer.rest_is_call();
+        let (first, rest) = word.split_once('.').unwrap_or((word, ""));
+        let message = if called {
+            match nearest(word, Function::NAMES.iter().copied()) {
+                Some(near) => format!("there is no function {shown:?}; did you mean {near:?}?"),
+                None => format!(
+                    "there is no function {shown:?}; the functions are {}",
+                    Function::NAMES.join(", ")
+                ),
+            }
+        } else if WORDS.contains(&first) {
+            format!("{first:?} has no members")
+        } else if matches!(word, "not" | "NOT") {
+            "write `!` for not".to_owned()
+        } else if let Some(near) = meant(first) {
+            let dot = if rest.is_empty() { "" } else { "." };
+            format!("there is no name {shown:?}; did you mean \"{near}{dot}{rest}\"?")
+        } else {
+            format!("there is no name {shown:?}; a member of the context is written ctx.{shown}")
+        };
+        SyntaxError::new(self.start, message)
+    }
+}
+
+/// The word that was probably meant.
+fn meant(word: &str) -> Option<&'static str> {
+    match word {
+        "context" => Some("ctx"),
+        "timestamp" => Some("now"),
+        _ => nearest(word, WORDS),
+    }
+}
+
+/// A string as canonical JSON writes it between the quotes.
+fn escaped(text: &str) -> Box<str> {
+    // Serialising a string to JSON text can't fail.
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or("").into()
+}
+
+/// Joins two terms with `&&` or `||`, in one node with the terms joined before.
+fn join(operator: &Token<'_>, left: Term, right: Term) -> Node {
+    match (operator, left) {
+        (Token::Or, Term { node: Node::Any(mut terms), .. }) => {
+            terms.push(right);
+            Node::Any(terms)
+        }
+        (Token::Or, left) => Node::Any(vec![left, right]),
+        (_, Term { node: Node::All(mut terms), .. }) => {
+            terms.push(right);
+            Node::All(terms)
+        }
+        (_, left) => Node::All(vec![left, right]),
+    }
+}
+
+/// Appends an operation to the sum or product before it.
+fn chain(operator: Arithmetic, left: Node, right: Node) -> Node {
+    match left {
+        Node::Chain(mut chain)
+            if chain.rest.first().is_some_and(|(first, _)| first.is_sum() == operator.is_sum()) =>
+        {
+            chain.rest.push((operator, right));
+            Node::Chain(chain)
+        }
+        first => Node::Chain(Box::new(Chain { first, rest: vec![(operator, right)] })),
+    }
+}

@@ -1,0 +1,119 @@
+//! The syntax tree of a guard.
+//!
+//! Operators that may repeat (`&&`, `||`, `+ -`, `* / %`) hold all their operands in one node, so
+//! the tree is only as deep as the text nests and `GUARD_DEPTH_MAX` bounds every recursion on it.
+
+use std::ops::Range;
+
+use super::functions::Function;
+
+/// One expression.
+#[derive(Debug)]
+pub(super) enum Node {
+    Literal(Literal),
+    Path(Path),
+    /// The name of the current state.
+    State,
+    /// The command's timestamp.
+    Now,
+    Not(Box<Node>),
+    Negate(Box<Node>),
+    /// True when all terms are.
+    All(Vec<Term>),
+    /// True when any term is.
+    Any(Vec<Term>),
+    Compare(Box<Comparison>),
+    Chain(Box<Chain>),
+    Call(Function, Vec<Node>),
+}
+
+/// A constant.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Literal {
+    Null,
+    Bool(bool),
+    /// Always within the `i64`/`u64` range.
+    Integer(i128),
+    /// Always finite.
+    Float(f64),
+    /// The text between the quotes of its canonical JSON form, so that it compares with stored
+    /// strings byte by byte.
+    String(Box<str>),
+}
+
+/// Where a path starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Root {
+    Ctx,
+    Payload,
+}
+
+/// A way to a value in the context or the payload.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) root: Root,
+    pub(super) steps: Vec<Step>,
+    /// Where it stands in the guard's text.
+    pub(super) span: Range<usize>,
+}
+
+/// One step of a path.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A member, by its key as canonical JSON escapes it.
+    Member(Box<str>),
+    /// An element.
+    Index(usize),
+}
+
+/// An operand of `&&` or `||`.
+#[derive(Debug)]
+pub(super) struct Term {
+    pub(super) node: Node,
+    /// Where it stands in the guard's text.
+    pub(super) span: Range<usize>,
+}
+
+/// Two values compared.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    pub(super) operator: Comparator,
+    pub(super) left: Node,
+    pub(super) right: Node,
+}
+
+/// How two values are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparator {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+}
+
+/// A sum or a product, evaluated from left to right.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) first: Node,
+    pub(super) rest: Vec<(Arithmetic, Node)>,
+}
+
+/// An arithmetic operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+impl Arithmetic {
+    /// Whether the operator is one of a sum rather than of a product.
+    pub(super) fn is_sum(self) -> bool {
+        matches!(self, Arithmetic::Add | Arithmetic::Subtract)
+    }
+}
