@@ -20,7 +20,7 @@ run: toolchain ## build rstmdb-cli and run its demo on ./demo-data
 	@cargo build --release --locked --package rstmdb-cli
 	@"$(TARGET_DIR)/release/rstmdb-cli" demo
 
-test: toolchain check ## check, then every test and example of the documentation
+test: toolchain check doc ## check, build the documentation, then run every test and example
 	@cargo xtask test --workspace
 
 check: toolchain ## format, lints, import direction, tidiness, licences, generated files; writes nothing
