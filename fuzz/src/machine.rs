@@ -1,0 +1,119 @@
+//! What fuzzing checks about definitions and guards.
+
+#[path = "../../core/machine/tests/naive/mod.rs"]
+mod naive;
+
+use rstmdb_machine::{Guard, Machine, Scope, Situation};
+use rstmdb_types::{Json, Limits};
+
+/// Separates the parts of an input.
+const SEPARATOR: &str = "\n---\n";
+
+/// The context of an input that has none.
+const CONTEXT: &str = r#"{"":{"a":1},"a":1,"b":{"c":[1,"x",null,2.5]},"e":"","f":false,"n":null,
+    "s":"é\"\\\n😀","t":true,"u":18446744073709551615,"z":0,"m":-9223372036854775808}"#;
+
+/// A guard, then optionally a context and a payload, parsed and evaluated by both evaluators.
+pub fn guard(data: &[u8]) {
+    let Ok(input) = std::str::from_utf8(data) else { return };
+    let mut parts = input.splitn(3, SEPARATOR);
+    let text = parts.next().unwrap_or("");
+    let Ok(ctx) = Json::parse(parts.next().unwrap_or(CONTEXT)) else { return };
+    let payload = match parts.next().map(Json::parse) {
+        Some(Err(_)) => return,
+        Some(Ok(payload)) => Some(payload),
+        None => None,
+    };
+    compare(text, &ctx, payload.as_ref());
+}
+
+/// Checks that both evaluators agree on one guard, whether they refuse it or not.
+pub fn compare(text: &str, ctx: &Json, payload: Option<&Json>) {
+    let (state, now_ms) = ("created", 1_700_000_000_000);
+    let tree = ctx.to_value();
+    let payload_tree = payload.map(Json::to_value);
+    let naive_scope = naive::Scope { ctx: &tree, payload: payload_tree.as_ref(), state, now_ms };
+    let scope = Scope { ctx: ctx.root(), payload: payload.map(Json::root), state, now_ms };
+
+    let guard = match Guard::parse(text) {
+        Ok(guard) => guard,
+        Err(error) => {
+            let context = error.context();
+            let line = context["line"].as_u64().expect("a line");
+            assert!(line >= 1 && line <= text.split('\n').count() as u64, "{error}");
+            assert!(context["column"].as_u64().expect("a column") >= 1, "{error}");
+            // The limits of the real parser are not those of the naive one.
+            let limited = ["nests deeper", "operands and operators"];
+            if !limited.iter().any(|limit| error.message().contains(limit)) {
+                let answer = naive::evaluate(text, &naive_scope);
+                assert_eq!(answer, Err(naive::Refused), "refused {text:?}: {error}");
+            }
+            return;
+        }
+    };
+    let passed = guard.evaluate(&scope);
+    let answer = naive::evaluate(text, &naive_scope);
+    assert_eq!(answer, Ok(passed), "guard {text:?}\non {ctx:?}\npayload {payload:?}");
+    match guard.explain(&scope) {
+        None => assert!(passed, "no explanation: {text:?}"),
+        Some(explanation) => {
+            assert!(!passed, "explained although it passed: {text:?}");
+            assert!(text.contains(&explanation.failed_term), "{explanation:?}");
+            assert!(!explanation.to_string().is_empty());
+        }
+    }
+}
+
+/// A definition: whatever is accepted has to survive storing and loading.
+pub fn definition(data: &[u8]) {
+    let Ok(input) = std::str::from_utf8(data) else { return };
+    let Ok(definition) = Json::parse(input) else { return };
+    let limits = Limits::default();
+    let (machine, warnings) = match Machine::parse(&definition, &limits, false) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let context = error.context();
+            assert!(context.contains_key("path") || context.contains_key("limit"), "{error:?}");
+            assert!(Machine::parse(&definition, &limits, true).is_err());
+            return;
+        }
+    };
+    assert_eq!(Machine::parse(&definition, &limits, true).is_ok(), warnings.is_empty());
+
+    let loaded = Machine::load(machine.normal_form()).expect("the normal form loads");
+    assert_eq!(loaded.checksum(), machine.checksum());
+    assert_eq!(loaded.normal_form(), machine.normal_form());
+    assert_eq!(Json::parse(machine.normal_form().as_str()).as_ref(), Ok(machine.normal_form()));
+    assert_eq!((loaded.states(), loaded.events()), (machine.states(), machine.events()));
+    assert_eq!(loaded.initial(), machine.initial());
+    for (id, name) in (0..).zip(machine.states()) {
+        assert_eq!(machine.state_id(name), Some(id));
+    }
+    for (id, name) in (0..).zip(machine.events()) {
+        assert_eq!(machine.event_id(name), Some(id));
+    }
+
+    let ctx = Json::parse(CONTEXT).expect("a context");
+    for state in 0..=machine.states().len().min(16) as u32 {
+        let situation = Situation {
+            machine: "m",
+            version: 1,
+            instance_id: "i",
+            state,
+            ctx: &ctx,
+            payload: None,
+            now_ms: 0,
+        };
+        let permitted = machine.permitted(&situation);
+        assert_eq!(permitted.len(), machine.events().len());
+        for permitted in permitted.iter().take(64) {
+            let decision = machine.decide(&situation, &permitted.event);
+            assert_eq!(decision.is_ok(), permitted.permitted);
+            if let Ok(decision) = decision {
+                assert!(!machine.is_final(state));
+                assert_eq!(machine.states().get(decision.to as usize), permitted.to_state.as_ref());
+            }
+        }
+        assert!(machine.decide(&situation, "no such event").is_err() || input.contains("no such"));
+    }
+}
