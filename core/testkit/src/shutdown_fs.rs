@@ -55,11 +55,21 @@ impl ShutdownFs {
         Ok(())
     }
 
-    /// Cuts the power, unmounts and mounts again. Files must have been closed, or unmounting fails.
-    pub fn cut(&mut self) -> Result<(), String> {
-        shut_down(&self.path())?;
+    /// Cuts the power: from here on nothing gets to the disk and every sync fails. Files may be open.
+    pub fn power_off(&self) -> Result<(), String> {
+        shut_down(&self.path())
+    }
+
+    /// Unmounts and mounts again, which replays the journal. All files must have been closed.
+    pub fn power_on(&mut self) -> Result<(), String> {
         self.unmount()?;
         self.mount()
+    }
+
+    /// Cuts the power and comes back. All files must have been closed.
+    pub fn cut(&mut self) -> Result<(), String> {
+        self.power_off()?;
+        self.power_on()
     }
 
     fn unmount(&mut self) -> Result<(), String> {

@@ -212,7 +212,9 @@ fn creates_directories_with_parents(storage: &dyn Storage) {
     storage.create("a/b/c/file").unwrap();
     storage.create("a/b/file").unwrap();
     assert_eq!(storage.list("a/b").unwrap(), ["file"]);
-    assert!(storage.create_dir("a/b/file").is_err(), "a file is in the way");
+    assert_kind(storage.create_dir("a/b/file"), ErrorKind::AlreadyExists);
+    assert!(storage.create_dir("a/b/file/below").is_err(), "systems differ in what they say");
+    assert!(storage.list("a/b/file/below").is_err());
     assert!(storage.create("a/b").is_err(), "a directory is in the way");
     assert!(storage.list("a").unwrap().is_empty());
 }

@@ -25,8 +25,10 @@ fn a_power_cut_keeps_what_was_synced_and_loses_what_was_not() {
     storage.sync_dir("").unwrap();
     file.write_all_at(&[9; 5000], 7).unwrap();
     storage.create("unsynced").unwrap();
+    fs.power_off().unwrap();
+    assert!(file.write_all_at(b"late", 0).and_then(|()| file.sync_data()).is_err());
     drop((file, held));
-    fs.cut().unwrap();
+    fs.power_on().unwrap();
 
     assert_eq!(storage.list("").unwrap(), ["log"]);
     let file = storage.open("log").unwrap();

@@ -95,14 +95,17 @@ impl Storage for MemoryStorage {
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
         let mut tree = self.tree.write();
-        let mut missing = directory;
-        while !missing.is_empty() {
-            if tree.files.contains_key(missing) {
-                return Err(refusal(ErrorKind::NotADirectory, "is a file", missing));
+        let ancestors = std::iter::successors(Some(directory), |path| Some(parent(path)));
+        let wanted: Vec<&str> = ancestors.take_while(|path| !path.is_empty()).collect();
+        for path in &wanted {
+            if tree.files.contains_key(*path) {
+                let is_last = *path == directory;
+                let kind =
+                    if is_last { ErrorKind::AlreadyExists } else { ErrorKind::NotADirectory };
+                return Err(refusal(kind, "is a file", path));
             }
-            tree.directories.insert(missing.to_owned());
-            missing = parent(missing);
         }
+        tree.directories.extend(wanted.into_iter().map(str::to_owned));
         Ok(())
     }
 

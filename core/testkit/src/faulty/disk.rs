@@ -203,11 +203,14 @@ impl Disk {
     }
 
     pub(super) fn create_dir(&mut self, directory: &str) -> io::Result<()> {
-        if directory.is_empty() || self.seen.get(directory) == Some(&Node::Directory) {
-            return Ok(());
+        match self.seen.get(directory) {
+            _ if directory.is_empty() => return Ok(()),
+            Some(Node::Directory) => return Ok(()),
+            Some(Node::File(_)) => return Err(refusal(ErrorKind::AlreadyExists, directory)),
+            None => {}
         }
-        if self.seen.contains_key(directory) {
-            return Err(refusal(ErrorKind::AlreadyExists, directory));
+        if matches!(self.seen.get(parent(directory)), Some(Node::File(_))) {
+            return Err(refusal(ErrorKind::NotADirectory, directory));
         }
         self.create_dir(parent(directory))?;
         self.change_names(NameChange::Link(directory.to_owned(), Node::Directory));
