@@ -130,6 +130,50 @@ fn changes_of_one_name_keep_their_order_and_others_do_not() {
 }
 
 #[test]
+fn a_name_used_again_waits_for_the_rename_that_freed_it() {
+    let (storage, _) = with_file("manifest", b"old");
+    for bytes in [b"one", b"two"] {
+        let file = storage.create("tmp").unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+        file.sync_data().unwrap();
+        if bytes == b"one" {
+            storage.rename("tmp", "manifest").unwrap();
+        }
+    }
+    let image = storage.image();
+    let mut seen = BTreeSet::new();
+    for how in Crash::variants(9, 300) {
+        let after = image.crash(how);
+        seen.insert((after.contents("manifest"), after.contents("tmp")));
+    }
+    let possible = [
+        (holds(b"old"), None),
+        (holds(b"old"), holds(b"one")),
+        (holds(b"one"), None),
+        (holds(b"one"), holds(b"two")),
+    ];
+    assert_eq!(seen, possible.into());
+}
+
+#[test]
+fn a_synced_name_waits_for_an_earlier_change_of_it() {
+    let (storage, _) = with_file("file", b"bytes");
+    storage.create_dir("kept").unwrap();
+    storage.sync_dir("").unwrap();
+    storage.rename("file", "kept/file").unwrap();
+    storage.create("file").unwrap();
+    storage.sync_dir("").unwrap();
+    let after = storage.image().crash(Crash::KEEP_NONE);
+    assert_eq!((after.contents("file"), after.contents("kept/file")), (holds(b"bytes"), None));
+    storage.sync_dir("kept").unwrap();
+    let after = storage.crash(Crash::KEEP_NONE);
+    assert_eq!(
+        (after.contents("file"), after.contents("kept/file")),
+        (holds(b""), holds(b"bytes"))
+    );
+}
+
+#[test]
 fn a_rename_between_directories_needs_both_synced() {
     let (storage, _) = with_file("file", b"bytes");
     storage.create_dir("kept").unwrap();
@@ -196,6 +240,21 @@ fn what_was_cut_off_never_shows_behind_what_is_written_later() {
             continue; // the cut itself was lost
         }
         assert!(!bytes[1000..].contains(&7), "old bytes behind a durable cut");
+    }
+}
+
+#[test]
+fn what_was_written_before_a_cut_never_shows_behind_it() {
+    let (storage, file) = with_file("log", &[7; 1000]);
+    file.write_all_at(&[9; 2000], 1000).unwrap();
+    file.set_len(1500).unwrap();
+    file.write_all_at(&[8; 1500], 1500).unwrap();
+    for outcome in outcomes(&storage, "log", 2000) {
+        let bytes = outcome.unwrap();
+        assert!(bytes.len() >= 1000 && bytes[..1000] == [7; 1000]);
+        if bytes.contains(&8) {
+            assert!(!bytes[1500..].contains(&9), "the later write needs the cut");
+        }
     }
 }
 

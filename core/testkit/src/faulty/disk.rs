@@ -270,13 +270,8 @@ impl Disk {
         }
         let data = &data[..fitting];
         let content = self.file(id);
-        let old_length = content.seen.length();
         content.seen.write(data, offset);
         let length = content.seen.length();
-        if offset > old_length {
-            // The gap is zeros from here on, whatever a longer file held there before.
-            content.pending.push(Change::Length(offset));
-        }
         let (first, last) = (offset, offset + fitting as u64 - 1);
         for index in first / SECTOR_BYTES as u64..=last / SECTOR_BYTES as u64 {
             let image = Arc::new(content.seen.sector(index));
