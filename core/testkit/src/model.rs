@@ -1,0 +1,817 @@
+//! The reference model: what rstmdb must do, in the plainest code that says it.
+//!
+//! One thread, no files, nothing clever: ordered maps, and a list of everything that ever happened.
+//! Only the decision which transition an event takes is left to [`Machine`], which has tests of its
+//! own. The engine must agree with every answer, every offset and every event of this model.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rstmdb_machine::{Machine, Situation};
+use rstmdb_types::error::reason;
+use rstmdb_types::limits::check;
+use rstmdb_types::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The options of a database that change its answers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What requests are held to.
+    pub limits: Limits,
+    /// How long idempotency keys are remembered.
+    pub idempotency_window_ms: i64,
+    /// Whether the id of a deleted instance may be used again.
+    pub allow_instance_recreate: bool,
+    /// Whether `flush_all` is allowed.
+    pub allow_flush_all: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            limits: Limits::default(),
+            idempotency_window_ms: 24 * 3600 * 1000,
+            allow_instance_recreate: true,
+            allow_flush_all: false,
+        }
+    }
+}
+
+/// A database that keeps everything in ordered maps.
+#[derive(Debug, Clone)]
+pub struct Model {
+    settings: Settings,
+    /// The time of the commands to come.
+    pub now_ms: TimestampMs,
+    /// The ids that the next creates without an id are to get, in order.
+    pub generated_ids: VecDeque<Text>,
+    machines: BTreeMap<(Text, u32), Arc<Machine>>,
+    /// Deleted instances stay here until their id is used again.
+    instances: BTreeMap<Text, Instance>,
+    keys: BTreeMap<Key, Remembered>,
+    /// Every entry ever logged; the one at offset `n` is at index `n - 1`.
+    wal: Vec<WalRecord>,
+    /// Every change of an instance ever made.
+    events: Vec<InstanceEvent>,
+    /// The offset of the last `flush_all`.
+    flushed_at: Offset,
+}
+
+#[derive(Debug, Clone)]
+struct Instance {
+    machine: Text,
+    version: u32,
+    state: Text,
+    ctx: Json,
+    last_wal_offset: Offset,
+    last_event_id: Option<Text>,
+    created_at: TimestampMs,
+    updated_at: TimestampMs,
+    deleted: bool,
+}
+
+/// Keys of requests that name an instance belong to it, the others to the database.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    instance_id: Option<Text>,
+    key: Text,
+}
+
+#[derive(Debug, Clone)]
+struct Remembered {
+    request: Json,
+    result: Json,
+    at: TimestampMs,
+}
+
+impl Model {
+    /// An empty database.
+    pub fn new(settings: Settings, now_ms: TimestampMs) -> Model {
+        Model {
+            settings,
+            now_ms,
+            generated_ids: VecDeque::new(),
+            machines: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            wal: Vec::new(),
+            events: Vec::new(),
+            flushed_at: 0,
+        }
+    }
+
+    /// The offset of the last change.
+    pub fn latest_offset(&self) -> Offset {
+        self.wal.len() as Offset
+    }
+
+    /// Runs an operation on a JSON request, as `Database::call` does.
+    pub fn call(&mut self, operation: Operation, request: &Json) -> Result<Json> {
+        use Operation as Op;
+        fn run<R: OperationRequest>(
+            request: &Json,
+            run: impl FnOnce(R) -> Result<R::Result>,
+        ) -> Result<Json> {
+            let request = if request.is_null() { &Json::empty_object() } else { request };
+            let decoded = request.decode();
+            let decoded = decoded.map_err(|e| invalid(reason::INVALID_REQUEST, e.to_string()))?;
+            Ok(json(&run(decoded)?))
+        }
+        match operation {
+            Op::PutMachine => run(request, |r| self.put_machine(r)),
+            Op::GetMachine => run(request, |r| self.get_machine(r)),
+            Op::ListMachines => run(request, |r| self.list_machines(r)),
+            Op::CreateInstance => run(request, |r| self.create_instance(r)),
+            Op::GetInstance => run(request, |r| self.get_instance(r)),
+            Op::ListInstances => run(request, |r| self.list_instances(r)),
+            Op::CountInstances => run(request, |r| self.count_instances(r)),
+            Op::DeleteInstance => run(request, |r| self.delete_instance(r)),
+            Op::ApplyEvent => run(request, |r| self.apply_event(r)),
+            Op::Permitted => run(request, |r| self.permitted(r)),
+            Op::Batch => run(request, |r| self.batch(r)),
+            Op::History => run(request, |r| self.history(r)),
+            Op::WatchInstance => run(request, |r| self.watch_instance(r)),
+            Op::WatchAll => run(request, |r| self.watch_all(r)),
+            Op::WalRead => run(request, |r| self.wal_read(r)),
+            Op::WalStats => run(request, |r| self.wal_stats(r)),
+            Op::Compact => run(request, |r| self.compact(r)),
+            Op::SnapshotInstance => run(request, |r| self.snapshot_instance(r)),
+            Op::FlushAll => run(request, |r| self.flush_all(r)),
+            Op::Info => run(request, |r| self.info(r)),
+            Op::Ping => run(request, |_: PingRequest| Ok(PingResult { pong: true })),
+        }
+    }
+
+    // Machines.
+
+    /// See [`Operation::PutMachine`].
+    pub fn put_machine(&mut self, request: PutMachineRequest) -> Result<PutMachineResult> {
+        let limits = &self.settings.limits;
+        limits.check_name("machine", &request.machine)?;
+        let id = (request.machine.clone(), request.version);
+        let versions = self.machines.keys().filter(|(name, _)| *name == request.machine).count();
+        let limit = limits.machine_versions_max as usize;
+        if limit > 0 && versions >= limit && !self.machines.contains_key(&id) {
+            return Err(error(ErrorCode::MachineVersionLimitExceeded, "too many versions"));
+        }
+        let (machine, warnings) = Machine::parse(&request.definition, limits, request.strict)?;
+        let checksum = Text::from(machine.checksum());
+        let created = match self.machines.get(&id) {
+            None => true,
+            Some(stored) if stored.checksum() == machine.checksum() => false,
+            Some(_) => return Err(error(ErrorCode::MachineVersionExists, "other definition")),
+        };
+        if created {
+            self.log(WalEntry::PutMachine {
+                machine: request.machine.clone(),
+                version: request.version,
+                definition_hash: checksum.clone(),
+                definition: request.definition,
+            });
+            self.machines.insert(id, Arc::new(machine));
+        }
+        Ok(PutMachineResult {
+            machine: request.machine,
+            version: request.version,
+            stored_checksum: checksum,
+            created,
+            warnings,
+        })
+    }
+
+    /// See [`Operation::GetMachine`].
+    pub fn get_machine(&self, request: GetMachineRequest) -> Result<GetMachineResult> {
+        let machine = self.machine(&request.machine, request.version)?;
+        Ok(GetMachineResult {
+            definition: machine.normal_form().clone(),
+            checksum: machine.checksum().into(),
+        })
+    }
+
+    /// See [`Operation::ListMachines`].
+    pub fn list_machines(&self, _: ListMachinesRequest) -> Result<ListMachinesResult> {
+        let mut items: Vec<MachineVersions> = Vec::new();
+        for (machine, version) in self.machines.keys() {
+            match items.last_mut().filter(|item| item.machine == *machine) {
+                Some(item) => item.versions.push(*version),
+                None => items
+                    .push(MachineVersions { machine: machine.clone(), versions: vec![*version] }),
+            }
+        }
+        Ok(ListMachinesResult { items })
+    }
+
+    // Instances.
+
+    /// See [`Operation::CreateInstance`].
+    pub fn create_instance(
+        &mut self,
+        request: CreateInstanceRequest,
+    ) -> Result<CreateInstanceResult> {
+        let limits = &self.settings.limits;
+        let ctx = request.initial_ctx.clone().filter(|ctx| !ctx.is_null());
+        let ctx = ctx.unwrap_or_else(Json::empty_object);
+        check_optional_name(limits, "instance_id", request.instance_id.as_ref())?;
+        limits.check_name("machine", &request.machine)?;
+        check_optional_name(limits, "idempotency_key", request.idempotency_key.as_ref())?;
+        limits.check_context("initial_ctx", &ctx)?;
+
+        // A create without an id takes the generated one even when it answers from memory.
+        let generated = match request.instance_id {
+            None => self.generated_ids.pop_front(),
+            Some(_) => None,
+        };
+        let key = key(request.instance_id.as_ref(), request.idempotency_key.as_ref());
+        if let Some(result) = self.recall(&key, &request)? {
+            return Ok(result);
+        }
+        let named = request.instance_id.clone().or(generated);
+        let instance_id = named.unwrap_or_else(|| format!("generated-{}", self.wal.len()).into());
+        match self.instances.get(&instance_id) {
+            Some(instance) if !instance.deleted => {
+                return Err(error(ErrorCode::InstanceExists, "exists"));
+            }
+            Some(_) if !self.settings.allow_instance_recreate => {
+                let error = error(ErrorCode::InstanceExists, "was deleted");
+                return Err(error.with_reason(reason::RECREATE_FORBIDDEN));
+            }
+            _ => {}
+        }
+        let machine = self.machine(&request.machine, request.version)?;
+        let state = machine.states()[machine.initial() as usize].clone();
+
+        let wal_offset = self.log(WalEntry::CreateInstance {
+            instance_id: instance_id.clone(),
+            machine: request.machine.clone(),
+            version: request.version,
+            initial_state: state.clone(),
+            initial_ctx: ctx.clone(),
+            idempotency_key: request.idempotency_key.clone(),
+        });
+        // A new life under an old id does not know the keys of the former one.
+        self.keys.retain(|key, _| key.instance_id.as_ref() != Some(&instance_id));
+        let instance = Instance {
+            machine: request.machine.clone(),
+            version: request.version,
+            state: state.clone(),
+            ctx,
+            last_wal_offset: wal_offset,
+            last_event_id: None,
+            created_at: self.now_ms,
+            updated_at: self.now_ms,
+            deleted: false,
+        };
+        self.events.push(InstanceEvent {
+            to_state: Some(state.clone()),
+            ..event_of(&instance_id, &instance, InstanceEventKind::Created)
+        });
+        self.instances.insert(instance_id.clone(), instance);
+        let result = CreateInstanceResult { instance_id, state, wal_offset };
+        self.remember(key, &request, &result);
+        Ok(result)
+    }
+
+    /// See [`Operation::GetInstance`].
+    pub fn get_instance(&self, request: GetInstanceRequest) -> Result<GetInstanceResult> {
+        let instance = self.instance(&request.instance_id)?;
+        Ok(GetInstanceResult {
+            instance_id: request.instance_id,
+            machine: instance.machine.clone(),
+            version: instance.version,
+            state: instance.state.clone(),
+            ctx: instance.ctx.clone(),
+            last_wal_offset: instance.last_wal_offset,
+            last_event_id: instance.last_event_id.clone(),
+            created_at: instance.created_at,
+            updated_at: instance.updated_at,
+        })
+    }
+
+    /// See [`Operation::ListInstances`]. The cursor is the last id of the page before.
+    pub fn list_instances(&self, request: ListInstancesRequest) -> Result<ListInstancesResult> {
+        let limit = self.page_limit(request.limit.map(u64::from))?;
+        let matching: Vec<InstanceSummary> = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| {
+                !instance.deleted
+                    && is_or_any(&instance.machine, &request.machine)
+                    && is_or_any(&instance.version, &request.version)
+                    && is_or_any(&instance.state, &request.state)
+            })
+            .map(|(id, instance)| InstanceSummary {
+                id: id.clone(),
+                machine: instance.machine.clone(),
+                version: instance.version,
+                state: instance.state.clone(),
+                created_at: instance.created_at,
+                updated_at: instance.updated_at,
+                last_wal_offset: instance.last_wal_offset,
+            })
+            .collect();
+        let total = matching.len() as u64;
+        let mut rest = matching
+            .into_iter()
+            .filter(|instance| request.cursor.as_ref().is_none_or(|cursor| instance.id > *cursor))
+            .skip(request.offset.unwrap_or(0) as usize);
+        let instances: Vec<_> = rest.by_ref().take(limit).collect();
+        let has_more = rest.next().is_some();
+        let last = instances.last().map(|instance| instance.id.clone());
+        let next_cursor = last.filter(|_| has_more);
+        Ok(ListInstancesResult { instances, total, has_more, next_cursor })
+    }
+
+    /// See [`Operation::CountInstances`].
+    pub fn count_instances(&self, request: CountInstancesRequest) -> Result<CountInstancesResult> {
+        let mut counts = Vec::new();
+        for ((machine, version), definition) in &self.machines {
+            for state in definition.states() {
+                let count = self.instances.values().filter(|instance| {
+                    !instance.deleted
+                        && (&instance.machine, &instance.version) == (machine, version)
+                        && instance.state == *state
+                });
+                counts.push(InstanceCount {
+                    machine: machine.clone(),
+                    version: *version,
+                    state: state.clone(),
+                    count: count.count() as u64,
+                });
+            }
+        }
+        counts.retain(|entry| {
+            entry.count > 0
+                && is_or_any(&entry.machine, &request.machine)
+                && is_or_any(&entry.version, &request.version)
+                && is_or_any(&entry.state, &request.state)
+        });
+        Ok(CountInstancesResult { counts })
+    }
+
+    /// See [`Operation::DeleteInstance`].
+    pub fn delete_instance(
+        &mut self,
+        request: DeleteInstanceRequest,
+    ) -> Result<DeleteInstanceResult> {
+        let limits = &self.settings.limits;
+        limits.check_name("instance_id", &request.instance_id)?;
+        check_optional_name(limits, "idempotency_key", request.idempotency_key.as_ref())?;
+        let key = key(Some(&request.instance_id), request.idempotency_key.as_ref());
+        if let Some(result) = self.recall(&key, &request)? {
+            return Ok(result);
+        }
+        let instance_id = request.instance_id.clone();
+        let Some(instance) = self.instances.get(&instance_id) else {
+            return Err(not_found(&instance_id));
+        };
+        if instance.deleted {
+            let wal_offset = instance.last_wal_offset;
+            return Ok(DeleteInstanceResult { instance_id, deleted: true, wal_offset });
+        }
+        let wal_offset = self.log(WalEntry::DeleteInstance {
+            instance_id: instance_id.clone(),
+            idempotency_key: request.idempotency_key.clone(),
+        });
+        let now_ms = self.now_ms;
+        let instance = self.instances.get_mut(&instance_id).unwrap();
+        instance.deleted = true;
+        instance.last_wal_offset = wal_offset;
+        instance.updated_at = now_ms;
+        let state = Some(instance.state.clone());
+        let event = event_of(&instance_id, instance, InstanceEventKind::Deleted);
+        self.events.push(InstanceEvent { from_state: state, ..event });
+        let result = DeleteInstanceResult { instance_id, deleted: true, wal_offset };
+        self.remember(key, &request, &result);
+        Ok(result)
+    }
+
+    /// See [`Operation::ApplyEvent`].
+    pub fn apply_event(&mut self, request: ApplyEventRequest) -> Result<ApplyEventResult> {
+        let limits = &self.settings.limits;
+        limits.check_name("instance_id", &request.instance_id)?;
+        limits.check_name("event", &request.event)?;
+        check_optional_name(limits, "event_id", request.event_id.as_ref())?;
+        check_optional_name(limits, "idempotency_key", request.idempotency_key.as_ref())?;
+        if let Some(payload) = &request.payload {
+            limits.check_payload(payload)?;
+        }
+        let instance = self.instance(&request.instance_id)?;
+        let key = key(Some(&request.instance_id), request.idempotency_key.as_ref());
+        if let Some(result) = self.recall::<_, ApplyEventResult>(&key, &request)? {
+            return Ok(ApplyEventResult { applied: false, ..result });
+        }
+        let conflict = |reason| Err(error(ErrorCode::Conflict, "moved on").with_reason(reason));
+        if request.expected_state.as_ref().is_some_and(|state| *state != instance.state) {
+            return conflict(reason::EXPECTED_STATE);
+        }
+        if request.expected_wal_offset.is_some_and(|offset| offset != instance.last_wal_offset) {
+            return conflict(reason::EXPECTED_WAL_OFFSET);
+        }
+        let machine = self.machine(&instance.machine, instance.version)?;
+        let situation = self.situation(&request.instance_id, instance, request.payload.as_ref());
+        let decision = machine.decide(&situation, &request.event)?;
+        let payload = request.payload.clone().unwrap_or_else(Json::null);
+        let ctx = instance.ctx.merge(&payload);
+        limits.check_context("ctx", &ctx)?;
+
+        let from_state = instance.state.clone();
+        let to_state = machine.states()[decision.to as usize].clone();
+        let wal_offset = self.log(WalEntry::ApplyEvent {
+            instance_id: request.instance_id.clone(),
+            event: request.event.clone(),
+            from_state: from_state.clone(),
+            to_state: to_state.clone(),
+            payload: payload.clone(),
+            ctx: ctx.clone(),
+            event_id: request.event_id.clone(),
+            idempotency_key: request.idempotency_key.clone(),
+        });
+        let now_ms = self.now_ms;
+        let instance = self.instances.get_mut(&request.instance_id).unwrap();
+        instance.state = to_state.clone();
+        instance.ctx = ctx.clone();
+        instance.last_wal_offset = wal_offset;
+        instance.last_event_id = request.event_id.clone();
+        instance.updated_at = now_ms;
+        self.events.push(InstanceEvent {
+            from_state: Some(from_state.clone()),
+            to_state: Some(to_state.clone()),
+            event: Some(request.event.clone()),
+            payload,
+            event_id: request.event_id.clone(),
+            ..event_of(&request.instance_id, instance, InstanceEventKind::Applied)
+        });
+        let event_id = request.event_id.clone();
+        let result =
+            ApplyEventResult { from_state, to_state, ctx, wal_offset, applied: true, event_id };
+        self.remember(key, &request, &result);
+        Ok(result)
+    }
+
+    /// See [`Operation::Permitted`].
+    pub fn permitted(&self, request: PermittedRequest) -> Result<PermittedResult> {
+        let instance = self.instance(&request.instance_id)?;
+        if let Some(payload) = &request.payload {
+            self.settings.limits.check_payload(payload)?;
+        }
+        let machine = self.machine(&instance.machine, instance.version)?;
+        let situation = self.situation(&request.instance_id, instance, request.payload.as_ref());
+        Ok(PermittedResult {
+            state: instance.state.clone(),
+            completed: machine.is_final(situation.state),
+            events: machine.permitted(&situation),
+            instance_id: request.instance_id,
+        })
+    }
+
+    /// See [`Operation::Batch`].
+    pub fn batch(&mut self, request: BatchRequest) -> Result<BatchResult> {
+        let limits = &self.settings.limits;
+        let count = request.ops.len();
+        check("ops", count, "batch_operations_max", limits.batch_operations_max)?;
+        check_optional_name(limits, "idempotency_key", request.idempotency_key.as_ref())?;
+        let key = key(None, request.idempotency_key.as_ref());
+        if let Some(result) = self.recall(&key, &request)? {
+            return Ok(result);
+        }
+        let before = self.clone();
+        let mut results = Vec::new();
+        for (index, operation) in request.ops.iter().enumerate() {
+            let outcome = match operation.clone() {
+                BatchOperation::CreateInstance(create) => {
+                    self.create_instance(create).map(BatchOperationResult::CreateInstance)
+                }
+                BatchOperation::ApplyEvent(apply) => {
+                    self.apply_event(apply).map(BatchOperationResult::ApplyEvent)
+                }
+                BatchOperation::DeleteInstance(delete) => {
+                    self.delete_instance(delete).map(BatchOperationResult::DeleteInstance)
+                }
+                BatchOperation::GetInstance(get) => {
+                    self.get_instance(get).map(BatchOperationResult::GetInstance)
+                }
+            };
+            match outcome {
+                Err(error) if request.mode == BatchMode::Atomic => {
+                    *self = before;
+                    return Err(error.with("index", index));
+                }
+                outcome => results.push(outcome.into()),
+            }
+        }
+        let result = BatchResult { results };
+        if let Some(idempotency_key) = request.idempotency_key.clone() {
+            self.log(WalEntry::BatchResult { idempotency_key });
+        }
+        self.remember(key, &request, &result);
+        Ok(result)
+    }
+
+    /// See [`Operation::SnapshotInstance`]. Id, size and checksum of the file are not modelled.
+    pub fn snapshot_instance(
+        &self,
+        request: SnapshotInstanceRequest,
+    ) -> Result<SnapshotInstanceResult> {
+        let wal_offset = self.instance(&request.instance_id)?.last_wal_offset;
+        Ok(SnapshotInstanceResult {
+            instance_id: request.instance_id,
+            snapshot_id: Text::default(),
+            wal_offset,
+            size_bytes: 0,
+            checksum: Text::default(),
+        })
+    }
+
+    // The log and what is read from it.
+
+    /// See [`Operation::History`]. The cursor is the last offset of the page before.
+    pub fn history(&self, request: HistoryRequest) -> Result<HistoryResult> {
+        let limit = self.page_limit(request.limit.map(u64::from))?;
+        let mut all: Vec<&InstanceEvent> = self
+            .events
+            .iter()
+            .filter(|event| event.wal_offset > self.flushed_at)
+            .filter(|event| event.instance_id == request.instance_id)
+            .collect();
+        if all.is_empty() {
+            return Err(not_found(&request.instance_id));
+        }
+        if request.order == HistoryOrder::Newest {
+            all.reverse();
+        }
+        let is_after = |event: &&InstanceEvent| match (request.cursor, request.order) {
+            (None, _) => true,
+            (Some(cursor), HistoryOrder::Newest) => event.wal_offset < cursor,
+            (Some(cursor), HistoryOrder::Oldest) => event.wal_offset > cursor,
+        };
+        let mut rest = all.into_iter().filter(is_after).cloned();
+        let events: Vec<_> = rest.by_ref().take(limit).collect();
+        let has_more = rest.next().is_some();
+        let next_cursor = events.last().map(|event| event.wal_offset).filter(|_| has_more);
+        Ok(HistoryResult { events, next_cursor, first_offset: 1, truncated: false })
+    }
+
+    /// See [`Operation::WatchInstance`]; [`Model::events_from`] has the events.
+    pub fn watch_instance(&self, request: WatchInstanceRequest) -> Result<WatchInstanceResult> {
+        let instance = self.instance(&request.instance_id)?;
+        Ok(WatchInstanceResult {
+            subscription_id: Text::default(),
+            current_state: instance.state.clone(),
+            current_wal_offset: instance.last_wal_offset,
+            instance_id: request.instance_id,
+        })
+    }
+
+    /// See [`Operation::WatchAll`]; [`Model::events_from`] has the events.
+    pub fn watch_all(&self, _: WatchAllRequest) -> Result<WatchAllResult> {
+        let wal_offset = self.latest_offset() + 1;
+        Ok(WatchAllResult { subscription_id: Text::default(), wal_offset })
+    }
+
+    /// The events at `offset` and later that pass the filter of a watch.
+    pub fn events_from(&self, offset: Offset, filter: &WatchFilter) -> Vec<InstanceEvent> {
+        let later = self.events.iter().filter(|event| event.wal_offset >= offset);
+        later.filter_map(|event| filter.pass(event)).collect()
+    }
+
+    /// See [`Operation::WalRead`].
+    pub fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
+        let limit = self.page_limit(request.limit)?;
+        let from = request.from_offset.max(1);
+        let later = self.wal.iter().filter(|record| record.offset >= from);
+        let records: Vec<WalRecord> = later.take(limit).cloned().collect();
+        let next_offset = records.last().map_or(from, |record| record.offset + 1);
+        Ok(WalReadResult { records, next_offset })
+    }
+
+    /// See [`Operation::WalStats`]. What depends on files is not modelled.
+    pub fn wal_stats(&self, _: WalStatsRequest) -> Result<WalStatsResult> {
+        Ok(WalStatsResult {
+            entry_count: self.latest_offset(),
+            segment_count: 1,
+            total_size_bytes: 0,
+            latest_offset: self.latest_offset(),
+            first_offset: 1,
+            io_stats: IoStats::default(),
+        })
+    }
+
+    /// See [`Operation::Compact`]. It changes nothing that can be seen; the figures are not modelled.
+    pub fn compact(&self, _: CompactRequest) -> Result<CompactResult> {
+        Ok(CompactResult {
+            snapshots_created: 0,
+            segments_deleted: 0,
+            bytes_reclaimed: 0,
+            total_snapshots: 0,
+            wal_segments: 1,
+        })
+    }
+
+    /// See [`Operation::FlushAll`].
+    pub fn flush_all(&mut self, _: FlushAllRequest) -> Result<FlushAllResult> {
+        if !self.settings.allow_flush_all {
+            return Err(invalid(reason::DISABLED, "flush_all is switched off".to_owned()));
+        }
+        let result = FlushAllResult {
+            flushed: true,
+            instances_removed: self.live(),
+            machines_removed: self.machines.len() as u64,
+        };
+        self.flushed_at = self.log(WalEntry::FlushAll {});
+        self.machines.clear();
+        self.instances.clear();
+        self.keys.clear();
+        Ok(result)
+    }
+
+    /// See [`Operation::Info`].
+    pub fn info(&self, _: InfoRequest) -> Result<InfoResult> {
+        Ok(InfoResult {
+            server_name: "rstmdb".into(),
+            server_version: env!("CARGO_PKG_VERSION").into(),
+            backend: "memory".into(),
+            database_id: Text::default(),
+            features: Vec::new(),
+            writable: true,
+            health: "ok".into(),
+            limits: self.settings.limits.clone(),
+            instances: self.live(),
+            machines: self.machines.len() as u64,
+            latest_offset: self.latest_offset(),
+        })
+    }
+
+    // What the operations share.
+
+    fn log(&mut self, entry: WalEntry) -> Offset {
+        let offset = self.latest_offset() + 1;
+        self.wal.push(WalRecord { sequence: offset, offset, timestamp: self.now_ms, entry });
+        offset
+    }
+
+    fn machine(&self, name: &Text, version: u32) -> Result<Arc<Machine>> {
+        let machine = self.machines.get(&(name.clone(), version)).cloned();
+        machine.ok_or_else(|| error(ErrorCode::MachineNotFound, "no such machine"))
+    }
+
+    fn instance(&self, id: &Text) -> Result<&Instance> {
+        self.instances.get(id).filter(|instance| !instance.deleted).ok_or_else(|| not_found(id))
+    }
+
+    fn situation<'a>(
+        &self,
+        id: &'a Text,
+        instance: &'a Instance,
+        payload: Option<&'a Json>,
+    ) -> Situation<'a> {
+        let machine = &self.machines[&(instance.machine.clone(), instance.version)];
+        Situation {
+            machine: &instance.machine,
+            version: instance.version,
+            instance_id: id,
+            state: machine.state_id(&instance.state).unwrap(),
+            ctx: &instance.ctx,
+            payload,
+            now_ms: self.now_ms,
+        }
+    }
+
+    /// How many instances are not deleted.
+    fn live(&self) -> u64 {
+        self.instances.values().filter(|instance| !instance.deleted).count() as u64
+    }
+
+    fn page_limit(&self, limit: Option<u64>) -> Result<usize> {
+        let limit = limit.unwrap_or(100).try_into().unwrap_or(usize::MAX);
+        let most = self.settings.limits.page_entries_max as usize;
+        check("limit", limit, "page_entries_max", most)?;
+        Ok(limit)
+    }
+
+    /// The result remembered under a key, unless the key belongs to another request.
+    fn recall<R: Serialize, T: DeserializeOwned>(
+        &self,
+        key: &Option<Key>,
+        request: &R,
+    ) -> Result<Option<T>> {
+        let Some(remembered) = key.as_ref().and_then(|key| self.keys.get(key)) else {
+            return Ok(None);
+        };
+        if self.now_ms - remembered.at >= self.settings.idempotency_window_ms {
+            return Ok(None);
+        }
+        if remembered.request != identity(request) {
+            let error = error(ErrorCode::Conflict, "the key was used for another request");
+            return Err(error.with_reason(reason::IDEMPOTENCY_KEY_REUSED));
+        }
+        Ok(Some(remembered.result.decode().unwrap()))
+    }
+
+    fn remember<R: Serialize>(&mut self, key: Option<Key>, request: &R, result: &impl Serialize) {
+        if let Some(key) = key {
+            let request = identity(request);
+            let remembered = Remembered { request, result: json(result), at: self.now_ms };
+            self.keys.insert(key, remembered);
+        }
+    }
+}
+
+/// Which events a watch shows.
+#[derive(Debug, Clone)]
+pub struct WatchFilter {
+    instance_id: Option<Text>,
+    rules: WatchAllRequest,
+}
+
+impl WatchFilter {
+    /// Reads the request of one of the two watch operations.
+    pub fn parse(operation: Operation, request: &Json) -> WatchFilter {
+        if operation == Operation::WatchAll {
+            return WatchFilter { instance_id: None, rules: request.decode().unwrap() };
+        }
+        let one: WatchInstanceRequest = request.decode().unwrap();
+        let rules = WatchAllRequest {
+            include_ctx: one.include_ctx,
+            include_lifecycle: one.include_lifecycle,
+            from_offset: one.from_offset,
+            ..WatchAllRequest::default()
+        };
+        WatchFilter { instance_id: Some(one.instance_id), rules }
+    }
+
+    /// Where the replay begins, when there is one.
+    pub fn replay_from(&self) -> Option<Offset> {
+        self.rules.from_offset.filter(|offset| *offset > 0)
+    }
+
+    fn pass(&self, event: &InstanceEvent) -> Option<InstanceEvent> {
+        fn listed(list: &[Text], value: Option<&Text>) -> bool {
+            list.is_empty() || value.is_some_and(|value| list.contains(value))
+        }
+        let rules = &self.rules;
+        let shown = (rules.include_lifecycle || event.kind == InstanceEventKind::Applied)
+            && is_or_any(&event.instance_id, &self.instance_id)
+            && listed(&rules.machines, Some(&event.machine))
+            && listed(&rules.from_states, event.from_state.as_ref())
+            && listed(&rules.to_states, event.to_state.as_ref())
+            && listed(&rules.events, event.event.as_ref());
+        let ctx = event.ctx.clone().filter(|_| rules.include_ctx);
+        shown.then(|| InstanceEvent { ctx, ..event.clone() })
+    }
+}
+
+/// The members that every change of an instance has; the caller fills in the rest.
+fn event_of(id: &Text, instance: &Instance, kind: InstanceEventKind) -> InstanceEvent {
+    InstanceEvent {
+        kind,
+        instance_id: id.clone(),
+        machine: instance.machine.clone(),
+        version: instance.version,
+        wal_offset: instance.last_wal_offset,
+        timestamp: instance.updated_at,
+        from_state: None,
+        to_state: None,
+        event: None,
+        payload: Json::null(),
+        ctx: Some(instance.ctx.clone()),
+        event_id: None,
+    }
+}
+
+fn key(instance_id: Option<&Text>, key: Option<&Text>) -> Option<Key> {
+    key.map(|key| Key { instance_id: instance_id.cloned(), key: key.clone() })
+}
+
+/// What makes two requests the same: their type and all of their members.
+fn identity<R: Serialize>(request: &R) -> Json {
+    json(&(std::any::type_name::<R>(), request))
+}
+
+fn is_or_any<T: PartialEq>(value: &T, wanted: &Option<T>) -> bool {
+    wanted.as_ref().is_none_or(|wanted| wanted == value)
+}
+
+fn check_optional_name(limits: &Limits, field: &str, name: Option<&Text>) -> Result<()> {
+    name.map_or(Ok(()), |name| limits.check_name(field, name))
+}
+
+fn json(value: &impl Serialize) -> Json {
+    Json::from_serialize(value).unwrap()
+}
+
+fn error(code: ErrorCode, message: &str) -> Error {
+    Error::new(code, message)
+}
+
+fn invalid(reason: &str, message: String) -> Error {
+    Error::invalid(reason, message)
+}
+
+fn not_found(id: &Text) -> Error {
+    Error::new(ErrorCode::InstanceNotFound, format!("instance {id:?} not found"))
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;
