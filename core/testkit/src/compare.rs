@@ -8,9 +8,10 @@ use rstmdb_types::{InstanceEvent, Json, Operation, Result, Text};
 use serde_json::{Value, json};
 
 use crate::clock::START_MS;
-use crate::model::{Model, WatchFilter};
+use crate::model::Model;
 use crate::program::{Program, Step};
 use crate::target::{EVENT_TIMEOUT, Target, comparable, comparable_error, dump};
+use crate::watch_filter::WatchFilter;
 
 /// Where a database and the model disagree.
 #[derive(Debug, Clone)]

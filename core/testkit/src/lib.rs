@@ -11,3 +11,4 @@ pub mod scenario;
 pub mod shutdown_fs;
 pub mod storage_suite;
 pub mod target;
+pub mod watch_filter;

@@ -12,7 +12,8 @@ use rstmdb_types::error::reason;
 use rstmdb_types::limits::check;
 use rstmdb_types::*;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+
+use crate::watch_filter::WatchFilter;
 
 /// The options of a database that change its answers.
 #[derive(Debug, Clone)]
@@ -80,6 +81,7 @@ struct Key {
 
 #[derive(Debug, Clone)]
 struct Remembered {
+    operation: Operation,
     request: Json,
     result: Json,
     at: TimestampMs,
@@ -213,7 +215,6 @@ impl Model {
         let ctx = request.initial_ctx.clone().filter(|ctx| !ctx.is_null());
         let ctx = ctx.unwrap_or_else(Json::empty_object);
         check_optional_name(limits, "instance_id", request.instance_id.as_ref())?;
-        limits.check_name("machine", &request.machine)?;
         check_optional_name(limits, "idempotency_key", request.idempotency_key.as_ref())?;
         limits.check_context("initial_ctx", &ctx)?;
 
@@ -223,11 +224,13 @@ impl Model {
             Some(_) => None,
         };
         let key = key(request.instance_id.as_ref(), request.idempotency_key.as_ref());
-        if let Some(result) = self.recall(&key, &request)? {
+        if !self.is_free_for_a_new_life(&key)
+            && let Some(result) = self.recall(&key, &request)?
+        {
             return Ok(result);
         }
         let named = request.instance_id.clone().or(generated);
-        let instance_id = named.unwrap_or_else(|| format!("generated-{}", self.wal.len()).into());
+        let instance_id = named.unwrap_or_else(|| format!("{:036}", self.wal.len()).into());
         match self.instances.get(&instance_id) {
             Some(instance) if !instance.deleted => {
                 return Err(error(ErrorCode::InstanceExists, "exists"));
@@ -288,9 +291,13 @@ impl Model {
         })
     }
 
-    /// See [`Operation::ListInstances`]. The cursor is the last id of the page before.
+    /// See [`Operation::ListInstances`]. The cursor has the last id of the page before.
     pub fn list_instances(&self, request: ListInstancesRequest) -> Result<ListInstancesResult> {
         let limit = self.page_limit(request.limit.map(u64::from))?;
+        let after = match request.cursor.as_deref().map(|cursor| cursor.strip_prefix("after:")) {
+            Some(None) => return Err(invalid(reason::INVALID_CURSOR, "not a cursor".to_owned())),
+            after => after.flatten(),
+        };
         let matching: Vec<InstanceSummary> = self
             .instances
             .iter()
@@ -313,12 +320,12 @@ impl Model {
         let total = matching.len() as u64;
         let mut rest = matching
             .into_iter()
-            .filter(|instance| request.cursor.as_ref().is_none_or(|cursor| instance.id > *cursor))
+            .filter(|instance| after.is_none_or(|after| instance.id.as_str() > after))
             .skip(request.offset.unwrap_or(0) as usize);
         let instances: Vec<_> = rest.by_ref().take(limit).collect();
         let has_more = rest.next().is_some();
-        let last = instances.last().map(|instance| instance.id.clone());
-        let next_cursor = last.filter(|_| has_more);
+        let last = instances.last().filter(|_| has_more);
+        let next_cursor = last.map(|instance| format!("after:{}", instance.id).into());
         Ok(ListInstancesResult { instances, total, has_more, next_cursor })
     }
 
@@ -355,16 +362,15 @@ impl Model {
         request: DeleteInstanceRequest,
     ) -> Result<DeleteInstanceResult> {
         let limits = &self.settings.limits;
-        limits.check_name("instance_id", &request.instance_id)?;
+        let instance_id = request.instance_id.clone();
+        let Some(instance) = self.instances.get(&instance_id) else {
+            return Err(not_found(&instance_id));
+        };
         check_optional_name(limits, "idempotency_key", request.idempotency_key.as_ref())?;
         let key = key(Some(&request.instance_id), request.idempotency_key.as_ref());
         if let Some(result) = self.recall(&key, &request)? {
             return Ok(result);
         }
-        let instance_id = request.instance_id.clone();
-        let Some(instance) = self.instances.get(&instance_id) else {
-            return Err(not_found(&instance_id));
-        };
         if instance.deleted {
             let wal_offset = instance.last_wal_offset;
             return Ok(DeleteInstanceResult { instance_id, deleted: true, wal_offset });
@@ -389,7 +395,6 @@ impl Model {
     /// See [`Operation::ApplyEvent`].
     pub fn apply_event(&mut self, request: ApplyEventRequest) -> Result<ApplyEventResult> {
         let limits = &self.settings.limits;
-        limits.check_name("instance_id", &request.instance_id)?;
         limits.check_name("event", &request.event)?;
         check_optional_name(limits, "event_id", request.event_id.as_ref())?;
         check_optional_name(limits, "idempotency_key", request.idempotency_key.as_ref())?;
@@ -398,7 +403,7 @@ impl Model {
         }
         let instance = self.instance(&request.instance_id)?;
         let key = key(Some(&request.instance_id), request.idempotency_key.as_ref());
-        if let Some(result) = self.recall::<_, ApplyEventResult>(&key, &request)? {
+        if let Some(result) = self.recall(&key, &request)? {
             return Ok(ApplyEventResult { applied: false, ..result });
         }
         let conflict = |reason| Err(error(ErrorCode::Conflict, "moved on").with_reason(reason));
@@ -508,7 +513,7 @@ impl Model {
         Ok(result)
     }
 
-    /// See [`Operation::SnapshotInstance`]. Id, size and checksum of the file are not modelled.
+    /// See [`Operation::SnapshotInstance`]. What it says about the file is made up.
     pub fn snapshot_instance(
         &self,
         request: SnapshotInstanceRequest,
@@ -516,10 +521,10 @@ impl Model {
         let wal_offset = self.instance(&request.instance_id)?.last_wal_offset;
         Ok(SnapshotInstanceResult {
             instance_id: request.instance_id,
-            snapshot_id: Text::default(),
+            snapshot_id: "snapshot".into(),
             wal_offset,
-            size_bytes: 0,
-            checksum: Text::default(),
+            size_bytes: 1,
+            checksum: "00000000".into(),
         })
     }
 
@@ -585,25 +590,26 @@ impl Model {
         Ok(WalReadResult { records, next_offset })
     }
 
-    /// See [`Operation::WalStats`]. What depends on files is not modelled.
+    /// See [`Operation::WalStats`]. What it says about files is made up.
     pub fn wal_stats(&self, _: WalStatsRequest) -> Result<WalStatsResult> {
         Ok(WalStatsResult {
             entry_count: self.latest_offset(),
             segment_count: 1,
-            total_size_bytes: 0,
+            total_size_bytes: self.latest_offset(),
             latest_offset: self.latest_offset(),
             first_offset: 1,
             io_stats: IoStats::default(),
         })
     }
 
-    /// See [`Operation::Compact`]. It changes nothing that can be seen; the figures are not modelled.
+    /// See [`Operation::Compact`]. It changes nothing that can be seen; what it says about files is
+    /// made up.
     pub fn compact(&self, _: CompactRequest) -> Result<CompactResult> {
         Ok(CompactResult {
-            snapshots_created: 0,
+            snapshots_created: self.live(),
             segments_deleted: 0,
             bytes_reclaimed: 0,
-            total_snapshots: 0,
+            total_snapshots: self.live(),
             wal_segments: 1,
         })
     }
@@ -632,7 +638,7 @@ impl Model {
             server_version: env!("CARGO_PKG_VERSION").into(),
             backend: "memory".into(),
             database_id: Text::default(),
-            features: Vec::new(),
+            features: ["idempotency", "batch", "wal_read"].map(Text::from).into(),
             writable: true,
             health: "ok".into(),
             limits: self.settings.limits.clone(),
@@ -690,74 +696,42 @@ impl Model {
     }
 
     /// The result remembered under a key, unless the key belongs to another request.
-    fn recall<R: Serialize, T: DeserializeOwned>(
+    fn recall<R: OperationRequest>(
         &self,
         key: &Option<Key>,
         request: &R,
-    ) -> Result<Option<T>> {
+    ) -> Result<Option<R::Result>> {
         let Some(remembered) = key.as_ref().and_then(|key| self.keys.get(key)) else {
             return Ok(None);
         };
         if self.now_ms - remembered.at >= self.settings.idempotency_window_ms {
             return Ok(None);
         }
-        if remembered.request != identity(request) {
+        if (remembered.operation, &remembered.request) != (R::OPERATION, &json(request)) {
             let error = error(ErrorCode::Conflict, "the key was used for another request");
             return Err(error.with_reason(reason::IDEMPOTENCY_KEY_REUSED));
         }
         Ok(Some(remembered.result.decode().unwrap()))
     }
 
-    fn remember<R: Serialize>(&mut self, key: Option<Key>, request: &R, result: &impl Serialize) {
-        if let Some(key) = key {
-            let request = identity(request);
-            let remembered = Remembered { request, result: json(result), at: self.now_ms };
-            self.keys.insert(key, remembered);
-        }
+    /// On a deleted instance only the key of its creation stands in the way of a creation.
+    fn is_free_for_a_new_life(&self, key: &Option<Key>) -> bool {
+        let Some(key) = key else { return false };
+        let instance = key.instance_id.as_ref().and_then(|id| self.instances.get(id));
+        let owner = self.keys.get(key).map(|remembered| remembered.operation);
+        instance.is_some_and(|instance| instance.deleted)
+            && owner.is_some_and(|operation| operation != Operation::CreateInstance)
     }
-}
 
-/// Which events a watch shows.
-#[derive(Debug, Clone)]
-pub struct WatchFilter {
-    instance_id: Option<Text>,
-    rules: WatchAllRequest,
-}
-
-impl WatchFilter {
-    /// Reads the request of one of the two watch operations.
-    pub fn parse(operation: Operation, request: &Json) -> WatchFilter {
-        if operation == Operation::WatchAll {
-            return WatchFilter { instance_id: None, rules: request.decode().unwrap() };
-        }
-        let one: WatchInstanceRequest = request.decode().unwrap();
-        let rules = WatchAllRequest {
-            include_ctx: one.include_ctx,
-            include_lifecycle: one.include_lifecycle,
-            from_offset: one.from_offset,
-            ..WatchAllRequest::default()
+    fn remember<R: OperationRequest>(&mut self, key: Option<Key>, request: &R, result: &R::Result) {
+        let Some(key) = key else { return };
+        let remembered = Remembered {
+            operation: R::OPERATION,
+            request: json(request),
+            result: json(result),
+            at: self.now_ms,
         };
-        WatchFilter { instance_id: Some(one.instance_id), rules }
-    }
-
-    /// Where the replay begins, when there is one.
-    pub fn replay_from(&self) -> Option<Offset> {
-        self.rules.from_offset.filter(|offset| *offset > 0)
-    }
-
-    fn pass(&self, event: &InstanceEvent) -> Option<InstanceEvent> {
-        fn listed(list: &[Text], value: Option<&Text>) -> bool {
-            list.is_empty() || value.is_some_and(|value| list.contains(value))
-        }
-        let rules = &self.rules;
-        let shown = (rules.include_lifecycle || event.kind == InstanceEventKind::Applied)
-            && is_or_any(&event.instance_id, &self.instance_id)
-            && listed(&rules.machines, Some(&event.machine))
-            && listed(&rules.from_states, event.from_state.as_ref())
-            && listed(&rules.to_states, event.to_state.as_ref())
-            && listed(&rules.events, event.event.as_ref());
-        let ctx = event.ctx.clone().filter(|_| rules.include_ctx);
-        shown.then(|| InstanceEvent { ctx, ..event.clone() })
+        self.keys.insert(key, remembered);
     }
 }
 
@@ -781,11 +755,6 @@ fn event_of(id: &Text, instance: &Instance, kind: InstanceEventKind) -> Instance
 
 fn key(instance_id: Option<&Text>, key: Option<&Text>) -> Option<Key> {
     key.map(|key| Key { instance_id: instance_id.cloned(), key: key.clone() })
-}
-
-/// What makes two requests the same: their type and all of their members.
-fn identity<R: Serialize>(request: &R) -> Json {
-    json(&(std::any::type_name::<R>(), request))
 }
 
 fn is_or_any<T: PartialEq>(value: &T, wanted: &Option<T>) -> bool {

@@ -65,7 +65,13 @@ impl Program {
         let count = 20 + random.below(120);
         let mut generator = Generator { random, keyed: Vec::new(), keeps_log };
         let mut steps = generator.beginning();
-        steps.extend((0..count).map(|_| generator.step()));
+        for _ in 0..count {
+            steps.push(generator.step());
+            if matches!(steps.last(), Some(Step::Call(Operation::FlushAll, _)) if settings.allow_flush_all)
+            {
+                steps.extend(generator.beginning());
+            }
+        }
         Program { seed, settings, keeps_log, options, steps }
     }
 
@@ -110,9 +116,9 @@ fn settings(random: &mut Random) -> Settings {
         settings.limits.name_bytes_max = 40;
         settings.limits.context_bytes_max = 120;
         settings.limits.payload_bytes_max = 90;
-        settings.limits.batch_operations_max = 4;
+        settings.limits.batch_operations_max = 3;
         settings.limits.page_entries_max = 200;
-        settings.limits.machine_versions_max = 2;
+        settings.limits.machine_versions_max = 1;
     }
     settings
 }
@@ -141,7 +147,7 @@ const IDS: &[&str] =
 const UNKNOWN_IDS: &[&str] = &["nobody", "A"];
 const MACHINES: &[&str] = &["order", "free", "random", "", "Ω m"];
 const STATES: &[&str] = &["new", "paid", "done", "", "é"];
-const EVENTS: &[&str] = &["GO", "BACK", "END", "", "événement", "SET"];
+const EVENTS: &[&str] = &["GO", "GO", "BACK", "END", "", "événement", "SET", "SET"];
 const KEYS: &[&str] = &["k1", "k2", "k3", ""];
 const BATCH_KEYS: &[&str] = &["b1", "b2"];
 const GUARDS: &[&str] = &[
@@ -212,7 +218,7 @@ impl Generator {
             Step::Call(Operation::PutMachine, request)
         };
         let mut steps = vec![put("order", &order), put("free", &free)];
-        for id in ["a", "b", "é \"\\\n"] {
+        for id in &IDS[..5] {
             let machine = *self.random.pick(&["order", "free"]);
             let request = json!({"instance_id": id, "machine": machine, "version": 1});
             steps.push(Step::Call(Operation::CreateInstance, request));
@@ -225,10 +231,10 @@ impl Generator {
             return self.retry();
         }
         match self.random.below(100) {
-            0..40 => self.write(Operation::ApplyEvent),
-            40..50 => self.write(Operation::CreateInstance),
-            50..56 => self.write(Operation::DeleteInstance),
-            56..66 => self.batch(),
+            0..36 => self.write(Operation::ApplyEvent),
+            36..50 => self.write(Operation::CreateInstance),
+            50..54 => self.write(Operation::DeleteInstance),
+            54..66 => self.batch(),
             66..71 => Step::Call(Operation::PutMachine, self.put_machine()),
             71..73 => Step::Reopen,
             73..75 => Step::Call(Operation::Compact, json!({"force_snapshot": true})),
@@ -311,10 +317,10 @@ impl Generator {
     }
 
     fn batch(&mut self) -> Step {
-        let count = self.random.below(6);
+        let count = self.random.below(5);
         let element = |generator: &mut Generator| match generator.random.below(10) {
             0..5 => json!({"op": "APPLY_EVENT", "params": generator.apply_event()}),
-            5..7 => json!({"op": "CREATE_INSTANCE", "params": generator.create_instance()}),
+            5 | 6 => json!({"op": "CREATE_INSTANCE", "params": generator.create_instance()}),
             7 => json!({"op": "DELETE_INSTANCE", "params": generator.delete_instance()}),
             _ => json!({"op": "GET_INSTANCE", "params": {"instance_id": generator.id()}}),
         };
@@ -464,7 +470,7 @@ impl Generator {
     fn machine(&mut self) -> (Value, Value) {
         match self.random.chance(60) {
             true => (json!(self.random.pick(&["order", "free"])), json!(1)),
-            false => (self.name(MACHINES), json!(self.random.below(3))),
+            false => (self.name(MACHINES), json!(self.random.below(4))),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::model::Settings;
 use crate::target::{EVENT_TIMEOUT, Target};
 
 /// The members of a scenario file.
-pub const FILE_MEMBERS: &[&str] = &["$schema", "operation", "scenarios"];
+pub const FILE_MEMBERS: &[&str] = &["$schema", "operation", "values", "scenarios"];
 /// The members of a scenario.
 pub const SCENARIO_MEMBERS: &[&str] = &["name", "requires", "options", "steps"];
 /// The members of a step.
@@ -39,6 +39,8 @@ pub struct Scenario {
     pub requires: Vec<String>,
     /// How its database is opened.
     pub settings: Settings,
+    /// What `$ref` finds from the start.
+    values: BTreeMap<String, Value>,
     steps: Vec<Value>,
 }
 
@@ -52,10 +54,14 @@ pub fn read(text: &str) -> std::result::Result<(Operation, Vec<Scenario>), Fault
     let name = members.get("operation").and_then(Value::as_str).unwrap_or_default();
     let operation = Operation::from_name(name).filter(|operation| operation.wire_name() == name);
     let operation = operation.ok_or_else(|| format!("operation is {name:?}, not a wire name"))?;
+    let values = members.get("values").and_then(Value::as_object).cloned().unwrap_or_default();
+    let values: BTreeMap<String, Value> = values.into_iter().collect();
     let scenarios = members.get("scenarios").and_then(Value::as_array);
     let scenarios = scenarios.ok_or("scenarios must be a list")?;
-    let scenarios: Vec<Scenario> =
-        scenarios.iter().map(read_scenario).collect::<std::result::Result<_, _>>()?;
+    let scenarios: Vec<Scenario> = scenarios
+        .iter()
+        .map(|scenario| read_scenario(scenario, &values))
+        .collect::<std::result::Result<_, _>>()?;
     let mut names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -64,7 +70,10 @@ pub fn read(text: &str) -> std::result::Result<(Operation, Vec<Scenario>), Fault
     }
 }
 
-fn read_scenario(scenario: &Value) -> std::result::Result<Scenario, Fault> {
+fn read_scenario(
+    scenario: &Value,
+    values: &BTreeMap<String, Value>,
+) -> std::result::Result<Scenario, Fault> {
     let read = members(scenario, SCENARIO_MEMBERS, "a scenario")?;
     let name = read.get("name").and_then(Value::as_str).ok_or("a scenario has no name")?;
     let at = |fault: Fault| format!("{name}: {fault}");
@@ -88,7 +97,8 @@ fn read_scenario(scenario: &Value) -> std::result::Result<Scenario, Fault> {
             return Err(at(format!("requires {feature:?} exactly when it uses it")));
         }
     }
-    Ok(Scenario { name: name.to_owned(), requires, settings, steps: steps.clone() })
+    let (name, values, steps) = (name.to_owned(), values.clone(), steps.clone());
+    Ok(Scenario { name, requires, settings, values, steps })
 }
 
 fn read_options(options: Option<&Value>) -> std::result::Result<Settings, Fault> {
@@ -187,7 +197,7 @@ impl Scenario {
         })
     }
 
-    /// The names of the operations it calls.
+    /// The reasons of the errors it expects.
     pub fn reasons(&self) -> Vec<String> {
         let reasons = self.steps.iter().filter_map(|step| step["error"]["reason"].as_str());
         reasons.map(str::to_owned).collect()
@@ -195,7 +205,7 @@ impl Scenario {
 
     /// Runs the scenario on a target with an empty database.
     pub fn run(&self, target: &mut dyn Target) -> std::result::Result<(), Fault> {
-        let mut run = Run { target, saved: BTreeMap::new(), watches: BTreeMap::new() };
+        let mut run = Run { target, saved: self.values.clone(), watches: BTreeMap::new() };
         for (index, step) in self.steps.iter().enumerate() {
             run.step(step).map_err(|fault| format!("{}: step {index}: {fault}", self.name))?;
         }

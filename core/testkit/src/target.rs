@@ -11,7 +11,8 @@ use rstmdb_types::{Error, InstanceEvent, Json, Operation, Result};
 use serde_json::{Map, Value, json};
 
 use crate::clock::{START_MS, TestClock};
-use crate::model::{Model, Settings, WatchFilter};
+use crate::model::{Model, Settings};
+use crate::watch_filter::WatchFilter;
 
 /// How long an event that must come may take. Only a hanging test ever waits that long.
 pub const EVENT_TIMEOUT: Duration = Duration::from_secs(60);

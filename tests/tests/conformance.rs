@@ -1,0 +1,176 @@
+//! Runs the conformance scenarios on the model and on the engine, in memory and in a directory.
+//!
+//! `RSTMDB_TARGET` chooses one target: `model`, `mem:` or `file:`. `RSTMDB_SCENARIO` runs only the
+//! scenarios whose file or name contains it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use rstmdb_testkit::scenario::{self, Scenario};
+use rstmdb_testkit::target::{EngineTarget, ModelTarget, Target, options_of};
+use rstmdb_types::Operation;
+use rstmdb_types::error::reason;
+use serde_json::Value;
+
+/// Reasons that no scenario can bring about: they need a failing disk, a second process, an older
+/// log than there is, or a URL.
+const REASONS_WITHOUT_SCENARIO: &[&str] = &[
+    reason::CANCELLED,
+    reason::CLOSED,
+    reason::CORRUPT,
+    reason::DISK_FULL,
+    reason::INVALID_OPTION,
+    reason::IO,
+    reason::LOCKED,
+    reason::NEWER_FORMAT,
+    reason::OFFSET_COMPACTED,
+    reason::OUTCOME_UNKNOWN,
+    reason::UNSUPPORTED,
+    reason::WRITES_STOPPED,
+    reason::WRITE_FAILED,
+];
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("conformance")
+}
+
+/// Every scenario file: its operation and its scenarios. Panics on one that is malformed.
+fn files() -> Vec<(Operation, Vec<Scenario>)> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder().join("scenarios"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let file = scenario::read(&text).unwrap_or_else(|fault| panic!("{path:?}: {fault}"));
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(stem, file.0.name(), "a scenario file is named after its operation");
+        file
+    };
+    paths.iter().map(read).collect()
+}
+
+/// Runs every scenario on a target of its own and lists all that fail.
+fn run(target: &str, open: &dyn Fn(&Scenario) -> Box<dyn Target>) {
+    if std::env::var("RSTMDB_TARGET").is_ok_and(|chosen| chosen != target) {
+        return;
+    }
+    let wanted = std::env::var("RSTMDB_SCENARIO").unwrap_or_default();
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for (operation, scenarios) in files() {
+        for scenario in scenarios {
+            if !operation.name().contains(&wanted) && !scenario.name.contains(&wanted) {
+                continue;
+            }
+            count += 1;
+            if let Err(fault) = scenario.run(&mut *open(&scenario)) {
+                faults.push(format!("{}: {fault}", operation.name()));
+            }
+        }
+    }
+    let list = faults.join("\n\n");
+    assert!(faults.is_empty(), "{target}: {} of {count} scenarios fail\n\n{list}", faults.len());
+}
+
+#[test]
+fn the_model_conforms() {
+    run("model", &|scenario| Box::new(ModelTarget::new(scenario.settings.clone())));
+}
+
+#[test]
+fn a_database_in_memory_conforms() {
+    run("mem:", &|scenario| {
+        Box::new(EngineTarget::memory(options_of(&scenario.settings)).unwrap())
+    });
+}
+
+#[test]
+fn a_database_in_a_directory_conforms() {
+    let root = tempfile::tempdir().unwrap();
+    run("file:", &|scenario| {
+        let directory = tempfile::tempdir_in(root.path()).unwrap().keep();
+        Box::new(EngineTarget::directory(&directory, options_of(&scenario.settings)).unwrap())
+    });
+}
+
+#[test]
+fn every_operation_has_a_file_with_a_success_and_a_failure() {
+    let files = files();
+    for operation in Operation::ALL {
+        let scenarios = files.iter().find(|file| file.0 == *operation);
+        let (_, scenarios) = scenarios.unwrap_or_else(|| panic!("{operation:?} has no scenarios"));
+        let shows = |success| scenarios.iter().any(|scenario| scenario.shows(*operation, success));
+        assert!(shows(true), "{operation:?} never succeeds");
+        assert_eq!(shows(false), operation.can_fail(), "{operation:?} fails");
+    }
+}
+
+#[test]
+fn every_reason_has_a_scenario_or_a_reason_not_to() {
+    let files = files();
+    let scenarios = files.iter().flat_map(|(_, scenarios)| scenarios);
+    let shown: BTreeSet<String> = scenarios.flat_map(Scenario::reasons).collect();
+    for (name, _) in reason::ALL {
+        let exempt = REASONS_WITHOUT_SCENARIO.contains(name);
+        assert_eq!(shown.contains(*name), !exempt, "{name}");
+    }
+}
+
+/// What `schema.json` tells an editor is what the runner accepts.
+#[test]
+fn the_schema_agrees_with_the_runner() {
+    let text = std::fs::read_to_string(folder().join("schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let sorted = |names: &[&str]| -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    };
+    let members = |pointer: &str| -> BTreeSet<String> {
+        let object = schema.pointer(pointer).unwrap_or_else(|| panic!("no {pointer}"));
+        object.as_object().unwrap().keys().cloned().collect()
+    };
+    let listed = |pointer: &str| -> BTreeSet<String> {
+        let list = schema.pointer(pointer).unwrap_or_else(|| panic!("no {pointer}"));
+        list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(members("/properties"), sorted(scenario::FILE_MEMBERS));
+    assert_eq!(members("/$defs/scenario/properties"), sorted(scenario::SCENARIO_MEMBERS));
+    assert_eq!(members("/$defs/options/properties"), sorted(scenario::OPTIONS));
+    assert_eq!(members("/$defs/step/properties"), sorted(scenario::STEP_MEMBERS));
+    assert_eq!(members("/$defs/error/properties"), sorted(scenario::ERROR_MEMBERS));
+    assert_eq!(members("/$defs/matcher/properties"), sorted(scenario::MATCHERS));
+    assert_eq!(members("/$defs/maker/properties"), sorted(scenario::MAKERS));
+    let features = "/$defs/scenario/properties/requires/items/enum";
+    assert_eq!(listed(features), sorted(scenario::FEATURES));
+    let operations: Vec<&str> = Operation::ALL.iter().map(|op| op.wire_name()).collect();
+    assert_eq!(listed("/properties/operation/enum"), sorted(&operations));
+    let ops = [operations.as_slice(), scenario::RUNNER_OPS].concat();
+    assert_eq!(listed("/$defs/step/properties/op/enum"), sorted(&ops));
+}
+
+#[test]
+fn malformed_scenarios_are_refused() {
+    let file = |scenario: &str| {
+        let text = format!(r#"{{"operation": "PING", "scenarios": [{scenario}]}}"#);
+        scenario::read(&text).map(|_| ())
+    };
+    file(r#"{"name": "n", "steps": [{"op": "PING"}]}"#).unwrap();
+    for (malformed, expected) in [
+        (r#"{"steps": [{"op": "PING"}]}"#, "no name"),
+        (r#"{"name": "n", "steps": []}"#, "not empty"),
+        (r#"{"name": "n", "steps": [{"op": "ping"}]}"#, "unknown op"),
+        (r#"{"name": "n", "steps": [{"op": "PING", "expected": {}}]}"#, "expected"),
+        (r#"{"name": "n", "steps": [{"op": "PING", "ms": 1}]}"#, "ms"),
+        (r#"{"name": "n", "steps": [{"op": "PING", "expect": {}, "error": {}}]}"#, "not both"),
+        (r#"{"name": "n", "steps": [{"op": "PING", "expect": {"a": {"$itn": true}}}]}"#, "$itn"),
+        (r#"{"name": "n", "steps": [{"op": "PING", "args": {"a": {"$any": true}}}]}"#, "$any"),
+        (r#"{"name": "n", "steps": [{"op": "REOPEN"}]}"#, "reopen"),
+        (r#"{"name": "n", "requires": ["magic"], "steps": [{"op": "PING"}]}"#, "magic"),
+        (r#"{"name": "n", "options": {"limits": {"x": 1}}, "steps": [{"op": "PING"}]}"#, "limits"),
+    ] {
+        let fault = file(malformed).unwrap_err();
+        assert!(fault.contains(expected), "{malformed}: {fault}");
+    }
+}
