@@ -1,0 +1,180 @@
+//! The command line: what every command shares, and the way from words to an exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use rstmdb::FsyncPolicy;
+
+use crate::commands::Command;
+use crate::error::{self, Failure, Outcome};
+use crate::output::{Format, Output};
+use crate::session::Session;
+use crate::shell;
+
+/// Work with an rstmdb database: define machines, create instances, apply events, watch, import.
+///
+/// Results go to standard output, everything else to standard error. Commands that only read never
+/// create a database; commands that write create a missing one. Without a command the shell starts.
+#[derive(Debug, Parser)]
+#[command(name = "rstmdb-cli", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rstmdb-cli put-machine -n order -v 1 @order.json
+  rstmdb-cli create-instance -m order -i o-1 -c '{\"total\":10}'
+  rstmdb-cli apply-event -i o-1 -e PAY -p '{\"amount\":10}'
+  rstmdb-cli count-instances --machine order --output json
+  rstmdb-cli --path ./demo-data shell
+
+Exit codes:
+  0  success                     6  conflict: read again, decide again
+  1  a fault inside rstmdb       8  unavailable: locked, full disk, file error
+  2  the request is invalid      9  stored data is damaged
+  3  not found                  10  the database was closed
+  4  already exists            130  ended by Ctrl-C
+  5  rejected by the rules";
+
+/// The options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The directory of the database, or `mem:` for one in memory.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        env = "RSTMDB_PATH",
+        hide_env_values = true,
+        default_value = "./data",
+        value_name = "DIR"
+    )]
+    pub(crate) path: String,
+    /// How results are printed: tables for people, one line of JSON for programs.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        env = "RSTMDB_OUTPUT",
+        hide_env_values = true,
+        value_enum,
+        default_value = "table",
+        hide_possible_values = true,
+        value_name = "table|json"
+    )]
+    pub(crate) output: Format,
+    /// When the log is synced: every_write, every_n:COUNT, every_ms:MILLISECONDS or never.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        env = "RSTMDB_FSYNC",
+        hide_env_values = true,
+        default_value = "every_write",
+        value_name = "POLICY"
+    )]
+    pub(crate) fsync: FsyncPolicy,
+}
+
+/// Runs the program with these arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let matches = match Cli::command().try_get_matches_from(&arguments) {
+        Ok(matches) => matches,
+        Err(problem) => return refuse(&problem, wants_json(&arguments)),
+    };
+    let path_given = matches.value_source("path") == Some(ValueSource::CommandLine);
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(problem) => return refuse(&problem, wants_json(&arguments)),
+    };
+    let output = Output { format: cli.global.output };
+    let mut session = Session::new(cli.global.path, path_given, cli.global.fsync, output);
+    let outcome = match cli.command {
+        Some(command) => command.run(&mut session),
+        None => shell::run(&mut session),
+    };
+    finish(&mut session, outcome)
+}
+
+/// Closes the database and turns the outcome into messages and an exit code.
+fn finish(session: &mut Session, outcome: Outcome) -> ExitCode {
+    let closed = session.close().map_err(Failure::from);
+    match outcome.and(closed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Failure::Error(error) = &failure {
+                session.output.error(error);
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Answers a command line that does not parse, or that asks for help.
+fn refuse(problem: &clap::Error, json: bool) -> ExitCode {
+    if json && problem.use_stderr() {
+        let text = problem.render().to_string();
+        let message = text.split("\n\n").next().unwrap_or_default();
+        let words: Vec<_> = message.trim_start_matches("error: ").split_whitespace().collect();
+        Output { format: Format::Json }.error(&error::usage(words.join(" ")));
+    } else {
+        // A closed pipe while printing help is nobody's problem.
+        let _ = problem.print();
+    }
+    ExitCode::from(if problem.use_stderr() { 2 } else { 0 })
+}
+
+/// Whether the arguments ask for JSON, for errors found before they are understood.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let words: Vec<_> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let pair = words.windows(2).any(|pair| pair == ["--output", "json"]);
+    let variable = std::env::var("RSTMDB_OUTPUT").is_ok_and(|value| value == "json");
+    pair || words.contains(&"--output=json") || variable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_description_and_examples_that_parse() {
+        let root = Cli::command();
+        for command in root.get_subcommands().chain([&root]) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no description");
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<_> =
+                help.lines().filter(|line| line.starts_with("  rstmdb-cli ")).collect();
+            assert!(!examples.is_empty(), "{name} has no examples");
+            for example in examples {
+                let mine = name == "rstmdb-cli" || example.contains(name);
+                assert!(mine, "{name}: {example} shows another command");
+                let line = example.split(['|', '<', '>']).next().unwrap_or_default();
+                let words = shell::words::split(line.trim()).unwrap();
+                let parsed = Cli::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_command_of_its_name() {
+        let root = Cli::command();
+        for operation in rstmdb::Operation::ALL {
+            let name = operation.name().replace('_', "-");
+            assert!(root.find_subcommand(&name).is_some(), "no command {name}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `bench`: how many events a second this machine and this disk do, in a scratch database.
+//!
+//! It never touches a database of yours: it works in a new folder, in the temporary directory or
+//! below `--path`, and removes it.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use clap::Args;
+use rstmdb::blocking::Database;
+use rstmdb::error::reason;
+use rstmdb::{
+    ApplyEventRequest, ApplyEventResult, BatchMode, BatchOperation, BatchRequest,
+    CreateInstanceRequest, Error, ErrorCode, Json, PutMachineRequest, Result, WalStatsRequest,
+};
+use serde::Serialize;
+
+use crate::error::{self, Outcome};
+use crate::output::{bytes, fields, number, rate};
+use crate::session::Session;
+
+const MACHINE: &str = r#"{
+    "states": ["red", "green", "yellow"], "initial": "red",
+    "transitions": [
+        {"from": "red", "event": "NEXT", "to": "green"},
+        {"from": "green", "event": "NEXT", "to": "yellow"},
+        {"from": "yellow", "event": "NEXT", "to": "red"}
+    ]
+}"#;
+
+/// Measure events per second in a scratch database.
+///
+/// The database is made in the temporary directory, in a new folder below --path when that is
+/// given (so that its disk is measured), or in memory with --path mem:, and is removed at the end.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli bench
+  rstmdb-cli bench --fsync never --threads 2 --events 500000
+  rstmdb-cli --path mem: bench --in-flight 1 --output json")]
+pub(crate) struct Bench {
+    /// How many events are applied.
+    #[arg(short, long, default_value_t = 100_000, value_name = "COUNT")]
+    events: u64,
+    /// How many instances they are spread over.
+    #[arg(short, long, default_value_t = 1_000, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    instances: u32,
+    /// How many threads apply them.
+    #[arg(short, long, default_value_t = 1, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: u32,
+    /// How many events of one thread wait for their sync at a time.
+    #[arg(long, default_value_t = 256, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    in_flight: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Measured {
+    place: String,
+    fsync: String,
+    events: u64,
+    instances: u32,
+    threads: u32,
+    in_flight: u32,
+    seconds: f64,
+    events_per_second: u64,
+    /// From the call to the durable answer.
+    latency_us: Latency,
+    fsyncs: u64,
+    log_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: u64,
+    p99: u64,
+    max: u64,
+}
+
+impl Bench {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let scratch = match (session.path_given, session.path.as_str()) {
+            (true, "mem:") => None,
+            (true, parent) => {
+                std::fs::create_dir_all(parent).map_err(|e| error::file(parent, &e))?;
+                let folder = tempfile::Builder::new().prefix("rstmdb-bench-").tempdir_in(parent);
+                Some(folder.map_err(|e| error::file(parent, &e))?)
+            }
+            (false, _) => {
+                let folder = tempfile::Builder::new().prefix("rstmdb-bench-").tempdir();
+                Some(folder.map_err(|e| error::file("the temporary directory", &e))?)
+            }
+        };
+        let place = scratch.as_ref().map_or("mem:".into(), |f| f.path().display().to_string());
+        let database = Database::open_with(&place, session.options(true))?;
+        let measured = self.measure(&database, &place, session);
+        database.close()?;
+        let measured = measured?;
+        session.output.show(&measured, Measured::text)
+    }
+
+    fn measure(&self, database: &Database, place: &str, session: &Session) -> Result<Measured> {
+        self.prepare(database)?;
+        let before = database.wal_stats(WalStatsRequest {})?;
+        let began = Instant::now();
+        let mut latencies = self.apply(database)?;
+        let took = began.elapsed();
+        let after = database.wal_stats(WalStatsRequest {})?;
+        latencies.sort_unstable();
+        Ok(Measured {
+            place: place.to_owned(),
+            fsync: session.fsync.to_string(),
+            events: self.events,
+            instances: self.instances,
+            threads: self.threads,
+            in_flight: self.in_flight,
+            seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0,
+            events_per_second: rate(self.events, took.as_secs_f64()),
+            latency_us: Latency {
+                p50: percentile(&latencies, 50),
+                p99: percentile(&latencies, 99),
+                max: percentile(&latencies, 100),
+            },
+            fsyncs: after.io_stats.fsyncs.saturating_sub(before.io_stats.fsyncs),
+            log_bytes: after.io_stats.bytes_written.saturating_sub(before.io_stats.bytes_written),
+        })
+    }
+
+    /// The machine and the instances.
+    fn prepare(&self, database: &Database) -> Result<()> {
+        let definition = Json::parse(MACHINE).map_err(error::internal)?;
+        database.put_machine(PutMachineRequest::new("bench", 1, definition))?;
+        let mut next = 0..self.instances;
+        loop {
+            let create = |number| {
+                let request = CreateInstanceRequest::new(instance(number), "bench", 1);
+                BatchOperation::CreateInstance(request)
+            };
+            let ops: Vec<_> = next.by_ref().take(1000).map(create).collect();
+            if ops.is_empty() {
+                return Ok(());
+            }
+            let mode = BatchMode::Atomic;
+            database.batch(BatchRequest { mode, ops, idempotency_key: None })?;
+        }
+    }
+
+    /// Applies the events from all threads; the latencies of all events.
+    fn apply(&self, database: &Database) -> Result<Vec<u32>> {
+        std::thread::scope(|scope| {
+            let spawn = |thread: u32| {
+                let worker = move || self.apply_share(database, thread);
+                std::thread::Builder::new().spawn_scoped(scope, worker).map_err(|problem| {
+                    Error::new(ErrorCode::InternalError, format!("can't start a thread: {problem}"))
+                        .with_reason(reason::IO)
+                })
+            };
+            let threads = (0..self.threads).map(spawn).collect::<Result<Vec<_>>>()?;
+            let mut all = Vec::new();
+            for thread in threads {
+                let share = thread.join().map_err(|_| error::internal("a thread panicked"))?;
+                all.extend(share?);
+            }
+            Ok(all)
+        })
+    }
+
+    /// The events of one thread, on instances of its own where there are enough.
+    fn apply_share(&self, database: &Database, thread: u32) -> Result<Vec<u32>> {
+        let threads = u64::from(self.threads);
+        let share = self.events / threads + u64::from(u64::from(thread) < self.events % threads);
+        let mut waiting = VecDeque::new();
+        let mut latencies = Vec::new();
+        let mut number = thread % self.instances;
+        for _ in 0..share {
+            let request = ApplyEventRequest::new(instance(number), "NEXT");
+            waiting.push_back((Instant::now(), database.submit_event(request)));
+            if waiting.len() >= self.in_flight as usize
+                && let Some((began, pending)) = waiting.pop_front()
+            {
+                latencies.push(latency(began, pending.wait())?);
+            }
+            number = (number + self.threads) % self.instances;
+        }
+        for (began, pending) in waiting {
+            latencies.push(latency(began, pending.wait())?);
+        }
+        Ok(latencies)
+    }
+}
+
+/// The time since `began` in microseconds, unless the event failed.
+fn latency(began: Instant, outcome: Result<ApplyEventResult>) -> Result<u32> {
+    outcome?;
+    Ok(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX))
+}
+
+fn instance(number: u32) -> String {
+    format!("bench-{number}")
+}
+
+/// The latency below which this part of all lies; 0 when there are none.
+fn percentile(sorted: &[u32], percent: usize) -> u64 {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0).into()
+}
+
+impl Measured {
+    fn text(&self) -> String {
+        let Latency { p50, p99, max } = &self.latency_us;
+        let micros = |value: &u64| format!("{} µs", number(*value));
+        fields([
+            ("place", self.place.clone()),
+            ("fsync", self.fsync.clone()),
+            ("instances", number(self.instances.into())),
+            ("threads", number(self.threads.into())),
+            ("in flight", number(self.in_flight.into())),
+            ("events", number(self.events)),
+            ("time", format!("{:.3} s", self.seconds)),
+            ("rate", format!("{} events/s", number(self.events_per_second))),
+            ("latency", format!("p50 {}, p99 {}, max {}", micros(p50), micros(p99), micros(max))),
+            ("syncs", number(self.fsyncs)),
+            ("log written", bytes(self.log_bytes)),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        assert_eq!(percentile(&[], 99), 0);
+        assert_eq!(percentile(&[7], 50), 7);
+        let all: Vec<u32> = (1..=100).collect();
+        assert_eq!([50, 99, 100].map(|percent| percentile(&all, percent)), [50, 99, 100]);
+    }
+}

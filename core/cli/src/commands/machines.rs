@@ -1,0 +1,163 @@
+//! Commands on machine definitions.
+
+use clap::Args;
+use rstmdb::{
+    GetMachineRequest, GetMachineResult, ListMachinesRequest, Operation, PutMachineRequest,
+    PutMachineResult,
+};
+use serde::Deserialize;
+
+use crate::error::{self, Outcome};
+use crate::output::{self, fields, table, yes_no};
+use crate::session::{Session, json_argument};
+
+/// Store a machine definition under a name and version.
+///
+/// Definitions never change: a change is a new version. A definition with warnings (an unknown
+/// key, an unreachable state) is refused unless --lenient is given.
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "pm",
+    after_help = "\
+Examples:
+  rstmdb-cli put-machine -n order -v 1 @order.json
+  rstmdb-cli put-machine --name turnstile --version 1 '{\"states\":[\"locked\",\"open\"],\"initial\":\"locked\",\"transitions\":[{\"from\":\"locked\",\"event\":\"COIN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"PUSH\",\"to\":\"locked\"}]}'
+  rstmdb-cli put-machine -n order -v 2 --lenient - --output json"
+)]
+pub(crate) struct PutMachine {
+    /// The machine's name.
+    #[arg(short, long, visible_alias = "machine", short_alias = 'm', value_name = "MACHINE")]
+    name: String,
+    /// The version to store the definition under.
+    #[arg(short, long, short_alias = 'V', value_name = "NUMBER")]
+    version: u32,
+    /// Accept a definition with warnings, and print them.
+    #[arg(long)]
+    lenient: bool,
+    /// The definition: JSON, @FILE, or - for standard input.
+    #[arg(value_name = "DEFINITION|@FILE")]
+    definition: String,
+}
+
+impl PutMachine {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let definition = json_argument("definition", &self.definition)?;
+        let mut request = PutMachineRequest::new(self.name, self.version, definition);
+        request.strict = !self.lenient;
+        let result = session.open(Operation::PutMachine)?.put_machine(request)?;
+        for warning in &result.warnings {
+            let suggestion = warning.suggestion.as_deref();
+            let suggestion = suggestion.map(|name| format!(" (did you mean {name:?}?)"));
+            let (path, message) = (&warning.path, &warning.message);
+            let suggestion = suggestion.unwrap_or_default();
+            session.output.note(&format!("warning: {path}: {message}{suggestion}"));
+        }
+        session.output.show(&result, stored)
+    }
+}
+
+fn stored(result: &PutMachineResult) -> String {
+    fields([
+        ("machine", result.machine.to_string()),
+        ("version", result.version.to_string()),
+        ("checksum", result.stored_checksum.to_string()),
+        ("created", yes_no(result.created).to_owned()),
+    ])
+}
+
+/// Show a machine definition.
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "gm",
+    after_help = "\
+Examples:
+  rstmdb-cli get-machine -n order
+  rstmdb-cli get-machine -n order -v 1 --output json | jq .definition"
+)]
+pub(crate) struct GetMachine {
+    /// The machine's name.
+    #[arg(short, long, visible_alias = "machine", short_alias = 'm', value_name = "MACHINE")]
+    name: String,
+    /// The version; the latest when absent.
+    #[arg(short, long, short_alias = 'V', value_name = "NUMBER")]
+    version: Option<u32>,
+}
+
+impl GetMachine {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let database = session.open(Operation::GetMachine)?;
+        let version = Session::version(&database, &self.name, self.version)?;
+        let request = GetMachineRequest { machine: self.name.as_str().into(), version };
+        let result = database.get_machine(request)?;
+        let definition: Definition = result.definition.decode().map_err(error::internal)?;
+        session.output.show(&result, |result| describe(&self.name, version, result, &definition))
+    }
+}
+
+/// The members of a stored definition.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Definition {
+    pub(crate) states: Vec<String>,
+    pub(crate) initial: String,
+    #[serde(default)]
+    pub(crate) r#final: Vec<String>,
+    pub(crate) transitions: Vec<Transition>,
+}
+
+/// One transition of a stored definition.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Transition {
+    pub(crate) from: Vec<String>,
+    pub(crate) event: String,
+    pub(crate) to: String,
+    #[serde(default)]
+    pub(crate) guard: Option<String>,
+}
+
+fn describe(
+    name: &str,
+    version: u32,
+    result: &GetMachineResult,
+    definition: &Definition,
+) -> String {
+    let mut lines = vec![
+        ("machine", name.to_owned()),
+        ("version", version.to_string()),
+        ("checksum", result.checksum.to_string()),
+        ("states", definition.states.join(", ")),
+        ("initial", definition.initial.clone()),
+    ];
+    if !definition.r#final.is_empty() {
+        lines.push(("final", definition.r#final.join(", ")));
+    }
+    let rows = definition.transitions.iter().map(|transition| {
+        let guard = transition.guard.clone().unwrap_or_default();
+        vec![transition.from.join(", "), transition.event.clone(), transition.to.clone(), guard]
+    });
+    format!("{}{}", fields(lines), table(&["from", "event", "to", "guard"], rows))
+}
+
+/// List machines and their versions.
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "lm",
+    after_help = "\
+Examples:
+  rstmdb-cli list-machines
+  rstmdb-cli list-machines --output json | jq -r '.items[].machine'"
+)]
+pub(crate) struct ListMachines {}
+
+impl ListMachines {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let database = session.open(Operation::ListMachines)?;
+        let result = database.list_machines(ListMachinesRequest {})?;
+        session.output.show(&result, |result| {
+            let rows = result.items.iter().map(|item| {
+                let versions: Vec<_> = item.versions.iter().map(u32::to_string).collect();
+                vec![item.machine.to_string(), output::shorten(&versions.join(", "), 60)]
+            });
+            table(&["machine", "versions"], rows)
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! One command for each operation of the database, and the tools around them.
+
+mod instances;
+mod list;
+mod log;
+mod machines;
+mod stats;
+mod watch;
+
+use clap::Subcommand;
+
+use crate::bench::Bench;
+use crate::demo::Demo;
+use crate::diagram::Diagram;
+use crate::error::Outcome;
+use crate::help_markdown::HelpMarkdown;
+use crate::import::ImportLog;
+use crate::session::Session;
+use crate::shell::Shell;
+
+pub(crate) use list::{count_table, history_table};
+pub(crate) use machines::{Definition, Transition};
+pub(crate) use watch::drain;
+
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $name:ident($type:ty),)*) => {
+        /// What to do.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($(#[$attribute])* $name($type),)*
+        }
+
+        impl Command {
+            /// Does it.
+            pub(crate) fn run(self, session: &mut Session) -> Outcome {
+                match self { $(Command::$name(command) => command.run(session),)* }
+            }
+        }
+    };
+}
+
+// In the order of the help: machines, instances, events, the log, the database, tools.
+commands! {
+    PutMachine(machines::PutMachine),
+    GetMachine(machines::GetMachine),
+    ListMachines(machines::ListMachines),
+    Diagram(Diagram),
+    CreateInstance(instances::CreateInstance),
+    GetInstance(instances::GetInstance),
+    DeleteInstance(instances::DeleteInstance),
+    ListInstances(list::ListInstances),
+    CountInstances(list::CountInstances),
+    ApplyEvent(instances::ApplyEvent),
+    Permitted(instances::Permitted),
+    Batch(instances::Batch),
+    History(list::History),
+    WatchInstance(watch::WatchInstance),
+    WatchAll(watch::WatchAll),
+    WalRead(log::WalRead),
+    WalStats(log::WalStats),
+    Compact(log::Compact),
+    SnapshotInstance(log::SnapshotInstance),
+    FlushAll(log::FlushAll),
+    Info(stats::Info),
+    Ping(stats::Ping),
+    Stats(stats::Stats),
+    ImportLog(ImportLog),
+    Shell(Shell),
+    Bench(Bench),
+    Demo(Demo),
+    #[command(hide = true)]
+    HelpMarkdown(HelpMarkdown),
+}

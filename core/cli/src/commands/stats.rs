@@ -1,0 +1,100 @@
+//! Commands that say what the database is and how it is.
+
+use clap::Args;
+use rstmdb::{
+    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, Operation, PingRequest,
+    WalStatsRequest, WalStatsResult,
+};
+use serde::Serialize;
+
+use super::list::count_table;
+use super::log::figures;
+use crate::error::Outcome;
+use crate::output::{fields, number, yes_no};
+use crate::session::Session;
+
+/// Say what this database is: version, backend, health, limits.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli info
+  rstmdb-cli info --output json | jq .limits")]
+pub(crate) struct Info {}
+
+impl Info {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let result = session.open(Operation::Info)?.info(InfoRequest {})?;
+        let limits = serde_json::to_value(&result.limits).map_err(crate::error::internal)?;
+        session.output.show(&result, |result| {
+            let mut lines = about(result);
+            let features: Vec<_> = result.features.iter().map(ToString::to_string).collect();
+            lines.push(("features", features.join(", ")));
+            for (name, value) in limits.as_object().into_iter().flatten() {
+                lines.push((name, number(value.as_u64().unwrap_or_default())));
+            }
+            fields(lines)
+        })
+    }
+}
+
+fn about(result: &InfoResult) -> Vec<(&'static str, String)> {
+    vec![
+        ("rstmdb", result.server_version.to_string()),
+        ("backend", result.backend.to_string()),
+        ("database", result.database_id.to_string()),
+        ("writable", yes_no(result.writable).to_owned()),
+        ("health", result.health.to_string()),
+        ("machine versions", number(result.machines)),
+        ("instances", number(result.instances)),
+        ("latest offset", number(result.latest_offset)),
+    ]
+}
+
+/// Answer when the database is alive.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli ping
+  rstmdb-cli --path mem: ping --output json")]
+pub(crate) struct Ping {}
+
+impl Ping {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let result = session.open(Operation::Ping)?.ping(PingRequest {})?;
+        session.output.show(&result, |_| "PONG".to_owned())
+    }
+}
+
+/// Show the database at a glance: its health, its log, its instances by state.
+///
+/// The JSON output is {"info", "wal", "counts"}: the results of info, wal-stats and
+/// count-instances.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli stats
+  rstmdb-cli stats --output json | jq .counts")]
+pub(crate) struct Stats {}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    info: InfoResult,
+    wal: WalStatsResult,
+    counts: CountInstancesResult,
+}
+
+impl Stats {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let database = session.open_existing()?;
+        let result = Figures {
+            info: database.info(InfoRequest {})?,
+            wal: database.wal_stats(WalStatsRequest {})?,
+            counts: database.count_instances(CountInstancesRequest::default())?,
+        };
+        session.output.show(&result, |result| {
+            let mut lines = about(&result.info);
+            lines.extend(figures(&result.wal).into_iter().skip(1));
+            format!("{}{}", fields(lines), count_table(&result.counts))
+        })
+    }
+}

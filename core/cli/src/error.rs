@@ -1,0 +1,201 @@
+//! How a command ends when it does not end well, and what the user reads about it.
+//!
+//! Every error is an [`rstmdb::Error`], so the exit code, the JSON form and the hint come from its
+//! kind, code and reason, whether the database or the command line made it.
+
+use std::io;
+
+use rstmdb::error::reason;
+use rstmdb::{Error, ErrorCode};
+use serde_json::Value;
+
+/// Why a command stopped.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something the user should read.
+    Error(Error),
+    /// The reader of standard output has gone: nobody is left to tell.
+    BrokenPipe,
+    /// Ctrl-C, after everything was put away.
+    Interrupted,
+    /// Reported already; this is the exit code.
+    Reported(u8),
+}
+
+/// What every command returns.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// The exit code of a command that fails so.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Error(error) => error.kind().exit_code(),
+            Failure::BrokenPipe => 0,
+            // What a shell reports for a program that Ctrl-C ended.
+            Failure::Interrupted => 130,
+            Failure::Reported(code) => *code,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Error(error)
+    }
+}
+
+/// Only writes to standard output are converted implicitly; files name themselves with [`file`].
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::BrokenPipe;
+        }
+        let message = format!("can't write to standard output: {error}");
+        Failure::Error(Error::new(ErrorCode::InternalError, message).with_reason(reason::IO))
+    }
+}
+
+/// The error of a file the user named.
+pub(crate) fn file(path: &str, error: &io::Error) -> Error {
+    let made = match error.kind() {
+        io::ErrorKind::NotFound => {
+            Error::new(ErrorCode::NotFound, format!("there is no file {path:?}"))
+        }
+        _ => Error::new(ErrorCode::InternalError, format!("can't use file {path:?}: {error}"))
+            .with_reason(reason::IO),
+    };
+    made.with("file", path)
+}
+
+/// An error of a command line that parses but makes no sense.
+pub(crate) fn usage(message: impl Into<String>) -> Error {
+    Error::invalid(reason::INVALID_OPTION, message)
+}
+
+/// A result that does not hold what it must: a bug.
+pub(crate) fn internal(message: impl std::fmt::Display) -> Error {
+    Error::new(ErrorCode::InternalError, message.to_string())
+}
+
+/// The lines people read on standard error.
+pub(crate) fn text(error: &Error) -> String {
+    let mut lines = format!("error: {}\n", error.message());
+    let reason = error.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    lines.push_str(&format!("  code: {}{reason}\n", error.code()));
+    for (key, value) in error.context() {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        lines.push_str(&format!("  {key}: {value}\n"));
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        lines.push_str(&format!("  caused by: {cause}\n"));
+        source = cause.source();
+    }
+    if let Some(hint) = hint(error) {
+        lines.push_str(&format!("  hint: {hint}\n"));
+    }
+    lines
+}
+
+/// The object scripts read on standard error: the error as it serialises, with the hint.
+pub(crate) fn json(error: &Error) -> Value {
+    let mut value = serde_json::to_value(error).unwrap_or_default();
+    if let (Value::Object(members), Some(hint)) = (&mut value, hint(error)) {
+        members.insert("hint".to_owned(), Value::String(hint));
+    }
+    value
+}
+
+/// What to try next.
+pub(crate) fn hint(error: &Error) -> Option<String> {
+    if let Some(hint) = error.reason().and_then(|reason| reason_hint(error, reason)) {
+        return Some(hint);
+    }
+    let named = |key: &str| error.context().get(key).and_then(Value::as_str);
+    let hint = match error.code() {
+        ErrorCode::InstanceNotFound => "`rstmdb-cli list-instances` shows the ids there are".into(),
+        ErrorCode::MachineNotFound => {
+            "`rstmdb-cli list-machines` shows the machines and versions there are".into()
+        }
+        ErrorCode::MachineVersionExists => {
+            "a stored definition never changes: store this one under the next version".into()
+        }
+        ErrorCode::InstanceExists => "choose another id, or delete the instance first".into(),
+        ErrorCode::InvalidTransition | ErrorCode::GuardFailed => {
+            let id = named("instance_id").unwrap_or("ID");
+            format!("`rstmdb-cli permitted {}` shows what the instance accepts now", quote(id))
+        }
+        ErrorCode::Conflict => {
+            let id = named("instance_id").unwrap_or("ID");
+            format!("read it again with `rstmdb-cli get-instance {}` and decide", quote(id))
+        }
+        ErrorCode::NotFound if named("path").is_some() => {
+            "check --path (or RSTMDB_PATH); commands that write create a database, such as \
+             put-machine"
+                .into()
+        }
+        _ => return None,
+    };
+    Some(hint)
+}
+
+fn reason_hint(error: &Error, reason: &str) -> Option<String> {
+    let hint = match reason {
+        reason::LOCKED => {
+            "one process at a time opens a directory: end the other one, or work in its shell"
+        }
+        reason::CORRUPT => "`rstmdb-cli verify` shows what is damaged; `repair` can cut it off",
+        reason::NEWER_FORMAT => "use the rstmdb-cli that wrote it, or a newer one",
+        reason::OFFSET_COMPACTED => {
+            return error
+                .context()
+                .get("first_offset")
+                .map(|first| format!("the oldest change the log still has is at offset {first}"));
+        }
+        reason::INSTANCE_COMPLETED => "the instance is in a final state; nothing changes it",
+        reason::DISK_FULL => "free space on the disk and try again",
+        reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED => {
+            "open the database again and read what it holds before writing more"
+        }
+        reason::INVALID_CURSOR => "pass the next_cursor of the same list, with the same filters",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_names_code_context_and_hint() {
+        let error = Error::new(ErrorCode::GuardFailed, "no")
+            .with("instance_id", "o 1")
+            .with("state", "paid");
+        assert_eq!(
+            text(&error),
+            "error: no\n  code: GUARD_FAILED\n  instance_id: o 1\n  state: paid\n  hint: \
+             `rstmdb-cli permitted 'o 1'` shows what the instance accepts now\n"
+        );
+        assert_eq!(json(&error)["code"], "GUARD_FAILED");
+        assert_eq!(Failure::from(error).exit_code(), 5);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_not_an_error() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(failure.exit_code(), 0);
+    }
+}

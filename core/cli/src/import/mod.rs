@@ -1,0 +1,222 @@
+//! `import-log`: replays a recorded event stream, one instance for each case.
+//!
+//! The file is read twice when the definition is learned, once when it is given. Rows go to the
+//! database in batches, so that many share one sync. Case id and line number are the idempotency
+//! key of a row and file name and line its event id, so a second import changes nothing.
+
+mod events;
+mod learn;
+mod machine;
+mod records;
+mod report;
+mod run;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::Instant;
+
+use clap::Args;
+use rstmdb::{InfoRequest, Limits, Result, limits};
+
+pub use events::{ColumnNames, LogEvent, LogEvents};
+pub use learn::Learner;
+pub use records::{RECORD_BYTES_MAX, Record, Records, RowError};
+
+use crate::error::{self, Failure, Outcome, quote};
+use crate::interrupt;
+use crate::progress;
+use crate::session::{Session, json_argument};
+use machine::{Target, store};
+use report::{Report, Talk};
+use run::Run;
+
+/// Replay a recorded event log (CSV), one instance for each case.
+///
+/// Rows of a case are applied in file order. The case becomes the instance id, the activity the event; the other columns become the payload,
+/// as strings, without the empty ones. Without --definition one is learned: a state for each
+/// activity, an event of the same name that leads there, and the steps that were seen. With one,
+/// every row it refuses is reported with its line and the reason, and the import goes on.
+///
+/// Case id and line number are the idempotency key of a row: run an interrupted import again and
+/// it goes on where it stopped.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli import-log incidents.csv --case ticket --activity status --time changed_at
+  rstmdb-cli import-log incidents.csv --case ticket --activity status,substatus --time changed_at --machine incident
+  rstmdb-cli import-log receipt.csv --case case_id --activity task --time at --definition receipt.json --output json")]
+pub(crate) struct ImportLog {
+    /// The file: CSV with a header, comma-separated, quoted as in RFC 4180, in UTF-8.
+    file: String,
+    /// The column that says which case (instance) a row belongs to.
+    #[arg(long, value_name = "COLUMN")]
+    case: String,
+    /// The column of the activity; several are joined with ` / `.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "COLUMN,…")]
+    activity: Vec<String>,
+    /// The column of the time (ISO 8601).
+    #[arg(long, value_name = "COLUMN")]
+    time: String,
+    /// The machine's name; the file's name without its ending when absent.
+    #[arg(short, long, value_name = "MACHINE")]
+    machine: Option<String>,
+    /// The machine's version; when absent one that has this very definition, else the next.
+    #[arg(short = 'V', long, short_alias = 'v', value_name = "NUMBER")]
+    version: Option<u32>,
+    /// The definition to enforce: a JSON file.
+    #[arg(long, value_name = "FILE")]
+    definition: Option<String>,
+    /// Stop at the first malformed row; else such rows are reported, counted and passed over.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl ImportLog {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let began = Instant::now();
+        let name = self.machine_name()?;
+        let total_bytes = self.size()?;
+        let given =
+            self.definition.as_ref().map(|path| json_argument("definition", &format!("@{path}")));
+        let given = given.transpose()?;
+        // A file that can't be read must not leave an empty database behind.
+        let fixed_limits = Limits::default();
+        drop(self.events(&fixed_limits)?);
+        let learned = match given {
+            None => Some(self.learn(session, &fixed_limits)?),
+            Some(_) => None,
+        };
+        let database = session.open_or_create()?;
+        let limits = database.info(InfoRequest {})?.limits;
+        let is_learned = learned.is_some();
+        let Some(definition) = given.or(learned) else { return Ok(()) };
+        let target = Target { machine: name, version: self.version, definition };
+        let stored = store(&database, &target, session.output)?;
+
+        let bar = progress::of_import(total_bytes);
+        let talk = Talk::new(session.output, bar);
+        let mut report = Report::new(&self.file, &target.machine, &stored, is_learned);
+        let file_name = file_name(&self.file);
+        let mut run = Run::new(&database, &file_name, &target.machine, stored.version, &talk);
+        let interrupt = interrupt::listen();
+        let mut events = self.events(&limits)?;
+        let outcome =
+            self.replay(&mut events, &mut run, &mut report, &talk, || interrupt.pressed());
+        talk.finish();
+        let stopped = match outcome {
+            Ok(stopped) => stopped,
+            Err(problem) => {
+                self.say_how_to_resume(&talk, &report);
+                return Err(problem);
+            }
+        };
+        report.finish(&database, began.elapsed(), stopped)?;
+        session.output.show(&report, Report::text)?;
+        if stopped {
+            self.say_how_to_resume(&talk, &report);
+            return Err(Failure::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Sends every row; true when Ctrl-C stopped it. What was sent is stored when this returns.
+    fn replay(
+        &self,
+        events: &mut LogEvents<BufReader<File>>,
+        run: &mut Run<'_>,
+        report: &mut Report,
+        talk: &Talk,
+        is_interrupted: impl Fn() -> bool,
+    ) -> Outcome<bool> {
+        while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
+            match row {
+                Ok(event) => run.take(event, report)?,
+                Err(bad) => {
+                    if self.strict {
+                        run.flush(report)?;
+                        return Err(events::row_error(&self.file, bad.line, &bad.problem).into());
+                    }
+                    report.malformed(&bad, talk);
+                }
+            }
+            if run.is_full() {
+                run.flush(report)?;
+                talk.progress(events.bytes(), report);
+            }
+            if is_interrupted() {
+                run.flush(report)?;
+                return Ok(true);
+            }
+        }
+        run.flush(report)?;
+        Ok(false)
+    }
+
+    fn learn(&self, session: &Session, limits: &Limits) -> Outcome<rstmdb::Json> {
+        let mut learner = Learner::new(limits);
+        let mut events = self.events(limits)?;
+        while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
+            match row {
+                Ok(event) => learner.see(&event)?,
+                Err(bad) if self.strict => {
+                    return Err(events::row_error(&self.file, bad.line, &bad.problem).into());
+                }
+                // The second pass reports it.
+                Err(_) => {}
+            }
+        }
+        let (activities, steps) = (learner.activities(), learner.steps());
+        session
+            .output
+            .note(&format!("learned {activities} activities and {steps} steps between them"));
+        Ok(learner.definition())
+    }
+
+    fn events(&self, limits: &Limits) -> Result<LogEvents<BufReader<File>>> {
+        let columns = ColumnNames {
+            case: self.case.clone(),
+            activity: self.activity.clone(),
+            time: self.time.clone(),
+        };
+        let file = File::open(&self.file).map_err(|e| error::file(&self.file, &e))?;
+        LogEvents::new(&self.file, BufReader::with_capacity(64 << 10, file), &columns, limits)
+    }
+
+    /// The size of the file; learning reads it twice, which a pipe does not allow.
+    fn size(&self) -> Result<u64> {
+        let about = std::fs::metadata(&self.file).map_err(|e| error::file(&self.file, &e))?;
+        if about.is_dir() {
+            return Err(error::usage(format!("{:?} is a directory, not a CSV file", self.file)));
+        }
+        if !about.is_file() && self.definition.is_none() {
+            let message = "learning reads the file twice, which a pipe does not allow; use a file, \
+                           or give a --definition";
+            return Err(error::usage(message));
+        }
+        Ok(about.len())
+    }
+
+    fn machine_name(&self) -> Result<String> {
+        let stem = || Path::new(&self.file).file_stem()?.to_str().map(str::to_owned);
+        let name = self.machine.clone().or_else(stem).ok_or_else(|| {
+            error::usage("the file has no name to call the machine by; give --machine")
+        })?;
+        limits::check("machine", name.len(), "name_bytes_max", Limits::default().name_bytes_max)?;
+        Ok(name)
+    }
+
+    fn say_how_to_resume(&self, talk: &Talk, report: &Report) {
+        let rows = crate::output::number(report.rows());
+        let file = quote(&self.file);
+        talk.note(&format!(
+            "{rows} rows are done and stored; import {file} again with the same options to go on"
+        ));
+    }
+}
+
+/// The name of the file without its folders, as it stands in event ids.
+fn file_name(path: &str) -> String {
+    let name = Path::new(path).file_name().and_then(|name| name.to_str());
+    name.unwrap_or(path).to_owned()
+}

@@ -1,0 +1,198 @@
+//! What an import tells: refused and malformed rows as they come, and figures at the end.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use rstmdb::blocking::Database;
+use rstmdb::{CountInstancesRequest, CountInstancesResult, Error, PutMachineResult, Result};
+use serde::Serialize;
+use serde_json::json;
+
+use super::records::RowError;
+use crate::commands::count_table;
+use crate::error;
+use crate::output::{self, Format, Output, fields, number, rate};
+
+/// The figures of an import. Every row is counted once.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    file: String,
+    machine: String,
+    version: u32,
+    /// `learned` or `given`.
+    definition: &'static str,
+    /// Whether the definition was stored by this import.
+    definition_created: bool,
+    pub(super) instances_created: u64,
+    pub(super) instances_existing: u64,
+    pub(super) events_applied: u64,
+    /// Rows that an import before this one applied.
+    pub(super) events_existing: u64,
+    pub(super) events_refused: u64,
+    rows_malformed: u64,
+    interrupted: bool,
+    seconds: f64,
+    events_per_second: u64,
+    counts: CountInstancesResult,
+}
+
+/// A row that the machine refused.
+#[derive(Debug)]
+pub(super) struct Refused<'a> {
+    pub(super) line: u64,
+    pub(super) case: &'a str,
+    pub(super) event: &'a str,
+    pub(super) error: &'a Error,
+}
+
+impl Report {
+    pub(super) fn new(
+        file: &str,
+        machine: &str,
+        stored: &PutMachineResult,
+        is_learned: bool,
+    ) -> Report {
+        Report {
+            file: file.to_owned(),
+            machine: machine.to_owned(),
+            version: stored.version,
+            definition: if is_learned { "learned" } else { "given" },
+            definition_created: stored.created,
+            instances_created: 0,
+            instances_existing: 0,
+            events_applied: 0,
+            events_existing: 0,
+            events_refused: 0,
+            rows_malformed: 0,
+            interrupted: false,
+            seconds: 0.0,
+            events_per_second: 0,
+            counts: CountInstancesResult { counts: Vec::new() },
+        }
+    }
+
+    /// The rows that are done with.
+    pub(super) fn rows(&self) -> u64 {
+        self.events_applied + self.events_existing + self.events_refused + self.rows_malformed
+    }
+
+    pub(super) fn refused(&mut self, refused: &Refused<'_>, talk: &Talk) {
+        self.events_refused += 1;
+        let Refused { line, case, event, error } = refused;
+        talk.row(
+            || {
+                let (code, message) = (error.code(), error.message());
+                format!("refused: line {line}, case {case}, {event}: {code}: {message}")
+            },
+            || {
+                json!({ "refused": {
+                    "line": line, "case": case, "event": event, "code": error.code(),
+                    "reason": error.reason(), "message": error.message(),
+                } })
+            },
+        );
+    }
+
+    pub(super) fn malformed(&mut self, bad: &RowError, talk: &Talk) {
+        self.rows_malformed += 1;
+        let RowError { line, problem } = bad;
+        talk.row(
+            || format!("malformed: line {line} {problem}"),
+            || json!({ "malformed": { "line": line, "problem": problem } }),
+        );
+    }
+
+    /// Adds what is known at the end.
+    pub(super) fn finish(
+        &mut self,
+        database: &Database,
+        took: Duration,
+        interrupted: bool,
+    ) -> Result<()> {
+        let machine = Some(self.machine.as_str().into());
+        let request = CountInstancesRequest { machine, ..Default::default() };
+        self.counts = database.count_instances(request)?;
+        self.interrupted = interrupted;
+        self.seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
+        self.events_per_second = rate(self.events_applied, took.as_secs_f64());
+        Ok(())
+    }
+
+    /// The figures for people.
+    pub(super) fn text(&self) -> String {
+        let stored = if self.definition_created { "stored" } else { "there before" };
+        let both = |new: u64, before: u64| match before {
+            0 => number(new),
+            before => format!("{} (and {} there before)", number(new), number(before)),
+        };
+        let head = fields([
+            ("machine", format!("{} version {}", self.machine, self.version)),
+            ("definition", format!("{}, {stored}", self.definition)),
+            ("instances", both(self.instances_created, self.instances_existing)),
+            ("events", both(self.events_applied, self.events_existing)),
+            ("refused", number(self.events_refused)),
+            ("malformed", number(self.rows_malformed)),
+            ("time", format!("{:.2} s", self.seconds)),
+            ("rate", format!("{} events/s", number(self.events_per_second))),
+        ]);
+        format!("{head}{}", count_table(&self.counts))
+    }
+}
+
+/// Where an import talks: lines on standard error, around the progress bar.
+#[derive(Debug)]
+pub(super) struct Talk {
+    output: Output,
+    bar: ProgressBar,
+    began: Cell<Instant>,
+}
+
+impl Talk {
+    pub(super) fn new(output: Output, bar: ProgressBar) -> Talk {
+        Talk { output, bar, began: Cell::new(Instant::now()) }
+    }
+
+    fn row(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> serde_json::Value) {
+        let line = match self.output.format {
+            Format::Table => output::clean(&text()),
+            Format::Json => json().to_string(),
+        };
+        self.bar.suspend(|| output::say(&line));
+    }
+
+    pub(super) fn note(&self, text: &str) {
+        self.bar.suspend(|| self.output.note(text));
+    }
+
+    pub(super) fn progress(&self, bytes: u64, report: &Report) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let events = report.events_applied + report.events_existing;
+        let rate = rate(events, self.began.get().elapsed().as_secs_f64());
+        self.bar.set_message(format!("{} events, {}/s", number(events), number(rate)));
+        self.bar.set_position(bytes);
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The error of a row that an import before this one did not apply, while later ones it did.
+pub(super) fn refused_before() -> Error {
+    let message = "refused by an earlier import, which went on with later rows of the case";
+    Error::new(rstmdb::ErrorCode::Conflict, message)
+}
+
+/// The error of a row whose case is an instance of another machine.
+pub(super) fn foreign(case: &str, machine: &str) -> Error {
+    let message = format!("instance {case:?} exists and belongs to machine {machine:?}");
+    Error::new(rstmdb::ErrorCode::InstanceExists, message).with("instance_id", case)
+}
+
+/// An answer of a batch that does not fit its operation.
+pub(super) fn unexpected() -> Error {
+    error::internal("a batch answered something that was not asked")
+}

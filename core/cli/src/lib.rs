@@ -1,0 +1,20 @@
+//! The rstmdb command line: one-shot commands, a shell, imports and tools over the facade.
+//!
+//! Standard output is data, standard error is talk. The only part meant for other crates is
+//! [`import`], whose parser is fuzzed; [`run`] is the whole program.
+
+mod args;
+mod bench;
+mod commands;
+mod demo;
+mod diagram;
+mod error;
+mod help_markdown;
+pub mod import;
+mod interrupt;
+mod output;
+mod progress;
+mod session;
+mod shell;
+
+pub use args::run;

@@ -1,0 +1,207 @@
+//! Standard output is data, as tables or JSON; standard error is talk.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use rstmdb::{Error, TimestampMs};
+use serde::Serialize;
+
+use crate::error::{self, Outcome};
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: one line of JSON for each result.
+    Json,
+}
+
+/// Where results and talk go.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+}
+
+impl Output {
+    /// Prints a result as it serialises, or by `table` for people.
+    pub(crate) fn show<T: Serialize>(
+        self,
+        result: &T,
+        table: impl FnOnce(&T) -> String,
+    ) -> Outcome {
+        match self.format {
+            Format::Json => self.json(result),
+            Format::Table => self.text(&table(result)),
+        }
+    }
+
+    /// Prints one line of JSON.
+    pub(crate) fn json<T: Serialize>(self, value: &T) -> Outcome {
+        let mut line = serde_json::to_string(value).map_err(error::internal)?;
+        line.push('\n');
+        write_out(line.as_bytes())
+    }
+
+    /// Prints text, with a line end if it has none.
+    pub(crate) fn text(self, text: &str) -> Outcome {
+        let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
+        write_out(format!("{text}{end}").as_bytes())
+    }
+
+    /// Says something that is not a result.
+    pub(crate) fn note(self, text: &str) {
+        match self.format {
+            Format::Table => say(text),
+            Format::Json => say(&serde_json::json!({ "note": text }).to_string()),
+        }
+    }
+
+    /// Says what went wrong.
+    pub(crate) fn error(self, error: &Error) {
+        match self.format {
+            Format::Table => say(error::text(error).trim_end()),
+            Format::Json => say(&error::json(error).to_string()),
+        }
+    }
+}
+
+fn write_out(bytes: &[u8]) -> Outcome {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// One line on standard error. Nobody can be told when that fails.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Whether a person watches standard error.
+pub(crate) fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// A table with a header; columns whose header ends with `#` are numbers (the mark is not shown).
+pub(crate) fn table<R, C>(header: &[&str], rows: R) -> String
+where
+    R: IntoIterator<Item = Vec<C>>,
+    C: AsRef<str>,
+{
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(header.iter().map(|name| Cell::new(name.trim_end_matches('#'))));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| Cell::new(clean(cell.as_ref()))));
+    }
+    for (index, name) in header.iter().enumerate() {
+        if let Some(column) = table.column_mut(index).filter(|_| name.ends_with('#')) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+/// Names and values in two columns.
+pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let fields: Vec<_> = fields.into_iter().collect();
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {}\n", clean(value));
+    fields.iter().map(line).collect()
+}
+
+/// Text that moves no cursor and rings no bell.
+pub(crate) fn clean(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(escape).collect()
+}
+
+/// The first characters of a long text.
+pub(crate) fn shorten(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    kept + "…"
+}
+
+/// A point in time as people write it, in UTC.
+pub(crate) fn time(timestamp: TimestampMs) -> String {
+    match jiff::Timestamp::from_millisecond(timestamp) {
+        Ok(time) => format!("{time:.3}"),
+        Err(_) => timestamp.to_string(),
+    }
+}
+
+/// A count with commas between thousands.
+pub(crate) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A size in bytes with a unit.
+pub(crate) fn bytes(size: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = size as f64;
+    let mut unit = None;
+    for next in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = Some(next);
+    }
+    match unit {
+        None => format!("{size} B"),
+        Some(unit) => format!("{value:.1} {unit}"),
+    }
+}
+
+/// A rate of `count` things in `seconds`.
+pub(crate) fn rate(count: u64, seconds: f64) -> u64 {
+    if seconds > 0.0 { (count as f64 / seconds) as u64 } else { 0 }
+}
+
+/// `yes` or `no`.
+pub(crate) fn yes_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_sizes_are_readable() {
+        assert_eq!(number(0), "0");
+        assert_eq!(number(999), "999");
+        assert_eq!(number(1_000), "1,000");
+        assert_eq!(number(65_533_000), "65,533,000");
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(64 << 20), "64.0 MiB");
+        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rate(10, 0.0), 0);
+    }
+
+    #[test]
+    fn control_characters_are_shown_not_obeyed() {
+        assert_eq!(clean("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(shorten("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn number_columns_are_aligned_to_the_right() {
+        let text = table(&["state", "count#"], [vec!["paid", "1"], vec!["new", "1,000"]]);
+        assert!(text.contains("│ paid  ┆     1 │"), "{text}");
+    }
+}

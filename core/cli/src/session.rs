@@ -1,0 +1,139 @@
+//! The database a command works on: opened when it is first needed, once.
+
+use std::io::Read;
+
+use rstmdb::blocking::{Database, Subscription};
+use rstmdb::error::reason;
+use rstmdb::{
+    Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Operation, Options, Result, Text,
+};
+
+use crate::error;
+use crate::output::Output;
+use crate::progress;
+
+/// Where and how to work, and the open database once there is one.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The directory, or `mem:`.
+    pub(crate) path: String,
+    /// Whether `--path` stands on the command line (the environment does not count).
+    pub(crate) path_given: bool,
+    pub(crate) fsync: FsyncPolicy,
+    pub(crate) output: Output,
+    /// In the shell: what it watches. None for a one-shot command.
+    pub(crate) watches: Option<Vec<Subscription>>,
+    database: Option<Database>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        path: String,
+        path_given: bool,
+        fsync: FsyncPolicy,
+        output: Output,
+    ) -> Session {
+        Session { path, path_given, fsync, output, watches: None, database: None }
+    }
+
+    /// The database for `operation`, which creates a missing one only when it writes.
+    pub(crate) fn open(&mut self, operation: Operation) -> Result<Database> {
+        self.open_to(operation.is_write())
+    }
+
+    /// The database for reading; a missing one is an error.
+    pub(crate) fn open_existing(&mut self) -> Result<Database> {
+        self.open_to(false)
+    }
+
+    /// The database for writing; a missing one is created.
+    pub(crate) fn open_or_create(&mut self) -> Result<Database> {
+        self.open_to(true)
+    }
+
+    fn open_to(&mut self, write: bool) -> Result<Database> {
+        if let Some(database) = &self.database {
+            return Ok(database.clone());
+        }
+        let options = self.options(write);
+        let database = Database::open_with(&self.path, options)?;
+        self.database = Some(database.clone());
+        Ok(database)
+    }
+
+    /// The options of this command line.
+    pub(crate) fn options(&self, create: bool) -> Options {
+        Options {
+            fsync: self.fsync,
+            create: create || self.path == "mem:",
+            // The command asks for --yes itself.
+            allow_flush_all: true,
+            progress: progress::of_recovery(),
+            ..Options::default()
+        }
+    }
+
+    /// The database if it is open.
+    pub(crate) fn database(&self) -> Option<Database> {
+        self.database.clone()
+    }
+
+    /// Syncs and releases the directory.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        if let Some(watches) = &mut self.watches {
+            watches.clear();
+        }
+        match self.database.take() {
+            Some(database) => database.close(),
+            None => Ok(()),
+        }
+    }
+
+    /// `version`, or the latest one of `machine`.
+    pub(crate) fn version(database: &Database, machine: &str, version: Option<u32>) -> Result<u32> {
+        match version {
+            Some(version) => Ok(version),
+            None => versions(database, machine)?.last().copied().ok_or_else(|| {
+                Error::new(ErrorCode::MachineNotFound, format!("machine {machine:?} not found"))
+                    .with("machine", machine)
+            }),
+        }
+    }
+}
+
+/// The versions of a machine, ascending; none when it is unknown.
+pub(crate) fn versions(database: &Database, machine: &str) -> Result<Vec<u32>> {
+    let machines = database.list_machines(ListMachinesRequest {})?.items;
+    let found = machines.into_iter().find(|item| item.machine == machine);
+    Ok(found.map(|item| item.versions).unwrap_or_default())
+}
+
+/// A JSON argument: the text itself, `@FILE`, or `@-` (also `-`) for standard input.
+pub(crate) fn json_argument(what: &str, argument: &str) -> Result<Json> {
+    let text = match argument.strip_prefix('@') {
+        Some("-") => read_stdin()?,
+        Some(path) => std::fs::read_to_string(path).map_err(|e| error::file(path, &e))?,
+        None if argument == "-" => read_stdin()?,
+        None => argument.to_owned(),
+    };
+    Json::parse(text.trim()).map_err(|problem| {
+        let message = format!("{what} is not valid JSON: {problem}");
+        Error::invalid(reason::INVALID_REQUEST, message).with("argument", what)
+    })
+}
+
+fn read_stdin() -> Result<String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|e| error::file("-", &e))?;
+    Ok(text)
+}
+
+/// An optional JSON argument.
+pub(crate) fn optional_json(what: &str, argument: Option<&str>) -> Result<Option<Json>> {
+    argument.map(|argument| json_argument(what, argument)).transpose()
+}
+
+/// An optional name.
+pub(crate) fn optional_text(name: Option<String>) -> Option<Text> {
+    name.map(Text::from)
+}

@@ -1,0 +1,311 @@
+//! The shell: the same commands over and over on one open database.
+//!
+//! On a terminal there are history and completion; from a pipe the lines are a script, which goes
+//! on after an error and ends with the exit code of the first one.
+
+mod complete;
+pub(crate) mod words;
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches};
+use rstmdb::blocking::Database;
+use rstmdb::{Error, ErrorCode, ErrorKind};
+use rustyline::completion::{Completer, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use words::Unfinished;
+
+use crate::args::Cli;
+use crate::commands;
+use crate::error::{self, Failure, Outcome};
+use crate::output::{Format, Output};
+use crate::session::Session;
+
+/// Enter commands one after another, with history and completion.
+///
+/// The commands are those of rstmdb-cli without the program's name. JSON needs no quotes and may
+/// span lines; a watch stays and reports after every command. A script can come from standard
+/// input: it goes on after an error and ends with the exit code of the first.
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "repl",
+    after_help = "\
+Examples:
+  rstmdb-cli shell
+  rstmdb-cli --path mem: shell
+  rstmdb-cli --path ./data shell --output json < script.txt"
+)]
+pub(crate) struct Shell {}
+
+impl Shell {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        run(session)
+    }
+}
+
+/// Runs the shell until its input ends.
+pub(crate) fn run(session: &mut Session) -> Outcome {
+    if session.watches.is_some() {
+        return Err(error::usage("this is the shell already").into());
+    }
+    session.watches = Some(Vec::new());
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        interactive(session)
+    } else {
+        script(session)
+    }
+}
+
+/// What becomes of the shell after a line.
+enum Next {
+    GoOn,
+    Quit,
+}
+
+/// Runs lines from a pipe.
+fn script(session: &mut Session) -> Outcome {
+    let mut first_failure = 0;
+    let mut pending = String::new();
+    for line in io::stdin().lock().lines() {
+        let line = line.map_err(|e| error::file("-", &e))?;
+        pending.push_str(&line);
+        pending.push('\n');
+        match words::split(&pending) {
+            Err(_) => continue,
+            Ok(words) => {
+                pending.clear();
+                match step(session, &words, &mut first_failure)? {
+                    Next::GoOn => {}
+                    Next::Quit => break,
+                }
+            }
+        }
+    }
+    if let Err(lacks) = words::split(&pending) {
+        let failure = error::usage(format!("the script ends too early: {lacks}"));
+        report(session.output, failure.into(), &mut first_failure)?;
+    }
+    if first_failure == 0 { Ok(()) } else { Err(Failure::Reported(first_failure)) }
+}
+
+/// Runs one line and reports its failure; only a closed pipe ends the shell.
+fn step(session: &mut Session, words: &[String], first_failure: &mut u8) -> Outcome<Next> {
+    match line(session, words) {
+        Ok(next) => Ok(next),
+        Err(failure) => {
+            report(session.output, failure, first_failure)?;
+            Ok(Next::GoOn)
+        }
+    }
+}
+
+fn report(output: Output, failure: Failure, first_failure: &mut u8) -> Outcome {
+    match &failure {
+        Failure::BrokenPipe => return Err(failure),
+        Failure::Error(error) => output.error(error),
+        Failure::Interrupted | Failure::Reported(_) => {}
+    }
+    if *first_failure == 0 {
+        *first_failure = failure.exit_code();
+    }
+    Ok(())
+}
+
+/// Runs the words of one line, and then what the watches have.
+fn line(session: &mut Session, words: &[String]) -> Outcome<Next> {
+    let Some(first) = words.first().filter(|word| !word.starts_with('#')) else {
+        return Ok(Next::GoOn);
+    };
+    let second = words.get(1).map(String::as_str);
+    match (first.as_str(), second) {
+        ("quit" | "exit" | "q", None) => return Ok(Next::Quit),
+        ("help" | "?", None) => session.output.text(&overview())?,
+        ("help", Some(name)) => return line(session, &[name.to_owned(), "--help".to_owned()]),
+        ("output", Some("json")) => session.output.format = Format::Json,
+        ("output", Some("table")) => session.output.format = Format::Table,
+        ("output", _) => return Err(error::usage("say `output table` or `output json`").into()),
+        ("unwatch", None) => {
+            let ended = session.watches.as_mut().map_or(0, |watches| watches.drain(..).count());
+            session.output.note(&format!("{ended} watches ended"));
+        }
+        _ => command(session, words)?,
+    }
+    commands::drain(session)?;
+    Ok(Next::GoOn)
+}
+
+/// Runs one command of rstmdb-cli.
+fn command(session: &mut Session, words: &[String]) -> Outcome {
+    let arguments = ["rstmdb-cli"].into_iter().chain(words.iter().map(String::as_str));
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (matches, cli)));
+    let (matches, cli) = match parsed {
+        Ok(parsed) => parsed,
+        Err(problem) if problem.use_stderr() => {
+            return Err(error::usage(shorten_usage(&problem)).into());
+        }
+        Err(problem) => return session.output.text(&problem.render().to_string()),
+    };
+    for fixed in ["path", "fsync"] {
+        if matches.value_source(fixed) == Some(ValueSource::CommandLine) {
+            let message = format!("--{fixed} is fixed in the shell; give it when starting one");
+            return Err(error::usage(message).into());
+        }
+    }
+    let before = session.output;
+    if matches.value_source("output") == Some(ValueSource::CommandLine) {
+        session.output.format = cli.global.output;
+    }
+    let outcome = match cli.command {
+        Some(command) => command.run(session),
+        None => Ok(()),
+    };
+    session.output = before;
+    outcome
+}
+
+/// A usage error without the program's name and the way to its help.
+fn shorten_usage(problem: &clap::Error) -> String {
+    let text = problem.render().to_string();
+    let message = text.split("\n\nUsage:").next().unwrap_or_default();
+    message.trim_start_matches("error: ").trim().to_owned()
+}
+
+fn overview() -> String {
+    let mut text = String::from("Commands (NAME --help shows the options of one):\n");
+    let root = Cli::command();
+    let commands = root.get_subcommands().filter(|command| !command.is_hide_set());
+    for command in commands.filter(|command| command.get_name() != "shell") {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        let aliases: Vec<_> = command.get_visible_aliases().collect();
+        let aliases =
+            if aliases.is_empty() { String::new() } else { format!(" ({})", aliases.join(", ")) };
+        text.push_str(&format!("  {:<22} {about}\n", format!("{}{aliases}", command.get_name())));
+    }
+    text.push_str("Of the shell itself:\n");
+    for (name, about) in [
+        ("output table|json", "Choose how results are printed"),
+        ("unwatch", "End the watches"),
+        ("quit (exit, q)", "Leave; Ctrl-D does too"),
+    ] {
+        text.push_str(&format!("  {name:<22} {about}\n"));
+    }
+    text
+}
+
+/// Runs lines from a person.
+fn interactive(session: &mut Session) -> Outcome {
+    greet(session)?;
+    let config = Config::builder()
+        .history_ignore_space(true)
+        .completion_type(CompletionType::List)
+        .auto_add_history(true)
+        .build();
+    let mut editor = Editor::<Assistant, _>::with_config(config).map_err(terminal)?;
+    editor.set_helper(Some(Assistant { database: session.database() }));
+    let history = history_file();
+    if let Some(path) = &history {
+        // The first time there is none.
+        let _ = editor.load_history(path);
+    }
+    loop {
+        match editor.readline("rstmdb> ") {
+            Ok(text) => {
+                let words = words::split(&text).unwrap_or_default();
+                if let Next::Quit = step(session, &words, &mut 0)? {
+                    break;
+                }
+            }
+            Err(ReadlineError::Interrupted) => {}
+            Err(ReadlineError::Eof) => break,
+            Err(problem) => return Err(terminal(problem).into()),
+        }
+        if let Some(assistant) = editor.helper_mut() {
+            assistant.database = session.database();
+        }
+    }
+    if let Some(path) = &history
+        && let Err(problem) = editor.save_history(path)
+    {
+        session.output.note(&format!("can't save the history in {}: {problem}", path.display()));
+    }
+    Ok(())
+}
+
+/// Opens the database, so that completion knows it; one that is missing may still be created.
+fn greet(session: &mut Session) -> Outcome {
+    let version = env!("CARGO_PKG_VERSION");
+    match session.open_existing() {
+        Ok(_) => session.output.note(&format!("rstmdb {version} on {}", session.path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => session.output.note(&format!(
+            "rstmdb {version}; no database at {} yet, the first write creates it",
+            session.path
+        )),
+        Err(error) => return Err(error.into()),
+    }
+    session.output.note("`help` shows the commands, Tab completes, Ctrl-D leaves");
+    Ok(())
+}
+
+fn terminal(problem: ReadlineError) -> Error {
+    Error::new(ErrorCode::InternalError, format!("the terminal failed: {problem}"))
+}
+
+/// `RSTMDB_HISTORY`, or `.rstmdb_history` in the home directory; an empty value keeps none.
+fn history_file() -> Option<PathBuf> {
+    match std::env::var_os("RSTMDB_HISTORY") {
+        Some(path) if path.is_empty() => None,
+        Some(path) => Some(PathBuf::from(path)),
+        None => std::env::home_dir().map(|home| home.join(".rstmdb_history")),
+    }
+}
+
+/// Completes and tells whether a line is complete.
+struct Assistant {
+    database: Option<Database>,
+}
+
+impl Helper for Assistant {}
+
+impl Highlighter for Assistant {}
+
+impl Hinter for Assistant {
+    type Hint = String;
+}
+
+impl Completer for Assistant {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        cursor: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let before = line.get(..cursor).unwrap_or(line);
+        let (start, found) = complete::complete(before, self.database.as_ref());
+        let pair = |name: String| {
+            let end = if name.ends_with('/') { "" } else { " " };
+            Pair { replacement: format!("{name}{end}"), display: name }
+        };
+        Ok((start, found.into_iter().map(pair).collect()))
+    }
+}
+
+impl Validator for Assistant {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(match words::split(context.input()) {
+            Err(Unfinished::Quote | Unfinished::Bracket | Unfinished::Escape) => {
+                ValidationResult::Incomplete
+            }
+            Ok(_) => ValidationResult::Valid(None),
+        })
+    }
+}

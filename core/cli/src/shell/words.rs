@@ -1,0 +1,176 @@
+//! Splits a line into words: blanks separate, quotes keep together, JSON needs no quotes.
+//!
+//! `'…'` is taken as it is, `"…"` and bare words know the backslash, and a word that begins with
+//! `{` or `[` goes to the matching bracket, so that JSON can be typed over several lines.
+
+/// What a line lacks at its end; more lines may bring it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    Quote,
+    Bracket,
+    Escape,
+}
+
+impl std::fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Unfinished::Quote => "a quote is not closed",
+            Unfinished::Bracket => "a JSON bracket is not closed",
+            Unfinished::Escape => "a backslash is the last character",
+        })
+    }
+}
+
+/// The words of a line, or what it lacks.
+pub(crate) fn split(line: &str) -> Result<Vec<String>, Unfinished> {
+    let (words, last, lacks) = scan(line);
+    match lacks {
+        Some(lacks) => Err(lacks),
+        None => Ok(words.into_iter().chain(last.map(|word| word.text)).collect()),
+    }
+}
+
+/// The finished words of a line and the one at its end that is being typed.
+pub(crate) fn split_at_cursor(line: &str) -> (Vec<String>, Word) {
+    let (words, last, _) = scan(line);
+    (words, last.unwrap_or(Word { start: line.len(), text: String::new() }))
+}
+
+/// A word and the byte where it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) start: usize,
+    pub(crate) text: String,
+}
+
+type Scan = (Vec<String>, Option<Word>, Option<Unfinished>);
+
+fn scan(line: &str) -> Scan {
+    let mut words = Vec::new();
+    let mut word: Option<Word> = None;
+    let mut chars = line.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if c.is_whitespace() {
+            words.extend(word.take().map(|word| word.text));
+            continue;
+        }
+        let fresh = word.is_none();
+        let current = word.get_or_insert(Word { start: at, text: String::new() });
+        let rest = line.get(at..).unwrap_or_default();
+        let taken = match c {
+            '{' | '[' if fresh => json(rest),
+            '\'' => single_quoted(rest),
+            '"' => double_quoted(rest),
+            '\\' => escaped(rest),
+            other => Ok((other.to_string(), other.len_utf8())),
+        };
+        match taken {
+            Ok((text, length)) => {
+                current.text.push_str(&text);
+                while chars.peek().is_some_and(|(next, _)| *next < at + length) {
+                    chars.next();
+                }
+            }
+            Err((lacks, text)) => {
+                current.text.push_str(&text);
+                return (words, word, Some(lacks));
+            }
+        }
+    }
+    (words, word, None)
+}
+
+/// A piece of a word with its length in the line, or what it lacks and what there is of it.
+type Piece = Result<(String, usize), (Unfinished, String)>;
+
+fn single_quoted(rest: &str) -> Piece {
+    let inner = rest.get(1..).unwrap_or_default();
+    match inner.find('\'') {
+        Some(end) => Ok((inner.get(..end).unwrap_or_default().to_owned(), end + 2)),
+        None => Err((Unfinished::Quote, inner.to_owned())),
+    }
+}
+
+fn double_quoted(rest: &str) -> Piece {
+    let mut text = String::new();
+    let mut chars = rest.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Ok((text, at + 1)),
+            '\\' => match chars.next() {
+                Some((_, next @ ('"' | '\\'))) => text.push(next),
+                Some((_, next)) => text.extend(['\\', next]),
+                None => return Err((Unfinished::Escape, text)),
+            },
+            other => text.push(other),
+        }
+    }
+    Err((Unfinished::Quote, text))
+}
+
+fn escaped(rest: &str) -> Piece {
+    match rest.chars().nth(1) {
+        // A backslash at the end of a line joins it with the next one.
+        Some('\n') => Ok((String::new(), 2)),
+        Some(c) => Ok((c.to_string(), 1 + c.len_utf8())),
+        None => Err((Unfinished::Escape, String::new())),
+    }
+}
+
+fn json(rest: &str) -> Piece {
+    let mut depth = 0usize;
+    let mut in_string = false;
+    let mut chars = rest.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if in_string => drop(chars.next()),
+            '"' => in_string = !in_string,
+            '{' | '[' if !in_string => depth += 1,
+            '}' | ']' if !in_string => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return Ok((rest.get(..=at).unwrap_or_default().to_owned(), at + 1));
+                }
+            }
+            _ => {}
+        }
+    }
+    Err((Unfinished::Bracket, rest.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_keep_words_together() {
+        let words = split(r#"a 'b c' "d \"e\" \n" f\ g ü"#).unwrap();
+        assert_eq!(words, ["a", "b c", "d \"e\" \\n", "f g", "ü"]);
+        assert_eq!(split("  ").unwrap(), Vec::<String>::new());
+        assert_eq!(split("a '' b").unwrap(), ["a", "", "b"]);
+    }
+
+    #[test]
+    fn json_needs_no_quotes_and_may_span_lines() {
+        let words = split("x -p {\"a\": [1, 2],\n \"b\": \"}\\\"\"} --y").unwrap();
+        assert_eq!(words, ["x", "-p", "{\"a\": [1, 2],\n \"b\": \"}\\\"\"}", "--y"]);
+    }
+
+    #[test]
+    fn what_is_open_at_the_end_is_named() {
+        assert_eq!(split("a {\"b\": ").unwrap_err(), Unfinished::Bracket);
+        assert_eq!(split("a 'b").unwrap_err(), Unfinished::Quote);
+        assert_eq!(split("a \"b").unwrap_err(), Unfinished::Quote);
+        assert_eq!(split("a \\").unwrap_err(), Unfinished::Escape);
+        assert_eq!(split("a \\\nb").unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn the_word_at_the_cursor_is_known() {
+        let (words, last) = split_at_cursor("get-instance 'o 1");
+        assert_eq!(words, ["get-instance"]);
+        assert_eq!(last, Word { start: 13, text: "o 1".into() });
+        let (words, last) = split_at_cursor("get-instance ");
+        assert_eq!((words.len(), last.start, last.text.as_str()), (1, 13, ""));
+    }
+}
