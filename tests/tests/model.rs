@@ -165,7 +165,7 @@ fn programs_reach_every_outcome() {
         ("permitted", "ok INSTANCE_NOT_FOUND"),
         ("batch", "ok INVALID_TRANSITION idempotency_key_reused limit_exceeded"),
         ("history", "ok INSTANCE_NOT_FOUND limit_exceeded"),
-        ("wal_read", "ok limit_exceeded"),
+        ("wal_read", "ok"),
         ("snapshot_instance", "ok INSTANCE_NOT_FOUND"),
         ("flush_all", "ok disabled"),
         ("compact", "ok"),

@@ -293,7 +293,7 @@ impl Model {
 
     /// See [`Operation::ListInstances`]. The cursor has the last id of the page before.
     pub fn list_instances(&self, request: ListInstancesRequest) -> Result<ListInstancesResult> {
-        let limit = self.page_limit(request.limit.map(u64::from))?;
+        let limit = self.page_limit(request.limit)?;
         let after = match request.cursor.as_deref().map(|cursor| cursor.strip_prefix("after:")) {
             Some(None) => return Err(invalid(reason::INVALID_CURSOR, "not a cursor".to_owned())),
             after => after.flatten(),
@@ -386,7 +386,7 @@ impl Model {
         instance.updated_at = now_ms;
         let state = Some(instance.state.clone());
         let event = event_of(&instance_id, instance, InstanceEventKind::Deleted);
-        self.events.push(InstanceEvent { from_state: state, ..event });
+        self.events.push(InstanceEvent { from_state: state, ctx: None, ..event });
         let result = DeleteInstanceResult { instance_id, deleted: true, wal_offset };
         self.remember(key, &request, &result);
         Ok(result)
@@ -532,7 +532,7 @@ impl Model {
 
     /// See [`Operation::History`]. The cursor is the last offset of the page before.
     pub fn history(&self, request: HistoryRequest) -> Result<HistoryResult> {
-        let limit = self.page_limit(request.limit.map(u64::from))?;
+        let limit = self.page_limit(request.limit)?;
         let mut all: Vec<&InstanceEvent> = self
             .events
             .iter()
@@ -580,9 +580,10 @@ impl Model {
         later.filter_map(|event| filter.pass(event)).collect()
     }
 
-    /// See [`Operation::WalRead`].
+    /// See [`Operation::WalRead`]. A page may be shorter than asked for, so the limit only cuts.
     pub fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
-        let limit = self.page_limit(request.limit)?;
+        let most = u64::from(self.settings.limits.page_entries_max);
+        let limit = request.limit.unwrap_or(100).min(most) as usize;
         let from = request.from_offset.max(1);
         let later = self.wal.iter().filter(|record| record.offset >= from);
         let records: Vec<WalRecord> = later.take(limit).cloned().collect();
@@ -688,8 +689,8 @@ impl Model {
         self.instances.values().filter(|instance| !instance.deleted).count() as u64
     }
 
-    fn page_limit(&self, limit: Option<u64>) -> Result<usize> {
-        let limit = limit.unwrap_or(100).try_into().unwrap_or(usize::MAX);
+    fn page_limit(&self, limit: Option<u32>) -> Result<usize> {
+        let limit = limit.unwrap_or(100) as usize;
         let most = self.settings.limits.page_entries_max as usize;
         check("limit", limit, "page_entries_max", most)?;
         Ok(limit)
