@@ -15,6 +15,7 @@ pub(super) fn truth<'a>(node: &'a Node, scope: &Scope<'a>) -> bool {
         Node::All(terms) => terms.iter().all(|term| truth(&term.node, scope)),
         Node::Any(terms) => terms.iter().any(|term| truth(&term.node, scope)),
         Node::Not(inner) => !truth(inner, scope),
+        Node::Path(path) => lookup::is_true(path, scope),
         Node::Compare(comparison) => compare(comparison, scope),
         Node::Call(Function::Exists, arguments) => match arguments.first() {
             Some(Node::Path(path)) => lookup::find(path, scope).is_some(),
@@ -28,7 +29,7 @@ pub(super) fn truth<'a>(node: &'a Node, scope: &Scope<'a>) -> bool {
 pub(super) fn value<'a>(node: &'a Node, scope: &Scope<'a>) -> Value<'a> {
     match node {
         Node::Literal(literal) => literal.into(),
-        Node::Path(path) => lookup::find(path, scope).map_or(Value::Null, Value::from),
+        Node::Path(path) => lookup::find(path, scope).unwrap_or(Value::Null),
         Node::State => Value::Text(Cow::Borrowed(scope.state)),
         Node::Now => Value::Integer(scope.now_ms.into()),
         Node::Negate(inner) => negate(&value(inner, scope)),

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 
-use rstmdb_types::JsonRef;
 use serde_json::Value;
 
 use super::Scope;
@@ -80,9 +79,9 @@ fn failed_term<'a>(
 fn collect(node: &Node, text: &str, scope: &Scope<'_>, values: &mut Vec<SeenValue>) {
     match node {
         Node::Literal(_) => {}
-        Node::Path(path) => {
-            see(name(path, text), values, || lookup::find(path, scope).map(seen_value))
-        }
+        Node::Path(path) => see(name(path, text), values, || {
+            lookup::find_json(path, scope).map(|text| seen_value(&text))
+        }),
         Node::State => see("state", values, || Some(scope.state.into())),
         Node::Now => see("now", values, || Some(scope.now_ms.into())),
         Node::Not(inner) | Node::Negate(inner) => collect(inner, text, scope, values),
@@ -113,10 +112,9 @@ fn see(path: &str, values: &mut Vec<SeenValue>, value: impl FnOnce() -> Option<V
     }
 }
 
-fn seen_value(value: JsonRef<'_>) -> Value {
-    let text = value.text();
+fn seen_value(text: &str) -> Value {
     if text.len() <= VALUE_BYTES_MAX {
-        return serde_json::from_str(&text).unwrap_or(Value::Null);
+        return serde_json::from_str(text).unwrap_or(Value::Null);
     }
     let end = (0..=VALUE_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     Value::String(format!("{}… ({} bytes)", text.get(..end).unwrap_or(""), text.len()))

@@ -245,7 +245,7 @@ impl<'a> Parser<'a> {
         }
         for key in name.split('.') {
             self.count()?;
-            steps.push(Step::Member(escaped(key)));
+            steps.push(member(key));
         }
         Ok(())
     }
@@ -255,7 +255,7 @@ impl<'a> Parser<'a> {
         self.count()?;
         let (token, start) = self.lexer.next()?;
         let step = match token {
-            Token::Text(key) => Step::Member(escaped(&key)),
+            Token::Text(key) => member(&key),
             // No list has so many elements that the largest index could be one of them.
             Token::Number(Literal::Integer(index)) => {
                 Step::Index(usize::try_from(index).unwrap_or(usize::MAX))
@@ -405,6 +405,11 @@ fn escaped(text: &str) -> Box<str> {
     // Serialising a string to JSON text can't fail.
     let quoted = serde_json::to_string(text).unwrap_or_default();
     quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or("").into()
+}
+
+/// The step to a member.
+fn member(key: &str) -> Step {
+    Step::Member(format!("{}\"", escaped(key)).into())
 }
 
 /// Joins two terms with `&&` or `||`, in one node with the terms joined before.

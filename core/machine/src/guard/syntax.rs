@@ -60,7 +60,7 @@ pub(super) struct Path {
 /// One step of a path.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A member, by its key as canonical JSON escapes it.
+    /// A member, by its key as canonical JSON has it: escaped and with the closing quote.
     Member(Box<str>),
     /// An element.
     Index(usize),

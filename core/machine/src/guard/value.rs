@@ -56,7 +56,20 @@ impl<'a> From<&'a Literal> for Value<'a> {
     }
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
+    /// The value of canonical JSON text.
+    pub(super) fn parse(text: &'a str) -> Value<'a> {
+        match text.as_bytes() {
+            [b'{', ..] => Value::Object(JsonRef::Object(text)),
+            [b'[', ..] => Value::Array(JsonRef::Array(text)),
+            [b'"', .., b'"'] => Value::Raw(text.get(1..text.len() - 1).unwrap_or("")),
+            [b't', ..] => Value::Bool(true),
+            [b'f', ..] => Value::Bool(false),
+            [b'-' | b'0'..=b'9', ..] => number(text),
+            _ => Value::Null,
+        }
+    }
+
     /// Whether the value counts as true.
     pub(super) fn is_true(&self) -> bool {
         match self {
