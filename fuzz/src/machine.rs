@@ -1,4 +1,11 @@
 //! What fuzzing checks about definitions and guards.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code fails by panicking"
+)]
 
 #[path = "../../core/machine/tests/naive/mod.rs"]
 mod naive;

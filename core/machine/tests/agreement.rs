@@ -1,4 +1,11 @@
 //! Random guards on random contexts: the evaluator and the naive one agree, on refusals too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code fails by panicking"
+)]
 
 #[path = "../../../fuzz/src/machine.rs"]
 #[allow(dead_code, reason = "only the comparison is used here")]

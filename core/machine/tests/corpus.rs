@@ -1,4 +1,11 @@
 //! Replays the fuzz corpus, so that what fuzzing once found stays fixed without a fuzzer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code fails by panicking"
+)]
 
 #[path = "../../../fuzz/src/machine.rs"]
 mod targets;
