@@ -1,0 +1,397 @@
+//! The bytes of a checkpoint: a header, blocks with a checksum each, and a footer over all.
+
+use std::io;
+use std::sync::Arc;
+
+use rstmdb_types::{Json, Offset, Result, Text, TimestampMs};
+
+use crate::codec::{Reader, put_i64, put_str, put_u64, u32_at, u64_at};
+use crate::error::{corrupt, io as io_error, newer_format};
+use crate::state::{Answer, KeyEntry, MachineEntry, Owner, Slot};
+use crate::storage::File;
+
+const CHECKPOINT_MAGIC: [u8; 8] = *b"RSTMCKP\n";
+const CHECKPOINT_VERSION: u32 = 1;
+const HEADER_BYTES: usize = 64;
+const BLOCK_HEADER_BYTES: usize = 16;
+/// The largest block; checked before memory is taken for one.
+const BLOCK_BYTES_MAX: usize = 512 << 20;
+/// A block is written when it reaches this size.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// What a block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum BlockKind {
+    Machines = 1,
+    Instances = 2,
+    Keys = 3,
+    Footer = 9,
+}
+
+impl BlockKind {
+    fn from_u8(value: u8) -> Option<BlockKind> {
+        [BlockKind::Machines, BlockKind::Instances, BlockKind::Keys, BlockKind::Footer]
+            .into_iter()
+            .find(|kind| *kind as u8 == value)
+    }
+}
+
+/// The totals at the end of a checkpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub machines: u64,
+    pub instances: u64,
+    pub keys: u64,
+}
+
+/// Writes the blocks of a checkpoint one after the other.
+pub(crate) struct BlockWriter {
+    file: Arc<dyn File>,
+    position: u64,
+    checksums: u32,
+    block: Vec<u8>,
+    kind: BlockKind,
+    entries: u32,
+    pub totals: Totals,
+}
+
+impl BlockWriter {
+    pub(crate) fn new(
+        file: Arc<dyn File>,
+        database: &[u8; 16],
+        offset: Offset,
+        created_at: TimestampMs,
+    ) -> io::Result<BlockWriter> {
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(&CHECKPOINT_MAGIC);
+        header.extend_from_slice(&CHECKPOINT_VERSION.to_le_bytes());
+        header.extend_from_slice(&[0; 4]);
+        header.extend_from_slice(database);
+        header.extend_from_slice(&offset.to_le_bytes());
+        header.extend_from_slice(&created_at.to_le_bytes());
+        header.resize(HEADER_BYTES - 4, 0);
+        let checksum = crc32c::crc32c(&header);
+        header.extend_from_slice(&checksum.to_le_bytes());
+        file.write_all_at(&header, 0)?;
+        Ok(BlockWriter {
+            file,
+            position: HEADER_BYTES as u64,
+            checksums: checksum,
+            block: vec![0; BLOCK_HEADER_BYTES],
+            kind: BlockKind::Machines,
+            entries: 0,
+            totals: Totals::default(),
+        })
+    }
+
+    /// Adds an entry to a block of `kind`.
+    pub(crate) fn put(
+        &mut self,
+        kind: BlockKind,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> io::Result<()> {
+        if kind != self.kind || self.block.len() >= BLOCK_BYTES {
+            self.finish_block()?;
+            self.kind = kind;
+        }
+        encode(&mut self.block);
+        self.entries += 1;
+        match kind {
+            BlockKind::Machines => self.totals.machines += 1,
+            BlockKind::Instances => self.totals.instances += 1,
+            BlockKind::Keys => self.totals.keys += 1,
+            BlockKind::Footer => {}
+        }
+        Ok(())
+    }
+
+    fn finish_block(&mut self) -> io::Result<()> {
+        if self.entries == 0 {
+            return Ok(());
+        }
+        let length = (self.block.len() - BLOCK_HEADER_BYTES) as u32;
+        let mut header = Vec::with_capacity(BLOCK_HEADER_BYTES);
+        header.extend_from_slice(&length.to_le_bytes());
+        header.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
+        header.extend_from_slice(&self.entries.to_le_bytes());
+        let payload = self.block.get(BLOCK_HEADER_BYTES..).unwrap_or_default();
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&header), payload);
+        header.extend_from_slice(&checksum.to_le_bytes());
+        if let Some(room) = self.block.get_mut(..BLOCK_HEADER_BYTES) {
+            room.copy_from_slice(&header);
+        }
+        self.file.write_all_at(&self.block, self.position)?;
+        self.position += self.block.len() as u64;
+        self.checksums = crc32c::crc32c_append(self.checksums, &checksum.to_le_bytes());
+        self.block.truncate(BLOCK_HEADER_BYTES);
+        self.entries = 0;
+        Ok(())
+    }
+
+    /// Writes the footer and syncs; returns the file's length.
+    pub(crate) fn finish(mut self) -> io::Result<u64> {
+        self.finish_block()?;
+        let (totals, checksums) = (self.totals, self.checksums);
+        self.put(BlockKind::Footer, |out| {
+            for number in [totals.machines, totals.instances, totals.keys] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            out.extend_from_slice(&checksums.to_le_bytes());
+        })?;
+        self.finish_block()?;
+        self.file.sync_data()?;
+        Ok(self.position)
+    }
+}
+
+/// Reads the blocks of a checkpoint and checks all of it.
+pub(crate) struct BlockReader<'a> {
+    file: &'a dyn File,
+    path: &'a str,
+    length: u64,
+    position: u64,
+    checksums: u32,
+    payload: Vec<u8>,
+    totals: Totals,
+    /// The checkpoint's offset.
+    pub offset: Offset,
+}
+
+impl<'a> BlockReader<'a> {
+    pub(crate) fn open(
+        file: &'a dyn File,
+        path: &'a str,
+        database: &[u8; 16],
+    ) -> Result<BlockReader<'a>> {
+        let failed = |error: io::Error| io_error(&format!("reading {path}"), error);
+        let mut header = [0; HEADER_BYTES];
+        let length = file.len().map_err(failed)?;
+        let read = file.read_full_at(&mut header, 0).map_err(failed)?;
+        let damaged = |what: &str| corrupt(path, 0, what);
+        if read < HEADER_BYTES || header.get(..8) != Some(&CHECKPOINT_MAGIC[..]) {
+            return Err(damaged("this is not a checkpoint"));
+        }
+        let stored = u32_at(&header, HEADER_BYTES - 4).unwrap_or_default();
+        let computed = crc32c::crc32c(header.get(..HEADER_BYTES - 4).unwrap_or_default());
+        if stored != computed {
+            return Err(damaged("the header's checksum does not match"));
+        }
+        let version = u32_at(&header, 8).unwrap_or_default();
+        if version > CHECKPOINT_VERSION {
+            return Err(newer_format(path, version, CHECKPOINT_VERSION));
+        }
+        if header.get(16..32) != Some(&database[..]) {
+            return Err(damaged("the checkpoint belongs to another database"));
+        }
+        Ok(BlockReader {
+            file,
+            path,
+            length,
+            position: HEADER_BYTES as u64,
+            checksums: stored,
+            payload: Vec::new(),
+            totals: Totals::default(),
+            offset: u64_at(&header, 32).unwrap_or_default(),
+        })
+    }
+
+    /// The bytes read so far and in all.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.position, self.length)
+    }
+
+    pub(crate) fn damaged(&self, what: &str) -> rstmdb_types::Error {
+        corrupt(self.path, self.position, what)
+    }
+
+    /// The next block's kind, entries and bytes; `None` after an intact footer.
+    pub(crate) fn next(&mut self) -> Result<Option<(BlockKind, u32, &[u8])>> {
+        let failed = |error: io::Error| io_error(&format!("reading {}", self.path), error);
+        let mut header = [0; BLOCK_HEADER_BYTES];
+        let read = self.file.read_full_at(&mut header, self.position).map_err(failed)?;
+        let field = |at| u32_at(&header, at).unwrap_or_default();
+        let (length, entries, stored) = (field(0) as usize, field(8), field(12));
+        let left = self.length.saturating_sub(self.position + BLOCK_HEADER_BYTES as u64);
+        if read < BLOCK_HEADER_BYTES || length > BLOCK_BYTES_MAX || length as u64 > left {
+            return Err(self.damaged("the checkpoint is cut off"));
+        }
+        self.payload.resize(length, 0);
+        let start = self.position + BLOCK_HEADER_BYTES as u64;
+        let read = self.file.read_full_at(&mut self.payload, start).map_err(failed)?;
+        let covered = crc32c::crc32c(header.get(..12).unwrap_or_default());
+        if read < length || crc32c::crc32c_append(covered, &self.payload) != stored {
+            return Err(self.damaged("a block's checksum does not match"));
+        }
+        let kind = header.get(4).copied().and_then(BlockKind::from_u8);
+        let Some(kind) = kind else { return Err(self.damaged("a block is of unknown kind")) };
+        let total = match kind {
+            BlockKind::Machines => &mut self.totals.machines,
+            BlockKind::Instances => &mut self.totals.instances,
+            BlockKind::Keys => &mut self.totals.keys,
+            BlockKind::Footer => {
+                self.check_footer(start + length as u64)?;
+                return Ok(None);
+            }
+        };
+        *total += u64::from(entries);
+        self.checksums = crc32c::crc32c_append(self.checksums, &stored.to_le_bytes());
+        self.position = start + length as u64;
+        Ok(Some((kind, entries, &self.payload)))
+    }
+
+    fn check_footer(&self, end: u64) -> Result<()> {
+        let field = |at| u64_at(&self.payload, at).unwrap_or(u64::MAX);
+        let totals = Totals { machines: field(0), instances: field(8), keys: field(16) };
+        let whole = u32_at(&self.payload, 24) == Some(self.checksums);
+        if totals != self.totals || !whole || end != self.length {
+            return Err(self.damaged("blocks are missing or doubled"));
+        }
+        Ok(())
+    }
+
+    /// Reads all of it, keeping nothing.
+    pub(crate) fn verify(mut self) -> Result<Totals> {
+        while self.next()?.is_some() {}
+        Ok(self.totals)
+    }
+}
+
+const DELETED: u8 = 1;
+const HAS_EVENT_ID: u8 = 2;
+
+pub(crate) fn put_machine(out: &mut Vec<u8>, entry: &MachineEntry) {
+    put_u64(out, u64::from(entry.number));
+    put_str(out, &entry.name);
+    put_u64(out, u64::from(entry.version));
+    put_u64(out, entry.offset);
+    out.push(u8::from(entry.is_retired()));
+    put_str(out, entry.as_sent.as_str());
+}
+
+/// A machine as a checkpoint has it.
+pub(crate) struct MachineImage<'a> {
+    pub number: u32,
+    pub name: &'a str,
+    pub version: u32,
+    pub offset: Offset,
+    pub retired: bool,
+    pub definition: &'a str,
+}
+
+pub(crate) fn get_machine<'a>(reader: &mut Reader<'a>) -> Option<MachineImage<'a>> {
+    Some(MachineImage {
+        number: reader.u32()?,
+        name: reader.str()?,
+        version: reader.u32()?,
+        offset: reader.u64()?,
+        retired: reader.u8()? != 0,
+        definition: reader.str()?,
+    })
+}
+
+pub(crate) fn put_instance(out: &mut Vec<u8>, slot: &Slot) {
+    let event_id = slot.last_event_id.as_deref();
+    let flags = u8::from(slot.deleted) * DELETED + u8::from(event_id.is_some()) * HAS_EVENT_ID;
+    out.push(flags);
+    put_str(out, &slot.id);
+    put_u64(out, u64::from(slot.machine.number));
+    put_u64(out, u64::from(slot.state));
+    put_str(out, slot.ctx.as_str());
+    if let Some(event_id) = event_id {
+        put_str(out, event_id);
+    }
+    put_i64(out, slot.created_at);
+    put_i64(out, slot.updated_at);
+    for number in [slot.life, slot.last, slot.anchor] {
+        put_u64(out, number);
+    }
+    put_u64(out, u64::from(slot.delta_bytes));
+    put_u64(out, u64::from(slot.delta_events));
+}
+
+pub(crate) fn get_instance(
+    reader: &mut Reader<'_>,
+    machine: impl FnOnce(u32) -> Option<Arc<MachineEntry>>,
+) -> Option<Slot> {
+    let flags = reader.u8()?;
+    let id = Text::from(reader.str()?);
+    let machine = machine(reader.u32()?)?;
+    let state = reader.u32()?;
+    let ctx = Json::from_canonical(reader.str()?);
+    let last_event_id =
+        if flags & HAS_EVENT_ID != 0 { Some(Box::from(reader.str()?)) } else { None };
+    machine.machine.states().get(state as usize)?;
+    let mut slot = Slot::restored(id, machine, ctx, state);
+    slot.deleted = flags & DELETED != 0;
+    slot.last_event_id = last_event_id;
+    slot.created_at = reader.i64()?;
+    slot.updated_at = reader.i64()?;
+    slot.life = reader.u64()?;
+    slot.last = reader.u64()?;
+    slot.anchor = reader.u64()?;
+    slot.delta_bytes = reader.u32()?;
+    slot.delta_events = reader.u32()?;
+    Some(slot)
+}
+
+const ANSWER_CREATE: u8 = 1;
+const ANSWER_APPLY: u8 = 2;
+const ANSWER_DELETE: u8 = 3;
+const ANSWER_BATCH: u8 = 4;
+
+/// `id` is the instance the key belongs to, `None` for the database's own keys.
+pub(crate) fn put_key(out: &mut Vec<u8>, id: Option<&str>, entry: &KeyEntry) {
+    out.push(u8::from(id.is_some()));
+    put_str(out, id.unwrap_or(""));
+    put_u64(out, entry.owner.life);
+    put_str(out, &entry.key);
+    out.extend_from_slice(&entry.fingerprint.to_le_bytes());
+    put_i64(out, entry.at);
+    put_u64(out, entry.offset);
+    match &entry.answer {
+        Answer::Create { id, state } => {
+            out.push(ANSWER_CREATE);
+            put_str(out, id);
+            put_str(out, state);
+        }
+        Answer::Apply { from, to, ctx, event_id } => {
+            out.push(ANSWER_APPLY);
+            put_str(out, from);
+            put_str(out, to);
+            put_str(out, ctx.as_str());
+            out.push(u8::from(event_id.is_some()));
+            put_str(out, event_id.as_deref().unwrap_or(""));
+        }
+        Answer::Delete => out.push(ANSWER_DELETE),
+        Answer::Batch { results } => {
+            out.push(ANSWER_BATCH);
+            put_str(out, results.as_str());
+        }
+    }
+}
+
+/// A remembered key with the id of its instance; the owner's slot is still to be found.
+pub(crate) fn get_key<'a>(reader: &mut Reader<'a>) -> Option<(Option<&'a str>, KeyEntry)> {
+    let has_id = reader.u8()? != 0;
+    let id = reader.str()?;
+    let owner = Owner { slot: u32::MAX, life: reader.u64()? };
+    let key = Text::from(reader.str()?);
+    let fingerprint = u64::from_le_bytes(reader.bytes(8)?.try_into().ok()?);
+    let at = reader.i64()?;
+    let offset = reader.u64()?;
+    let answer = match reader.u8()? {
+        ANSWER_CREATE => Answer::Create { id: reader.str()?.into(), state: reader.str()?.into() },
+        ANSWER_APPLY => {
+            let (from, to) = (reader.str()?.into(), reader.str()?.into());
+            let ctx = Json::from_canonical(reader.str()?);
+            let has_event_id = reader.u8()? != 0;
+            let event_id = Some(Text::from(reader.str()?)).filter(|_| has_event_id);
+            Answer::Apply { from, to, ctx, event_id }
+        }
+        ANSWER_DELETE => Answer::Delete,
+        ANSWER_BATCH => Answer::Batch { results: Json::from_canonical(reader.str()?) },
+        _ => return None,
+    };
+    Some((has_id.then_some(id), KeyEntry { owner, key, fingerprint, at, offset, answer }))
+}

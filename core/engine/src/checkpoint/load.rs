@@ -1,0 +1,97 @@
+//! Loading a checkpoint into an empty state.
+
+use std::io;
+
+use rstmdb_types::{Offset, Result};
+
+use super::checkpoint_path;
+use super::format::{BlockKind, BlockReader, get_instance, get_key, get_machine};
+use crate::codec::Reader;
+use crate::error::io as io_error;
+use crate::shared::State;
+use crate::state::keys::KeyBounds;
+use crate::state::{KeyEntry, Owner};
+use crate::storage::Storage;
+
+/// What loading needs besides the file.
+pub(crate) struct Loading<'a> {
+    pub storage: &'a dyn Storage,
+    pub database: [u8; 16],
+    pub bounds: KeyBounds,
+    pub global_bounds: KeyBounds,
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+impl Loading<'_> {
+    /// Loads the file; the state is spoilt when this fails.
+    pub(crate) fn load(&self, file: &str, state: &State) -> Result<Offset> {
+        let path = checkpoint_path(file);
+        let opened = self.storage.open(&path);
+        let opened =
+            opened.map_err(|error: io::Error| io_error(&format!("opening {path}"), error))?;
+        let mut reader = BlockReader::open(&*opened, &path, &self.database)?;
+        let offset = reader.offset;
+        loop {
+            let (done, total) = reader.progress();
+            (self.progress)(done, total);
+            let Some((kind, entries, bytes)) = reader.next()? else { return Ok(offset) };
+            if self.load_block(state, kind, entries, bytes).is_none() {
+                return Err(reader.damaged("an intact block can't be read"));
+            }
+        }
+    }
+
+    fn load_block(&self, state: &State, kind: BlockKind, entries: u32, bytes: &[u8]) -> Option<()> {
+        let mut reader = Reader::new(bytes);
+        let mut machines = state.machines.write();
+        for _ in 0..entries {
+            match kind {
+                BlockKind::Machines => {
+                    let image = get_machine(&mut reader)?;
+                    if image.number != machines.next_number() {
+                        return None;
+                    }
+                    machines
+                        .restore(
+                            image.name,
+                            image.version,
+                            image.definition,
+                            image.offset,
+                            image.retired,
+                        )
+                        .ok()?;
+                }
+                BlockKind::Instances => {
+                    let slot =
+                        get_instance(&mut reader, |number| machines.by_number(number).cloned())?;
+                    let hash = state.hash(&slot.id);
+                    state.partition(hash).restore(hash, slot);
+                }
+                BlockKind::Keys => {
+                    let (id, entry) = get_key(&mut reader)?;
+                    self.load_key(state, id, entry);
+                }
+                BlockKind::Footer => return None,
+            }
+        }
+        reader.is_empty().then_some(())
+    }
+
+    fn load_key(&self, state: &State, id: Option<&str>, entry: KeyEntry) {
+        match id {
+            None => state
+                .global_keys
+                .lock()
+                .remember(KeyEntry { owner: Owner::DATABASE, ..entry }, self.global_bounds),
+            Some(id) => {
+                let hash = state.hash(id);
+                let mut partition = state.partition(hash);
+                // A key of a former life has no owner any more.
+                if let Some(slot) = partition.find(hash, id) {
+                    let owner = Owner { slot, life: entry.owner.life };
+                    partition.remember(KeyEntry { owner, ..entry }, self.bounds);
+                }
+            }
+        }
+    }
+}

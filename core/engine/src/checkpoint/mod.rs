@@ -1,0 +1,16 @@
+//! Checkpoints: all that replay would give, in one file, written while writes go on.
+//!
+//! A checkpoint has an offset: every effect up to it is included, and some later ones may be. Each
+//! entry carries the offset of its last change, so replaying the log from the checkpoint's offset on
+//! skips what an entry has already.
+
+pub(crate) mod format;
+pub(crate) mod load;
+pub(crate) mod write;
+
+pub(crate) const CHECKPOINT_DIRECTORY: &str = "checkpoints";
+
+/// The path of a checkpoint.
+pub(crate) fn checkpoint_path(file: &str) -> String {
+    format!("{CHECKPOINT_DIRECTORY}/{file}")
+}

@@ -1,0 +1,143 @@
+//! Writing a checkpoint while writes go on.
+//!
+//! Instances are copied a few hundred at a time under their partition's lock and encoded outside of
+//! it. What was copied may be ahead of the disk, so the checkpoint counts only after the log is synced
+//! up to everything it can contain, and not at all if a failed write was taken back meanwhile.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Offset, Result, Text};
+
+use super::format::{BlockKind, BlockReader, BlockWriter, put_instance, put_key, put_machine};
+use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
+use crate::error::{io as io_error, write_failed};
+use crate::manifest::CheckpointEntry;
+use crate::shared::Shared;
+use crate::state::{KeyEntry, Slot};
+
+/// Instances or keys copied under one hold of a lock.
+const COPY_MAX: u32 = 256;
+
+impl Shared {
+    /// Marks the place in the log where a checkpoint begins. From here on every instance's first
+    /// effect carries its whole context, so the log after it stands alone.
+    pub(crate) fn begin_checkpoint(&self) -> Result<Offset> {
+        let rolled = self.queue.with_sink(|sink| sink.writer.begin_segment());
+        rolled.map_err(|failure| failure.batch)?;
+        let _partitions = self.state.lock_all();
+        let offset = self.queue.appended();
+        self.state.boundary.store(offset, Ordering::Release);
+        Ok(offset)
+    }
+
+    /// Writes a checkpoint that begins at `offset` and verifies it.
+    pub(crate) fn write_checkpoint(&self, number: u64, offset: Offset) -> Result<CheckpointEntry> {
+        let epoch = self.queue.ticket(0).epoch;
+        let file = format!("{number:012}.ckpt");
+        let path = checkpoint_path(&file);
+        let temporary = format!("{path}.tmp");
+        let failed = |error: io::Error| checkpoint_failed(&path, error);
+        let (bytes, instances) = self.write_blocks(&temporary, offset).map_err(failed)?;
+        // All that the copies may contain becomes durable before the checkpoint counts.
+        self.queue.with_sink(|sink| sink.writer.sync()).map_err(|failure| failure.batch)?;
+        if self.queue.ticket(0).epoch != epoch {
+            return Err(write_failed("a failed write was taken back while the checkpoint ran"));
+        }
+        self.storage.rename(&temporary, &path).map_err(failed)?;
+        self.storage.sync_dir(CHECKPOINT_DIRECTORY).map_err(failed)?;
+        let reopened = self.storage.open(&path).map_err(failed)?;
+        BlockReader::open(&*reopened, &path, &self.database)?.verify()?;
+        Ok(CheckpointEntry { file, offset, instances, bytes })
+    }
+
+    fn write_blocks(&self, temporary: &str, offset: Offset) -> io::Result<(u64, u64)> {
+        match self.storage.remove(temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.storage.create(temporary)?;
+        let mut blocks = BlockWriter::new(file, &self.database, offset, self.now())?;
+        let mut machines = 0;
+        self.put_machines(&mut blocks, &mut machines)?;
+        for number in 0..self.state.partitions.len() {
+            let mut from = 0;
+            loop {
+                let slots = self.copy_instances(number, from);
+                if slots.is_empty() {
+                    break;
+                }
+                from += COPY_MAX;
+                // A machine stored meanwhile comes before its instances.
+                if slots.iter().any(|slot| slot.machine.number > machines) {
+                    self.put_machines(&mut blocks, &mut machines)?;
+                }
+                for slot in &slots {
+                    blocks.put(BlockKind::Instances, |out| put_instance(out, slot))?;
+                }
+                if self.queue.is_closed() {
+                    return Err(io::Error::other("the database was closed"));
+                }
+            }
+            let mut from = Some(0);
+            while let Some(at) = from {
+                let (keys, next) = self.copy_keys(number, at);
+                from = next;
+                for (id, entry) in &keys {
+                    blocks.put(BlockKind::Keys, |out| put_key(out, Some(id), entry))?;
+                }
+            }
+        }
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let (keys, next) = self.state.global_keys.lock().slice(at, COPY_MAX as usize);
+            from = next;
+            for entry in &keys {
+                blocks.put(BlockKind::Keys, |out| put_key(out, None, entry))?;
+            }
+        }
+        let instances = blocks.totals.instances;
+        Ok((blocks.finish()?, instances))
+    }
+
+    fn put_machines(&self, blocks: &mut BlockWriter, written: &mut u32) -> io::Result<()> {
+        let entries = self.state.machines.read().all().to_vec();
+        for entry in entries.iter().filter(|entry| entry.number > *written) {
+            blocks.put(BlockKind::Machines, |out| put_machine(out, entry))?;
+        }
+        *written = entries.len() as u32;
+        Ok(())
+    }
+
+    fn copy_instances(&self, partition: usize, from: u32) -> Vec<Slot> {
+        let Some(partition) = self.state.partitions.get(partition) else { return Vec::new() };
+        let partition = partition.lock();
+        let end = from.saturating_add(COPY_MAX).min(partition.slot_count());
+        (from..end).filter_map(|slot| partition.slot(slot).cloned()).collect()
+    }
+
+    fn copy_keys(&self, partition: usize, from: u64) -> (Vec<(Text, KeyEntry)>, Option<u64>) {
+        let Some(partition) = self.state.partitions.get(partition) else {
+            return (Vec::new(), None);
+        };
+        let partition = partition.lock();
+        let (keys, next) = partition.keys().slice(from, COPY_MAX as usize);
+        let named = keys.into_iter().filter_map(|entry| {
+            let slot = partition.slot(entry.owner.slot)?;
+            Some((slot.id.clone(), entry))
+        });
+        (named.collect(), next)
+    }
+}
+
+fn checkpoint_failed(path: &str, error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::StorageFull {
+        return Error::new(
+            ErrorCode::WalIoError,
+            format!("no room for the checkpoint {path}: {error}; the log goes on without it"),
+        )
+        .with_reason(reason::DISK_FULL);
+    }
+    io_error(&format!("writing {path}"), error)
+}

@@ -1,0 +1,109 @@
+//! Makers of the engine's errors, so that each is worded once.
+
+use std::io;
+use std::sync::Arc;
+
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Offset};
+
+/// Stored bytes are not what was written.
+pub(crate) fn corrupt(file: &str, position: u64, what: &str) -> Error {
+    Error::new(
+        ErrorCode::InternalError,
+        format!("{file} is damaged at byte {position}: {what}; see `rstmdb-cli verify`"),
+    )
+    .with_reason(reason::CORRUPT)
+    .with("file", file)
+    .with("position", position)
+}
+
+/// A file was written by a later release.
+pub(crate) fn newer_format(file: &str, found: u32, known: u32) -> Error {
+    Error::new(
+        ErrorCode::InternalError,
+        format!(
+            "{file} has format {found}, this rstmdb reads up to {known}; use the newer rstmdb that \
+             wrote it"
+        ),
+    )
+    .with_reason(reason::NEWER_FORMAT)
+    .with("file", file)
+    .with("format", found)
+}
+
+/// A file operation outside the write path failed.
+pub(crate) fn io(doing: &str, error: io::Error) -> Error {
+    Error::new(ErrorCode::InternalError, format!("{doing}: {error}"))
+        .with_reason(reason::IO)
+        .with_source(Arc::new(error) as Arc<dyn std::error::Error + Send + Sync>)
+}
+
+/// There is no room for a write; nothing of it was kept.
+pub(crate) fn disk_full(detail: &str) -> Error {
+    Error::new(
+        ErrorCode::WalIoError,
+        format!("the disk is full ({detail}); nothing was written, free some space and retry"),
+    )
+    .with_reason(reason::DISK_FULL)
+}
+
+/// A write failed in a way that leaves its fate open.
+pub(crate) fn outcome_unknown(error: &io::Error) -> Error {
+    Error::new(
+        ErrorCode::WalIoError,
+        format!(
+            "writing the log failed ({error}): whether this change survives is unknown until the \
+             database is opened again"
+        ),
+    )
+    .with_reason(reason::OUTCOME_UNKNOWN)
+}
+
+/// A write was taken back because one before it failed.
+pub(crate) fn write_failed(why: &str) -> Error {
+    Error::new(ErrorCode::WalIoError, format!("the change was taken back: {why}"))
+        .with_reason(reason::WRITE_FAILED)
+}
+
+/// An earlier failure stopped all writing.
+pub(crate) fn writes_stopped(why: &str) -> Error {
+    Error::new(
+        ErrorCode::WalIoError,
+        format!("no more writes: {why}; reads go on, open the database again to recover"),
+    )
+    .with_reason(reason::WRITES_STOPPED)
+}
+
+/// The handle was closed.
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorCode::InternalError, "the database is closed; open it again")
+        .with_reason(reason::CLOSED)
+}
+
+/// The log does not reach back this far.
+pub(crate) fn compacted(wanted: Offset, first: Offset) -> Error {
+    Error::new(
+        ErrorCode::NotFound,
+        format!("offset {wanted} is no longer in the log; the first it has is {first}"),
+    )
+    .with_reason(reason::OFFSET_COMPACTED)
+    .with("offset", wanted)
+    .with("first_offset", first)
+}
+
+pub(crate) fn instance_not_found(id: &str) -> Error {
+    Error::new(ErrorCode::InstanceNotFound, format!("instance {id:?} not found"))
+        .with("instance_id", id)
+}
+
+pub(crate) fn machine_not_found(machine: &str, version: u32, latest: Option<u32>) -> Error {
+    let message = match latest {
+        Some(latest) => {
+            format!("machine {machine:?} has no version {version}; latest is {latest}")
+        }
+        None => format!("machine {machine:?} not found; put_machine stores one"),
+    };
+    Error::new(ErrorCode::MachineNotFound, message)
+        .with("machine", machine)
+        .with("version", version)
+}

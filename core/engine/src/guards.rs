@@ -1,0 +1,63 @@
+//! The recovery guards, each of which some test must need.
+//!
+//! In ordinary builds every guard is on and the question costs nothing. With the feature
+//! `guard-check` a test can switch one off and show that something then goes wrong.
+
+/// A measure against losing or inventing data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// A torn tail is cut off before anything is appended.
+    TruncateTail,
+    /// A created or renamed file is made durable by syncing its directory.
+    DirectorySync,
+    /// After a failed sync nothing more is acknowledged.
+    Poison,
+    /// A frame's checksum covers its header.
+    HeaderChecksum,
+    /// Offsets must follow each other without gap or repeat.
+    SequenceGap,
+}
+
+impl Guard {
+    /// Every guard.
+    pub const ALL: [Guard; 5] = [
+        Guard::TruncateTail,
+        Guard::DirectorySync,
+        Guard::Poison,
+        Guard::HeaderChecksum,
+        Guard::SequenceGap,
+    ];
+}
+
+#[cfg(feature = "guard-check")]
+mod switches {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use super::Guard;
+
+    static OFF: AtomicU8 = AtomicU8::new(0);
+
+    /// Switches a guard off or on, for the whole process.
+    pub fn set(guard: Guard, on: bool) {
+        if on {
+            OFF.fetch_and(!(1 << guard as u8), Ordering::SeqCst);
+        } else {
+            OFF.fetch_or(1 << guard as u8, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn enabled(guard: Guard) -> bool {
+        OFF.load(Ordering::Relaxed) & (1 << guard as u8) == 0
+    }
+}
+
+#[cfg(feature = "guard-check")]
+pub(crate) use switches::enabled;
+#[cfg(feature = "guard-check")]
+pub use switches::set;
+
+#[cfg(not(feature = "guard-check"))]
+#[inline(always)]
+pub(crate) fn enabled(_guard: Guard) -> bool {
+    true
+}

@@ -1,0 +1,345 @@
+//! The segments of the log: which there are, and reading frames back from them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use rstmdb_types::{IoStats, Offset, Result, TimestampMs};
+
+use super::frame::{
+    FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FRAME_TRAILER_BYTES, FrameHeader, Parsed, parse,
+};
+use super::record::Effects;
+use super::segment::{SEGMENT_HEADER_BYTES, segment_path};
+use crate::error::{corrupt, io as io_error, newer_format};
+use crate::storage::{File, Storage};
+
+/// A place in a segment is noted at least this often, so that finding an offset reads little.
+const INDEX_STEP_BYTES: u64 = 32 << 10;
+/// How much is read from a segment at once.
+const READ_BYTES: usize = 128 << 10;
+/// Open files kept for reading.
+const OPEN_FILES_MAX: usize = 16;
+/// Frames kept after random reads.
+const CACHED_FRAMES_MAX: usize = 64;
+const CACHED_BYTES_MAX: usize = 4 << 20;
+
+/// File operations on the log since the database was opened.
+#[derive(Debug, Default)]
+pub(crate) struct IoCounters {
+    pub bytes_written: AtomicU64,
+    pub bytes_read: AtomicU64,
+    pub writes: AtomicU64,
+    pub reads: AtomicU64,
+    pub syncs: AtomicU64,
+}
+
+impl IoCounters {
+    pub(crate) fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> IoStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        IoStats {
+            bytes_written: get(&self.bytes_written),
+            bytes_read: get(&self.bytes_read),
+            writes: get(&self.writes),
+            reads: get(&self.reads),
+            fsyncs: get(&self.syncs),
+        }
+    }
+}
+
+/// An intact frame in memory.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub header: FrameHeader,
+    /// The whole frame, header and checksum included.
+    bytes: Vec<u8>,
+}
+
+impl Frame {
+    pub(crate) fn new(header: FrameHeader, bytes: Vec<u8>) -> Frame {
+        Frame { header, bytes }
+    }
+
+    pub(crate) fn effects(&self) -> Effects<'_> {
+        let end = self.bytes.len().saturating_sub(FRAME_TRAILER_BYTES);
+        Effects::new(self.bytes.get(FRAME_HEADER_BYTES..end).unwrap_or_default(), self.header.first)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// What is known of one segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    pub number: u64,
+    pub first: Offset,
+    pub created_at: TimestampMs,
+    /// Bytes that hold frames, header included.
+    pub bytes: u64,
+    /// Some frames: the first offset in each, and where it begins.
+    places: Vec<(Offset, u64)>,
+}
+
+impl Segment {
+    pub(crate) fn new(number: u64, first: Offset, created_at: TimestampMs) -> Segment {
+        Segment { number, first, created_at, bytes: SEGMENT_HEADER_BYTES, places: Vec::new() }
+    }
+
+    /// Records a frame that was found or written at `position`.
+    pub(crate) fn note(&mut self, first: Offset, position: u64, frame_bytes: u64) {
+        if self.places.last().is_none_or(|(_, last)| position >= last + INDEX_STEP_BYTES) {
+            self.places.push((first, position));
+        }
+        self.bytes = self.bytes.max(position + frame_bytes);
+    }
+
+    fn place_before(&self, offset: Offset) -> u64 {
+        let at = self.places.partition_point(|(first, _)| *first <= offset);
+        at.checked_sub(1)
+            .and_then(|at| self.places.get(at))
+            .map_or(SEGMENT_HEADER_BYTES, |(_, position)| *position)
+    }
+}
+
+/// The files of the log.
+pub(crate) struct LogFiles {
+    storage: Arc<dyn Storage>,
+    seed: u32,
+    segments: RwLock<BTreeMap<u64, Segment>>,
+    open_files: Mutex<VecDeque<(u64, Arc<dyn File>)>>,
+    cache: Mutex<VecDeque<Arc<Frame>>>,
+    pub counters: IoCounters,
+}
+
+impl std::fmt::Debug for LogFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogFiles({} segments)", self.segments.read().len())
+    }
+}
+
+impl LogFiles {
+    pub(crate) fn new(storage: Arc<dyn Storage>, seed: u32) -> LogFiles {
+        LogFiles {
+            storage,
+            seed,
+            segments: RwLock::default(),
+            open_files: Mutex::default(),
+            cache: Mutex::default(),
+            counters: IoCounters::default(),
+        }
+    }
+
+    pub(crate) fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    /// Adds a segment, or replaces what is known of it.
+    pub(crate) fn put(&self, segment: Segment) {
+        self.segments.write().insert(segment.number, segment);
+    }
+
+    /// Records a frame written to a segment.
+    pub(crate) fn note(&self, number: u64, first: Offset, position: u64, frame_bytes: u64) {
+        if let Some(segment) = self.segments.write().get_mut(&number) {
+            segment.note(first, position, frame_bytes);
+        }
+    }
+
+    /// All segments, oldest first.
+    pub(crate) fn list(&self) -> Vec<Segment> {
+        self.segments.read().values().cloned().collect()
+    }
+
+    /// The number of segments, and the bytes in them.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let segments = self.segments.read();
+        (segments.len() as u64, segments.values().map(|segment| segment.bytes).sum())
+    }
+
+    /// Deletes the file of the oldest segment and forgets it.
+    pub(crate) fn remove(&self, number: u64) -> io::Result<()> {
+        self.storage.remove(&segment_path(number))?;
+        self.segments.write().remove(&number);
+        self.open_files.lock().retain(|(open, _)| *open != number);
+        Ok(())
+    }
+
+    pub(crate) fn open(&self, number: u64) -> io::Result<Arc<dyn File>> {
+        let mut open = self.open_files.lock();
+        if let Some((_, file)) = open.iter().find(|(known, _)| *known == number) {
+            return Ok(file.clone());
+        }
+        let file = self.storage.open(&segment_path(number))?;
+        if open.len() == OPEN_FILES_MAX {
+            open.pop_front();
+        }
+        open.push_back((number, file.clone()));
+        Ok(file)
+    }
+
+    /// The segment that holds `offset`, the place to look for it from, and where the segment ends.
+    fn locate(&self, offset: Offset) -> Option<(u64, u64, u64)> {
+        let segments = self.segments.read();
+        let segment = segments.values().rev().find(|segment| segment.first <= offset)?;
+        Some((segment.number, segment.place_before(offset), segment.bytes))
+    }
+
+    fn end_of(&self, number: u64) -> Option<u64> {
+        self.segments.read().get(&number).map(|segment| segment.bytes)
+    }
+
+    fn after(&self, number: u64) -> Option<u64> {
+        self.segments.read().range(number + 1..).next().map(|(number, _)| *number)
+    }
+
+    /// The frame that holds `offset`, which must be written.
+    pub(crate) fn frame(&self, offset: Offset) -> Result<Option<Arc<Frame>>> {
+        let holds =
+            |frame: &Arc<Frame>| frame.header.first <= offset && offset <= frame.header.last();
+        if let Some(frame) = self.cache.lock().iter().find(|frame| holds(frame)) {
+            return Ok(Some(frame.clone()));
+        }
+        let mut cursor = FrameCursor::new(self, offset);
+        let Some(frame) = cursor.next(self)? else { return Ok(None) };
+        let frame = Arc::new(frame);
+        let mut cache = self.cache.lock();
+        cache.push_back(frame.clone());
+        let mut bytes: usize = cache.iter().map(|frame| frame.bytes()).sum();
+        while cache.len() > CACHED_FRAMES_MAX || (bytes > CACHED_BYTES_MAX && cache.len() > 1) {
+            bytes -= cache.pop_front().map_or(0, |frame| frame.bytes());
+        }
+        Ok(Some(frame))
+    }
+}
+
+/// Reads frames in order, from the one that holds an offset on.
+#[derive(Debug, Clone)]
+pub(crate) struct FrameCursor {
+    /// The next offset wanted.
+    pub next: Offset,
+    segment: u64,
+    position: u64,
+    started: bool,
+    window: Window,
+}
+
+impl FrameCursor {
+    pub(crate) fn new(files: &LogFiles, offset: Offset) -> FrameCursor {
+        let (segment, position, _) = files.locate(offset).unwrap_or((0, SEGMENT_HEADER_BYTES, 0));
+        FrameCursor { next: offset, segment, position, started: false, window: Window::default() }
+    }
+
+    /// The next frame; `None` at the end of what is written.
+    pub(crate) fn next(&mut self, files: &LogFiles) -> Result<Option<Frame>> {
+        loop {
+            let Some(end) = files.end_of(self.segment) else { return Ok(None) };
+            if self.position >= end {
+                let Some(after) = files.after(self.segment) else { return Ok(None) };
+                self.segment = after;
+                self.position = SEGMENT_HEADER_BYTES;
+                self.window = Window::default();
+                continue;
+            }
+            let path = || segment_path(self.segment);
+            let failed = |error| io_error(&format!("reading {}", path()), error);
+            let file = files.open(self.segment).map_err(failed)?;
+            let found = self.window.parse_at(&*file, self.position, end, files).map_err(failed)?;
+            let (header, bytes) = match found {
+                Parsed::Frame { header, .. } => {
+                    (header, self.window.take(self.position, header.frame_bytes()))
+                }
+                Parsed::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
+                Parsed::Newer(version) => {
+                    return Err(newer_format(&path(), u32::from(version), 1));
+                }
+                Parsed::Incomplete { .. } => {
+                    return Err(corrupt(&path(), self.position, "the frame is cut off"));
+                }
+            };
+            if !self.started {
+                // Old segments are noted as they are read, for the next time.
+                files.note(self.segment, header.first, self.position, bytes.len() as u64);
+            }
+            self.position += bytes.len() as u64;
+            if header.last() < self.next {
+                continue;
+            }
+            self.started = true;
+            self.next = header.last() + 1;
+            return Ok(Some(Frame::new(header, bytes)));
+        }
+    }
+}
+
+/// A piece of a file in memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    fn from(&self, position: u64) -> &[u8] {
+        let at = position.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.bytes.get(at..)).unwrap_or_default()
+    }
+
+    /// The bytes at a position that was parsed as a frame.
+    fn take(&self, position: u64, length: usize) -> Vec<u8> {
+        self.from(position).get(..length).unwrap_or_default().to_vec()
+    }
+
+    /// Parses what is at `position`, reading on as far as it needs and `end` allows.
+    pub(crate) fn parse_at<'a>(
+        &'a mut self,
+        file: &dyn File,
+        position: u64,
+        end: u64,
+        files: &LogFiles,
+    ) -> io::Result<Parsed<'a>> {
+        let mut wanted = FRAME_HEADER_BYTES;
+        loop {
+            let have = self.from(position).len();
+            let possible = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
+            if have < wanted.min(possible) {
+                self.fill(file, position, wanted.max(READ_BYTES).min(possible), files)?;
+            }
+            match parse(self.from(position), files.seed) {
+                Parsed::Incomplete { frame_bytes }
+                    if frame_bytes > wanted
+                        && frame_bytes <= possible
+                        && frame_bytes <= FRAME_PAYLOAD_BYTES_MAX + 64 =>
+                {
+                    wanted = frame_bytes;
+                }
+                _ => break,
+            }
+        }
+        // Parsed again, because the borrow of the loop can't leave it; rare frames are that large.
+        Ok(parse(self.from(position), files.seed))
+    }
+
+    fn fill(
+        &mut self,
+        file: &dyn File,
+        position: u64,
+        length: usize,
+        files: &LogFiles,
+    ) -> io::Result<()> {
+        self.start = position;
+        self.bytes.resize(length, 0);
+        let read = file.read_full_at(&mut self.bytes, position)?;
+        self.bytes.truncate(read);
+        IoCounters::add(&files.counters.reads, 1);
+        IoCounters::add(&files.counters.bytes_read, read as u64);
+        Ok(())
+    }
+}

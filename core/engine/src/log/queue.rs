@@ -1,0 +1,454 @@
+//! The commit queue: gives out offsets, gathers records, and tells their authors when they are safe.
+//!
+//! Records are appended to an open buffer under one short lock. Whoever gets the writer's lock swaps
+//! the buffer and hands it to the [`Sink`] as one batch, while the next buffer fills. That is a caller
+//! that waits, when nobody else is writing (no thread has to be woken for a lone writer), and the log
+//! thread, when several wait. A batch is acknowledged as a whole, in log order, or taken back as a
+//! whole together with everything appended after it.
+
+use std::task::{Context, Poll, Waker};
+
+use rstmdb_types::{Error, Offset, Result};
+
+use super::frame::FRAME_HEADER_BYTES;
+use super::record::put_record;
+use crate::error::{closed, write_failed};
+use crate::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, park, thread_waker,
+};
+
+/// When this many bytes wait to be written, new requests first help to write them.
+const BUFFERED_BYTES_MAX: usize = 32 << 20;
+/// With a volatile sink nobody waits, so the buffer is handed over at this size.
+const VOLATILE_BATCH_BYTES: usize = 64 << 10;
+/// Failures remembered for callers that have not asked yet.
+const FAILURES_MAX: usize = 64;
+
+/// A batch of records on its way to the log.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Room for a frame header, then the records.
+    pub buffer: Vec<u8>,
+    pub first: Offset,
+    pub count: u32,
+}
+
+impl Batch {
+    pub(crate) fn last(&self) -> Offset {
+        self.first + Offset::from(self.count) - 1
+    }
+}
+
+/// Why a batch was not kept.
+#[derive(Debug)]
+pub(crate) struct SinkFailure {
+    /// For the authors of the batch.
+    pub batch: Error,
+    /// For later writes, when there can be no more.
+    pub fatal: Option<Error>,
+}
+
+/// Whether a batch, or a sync, did what it should.
+pub(crate) type SinkResult = std::result::Result<(), SinkFailure>;
+
+/// Where batches go.
+pub(crate) trait Sink {
+    /// Makes a batch as safe as the policy asks; on success all of it may be shown.
+    fn write(&mut self, batch: Batch) -> SinkResult;
+
+    /// Undoes in memory everything after `durable`. Calls `reset` while no request is being evaluated.
+    fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut());
+}
+
+/// A place in the queue: a change, or what a reader saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub offset: Offset,
+    /// Tells an offset from the same one given out again after a failure.
+    pub epoch: u64,
+}
+
+/// The buffer that fills.
+#[derive(Debug)]
+pub(crate) struct Open {
+    buffer: Vec<u8>,
+    next: Offset,
+    count: u32,
+    refusal: Option<Error>,
+}
+
+impl Open {
+    /// The offset of the next effect, unless writing is over.
+    pub(crate) fn next(&self) -> Result<Offset> {
+        match &self.refusal {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.next),
+        }
+    }
+}
+
+struct Failure {
+    epoch: u64,
+    durable: Offset,
+    batch_last: Offset,
+    batch: Error,
+    later: Error,
+}
+
+/// The queue in front of a sink.
+pub(crate) struct Queue<S> {
+    open: Mutex<Open>,
+    sink: Mutex<S>,
+    appended: AtomicU64,
+    committed: AtomicU64,
+    epoch: AtomicU64,
+    buffered: AtomicUsize,
+    /// Callers that wait for a commit.
+    waiters: Mutex<Vec<(Offset, Waker)>>,
+    waiting: AtomicUsize,
+    /// Readers that wait for the log to grow.
+    watchers: Mutex<Vec<(Offset, Waker)>>,
+    watching: AtomicUsize,
+    failures: Mutex<Vec<Failure>>,
+    /// Wakes the log thread, when there is one.
+    log_thread: Mutex<Option<Waker>>,
+    has_log_thread: AtomicBool,
+    stopping: AtomicBool,
+    volatile: bool,
+}
+
+impl<S: Sink> std::fmt::Debug for Queue<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Queue(appended {}, committed {})", self.appended(), self.committed())
+    }
+}
+
+impl<S: Sink> Queue<S> {
+    /// A queue that gives out offsets from `next` on. Behind a volatile sink, appended is committed.
+    pub(crate) fn new(sink: S, next: Offset, volatile: bool) -> Queue<S> {
+        Queue {
+            open: Mutex::new(Open { buffer: empty_buffer(0), next, count: 0, refusal: None }),
+            sink: Mutex::new(sink),
+            appended: AtomicU64::new(next - 1),
+            committed: AtomicU64::new(next - 1),
+            epoch: AtomicU64::new(0),
+            buffered: AtomicUsize::new(0),
+            waiters: Mutex::new(Vec::new()),
+            waiting: AtomicUsize::new(0),
+            watchers: Mutex::new(Vec::new()),
+            watching: AtomicUsize::new(0),
+            failures: Mutex::new(Vec::new()),
+            log_thread: Mutex::new(None),
+            has_log_thread: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            volatile,
+        }
+    }
+
+    /// The last offset given out.
+    pub(crate) fn appended(&self) -> Offset {
+        self.appended.load(Ordering::Acquire)
+    }
+
+    /// The last offset that may be shown.
+    pub(crate) fn committed(&self) -> Offset {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// A ticket for what is in memory up to `offset`. Taken under the lock of what was read.
+    pub(crate) fn ticket(&self, offset: Offset) -> Ticket {
+        Ticket { offset, epoch: self.epoch.load(Ordering::Acquire) }
+    }
+
+    /// Keeps memory bounded: called before a write takes any lock.
+    pub(crate) fn admit(&self) {
+        let limit = if self.volatile { VOLATILE_BATCH_BYTES } else { BUFFERED_BYTES_MAX };
+        if self.buffered.load(Ordering::Relaxed) > limit {
+            let mut sink = self.sink.lock();
+            if self.buffered.load(Ordering::Relaxed) > limit {
+                self.write_open(&mut sink);
+            }
+            drop(sink);
+            self.hand_over();
+        }
+    }
+
+    /// Locks the open buffer, to append several effects under offsets known beforehand.
+    pub(crate) fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock()
+    }
+
+    /// Appends a record of `effects` effects and returns the offset of the first.
+    pub(crate) fn append(&self, effects: u32, bytes: &[u8]) -> Result<Offset> {
+        let mut open = self.open.lock();
+        let first = open.next()?;
+        self.append_to(&mut open, effects, bytes);
+        Ok(first)
+    }
+
+    /// Appends a record to the buffer that was locked with [`Queue::open`].
+    pub(crate) fn append_to(&self, open: &mut Open, effects: u32, bytes: &[u8]) {
+        put_record(&mut open.buffer, effects, bytes);
+        open.count += effects;
+        open.next += Offset::from(effects);
+        self.buffered.store(open.buffer.len(), Ordering::Relaxed);
+        self.appended.store(open.next - 1, Ordering::Release);
+        if self.volatile {
+            // Nothing can take it back: memory is all there is.
+            self.committed.store(open.next - 1, Ordering::SeqCst);
+        }
+    }
+
+    /// Tells watchers about a volatile append; called without locks.
+    pub(crate) fn announce(&self) {
+        if self.volatile {
+            wake(&self.watchers, &self.watching, self.committed());
+        }
+    }
+
+    /// Whether the ticket's fate is known, and what it is.
+    pub(crate) fn settled(&self, ticket: Ticket) -> Option<Result<()>> {
+        if ticket.epoch == self.epoch.load(Ordering::Acquire) {
+            let done = self.committed.load(Ordering::SeqCst) >= ticket.offset;
+            // A failure may have come in between: then the offset could be another's by now.
+            if ticket.epoch == self.epoch.load(Ordering::Acquire) {
+                return done.then_some(Ok(()));
+            }
+        }
+        let failures = self.failures.lock();
+        let failure = failures.iter().find(|failure| failure.epoch == ticket.epoch);
+        Some(match failure {
+            Some(failure) if ticket.offset <= failure.durable => Ok(()),
+            Some(failure) if ticket.offset <= failure.batch_last => Err(failure.batch.clone()),
+            Some(failure) => Err(failure.later.clone()),
+            None => Err(write_failed("an earlier write failed")),
+        })
+    }
+
+    /// Waits until the ticket is committed or failed, and does the writing when nobody else is.
+    pub(crate) fn wait(&self, ticket: Ticket) -> Result<()> {
+        loop {
+            if let Some(result) = self.settled(ticket) {
+                return result;
+            }
+            if self.lead() {
+                continue;
+            }
+            register(&self.waiters, &self.waiting, ticket.offset, &thread_waker());
+            if self.settled(ticket).is_none() && !self.lead() {
+                park(None);
+            }
+        }
+    }
+
+    /// Asks once and leaves a waker for the answer.
+    pub(crate) fn poll(&self, ticket: Ticket, context: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(result) = self.settled(ticket) {
+            return Poll::Ready(result);
+        }
+        register(&self.waiters, &self.waiting, ticket.offset, context.waker());
+        self.request_write();
+        match self.settled(ticket) {
+            Some(result) => Poll::Ready(result),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Gets what is appended written soon: by the log thread, else here and now.
+    pub(crate) fn request_write(&self) {
+        if self.has_log_thread.load(Ordering::SeqCst) {
+            self.wake_log_thread();
+        } else {
+            self.lead();
+        }
+    }
+
+    /// Writes the open buffer unless somebody else is writing; says whether it did.
+    fn lead(&self) -> bool {
+        let Some(mut sink) = self.sink.try_lock() else { return false };
+        self.write_open(&mut sink);
+        drop(sink);
+        self.hand_over();
+        true
+    }
+
+    /// Sees to it that those who came while the sink was busy are served.
+    fn hand_over(&self) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        if self.has_log_thread.load(Ordering::SeqCst) {
+            self.wake_log_thread();
+        } else {
+            wake(&self.waiters, &self.waiting, Offset::MAX);
+        }
+    }
+
+    fn wake_log_thread(&self) {
+        if let Some(waker) = &*self.log_thread.lock() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Everything appended so far is committed when this returns.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let mut sink = self.sink.lock();
+        let ticket = self.ticket(self.appended());
+        self.write_open(&mut sink);
+        drop(sink);
+        self.hand_over();
+        self.settled(ticket).unwrap_or(Ok(()))
+    }
+
+    /// Runs `work` while nothing is written, after everything appended has been.
+    pub(crate) fn with_sink<T>(&self, work: impl FnOnce(&mut S) -> T) -> T {
+        let mut sink = self.sink.lock();
+        self.write_open(&mut sink);
+        let result = work(&mut sink);
+        drop(sink);
+        self.hand_over();
+        result
+    }
+
+    /// Ends writing because of a failure outside a batch, such as a timed sync.
+    pub(crate) fn stop_writing(&self, error: Error) {
+        let mut open = self.open.lock();
+        open.refusal.get_or_insert(error);
+    }
+
+    fn write_open(&self, sink: &mut S) {
+        let batch = {
+            let mut open = self.open.lock();
+            if open.count == 0 {
+                drop(open);
+                // Somebody may have asked just after the commit that served them.
+                wake(&self.waiters, &self.waiting, self.committed());
+                return;
+            }
+            let capacity = open.buffer.len().min(1 << 20);
+            let buffer = std::mem::replace(&mut open.buffer, empty_buffer(capacity));
+            let batch =
+                Batch { first: open.next - Offset::from(open.count), count: open.count, buffer };
+            open.count = 0;
+            self.buffered.store(0, Ordering::Relaxed);
+            batch
+        };
+        let (first, last) = (batch.first, batch.last());
+        match sink.write(batch) {
+            Ok(()) => {
+                self.committed.fetch_max(last, Ordering::SeqCst);
+                wake(&self.waiters, &self.waiting, last);
+                wake(&self.watchers, &self.watching, last);
+            }
+            Err(failure) => self.fail(sink, first - 1, last, failure),
+        }
+    }
+
+    fn fail(&self, sink: &mut S, durable: Offset, batch_last: Offset, failure: SinkFailure) {
+        let later = failure.fatal.clone().unwrap_or_else(|| failure.batch.clone());
+        sink.roll_back(durable, &mut || {
+            let mut open = self.open.lock();
+            open.buffer = empty_buffer(0);
+            open.count = 0;
+            open.next = durable + 1;
+            if open.refusal.is_none() {
+                open.refusal.clone_from(&failure.fatal);
+            }
+            self.buffered.store(0, Ordering::Relaxed);
+            self.appended.store(durable, Ordering::Release);
+            let mut failures = self.failures.lock();
+            if failures.len() == FAILURES_MAX {
+                failures.remove(0);
+            }
+            failures.push(Failure {
+                epoch: self.epoch.load(Ordering::Acquire),
+                durable,
+                batch_last,
+                batch: failure.batch.clone(),
+                later: later.clone(),
+            });
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+        });
+        wake(&self.waiters, &self.waiting, Offset::MAX);
+    }
+
+    /// Leaves a waker for when `offset` is committed; says whether it is already.
+    pub(crate) fn watch(&self, offset: Offset, waker: &Waker) -> bool {
+        if self.committed.load(Ordering::SeqCst) >= offset {
+            return true;
+        }
+        register(&self.watchers, &self.watching, offset, waker);
+        self.committed.load(Ordering::SeqCst) >= offset || self.is_closed()
+    }
+
+    /// Refuses all further appends and wakes everybody.
+    pub(crate) fn close(&self) {
+        self.open.lock().refusal = Some(closed());
+        self.stopping.store(true, Ordering::SeqCst);
+        wake(&self.waiters, &self.waiting, Offset::MAX);
+        wake(&self.watchers, &self.watching, Offset::MAX);
+        self.wake_log_thread();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Makes the calling thread the one that writes for callers that only wait.
+    pub(crate) fn become_log_thread(&self) {
+        *self.log_thread.lock() = Some(thread_waker());
+        self.has_log_thread.store(true, Ordering::SeqCst);
+    }
+
+    /// One turn of the log thread: writes what callers wait for, then sleeps until there is more.
+    pub(crate) fn log_thread_turn(&self, timeout: Option<std::time::Duration>) {
+        while self.waiting.load(Ordering::SeqCst) > 0 || self.buffered.load(Ordering::Relaxed) > 0 {
+            let mut sink = self.sink.lock();
+            self.write_open(&mut sink);
+            if self.is_closed() {
+                return;
+            }
+        }
+        park(timeout);
+    }
+}
+
+fn empty_buffer(capacity: usize) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(capacity.max(4096));
+    buffer.resize(FRAME_HEADER_BYTES, 0);
+    buffer
+}
+
+fn register(
+    list: &Mutex<Vec<(Offset, Waker)>>,
+    count: &AtomicUsize,
+    offset: Offset,
+    waker: &Waker,
+) {
+    let mut list = list.lock();
+    if !list.iter().any(|(at, known)| *at == offset && known.will_wake(waker)) {
+        list.push((offset, waker.clone()));
+    }
+    count.store(list.len(), Ordering::SeqCst);
+}
+
+/// Wakes everybody whose offset has come.
+fn wake(list: &Mutex<Vec<(Offset, Waker)>>, count: &AtomicUsize, upto: Offset) {
+    if count.load(Ordering::SeqCst) == 0 {
+        return;
+    }
+    let mut ready = Vec::new();
+    let mut list = list.lock();
+    list.retain_mut(|(offset, waker)| {
+        let wait = *offset > upto;
+        if !wait {
+            ready.push(waker.clone());
+        }
+        wait
+    });
+    count.store(list.len(), Ordering::SeqCst);
+    drop(list);
+    for waker in ready {
+        waker.wake();
+    }
+}

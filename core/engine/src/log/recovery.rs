@@ -1,0 +1,297 @@
+//! Reading the log back after a stop of whatever kind.
+//!
+//! A torn tail, the trace of a write that was never acknowledged, is cut off. Anything else that is
+//! not right is damage and refuses the start: history is never shortened quietly. The two are told
+//! apart by what later bytes prove: an intact frame that knew the bad place to be on the disk, the
+//! header of a later segment, or the manifest's durable mark.
+
+use std::io;
+use std::sync::Arc;
+
+use rstmdb_types::{Offset, Result};
+
+use super::files::{LogFiles, Segment, Window};
+use super::frame::{self, Parsed};
+use super::record::Effect;
+use super::segment::{
+    LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_number,
+    segment_path,
+};
+use super::writer::WriterPosition;
+use crate::error::{corrupt, io as io_error, newer_format};
+use crate::guards::{self, Guard};
+use crate::storage::{File, Storage};
+
+/// What recovery must know before it reads the log.
+pub(crate) struct Plan<'a> {
+    pub storage: &'a dyn Storage,
+    pub database: [u8; 16],
+    pub files: &'a LogFiles,
+    /// The first segment the manifest counts on; older files are left-overs.
+    pub first_segment: u64,
+    /// Effects up to here are in the checkpoint.
+    pub after: Offset,
+    /// Effects up to here were on the disk for certain.
+    pub durable: Offset,
+}
+
+/// A piece at the end of the log that was no whole frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TornTail {
+    pub file: String,
+    pub position: u64,
+    pub bytes: u64,
+}
+
+/// What recovery found.
+pub(crate) struct Recovered {
+    pub file: Arc<dyn File>,
+    pub writer: WriterPosition,
+    pub torn: Option<TornTail>,
+    pub replayed: u64,
+}
+
+/// Where reading a segment ended.
+struct Reached {
+    position: u64,
+    previous: u32,
+    next: Offset,
+}
+
+type Replay<'a> = dyn FnMut(Offset, &Effect<'_>) -> Result<()> + 'a;
+type Progress<'a> = dyn Fn(u64, u64) + 'a;
+
+/// Replays everything after the checkpoint and makes the log ready for appending.
+pub(crate) fn recover(
+    plan: &Plan<'_>,
+    replay: &mut Replay<'_>,
+    progress: &Progress<'_>,
+) -> Result<Recovered> {
+    let segments = open_segments(plan)?;
+    let Some(last) = segments.last() else { return Err(missing_segment(plan.first_segment)) };
+    let starts: Vec<Offset> =
+        segments.iter().skip(1).map(|(header, ..)| header.first).chain([Offset::MAX]).collect();
+    let total: u64 = segments.iter().map(|(.., length)| length).sum();
+    let mut done = 0;
+    let mut replayed = 0;
+    let mut end: Option<Reached> = None;
+    for ((header, file, length), next_start) in segments.iter().zip(&starts) {
+        let mut segment = Segment::new(header.number, header.first, header.created_at);
+        let is_last = header.number == last.0.number;
+        if !is_last && *next_start <= plan.after + 1 {
+            segment.bytes = *length;
+            plan.files.put(segment);
+            continue;
+        }
+        let mut reached = match end.take() {
+            Some(reached) => reached,
+            None => Reached { position: 0, previous: header.previous, next: header.first },
+        };
+        check_border(header, &reached)?;
+        reached.position = SEGMENT_HEADER_BYTES;
+        replayed +=
+            read_segment(plan, (header, &**file, *length), &mut segment, &mut reached, replay)?;
+        if !is_last && reached.position != *length {
+            return Err(damaged_at(
+                header.number,
+                &reached,
+                "a frame of an earlier segment is bad",
+            ));
+        }
+        segment.bytes = reached.position;
+        plan.files.put(segment);
+        done += length;
+        progress(done, total);
+        end = Some(reached);
+    }
+    let Some(reached) = end else { return Err(missing_segment(plan.first_segment)) };
+    finish(plan, last, reached, replayed)
+}
+
+type OpenSegment = (SegmentHeader, Arc<dyn File>, u64);
+
+/// Opens every segment, removes left-overs, and checks that none is missing.
+fn open_segments(plan: &Plan<'_>) -> Result<Vec<OpenSegment>> {
+    let failed = |error: io::Error| io_error("reading the log directory", error);
+    let mut expected = plan.first_segment;
+    let mut segments = Vec::new();
+    for name in plan.storage.list(LOG_DIRECTORY).map_err(failed)? {
+        let path = format!("{LOG_DIRECTORY}/{name}");
+        let Some(number) = segment_number(&name) else {
+            if name.ends_with(".tmp") {
+                plan.storage.remove(&path).map_err(failed)?;
+            }
+            continue;
+        };
+        if number < plan.first_segment {
+            plan.storage.remove(&path).map_err(failed)?;
+            continue;
+        }
+        if number != expected && guards::enabled(Guard::SequenceGap) {
+            return Err(missing_segment(expected));
+        }
+        expected = number + 1;
+        let read_failed = |error: io::Error| io_error(&format!("reading {path}"), error);
+        let file = plan.storage.open(&path).map_err(read_failed)?;
+        let length = file.len().map_err(read_failed)?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+        let read = file.read_full_at(&mut bytes, 0).map_err(read_failed)?;
+        let header =
+            SegmentHeader::decode(bytes.get(..read).unwrap_or_default(), &path, &plan.database)?;
+        if header.number != number {
+            return Err(corrupt(&path, 0, "the segment was renamed"));
+        }
+        segments.push((header, file, length));
+    }
+    Ok(segments)
+}
+
+fn damaged_at(number: u64, reached: &Reached, what: &str) -> rstmdb_types::Error {
+    corrupt(&segment_path(number), reached.position, what)
+        .with("segment", number)
+        .with("offset", reached.next)
+}
+
+fn check_border(header: &SegmentHeader, reached: &Reached) -> Result<()> {
+    let follows = header.first == reached.next && header.previous == reached.previous;
+    if follows || !guards::enabled(Guard::SequenceGap) {
+        return Ok(());
+    }
+    let at_start = Reached { position: 0, ..*reached };
+    Err(damaged_at(
+        header.number,
+        &at_start,
+        &format!(
+            "the segment begins with offset {}, expected {}: frames before it are missing",
+            header.first, reached.next
+        ),
+    ))
+}
+
+/// Replays the frames of one segment up to the first thing that is not one.
+fn read_segment(
+    plan: &Plan<'_>,
+    (header, file, length): (&SegmentHeader, &dyn File, u64),
+    segment: &mut Segment,
+    reached: &mut Reached,
+    replay: &mut Replay<'_>,
+) -> Result<u64> {
+    let path = segment_path(header.number);
+    let mut window = Window::default();
+    let mut replayed = 0;
+    while reached.position < length {
+        let parsed = window
+            .parse_at(file, reached.position, length, plan.files)
+            .map_err(|error| io_error(&format!("reading {path}"), error))?;
+        let (frame, payload, checksum) = match parsed {
+            Parsed::Frame { header, payload, checksum } => (header, payload, checksum),
+            Parsed::Newer(version) => return Err(newer_format(&path, u32::from(version), 1)),
+            Parsed::Damaged(_) | Parsed::Incomplete { .. } => break,
+        };
+        let follows = frame.first == reached.next && frame.previous == reached.previous;
+        if !follows && guards::enabled(Guard::SequenceGap) {
+            let what = format!(
+                "the frame holds offset {}, expected {}: it is stale or frames before it are \
+                 missing",
+                frame.first, reached.next
+            );
+            return Err(damaged_at(header.number, reached, &what));
+        }
+        let mut effects = frame::effects(payload, frame.first);
+        for (offset, effect) in effects.by_ref() {
+            if offset > plan.after {
+                replay(offset, &effect)?;
+                replayed += 1;
+            }
+        }
+        if effects.is_damaged() || effects.next_offset() != frame.last() + 1 {
+            return Err(damaged_at(header.number, reached, "an intact frame holds no records"));
+        }
+        let frame_bytes = frame.frame_bytes() as u64;
+        segment.note(frame.first, reached.position, frame_bytes);
+        reached.position += frame_bytes;
+        reached.previous = checksum;
+        reached.next = frame.last() + 1;
+    }
+    Ok(replayed)
+}
+
+/// Decides about the end of the last segment and makes it ready.
+fn finish(
+    plan: &Plan<'_>,
+    (header, file, length): &OpenSegment,
+    reached: Reached,
+    replayed: u64,
+) -> Result<Recovered> {
+    let path = segment_path(header.number);
+    let failed = |error: io::Error| io_error(&format!("recovering {path}"), error);
+    let torn = examine_tail(plan, header.number, &**file, *length, &reached)?;
+    if plan.durable >= reached.next {
+        return Err(damaged_at(
+            header.number,
+            &reached,
+            &format!(
+                "the log ends before offset {}, which was on the disk for certain",
+                plan.durable
+            ),
+        ));
+    }
+    let mut prepared = *length;
+    if let Some(torn) = &torn {
+        tracing::warn!(
+            "cut {} bytes of an unfinished write off {} at byte {}",
+            torn.bytes,
+            torn.file,
+            torn.position
+        );
+        if guards::enabled(Guard::TruncateTail) {
+            file.set_len(reached.position).map_err(failed)?;
+            prepared = reached.position;
+        }
+    }
+    if !plan.storage.is_volatile() {
+        // What a killed process left in the system's cache was shown: now it becomes durable.
+        file.sync_data().map_err(failed)?;
+        plan.storage.sync_dir(LOG_DIRECTORY).map_err(failed)?;
+    }
+    let writer = WriterPosition {
+        segment: header.number,
+        position: reached.position,
+        prepared,
+        previous: reached.previous,
+        last: reached.next - 1,
+    };
+    Ok(Recovered { file: file.clone(), writer, torn, replayed })
+}
+
+/// Tells a clean end and a torn tail from damage.
+fn examine_tail(
+    plan: &Plan<'_>,
+    number: u64,
+    file: &dyn File,
+    length: u64,
+    reached: &Reached,
+) -> Result<Option<TornTail>> {
+    let bytes = usize::try_from(length - reached.position).unwrap_or(usize::MAX);
+    let mut rest = vec![0; bytes];
+    let path = segment_path(number);
+    let read = file
+        .read_full_at(&mut rest, reached.position)
+        .map_err(|error| io_error(&format!("reading {path}"), error))?;
+    rest.truncate(read);
+    if rest.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    let later = frame::find(&rest, plan.files.seed(), reached.next);
+    if let Some((at, later)) = later
+        && later.synced >= reached.next
+    {
+        let what = format!(
+            "no frame here, but byte {} holds an intact one that begins with offset {}",
+            reached.position + at as u64,
+            later.first
+        );
+        return Err(damaged_at(number, reached, &what));
+    }
+    Ok(Some(TornTail { file: path, position: reached.position, bytes: bytes as u64 }))
+}

@@ -1,0 +1,329 @@
+//! The one writer of the log: frames, syncs, and the change from one segment to the next.
+//!
+//! What a failure leaves behind decides what follows. A full disk leaves nothing (the torn frame is
+//! cut off again) and writing goes on once there is room. Any other failed write, and every failed
+//! sync, ends writing until the database is opened again: the system may have dropped the data and
+//! would report success the next time.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use rstmdb_types::{Offset, TimestampMs};
+
+use super::files::{Frame, IoCounters, LogFiles, Segment};
+use super::frame::{FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES, FrameHeader, seal};
+use super::queue::{Batch, SinkFailure, SinkResult};
+use super::ring::Ring;
+use super::segment::{LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
+use crate::error::{disk_full, outcome_unknown, writes_stopped};
+use crate::guards::{self, Guard};
+use crate::options::FsyncPolicy;
+use crate::storage::{Clock, File, Storage};
+
+/// Space is prepared in steps that double between these, in bytes.
+const PREPARE_BYTES_MIN: u64 = 256 << 10;
+const PREPARE_BYTES_MAX: u64 = 8 << 20;
+
+/// What the writer needs to know of the database.
+#[derive(Clone)]
+pub(crate) struct WriterSettings {
+    pub storage: Arc<dyn Storage>,
+    pub clock: Arc<dyn Clock>,
+    pub database: [u8; 16],
+    pub fsync: FsyncPolicy,
+    pub segment_bytes_max: u64,
+    pub free_bytes_min: u64,
+}
+
+/// Appends frames to the newest segment.
+pub(crate) struct LogWriter {
+    settings: WriterSettings,
+    files: Arc<LogFiles>,
+    ring: Arc<Ring>,
+    file: Arc<dyn File>,
+    segment: u64,
+    /// Where the next frame goes.
+    position: u64,
+    /// The file is filled with zeros up to here.
+    prepared: u64,
+    prepare_step: u64,
+    previous: u32,
+    /// The last offset written.
+    last: Offset,
+    /// The last offset known to be on the disk.
+    synced: Offset,
+    /// Offsets written since the last sync.
+    unsynced: u64,
+    synced_at: TimestampMs,
+    poisoned: Option<String>,
+}
+
+/// Where the writer goes on after recovery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WriterPosition {
+    pub segment: u64,
+    pub position: u64,
+    pub prepared: u64,
+    pub previous: u32,
+    pub last: Offset,
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogWriter(segment {} at {})", self.segment, self.position)
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+impl LogWriter {
+    pub(crate) fn new(
+        settings: WriterSettings,
+        files: Arc<LogFiles>,
+        ring: Arc<Ring>,
+        file: Arc<dyn File>,
+        at: WriterPosition,
+    ) -> LogWriter {
+        LogWriter {
+            synced_at: settings.clock.now_ms(),
+            settings,
+            files,
+            ring,
+            file,
+            segment: at.segment,
+            position: at.position,
+            prepared: at.prepared,
+            prepare_step: PREPARE_BYTES_MIN,
+            previous: at.previous,
+            last: at.last,
+            synced: at.last,
+            unsynced: 0,
+            poisoned: None,
+        }
+    }
+
+    /// The last offset known to be on the disk.
+    pub(crate) fn synced(&self) -> Offset {
+        self.synced
+    }
+
+    /// Why writing ended, if it did.
+    pub(crate) fn poisoned(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
+    /// Writes a batch as one frame and syncs as the policy asks.
+    pub(crate) fn append(&mut self, batch: Batch) -> SinkResult {
+        self.refuse_after_poison()?;
+        let frame_bytes = (batch.buffer.len() + FRAME_TRAILER_BYTES) as u64;
+        let full = self.position + frame_bytes > self.settings.segment_bytes_max;
+        if full && self.position > SEGMENT_HEADER_BYTES {
+            self.roll()?;
+        }
+        self.prepare(self.position + frame_bytes)?;
+        let header = FrameHeader {
+            payload_bytes: (batch.buffer.len() - FRAME_HEADER_BYTES) as u32,
+            count: batch.count,
+            first: batch.first,
+            synced: self.synced,
+            previous: self.previous,
+        };
+        let mut buffer = batch.buffer;
+        let checksum = seal(&mut buffer, &header, self.files.seed());
+        if let Err(error) = self.file.write_all_at(&buffer, self.position) {
+            return Err(self.take_back(&error));
+        }
+        IoCounters::add(&self.files.counters.writes, 1);
+        IoCounters::add(&self.files.counters.bytes_written, buffer.len() as u64);
+        self.unsynced += u64::from(batch.count);
+        if self.is_sync_due() {
+            self.sync_file()?;
+            self.synced = header.last();
+        }
+        self.files.note(self.segment, header.first, self.position, buffer.len() as u64);
+        self.position += buffer.len() as u64;
+        self.previous = checksum;
+        self.last = header.last();
+        self.ring.push(|| Frame::new(header, buffer));
+        Ok(())
+    }
+
+    fn is_sync_due(&self) -> bool {
+        match self.settings.fsync {
+            FsyncPolicy::EveryWrite => true,
+            FsyncPolicy::EveryN(n) => self.unsynced >= u64::from(n),
+            FsyncPolicy::EveryMs(ms) => {
+                self.settings.clock.now_ms() - self.synced_at >= i64::from(ms)
+            }
+            FsyncPolicy::Never => false,
+        }
+    }
+
+    /// Syncs what is written but not synced.
+    pub(crate) fn sync(&mut self) -> SinkResult {
+        self.refuse_after_poison()?;
+        if self.synced < self.last {
+            self.sync_file()?;
+            self.synced = self.last;
+        }
+        Ok(())
+    }
+
+    /// Syncs if the policy's time has come.
+    pub(crate) fn sync_if_due(&mut self) -> SinkResult {
+        if self.synced < self.last && self.is_sync_due() { self.sync() } else { Ok(()) }
+    }
+
+    fn sync_file(&mut self) -> SinkResult {
+        if !self.settings.storage.is_volatile() {
+            IoCounters::add(&self.files.counters.syncs, 1);
+            // The first failed sync is the last: see the top of this file.
+            if let Err(error) = self.file.sync_data() {
+                return Err(self.poison(&error));
+            }
+        }
+        self.unsynced = 0;
+        self.synced_at = self.settings.clock.now_ms();
+        Ok(())
+    }
+
+    fn refuse_after_poison(&self) -> SinkResult {
+        match &self.poisoned {
+            Some(why) if guards::enabled(Guard::Poison) => {
+                let error = writes_stopped(why);
+                Err(SinkFailure { batch: error.clone(), fatal: Some(error) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn poison(&mut self, error: &io::Error) -> SinkFailure {
+        let why = format!("writing the log failed ({error})");
+        tracing::error!("{why}");
+        self.poisoned.get_or_insert(why.clone());
+        let fatal = guards::enabled(Guard::Poison).then(|| writes_stopped(&why));
+        SinkFailure { batch: outcome_unknown(error), fatal }
+    }
+
+    /// After a failed write: back to the last good frame if the disk is merely full, else the end.
+    fn take_back(&mut self, error: &io::Error) -> SinkFailure {
+        if !is_full(error) {
+            return self.poison(error);
+        }
+        let cut = self.file.set_len(self.position).and_then(|()| self.file.sync_data());
+        if let Err(error) = cut {
+            return self.poison(&error);
+        }
+        self.prepared = self.position;
+        SinkFailure { batch: disk_full(&error.to_string()), fatal: None }
+    }
+
+    /// Fills the file with zeros ahead of the frames: a sync then need not update its size.
+    fn prepare(&mut self, end: u64) -> SinkResult {
+        if end <= self.prepared || self.settings.storage.is_volatile() {
+            return Ok(());
+        }
+        self.check_free_space()?;
+        let target = (self.prepared + self.prepare_step).min(self.settings.segment_bytes_max);
+        let target = target.max(end);
+        self.prepare_step = (self.prepare_step * 2).min(PREPARE_BYTES_MAX);
+        let zeros = vec![0; usize::try_from((target - self.prepared).min(1 << 20)).unwrap_or(0)];
+        let mut at = self.prepared;
+        while at < target {
+            let length = usize::try_from(target - at).unwrap_or(usize::MAX).min(zeros.len());
+            let piece = zeros.get(..length).unwrap_or_default();
+            if let Err(error) = self.file.write_all_at(piece, at) {
+                if !is_full(&error) {
+                    return Err(self.poison(&error));
+                }
+                // Zeros behind the frames are harmless; giving them back is worth a try.
+                let _ = self.file.set_len(self.prepared);
+                return Err(SinkFailure { batch: disk_full(&error.to_string()), fatal: None });
+            }
+            at += length as u64;
+        }
+        self.prepared = target;
+        Ok(())
+    }
+
+    /// Writes stop while there is still room for a checkpoint.
+    fn check_free_space(&self) -> SinkResult {
+        let minimum = self.settings.free_bytes_min;
+        match self.settings.storage.free_bytes() {
+            Ok(Some(free)) if free < minimum => {
+                let detail = format!("{free} bytes free, free_bytes_min is {minimum}");
+                Err(SinkFailure { batch: disk_full(&detail), fatal: None })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the segment and begins the next. Can be repeated when it fails half-way.
+    fn roll(&mut self) -> SinkResult {
+        self.check_free_space()?;
+        // The unused zeros go; only then may the end of the file mean the end of the segment.
+        if !self.settings.storage.is_volatile() {
+            if let Err(error) = self.file.set_len(self.position) {
+                return Err(self.poison(&error));
+            }
+            self.prepared = self.position;
+            // Under every policy: the next segment's header vouches for this one.
+            self.sync_file()?;
+            self.synced = self.last;
+        }
+        let header = SegmentHeader {
+            database: self.settings.database,
+            number: self.segment + 1,
+            first: self.last + 1,
+            previous: self.previous,
+            key: 0,
+            created_at: self.settings.clock.now_ms(),
+        };
+        match create_segment(&*self.settings.storage, &header) {
+            Ok(file) => {
+                self.files.put(Segment::new(header.number, header.first, header.created_at));
+                self.file = file;
+                self.segment = header.number;
+                self.position = SEGMENT_HEADER_BYTES;
+                self.prepared = SEGMENT_HEADER_BYTES;
+                self.prepare_step = PREPARE_BYTES_MAX;
+                Ok(())
+            }
+            Err(error) if is_full(&error) => {
+                Err(SinkFailure { batch: disk_full(&error.to_string()), fatal: None })
+            }
+            Err(error) => Err(self.poison(&error)),
+        }
+    }
+
+    /// Begins a new segment now, so that the ones before can be deleted.
+    pub(crate) fn begin_segment(&mut self) -> SinkResult {
+        self.refuse_after_poison()?;
+        if self.position > SEGMENT_HEADER_BYTES { self.roll() } else { Ok(()) }
+    }
+}
+
+/// Creates a segment so that it is either whole or not there.
+pub(crate) fn create_segment(
+    storage: &dyn Storage,
+    header: &SegmentHeader,
+) -> io::Result<Arc<dyn File>> {
+    let path = segment_path(header.number);
+    let temporary = format!("{path}.tmp");
+    match storage.remove(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = storage.create(&temporary)?;
+    file.write_all_at(&header.encode(), 0)?;
+    if !storage.is_volatile() {
+        file.sync_data()?;
+    }
+    storage.rename(&temporary, &path)?;
+    if guards::enabled(Guard::DirectorySync) && !storage.is_volatile() {
+        storage.sync_dir(LOG_DIRECTORY)?;
+    }
+    Ok(file)
+}

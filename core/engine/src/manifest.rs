@@ -1,0 +1,157 @@
+//! The manifest: which files make up the database.
+//!
+//! One line of JSON and one line with its CRC-32C, replaced atomically. It names the checkpoints, the
+//! first segment, and an offset that is on the disk for certain.
+
+use std::io::{self, ErrorKind};
+
+use rstmdb_types::{Offset, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{corrupt, io as io_error, newer_format};
+use crate::guards::{self, Guard};
+use crate::storage::Storage;
+
+pub(crate) const MANIFEST: &str = "MANIFEST";
+const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
+const MANIFEST_VERSION: u32 = 1;
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+
+/// The files of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub format: u32,
+    /// 32 hex digits.
+    pub database_id: String,
+    /// The oldest segment that belongs to the log.
+    pub first_segment: u64,
+    /// The first offset that can be read, with its context.
+    pub first_offset: Offset,
+    /// On the disk when the manifest was written: a log that ends before is damaged.
+    pub durable_offset: Offset,
+    /// Newest last.
+    pub checkpoints: Vec<CheckpointEntry>,
+    /// Offsets after which every instance's first effect carries its whole context.
+    pub boundaries: Vec<Offset>,
+}
+
+/// One checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CheckpointEntry {
+    pub file: String,
+    /// Effects up to here are in it.
+    pub offset: Offset,
+    pub instances: u64,
+    pub bytes: u64,
+}
+
+impl Manifest {
+    pub(crate) fn new(database: [u8; 16]) -> Manifest {
+        Manifest {
+            format: MANIFEST_VERSION,
+            database_id: hex(&database),
+            first_segment: 1,
+            first_offset: 1,
+            durable_offset: 0,
+            checkpoints: Vec::new(),
+            boundaries: Vec::new(),
+        }
+    }
+
+    pub(crate) fn database(&self) -> Result<[u8; 16]> {
+        let mut id = [0; 16];
+        let digits = self.database_id.as_bytes();
+        let mut pairs = digits.chunks_exact(2);
+        for byte in &mut id {
+            let pair = pairs.next().and_then(|pair| std::str::from_utf8(pair).ok());
+            let value = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            *byte =
+                value.ok_or_else(|| corrupt(MANIFEST, 0, "database_id is not 32 hex digits"))?;
+        }
+        Ok(id)
+    }
+
+    /// Reads the manifest; `None` when there is none.
+    pub(crate) fn read(storage: &dyn Storage) -> Result<Option<Manifest>> {
+        let failed = |error: io::Error| io_error("reading MANIFEST", error);
+        let file = match storage.open(MANIFEST) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let length = file.len().map_err(failed)?;
+        if length > MANIFEST_BYTES_MAX {
+            return Err(corrupt(MANIFEST, 0, "the manifest is too large"));
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        let read = file.read_full_at(&mut bytes, 0).map_err(failed)?;
+        bytes.truncate(read);
+        Manifest::decode(&bytes).map(Some)
+    }
+
+    /// Reads the manifest's bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest> {
+        let damaged = |what: &str| corrupt(MANIFEST, 0, what);
+        let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8"))?;
+        let (json, rest) = text.split_once('\n').ok_or_else(|| damaged("it is cut off"))?;
+        let stored = u32::from_str_radix(rest.trim_end(), 16).ok();
+        if stored != Some(crc32c::crc32c(json.as_bytes())) {
+            return Err(damaged("the checksum does not match"));
+        }
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let format: Format =
+            serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))?;
+        if format.format > MANIFEST_VERSION {
+            return Err(newer_format(MANIFEST, format.format, MANIFEST_VERSION));
+        }
+        serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))
+    }
+
+    /// Replaces the manifest: after a crash there is the old one or the new one.
+    pub(crate) fn write(&self, storage: &dyn Storage) -> io::Result<()> {
+        let mut text = serde_json::to_string(self)?;
+        let checksum = crc32c::crc32c(text.as_bytes());
+        text.push_str(&format!("\n{checksum:08x}\n"));
+        match storage.remove(MANIFEST_TEMPORARY) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = storage.create(MANIFEST_TEMPORARY)?;
+        file.write_all_at(text.as_bytes(), 0)?;
+        file.sync_data()?;
+        storage.rename(MANIFEST_TEMPORARY, MANIFEST)?;
+        if guards::enabled(Guard::DirectorySync) {
+            storage.sync_dir("")?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes as lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_and_newer_formats_are_refused() {
+        let storage = crate::storage::MemoryStorage::new();
+        assert_eq!(Manifest::read(&storage).unwrap(), None);
+        let mut manifest = Manifest::new([0xab; 16]);
+        manifest.write(&storage).unwrap();
+        assert_eq!(Manifest::read(&storage).unwrap(), Some(manifest.clone()));
+        assert_eq!(manifest.database().unwrap(), [0xab; 16]);
+        let file = storage.open(MANIFEST).unwrap();
+        file.write_all_at(b"!", 20).unwrap();
+        assert_eq!(Manifest::read(&storage).unwrap_err().reason(), Some("corrupt"));
+        manifest.format = 2;
+        manifest.write(&storage).unwrap();
+        assert_eq!(Manifest::read(&storage).unwrap_err().reason(), Some("newer_format"));
+    }
+}

@@ -1,0 +1,47 @@
+//! Says what this database is, how it is, and what its log holds.
+
+use rstmdb_types::{
+    InfoRequest, InfoResult, PingRequest, PingResult, WalStatsRequest, WalStatsResult,
+};
+
+use crate::manifest::hex;
+use crate::pending::Pending;
+use crate::shared::Shared;
+
+impl Shared {
+    pub(crate) fn ping(&self, _request: PingRequest) -> Pending<'_, PingResult> {
+        Pending::ready(&self.queue, self.check_open().map(|()| PingResult { pong: true }))
+    }
+
+    pub(crate) fn info(&self, _request: InfoRequest) -> Pending<'_, InfoResult> {
+        let refusal = self.queue.open().next().err();
+        let result = InfoResult {
+            server_name: "rstmdb".into(),
+            server_version: env!("CARGO_PKG_VERSION").into(),
+            backend: if self.storage.is_volatile() { "memory" } else { "file" }.into(),
+            database_id: hex(&self.database).into(),
+            features: ["idempotency", "batch", "wal_read", "watch"].map(Into::into).to_vec(),
+            writable: refusal.is_none(),
+            health: refusal.map_or_else(|| "ok".into(), |error| error.message().into()),
+            limits: self.options.limits.clone(),
+            instances: self.state.instance_count(),
+            machines: self.state.machines.read().len() as u64,
+            latest_offset: self.queue.appended(),
+        };
+        self.seen_all(self.check_open().map(|()| result))
+    }
+
+    pub(crate) fn wal_stats(&self, _request: WalStatsRequest) -> Pending<'_, WalStatsResult> {
+        let (segment_count, total_size_bytes) = self.files.totals();
+        let latest_offset = self.queue.appended();
+        let result = WalStatsResult {
+            entry_count: latest_offset,
+            segment_count,
+            total_size_bytes,
+            latest_offset,
+            first_offset: self.first_offset(),
+            io_stats: self.files.counters.stats(),
+        };
+        self.seen_all(self.check_open().map(|()| result))
+    }
+}

@@ -1,0 +1,129 @@
+//! Stores, returns and lists machine definitions.
+
+use rstmdb_machine::Machine;
+use rstmdb_types::{
+    Error, ErrorCode, GetMachineRequest, GetMachineResult, ListMachinesRequest, ListMachinesResult,
+    MachineVersions, PutMachineRequest, PutMachineResult, Result,
+};
+
+use crate::log::{Body, Effect};
+use crate::pending::Pending;
+use crate::shared::{MachineUndo, Shared};
+use crate::state::machines::check_definition_size;
+
+impl Shared {
+    pub(crate) fn put_machine(&self, request: PutMachineRequest) -> Pending<'_, PutMachineResult> {
+        self.queue.admit();
+        match self.store_machine(request) {
+            Ok((offset, result)) => {
+                self.queue.announce();
+                Pending::new(&self.queue, self.queue.ticket(offset), Ok(result))
+            }
+            Err(error) => self.seen_all(Err(error)),
+        }
+    }
+
+    fn store_machine(&self, request: PutMachineRequest) -> Result<(u64, PutMachineResult)> {
+        let limits = &self.options.limits;
+        limits.check_name("machine", &request.machine)?;
+        check_definition_size(&request.definition, limits)?;
+        self.check_version_limit(&request)?;
+        let (machine, warnings) = Machine::parse(&request.definition, limits, request.strict)?;
+        let mut machines = self.state.machines.write();
+        let mut result = PutMachineResult {
+            machine: request.machine.clone(),
+            version: request.version,
+            stored_checksum: machine.checksum().into(),
+            created: false,
+            warnings,
+        };
+        if let Some(stored) = machines.get(&request.machine, request.version) {
+            if stored.machine.checksum() == machine.checksum() {
+                return Ok((stored.offset, result));
+            }
+            return Err(Error::new(
+                ErrorCode::MachineVersionExists,
+                format!(
+                    "machine {:?} version {} exists with another definition; definitions don't \
+                     change, store it as a new version",
+                    request.machine, request.version
+                ),
+            )
+            .with("machine", request.machine.as_str())
+            .with("version", request.version)
+            .with("stored_checksum", stored.machine.checksum()));
+        }
+        let mut bytes = Vec::new();
+        Effect {
+            at: self.now(),
+            body: Body::PutMachine {
+                number: machines.next_number(),
+                machine: &request.machine,
+                version: request.version,
+                definition: request.definition.as_str(),
+            },
+        }
+        .encode(&mut bytes);
+        let offset = self.queue.append(1, &bytes)?;
+        machines.insert(request.machine, request.version, machine, request.definition, offset);
+        if let Some(durable) = self.undo_below() {
+            self.state.push_machine_undo(offset, MachineUndo::Insert, durable);
+        }
+        result.created = true;
+        Ok((offset, result))
+    }
+
+    fn check_version_limit(&self, request: &PutMachineRequest) -> Result<()> {
+        let most = self.options.limits.machine_versions_max;
+        let machines = self.state.machines.read();
+        let versions = machines.versions(&request.machine);
+        let is_new = machines.get(&request.machine, request.version).is_none();
+        if most == 0 || !is_new || versions < most as usize {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::MachineVersionLimitExceeded,
+            format!(
+                "machine {:?} has {versions} versions, the limit machine_versions_max is {most}",
+                request.machine
+            ),
+        )
+        .with("machine", request.machine.as_str())
+        .with("limit", "machine_versions_max")
+        .with("limit_value", most))
+    }
+
+    pub(crate) fn get_machine(&self, request: GetMachineRequest) -> Pending<'_, GetMachineResult> {
+        let machines = self.state.machines.read();
+        let found =
+            self.check_open().and_then(|()| machines.find(&request.machine, request.version));
+        match found {
+            Ok(entry) => {
+                let result = GetMachineResult {
+                    definition: entry.machine.normal_form().clone(),
+                    checksum: entry.machine.checksum().into(),
+                };
+                Pending::new(&self.queue, self.queue.ticket(entry.offset), Ok(result))
+            }
+            Err(error) => self.seen_all(Err(error)),
+        }
+    }
+
+    pub(crate) fn list_machines(
+        &self,
+        _request: ListMachinesRequest,
+    ) -> Pending<'_, ListMachinesResult> {
+        let machines = self.state.machines.read();
+        let mut items: Vec<MachineVersions> = Vec::new();
+        for entry in machines.iter() {
+            match items.last_mut().filter(|item| item.machine == entry.name) {
+                Some(item) => item.versions.push(entry.version),
+                None => items.push(MachineVersions {
+                    machine: entry.name.clone(),
+                    versions: vec![entry.version],
+                }),
+            }
+        }
+        self.seen_all(self.check_open().map(|()| ListMachinesResult { items }))
+    }
+}

@@ -1,0 +1,47 @@
+//! Says which events an instance would accept now.
+
+use rstmdb_machine::Situation;
+use rstmdb_types::{PermittedRequest, PermittedResult, Result};
+
+use super::apply_event::live_slot;
+use crate::log::Ticket;
+use crate::pending::Pending;
+use crate::shared::Shared;
+
+impl Shared {
+    pub(crate) fn permitted(&self, request: PermittedRequest) -> Pending<'_, PermittedResult> {
+        let (ticket, result) = self.ask(&request);
+        Pending::new(&self.queue, ticket, self.check_open().and(result))
+    }
+
+    fn ask(&self, request: &PermittedRequest) -> (Ticket, Result<PermittedResult>) {
+        if let Some(payload) = &request.payload
+            && let Err(error) = self.options.limits.check_payload(payload)
+        {
+            return (self.queue.ticket(0), Err(error));
+        }
+        let hash = self.state.hash(&request.instance_id);
+        let partition = self.state.partition(hash);
+        let slot = match live_slot(&partition, hash, &request.instance_id) {
+            Ok((_, slot)) => slot,
+            Err(error) => return (self.queue.ticket(self.queue.appended()), Err(error)),
+        };
+        let machine = &slot.machine.machine;
+        let events = machine.permitted(&Situation {
+            machine: &slot.machine.name,
+            version: slot.machine.version,
+            instance_id: &slot.id,
+            state: slot.state,
+            ctx: &slot.ctx,
+            payload: request.payload.as_ref(),
+            now_ms: self.now(),
+        });
+        let result = PermittedResult {
+            instance_id: slot.id.clone(),
+            state: slot.machine.state_name(slot.state),
+            completed: machine.is_final(slot.state),
+            events,
+        };
+        (self.queue.ticket(slot.last), Ok(result))
+    }
+}

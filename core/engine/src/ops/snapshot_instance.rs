@@ -1,0 +1,43 @@
+//! Writes a snapshot of one instance.
+
+use std::io;
+
+use rstmdb_types::{
+    Error, ErrorCode, GetInstanceRequest, Result, SnapshotInstanceRequest, SnapshotInstanceResult,
+};
+
+use crate::error::io as io_error;
+use crate::shared::Shared;
+
+const SNAPSHOT_DIRECTORY: &str = "snapshots";
+
+impl Shared {
+    pub(crate) fn snapshot_instance(
+        &self,
+        request: SnapshotInstanceRequest,
+    ) -> Result<SnapshotInstanceResult> {
+        let instance =
+            self.get_instance(GetInstanceRequest { instance_id: request.instance_id }).wait()?;
+        let snapshot_id = format!("snap-{}", uuid::Uuid::new_v4());
+        let text = serde_json::to_string(&instance)
+            .map_err(|error| Error::new(ErrorCode::InternalError, error.to_string()))?;
+        let write = || -> io::Result<()> {
+            self.storage.create_dir(SNAPSHOT_DIRECTORY)?;
+            self.storage.sync_dir("")?;
+            let path = format!("{SNAPSHOT_DIRECTORY}/{snapshot_id}.json");
+            let file = self.storage.create(&format!("{path}.tmp"))?;
+            file.write_all_at(text.as_bytes(), 0)?;
+            file.sync_data()?;
+            self.storage.rename(&format!("{path}.tmp"), &path)?;
+            self.storage.sync_dir(SNAPSHOT_DIRECTORY)
+        };
+        write().map_err(|error| io_error("writing the snapshot", error))?;
+        Ok(SnapshotInstanceResult {
+            instance_id: instance.instance_id,
+            snapshot_id: snapshot_id.as_str().into(),
+            wal_offset: instance.last_wal_offset,
+            size_bytes: text.len() as u64,
+            checksum: format!("{:08x}", crc32c::crc32c(text.as_bytes())).into(),
+        })
+    }
+}

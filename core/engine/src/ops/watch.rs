@@ -1,0 +1,76 @@
+//! Follows the events of one or all instances.
+
+use std::sync::Arc;
+
+use rstmdb_types::{
+    Offset, Result, WatchAllRequest, WatchAllResult, WatchInstanceRequest, WatchInstanceResult,
+};
+
+use super::apply_event::live_slot;
+use crate::error::compacted;
+use crate::shared::Shared;
+use crate::watch::{Filter, Subscription};
+
+impl Shared {
+    pub(crate) fn watch_instance(
+        self: &Arc<Self>,
+        request: WatchInstanceRequest,
+    ) -> Result<(WatchInstanceResult, Subscription)> {
+        self.check_open()?;
+        // Live from here on; events that the state below includes are left out by their offset.
+        let mut subscription = Subscription::new(self.clone(), self.queue.committed() + 1);
+        let hash = self.state.hash(&request.instance_id);
+        let (result, ticket) = {
+            let partition = self.state.partition(hash);
+            let (_, slot) = live_slot(&partition, hash, &request.instance_id)?;
+            let result = WatchInstanceResult {
+                subscription_id: subscription_id(),
+                instance_id: request.instance_id.clone(),
+                current_state: slot.machine.state_name(slot.state),
+                current_wal_offset: slot.last,
+            };
+            (result, self.queue.ticket(slot.last))
+        };
+        self.queue.wait(ticket)?;
+        let mut filter = Filter::instance(request.instance_id, result.current_wal_offset + 1);
+        if let Some(from) = self.replay_from(request.from_offset)? {
+            subscription.start_at(from);
+            filter.after = from;
+        }
+        filter.include_ctx = request.include_ctx;
+        filter.include_lifecycle = request.include_lifecycle;
+        subscription.set_filter(filter);
+        Ok((result, subscription))
+    }
+
+    pub(crate) fn watch_all(
+        self: &Arc<Self>,
+        request: WatchAllRequest,
+    ) -> Result<(WatchAllResult, Subscription)> {
+        self.check_open()?;
+        let mut subscription = Subscription::new(self.clone(), self.queue.committed() + 1);
+        let result = WatchAllResult {
+            subscription_id: subscription_id(),
+            wal_offset: subscription.position(),
+        };
+        if let Some(from) = self.replay_from(request.from_offset)? {
+            subscription.start_at(from);
+        }
+        subscription.set_filter(Filter::all(request));
+        Ok((result, subscription))
+    }
+
+    /// Where a replay begins; none for an absent or zero offset.
+    fn replay_from(&self, from_offset: Option<Offset>) -> Result<Option<Offset>> {
+        let first = self.first_offset();
+        match from_offset {
+            None | Some(0) => Ok(None),
+            Some(from) if from < first => Err(compacted(from, first)),
+            Some(from) => Ok(Some(from)),
+        }
+    }
+}
+
+fn subscription_id() -> rstmdb_types::Text {
+    format!("sub-{}", uuid::Uuid::new_v4()).into()
+}

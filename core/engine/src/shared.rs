@@ -1,0 +1,194 @@
+//! The parts of an open database and how they hang together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use rstmdb_types::{Offset, TimestampMs};
+
+use crate::log::queue::{Batch, Queue, Sink, SinkResult};
+use crate::log::{LogFiles, LogWriter, Ring};
+use crate::manifest::Manifest;
+use crate::options::Options;
+use crate::state::keys::KeyBounds;
+use crate::state::partition::hash_id;
+use crate::state::{KeyTable, MachineEntry, Machines, Partition};
+use crate::storage::{Clock, Storage};
+
+/// Everything in memory that changes follow.
+///
+/// Locks are taken in this order: machines, global keys, partitions by number, the queue's buffer.
+pub(crate) struct State {
+    pub machines: RwLock<Machines>,
+    /// Idempotency keys that belong to no instance.
+    pub global_keys: Mutex<KeyTable>,
+    pub partitions: Box<[Mutex<Partition>]>,
+    /// The last checkpoint's offset: see [`crate::state::Slot::needs_anchor`].
+    pub boundary: AtomicU64,
+    machine_undo: Mutex<Vec<(Offset, MachineUndo)>>,
+    hash_seed: u64,
+}
+
+/// How to take back a change of the machines.
+pub(crate) enum MachineUndo {
+    Insert,
+    Flush { machines: Vec<Arc<MachineEntry>>, keys: KeyTable },
+}
+
+impl State {
+    pub(crate) fn new(partitions: usize, hash_seed: u64) -> State {
+        let count = partitions.next_power_of_two().max(1);
+        State {
+            machines: RwLock::default(),
+            global_keys: Mutex::default(),
+            partitions: (0..count).map(|_| Mutex::new(Partition::new(hash_seed))).collect(),
+            boundary: AtomicU64::new(0),
+            machine_undo: Mutex::default(),
+            hash_seed,
+        }
+    }
+
+    pub(crate) fn hash(&self, id: &str) -> u64 {
+        hash_id(id, self.hash_seed)
+    }
+
+    /// The number of the partition of a hash. The table inside uses the other half of the hash.
+    pub(crate) fn partition_number(&self, hash: u64) -> usize {
+        (hash >> 40) as usize & (self.partitions.len() - 1)
+    }
+
+    pub(crate) fn partition(&self, hash: u64) -> MutexGuard<'_, Partition> {
+        let number = self.partition_number(hash);
+        // The mask keeps the number in range; the first partition always exists.
+        match self.partitions.get(number) {
+            Some(partition) => partition.lock(),
+            None => unreachable_partition(&self.partitions),
+        }
+    }
+
+    pub(crate) fn lock_all(&self) -> Vec<MutexGuard<'_, Partition>> {
+        self.partitions.iter().map(Mutex::lock).collect()
+    }
+
+    pub(crate) fn push_machine_undo(&self, offset: Offset, undo: MachineUndo, durable: Offset) {
+        let mut list = self.machine_undo.lock();
+        list.retain(|(offset, _)| *offset > durable);
+        list.push((offset, undo));
+    }
+
+    /// Takes back everything after `durable`.
+    fn roll_back(&self, durable: Offset, reset: &mut dyn FnMut()) {
+        let mut machines = self.machines.write();
+        let mut keys = self.global_keys.lock();
+        let mut partitions = self.lock_all();
+        reset();
+        for partition in &mut partitions {
+            partition.roll_back(durable);
+        }
+        keys.undo_after(durable);
+        let mut undo = self.machine_undo.lock();
+        while undo.last().is_some_and(|(offset, _)| *offset > durable) {
+            match undo.pop() {
+                Some((_, MachineUndo::Insert)) => machines.undo_insert(),
+                Some((_, MachineUndo::Flush { machines: flushed, keys: old })) => {
+                    machines.undo_flush(flushed);
+                    *keys = old;
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Instances that are not deleted.
+    pub(crate) fn instance_count(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.lock().counts().iter().sum::<u64>()).sum()
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "a state has at least one partition")]
+fn unreachable_partition(partitions: &[Mutex<Partition>]) -> MutexGuard<'_, Partition> {
+    partitions[0].lock()
+}
+
+/// The writer, and the state it takes back when it fails.
+pub(crate) struct EngineSink {
+    pub writer: LogWriter,
+    state: Arc<State>,
+    /// Woken now and then while the log grows.
+    pub checkpointer: Option<Waker>,
+    bytes_until_wake: u64,
+}
+
+/// The checkpoint thread looks at the log's size this often, in bytes.
+const CHECKPOINT_WAKE_BYTES: u64 = 1 << 20;
+
+impl EngineSink {
+    pub(crate) fn new(writer: LogWriter, state: Arc<State>) -> EngineSink {
+        EngineSink { writer, state, checkpointer: None, bytes_until_wake: CHECKPOINT_WAKE_BYTES }
+    }
+}
+
+impl Sink for EngineSink {
+    fn write(&mut self, batch: Batch) -> SinkResult {
+        let bytes = batch.buffer.len() as u64;
+        self.writer.append(batch)?;
+        if let Some(waker) = &self.checkpointer {
+            self.bytes_until_wake = self.bytes_until_wake.saturating_sub(bytes);
+            if self.bytes_until_wake == 0 {
+                self.bytes_until_wake = CHECKPOINT_WAKE_BYTES;
+                waker.wake_by_ref();
+            }
+        }
+        Ok(())
+    }
+
+    fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut()) {
+        self.state.roll_back(durable, reset);
+    }
+}
+
+/// An open database.
+pub(crate) struct Shared {
+    pub name: String,
+    pub options: Options,
+    pub storage: Arc<dyn Storage>,
+    pub clock: Arc<dyn Clock>,
+    pub database: [u8; 16],
+    pub state: Arc<State>,
+    pub queue: Queue<EngineSink>,
+    pub files: Arc<LogFiles>,
+    pub ring: Arc<Ring>,
+    pub manifest: Mutex<Manifest>,
+    /// The first offset that can be read; kept beside the manifest to be read without its lock.
+    pub first_offset: AtomicU64,
+    /// Log bytes written when the last checkpoint began.
+    pub checkpointed_bytes: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> TimestampMs {
+        self.clock.now_ms()
+    }
+
+    pub(crate) fn key_bounds(&self, tables: usize) -> KeyBounds {
+        key_bounds(&self.options, tables)
+    }
+
+    /// The offset below which changes need no way back, `None` when none ever does.
+    pub(crate) fn undo_below(&self) -> Option<Offset> {
+        (!self.storage.is_volatile()).then(|| self.queue.committed())
+    }
+
+    pub(crate) fn first_offset(&self) -> Offset {
+        self.first_offset.load(Ordering::Acquire)
+    }
+}
+
+/// The bounds of one key table when the keys are spread over several.
+pub(crate) fn key_bounds(options: &Options, tables: usize) -> KeyBounds {
+    KeyBounds {
+        window_ms: i64::try_from(options.idempotency_window.as_millis()).unwrap_or(i64::MAX),
+        count_max: options.idempotency_keys_max.div_ceil(tables.max(1)),
+    }
+}

@@ -1,0 +1,242 @@
+//! Idempotency keys and the answers they stand for.
+//!
+//! Bounded in time and number: the oldest give way. A table knows its entries by age and by
+//! (owner, key), so remembering, finding and forgetting cost the same however many there are.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use rstmdb_types::{Json, Offset, Text, TimestampMs};
+
+/// Whose key it is: an instance in one of its lives, or the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Owner {
+    pub slot: u32,
+    /// The offset at which this life of the instance began.
+    pub life: Offset,
+}
+
+impl Owner {
+    /// The owner of keys that belong to no instance.
+    pub(crate) const DATABASE: Owner = Owner { slot: u32::MAX, life: 0 };
+}
+
+/// The remembered answer of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    Create { id: Text, state: Text },
+    Apply { from: Text, to: Text, ctx: Json, event_id: Option<Text> },
+    Delete,
+    Batch { results: Json },
+}
+
+/// A remembered request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeyEntry {
+    pub owner: Owner,
+    pub key: Text,
+    pub fingerprint: u64,
+    pub at: TimestampMs,
+    pub offset: Offset,
+    pub answer: Answer,
+}
+
+/// The remembered requests of one partition, or of the database.
+#[derive(Debug, Default)]
+pub(crate) struct KeyTable {
+    /// By age; a forgotten one leaves a hole until it is the oldest.
+    entries: VecDeque<Option<KeyEntry>>,
+    /// The number of the oldest entry: an entry's number never changes.
+    base: u64,
+    by_key: HashTable<u64>,
+    hasher: DefaultHashBuilder,
+}
+
+/// How long and how many keys are remembered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyBounds {
+    pub window_ms: i64,
+    pub count_max: usize,
+}
+
+impl KeyTable {
+    fn hash(&self, owner: Owner, key: &str) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        (owner, key).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn entry(&self, number: u64) -> Option<&KeyEntry> {
+        self.entries.get(usize::try_from(number.checked_sub(self.base)?).ok()?)?.as_ref()
+    }
+
+    fn number_of(&self, owner: Owner, key: &str) -> Option<u64> {
+        let hash = self.hash(owner, key);
+        let found = self.by_key.find(hash, |number| {
+            self.entry(*number).is_some_and(|entry| entry.owner == owner && entry.key == key)
+        });
+        found.copied()
+    }
+
+    /// The remembered request, unless its window has passed at `now`.
+    pub(crate) fn find(
+        &self,
+        owner: Owner,
+        key: &str,
+        now: TimestampMs,
+        bounds: KeyBounds,
+    ) -> Option<&KeyEntry> {
+        if self.by_key.is_empty() {
+            return None;
+        }
+        let entry = self.entry(self.number_of(owner, key)?)?;
+        (now.saturating_sub(entry.at) < bounds.window_ms).then_some(entry)
+    }
+
+    /// Remembers a request, and forgets what is out of bounds.
+    ///
+    /// A request that is remembered already (seen in a checkpoint and again in the log) stays.
+    pub(crate) fn remember(&mut self, entry: KeyEntry, bounds: KeyBounds) {
+        let now = entry.at;
+        if let Some(number) = self.number_of(entry.owner, &entry.key) {
+            if self.entry(number).is_some_and(|known| known.offset >= entry.offset) {
+                return;
+            }
+            self.forget(number);
+        }
+        let hash = self.hash(entry.owner, &entry.key);
+        let number = self.base + self.entries.len() as u64;
+        self.entries.push_back(Some(entry));
+        let (entries, base, hasher) = (&self.entries, self.base, &self.hasher);
+        self.by_key.insert_unique(hash, number, |number| {
+            let entry = entries.get((*number - base) as usize).and_then(Option::as_ref);
+            let mut state = hasher.build_hasher();
+            if let Some(entry) = entry {
+                (entry.owner, entry.key.as_str()).hash(&mut state);
+            }
+            state.finish()
+        });
+        self.trim(now, bounds);
+    }
+
+    fn trim(&mut self, now: TimestampMs, bounds: KeyBounds) {
+        while let Some(oldest) = self.entries.front() {
+            let keep = oldest.as_ref().is_some_and(|entry| {
+                self.by_key.len() <= bounds.count_max
+                    && now.saturating_sub(entry.at) < bounds.window_ms
+            });
+            if keep {
+                break;
+            }
+            self.forget(self.base);
+            self.entries.pop_front();
+            self.base += 1;
+        }
+    }
+
+    fn forget(&mut self, number: u64) {
+        let Some(entry) = self.entry(number) else { return };
+        let hash = self.hash(entry.owner, &entry.key);
+        if let Ok(found) = self.by_key.find_entry(hash, |other| *other == number) {
+            found.remove();
+        }
+        let place = number.checked_sub(self.base).and_then(|at| self.entries.get_mut(at as usize));
+        if let Some(place) = place {
+            *place = None;
+        }
+    }
+
+    /// Takes back what was remembered at `offset`, the newest entry.
+    pub(crate) fn undo(&mut self, offset: Offset) {
+        let newest = self.base + self.entries.len() as u64;
+        let is_it = matches!(self.entries.back(), Some(Some(entry)) if entry.offset == offset);
+        if is_it && newest > self.base {
+            self.forget(newest - 1);
+            self.entries.pop_back();
+        }
+    }
+
+    /// Takes back everything remembered after `durable`.
+    pub(crate) fn undo_after(&mut self, durable: Offset) {
+        while let Some(Some(newest)) = self.entries.back()
+            && newest.offset > durable
+        {
+            self.undo(newest.offset);
+        }
+    }
+
+    /// Forgets everything remembered before `offset`.
+    pub(crate) fn flush(&mut self, offset: Offset) {
+        let old: Vec<u64> = (self.base..)
+            .zip(&self.entries)
+            .filter(|(_, entry)| entry.as_ref().is_some_and(|entry| entry.offset < offset))
+            .map(|(number, _)| number)
+            .collect();
+        for number in old {
+            self.forget(number);
+        }
+    }
+
+    /// Up to `count` entries from the number `from` on, and the number to go on with.
+    pub(crate) fn slice(&self, from: u64, count: usize) -> (Vec<KeyEntry>, Option<u64>) {
+        let start = from.max(self.base);
+        let skip = usize::try_from(start - self.base).unwrap_or(usize::MAX);
+        let slice = self.entries.iter().skip(skip).take(count);
+        let next = start + count as u64;
+        let more = next < self.base + self.entries.len() as u64;
+        (slice.flatten().cloned().collect(), more.then_some(next))
+    }
+
+    /// The remembered requests, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &KeyEntry> {
+        self.entries.iter().flatten()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: KeyBounds = KeyBounds { window_ms: 100, count_max: 3 };
+
+    fn entry(key: &str, at: TimestampMs, offset: Offset) -> KeyEntry {
+        KeyEntry {
+            owner: Owner { slot: 1, life: 1 },
+            key: key.into(),
+            fingerprint: 0,
+            at,
+            offset,
+            answer: Answer::Delete,
+        }
+    }
+
+    fn found(table: &KeyTable, key: &str, now: TimestampMs) -> Option<Offset> {
+        table.find(Owner { slot: 1, life: 1 }, key, now, BOUNDS).map(|entry| entry.offset)
+    }
+
+    #[test]
+    fn keys_expire_by_time_and_by_number() {
+        let mut table = KeyTable::default();
+        for (index, key) in ["a", "b", "c"].into_iter().enumerate() {
+            table.remember(entry(key, 10, index as u64 + 1), BOUNDS);
+        }
+        assert_eq!(found(&table, "a", 109), Some(1));
+        assert_eq!(found(&table, "a", 110), None, "the window has passed");
+        table.remember(entry("d", 20, 4), BOUNDS);
+        assert_eq!(found(&table, "a", 20), None, "the oldest gave way");
+        assert_eq!(table.len(), 3);
+        table.undo(4);
+        assert_eq!(found(&table, "d", 20), None);
+        table.remember(entry("b", 120, 5), BOUNDS);
+        assert_eq!(found(&table, "b", 120), Some(5), "remembered anew");
+        assert_eq!(table.len(), 1);
+        table.flush(6);
+        assert_eq!(table.len(), 0);
+        assert_eq!(found(&table, "b", 120), None);
+    }
+}

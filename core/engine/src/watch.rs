@@ -1,0 +1,282 @@
+//! Subscriptions: a position in the log that moves on.
+//!
+//! Recent frames come from the ring in memory; a reader that is behind it reads the files. So nothing
+//! is dropped for a slow reader, nothing piles up for it, and no writer waits for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use rstmdb_types::{InstanceEvent, InstanceEventKind, Offset, Result, Text, WatchAllRequest};
+
+use crate::error::{closed, compacted, corrupt};
+use crate::events::{Contexts, to_event};
+use crate::log::{Frame, FrameCursor};
+use crate::shared::Shared;
+use crate::sync::{park, thread_waker};
+
+/// Effects decoded in one go, so that a large frame does not become a large queue.
+const DECODE_MAX: u64 = 1024;
+
+/// Which events a subscription delivers.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    instance: Option<Text>,
+    /// Events before this offset are left out.
+    pub after: Offset,
+    machines: Vec<Text>,
+    from_states: Vec<Text>,
+    to_states: Vec<Text>,
+    events: Vec<Text>,
+    pub include_ctx: bool,
+    pub include_lifecycle: bool,
+}
+
+impl Filter {
+    pub(crate) fn instance(id: Text, after: Offset) -> Filter {
+        Filter { instance: Some(id), after, ..Filter::default() }
+    }
+
+    pub(crate) fn all(request: WatchAllRequest) -> Filter {
+        Filter {
+            instance: None,
+            after: 0,
+            machines: request.machines,
+            from_states: request.from_states,
+            to_states: request.to_states,
+            events: request.events,
+            include_ctx: request.include_ctx,
+            include_lifecycle: request.include_lifecycle,
+        }
+    }
+
+    fn wants(&self, event: &InstanceEvent) -> bool {
+        let lists = |list: &[Text], value: Option<&Text>| {
+            list.is_empty() || value.is_some_and(|value| list.contains(value))
+        };
+        event.wal_offset >= self.after
+            && (self.include_lifecycle || event.kind == InstanceEventKind::Applied)
+            && lists(&self.machines, Some(&event.machine))
+            && lists(&self.from_states, event.from_state.as_ref())
+            && lists(&self.to_states, event.to_state.as_ref())
+            && lists(&self.events, event.event.as_ref())
+    }
+}
+
+/// A stream of events in log order, without gap or duplicate. Dropping it ends it.
+pub struct Subscription {
+    shared: Arc<Shared>,
+    filter: Filter,
+    /// The next offset to look at.
+    position: Offset,
+    /// The next offset to hand out: events before it were.
+    delivered: Offset,
+    ready: VecDeque<InstanceEvent>,
+    frame: Option<Arc<Frame>>,
+    cursor: Option<FrameCursor>,
+    contexts: Contexts,
+    needs_files: bool,
+    failure: Option<rstmdb_types::Error>,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Subscription(at {})", self.delivered)
+    }
+}
+
+impl Subscription {
+    pub(crate) fn new(shared: Arc<Shared>, position: Offset) -> Subscription {
+        shared.ring.subscribe();
+        Subscription {
+            shared,
+            filter: Filter::default(),
+            position,
+            delivered: position,
+            ready: VecDeque::new(),
+            frame: None,
+            cursor: None,
+            contexts: Contexts::default(),
+            needs_files: false,
+            failure: None,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn set_filter(&mut self, filter: Filter) {
+        self.filter = filter;
+    }
+
+    pub(crate) fn start_at(&mut self, position: Offset) {
+        self.position = position;
+        self.delivered = position;
+    }
+
+    /// The offset to resume from after the events received so far.
+    pub fn position(&self) -> Offset {
+        self.delivered
+    }
+
+    /// Whether the next events must be read from files: call [`Subscription::load`] where blocking
+    /// is fine, then poll again.
+    pub fn needs_files(&self) -> bool {
+        self.needs_files
+    }
+
+    /// Asks for the next event; the stream ends when the database is closed.
+    ///
+    /// Pending without a wake-up to come when [`Subscription::needs_files`] is true afterwards.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.delivered = event.wal_offset + 1;
+                return Poll::Ready(Some(Ok(event)));
+            }
+            self.delivered = self.position;
+            if let Some(error) = self.failure.take() {
+                self.ended = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+            if self.ended || self.shared.queue.is_closed() {
+                return Poll::Ready(None);
+            }
+            if self.needs_files {
+                return Poll::Pending;
+            }
+            if !self.shared.queue.watch(self.position, context.waker()) {
+                return Poll::Pending;
+            }
+            if self.shared.queue.committed() < self.position {
+                continue;
+            }
+            if !self.advance() {
+                self.needs_files = true;
+            }
+        }
+    }
+
+    /// Decodes the next effects if their frame is in memory; says whether it was.
+    fn advance(&mut self) -> bool {
+        let position = self.position;
+        let holds =
+            |frame: &Arc<Frame>| frame.header.first <= position && position <= frame.header.last();
+        let frame = match self.frame.take().filter(|frame| holds(frame)) {
+            Some(frame) => Some(frame),
+            None => self.shared.ring.get(position),
+        };
+        let Some(frame) = frame else { return false };
+        self.decode(&frame);
+        self.frame = Some(frame);
+        true
+    }
+
+    /// Reads the next frame from the files. Blocks; a failure is the stream's next and last item.
+    pub fn load(&mut self) {
+        self.needs_files = false;
+        match self.read() {
+            Ok(Some(frame)) => self.frame = Some(Arc::new(frame)),
+            Ok(None) => {
+                let what = format!("offset {} is missing", self.position);
+                self.failure = Some(corrupt("log", 0, &what));
+            }
+            Err(error) => self.failure = Some(error),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Frame>> {
+        let first = self.shared.first_offset();
+        if self.position < first {
+            return Err(compacted(self.position, first));
+        }
+        let mut cursor = match self.cursor.take().filter(|cursor| cursor.next == self.position) {
+            Some(cursor) => cursor,
+            None => FrameCursor::new(&self.shared.files, self.position),
+        };
+        let mut frame = cursor.next(&self.shared.files)?;
+        if frame.is_none() {
+            // In memory, what is committed may not have been handed over yet.
+            self.shared.queue.flush()?;
+            frame = cursor.next(&self.shared.files)?;
+        }
+        self.cursor = Some(cursor);
+        Ok(frame)
+    }
+
+    fn decode(&mut self, frame: &Frame) {
+        let head = self.shared.queue.committed();
+        let end = self.position.saturating_add(DECODE_MAX).min(head + 1);
+        let shared = self.shared.clone();
+        for (offset, effect) in frame.effects() {
+            if offset < self.position {
+                continue;
+            }
+            if offset >= end {
+                break;
+            }
+            self.position = offset + 1;
+            let other = |wanted: &Text| effect.body.instance() != Some(wanted.as_str());
+            if self.filter.instance.as_ref().is_some_and(other) {
+                continue;
+            }
+            let event = to_event(&shared.state.machines.read(), offset, &effect, None);
+            let Some(mut event) = event.filter(|event| self.filter.wants(event)) else { continue };
+            if self.filter.include_ctx {
+                match self.contexts.after(&shared, offset, &effect.body) {
+                    Ok(ctx) => event.ctx = ctx,
+                    Err(error) => {
+                        self.failure = Some(error);
+                        return;
+                    }
+                }
+            }
+            self.ready.push_back(event);
+        }
+    }
+
+    /// Waits for the next event; `None` when the database was closed.
+    pub fn next_blocking(&mut self) -> Option<Result<InstanceEvent>> {
+        self.next_until(None).unwrap_or(None)
+    }
+
+    /// Waits at most `timeout` for the next event; `None` when none came in time.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
+        match self.next_until(Instant::now().checked_add(timeout)) {
+            Ok(Some(event)) => event.map(Some),
+            Ok(None) => Err(closed()),
+            Err(TimedOut) => Ok(None),
+        }
+    }
+
+    fn next_until(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> std::result::Result<Option<Result<InstanceEvent>>, TimedOut> {
+        let waker = thread_waker();
+        let mut context = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(event) = self.poll_next(&mut context) {
+                return Ok(event);
+            }
+            if self.needs_files {
+                self.load();
+                continue;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(TimedOut);
+            }
+            park(left);
+        }
+    }
+}
+
+/// Nothing came in time.
+struct TimedOut;
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shared.ring.unsubscribe();
+    }
+}
