@@ -54,10 +54,11 @@ impl Demo {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
         let path = if session.path_given { session.path.clone() } else { DIRECTORY.to_owned() };
         let out = session.output;
-        out.text(&format!("rstmdb demo: {} orders on {path}\n", number(self.orders.into())))?;
         let options = || session.options(true);
         let mut stage = Stage::open(Database::open_with(&path, options())?, out, self.orders)?;
-        let outcome = stage.play(&path, options);
+        let outcome = out
+            .text(&format!("rstmdb demo, run {} on {path}", stage.run))
+            .and_then(|()| stage.play(&path, options));
         // Whatever happened, the directory is released.
         let closed = stage.database.close();
         outcome?;

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use clap::Args;
-use rstmdb::{InfoRequest, Limits, Result, limits};
+use rstmdb::{Limits, Result, limits};
 
 pub use events::{ColumnNames, LogEvent, LogEvents};
 pub use learn::Learner;
@@ -80,17 +80,20 @@ impl ImportLog {
         let given =
             self.definition.as_ref().map(|path| json_argument("definition", &format!("@{path}")));
         let given = given.transpose()?;
-        // A file that can't be read must not leave an empty database behind.
-        let fixed_limits = Limits::default();
-        drop(self.events(&fixed_limits)?);
-        let learned = match given {
-            None => Some(self.learn(session, &fixed_limits)?),
-            Some(_) => None,
+        // The limits the session opens the database with.
+        let limits = Limits::default();
+        // The header is read before anything is stored: a typo leaves no database behind.
+        let mut events = self.events(&limits)?;
+        let is_learned = given.is_none();
+        let definition = match given {
+            Some(definition) => definition,
+            None => {
+                let definition = self.learn(session, events, &limits)?;
+                events = self.events(&limits)?;
+                definition
+            }
         };
         let database = session.open_or_create()?;
-        let limits = database.info(InfoRequest {})?.limits;
-        let is_learned = learned.is_some();
-        let Some(definition) = given.or(learned) else { return Ok(()) };
         let target = Target { machine: name, version: self.version, definition };
         let stored = store(&database, &target, session.output)?;
 
@@ -100,7 +103,6 @@ impl ImportLog {
         let file_name = file_name(&self.file);
         let mut run = Run::new(&database, &file_name, &target.machine, stored.version, &talk);
         let interrupt = interrupt::listen();
-        let mut events = self.events(&limits)?;
         let outcome =
             self.replay(&mut events, &mut run, &mut report, &talk, || interrupt.pressed());
         talk.finish();
@@ -153,9 +155,13 @@ impl ImportLog {
         Ok(false)
     }
 
-    fn learn(&self, session: &Session, limits: &Limits) -> Outcome<rstmdb::Json> {
+    fn learn(
+        &self,
+        session: &Session,
+        mut events: LogEvents<BufReader<File>>,
+        limits: &Limits,
+    ) -> Outcome<rstmdb::Json> {
         let mut learner = Learner::new(limits);
-        let mut events = self.events(limits)?;
         while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
             match row {
                 Ok(event) => learner.see(&event)?,
