@@ -80,6 +80,15 @@ fn the_engine_in_memory_agrees_with_the_model() {
 }
 
 #[test]
+fn the_engine_on_a_disk_that_loses_power_agrees_with_the_model() {
+    check("power", 2_000_000, &|program| {
+        compare(program, &|program| {
+            EngineTarget::simulated(program.seed, program.options.clone()).unwrap()
+        })
+    });
+}
+
+#[test]
 fn the_engine_on_files_agrees_with_the_model() {
     let root = tempfile::tempdir().unwrap();
     check("files", 1_000_000, &|program| on_files(program, root.path()));
@@ -126,6 +135,10 @@ impl Target for Observer {
 
     fn next_event(&mut self, watch: usize, timeout: Duration) -> Result<Option<InstanceEvent>> {
         self.inner.next_event(watch, timeout)
+    }
+
+    fn can_reopen(&self) -> bool {
+        self.inner.can_reopen()
     }
 
     fn reopen(&mut self) -> Result<()> {

@@ -6,7 +6,6 @@ pub mod compare;
 pub mod faulty;
 pub mod model;
 pub mod program;
-pub mod random;
 pub mod scenario;
 pub mod shutdown_fs;
 pub mod storage_suite;

@@ -45,7 +45,7 @@ pub struct Model {
     settings: Settings,
     /// The time of the commands to come.
     pub now_ms: TimestampMs,
-    /// The ids that the next creates without an id are to get, in order.
+    /// The ids that the next successful creates without an id are answered with, in order.
     pub generated_ids: VecDeque<Text>,
     machines: BTreeMap<(Text, u32), Arc<Machine>>,
     /// Deleted instances stay here until their id is used again.
@@ -218,18 +218,16 @@ impl Model {
         check_optional_name(limits, "idempotency_key", request.idempotency_key.as_ref())?;
         limits.check_context("initial_ctx", &ctx)?;
 
-        // A create without an id takes the generated one even when it answers from memory.
-        let generated = match request.instance_id {
-            None => self.generated_ids.pop_front(),
-            Some(_) => None,
-        };
         let key = key(request.instance_id.as_ref(), request.idempotency_key.as_ref());
         if !self.is_free_for_a_new_life(&key)
             && let Some(result) = self.recall(&key, &request)?
         {
+            if request.instance_id.is_none() {
+                self.generated_ids.pop_front();
+            }
             return Ok(result);
         }
-        let named = request.instance_id.clone().or(generated);
+        let named = request.instance_id.clone().or_else(|| self.generated_ids.front().cloned());
         let instance_id = named.unwrap_or_else(|| format!("{:036}", self.wal.len()).into());
         match self.instances.get(&instance_id) {
             Some(instance) if !instance.deleted => {
@@ -243,6 +241,9 @@ impl Model {
         }
         let machine = self.machine(&request.machine, request.version)?;
         let state = machine.states()[machine.initial() as usize].clone();
+        if request.instance_id.is_none() {
+            self.generated_ids.pop_front();
+        }
 
         let wal_offset = self.log(WalEntry::CreateInstance {
             instance_id: instance_id.clone(),
@@ -456,10 +457,10 @@ impl Model {
 
     /// See [`Operation::Permitted`].
     pub fn permitted(&self, request: PermittedRequest) -> Result<PermittedResult> {
-        let instance = self.instance(&request.instance_id)?;
         if let Some(payload) = &request.payload {
             self.settings.limits.check_payload(payload)?;
         }
+        let instance = self.instance(&request.instance_id)?;
         let machine = self.machine(&instance.machine, instance.version)?;
         let situation = self.situation(&request.instance_id, instance, request.payload.as_ref());
         Ok(PermittedResult {

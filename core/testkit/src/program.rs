@@ -11,8 +11,8 @@ use rstmdb_engine::{Background, FsyncPolicy, Options, Retention};
 use rstmdb_types::Operation;
 use serde_json::{Value, json};
 
+use crate::faulty::Rng;
 use crate::model::Settings;
-use crate::random::Random;
 use crate::target::options_of;
 
 /// One step of a program.
@@ -58,7 +58,7 @@ pub struct Program {
 impl Program {
     /// The program that belongs to a seed.
     pub fn generate(seed: u64) -> Program {
-        let mut random = Random::new(seed);
+        let mut random = Random(Rng::new(seed));
         let settings = settings(&mut random);
         let keeps_log = !random.chance(15);
         let options = options(&mut random, &settings, keeps_log);
@@ -181,6 +181,25 @@ const PAYLOADS: &[&str] = &[
     r#"{"":0,"é\n":"😀","key":"something that takes some room in the context"}"#,
     r#"{"long":"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890"}"#,
 ];
+
+struct Random(Rng);
+
+impl Random {
+    /// A number below `end`.
+    fn below(&mut self, end: usize) -> usize {
+        self.0.index(end)
+    }
+
+    /// True `percent` times in a hundred.
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of the items, of which there is at least one.
+    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+}
 
 struct Generator {
     random: Random,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rstmdb::blocking::{Database, Subscription};
-use rstmdb_engine::storage::{FileStorage, MemoryStorage};
-use rstmdb_engine::{Engine, Location, Options};
+use rstmdb_engine::storage::{FileStorage, MemoryStorage, Storage};
+use rstmdb_engine::{Engine, FsyncPolicy, Location, Options};
 use rstmdb_types::{Error, InstanceEvent, Json, Operation, Result};
 use serde_json::{Map, Value, json};
 
 use crate::clock::{START_MS, TestClock};
+use crate::faulty::{Crash, FaultyStorage, Rng};
 use crate::model::{Model, Settings};
 use crate::watch_filter::WatchFilter;
 
@@ -28,6 +29,11 @@ pub trait Target {
     /// The next event of a watch; `None` when `timeout` went by without one.
     fn next_event(&mut self, watch: usize, timeout: Duration) -> Result<Option<InstanceEvent>>;
 
+    /// Whether the database outlives its closing.
+    fn can_reopen(&self) -> bool {
+        true
+    }
+
     /// Closes the database and opens it again. Watches end.
     fn reopen(&mut self) -> Result<()>;
 
@@ -43,29 +49,53 @@ pub struct EngineTarget {
     clock: Arc<TestClock>,
     database: Database,
     watches: Vec<Subscription>,
+    disk: Disk,
+}
+
+/// What is under the engine.
+#[derive(Debug)]
+enum Disk {
+    Memory,
+    Real,
+    /// With `crashes` the power goes instead of the database being closed.
+    Simulated {
+        machine: FaultyStorage,
+        crashes: Option<Rng>,
+    },
 }
 
 impl EngineTarget {
-    /// Opens a database whose files stay in memory for as long as the target lives.
+    /// Opens a database in memory; it can't be reopened.
     pub fn memory(options: Options) -> Result<EngineTarget> {
-        let clock = Arc::new(TestClock::new());
-        let storage = Arc::new(MemoryStorage::new());
-        let location = Location { storage, clock: clock.clone(), name: "mem:".to_owned() };
-        EngineTarget::open(location, clock, options)
+        EngineTarget::open(Arc::new(MemoryStorage::new()), "mem:", options, Disk::Memory)
     }
 
     /// Opens a database in a directory.
     pub fn directory(path: &std::path::Path, options: Options) -> Result<EngineTarget> {
-        let clock = Arc::new(TestClock::new());
         let storage = Arc::new(FileStorage::new(path.to_owned()));
-        let name = path.display().to_string();
-        let location = Location { storage, clock: clock.clone(), name };
-        EngineTarget::open(location, clock, options)
+        EngineTarget::open(storage, &path.display().to_string(), options, Disk::Real)
     }
 
-    fn open(location: Location, clock: Arc<TestClock>, options: Options) -> Result<EngineTarget> {
+    /// Opens a database on a simulated disk. With the policy that promises to lose nothing, the power
+    /// goes at every reopening, in a way that the seed decides.
+    pub fn simulated(seed: u64, options: Options) -> Result<EngineTarget> {
+        let machine = FaultyStorage::new(seed);
+        let crashes = (options.fsync == FsyncPolicy::EveryWrite).then(|| Rng::new(seed));
+        let storage = Arc::new(machine.clone());
+        let disk = Disk::Simulated { machine, crashes };
+        EngineTarget::open(storage, "simulated", options, disk)
+    }
+
+    fn open(
+        storage: Arc<dyn Storage>,
+        name: &str,
+        options: Options,
+        disk: Disk,
+    ) -> Result<EngineTarget> {
+        let clock = Arc::new(TestClock::new());
+        let location = Location { storage, clock: clock.clone(), name: name.to_owned() };
         let database = open(&location, &options)?;
-        Ok(EngineTarget { location, options, clock, database, watches: Vec::new() })
+        Ok(EngineTarget { location, options, clock, database, watches: Vec::new(), disk })
     }
 
     /// The database.
@@ -117,9 +147,20 @@ impl Target for EngineTarget {
         self.watches[watch].next_timeout(timeout)
     }
 
+    fn can_reopen(&self) -> bool {
+        !matches!(self.disk, Disk::Memory)
+    }
+
     fn reopen(&mut self) -> Result<()> {
         self.watches.clear();
-        self.database.close()?;
+        if let Disk::Simulated { machine, crashes: Some(rng) } = &mut self.disk {
+            *machine = machine.crash(Crash::seeded(rng.next_u64()));
+            self.location.storage = Arc::new(machine.clone());
+            // The old one has no power left; whatever it says about that is right.
+            let _ = self.database.close();
+        } else {
+            self.database.close()?;
+        }
         self.database = open(&self.location, &self.options)?;
         Ok(())
     }
