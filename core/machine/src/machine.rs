@@ -7,7 +7,7 @@ use crate::guard::{Guard, Scope};
 use crate::table::{Names, Table};
 use crate::{EventId, StateId, check, normal_form, refusal};
 
-/// An immutable state machine; see the crate's documentation for the rules it follows.
+/// An immutable state machine; the crate's documentation has the rules it follows.
 #[derive(Debug)]
 pub struct Machine {
     normal_form: Json,

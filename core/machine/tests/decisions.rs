@@ -221,3 +221,10 @@ fn an_unknown_state_number_is_an_error() {
     let error = machine.decide(&situation, "E").unwrap_err();
     assert_eq!((error.code(), error.reason()), (ErrorCode::InternalError, Some("corrupt")));
 }
+
+#[test]
+fn machines_are_shared_between_threads() {
+    fn shared<T: Send + Sync + std::fmt::Debug + 'static>() {}
+    shared::<rstmdb_machine::Machine>();
+    shared::<rstmdb_machine::Guard>();
+}

@@ -63,7 +63,7 @@ pub const GUARD_DEPTH_MAX: usize = 128;
 /// How many operands and operators a guard may have; like the depth, it may only grow.
 pub const GUARD_NODES_MAX: usize = 10_000;
 
-/// A parsed guard.
+/// A parsed guard; the language is described in [the module](self).
 ///
 /// ```
 /// use rstmdb_machine::{Guard, Scope};
