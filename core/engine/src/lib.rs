@@ -12,6 +12,7 @@ mod error;
 mod events;
 pub mod guards;
 mod log;
+pub mod maintenance;
 mod manifest;
 mod open;
 mod ops;

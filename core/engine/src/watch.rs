@@ -69,9 +69,9 @@ pub struct Subscription {
     shared: Arc<Shared>,
     filter: Filter,
     /// The next offset to look at.
-    position: Offset,
+    next: Offset,
     /// The next offset to hand out: events before it were.
-    delivered: Offset,
+    position: Offset,
     ready: VecDeque<InstanceEvent>,
     frame: Option<Arc<Frame>>,
     cursor: Option<FrameCursor>,
@@ -83,7 +83,7 @@ pub struct Subscription {
 
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Subscription(at {})", self.delivered)
+        write!(f, "Subscription(at {})", self.position)
     }
 }
 
@@ -93,8 +93,8 @@ impl Subscription {
         Subscription {
             shared,
             filter: Filter::default(),
+            next: position,
             position,
-            delivered: position,
             ready: VecDeque::new(),
             frame: None,
             cursor: None,
@@ -110,13 +110,13 @@ impl Subscription {
     }
 
     pub(crate) fn start_at(&mut self, position: Offset) {
+        self.next = position;
         self.position = position;
-        self.delivered = position;
     }
 
     /// The offset to resume from after the events received so far.
     pub fn position(&self) -> Offset {
-        self.delivered
+        self.position
     }
 
     /// Whether the next events must be read from files: call [`Subscription::load`] where blocking
@@ -131,10 +131,10 @@ impl Subscription {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.delivered = event.wal_offset + 1;
+                self.position = event.wal_offset + 1;
                 return Poll::Ready(Some(Ok(event)));
             }
-            self.delivered = self.position;
+            self.position = self.next;
             if let Some(error) = self.failure.take() {
                 self.ended = true;
                 return Poll::Ready(Some(Err(error)));
@@ -145,10 +145,10 @@ impl Subscription {
             if self.needs_files {
                 return Poll::Pending;
             }
-            if !self.shared.queue.watch(self.position, context.waker()) {
+            if !self.shared.queue.watch(self.next, context.waker()) {
                 return Poll::Pending;
             }
-            if self.shared.queue.committed() < self.position {
+            if self.shared.queue.committed() < self.next {
                 continue;
             }
             if !self.advance() {
@@ -159,7 +159,7 @@ impl Subscription {
 
     /// Decodes the next effects if their frame is in memory; says whether it was.
     fn advance(&mut self) -> bool {
-        let position = self.position;
+        let position = self.next;
         let holds =
             |frame: &Arc<Frame>| frame.header.first <= position && position <= frame.header.last();
         let frame = match self.frame.take().filter(|frame| holds(frame)) {
@@ -178,7 +178,7 @@ impl Subscription {
         match self.read() {
             Ok(Some(frame)) => self.frame = Some(Arc::new(frame)),
             Ok(None) => {
-                let what = format!("offset {} is missing", self.position);
+                let what = format!("offset {} is missing", self.next);
                 self.failure = Some(corrupt("log", 0, &what));
             }
             Err(error) => self.failure = Some(error),
@@ -187,12 +187,12 @@ impl Subscription {
 
     fn read(&mut self) -> Result<Option<Frame>> {
         let first = self.shared.first_offset();
-        if self.position < first {
-            return Err(compacted(self.position, first));
+        if self.next < first {
+            return Err(compacted(self.next, first));
         }
-        let mut cursor = match self.cursor.take().filter(|cursor| cursor.next == self.position) {
+        let mut cursor = match self.cursor.take().filter(|cursor| cursor.next == self.next) {
             Some(cursor) => cursor,
-            None => FrameCursor::new(&self.shared.files, self.position),
+            None => FrameCursor::new(&self.shared.files, self.next),
         };
         let mut frame = cursor.next(&self.shared.files)?;
         if frame.is_none() {
@@ -206,16 +206,16 @@ impl Subscription {
 
     fn decode(&mut self, frame: &Frame) {
         let head = self.shared.queue.committed();
-        let end = self.position.saturating_add(DECODE_MAX).min(head + 1);
+        let end = self.next.saturating_add(DECODE_MAX).min(head + 1);
         let shared = self.shared.clone();
         for (offset, effect) in frame.effects() {
-            if offset < self.position {
+            if offset < self.next {
                 continue;
             }
             if offset >= end {
                 break;
             }
-            self.position = offset + 1;
+            self.next = offset + 1;
             let other = |wanted: &Text| effect.body.instance() != Some(wanted.as_str());
             if self.filter.instance.as_ref().is_some_and(other) {
                 continue;

@@ -220,15 +220,15 @@ pub struct Subscription {
 
 #[derive(Debug)]
 enum State {
-    Ready(rstmdb_engine::Subscription),
+    Ready(Box<rstmdb_engine::Subscription>),
     /// A read of older events runs on another thread.
-    Loading(::blocking::Task<rstmdb_engine::Subscription>),
+    Loading(::blocking::Task<Box<rstmdb_engine::Subscription>>),
     Ended,
 }
 
 impl Subscription {
     fn new(inner: rstmdb_engine::Subscription) -> Subscription {
-        Subscription { state: State::Ready(inner) }
+        Subscription { state: State::Ready(Box::new(inner)) }
     }
 
     /// Waits for the next event; `None` when the database was closed.

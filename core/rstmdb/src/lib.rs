@@ -9,6 +9,7 @@
 mod asynchronous;
 pub mod blocking;
 mod call;
+pub mod maintenance;
 mod open;
 
 pub use asynchronous::{Database, Subscription};

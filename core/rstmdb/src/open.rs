@@ -11,7 +11,7 @@ pub(crate) fn open(url: &str, options: Options) -> Result<Arc<Engine>> {
     Ok(Arc::new(Engine::open(location(url)?, options)?))
 }
 
-fn location(url: &str) -> Result<Location> {
+pub(crate) fn location(url: &str) -> Result<Location> {
     if url == "mem:" {
         return Ok(Location::memory());
     }

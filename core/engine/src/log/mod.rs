@@ -10,7 +10,7 @@ pub(crate) mod segment;
 pub(crate) mod writer;
 
 pub(crate) use files::{Frame, FrameCursor, LogFiles, Segment};
-pub(crate) use queue::{Open, Ticket};
+pub(crate) use queue::Ticket;
 pub(crate) use record::{Body, Effect, KeyRef};
 pub(crate) use ring::Ring;
 pub(crate) use writer::{LogWriter, WriterSettings};

@@ -37,17 +37,16 @@ pub(crate) struct Plan<'a> {
 
 /// A piece at the end of the log that was no whole frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TornTail {
-    pub file: String,
-    pub position: u64,
-    pub bytes: u64,
+struct TornTail {
+    file: String,
+    position: u64,
+    bytes: u64,
 }
 
 /// What recovery found.
 pub(crate) struct Recovered {
     pub file: Arc<dyn File>,
     pub writer: WriterPosition,
-    pub torn: Option<TornTail>,
     pub replayed: u64,
 }
 
@@ -261,7 +260,7 @@ fn finish(
         previous: reached.previous,
         last: reached.next - 1,
     };
-    Ok(Recovered { file: file.clone(), writer, torn, replayed })
+    Ok(Recovered { file: file.clone(), writer, replayed })
 }
 
 /// Tells a clean end and a torn tail from damage.

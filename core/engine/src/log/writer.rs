@@ -109,11 +109,6 @@ impl LogWriter {
         self.synced
     }
 
-    /// Why writing ended, if it did.
-    pub(crate) fn poisoned(&self) -> Option<&str> {
-        self.poisoned.as_deref()
-    }
-
     /// Writes a batch as one frame and syncs as the policy asks.
     pub(crate) fn append(&mut self, batch: Batch) -> SinkResult {
         self.refuse_after_poison()?;

@@ -24,7 +24,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Limits, Offset, Result, TimestampMs};
 
 use crate::error::closed;
-use crate::log::{KeyRef, Open, Ticket};
+use crate::log::{KeyRef, Ticket};
 use crate::pending::Pending;
 use crate::shared::Shared;
 use crate::state::keys::KeyBounds;
@@ -245,6 +245,3 @@ pub(crate) fn fingerprint<T: serde::Serialize>(operation: &str, request: &T) -> 
 pub(crate) fn key_ref(key: Option<&str>, fingerprint: u64, global: bool) -> Option<KeyRef<'_>> {
     key.map(|key| KeyRef { key, fingerprint, global })
 }
-
-/// The buffer of the queue, locked for a batch.
-pub(crate) type OpenBuffer<'a> = crate::sync::MutexGuard<'a, Open>;

@@ -4,7 +4,7 @@
 //! (owner, key), so remembering, finding and forgetting cost the same however many there are.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use rstmdb_types::{Json, Offset, Text, TimestampMs};
@@ -62,9 +62,7 @@ pub(crate) struct KeyBounds {
 
 impl KeyTable {
     fn hash(&self, owner: Owner, key: &str) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        (owner, key).hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one((owner, key))
     }
 
     fn entry(&self, number: u64) -> Option<&KeyEntry> {
@@ -111,11 +109,7 @@ impl KeyTable {
         let (entries, base, hasher) = (&self.entries, self.base, &self.hasher);
         self.by_key.insert_unique(hash, number, |number| {
             let entry = entries.get((*number - base) as usize).and_then(Option::as_ref);
-            let mut state = hasher.build_hasher();
-            if let Some(entry) = entry {
-                (entry.owner, entry.key.as_str()).hash(&mut state);
-            }
-            state.finish()
+            entry.map_or(0, |entry| hasher.hash_one((entry.owner, entry.key.as_str())))
         });
         self.trim(now, bounds);
     }
@@ -192,10 +186,6 @@ impl KeyTable {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &KeyEntry> {
         self.entries.iter().flatten()
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.by_key.len()
-    }
 }
 
 #[cfg(test)]
@@ -229,14 +219,14 @@ mod tests {
         assert_eq!(found(&table, "a", 110), None, "the window has passed");
         table.remember(entry("d", 20, 4), BOUNDS);
         assert_eq!(found(&table, "a", 20), None, "the oldest gave way");
-        assert_eq!(table.len(), 3);
+        assert_eq!(table.by_key.len(), 3);
         table.undo(4);
         assert_eq!(found(&table, "d", 20), None);
         table.remember(entry("b", 120, 5), BOUNDS);
         assert_eq!(found(&table, "b", 120), Some(5), "remembered anew");
-        assert_eq!(table.len(), 1);
+        assert_eq!(table.by_key.len(), 1);
         table.flush(6);
-        assert_eq!(table.len(), 0);
+        assert_eq!(table.by_key.len(), 0);
         assert_eq!(found(&table, "b", 120), None);
     }
 }
