@@ -15,3 +15,7 @@ mod open;
 pub use asynchronous::{Database, Subscription};
 pub use rstmdb_engine::{FsyncPolicy, Options, Progress, ProgressUpdate, Retention};
 pub use rstmdb_types::*;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeExamples;
