@@ -216,6 +216,7 @@ impl Database {
 #[derive(Debug)]
 pub struct Subscription {
     state: State,
+    position: Offset,
 }
 
 #[derive(Debug)]
@@ -228,12 +229,17 @@ enum State {
 
 impl Subscription {
     fn new(inner: rstmdb_engine::Subscription) -> Subscription {
-        Subscription { state: State::Ready(Box::new(inner)) }
+        Subscription { position: inner.position(), state: State::Ready(Box::new(inner)) }
     }
 
     /// Waits for the next event; `None` when the database was closed.
     pub async fn next(&mut self) -> Option<Result<InstanceEvent>> {
         std::future::poll_fn(|context| self.poll_event(context)).await
+    }
+
+    /// The offset to resume from after the events received so far.
+    pub fn position(&self) -> Offset {
+        self.position
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
@@ -256,6 +262,7 @@ impl Subscription {
                         continue;
                     }
                     let polled = inner.poll_next(context);
+                    self.position = inner.position();
                     let again = polled.is_pending() && inner.needs_files();
                     self.state = State::Ready(inner);
                     if !again {
