@@ -263,7 +263,7 @@ fn differ(place: String, model: Value, database: Value) -> Outcome {
 }
 
 /// The part of an answer that the model knows.
-fn modelled(operation: Operation, answer: &Result<Json>) -> Value {
+pub fn modelled(operation: Operation, answer: &Result<Json>) -> Value {
     let answer = match answer {
         Ok(answer) => comparable(&answer.to_value()),
         Err(error) => return comparable_error(error),
@@ -281,7 +281,7 @@ fn modelled(operation: Operation, answer: &Result<Json>) -> Value {
 }
 
 /// The ids that the creates without an id in a request were answered with.
-fn generated_ids(operation: Operation, request: &Value, answer: &Value) -> Vec<Text> {
+pub fn generated_ids(operation: Operation, request: &Value, answer: &Value) -> Vec<Text> {
     let id = |request: &Value, result: &Value| match request.get("instance_id") {
         None => result["instance_id"].as_str().map(Text::from),
         Some(_) => None,

@@ -24,10 +24,10 @@ impl Shared {
         let (last, ticket) = {
             let partition = self.state.partition(hash);
             let slot = partition.find(hash, id).and_then(|slot| partition.slot(slot));
-            let last = slot.map(|slot| slot.last).ok_or_else(|| instance_not_found(id))?;
-            (last, self.queue.ticket(last))
+            (slot.map(|slot| slot.last), self.seen(&partition, hash, id))
         };
         self.queue.wait(ticket)?;
+        let last = last.ok_or_else(|| instance_not_found(id))?;
         match request.order {
             HistoryOrder::Newest => self.newest_first(last, request.cursor, limit),
             HistoryOrder::Oldest => self.oldest_first(last, request.cursor, limit),

@@ -46,15 +46,8 @@ impl Shared {
         let hash = self.state.hash(&request.instance_id);
         let partition = self.state.partition(hash);
         let result = get_in(&partition, hash, &request.instance_id);
-        let offset = match &result {
-            Ok(found) => found.last_wal_offset,
-            // A deletion or a creation that was taken back must not show either.
-            Err(_) => partition
-                .find(hash, &request.instance_id)
-                .and_then(|slot| partition.slot(slot))
-                .map_or(0, |slot| slot.last),
-        };
-        Pending::new(&self.queue, self.queue.ticket(offset), result)
+        let ticket = self.seen(&partition, hash, &request.instance_id);
+        Pending::new(&self.queue, ticket, result)
     }
 
     pub(crate) fn count_instances(

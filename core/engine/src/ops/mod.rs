@@ -156,23 +156,14 @@ impl Shared {
         // Made under the partition's lock: a checkpoint moves the boundary under all of them.
         let env = self.env();
         // What the answer reveals must be durable before the answer is given, even a refusal.
-        let seen = |partition: &Partition, write: &W| {
-            let slot = partition.find(hash, write.instance_id());
-            slot.and_then(|slot| partition.slot(slot)).map_or(0, |slot| slot.last)
+        let seen = |partition: &Partition, write: &W| match &global {
+            Some(_) => self.queue.ticket(self.queue.appended()),
+            None => self.seen(partition, hash, write.instance_id()),
         };
-        let step = match write.evaluate(&env, partition, global.as_deref(), hash) {
-            Ok(step) => step,
-            Err(error) => {
-                return (self.queue.ticket(seen(partition, &write)), Err(error));
-            }
-        };
-        let change = match step {
-            Step::Known(result) => {
-                let offset =
-                    if global.is_some() { self.queue.appended() } else { seen(partition, &write) };
-                return (self.queue.ticket(offset), Ok(result));
-            }
-            Step::Change(change) => change,
+        let change = match write.evaluate(&env, partition, global.as_deref(), hash) {
+            Ok(Step::Change(change)) => change,
+            Ok(Step::Known(result)) => return (seen(partition, &write), Ok(result)),
+            Err(error) => return (seen(partition, &write), Err(error)),
         };
         let mut scratch = std::mem::take(&mut partition.scratch);
         scratch.clear();
@@ -193,6 +184,12 @@ impl Shared {
     /// Refuses reads on a closed database.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.queue.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// A ticket for what can be told about an id. Its absence may be the work of any flush.
+    pub(crate) fn seen(&self, partition: &Partition, hash: u64, id: &str) -> Ticket {
+        let slot = partition.find(hash, id).and_then(|slot| partition.slot(slot));
+        self.queue.ticket(slot.map_or_else(|| self.queue.appended(), |slot| slot.last))
     }
 
     /// A result that shows everything appended so far.

@@ -24,7 +24,7 @@ impl Shared {
         let partition = self.state.partition(hash);
         let slot = match live_slot(&partition, hash, &request.instance_id) {
             Ok((_, slot)) => slot,
-            Err(error) => return (self.queue.ticket(self.queue.appended()), Err(error)),
+            Err(error) => return (self.seen(&partition, hash, &request.instance_id), Err(error)),
         };
         let machine = &slot.machine.machine;
         let events = machine.permitted(&Situation {

@@ -22,16 +22,17 @@ impl Shared {
         let hash = self.state.hash(&request.instance_id);
         let (result, ticket) = {
             let partition = self.state.partition(hash);
-            let (_, slot) = live_slot(&partition, hash, &request.instance_id)?;
-            let result = WatchInstanceResult {
+            let slot = live_slot(&partition, hash, &request.instance_id);
+            let result = slot.map(|(_, slot)| WatchInstanceResult {
                 subscription_id: subscription_id(),
                 instance_id: request.instance_id.clone(),
                 current_state: slot.machine.state_name(slot.state),
                 current_wal_offset: slot.last,
-            };
-            (result, self.queue.ticket(slot.last))
+            });
+            (result, self.seen(&partition, hash, &request.instance_id))
         };
         self.queue.wait(ticket)?;
+        let result = result?;
         let mut filter = Filter::instance(request.instance_id, result.current_wal_offset + 1);
         if let Some(from) = self.replay_from(request.from_offset)? {
             subscription.start_at(from);

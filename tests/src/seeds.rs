@@ -1,0 +1,44 @@
+//! Which seeds a test runs, and how a failure is replayed.
+
+/// A number in the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect(name))
+}
+
+/// Whether this is the long run.
+pub fn is_soak() -> bool {
+    number("RSTMDB_SOAK").is_some_and(|soak| soak > 0)
+}
+
+/// The seed asked for, or else `count` of them, `soak_count` in the long run.
+pub fn seeds(first: u64, count: u64, soak_count: u64) -> Vec<u64> {
+    match number("RSTMDB_SEED") {
+        Some(seed) => vec![seed],
+        None => (first..first + if is_soak() { soak_count } else { count }).collect(),
+    }
+}
+
+/// Prints how to repeat what failed while it is in scope.
+pub struct Replay {
+    /// The test program and the test.
+    pub test: &'static str,
+    /// The seed to set.
+    pub seed: u64,
+    /// Where in the run it is.
+    pub place: String,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Replay { test, seed, place } = self;
+            eprintln!("failed {place}\nreplay: RSTMDB_SEED={seed} cargo test -p rstmdb-tests {test}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Replay(seed {})", self.seed)
+    }
+}
