@@ -120,10 +120,7 @@ fn finish(session: &mut Session, outcome: Outcome) -> ExitCode {
 /// Answers a command line that does not parse, or that asks for help.
 fn refuse(problem: &clap::Error, json: bool) -> ExitCode {
     if json && problem.use_stderr() {
-        let text = problem.render().to_string();
-        let message = text.split("\n\n").next().unwrap_or_default();
-        let words: Vec<_> = message.trim_start_matches("error: ").split_whitespace().collect();
-        Output { format: Format::Json }.error(&error::usage(words.join(" ")));
+        Output { format: Format::Json }.error(&error::misused(problem));
     } else {
         // A closed pipe while printing help is nobody's problem.
         let _ = problem.print();

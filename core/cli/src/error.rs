@@ -9,6 +9,8 @@ use rstmdb::error::reason;
 use rstmdb::{Error, ErrorCode};
 use serde_json::Value;
 
+use crate::output::clean;
+
 /// Why a command stopped.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -72,6 +74,15 @@ pub(crate) fn usage(message: impl Into<String>) -> Error {
     Error::invalid(reason::INVALID_OPTION, message)
 }
 
+/// The error of a command line that does not parse, in one line and without the usage.
+pub(crate) fn misused(problem: &clap::Error) -> Error {
+    let text = problem.render().to_string();
+    let message = text.split("\n\nUsage:").next().unwrap_or_default();
+    let message = message.split("\n\nFor more information").next().unwrap_or_default();
+    let words: Vec<_> = message.trim_start_matches("error: ").split_whitespace().collect();
+    usage(words.join(" "))
+}
+
 /// A result that does not hold what it must: a bug.
 pub(crate) fn internal(message: impl std::fmt::Display) -> Error {
     Error::new(ErrorCode::InternalError, message.to_string())
@@ -79,15 +90,17 @@ pub(crate) fn internal(message: impl std::fmt::Display) -> Error {
 
 /// The lines people read on standard error.
 pub(crate) fn text(error: &Error) -> String {
-    let mut lines = format!("error: {}\n", error.message());
+    let mut lines = format!("error: {}\n", clean(error.message()));
     let reason = error.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
     lines.push_str(&format!("  code: {}{reason}\n", error.code()));
     for (key, value) in error.context() {
-        let value = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        lines.push_str(&format!("  {key}: {value}\n"));
+        match value {
+            Value::String(text) => lines.push_str(&format!("  {key}: {}\n", clean(text))),
+            Value::Array(items) if items.iter().all(Value::is_object) => {
+                items.iter().for_each(|item| lines.push_str(&format!("  {}\n", member_list(item))));
+            }
+            other => lines.push_str(&format!("  {key}: {other}\n")),
+        }
     }
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -98,6 +111,15 @@ pub(crate) fn text(error: &Error) -> String {
         lines.push_str(&format!("  hint: {hint}\n"));
     }
     lines
+}
+
+/// The path and the message of a warning, or whatever an object has, in one line.
+fn member_list(item: &Value) -> String {
+    let member = |key: &str| item.get(key).and_then(Value::as_str);
+    match (member("path"), member("message")) {
+        (Some(path), Some(message)) => format!("warning: {}: {}", clean(path), clean(message)),
+        _ => item.to_string(),
+    }
 }
 
 /// The object scripts read on standard error: the error as it serialises, with the hint.
@@ -144,10 +166,20 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
 
 fn reason_hint(error: &Error, reason: &str) -> Option<String> {
     let hint = match reason {
+        reason::INVALID_DEFINITION if error.context().contains_key("warnings") => {
+            "correct the definition, or store it as it is with --lenient"
+        }
         reason::LOCKED => {
             "one process at a time opens a directory: end the other one, or work in its shell"
         }
-        reason::CORRUPT => "`rstmdb-cli verify` shows what is damaged; `repair` can cut it off",
+        reason::CORRUPT => {
+            return Some(match error.context().get("last_offset") {
+                Some(last) => {
+                    format!("`rstmdb-cli repair --to {last}` says what cutting would drop")
+                }
+                None => "`rstmdb-cli verify` shows what is damaged and what helps".to_owned(),
+            });
+        }
         reason::NEWER_FORMAT => "use the rstmdb-cli that wrote it, or a newer one",
         reason::OFFSET_COMPACTED => {
             return error

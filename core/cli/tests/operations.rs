@@ -65,7 +65,7 @@ fn info_stats_and_compact_name_their_figures() {
     let place = Place::with_orders();
     let info = place.ok(&["info"]);
     for line in
-        ["backend                file", "writable               yes", "instances              3"]
+        ["backend               file", "writable              yes", "instances             3"]
     {
         assert!(info.contains(line), "{line} in {info}");
     }

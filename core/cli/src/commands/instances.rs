@@ -228,14 +228,13 @@ fn answers(result: &PermittedResult) -> String {
     ]);
     let rows = result.events.iter().map(|event| {
         let to_state = event.to_state.as_ref().map(ToString::to_string);
-        let code = event.code.map(|code| code.to_string());
-        let message = event.message.clone().unwrap_or_default();
-        let why = code.map(|code| format!("{code}: {message}")).unwrap_or_default();
+        let code = || event.code.map(|code| code.to_string());
+        let why = event.message.clone().or_else(code).unwrap_or_default();
         vec![
             event.event.to_string(),
             yes_no(event.permitted).to_owned(),
             to_state.unwrap_or_default(),
-            shorten(&why, 80),
+            shorten(&why, 100),
         ]
     });
     format!("{head}{}", table(&["event", "permitted", "leads to", "why not"], rows))

@@ -4,6 +4,7 @@ mod instances;
 mod list;
 mod log;
 mod machines;
+mod maintenance;
 mod stats;
 mod watch;
 
@@ -64,6 +65,8 @@ commands! {
     Info(stats::Info),
     Ping(stats::Ping),
     Stats(stats::Stats),
+    Verify(maintenance::Verify),
+    Repair(maintenance::Repair),
     ImportLog(ImportLog),
     Shell(Shell),
     Bench(Bench),

@@ -15,7 +15,7 @@ use crate::interrupt;
 use crate::output::Output;
 use crate::session::Session;
 
-/// How long a watch waits before it looks whether it should end.
+/// How long a live watch waits before it looks whether it should end.
 const STEP: Duration = Duration::from_millis(100);
 
 /// The options of both watches.
@@ -67,7 +67,7 @@ impl WatchInstance {
             from_offset: self.common.from(stats.first_offset),
             include_lifecycle: self.common.lifecycle,
         })?;
-        follow(session, subscription, &self.common, stats.latest_offset)
+        follow(session, subscription, &self.common)
     }
 }
 
@@ -116,19 +116,14 @@ impl WatchAll {
             events: texts(self.events),
             include_lifecycle: self.common.lifecycle,
         })?;
-        follow(session, subscription, &self.common, stats.latest_offset)
+        follow(session, subscription, &self.common)
     }
 }
 
 /// Prints what comes, the way that suits the place: to the head, from the shell, or until Ctrl-C.
-fn follow(
-    session: &mut Session,
-    mut subscription: Subscription,
-    common: &Common,
-    head: Offset,
-) -> Outcome {
+fn follow(session: &mut Session, mut subscription: Subscription, common: &Common) -> Outcome {
     if common.replay {
-        return replay(session.output, &mut subscription, head);
+        return replay(session.output, &mut subscription);
     }
     if let Some(watches) = &mut session.watches {
         session.output.note("watching; events are shown after every command (end with `unwatch`)");
@@ -150,18 +145,16 @@ fn follow(
     Ok(())
 }
 
-/// Prints everything up to the offset `head`.
+/// Prints what there is.
 ///
-/// The filters may swallow the last events, so the end is an event or a position at the head, or
-/// silence: nobody else writes.
-fn replay(output: Output, subscription: &mut Subscription, head: Offset) -> Outcome {
+/// Without patience a watch reads up to the head of the log and says that there is nothing more.
+fn replay(output: Output, subscription: &mut Subscription) -> Outcome {
     let interrupt = interrupt::listen();
-    // By its full name: on `&mut` the iterator's `position` would win.
-    while Subscription::position(subscription) <= head && !interrupt.pressed() {
-        match subscription.next_timeout(STEP)? {
-            Some(event) => print(output, &event)?,
-            None => break,
+    while let Some(event) = subscription.next_timeout(Duration::ZERO)? {
+        if interrupt.pressed() {
+            break;
         }
+        print(output, &event)?;
     }
     Ok(())
 }
@@ -170,9 +163,7 @@ fn replay(output: Output, subscription: &mut Subscription, head: Offset) -> Outc
 pub(crate) fn drain(session: &mut Session) -> Outcome {
     let output = session.output;
     for subscription in session.watches.iter_mut().flatten() {
-        while let Some(event) = subscription.next_timeout(Duration::ZERO)? {
-            print(output, &event)?;
-        }
+        replay(output, subscription)?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ pub(super) struct Target {
     pub(super) machine: String,
     pub(super) version: Option<u32>,
     pub(super) definition: Json,
+    pub(super) is_learned: bool,
 }
 
 /// Stores the definition; a version that has it already is taken as it is.
@@ -53,7 +54,8 @@ pub(super) fn store(
             }
         }
     };
-    for warning in &stored.warnings {
+    // What was learned is what was seen: there is nothing its owner could mean differently.
+    for warning in stored.warnings.iter().filter(|_| !target.is_learned) {
         output.note(&format!("warning: {}: {}", warning.path, warning.message));
     }
     Ok(stored)

@@ -9,6 +9,7 @@ mod learn;
 mod machine;
 mod records;
 mod report;
+mod resume;
 mod run;
 
 use std::fs::File;
@@ -94,7 +95,7 @@ impl ImportLog {
             }
         };
         let database = session.open_or_create()?;
-        let target = Target { machine: name, version: self.version, definition };
+        let target = Target { machine: name, version: self.version, definition, is_learned };
         let stored = store(&database, &target, session.output)?;
 
         let bar = progress::of_import(total_bytes);

@@ -1,16 +1,16 @@
 //! Sends the rows of a log to the database, in file order, many in one batch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rstmdb::blocking::Database;
 use rstmdb::{
     ApplyEventRequest, BatchMode, BatchOperation, BatchOperationResult, BatchOutcome, BatchRequest,
-    CreateInstanceRequest, Error, ErrorCode, ErrorKind, GetInstanceRequest, HistoryOrder,
-    HistoryRequest, Result,
+    CreateInstanceRequest, Error, ErrorCode, ErrorKind, GetInstanceRequest, Result,
 };
 
 use super::events::{LogEvent, idempotency_key};
 use super::report::{Refused, Report, Talk, foreign, refused_before, unexpected};
+use super::resume::{Applied, Earlier, Known, event_id};
 
 /// The most operations and payload bytes of one batch: enough to share a sync, little to lose.
 const BATCH_OPERATIONS_MAX: usize = 1024;
@@ -26,6 +26,8 @@ pub(super) struct Run<'a> {
     version: u32,
     talk: &'a Talk,
     cases: HashMap<String, Case>,
+    /// What imports before this one did, once it is needed.
+    earlier: Option<Earlier>,
     operations: Vec<BatchOperation>,
     /// What each operation is about; None is the creation of an instance.
     lines: Vec<Option<u64>>,
@@ -35,17 +37,10 @@ pub(super) struct Run<'a> {
 /// What is known about a case.
 #[derive(Debug)]
 enum Case {
-    /// This import created its instance.
+    /// This import creates its instance.
     New,
     /// An import before this one did.
-    Known {
-        /// The lines it applied that the log still has.
-        applied: HashSet<u64>,
-        /// Lines below are known one by one; 0 when nothing is known.
-        known_from: u64,
-        /// The last line that was applied.
-        last: u64,
-    },
+    Known(Applied),
     /// Its id belongs to an instance of this machine.
     Foreign(String),
 }
@@ -65,6 +60,7 @@ impl<'a> Run<'a> {
             version,
             talk,
             cases: HashMap::new(),
+            earlier: None,
             operations: Vec::new(),
             lines: Vec::new(),
             bytes: 0,
@@ -77,28 +73,30 @@ impl<'a> Run<'a> {
             let case = self.look_up(&event.case)?;
             match &case {
                 Case::New => self.create(&event.case),
-                Case::Known { .. } => report.instances_existing += 1,
+                Case::Known(_) => report.instances_existing += 1,
                 Case::Foreign(_) => {}
             }
             self.cases.insert(event.case.clone(), case);
         }
         let refusal = match self.cases.get(&event.case) {
-            Some(Case::Known { applied, known_from, last }) if event.line <= *last => {
-                if applied.contains(&event.line) || event.line < *known_from {
+            Some(Case::Known(applied)) => match applied.knows(event.line) {
+                Known::Nothing => None,
+                Known::Applied => {
                     report.events_existing += 1;
                     return Ok(());
                 }
                 // Later rows moved the case on: trying this one again would apply it out of turn.
-                refused_before()
-            }
-            Some(Case::Foreign(machine)) => foreign(&event.case, machine),
-            _ => {
-                self.send(event);
-                return Ok(());
-            }
+                Known::PassedOver => Some(refused_before()),
+            },
+            Some(Case::Foreign(machine)) => Some(foreign(&event.case, machine)),
+            Some(Case::New) | None => None,
+        };
+        let Some(error) = refusal else {
+            self.send(event);
+            return Ok(());
         };
         let LogEvent { line, case, activity, .. } = &event;
-        let refused = Refused { line: *line, case, event: activity, error: &refusal };
+        let refused = Refused { line: *line, case, event: activity, error: &error };
         report.refused(&refused, self.talk);
         Ok(())
     }
@@ -115,7 +113,7 @@ impl<'a> Run<'a> {
         let mut request = ApplyEventRequest::new(event.case, event.activity)
             .with_payload(event.payload)
             .with_key(key);
-        request.event_id = Some(format!("{}:{}", self.file_name, event.line).into());
+        request.event_id = Some(event_id(self.file_name, event.line).into());
         self.operations.push(BatchOperation::ApplyEvent(request));
         self.lines.push(Some(event.line));
     }
@@ -171,44 +169,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What the database knows about a case: the rows an import before this one applied.
-    ///
-    /// Keys are forgotten after a while; the history tells as long as the log goes back.
-    fn look_up(&self, case: &str) -> Result<Case> {
-        let found =
-            match self.database.get_instance(GetInstanceRequest { instance_id: case.into() }) {
-                Ok(found) => found,
-                Err(error) if error.code() == ErrorCode::InstanceNotFound => return Ok(Case::New),
-                Err(error) => return Err(error),
-            };
+    /// What the database knows about a case.
+    fn look_up(&mut self, case: &str) -> Result<Case> {
+        let request = GetInstanceRequest { instance_id: case.into() };
+        let found = match self.database.get_instance(request) {
+            Ok(found) => found,
+            Err(error) if error.code() == ErrorCode::InstanceNotFound => return Ok(Case::New),
+            Err(error) => return Err(error),
+        };
         if found.machine != self.machine {
             return Ok(Case::Foreign(found.machine.to_string()));
         }
-        let mut applied = HashSet::new();
-        let mut last = found.last_event_id.as_deref().and_then(|id| self.line_of(id)).unwrap_or(0);
-        let mut known_from = 0;
-        let mut request = HistoryRequest::new(case);
-        request.order = HistoryOrder::Newest;
-        request.limit = Some(1000);
-        loop {
-            let page = self.database.history(request.clone())?;
-            let ids = page.events.iter().filter_map(|event| event.event_id.as_deref());
-            applied.extend(ids.filter_map(|id| self.line_of(id)));
-            if page.truncated && page.next_cursor.is_none() {
-                known_from = applied.iter().min().copied().unwrap_or(last);
-            }
-            request.cursor = page.next_cursor;
-            if request.cursor.is_none() {
-                break;
-            }
-        }
-        last = applied.iter().max().copied().unwrap_or(0).max(last);
-        Ok(Case::Known { applied, known_from, last })
-    }
-
-    /// The line in this file that an event id names.
-    fn line_of(&self, event_id: &str) -> Option<u64> {
-        event_id.strip_prefix(self.file_name)?.strip_prefix(':')?.parse().ok()
+        let earlier = match &mut self.earlier {
+            Some(earlier) => earlier,
+            none => none.insert(Earlier::read(self.database, self.machine, self.file_name)?),
+        };
+        Ok(Case::Known(earlier.of(case, found.last_event_id.as_deref(), self.file_name)))
     }
 }
 

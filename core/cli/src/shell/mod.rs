@@ -149,7 +149,7 @@ fn command(session: &mut Session, words: &[String]) -> Outcome {
     let (matches, cli) = match parsed {
         Ok(parsed) => parsed,
         Err(problem) if problem.use_stderr() => {
-            return Err(error::usage(shorten_usage(&problem)).into());
+            return Err(error::misused(&problem).into());
         }
         Err(problem) => return session.output.text(&problem.render().to_string()),
     };
@@ -169,13 +169,6 @@ fn command(session: &mut Session, words: &[String]) -> Outcome {
     };
     session.output = before;
     outcome
-}
-
-/// A usage error without the program's name and the way to its help.
-fn shorten_usage(problem: &clap::Error) -> String {
-    let text = problem.render().to_string();
-    let message = text.split("\n\nUsage:").next().unwrap_or_default();
-    message.trim_start_matches("error: ").trim().to_owned()
 }
 
 fn overview() -> String {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub const ORDER: &str = r#"{
     "states": ["created", "paid", "shipped", "cancelled"], "initial": "created",
-    "final": ["cancelled"],
+    "final": ["shipped", "cancelled"],
     "transitions": [
         {"from": "created", "event": "PAY", "to": "paid", "guard": "payload.amount >= ctx.total"},
         {"from": "paid", "event": "SHIP", "to": "shipped"},
