@@ -67,6 +67,9 @@ impl<'de> Deserialize<'de> for BatchOperation {
         }
         let envelope = Envelope::deserialize(deserializer)?;
         let params = envelope.params.as_deref().map_or("{}", RawValue::get);
+        if !params.starts_with('{') {
+            return Err(D::Error::custom(format!("params of {} is not an object", envelope.op)));
+        }
         let operation = match envelope.op.as_str() {
             "CREATE_INSTANCE" => serde_json::from_str(params).map(BatchOperation::CreateInstance),
             "APPLY_EVENT" => serde_json::from_str(params).map(BatchOperation::ApplyEvent),
@@ -170,6 +173,9 @@ mod tests {
             serde_json::from_str(&serde_json::to_string(&request).unwrap()).unwrap();
         assert_eq!(back, request);
         assert!(serde_json::from_str::<BatchRequest>(r#"{"ops":[],"mode":"atmic"}"#).is_err());
-        assert!(serde_json::from_str::<BatchRequest>(r#"{"ops":[{"op":"NOPE"}]}"#).is_err());
+        for ops in [r#"[{"op":"NOPE"}]"#, r#"[{"op":"GET_INSTANCE","params":["a"]}]"#] {
+            let text = format!("{{\"ops\":{ops}}}");
+            assert!(serde_json::from_str::<BatchRequest>(&text).is_err(), "{text}");
+        }
     }
 }

@@ -1,0 +1,135 @@
+//! The async facade on an executor that is not a runtime.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use futures_lite::future::{block_on, poll_once, zip};
+use futures_lite::{FutureExt, StreamExt};
+use rstmdb::*;
+
+const LOOP: &str =
+    r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s"}]}"#;
+
+async fn database(url: &str) -> Database {
+    let db = Database::open(url).await.unwrap();
+    let machine = PutMachineRequest::new("m", 1, Json::parse(LOOP).unwrap());
+    db.put_machine(machine).await.unwrap();
+    db.create_instance(CreateInstanceRequest::new("a", "m", 1)).await.unwrap();
+    db
+}
+
+fn event() -> ApplyEventRequest {
+    ApplyEventRequest::new("a", "E")
+}
+
+#[test]
+fn handles_and_futures_can_go_to_other_threads() {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    block_on(async {
+        let db = is_send(database("mem:").await);
+        is_send(db.apply_event(event())).await.unwrap();
+        let (_, stream) = is_send(db.watch_all(WatchAllRequest::default())).await.unwrap();
+        is_send(stream);
+    });
+}
+
+#[test]
+fn many_durable_writes_in_flight_share_syncs() {
+    let directory = tempfile::tempdir().unwrap();
+    block_on(async {
+        let db = database(directory.path().to_str().unwrap()).await;
+        let syncs = |stats: WalStatsResult| stats.io_stats.fsyncs;
+        let before = syncs(db.wal_stats(WalStatsRequest {}).await.unwrap());
+        let mut running: Vec<_> = (0..1000).map(|_| Box::pin(db.apply_event(event()))).collect();
+        for write in &mut running {
+            // Polled once each: all of them are in the log's buffer before the first is awaited.
+            let _ = poll_once(write).await;
+        }
+        drop(running);
+        let last = db.apply_event(event()).await.unwrap();
+        assert_eq!(last.wal_offset, 1003);
+        let used = syncs(db.wal_stats(WalStatsRequest {}).await.unwrap()) - before;
+        assert!(used < 500, "{used} syncs for 1001 writes");
+        db.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_dropped_write_still_happens() {
+    let directory = tempfile::tempdir().unwrap();
+    block_on(async {
+        let db = database(directory.path().to_str().unwrap()).await;
+        let (_, mut events) = db.watch_all(WatchAllRequest::default()).await.unwrap();
+        let mut write = Box::pin(db.apply_event(event()));
+        let _ = poll_once(&mut write).await;
+        drop(write);
+        assert_eq!(events.next().await.unwrap().unwrap().wal_offset, 3);
+    });
+}
+
+#[test]
+fn a_watch_survives_its_future_being_dropped() {
+    block_on(async {
+        let db = database("mem:").await;
+        let request = WatchAllRequest { from_offset: Some(1), ..WatchAllRequest::default() };
+        let (_, mut events) = db.watch_all(request).await.unwrap();
+        for _ in 0..200 {
+            db.apply_event(event()).await.unwrap();
+        }
+        let mut offsets = Vec::new();
+        while offsets.len() < 200 {
+            // Given up after one poll, again and again: no event may be lost by that.
+            let next = poll_once(Box::pin(events.next())).await;
+            match next {
+                Some(Some(event)) => offsets.push(event.unwrap().wal_offset),
+                Some(None) => panic!("the stream ended"),
+                None => std::thread::yield_now(),
+            }
+        }
+        assert_eq!(offsets, (3..203).collect::<Vec<u64>>());
+    });
+}
+
+#[test]
+fn a_watch_is_a_stream_that_ends_when_the_database_closes() {
+    block_on(async {
+        let db = database("mem:").await;
+        let (_, events) = db.watch_all(WatchAllRequest::default()).await.unwrap();
+        let writer = async {
+            for _ in 0..10 {
+                db.apply_event(event()).await.unwrap();
+            }
+        };
+        let taken = StreamExt::take(events, 10);
+        let (count, ()) = zip(taken.count(), writer).await;
+        assert_eq!(count, 10);
+        let (_, mut events) = db.watch_all(WatchAllRequest::default()).await.unwrap();
+        let closing = async {
+            db.close().await.unwrap();
+            None
+        };
+        assert!(events.next().or(closing).await.is_none());
+        assert!(events.next().await.is_none());
+        let error = db.apply_event(event()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    });
+}
+
+#[test]
+fn every_operation_can_be_called_by_name() {
+    block_on(async {
+        let db = database("mem:").await;
+        for operation in Operation::ALL {
+            let request =
+                Json::parse(r#"{"instance_id":"a","event":"E","from_offset":1,"ops":[]}"#);
+            let outcome = db.call(*operation, &request.unwrap()).await;
+            let blocking = db.blocking();
+            let request = Json::parse("[]").unwrap();
+            let refused = blocking.call(*operation, &request).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::BadRequest, "{operation:?}");
+            if let Err(error) = outcome {
+                assert_ne!(error.kind(), ErrorKind::Internal, "{operation:?}: {error}");
+            }
+        }
+    });
+}
