@@ -32,7 +32,9 @@ impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Replay { test, seed, place } = self;
-            eprintln!("failed {place}\nreplay: RSTMDB_SEED={seed} cargo test -p rstmdb-tests {test}");
+            eprintln!(
+                "failed {place}\nreplay: RSTMDB_SEED={seed} cargo test -p rstmdb-tests {test}"
+            );
         }
     }
 }

@@ -34,7 +34,10 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     check_options(&options)?;
     let lock = take_lock(&location, &options)?;
     let manifest = match Manifest::read(&*storage)? {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            make_durable(&*storage)?;
+            manifest
+        }
         None => create(&location)?,
     };
     let database = manifest.database()?;
@@ -114,6 +117,15 @@ fn take_lock(location: &Location, options: &Options) -> Result<Box<dyn Directory
         .with("path", name.as_str())
         .with("holder", holder)),
     }
+}
+
+/// A killed process may have left a manifest whose name is not on the disk yet. What it no longer
+/// names is about to be removed, so it must be the one that a power cut leaves.
+fn make_durable(storage: &dyn Storage) -> Result<()> {
+    if storage.is_volatile() {
+        return Ok(());
+    }
+    storage.sync_dir("").map_err(|error| io_error(&format!("syncing {MANIFEST}"), error))
 }
 
 /// Lays out an empty database. Until the manifest is there, nothing was promised.
