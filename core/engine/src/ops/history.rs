@@ -21,17 +21,19 @@ impl Shared {
         let limit = self.page_limit(request.limit.map(u64::from))?;
         let id = &request.instance_id;
         let hash = self.state.hash(id);
-        let (last, ticket) = {
+        let (found, ticket) = {
             let partition = self.state.partition(hash);
             let slot = partition.find(hash, id).and_then(|slot| partition.slot(slot));
-            (slot.map(|slot| slot.last), self.seen(&partition, hash, id))
+            (slot.map(|slot| (slot.last, slot.life)), self.seen(&partition, hash, id))
         };
         self.queue.wait(ticket)?;
-        let last = last.ok_or_else(|| instance_not_found(id))?;
-        match request.order {
+        let (last, life) = found.ok_or_else(|| instance_not_found(id))?;
+        let mut history = match request.order {
             HistoryOrder::Newest => self.newest_first(last, request.cursor, limit),
             HistoryOrder::Oldest => self.oldest_first(last, request.cursor, limit),
-        }
+        }?;
+        history.truncated |= life < history.first_offset;
+        Ok(history)
     }
 
     fn link(&self, offset: Offset) -> Result<Link> {
