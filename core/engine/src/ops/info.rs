@@ -14,8 +14,12 @@ impl Shared {
     }
 
     pub(crate) fn info(&self, _request: InfoRequest) -> Pending<'_, InfoResult> {
+        self.observe(|| self.check_open().map(|()| self.describe()))
+    }
+
+    fn describe(&self) -> InfoResult {
         let refusal = self.queue.open().next().err();
-        let result = InfoResult {
+        InfoResult {
             server_name: "rstmdb".into(),
             server_version: env!("CARGO_PKG_VERSION").into(),
             backend: if self.storage.is_volatile() { "memory" } else { "file" }.into(),
@@ -27,21 +31,23 @@ impl Shared {
             instances: self.state.instance_count(),
             machines: self.state.machines.read().len() as u64,
             latest_offset: self.queue.appended(),
-        };
-        self.seen_all(self.check_open().map(|()| result))
+        }
     }
 
     pub(crate) fn wal_stats(&self, _request: WalStatsRequest) -> Pending<'_, WalStatsResult> {
+        self.observe(|| self.check_open().map(|()| self.figures()))
+    }
+
+    fn figures(&self) -> WalStatsResult {
         let (segment_count, total_size_bytes) = self.files.totals();
         let latest_offset = self.queue.appended();
-        let result = WalStatsResult {
+        WalStatsResult {
             entry_count: latest_offset,
             segment_count,
             total_size_bytes,
             latest_offset,
             first_offset: self.first_offset(),
             io_stats: self.files.counters.stats(),
-        };
-        self.seen_all(self.check_open().map(|()| result))
+        }
     }
 }

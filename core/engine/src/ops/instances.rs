@@ -54,9 +54,10 @@ impl Shared {
         &self,
         request: CountInstancesRequest,
     ) -> Pending<'_, CountInstancesResult> {
-        if let Err(error) = self.check_open() {
-            return Pending::ready(&self.queue, Err(error));
-        }
+        self.observe(|| self.check_open().map(|()| self.count(&request)))
+    }
+
+    fn count(&self, request: &CountInstancesRequest) -> CountInstancesResult {
         let mut totals: Vec<u64> = Vec::new();
         for partition in &self.state.partitions {
             let partition = partition.lock();
@@ -85,15 +86,14 @@ impl Shared {
                 }
             }
         }
-        self.seen_all(Ok(CountInstancesResult { counts }))
+        CountInstancesResult { counts }
     }
 
     pub(crate) fn list_instances(
         &self,
         request: ListInstancesRequest,
     ) -> Pending<'_, ListInstancesResult> {
-        let page = self.check_open().and_then(|()| self.page(&request));
-        self.seen_all(page)
+        self.observe(|| self.check_open().and_then(|()| self.page(&request)))
     }
 
     fn page(&self, request: &ListInstancesRequest) -> Result<ListInstancesResult> {

@@ -2,34 +2,55 @@
 
 use rstmdb_machine::Machine;
 use rstmdb_types::{
-    Error, ErrorCode, GetMachineRequest, GetMachineResult, ListMachinesRequest, ListMachinesResult,
-    MachineVersions, PutMachineRequest, PutMachineResult, Result,
+    DefinitionWarning, Error, ErrorCode, GetMachineRequest, GetMachineResult, ListMachinesRequest,
+    ListMachinesResult, MachineVersions, Offset, PutMachineRequest, PutMachineResult, Result,
 };
 
-use crate::log::{Body, Effect};
+use crate::log::{Body, Effect, Ticket};
 use crate::pending::Pending;
 use crate::shared::{MachineUndo, Shared};
+use crate::state::Machines;
 use crate::state::machines::check_definition_size;
 
 impl Shared {
     pub(crate) fn put_machine(&self, request: PutMachineRequest) -> Pending<'_, PutMachineResult> {
         self.queue.admit();
-        match self.store_machine(request) {
-            Ok((offset, result)) => {
-                self.queue.announce();
-                Pending::new(&self.queue, self.queue.ticket(offset), Ok(result))
-            }
-            Err(error) => self.seen_all(Err(error)),
+        let (ticket, result) = self.store_machine(request);
+        self.queue.announce();
+        Pending::new(&self.queue, ticket, result)
+    }
+
+    fn store_machine(&self, request: PutMachineRequest) -> (Ticket, Result<PutMachineResult>) {
+        let parsed = self.parse_machine(&request);
+        let mut machines = self.state.machines.write();
+        let stored = parsed.and_then(|parsed| {
+            // Again, now that nobody else can store one.
+            self.check_version_limit(&machines, &request)?;
+            self.insert_machine(&mut machines, request, parsed)
+        });
+        match stored {
+            Ok((offset, result)) => (self.queue.ticket(offset), Ok(result)),
+            Err(error) => (self.queue.ticket(self.queue.appended()), Err(error)),
         }
     }
 
-    fn store_machine(&self, request: PutMachineRequest) -> Result<(u64, PutMachineResult)> {
+    fn parse_machine(
+        &self,
+        request: &PutMachineRequest,
+    ) -> Result<(Machine, Vec<DefinitionWarning>)> {
         let limits = &self.options.limits;
         limits.check_name("machine", &request.machine)?;
         check_definition_size(&request.definition, limits)?;
-        self.check_version_limit(&request)?;
-        let (machine, warnings) = Machine::parse(&request.definition, limits, request.strict)?;
-        let mut machines = self.state.machines.write();
+        self.check_version_limit(&self.state.machines.read(), request)?;
+        Machine::parse(&request.definition, limits, request.strict)
+    }
+
+    fn insert_machine(
+        &self,
+        machines: &mut Machines,
+        request: PutMachineRequest,
+        (machine, warnings): (Machine, Vec<DefinitionWarning>),
+    ) -> Result<(Offset, PutMachineResult)> {
         let mut result = PutMachineResult {
             machine: request.machine.clone(),
             version: request.version,
@@ -73,9 +94,8 @@ impl Shared {
         Ok((offset, result))
     }
 
-    fn check_version_limit(&self, request: &PutMachineRequest) -> Result<()> {
+    fn check_version_limit(&self, machines: &Machines, request: &PutMachineRequest) -> Result<()> {
         let most = self.options.limits.machine_versions_max;
-        let machines = self.state.machines.read();
         let versions = machines.versions(&request.machine);
         let is_new = machines.get(&request.machine, request.version).is_none();
         if most == 0 || !is_new || versions < most as usize {
@@ -105,7 +125,9 @@ impl Shared {
                 };
                 Pending::new(&self.queue, self.queue.ticket(entry.offset), Ok(result))
             }
-            Err(error) => self.seen_all(Err(error)),
+            Err(error) => {
+                Pending::new(&self.queue, self.queue.ticket(self.queue.appended()), Err(error))
+            }
         }
     }
 
@@ -113,6 +135,10 @@ impl Shared {
         &self,
         _request: ListMachinesRequest,
     ) -> Pending<'_, ListMachinesResult> {
+        self.observe(|| self.check_open().map(|()| self.machine_versions()))
+    }
+
+    fn machine_versions(&self) -> ListMachinesResult {
         let machines = self.state.machines.read();
         let mut items: Vec<MachineVersions> = Vec::new();
         for entry in machines.iter() {
@@ -124,6 +150,6 @@ impl Shared {
                 }),
             }
         }
-        self.seen_all(self.check_open().map(|()| ListMachinesResult { items }))
+        ListMachinesResult { items }
     }
 }

@@ -192,9 +192,17 @@ impl Shared {
         self.queue.ticket(slot.map_or_else(|| self.queue.appended(), |slot| slot.last))
     }
 
-    /// A result that shows everything appended so far.
-    pub(crate) fn seen_all<T>(&self, result: Result<T>) -> Pending<'_, T> {
-        Pending::new(&self.queue, self.queue.ticket(self.queue.appended()), result)
+    /// A result of looking at several places, shown when everything that was there is durable.
+    pub(crate) fn observe<T>(&self, mut look: impl FnMut() -> Result<T>) -> Pending<'_, T> {
+        loop {
+            let before = self.queue.ticket(0).epoch;
+            let result = look();
+            let ticket = self.queue.ticket(self.queue.appended());
+            // A write that was taken back meanwhile may have been seen: look again.
+            if ticket.epoch == before {
+                return Pending::new(&self.queue, ticket, result);
+            }
+        }
     }
 
     /// Holds a page size to the limit; 100 when absent.
