@@ -126,33 +126,31 @@ impl Json {
         }
         let mut out = String::with_capacity(self.0.len() + payload.0.len());
         out.push('{');
-        let mut left = self.root().members().peekable();
-        let mut right = payload.root().members().peekable();
-        let mut put = |member: &Member<'_>| {
-            if out.len() > 1 {
+        let mut put = |members: &str| {
+            if out.len() > 1 && !members.is_empty() {
                 out.push(',');
             }
-            out.push_str(member.text);
+            out.push_str(members);
         };
-        loop {
-            let order = match (left.peek(), right.peek()) {
-                (None, None) => break,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(a), Some(b)) => a.raw_key.as_bytes().cmp(b.raw_key.as_bytes()),
-            };
-            if order != Ordering::Greater
-                && let Some(member) = left.next()
-                && order == Ordering::Less
-            {
-                put(&member);
+        // Members of `self` between two of the payload are copied in one piece, and those behind the
+        // last one without being looked at. A piece ends with the comma or brace after it.
+        let text = &*self.0;
+        let mut left = self.root().members();
+        let mut piece = 1;
+        for new in payload.root().members() {
+            let new_key = new.raw_key.as_bytes();
+            while left.peek_key().is_some_and(|key| key.as_bytes() < new_key) {
+                left.next();
             }
-            if order != Ordering::Less
-                && let Some(member) = right.next()
-            {
-                put(&member);
+            let end = text.len() - left.rest.len();
+            put(text.get(piece..end - 1).unwrap_or_default());
+            put(new.text);
+            if left.peek_key() == Some(new.raw_key) {
+                left.next();
             }
+            piece = text.len() - left.rest.len();
         }
+        put(text.get(piece..text.len() - 1).unwrap_or_default());
         out.push('}');
         Json(Arc::from(out))
     }
@@ -320,6 +318,18 @@ pub struct Members<'a> {
     rest: &'a str,
 }
 
+impl<'a> Members<'a> {
+    /// The next member's key, escapes untouched.
+    fn peek_key(&self) -> Option<&'a str> {
+        let bytes = self.rest.as_bytes();
+        if bytes.first() != Some(&b'"') {
+            return None;
+        }
+        let end = skip_string(bytes, 0)?;
+        self.rest.get(1..end - 1)
+    }
+}
+
 impl<'a> Iterator for Members<'a> {
     type Item = Member<'a>;
     fn next(&mut self) -> Option<Member<'a>> {
@@ -369,25 +379,37 @@ fn skip_string(bytes: &[u8], start: usize) -> Option<usize> {
 
 /// The index after the value that starts at `start`, in canonical text.
 fn skip_value(bytes: &[u8], start: usize) -> Option<usize> {
+    match *bytes.get(start)? {
+        b'"' => skip_string(bytes, start),
+        b'{' | b'[' => skip_container(bytes, start),
+        _ => {
+            let tail = bytes.get(start..)?.iter();
+            let length = tail.take_while(|byte| !matches!(byte, b',' | b'}' | b']')).count();
+            Some(start + length)
+        }
+    }
+}
+
+/// The index after the array or object that starts at `start`.
+fn skip_container(bytes: &[u8], start: usize) -> Option<usize> {
     let mut i = start;
     let mut depth = 0usize;
     loop {
         match *bytes.get(i)? {
-            b'"' => i = skip_string(bytes, i)?,
-            b'{' | b'[' => {
-                depth += 1;
-                i += 1;
+            b'"' => {
+                i = skip_string(bytes, i)?;
+                continue;
             }
-            b'}' | b']' if depth > 0 => {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
                 depth -= 1;
-                i += 1;
+                if depth == 0 {
+                    return Some(i + 1);
+                }
             }
-            b'}' | b']' | b',' if depth == 0 => return Some(i),
-            _ => i += 1,
+            _ => {}
         }
-        if depth == 0 && matches!(bytes.get(i), None | Some(b',' | b'}' | b']')) {
-            return Some(i);
-        }
+        i += 1;
     }
 }
 
@@ -574,6 +596,15 @@ mod tests {
         let merged = json(r#"{"a":{"x":1},"b":1,"d":4}"#)
             .merge(&json(r#"{"a":{"y":2},"c":null,"d":[",}"]}"#));
         assert_eq!(merged.as_str(), r#"{"a":{"y":2},"b":1,"c":null,"d":[",}"]}"#);
+        for (context, payload, expected) in [
+            (r#"{"b":1}"#, r#"{"a":0,"c":2}"#, r#"{"a":0,"b":1,"c":2}"#),
+            (r#"{"a":0,"c":2}"#, r#"{"b":1}"#, r#"{"a":0,"b":1,"c":2}"#),
+            (r#"{"a":0,"b":",","c":2}"#, r#"{"a":9,"c":9}"#, r#"{"a":9,"b":",","c":9}"#),
+            (r#"{"a":0,"b":1}"#, r#"{"a":8,"b":9}"#, r#"{"a":8,"b":9}"#),
+            (r#"{"a":{"b":[1,{}]}}"#, r#"{"b":[]}"#, r#"{"a":{"b":[1,{}]},"b":[]}"#),
+        ] {
+            assert_eq!(json(context).merge(&json(payload)).as_str(), expected);
+        }
         assert_eq!(json("[1]").merge(&json(r#"{"a":1}"#)).as_str(), "[1]");
         assert_eq!(json(r#"{"a":1}"#).merge(&json("5")).as_str(), r#"{"a":1}"#);
     }

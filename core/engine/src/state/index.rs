@@ -4,6 +4,9 @@
 //! id. Branches and leaves know how many instances of each cell (machine version and state) they
 //! hold. So a change of state costs two counter updates and no search, a page of any filter skips
 //! whole subtrees that have no match, and the n-th match is found without walking to it.
+//!
+//! The beginnings of the ids are kept beside the numbers: instances lie all over the memory, and a
+//! search that had to look at their ids would wait for each of them.
 
 /// The most instances of a leaf.
 const LEAF_MAX: usize = 128;
@@ -39,41 +42,112 @@ impl CellFilter {
     }
 }
 
+/// The first bytes of an id as a number: in the order of the ids, as far as these bytes tell.
+type Prefix = u128;
+
+fn prefix(id: &str) -> Prefix {
+    let mut bytes = [0; size_of::<Prefix>()];
+    for (place, byte) in bytes.iter_mut().zip(id.as_bytes()) {
+        *place = *byte;
+    }
+    Prefix::from_be_bytes(bytes)
+}
+
+/// This many counts are kept in place.
+const COUNTS_INLINE: usize = 8;
+
 /// Counts by cell, sorted by cell, without zeros.
-#[derive(Debug, Default)]
-struct Counts(Vec<(u32, u32)>);
+#[derive(Debug)]
+enum Counts {
+    Few { length: u32, entries: [(u32, u32); COUNTS_INLINE] },
+    Many(Vec<(u32, u32)>),
+}
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts::NONE
+    }
+}
 
 impl Counts {
+    const NONE: Counts = Counts::Few { length: 0, entries: [(0, 0); COUNTS_INLINE] };
+
+    fn entries(&self) -> &[(u32, u32)] {
+        match self {
+            Counts::Few { length, entries } => entries.get(..*length as usize).unwrap_or_default(),
+            Counts::Many(entries) => entries,
+        }
+    }
+
+    fn entries_mut(&mut self) -> &mut [(u32, u32)] {
+        match self {
+            Counts::Few { length, entries } => {
+                entries.get_mut(..*length as usize).unwrap_or_default()
+            }
+            Counts::Many(entries) => entries,
+        }
+    }
+
     fn add(&mut self, cell: u32, by: u32) {
-        match self.0.binary_search_by_key(&cell, |entry| entry.0) {
-            Ok(at) => {
-                if let Some(entry) = self.0.get_mut(at) {
-                    entry.1 += by;
+        let entries = self.entries_mut();
+        match entries.iter_mut().find(|entry| entry.0 >= cell) {
+            Some(entry) if entry.0 == cell => entry.1 += by,
+            _ => self.insert(cell, by),
+        }
+    }
+
+    fn insert(&mut self, cell: u32, count: u32) {
+        let at = self.entries().partition_point(|entry| entry.0 < cell);
+        match self {
+            Counts::Few { length, entries } if (*length as usize) < COUNTS_INLINE => {
+                *length += 1;
+                if let Some(tail) = entries.get_mut(at..*length as usize) {
+                    tail.rotate_right(1);
+                }
+                if let Some(entry) = entries.get_mut(at) {
+                    *entry = (cell, count);
                 }
             }
-            Err(at) => self.0.insert(at, (cell, by)),
+            Counts::Few { entries, .. } => {
+                let mut entries = entries.to_vec();
+                entries.insert(at, (cell, count));
+                *self = Counts::Many(entries);
+            }
+            Counts::Many(entries) => entries.insert(at, (cell, count)),
         }
     }
 
     fn subtract(&mut self, cell: u32, by: u32) {
-        if let Ok(at) = self.0.binary_search_by_key(&cell, |entry| entry.0)
-            && let Some(entry) = self.0.get_mut(at)
-        {
-            entry.1 = entry.1.saturating_sub(by);
-            if entry.1 == 0 {
-                self.0.remove(at);
+        let Some(at) = self.entries().iter().position(|entry| entry.0 == cell) else { return };
+        let Some(entry) = self.entries_mut().get_mut(at) else { return };
+        entry.1 = entry.1.saturating_sub(by);
+        if entry.1 > 0 {
+            return;
+        }
+        match self {
+            Counts::Few { length, entries } => {
+                if let Some(tail) = entries.get_mut(at..*length as usize) {
+                    tail.rotate_left(1);
+                }
+                *length -= 1;
+            }
+            Counts::Many(entries) => {
+                entries.remove(at);
             }
         }
     }
 
     fn matching(&self, filter: &CellFilter) -> u64 {
-        self.0.iter().filter(|(cell, _)| filter.has(*cell)).map(|(_, n)| u64::from(*n)).sum()
+        let entries = self.entries().iter();
+        entries.filter(|(cell, _)| filter.has(*cell)).map(|(_, n)| u64::from(*n)).sum()
     }
 }
 
 #[derive(Debug, Default)]
 struct Leaf {
     slots: Vec<u32>,
+    /// The prefix of each slot's id.
+    prefixes: Vec<Prefix>,
     counts: Counts,
     branch: u32,
 }
@@ -81,6 +155,8 @@ struct Leaf {
 #[derive(Debug, Default)]
 struct Branch {
     leaves: Vec<u32>,
+    /// For each leaf a prefix that is not above that of its first id, nor below that of the id before.
+    prefixes: Vec<Prefix>,
     counts: Counts,
 }
 
@@ -88,6 +164,8 @@ struct Branch {
 #[derive(Debug, Default)]
 pub(crate) struct OrderedIndex {
     root: Vec<u32>,
+    /// For each branch what [`Branch::prefixes`] has for its leaves.
+    prefixes: Vec<Prefix>,
     branches: Vec<Branch>,
     leaves: Vec<Leaf>,
     free_leaves: Vec<u32>,
@@ -105,13 +183,18 @@ struct Place {
 impl OrderedIndex {
     fn leaf(&self, number: u32) -> &Leaf {
         // Numbers come from this index alone; an unknown one would be a bug, answered as empty.
-        static EMPTY: Leaf =
-            Leaf { slots: Vec::new(), counts: Counts(Vec::new()), branch: u32::MAX };
+        static EMPTY: Leaf = Leaf {
+            slots: Vec::new(),
+            prefixes: Vec::new(),
+            counts: Counts::NONE,
+            branch: u32::MAX,
+        };
         self.leaves.get(number as usize).unwrap_or(&EMPTY)
     }
 
     fn branch(&self, number: u32) -> &Branch {
-        static EMPTY: Branch = Branch { leaves: Vec::new(), counts: Counts(Vec::new()) };
+        static EMPTY: Branch =
+            Branch { leaves: Vec::new(), prefixes: Vec::new(), counts: Counts::NONE };
         self.branches.get(number as usize).unwrap_or(&EMPTY)
     }
 
@@ -122,18 +205,24 @@ impl OrderedIndex {
 
     /// Where `id` is or would be.
     fn place_of(&self, id: &str, instances: &impl Instances) -> Place {
-        let first_of_branch = |branch: &u32| {
-            let leaf = self.branch(*branch).leaves.first().copied().unwrap_or(NO_LEAF);
-            self.first_id(leaf, instances)
-        };
-        let root = self.root.partition_point(|b| first_of_branch(b) <= id).saturating_sub(1);
-        let Some(branch) = self.root.get(root) else {
+        let wanted = prefix(id);
+        let root = last_not_above(wanted, &self.prefixes, |at| {
+            let branch = self.root.get(at).map(|branch| self.branch(*branch));
+            let leaf = branch.and_then(|branch| branch.leaves.first()).copied();
+            self.first_id(leaf.unwrap_or(NO_LEAF), instances) <= id
+        });
+        let Some(branch) = self.root.get(root).map(|branch| self.branch(*branch)) else {
             return Place { root: 0, leaf: 0, slot: 0 };
         };
-        let leaves = &self.branch(*branch).leaves;
-        let leaf = leaves.partition_point(|l| self.first_id(*l, instances) <= id).saturating_sub(1);
-        let slots = leaves.get(leaf).map_or(&[][..], |leaf| &self.leaf(*leaf).slots);
-        let slot = slots.partition_point(|slot| instances.id(*slot) < id);
+        let leaf = last_not_above(wanted, &branch.prefixes, |at| {
+            let leaf = branch.leaves.get(at).copied();
+            self.first_id(leaf.unwrap_or(NO_LEAF), instances) <= id
+        });
+        let leaf_number = branch.leaves.get(leaf).copied().unwrap_or(NO_LEAF);
+        let Leaf { slots, prefixes, .. } = self.leaf(leaf_number);
+        let slot = count_true(wanted, prefixes, |at| {
+            slots.get(at).is_some_and(|slot| instances.id(*slot) < id)
+        });
         Place { root, leaf, slot }
     }
 
@@ -145,20 +234,30 @@ impl OrderedIndex {
             let branch = self.new_branch();
             if let Some(entry) = self.branches.get_mut(branch as usize) {
                 entry.leaves.push(leaf);
+                entry.prefixes.push(Prefix::MAX);
             }
             if let Some(entry) = self.leaves.get_mut(leaf as usize) {
                 entry.branch = branch;
             }
             self.root.push(branch);
+            self.prefixes.push(Prefix::MAX);
         }
-        let place = self.place_of(instances.id(slot), instances);
+        let id = instances.id(slot);
+        let (new, place) = (prefix(id), self.place_of(id, instances));
         let Some(&branch_number) = self.root.get(place.root) else { return };
         let Some(&leaf_number) = self.branch(branch_number).leaves.get(place.leaf) else { return };
         if let Some(branch) = self.branches.get_mut(branch_number as usize) {
             branch.counts.add(cell, 1);
+            if let Some(first) = branch.prefixes.get_mut(place.leaf) {
+                *first = new.min(*first);
+            }
+        }
+        if let Some(first) = self.prefixes.get_mut(place.root) {
+            *first = new.min(*first);
         }
         let Some(leaf) = self.leaves.get_mut(leaf_number as usize) else { return };
         leaf.slots.insert(place.slot, slot);
+        leaf.prefixes.insert(place.slot, new);
         leaf.counts.add(cell, 1);
         instances.set_leaf(slot, leaf_number);
         if leaf.slots.len() > LEAF_MAX {
@@ -183,6 +282,9 @@ impl OrderedIndex {
         }
         let mut new = Leaf { branch: branch_number, ..Leaf::default() };
         new.slots.reserve_exact(LEAF_MAX + 1);
+        new.prefixes.reserve_exact(LEAF_MAX + 1);
+        new.prefixes.extend(leaf.prefixes.drain(at..));
+        let first = new.prefixes.first().copied().unwrap_or(Prefix::MAX);
         for slot in moved {
             new.counts.add(instances.cell(slot), 1);
             instances.set_leaf(slot, new_number);
@@ -193,6 +295,7 @@ impl OrderedIndex {
         }
         let Some(branch) = self.branches.get_mut(branch_number as usize) else { return };
         branch.leaves.insert(place.leaf + 1, new_number);
+        branch.prefixes.insert(place.leaf + 1, first);
         if branch.leaves.len() > BRANCH_MAX {
             self.split_branch(place.root, branch_number);
         }
@@ -202,22 +305,25 @@ impl OrderedIndex {
         let new_number = self.new_branch();
         let Some(branch) = self.branches.get_mut(branch_number as usize) else { return };
         let moved = branch.leaves.split_off(BRANCH_MAX / 2);
+        let prefixes = branch.prefixes.split_off(BRANCH_MAX / 2);
+        let first = prefixes.first().copied().unwrap_or(Prefix::MAX);
         let mut counts = Counts::default();
         for leaf_number in &moved {
             if let Some(leaf) = self.leaves.get_mut(*leaf_number as usize) {
                 leaf.branch = new_number;
-                for (cell, count) in &leaf.counts.0 {
+                for (cell, count) in leaf.counts.entries() {
                     counts.add(*cell, *count);
                 }
             }
         }
-        for (cell, count) in &counts.0 {
+        for (cell, count) in counts.entries() {
             branch.counts.subtract(*cell, *count);
         }
         if let Some(entry) = self.branches.get_mut(new_number as usize) {
-            *entry = Branch { leaves: moved, counts };
+            *entry = Branch { leaves: moved, prefixes, counts };
         }
         self.root.insert(root + 1, new_number);
+        self.prefixes.insert(root + 1, first);
     }
 
     fn new_leaf(&mut self) -> u32 {
@@ -240,17 +346,26 @@ impl OrderedIndex {
         let cell = instances.cell(slot);
         instances.set_leaf(slot, NO_LEAF);
         let Some(leaf) = self.leaves.get_mut(leaf_number as usize) else { return };
-        leaf.slots.retain(|other| *other != slot);
+        if let Some(at) = leaf.slots.iter().position(|other| *other == slot) {
+            leaf.slots.remove(at);
+            leaf.prefixes.remove(at);
+        }
         leaf.counts.subtract(cell, 1);
         let branch_number = leaf.branch;
         let emptied = leaf.slots.is_empty();
         let Some(branch) = self.branches.get_mut(branch_number as usize) else { return };
         branch.counts.subtract(cell, 1);
         if emptied {
-            branch.leaves.retain(|other| *other != leaf_number);
+            if let Some(at) = branch.leaves.iter().position(|other| *other == leaf_number) {
+                branch.leaves.remove(at);
+                branch.prefixes.remove(at);
+            }
             self.free_leaves.push(leaf_number);
             if branch.leaves.is_empty() {
-                self.root.retain(|other| *other != branch_number);
+                if let Some(at) = self.root.iter().position(|other| *other == branch_number) {
+                    self.root.remove(at);
+                    self.prefixes.remove(at);
+                }
                 self.free_branches.push(branch_number);
             }
         }
@@ -356,6 +471,26 @@ impl OrderedIndex {
     }
 }
 
+/// How many of the sorted `prefixes` belong to ids that the search has behind it. Those below the
+/// wanted prefix do, those above do not, and `tie` decides about the equal ones.
+fn count_true(wanted: Prefix, prefixes: &[Prefix], tie: impl Fn(usize) -> bool) -> usize {
+    let mut low = prefixes.partition_point(|prefix| *prefix < wanted);
+    if prefixes.get(low) != Some(&wanted) {
+        return low;
+    }
+    let mut high = prefixes.partition_point(|prefix| *prefix <= wanted);
+    while low < high {
+        let middle = low.midpoint(high);
+        if tie(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+/// The last position whose prefix, or in a tie whose id, is not above the wanted one; else the first.
+fn last_not_above(wanted: Prefix, prefixes: &[Prefix], tie: impl Fn(usize) -> bool) -> usize {
+    count_true(wanted, prefixes, tie).saturating_sub(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,13 +542,39 @@ mod tests {
     }
 
     #[test]
+    fn counts_more_cells_than_have_room_in_place() {
+        let mut counts = Counts::default();
+        for cell in (0..40).rev().chain(0..40) {
+            counts.add(cell * 7 % 41, cell + 1);
+        }
+        let many = CellFilter::All;
+        assert_eq!(counts.matching(&many), 2 * (1..=40).sum::<u64>());
+        assert!(counts.entries().is_sorted_by_key(|entry| entry.0));
+        for cell in 0..40 {
+            counts.subtract(cell * 7 % 41, 2 * (cell + 1));
+        }
+        assert_eq!((counts.matching(&many), counts.entries().len()), (0, 0));
+        let mut few = Counts::default();
+        for cell in [3, 1, 2, 1] {
+            few.add(cell, 1);
+        }
+        few.subtract(2, 1);
+        assert_eq!(few.entries(), [(1, 2), (3, 1)]);
+    }
+
+    #[test]
     fn agrees_with_a_sorted_list_through_inserts_changes_and_removals() {
-        for ordered in [true, false] {
+        // Ids that the prefix tells apart, and ids that it does not.
+        let beginnings = ["", "a beginning that all ids share/"];
+        for (ordered, beginning) in
+            [true, false].into_iter().flat_map(|ordered| beginnings.map(|text| (ordered, text)))
+        {
             let (mut index, mut fake) = (OrderedIndex::default(), Fake::default());
             let mut present = Vec::new();
             for i in 0..40_000u32 {
                 let key = if ordered { i } else { i.wrapping_mul(2_654_435_761) };
-                fake.0.push((format!("{key:010}"), i % 3, NO_LEAF));
+                let beginning = if i % 4 == 0 { "" } else { beginning };
+                fake.0.push((format!("{beginning}{key:010}"), i % 3, NO_LEAF));
                 index.insert(i, &mut fake);
                 present.push(i);
             }
@@ -431,6 +592,13 @@ mod tests {
                 }
                 keep
             });
+            check(&index, &fake, &present);
+            for slot in 5_000..35_000 {
+                if fake.leaf(slot) == NO_LEAF {
+                    index.insert(slot, &mut fake);
+                    present.push(slot);
+                }
+            }
             check(&index, &fake, &present);
             for slot in present.drain(..) {
                 index.remove(slot, &mut fake);
