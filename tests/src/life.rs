@@ -15,8 +15,9 @@ use rstmdb_testkit::clock::{START_MS, TestClock};
 use rstmdb_testkit::compare::{generated_ids, modelled};
 use rstmdb_testkit::faulty::{Crash, FaultyStorage};
 use rstmdb_testkit::model::{Model, Settings};
-use rstmdb_testkit::target::{comparable, dump, options_of};
+use rstmdb_testkit::target::{comparable, options_of};
 use rstmdb_testkit::watch_filter::WatchFilter;
+use rstmdb_types::error::reason;
 use rstmdb_types::{Json, Operation, Result};
 use serde_json::{Value, json};
 
@@ -64,6 +65,12 @@ pub struct Life {
     began_at: u64,
     /// When what was acknowledged.
     acknowledged: Vec<(i64, u64)>,
+    /// Whether the disk may fail.
+    pub is_tolerant: bool,
+    /// The models if what ended with an unknown outcome is there after all.
+    maybe: BTreeMap<u64, Rc<Model>>,
+    /// Whether an answer said that writing is over.
+    stopped: bool,
 }
 
 impl std::fmt::Debug for Life {
@@ -97,8 +104,7 @@ impl Life {
         let clock = Arc::new(TestClock::at(known.now_ms));
         let engine = open(&recorder, &clock, &options)
             .unwrap_or_else(|error| panic!("opening after a crash: {error}\n{known:?}"));
-        let info = call(&engine, Operation::Info, &json!({})).unwrap().to_value();
-        let offset = info["latest_offset"].as_u64().unwrap();
+        let offset = end_of(&engine);
         assert!(offset >= known.safe, "{} was promised, the log ends at {offset}", known.safe);
         assert!(offset <= most, "{offset} offsets, but {most} were handed in");
         let Some(model) = candidates.get(&offset) else {
@@ -124,6 +130,9 @@ impl Life {
             commands: Vec::new(),
             began_at: offset,
             acknowledged: Vec::new(),
+            is_tolerant: false,
+            maybe: BTreeMap::new(),
+            stopped: false,
         };
         life.check();
         life.start_watch();
@@ -170,10 +179,30 @@ impl Life {
     /// A clean stop and a start.
     pub fn reopen(&mut self) {
         self.watch = None;
-        self.engine.take().unwrap().close().unwrap();
-        let offset = self.offset();
-        self.recorder.know(|known| known.safe = offset);
-        self.engine = Some(open(&self.recorder, &self.clock, &self.options).unwrap());
+        let closed = self.engine.take().unwrap().close();
+        let mut opened = open(&self.recorder, &self.clock, &self.options);
+        if self.is_tolerant && opened.is_err() {
+            self.recorder.disk.clear_faults();
+            opened = open(&self.recorder, &self.clock, &self.options);
+        }
+        if !self.is_tolerant {
+            closed.unwrap();
+        }
+        self.engine = Some(opened.unwrap());
+        let offset = end_of(self.engine());
+        if let Some(model) = self.maybe.get(&offset) {
+            let now_ms = self.model.now_ms;
+            self.model = Model::clone(model);
+            self.model.now_ms = now_ms;
+            self.history.insert(offset, model.clone());
+            self.commands.last_mut().unwrap().1 = offset;
+        }
+        self.maybe.clear();
+        self.stopped = false;
+        self.recorder.know(|known| {
+            known.shown = offset;
+            known.safe = offset;
+        });
         self.check();
         self.start_watch();
     }
@@ -194,7 +223,7 @@ impl Life {
                     | Operation::WalRead
                     | Operation::SnapshotInstance
             );
-            if answer.is_ready && !is_blocking {
+            if answer.is_ready && !is_blocking && !self.stopped {
                 // What can be seen now must not depend on what is still on its way.
                 let answer = answer.wait();
                 let mut before = self.model.clone();
@@ -211,7 +240,19 @@ impl Life {
         }
         self.read_watch(self.model.latest_offset());
         let answers: Vec<Result<Json>> = answers.into_iter().map(Answer::wait).collect();
+        let is_group = commands.len() > 1;
+        let mut unknown = self.model.clone();
         for ((operation, request), answer) in commands.into_iter().zip(answers) {
+            if self.is_failure(operation, is_group, &answer) {
+                if answer.is_err_and(|error| error.reason() == Some(reason::OUTCOME_UNKNOWN))
+                    && is_write(operation)
+                {
+                    let _ = unknown.call(operation, &Json::from_value(&request));
+                    self.maybe.insert(unknown.latest_offset(), Rc::new(unknown.clone()));
+                }
+                self.commands.push(((operation, request), self.model.latest_offset()));
+                continue;
+            }
             let expected = run_on(&mut self.model, operation, &request, &answer);
             self.compare(operation, &request, &expected, &answer);
             let end = self.model.latest_offset();
@@ -221,12 +262,42 @@ impl Life {
             }
             self.commands.push(((operation, request), end));
         }
+        if self.is_tolerant {
+            let info = call(&engine, Operation::Info, &json!({})).unwrap().to_value();
+            assert_eq!(info["writable"], !self.stopped, "{info}");
+        }
         self.engine = Some(engine);
         assert_eq!(self.recorder.known().submitted, self.commands.len());
         if self.commands.len() > first {
             self.acknowledge();
         }
         self.read_watch(self.model.latest_offset());
+    }
+
+    /// Whether an answer says that the disk failed, and nothing happened as far as can be told.
+    fn is_failure(&mut self, operation: Operation, is_group: bool, answer: &Result<Json>) -> bool {
+        let Err(error) = answer else { return false };
+        if !self.is_tolerant {
+            return false;
+        }
+        let is_file_work = matches!(operation, Operation::Compact | Operation::SnapshotInstance);
+        let of_disk = match error.reason() {
+            Some(reason::DISK_FULL) => {
+                assert!(error.retryable(), "{error:?}");
+                true
+            }
+            Some(reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED) => true,
+            Some(reason::IO) => is_file_work,
+            _ => false,
+        };
+        if !of_disk {
+            return false;
+        }
+        assert!(is_write(operation) || is_file_work || is_group, "a read failed: {error:?}");
+        if error.reason() != Some(reason::DISK_FULL) && error.reason() != Some(reason::IO) {
+            self.stopped = true;
+        }
+        true
     }
 
     fn compare(
@@ -293,10 +364,9 @@ impl Life {
     /// The state and what there is of the log must be the model's.
     pub fn check(&mut self) {
         let engine = self.engine.as_ref().unwrap();
-        let got = dump(false, &mut |operation, request| call(engine, operation, request)).unwrap();
+        let got = state(&mut |operation, request| call(engine, operation, request));
         let model = &mut self.model;
-        let expected =
-            dump(false, &mut |operation, request| model.call(operation, &request.into())).unwrap();
+        let expected = state(&mut |operation, request| model.call(operation, &request.into()));
         assert_eq!(expected, got, "the state after the opening");
         let mut from = 1;
         loop {
@@ -334,6 +404,14 @@ impl Life {
         self.next(moment, moment.disk.crash(crash), moment.known)
     }
 
+    /// The life after the process was killed and what was clean in the system's cache was dropped.
+    pub fn after_eviction(&self) -> Life {
+        let moment = self.moments().pop().unwrap();
+        let disk = moment.disk.restart();
+        disk.evict_clean();
+        self.next(&moment, disk, moment.known)
+    }
+
     /// The life after the process was killed at a moment: nothing that was shown is lost.
     pub fn after_kill(&self, moment: &Moment) -> Life {
         let known = Known { safe: moment.known.shown, ..moment.known };
@@ -341,8 +419,10 @@ impl Life {
     }
 
     fn next(&self, moment: &Moment, disk: FaultyStorage, known: Known) -> Life {
-        let most = self.most_at(moment);
-        let mut life = Life::begin(disk, self.options.clone(), self.history.clone(), known, most);
+        let mut candidates = self.history.clone();
+        candidates.extend(self.maybe.iter().map(|(offset, model)| (*offset, model.clone())));
+        let most = self.most_at(moment).max(self.maybe.keys().next_back().copied().unwrap_or(0));
+        let mut life = Life::begin(disk, self.options.clone(), candidates, known, most);
         let submitted = moment.known.submitted;
         let keyed = |(command, _): &&(Command, u64)| command.1.get("idempotency_key").is_some();
         let before = self.commands[..submitted].iter().filter(keyed);
@@ -354,6 +434,42 @@ impl Life {
         }
         life
     }
+}
+
+/// The last offset of the log.
+fn end_of(engine: &Engine) -> u64 {
+    let info = call(engine, Operation::Info, &json!({})).unwrap();
+    info.to_value()["latest_offset"].as_u64().unwrap()
+}
+
+fn is_write(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::PutMachine
+            | Operation::CreateInstance
+            | Operation::DeleteInstance
+            | Operation::ApplyEvent
+            | Operation::Batch
+            | Operation::FlushAll
+    )
+}
+
+/// The machines and instances there are, as the operations show them.
+fn state(call: &mut dyn FnMut(Operation, &Value) -> Result<Json>) -> Value {
+    let mut call = |operation, request| match call(operation, &request) {
+        Ok(answer) => answer.to_value(),
+        Err(error) => panic!("{operation:?} {request}: {error}"),
+    };
+    let machines = call(Operation::ListMachines, json!({}));
+    let list = call(Operation::ListInstances, json!({"limit": 1000}));
+    let instances: Vec<Value> = list["instances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| call(Operation::GetInstance, json!({"instance_id": item["id"]})))
+        .collect();
+    let counts = call(Operation::CountInstances, json!({}));
+    json!({"machines": machines, "list": list, "instances": instances, "counts": counts})
 }
 
 /// Runs a command on the model, with the ids that the engine chose.

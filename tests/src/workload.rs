@@ -31,12 +31,19 @@ pub struct Workload {
     keyed: Vec<Command>,
     version: u64,
     key: u64,
+    /// Whether every creation names its instance, so that its outcome can be told without an answer.
+    names_all: bool,
 }
 
 impl Workload {
     /// The workload of a seed.
     pub fn new(seed: u64) -> Workload {
-        Workload { rng: Rng::new(seed), keyed: Vec::new(), version: 2, key: 0 }
+        Workload { rng: Rng::new(seed), keyed: Vec::new(), version: 2, key: 0, names_all: false }
+    }
+
+    /// One in which every creation names its instance.
+    pub fn named(seed: u64) -> Workload {
+        Workload { names_all: true, ..Workload::new(seed) }
     }
 
     /// The machines that the commands need.
@@ -175,7 +182,7 @@ impl Workload {
     fn create_instance(&mut self) -> Value {
         let machine = if self.rng.chance(500) { "order" } else { "free" };
         let mut request = json!({"machine": machine, "version": 1});
-        if self.rng.chance(750) {
+        if self.names_all || self.rng.chance(750) {
             request["instance_id"] = self.id();
         }
         if self.rng.chance(600) {

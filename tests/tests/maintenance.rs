@@ -34,7 +34,8 @@ fn open(disk: &FaultyStorage) -> Result<Engine> {
 fn apply(engine: &Engine, count: u64) -> Offset {
     let mut last = 0;
     for n in 0..count {
-        let payload = Json::parse(&format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(50))).unwrap();
+        let payload =
+            Json::parse(&format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(50))).unwrap();
         let request = ApplyEventRequest::new("a", "E").with_payload(payload);
         last = engine.apply_event(request).wait().unwrap().wal_offset;
     }

@@ -201,12 +201,9 @@ fn run_log_thread(shared: &Shared) {
     };
     while !shared.queue.is_closed() {
         shared.queue.log_thread_turn(period);
-        if period.is_some()
-            && let Err(failure) = shared.queue.with_sink(|sink| sink.writer.sync_if_due())
-            && let Some(error) = failure.fatal
-        {
-            shared.queue.stop_writing(error);
-            return;
+        // A failure is told to those who write next; those who wait already still need this thread.
+        if period.is_some() {
+            let _ = shared.queue.try_with_sink(|sink| sink.writer.sync_if_due());
         }
     }
 }

@@ -24,8 +24,7 @@ impl Shared {
     /// Marks the place in the log where a checkpoint begins. From here on every instance's first
     /// effect carries its whole context, so the log after it stands alone.
     pub(crate) fn begin_checkpoint(&self) -> Result<Offset> {
-        let rolled = self.queue.with_sink(|sink| sink.writer.begin_segment());
-        rolled.map_err(|failure| failure.batch)?;
+        self.queue.try_with_sink(|sink| sink.writer.begin_segment())?;
         let _partitions = self.state.lock_all();
         let offset = self.queue.appended();
         self.state.boundary.store(offset, Ordering::Release);
@@ -41,7 +40,7 @@ impl Shared {
         let failed = |error: io::Error| checkpoint_failed(&path, error);
         let (bytes, instances) = self.write_blocks(&temporary, offset).map_err(failed)?;
         // All that the copies may contain becomes durable before the checkpoint counts.
-        self.queue.with_sink(|sink| sink.writer.sync()).map_err(|failure| failure.batch)?;
+        self.queue.try_with_sink(|sink| sink.writer.sync())?;
         if self.queue.ticket(0).epoch != epoch {
             return Err(write_failed("a failed write was taken back while the checkpoint ran"));
         }

@@ -101,7 +101,8 @@ impl Segment {
         self.bytes = self.bytes.max(position + frame_bytes);
     }
 
-    fn place_before(&self, offset: Offset) -> u64 {
+    /// Where to look for an offset from on: a frame begins there, of this offset or an earlier one.
+    pub(crate) fn place_before(&self, offset: Offset) -> u64 {
         let at = self.places.partition_point(|(first, _)| *first <= offset);
         at.checked_sub(1)
             .and_then(|at| self.places.get(at))

@@ -134,8 +134,12 @@ pub(crate) fn effects(payload: &[u8], first: Offset) -> Effects<'_> {
     Effects::new(payload, first)
 }
 
-/// The first intact frame in `bytes` with an offset of at least `from`, and where it begins.
-pub(crate) fn find(bytes: &[u8], seed: u32, from: Offset) -> Option<(usize, FrameHeader)> {
+/// The first intact frame in `bytes` that fits, and where it begins.
+pub(crate) fn find(
+    bytes: &[u8],
+    seed: u32,
+    fits: impl Fn(&FrameHeader) -> bool,
+) -> Option<(usize, FrameHeader)> {
     let magic = FRAME_MAGIC.to_le_bytes();
     let mut at = 0;
     while let Some(found) = bytes
@@ -144,7 +148,7 @@ pub(crate) fn find(bytes: &[u8], seed: u32, from: Offset) -> Option<(usize, Fram
     {
         at += found;
         if let Parsed::Frame { header, .. } = parse(bytes.get(at..).unwrap_or_default(), seed)
-            && header.first >= from
+            && fits(&header)
         {
             return Some((at, header));
         }
@@ -188,8 +192,8 @@ mod tests {
         let (bytes, header, _) = frame(b"x");
         let mut all = b"RFRM garbage RFR".to_vec();
         all.extend_from_slice(&bytes);
-        assert_eq!(find(&all, 5, 1), Some((16, header)));
-        assert_eq!(find(&all, 5, 8), None);
-        assert_eq!(find(&[0; 100], 5, 1), None);
+        assert_eq!(find(&all, 5, |found| found.first == 7), Some((16, header)));
+        assert_eq!(find(&all, 5, |found| found.first == 8), None);
+        assert_eq!(find(&[0; 100], 5, |_| true), None);
     }
 }

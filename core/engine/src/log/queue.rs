@@ -310,10 +310,14 @@ impl<S: Sink> Queue<S> {
         result
     }
 
-    /// Ends writing because of a failure outside a batch, such as a timed sync.
-    pub(crate) fn stop_writing(&self, error: Error) {
-        let mut open = self.open.lock();
-        open.refusal.get_or_insert(error);
+    /// The same for work that can fail as a batch can, such as a timed sync.
+    pub(crate) fn try_with_sink(&self, work: impl FnOnce(&mut S) -> SinkResult) -> Result<()> {
+        self.with_sink(work).map_err(|failure| {
+            if let Some(fatal) = failure.fatal {
+                self.open.lock().refusal.get_or_insert(fatal);
+            }
+            failure.batch
+        })
     }
 
     fn write_open(&self, sink: &mut S) {

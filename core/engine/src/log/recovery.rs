@@ -51,10 +51,13 @@ pub(crate) struct Recovered {
 }
 
 /// Where reading a segment ended.
+#[derive(Clone, Copy)]
 struct Reached {
     position: u64,
     previous: u32,
     next: Offset,
+    /// What the last frame knew to be on the disk.
+    synced: Offset,
 }
 
 type Replay<'a> = dyn FnMut(Offset, &Effect<'_>) -> Result<()> + 'a;
@@ -74,6 +77,7 @@ pub(crate) fn recover(
     let mut done = 0;
     let mut replayed = 0;
     let mut end: Option<Reached> = None;
+    let mut unsure = SEGMENT_HEADER_BYTES;
     for ((header, file, length), next_start) in segments.iter().zip(&starts) {
         let mut segment = Segment::new(header.number, header.first, header.created_at);
         let is_last = header.number == last.0.number;
@@ -84,7 +88,7 @@ pub(crate) fn recover(
         }
         let mut reached = match end.take() {
             Some(reached) => reached,
-            None => Reached { position: 0, previous: header.previous, next: header.first },
+            None => begin(plan, header)?,
         };
         check_border(header, &reached)?;
         reached.position = SEGMENT_HEADER_BYTES;
@@ -98,13 +102,29 @@ pub(crate) fn recover(
             ));
         }
         segment.bytes = reached.position;
+        unsure = segment.place_before(reached.synced.max(plan.durable) + 1);
         plan.files.put(segment);
         done += length;
         progress(done, total);
         end = Some(reached);
     }
     let Some(reached) = end else { return Err(missing_segment(plan.first_segment)) };
-    finish(plan, last, reached, replayed)
+    finish(plan, last, reached, unsure, replayed)
+}
+
+/// The start of the first segment that is read: the log must reach back to the checkpoint.
+fn begin(plan: &Plan<'_>, header: &SegmentHeader) -> Result<Reached> {
+    let reached = Reached {
+        position: 0,
+        previous: header.previous,
+        next: header.first,
+        synced: header.first.saturating_sub(1),
+    };
+    if header.first <= plan.after + 1 || !guards::enabled(Guard::SequenceGap) {
+        return Ok(reached);
+    }
+    let what = format!("the log begins here, but changes after offset {} are needed", plan.after);
+    Err(damaged_at(header.number, &reached, &what))
 }
 
 type OpenSegment = (SegmentHeader, Arc<dyn File>, u64);
@@ -210,6 +230,7 @@ fn read_segment(
         segment.note(frame.first, reached.position, frame_bytes);
         reached.position += frame_bytes;
         reached.previous = checksum;
+        reached.synced = frame.synced;
         reached.next = frame.last() + 1;
     }
     Ok(replayed)
@@ -220,6 +241,7 @@ fn finish(
     plan: &Plan<'_>,
     (header, file, length): &OpenSegment,
     reached: Reached,
+    unsure: u64,
     replayed: u64,
 ) -> Result<Recovered> {
     let path = segment_path(header.number);
@@ -249,7 +271,7 @@ fn finish(
         }
     }
     if !plan.storage.is_volatile() {
-        // What a killed process left in the system's cache was shown: now it becomes durable.
+        rewrite(&**file, unsure, reached.position).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         plan.storage.sync_dir(LOG_DIRECTORY).map_err(failed)?;
     }
@@ -261,6 +283,26 @@ fn finish(
         last: reached.next - 1,
     };
     Ok(Recovered { file: file.clone(), writer, replayed })
+}
+
+/// Writes what is not known to be on the disk once more, so that the sync to come covers it.
+///
+/// It was read, perhaps from the system's cache only: a sync that failed for the former process leaves
+/// there, marked as clean, what never got to the disk, and no later sync would write it.
+fn rewrite(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(to.saturating_sub(from).min(1 << 20)).unwrap_or(0)];
+    let mut at = from;
+    while at < to {
+        let wanted = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
+        let read = file.read_full_at(piece, at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.write_all_at(piece.get(..read).unwrap_or_default(), at)?;
+        at += read as u64;
+    }
+    Ok(())
 }
 
 /// Tells a clean end and a torn tail from damage.
@@ -281,12 +323,11 @@ fn examine_tail(
     if rest.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
-    let later = frame::find(&rest, plan.files.seed(), reached.next);
-    if let Some((at, later)) = later
-        && later.synced >= reached.next
-    {
+    // Not every later frame knows: one that was written before the next sync does not.
+    let later = frame::find(&rest, plan.files.seed(), |later| later.synced >= reached.next);
+    if let Some((at, later)) = later {
         let what = format!(
-            "no frame here, but byte {} holds an intact one that begins with offset {}",
+            "no frame here, but the intact one at byte {} (offset {}) knew it to be on the disk",
             reached.position + at as u64,
             later.first
         );

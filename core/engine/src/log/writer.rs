@@ -47,6 +47,8 @@ pub(crate) struct LogWriter {
     /// The file is filled with zeros up to here.
     prepared: u64,
     prepare_step: u64,
+    /// The next segment may be there already: nothing more goes into this one.
+    is_ended: bool,
     previous: u32,
     /// The last offset written.
     last: Offset,
@@ -96,6 +98,7 @@ impl LogWriter {
             position: at.position,
             prepared: at.prepared,
             prepare_step: PREPARE_BYTES_MIN,
+            is_ended: false,
             previous: at.previous,
             last: at.last,
             synced: at.last,
@@ -114,7 +117,7 @@ impl LogWriter {
         self.refuse_after_poison()?;
         let frame_bytes = (batch.buffer.len() + FRAME_TRAILER_BYTES) as u64;
         let full = self.position + frame_bytes > self.settings.segment_bytes_max;
-        if full && self.position > SEGMENT_HEADER_BYTES {
+        if self.is_ended || (full && self.position > SEGMENT_HEADER_BYTES) {
             self.roll()?;
         }
         self.prepare(self.position + frame_bytes)?;
@@ -276,8 +279,10 @@ impl LogWriter {
             key: 0,
             created_at: self.settings.clock.now_ms(),
         };
+        self.is_ended = true;
         match create_segment(&*self.settings.storage, &header) {
             Ok(file) => {
+                self.is_ended = false;
                 self.files.put(Segment::new(header.number, header.first, header.created_at));
                 self.file = file;
                 self.segment = header.number;

@@ -306,8 +306,11 @@ impl Verifier<'_> {
         let read = file.read_full_at(&mut rest, position).map_err(failed)?;
         rest.truncate(read);
         let clean = rest.iter().all(|byte| *byte == 0);
-        let later = frame::find(&rest, self.files.seed(), chain.next);
-        let proves_damage = later.is_some_and(|(_, later)| later.synced >= chain.next);
+        let find =
+            |fits: &dyn Fn(&FrameHeader) -> bool| frame::find(&rest, self.files.seed(), fits);
+        let proof = find(&|later| later.synced >= chain.next);
+        let proves_damage = proof.is_some();
+        let later = proof.or_else(|| find(&|later| later.first >= chain.next));
         let promised = self.manifest.durable_offset >= chain.next;
         if is_last && !proves_damage && !promised {
             self.report.torn_tail_bytes = if clean { 0 } else { rest.len() as u64 };

@@ -1,0 +1,158 @@
+//! Disks that fail: what is answered then, what can still be read, and what is there afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+
+use rstmdb_engine::FsyncPolicy;
+use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, Rng};
+use rstmdb_tests::life::{Life, small_options};
+use rstmdb_tests::seeds::{Replay, is_soak, seeds};
+use rstmdb_tests::workload::{Step, Workload};
+
+const POLICIES: [FsyncPolicy; 3] =
+    [FsyncPolicy::EveryWrite, FsyncPolicy::EveryN(4), FsyncPolicy::Never];
+
+/// How many calls of each kind a workload makes after its beginning.
+fn calls_of(life: &Life) -> BTreeMap<&'static str, u64> {
+    let trace = life.recorder.disk.trace();
+    let names = ["Write", "Sync", "SetLen", "Create", "Rename", "Remove", "SyncDir"];
+    let count = |name: &str| {
+        let marked = format!(") {name} ");
+        trace.lines().filter(|line| line.contains(&marked)).count() as u64
+    };
+    names.into_iter().map(|name| (name, count(name))).collect()
+}
+
+fn workload(seed: u64, fsync: FsyncPolicy, prepare: impl FnOnce(&Life)) -> Life {
+    let mut life = Life::first(seed, small_options(fsync));
+    life.is_tolerant = true;
+    life.recorder.disk.start_trace();
+    prepare(&life);
+    let mut workload = Workload::named(seed);
+    for _ in 0..if is_soak() { 120 } else { 50 } {
+        life.step(workload.step());
+    }
+    life
+}
+
+/// What may come after a failure: all of it must find everything that was acknowledged.
+fn end(mut life: Life, rng: &mut Rng) {
+    let now = life.moments().pop().unwrap();
+    let mut next = match rng.below(5) {
+        0 => life.after_eviction(),
+        1 => {
+            // What the next process read from the cache and showed must be there for good.
+            let killed = life.after_kill(&now);
+            let then = killed.moments().pop().unwrap();
+            killed.after(&then, Crash::seeded(rng.next_u64()))
+        }
+        2 => {
+            life.reopen();
+            let then = life.moments().pop().unwrap();
+            life.after(&then, Crash::seeded(rng.next_u64()))
+        }
+        3 => life.after(&now, Crash::KEEP_NONE),
+        _ => life.after(&now, Crash::seeded(rng.next_u64())),
+    };
+    let mut workload = Workload::named(rng.next_u64());
+    for _ in 0..5 {
+        next.step(workload.step());
+    }
+    next.reopen();
+}
+
+#[test]
+fn short_and_interrupted_calls_change_nothing() {
+    let mut replay = Replay { test: "--test faults short", seed: 0, place: String::new() };
+    for seed in seeds(1, 10, 500) {
+        replay.seed = seed;
+        let mut life = workload(seed, FsyncPolicy::EveryWrite, |life| {
+            let interrupted = Effect::Error(ErrorKind::Interrupted);
+            for call in [Call::Write, Call::Read] {
+                life.recorder.disk.inject(Fault::new(call, interrupted).chance(200));
+                life.recorder.disk.inject(Fault::new(call, Effect::Short).chance(400));
+            }
+        });
+        life.is_tolerant = false;
+        life.reopen();
+    }
+}
+
+#[test]
+fn a_failure_at_every_call_loses_nothing_that_was_told() {
+    let full = Effect::Error(ErrorKind::StorageFull);
+    let all = [full, Effect::InputOutput, Effect::PartThenError];
+    let dropping = [full, Effect::InputOutput, Effect::PartThenError, Effect::DropPending];
+    let mut runs = 0;
+    let mut replay = Replay { test: "--test faults every_call", seed: 0, place: String::new() };
+    for seed in seeds(1, 3, 60) {
+        replay.seed = seed;
+        let fsync = POLICIES[seed as usize % POLICIES.len()];
+        let counts = calls_of(&workload(seed, fsync, |_| ()));
+        let mut rng = Rng::new(seed);
+        for (call, name) in [
+            (Call::Write, "Write"),
+            (Call::Sync, "Sync"),
+            (Call::SetLen, "SetLen"),
+            (Call::Create, "Create"),
+            (Call::Rename, "Rename"),
+            (Call::Remove, "Remove"),
+            (Call::SyncDir, "SyncDir"),
+        ] {
+            let effects: &[Effect] = if call == Call::Sync { &dropping } else { &all };
+            for (n, effect) in (1..=counts[name]).flat_map(|n| effects.iter().map(move |e| (n, *e)))
+            {
+                let times = if rng.chance(700) { 1 } else { 3 };
+                replay.place = format!("{fsync}: {effect:?} from {name} {n} on, {times} times");
+                let life = workload(seed, fsync, |life| {
+                    life.recorder.disk.inject(Fault::new(call, effect).from_nth(n).times(times));
+                });
+                life.recorder.disk.clear_faults();
+                end(life, &mut rng);
+                runs += 1;
+            }
+        }
+    }
+    println!("{runs} runs");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() {
+    let mut replay = Replay { test: "--test faults full_disk", seed: 0, place: String::new() };
+    let mut refused = 0;
+    for seed in seeds(1, 40, 4000) {
+        replay.seed = seed;
+        let mut rng = Rng::new(seed);
+        let mut life = Life::first(seed, small_options(POLICIES[seed as usize % 3]));
+        life.is_tolerant = true;
+        let disk = life.recorder.disk.clone();
+        let mut workload = Workload::named(seed);
+        for step in 0..120 {
+            replay.place = format!("step {step}");
+            if rng.chance(100) {
+                let used: u64 =
+                    disk.paths().iter().map(|path| disk.contents(path).unwrap().len() as u64).sum();
+                disk.set_capacity_bytes(Some(used + rng.below(6) * 4096));
+            } else if rng.chance(100) {
+                disk.set_capacity_bytes(None);
+            }
+            let before = life.offset();
+            life.step(match workload.step() {
+                // Closing writes the manifest.
+                Step::Reopen => Step::Advance(1),
+                step => step,
+            });
+            refused += u64::from(life.offset() == before);
+        }
+        disk.set_capacity_bytes(None);
+        // No reopening in between: there is room, so writing works.
+        life.is_tolerant = false;
+        for _ in 0..10 {
+            life.step(workload.step());
+        }
+        life.reopen();
+        end(life, &mut rng);
+    }
+    assert!(refused > 0);
+}
