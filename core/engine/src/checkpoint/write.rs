@@ -13,6 +13,7 @@ use rstmdb_types::{Error, ErrorCode, Offset, Result, Text};
 use super::format::{BlockKind, BlockReader, BlockWriter, put_instance, put_key, put_machine};
 use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{io as io_error, write_failed};
+use crate::log::Ticket;
 use crate::manifest::CheckpointEntry;
 use crate::shared::Shared;
 use crate::state::{KeyEntry, Slot};
@@ -23,17 +24,17 @@ const COPY_MAX: u32 = 256;
 impl Shared {
     /// Marks the place in the log where a checkpoint begins. From here on every instance's first
     /// effect carries its whole context, so the log after it stands alone.
-    pub(crate) fn begin_checkpoint(&self) -> Result<Offset> {
+    pub(crate) fn begin_checkpoint(&self) -> Result<Ticket> {
         self.queue.try_with_sink(|sink| sink.writer.begin_segment())?;
         let _partitions = self.state.lock_all();
         let offset = self.queue.appended();
         self.state.boundary.store(offset, Ordering::Release);
-        Ok(offset)
+        Ok(self.queue.ticket(offset))
     }
 
-    /// Writes a checkpoint that begins at `offset` and verifies it.
-    pub(crate) fn write_checkpoint(&self, number: u64, offset: Offset) -> Result<CheckpointEntry> {
-        let epoch = self.queue.ticket(0).epoch;
+    /// Writes a checkpoint that begins at a place and verifies it.
+    pub(crate) fn write_checkpoint(&self, number: u64, begin: Ticket) -> Result<CheckpointEntry> {
+        let Ticket { offset, epoch } = begin;
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");

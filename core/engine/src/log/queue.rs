@@ -325,8 +325,9 @@ impl<S: Sink> Queue<S> {
             let mut open = self.open.lock();
             if open.count == 0 {
                 drop(open);
-                // Somebody may have asked just after the commit that served them.
-                wake(&self.waiters, &self.waiting, self.committed());
+                // Nothing is on its way, so everybody's fate is known. Some may have asked just after
+                // it was, and of a write that was taken back the offset may not come again.
+                wake(&self.waiters, &self.waiting, Offset::MAX);
                 return;
             }
             let capacity = open.buffer.len().min(1 << 20);

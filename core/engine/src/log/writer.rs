@@ -153,7 +153,9 @@ impl LogWriter {
             FsyncPolicy::EveryWrite => true,
             FsyncPolicy::EveryN(n) => self.unsynced >= u64::from(n),
             FsyncPolicy::EveryMs(ms) => {
-                self.settings.clock.now_ms() - self.synced_at >= i64::from(ms)
+                let elapsed = self.settings.clock.now_ms() - self.synced_at;
+                // A clock that was set back says nothing about how long it has been.
+                elapsed >= i64::from(ms) || elapsed < 0
             }
             FsyncPolicy::Never => false,
         }

@@ -39,7 +39,8 @@ impl Shared {
 
     fn checkpoint(&self, manifest: &mut Manifest) -> Result<u64> {
         let bytes = self.files.counters.stats().bytes_written;
-        let offset = self.begin_checkpoint()?;
+        let begin = self.begin_checkpoint()?;
+        let offset = begin.offset;
         self.checkpointed_bytes.store(bytes, Ordering::Relaxed);
         if self.storage.is_volatile() {
             // Nothing to recover from, but the log may be cut here.
@@ -50,7 +51,7 @@ impl Shared {
             .checkpoints
             .last()
             .and_then(|last| last.file.strip_suffix(".ckpt")?.parse::<u64>().ok());
-        let entry = self.write_checkpoint(last_number.unwrap_or(0) + 1, offset)?;
+        let entry = self.write_checkpoint(last_number.unwrap_or(0) + 1, begin)?;
         let instances = entry.instances;
         let mut next = manifest.clone();
         next.checkpoints.push(entry);

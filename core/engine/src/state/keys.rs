@@ -153,10 +153,13 @@ impl KeyTable {
 
     /// Takes back everything remembered after `durable`.
     pub(crate) fn undo_after(&mut self, durable: Offset) {
-        while let Some(Some(newest)) = self.entries.back()
-            && newest.offset > durable
-        {
-            self.undo(newest.offset);
+        while let Some(newest) = self.entries.back() {
+            match newest.as_ref().map(|entry| entry.offset) {
+                // A hole: what was there gave way to an entry after it.
+                None => drop(self.entries.pop_back()),
+                Some(offset) if offset > durable => self.undo(offset),
+                Some(_) => break,
+            }
         }
     }
 
