@@ -1,6 +1,6 @@
 //! What fuzzing checks about reading event logs.
 
-use rstmdb::Limits;
+use rstmdb::{Json, Limits};
 use rstmdb_cli::import::{ColumnNames, Learner, LogEvents, Records};
 
 /// A CSV file: records are read, written and read again, and compared with another reader.
@@ -77,8 +77,10 @@ fn events(data: &[u8]) {
         let Ok(event) = row else { continue };
         assert!(!event.case.is_empty() && event.case.len() <= 64);
         assert!(event.activity.len() <= 64 && event.activity.contains(" / "));
-        assert!(event.payload.root().get("t").is_some());
-        assert!(event.payload.root().members().all(|member| ["t", "x"].contains(&member.raw_key)));
+        let Ok(payload) = events.payload(&event) else { continue };
+        assert_eq!(Json::parse(payload.as_str()).as_ref(), Ok(&payload), "not canonical");
+        assert!(payload.root().get("t").is_some());
+        assert!(payload.root().members().all(|member| ["t", "x"].contains(&member.raw_key)));
         if learner.see(&event).is_err() {
             break;
         }

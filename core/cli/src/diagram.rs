@@ -229,12 +229,19 @@ fn mermaid_id(state: &str, index: usize) -> String {
 
 /// Text in which nothing means anything to Mermaid.
 fn mermaid_text(text: &str) -> String {
-    let escape = |c: char| match c {
-        '"' | '#' | ';' | ':' | '<' | '>' => format!("#{};", u32::from(c)),
-        c if c.is_control() => " ".to_owned(),
-        c => c.to_string(),
-    };
-    text.chars().map(escape).collect()
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        // `<` alone is a sign, before a letter or a slash it would begin a tag.
+        let begins_tag = |next: &char| next.is_ascii_alphabetic() || *next == '/' || *next == '!';
+        match c {
+            '"' | '#' | ';' | ':' => out.push_str(&format!("#{};", u32::from(c))),
+            '<' if chars.peek().is_some_and(begins_tag) => out.push_str("#60;"),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// A quoted DOT string.
@@ -251,7 +258,7 @@ mod tests {
         serde_json::from_str(
             r#"{"states": ["new", "end", "in \"work\"", "new"], "initial": "new", "final": ["end"],
                 "transitions": [
-                    {"from": ["new"], "event": "GO", "to": "in \"work\"", "guard": "ctx.a >= 1"},
+                    {"from": ["new"], "event": "GO", "to": "in \"work\"", "guard": "ctx.a >= 1 && ctx.a<ctx.b"},
                     {"from": ["*"], "event": "STOP; now", "to": "end"}]}"#,
         )
         .unwrap()
@@ -264,7 +271,7 @@ mod tests {
             text,
             "stateDiagram-v2\n    state \"end\" as _1\n    state \"in #34;work#34;\" as _2\n    \
              state \"any other state\" as any_state\n    [*] --> new\n    new --> _2 : GO [ctx.a \
-             #62;= 1]\n    any_state --> _1 : STOP#59; now\n    _1 --> [*]\n"
+             >= 1 && ctx.a#60;ctx.b]\n    any_state --> _1 : STOP#59; now\n    _1 --> [*]\n"
         );
     }
 
@@ -277,6 +284,8 @@ mod tests {
         let text = draw(Language::Dot, "m", &definition(), Some(counts)).unwrap();
         assert!(text.contains("\"new\" [label=\"new\\n1,200\"];"), "{text}");
         assert!(text.contains("\"end\" [label=\"end\\n0\", peripheries=2];"), "{text}");
-        assert!(text.contains("\"new\" -> \"in \\\"work\\\"\" [label=\"GO\\n[ctx.a >= 1]\"];"));
+        assert!(text.contains(
+            "\"new\" -> \"in \\\"work\\\"\" [label=\"GO\\n[ctx.a >= 1 && ctx.a<ctx.b]\"];"
+        ));
     }
 }

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use rstmdb::error::reason;
 use rstmdb::{Error, ErrorCode, Json, Limits, Result};
-use serde_json::{Map, Value};
 
 use super::records::{Record, Records, RowError};
 
@@ -25,7 +24,7 @@ pub struct ColumnNames {
 }
 
 /// One row that is well-formed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEvent {
     /// The line in the file, counted from 1.
     pub line: u64,
@@ -33,8 +32,8 @@ pub struct LogEvent {
     pub case: String,
     /// The event.
     pub activity: String,
-    /// The columns that are neither case nor activity, without the empty ones.
-    pub payload: Json,
+    /// The fields of the row, without the case's.
+    fields: Vec<String>,
 }
 
 /// The events of a file, row by row.
@@ -45,7 +44,17 @@ pub struct LogEvents<R> {
     case: usize,
     activity: Vec<usize>,
     time: usize,
+    /// The columns of the payload in the order of its members, each with its key as JSON.
+    payload: Vec<(usize, String)>,
     limits: Limits,
+}
+
+impl LogEvent {
+    /// An event that was not read from a file.
+    pub fn new(line: u64, case: &str, activity: &str) -> LogEvent {
+        let (case, activity) = (case.to_owned(), activity.to_owned());
+        LogEvent { line, case, activity, fields: Vec::new() }
+    }
 }
 
 impl<R: BufRead> LogEvents<R> {
@@ -62,9 +71,11 @@ impl<R: BufRead> LogEvents<R> {
         let find = |name: &str| find_column(file, &header, name);
         let case = find(&names.case)?;
         let time = find(&names.time)?;
-        let activity = names.activity.iter().map(|name| find(name)).collect::<Result<_>>()?;
+        let activity: Vec<usize> =
+            names.activity.iter().map(|name| find(name)).collect::<Result<_>>()?;
+        let payload = payload_columns(&header, |index| index != case && !activity.contains(&index));
         let limits = limits.clone();
-        Ok(LogEvents { records, header, case, activity, time, limits })
+        Ok(LogEvents { records, header, case, activity, time, payload, limits })
     }
 
     /// The bytes read so far.
@@ -106,40 +117,45 @@ impl<R: BufRead> LogEvents<R> {
         if case.is_empty() {
             return Err(format!("has no case ({} is empty)", self.names_of(&[self.case])));
         }
-        let payload = self.payload(record.fields);
-        self.check_sizes(line, &case, &activity, &payload)?;
-        Ok(LogEvent { line, case, activity, payload })
-    }
-
-    /// The values of the other columns as strings.
-    fn payload(&self, fields: Vec<String>) -> Json {
-        let other = |index: &usize| *index != self.case && !self.activity.contains(index);
-        let members: Map<String, Value> = fields
-            .into_iter()
-            .enumerate()
-            .filter(|(index, value)| other(index) && !value.is_empty())
-            .filter_map(|(index, value)| {
-                Some((self.header.get(index)?.clone(), Value::String(value)))
-            })
-            .collect();
-        Json::from_value(&Value::Object(members))
-    }
-
-    /// Limits are checked here, because one request over a limit fails the batch it is in.
-    fn check_sizes(
-        &self,
-        line: u64,
-        case: &str,
-        activity: &str,
-        payload: &Json,
-    ) -> std::result::Result<(), String> {
-        let key = idempotency_key(case, line);
+        // Limits are checked here, because one request over a limit fails the batch it is in.
+        let key = idempotency_key(&case, line);
         let checked = self
             .limits
             .check_name("case and line", &key)
-            .and_then(|()| self.limits.check_name("activity", activity))
-            .and_then(|()| self.limits.check_payload(payload));
-        checked.map_err(|error| error.message().to_owned())
+            .and_then(|()| self.limits.check_name("activity", &activity));
+        checked.map_err(|error| error.message().to_owned())?;
+        Ok(LogEvent { line, case, activity, fields: record.fields })
+    }
+
+    /// The columns that are neither case nor activity, as strings, without the empty ones.
+    ///
+    /// A payload over the limit is a problem of its row.
+    pub fn payload(&self, event: &LogEvent) -> std::result::Result<Json, RowError> {
+        let mut text = String::with_capacity(256);
+        text.push('{');
+        for (at, (column, key)) in self.payload.iter().enumerate() {
+            let Some(value) = event.fields.get(*column).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            // Of columns with the same name the last that is not empty counts.
+            let rest = self.payload.get(at + 1..).unwrap_or_default();
+            let mut same = rest.iter().take_while(|(_, other)| other == key);
+            if same.any(|(column, _)| event.fields.get(*column).is_some_and(|v| !v.is_empty())) {
+                continue;
+            }
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.push_str(key);
+            text.push(':');
+            push_json(value, &mut text);
+        }
+        text.push('}');
+        let payload = Json::from_canonical(&text);
+        match self.limits.check_payload(&payload) {
+            Ok(()) => Ok(payload),
+            Err(error) => Err(RowError { line: event.line, problem: error.message().to_owned() }),
+        }
     }
 
     fn names_of(&self, columns: &[usize]) -> String {
@@ -149,6 +165,35 @@ impl<R: BufRead> LogEvents<R> {
             .map(String::as_str)
             .collect();
         names.join(" and ")
+    }
+}
+
+/// The columns of a payload, sorted as the members of canonical JSON are: by their escaped keys.
+fn payload_columns(header: &[String], is_part: impl Fn(usize) -> bool) -> Vec<(usize, String)> {
+    let mut columns: Vec<(usize, String)> = header
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| is_part(*index))
+        .map(|(index, name)| {
+            let mut key = String::new();
+            push_json(name, &mut key);
+            (index, key)
+        })
+        .collect();
+    let inner = |key: &str| key.get(1..key.len() - 1).unwrap_or_default().to_owned();
+    columns.sort_by_key(|(_, key)| inner(key));
+    columns
+}
+
+/// Appends a JSON string in canonical form.
+fn push_json(value: &str, out: &mut String) {
+    if value.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        // Serialising a string can't fail.
+        out.push_str(&serde_json::to_string(value).unwrap_or_default());
+    } else {
+        out.push('"');
+        out.push_str(value);
+        out.push('"');
     }
 }
 
@@ -206,15 +251,35 @@ mod tests {
     }
 
     #[test]
-    fn activities_are_joined_and_other_columns_become_the_payload() {
+    fn activities_of_several_columns_are_joined() {
         let text =
             "case,act,at,sub,note,empty\nc-1,Open,2024-01-02T03:04:05+02:00,New,\"a \"\"b\"\"\",\n";
         let all = read(text, &["act", "sub"]);
         let event = all[0].as_ref().unwrap();
         assert_eq!((event.line, event.case.as_str()), (2, "c-1"));
         assert_eq!(event.activity, "Open / New");
-        let payload = r#"{"at":"2024-01-02T03:04:05+02:00","note":"a \"b\""}"#;
-        assert_eq!(event.payload.as_str(), payload);
+    }
+
+    #[test]
+    fn payloads_are_canonical_and_leave_empty_fields_out() {
+        let text = "case,act,at,\"b\"\"\",b,dup,dup,a,empty\n\
+                    c,A,2024-01-02,\"1\"\"\n\",2,x,,\u{1},\nc,A,2024-01-02,,,x,y,,\n";
+        let limits = Limits { payload_bytes_max: 60, ..Limits::default() };
+        let mut events =
+            LogEvents::new("log.csv", text.as_bytes(), &names(&["act"]), &limits).unwrap();
+        let event = events.next().unwrap().unwrap().unwrap();
+        let error = events.payload(&event).unwrap_err();
+        assert_eq!(error.line, 2);
+        assert!(error.problem.contains("payload_bytes_max = 60"), "{}", error.problem);
+        events.limits = Limits::default();
+        let payload = events.payload(&event).unwrap();
+        let expected = serde_json::json!({
+            "a": "\u{1}", "at": "2024-01-02", "b": "2", "b\"": "1\"\n", "dup": "x"
+        });
+        assert_eq!(payload, Json::from_value(&expected));
+        let event = events.next().unwrap().unwrap().unwrap();
+        let payload = events.payload(&event).unwrap();
+        assert_eq!(payload.as_str(), r#"{"at":"2024-01-02","dup":"y"}"#);
     }
 
     #[test]

@@ -127,8 +127,7 @@ mod tests {
     fn learn(rows: &[(&str, &str)]) -> Learner {
         let mut learner = Learner::new(&Limits::default());
         for (line, (case, activity)) in (2..).zip(rows) {
-            let (case, activity) = ((*case).to_owned(), (*activity).to_owned());
-            learner.see(&LogEvent { line, case, activity, payload: Json::empty_object() }).unwrap();
+            learner.see(&LogEvent::new(line, case, activity)).unwrap();
         }
         learner
     }
@@ -152,10 +151,7 @@ mod tests {
     #[test]
     fn too_many_activities_are_refused() {
         let mut learner = Learner::new(&Limits { states_max: 3, ..Limits::default() });
-        let mut see = |activity: &str| {
-            let (case, activity) = ("1".to_owned(), activity.to_owned());
-            learner.see(&LogEvent { line: 2, case, activity, payload: Json::null() })
-        };
+        let mut see = |activity: &str| learner.see(&LogEvent::new(2, "1", activity));
         see("A").unwrap();
         see("B").unwrap();
         assert_eq!(see("C").unwrap_err().reason(), Some(reason::LIMIT_EXCEEDED));

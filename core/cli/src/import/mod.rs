@@ -133,8 +133,9 @@ impl ImportLog {
         is_interrupted: impl Fn() -> bool,
     ) -> Outcome<bool> {
         while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
+            let row = row.and_then(|event| Ok((events.payload(&event)?, event)));
             match row {
-                Ok(event) => run.take(event, report)?,
+                Ok((payload, event)) => run.take(event, payload, report)?,
                 Err(bad) => {
                     if self.strict {
                         run.flush(report)?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rstmdb::blocking::Database;
 use rstmdb::{
     ApplyEventRequest, BatchMode, BatchOperation, BatchOperationResult, BatchOutcome, BatchRequest,
-    CreateInstanceRequest, Error, ErrorCode, ErrorKind, GetInstanceRequest, Result,
+    CreateInstanceRequest, Error, ErrorCode, ErrorKind, GetInstanceRequest, Json, Result, Text,
 };
 
 use super::events::{LogEvent, idempotency_key};
@@ -29,9 +29,17 @@ pub(super) struct Run<'a> {
     /// What imports before this one did, once it is needed.
     earlier: Option<Earlier>,
     operations: Vec<BatchOperation>,
-    /// What each operation is about; None is the creation of an instance.
-    lines: Vec<Option<u64>>,
+    /// The row of each operation; None is the creation of an instance.
+    rows: Vec<Option<Row>>,
     bytes: usize,
+}
+
+/// What names a row in a report.
+#[derive(Debug)]
+struct Row {
+    line: u64,
+    case: Text,
+    event: Text,
 }
 
 /// What is known about a case.
@@ -62,13 +70,18 @@ impl<'a> Run<'a> {
             cases: HashMap::new(),
             earlier: None,
             operations: Vec::new(),
-            lines: Vec::new(),
+            rows: Vec::new(),
             bytes: 0,
         }
     }
 
     /// Takes the next row, to be sent with the next flush.
-    pub(super) fn take(&mut self, event: LogEvent, report: &mut Report) -> Result<()> {
+    pub(super) fn take(
+        &mut self,
+        event: LogEvent,
+        payload: Json,
+        report: &mut Report,
+    ) -> Result<()> {
         if !self.cases.contains_key(&event.case) {
             let case = self.look_up(&event.case)?;
             match &case {
@@ -92,7 +105,7 @@ impl<'a> Run<'a> {
             Some(Case::New) | None => None,
         };
         let Some(error) = refusal else {
-            self.send(event);
+            self.send(&event, payload);
             return Ok(());
         };
         let LogEvent { line, case, activity, .. } = &event;
@@ -104,18 +117,18 @@ impl<'a> Run<'a> {
     fn create(&mut self, case: &str) {
         let request = CreateInstanceRequest::new(case, self.machine, self.version);
         self.operations.push(BatchOperation::CreateInstance(request));
-        self.lines.push(None);
+        self.rows.push(None);
     }
 
-    fn send(&mut self, event: LogEvent) {
-        self.bytes += event.payload.as_str().len();
-        let key = idempotency_key(&event.case, event.line);
-        let mut request = ApplyEventRequest::new(event.case, event.activity)
-            .with_payload(event.payload)
-            .with_key(key);
+    fn send(&mut self, event: &LogEvent, payload: Json) {
+        self.bytes += payload.as_str().len();
+        let mut request = ApplyEventRequest::new(&event.case, &event.activity)
+            .with_payload(payload)
+            .with_key(idempotency_key(&event.case, event.line));
         request.event_id = Some(event_id(self.file_name, event.line).into());
+        let (case, name) = (request.instance_id.clone(), request.event.clone());
+        self.rows.push(Some(Row { line: event.line, case, event: name }));
         self.operations.push(BatchOperation::ApplyEvent(request));
-        self.lines.push(Some(event.line));
     }
 
     /// Whether it is time to flush.
@@ -130,40 +143,33 @@ impl<'a> Run<'a> {
         }
         self.bytes = 0;
         let ops = std::mem::take(&mut self.operations);
-        let lines = std::mem::take(&mut self.lines);
-        let mode = BatchMode::BestEffort;
-        let request = BatchRequest { mode, ops: ops.clone(), idempotency_key: None };
+        let rows = std::mem::take(&mut self.rows);
+        let request = BatchRequest { mode: BatchMode::BestEffort, ops, idempotency_key: None };
         let results = self.database.batch(request)?.results;
-        if results.len() != ops.len() {
+        if results.len() != rows.len() {
             return Err(unexpected());
         }
-        for ((operation, line), outcome) in ops.iter().zip(lines).zip(results) {
-            self.answer(operation, line, outcome, report)?;
+        for (row, outcome) in rows.iter().zip(results) {
+            self.answer(row.as_ref(), outcome, report)?;
         }
         Ok(())
     }
 
-    fn answer(
-        &self,
-        operation: &BatchOperation,
-        line: Option<u64>,
-        outcome: BatchOutcome,
-        report: &mut Report,
-    ) -> Result<()> {
-        match (operation, outcome.result, outcome.error) {
-            (_, Some(BatchOperationResult::CreateInstance(_)), _) => report.instances_created += 1,
-            (_, Some(BatchOperationResult::ApplyEvent(result)), _) => match result.applied {
+    fn answer(&self, row: Option<&Row>, outcome: BatchOutcome, report: &mut Report) -> Result<()> {
+        match (row, outcome.result, outcome.error) {
+            (None, Some(BatchOperationResult::CreateInstance(_)), _) => {
+                report.instances_created += 1;
+            }
+            (Some(_), Some(BatchOperationResult::ApplyEvent(result)), _) => match result.applied {
                 true => report.events_applied += 1,
                 false => report.events_existing += 1,
             },
-            (BatchOperation::ApplyEvent(request), None, Some(error)) => {
+            (Some(Row { line, case, event }), None, Some(error)) => {
                 stop_if_fatal(&error)?;
-                let line = line.unwrap_or_default();
-                let (case, event) = (request.instance_id.as_str(), request.event.as_str());
-                report.refused(&Refused { line, case, event, error: &error }, self.talk);
+                report.refused(&Refused { line: *line, case, event, error: &error }, self.talk);
             }
             // Without the instance every row of the case would be refused with a worse reason.
-            (_, None, Some(error)) => return Err(error),
+            (None, None, Some(error)) => return Err(error),
             _ => return Err(unexpected()),
         }
         Ok(())

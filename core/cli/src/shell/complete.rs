@@ -215,3 +215,62 @@ fn matching(names: impl IntoIterator<Item = String>, prefix: &str) -> Vec<String
     found.dedup();
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use rstmdb::{CreateInstanceRequest, Json, PutMachineRequest};
+
+    use super::*;
+
+    fn offered(line: &str) -> Vec<String> {
+        let database = Database::open("mem:").unwrap();
+        let definition = Json::parse(
+            r#"{"states": ["open", "shut", "slammed shut"], "initial": "open", "transitions": [
+                {"from": "open", "event": "SHUT", "to": "shut"},
+                {"from": "open", "event": "SLAM", "to": "slammed shut"},
+                {"from": ["shut", "slammed shut"], "event": "OPEN", "to": "open"}]}"#,
+        );
+        let definition = definition.unwrap();
+        for version in [1, 2] {
+            let meta = definition.as_str().replacen('{', &format!("{{\"meta\":{version},"), 1);
+            let definition = Json::parse(&meta).unwrap();
+            database.put_machine(PutMachineRequest::new("door", version, definition)).unwrap();
+        }
+        for id in ["front door", "garage"] {
+            database.create_instance(CreateInstanceRequest::new(id, "door", 1)).unwrap();
+        }
+        complete(line, Some(&database)).1
+    }
+
+    #[test]
+    fn every_kind_of_word_is_completed() {
+        let cases: &[(&str, &[&str])] = &[
+            ("wal", &["wal-read", "wal-stats"]),
+            ("out", &["output"]),
+            ("output ", &["json", "table"]),
+            ("get-instance ", &["'front door'", "garage"]),
+            ("history 'fr", &["'front door'"]),
+            ("create-instance -m ", &["door"]),
+            ("diagram d", &["door"]),
+            ("get-machine --name door -v ", &["1", "2"]),
+            ("list-instances --state s", &["shut", "'slammed shut'"]),
+            ("apply-event -i garage -e ", &["SHUT", "SLAM"]),
+            ("apply-event -e ", &["OPEN", "SHUT", "SLAM"]),
+            ("watch-all --to-states open,sh", &["open,shut"]),
+            ("ping --out", &["--output"]),
+            ("ping --output ", &["json", "table"]),
+            ("c --idem", &["--idempotency-key"]),
+            ("history garage --order o", &["oldest"]),
+            ("nonsense ", &[]),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(offered(line), *expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_start_is_that_of_the_word() {
+        assert_eq!(complete("get-instance 'fr", None).0, 13);
+        assert_eq!(complete("wal", None).0, 0);
+    }
+}
