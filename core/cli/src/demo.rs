@@ -11,9 +11,9 @@ use clap::Args;
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb::{
     ApplyEventRequest, BatchMode, BatchOperation, BatchRequest, CountInstancesRequest,
-    CountInstancesResult, CreateInstanceRequest, ErrorCode, GetInstanceRequest, GetInstanceResult,
-    GetMachineRequest, HistoryOrder, HistoryRequest, HistoryResult, ListMachinesRequest,
-    PutMachineRequest, Result, WatchAllRequest,
+    CountInstancesResult, CreateInstanceRequest, ErrorCode, FsyncPolicy, GetInstanceRequest,
+    GetInstanceResult, GetMachineRequest, HistoryOrder, HistoryRequest, HistoryResult,
+    ListMachinesRequest, PutMachineRequest, Result, WatchAllRequest,
 };
 use serde_json::{Value, json};
 
@@ -36,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// Some thousand orders go through a machine with guards, are watched, counted, refused, and are
 /// the same after a restart. The database is made in ./demo-data (or --path) and stays there to play with; running the demo
-/// again adds more orders. A directory with any other database is refused.
+/// again adds more orders. A directory with any other database is refused. The output is always
+/// text.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -56,6 +57,11 @@ impl Demo {
         let out = session.output;
         let options = || session.options(true);
         let mut stage = Stage::open(Database::open_with(&path, options())?, out, self.orders)?;
+        stage.promise = match (path.as_str(), session.fsync) {
+            ("mem:", _) => "in memory".to_owned(),
+            (_, FsyncPolicy::EveryWrite) => "every answer durable".to_owned(),
+            (_, policy) => format!("fsync {policy}"),
+        };
         let outcome = out
             .text(&format!("rstmdb demo, run {} on {path}", stage.run))
             .and_then(|()| stage.play(&path, options));
@@ -74,6 +80,8 @@ struct Stage {
     orders: u32,
     /// Which demo this is on this database.
     run: u32,
+    /// What an answer promises.
+    promise: String,
 }
 
 impl Stage {
@@ -94,7 +102,7 @@ impl Stage {
                 return Err(error::usage(message).with("machine", item.machine.as_str()));
             }
         }
-        let mut stage = Stage { database, out, orders, run: 1 };
+        let mut stage = Stage { database, out, orders, run: 1, promise: String::new() };
         while stage.exists(1)? || stage.exists(orders)? {
             stage.run += 1;
         }
@@ -179,11 +187,11 @@ impl Stage {
             return Err(internal(message).into());
         }
         let per_second = |count: u64, took: Duration| number(rate(count, took.as_secs_f64()));
-        let fsync = "every answer durable";
+        let promise = &self.promise;
         self.out.text(&format!(
             "  … the watch saw all {} deliveries\n\
              {:>9} orders made in {:.2} s, {}/s\n\
-             {:>9} events applied in {:.2} s, {}/s, {fsync}",
+             {:>9} events applied in {:.2} s, {}/s, {promise}",
             number(delivered),
             number(created),
             creating.as_secs_f64(),
