@@ -4,5 +4,6 @@
 pub mod calls;
 pub mod life;
 pub mod recorder;
+pub mod sample;
 pub mod seeds;
 pub mod workload;

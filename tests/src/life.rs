@@ -455,7 +455,7 @@ fn is_write(operation: Operation) -> bool {
 }
 
 /// The machines and instances there are, as the operations show them.
-fn state(call: &mut dyn FnMut(Operation, &Value) -> Result<Json>) -> Value {
+pub fn state(call: &mut dyn FnMut(Operation, &Value) -> Result<Json>) -> Value {
     let mut call = |operation, request| match call(operation, &request) {
         Ok(answer) => answer.to_value(),
         Err(error) => panic!("{operation:?} {request}: {error}"),

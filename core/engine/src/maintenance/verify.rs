@@ -241,6 +241,12 @@ impl Verifier<'_> {
                 return Ok(None);
             }
         };
+        if header.number != number {
+            let message = format!("this is segment {} under another name", header.number);
+            let remedy = self.cut_or_restore(chain.as_ref());
+            self.problem(&path, (0, chain.map(|chain| chain.next)), &message, remedy);
+            return Ok(None);
+        }
         let unbroken = chain
             .as_ref()
             .is_none_or(|chain| chain.next == header.first && chain.previous == header.previous);

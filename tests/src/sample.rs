@@ -1,0 +1,178 @@
+//! A database of some segments whose bytes a test damages, and what it must say.
+
+use std::sync::Arc;
+
+use rstmdb_engine::{Background, Engine, FsyncPolicy, Location, Options, Retention};
+use rstmdb_testkit::clock::TestClock;
+use rstmdb_testkit::faulty::FaultyStorage;
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, Operation, Result};
+use serde_json::{Value, json};
+
+use crate::calls::call;
+use crate::life::state;
+
+/// Small segments, no threads, the whole log kept.
+pub fn options(fsync: FsyncPolicy) -> Options {
+    Options {
+        fsync,
+        background: Background::Inline,
+        partitions: 2,
+        segment_bytes_max: 4096,
+        checkpoint_log_bytes: 0,
+        free_bytes_min: 0,
+        retention: Retention::Forever,
+        ..Options::default()
+    }
+}
+
+/// The database on a disk.
+pub fn location(disk: &FaultyStorage) -> Location {
+    Location {
+        storage: Arc::new(disk.clone()),
+        clock: Arc::new(TestClock::default()),
+        name: "test".to_owned(),
+    }
+}
+
+/// Opens what is on a disk.
+pub fn open(disk: &FaultyStorage, fsync: FsyncPolicy) -> Result<Engine> {
+    Engine::open(location(disk), options(fsync))
+}
+
+/// Stores the machine and the instance that [`apply`] needs.
+pub fn begin(engine: &Engine) {
+    let definition = json!({
+        "states": ["s", "t"], "initial": "s",
+        "transitions": [
+            {"from": "s", "event": "E", "to": "t"}, {"from": "t", "event": "E", "to": "s"}
+        ],
+    });
+    let request = json!({"machine": "m", "version": 1, "definition": definition});
+    call(engine, Operation::PutMachine, &request).unwrap();
+    let request = json!({"instance_id": "a", "machine": "m", "version": 1});
+    call(engine, Operation::CreateInstance, &request).unwrap();
+}
+
+/// One event; returns its offset.
+pub fn apply(engine: &Engine, number: u64) -> Result<u64> {
+    let request = json!({
+        "instance_id": "a", "event": "E", "idempotency_key": format!("key-{number}"),
+        "payload": {"n": number, "text": "x".repeat(90)},
+    });
+    let answer = call(engine, Operation::ApplyEvent, &request)?.to_value();
+    Ok(answer["wal_offset"].as_u64().unwrap())
+}
+
+/// A database that was written with these events, still open.
+pub fn database(events: u64, fsync: FsyncPolicy) -> (FaultyStorage, Engine) {
+    let disk = FaultyStorage::new(1);
+    let engine = open(&disk, fsync).unwrap();
+    begin(&engine);
+    for number in 0..events {
+        apply(&engine, number).unwrap();
+    }
+    (disk, engine)
+}
+
+/// All that a database says, the log included; an error when a part can't be read.
+pub fn everything(engine: &Engine) -> Result<Value> {
+    let mut failed = None;
+    let state = state(&mut |operation, request| call(engine, operation, request));
+    let mut log = Vec::new();
+    let mut from = json!(1);
+    loop {
+        let page = match call(engine, Operation::WalRead, &json!({"from_offset": from})) {
+            Ok(page) => page.to_value(),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        };
+        let records = page["records"].as_array().unwrap();
+        if records.is_empty() {
+            break;
+        }
+        log.extend(records.iter().cloned());
+        from = page["next_offset"].clone();
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(json!({"state": state, "log": log})),
+    }
+}
+
+/// Opens a disk and says everything.
+pub fn read(disk: &FaultyStorage) -> Result<Value> {
+    let engine = open(disk, FsyncPolicy::EveryWrite)?;
+    everything(&engine)
+}
+
+/// Asserts that an error names the damage: file and position.
+pub fn assert_damage(error: &Error, file: &str) {
+    assert_eq!(error.reason(), Some(reason::CORRUPT), "{error:?}");
+    assert_eq!(error.context()["file"], file, "{error:?}");
+    assert!(error.context()["position"].is_u64(), "{error:?}");
+}
+
+/// The bytes of a frame, and where it is in its segment.
+#[derive(Debug, Clone)]
+pub struct FrameAt {
+    /// Where it begins.
+    pub position: usize,
+    /// Header, payload and checksum.
+    pub bytes: Vec<u8>,
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// The frames of a segment.
+pub fn frames(disk: &FaultyStorage, segment: u64) -> Vec<FrameAt> {
+    let bytes = disk.contents(&segment_path(segment)).unwrap();
+    let mut frames = Vec::new();
+    let mut position = 64;
+    while position + 44 <= bytes.len() && bytes[position..].starts_with(b"RFRM") {
+        let end = position + 44 + u32_at(&bytes, position + 8) as usize;
+        frames.push(FrameAt { position, bytes: bytes[position..end].to_vec() });
+        position = end;
+    }
+    frames
+}
+
+/// The path of a segment.
+pub fn segment_path(number: u64) -> String {
+    format!("log/{number:012}.seg")
+}
+
+/// The numbers of the segments there are.
+pub fn segments(disk: &FaultyStorage) -> Vec<u64> {
+    let number = |path: String| path.strip_prefix("log/")?.strip_suffix(".seg")?.parse().ok();
+    disk.paths().into_iter().filter_map(number).collect()
+}
+
+/// Changes the bytes of a file.
+pub fn edit(disk: &FaultyStorage, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = disk.contents(path).unwrap();
+    change(&mut bytes);
+    disk.put(path, &bytes);
+}
+
+/// Sets the checksum of a frame right, as one who means harm would.
+pub fn seal_frame(frame: &mut [u8], database: &[u8]) {
+    let end = frame.len() - 4;
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(database), &frame[..end]);
+    frame[end..].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Sets the checksum of a header of 64 bytes right.
+pub fn seal_header(bytes: &mut [u8]) {
+    let checksum = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The id of the database, as its segments have it.
+pub fn database_id(disk: &FaultyStorage) -> Vec<u8> {
+    disk.contents(&segment_path(segments(disk)[0])).unwrap()[16..32].to_vec()
+}
