@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{} is {:?}", first.instance_id, first.to_state);
 
         // A worker that remembers this number misses nothing, whatever happens in between.
-        let resume_at = events.position();
+        let resume_at = events.resume_offset();
         drop(events);
 
         let request =

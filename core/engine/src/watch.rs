@@ -71,7 +71,7 @@ pub struct Subscription {
     /// The next offset to look at.
     next: Offset,
     /// The next offset to hand out: events before it were.
-    position: Offset,
+    resume_offset: Offset,
     ready: VecDeque<InstanceEvent>,
     frame: Option<Arc<Frame>>,
     cursor: Option<FrameCursor>,
@@ -83,7 +83,7 @@ pub struct Subscription {
 
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Subscription(at {})", self.position)
+        write!(f, "Subscription(at {})", self.resume_offset)
     }
 }
 
@@ -94,7 +94,7 @@ impl Subscription {
             shared,
             filter: Filter::default(),
             next: position,
-            position,
+            resume_offset: position,
             ready: VecDeque::new(),
             frame: None,
             cursor: None,
@@ -111,12 +111,12 @@ impl Subscription {
 
     pub(crate) fn start_at(&mut self, position: Offset) {
         self.next = position;
-        self.position = position;
+        self.resume_offset = position;
     }
 
     /// The offset to resume from after the events received so far.
-    pub fn position(&self) -> Offset {
-        self.position
+    pub fn resume_offset(&self) -> Offset {
+        self.resume_offset
     }
 
     /// Whether the next events must be read from files: call [`Subscription::load`] where blocking
@@ -131,10 +131,10 @@ impl Subscription {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.position = event.wal_offset + 1;
+                self.resume_offset = event.wal_offset + 1;
                 return Poll::Ready(Some(Ok(event)));
             }
-            self.position = self.next;
+            self.resume_offset = self.next;
             if let Some(error) = self.failure.take() {
                 self.ended = true;
                 return Poll::Ready(Some(Err(error)));

@@ -216,7 +216,7 @@ impl Database {
 #[derive(Debug)]
 pub struct Subscription {
     state: State,
-    position: Offset,
+    resume_offset: Offset,
 }
 
 #[derive(Debug)]
@@ -229,7 +229,7 @@ enum State {
 
 impl Subscription {
     fn new(inner: rstmdb_engine::Subscription) -> Subscription {
-        Subscription { position: inner.position(), state: State::Ready(Box::new(inner)) }
+        Subscription { resume_offset: inner.resume_offset(), state: State::Ready(Box::new(inner)) }
     }
 
     /// Waits for the next event; `None` when the database was closed.
@@ -238,8 +238,8 @@ impl Subscription {
     }
 
     /// The offset to resume from after the events received so far.
-    pub fn position(&self) -> Offset {
-        self.position
+    pub fn resume_offset(&self) -> Offset {
+        self.resume_offset
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
@@ -262,7 +262,7 @@ impl Subscription {
                         continue;
                     }
                     let polled = inner.poll_next(context);
-                    self.position = inner.position();
+                    self.resume_offset = inner.resume_offset();
                     let again = polled.is_pending() && inner.needs_files();
                     self.state = State::Ready(inner);
                     if !again {

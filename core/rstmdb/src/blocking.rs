@@ -222,8 +222,8 @@ impl Subscription {
     }
 
     /// The offset to resume from after the events received so far.
-    pub fn position(&self) -> Offset {
-        self.inner.position()
+    pub fn resume_offset(&self) -> Offset {
+        self.inner.resume_offset()
     }
 }
 

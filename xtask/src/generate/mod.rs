@@ -1,5 +1,6 @@
 //! Files that are generated, checked in, and compared on every check.
 
+mod cli;
 mod reference;
 mod source;
 mod surface;
@@ -20,6 +21,7 @@ const FILES: &[Generated] = &[
     Generated { path: "docs/reference/errors.md", make: || Ok(reference::errors()) },
     Generated { path: "docs/reference/operations.md", make: reference::operations },
     Generated { path: "docs/reference/limits.md", make: reference::limits },
+    Generated { path: "docs/reference/cli.md", make: cli::reference },
     Generated { path: "deny.toml", make: || Ok(licences::deny_toml()) },
 ];
 

@@ -52,7 +52,7 @@ impl Shared {
         let mut subscription = Subscription::new(self.clone(), self.queue.committed() + 1);
         let result = WatchAllResult {
             subscription_id: subscription_id(),
-            wal_offset: subscription.position(),
+            wal_offset: subscription.resume_offset(),
         };
         if let Some(from) = self.replay_from(request.from_offset)? {
             subscription.start_at(from);
