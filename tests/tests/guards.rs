@@ -1,0 +1,99 @@
+//! Each recovery guard is needed: with it a check passes, without it the same check fails.
+//!
+//! The switches are global, so this is a test program of its own with a single test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::panic::catch_unwind;
+
+use rstmdb_engine::FsyncPolicy::{EveryN, EveryWrite, Never};
+use rstmdb_engine::guards::{Guard, set};
+use rstmdb_engine::maintenance::verify;
+use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault};
+use rstmdb_tests::sample::*;
+
+/// What must hold thanks to a guard; panics when it does not.
+fn check_of(guard: Guard) -> fn() {
+    match guard {
+        Guard::TruncateTail => what_is_cut_off_does_not_come_back,
+        Guard::DirectorySync => names_survive_a_power_cut,
+        Guard::Poison => nothing_is_acknowledged_after_a_failed_sync,
+        Guard::HeaderChecksum => a_flipped_bit_in_a_header_is_seen,
+        Guard::SequenceGap => a_hole_in_the_log_is_seen,
+    }
+}
+
+fn what_is_cut_off_does_not_come_back() {
+    let (disk, engine) = database(10, Never);
+    let disk = disk.kill();
+    drop(engine);
+    // A torn frame, and behind it a whole one that was written without a sync in between.
+    let torn = frames(&disk, 1).into_iter().nth_back(1).unwrap();
+    disk.flip_bit(&segment_path(1), torn.position as u64 + 50, 0);
+    let engine = open(&disk, Never).unwrap();
+    // The same once more, as long as the torn one: the other would be right behind it.
+    let offset = apply(&engine, 8).unwrap();
+    let disk = disk.kill();
+    drop(engine);
+    let log = read(&disk).unwrap()["log"].as_array().unwrap().len() as u64;
+    assert_eq!(log, offset);
+}
+
+fn names_survive_a_power_cut() {
+    let (disk, engine) = database(40, EveryWrite);
+    let truth = everything(&engine).unwrap();
+    assert!(segments(&disk).len() > 1);
+    assert_eq!(read(&disk.crash(Crash::BYTES_ONLY)).unwrap(), truth);
+}
+
+fn nothing_is_acknowledged_after_a_failed_sync() {
+    let (disk, engine) = database(0, EveryN(2));
+    let before = apply(&engine, 0).unwrap();
+    disk.inject(Fault::new(Call::Sync, Effect::DropPending).nth(1));
+    apply(&engine, 1).unwrap_err();
+    let later = (2..6).filter_map(|number| apply(&engine, number).ok()).last();
+    let promised = later.unwrap_or(before) - 1;
+    let log = read(&disk.crash(Crash::KEEP_NONE)).unwrap()["log"].as_array().unwrap().len();
+    assert!(log as u64 >= promised, "{promised} promised, {log} there");
+}
+
+fn a_flipped_bit_in_a_header_is_seen() {
+    let (disk, engine) = database(10, EveryWrite);
+    engine.close().unwrap();
+    let image = disk.crash(Crash::KEEP_NONE).image();
+    let frame = &frames(&disk, 1)[4];
+    for byte in 0..40 {
+        let disk = image.restart();
+        disk.flip_bit(&segment_path(1), (frame.position + byte) as u64, 3);
+        assert!(!verify(&location(&disk)).unwrap().ok, "byte {byte} of the header");
+        assert!(read(&disk).is_err(), "byte {byte} of the header");
+    }
+}
+
+fn a_hole_in_the_log_is_seen() {
+    let (disk, engine) = database(10, EveryWrite);
+    engine.close().unwrap();
+    let all = frames(&disk, 1);
+    edit(&disk, &segment_path(1), |bytes| {
+        bytes.drain(all[4].position..all[6].position);
+    });
+    assert!(open(&disk.crash(Crash::KEEP_NONE), EveryWrite).is_err());
+}
+
+#[test]
+fn every_guard_is_needed() {
+    std::panic::set_hook(Box::new(|_| ()));
+    let mut wrong = Vec::new();
+    for guard in Guard::ALL {
+        let check = check_of(guard);
+        let with = catch_unwind(check).is_ok();
+        set(guard, false);
+        let without = catch_unwind(check).is_ok();
+        set(guard, true);
+        println!("{guard:?}: with {with}, without {without}");
+        if (with, without) != (true, false) {
+            wrong.push(guard);
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(wrong.is_empty(), "no check needs {wrong:?}");
+}
