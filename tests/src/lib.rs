@@ -7,3 +7,4 @@ pub mod recorder;
 pub mod sample;
 pub mod seeds;
 pub mod workload;
+pub mod writer;

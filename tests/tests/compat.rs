@@ -45,10 +45,8 @@ fn dump(engine: &Engine) -> Value {
     let instances: Vec<_> = list.instances.iter().map(|instance| get(&instance.id)).collect();
     let mut histories: Vec<_> = list.instances.iter().map(|instance| instance.id.clone()).collect();
     histories.push("deleted".into());
-    let histories: Vec<_> = histories
-        .into_iter()
-        .map(|id| engine.history(HistoryRequest::new(id)).unwrap())
-        .collect();
+    let histories: Vec<_> =
+        histories.into_iter().map(|id| engine.history(HistoryRequest::new(id)).unwrap()).collect();
     let machines = engine.list_machines(ListMachinesRequest {}).wait().unwrap();
     let log = WalReadRequest { from_offset: 1, limit: Some(1000) };
     json!({
