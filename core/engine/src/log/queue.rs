@@ -95,14 +95,21 @@ struct Failure {
     later: Error,
 }
 
-/// The queue in front of a sink.
-pub(crate) struct Queue<S> {
+/// What every append touches, alone on its cache lines: threads on several cores hand these lines to
+/// each other, and nothing else should travel with them.
+#[repr(align(128))]
+struct Hot {
     open: Mutex<Open>,
-    sink: Mutex<S>,
     appended: AtomicU64,
     committed: AtomicU64,
-    epoch: AtomicU64,
     buffered: AtomicUsize,
+}
+
+/// The queue in front of a sink.
+pub(crate) struct Queue<S> {
+    hot: Hot,
+    sink: Mutex<S>,
+    epoch: AtomicU64,
     /// Callers that wait for a commit.
     waiters: Mutex<Vec<(Offset, Waker)>>,
     waiting: AtomicUsize,
@@ -127,12 +134,14 @@ impl<S: Sink> Queue<S> {
     /// A queue that gives out offsets from `next` on. Behind a volatile sink, appended is committed.
     pub(crate) fn new(sink: S, next: Offset, volatile: bool) -> Queue<S> {
         Queue {
-            open: Mutex::new(Open { buffer: empty_buffer(0), next, count: 0, refusal: None }),
+            hot: Hot {
+                open: Mutex::new(Open { buffer: empty_buffer(0), next, count: 0, refusal: None }),
+                appended: AtomicU64::new(next - 1),
+                committed: AtomicU64::new(next - 1),
+                buffered: AtomicUsize::new(0),
+            },
             sink: Mutex::new(sink),
-            appended: AtomicU64::new(next - 1),
-            committed: AtomicU64::new(next - 1),
             epoch: AtomicU64::new(0),
-            buffered: AtomicUsize::new(0),
             waiters: Mutex::new(Vec::new()),
             waiting: AtomicUsize::new(0),
             watchers: Mutex::new(Vec::new()),
@@ -147,12 +156,12 @@ impl<S: Sink> Queue<S> {
 
     /// The last offset given out.
     pub(crate) fn appended(&self) -> Offset {
-        self.appended.load(Ordering::Acquire)
+        self.hot.appended.load(Ordering::Acquire)
     }
 
     /// The last offset that may be shown.
     pub(crate) fn committed(&self) -> Offset {
-        self.committed.load(Ordering::Acquire)
+        self.hot.committed.load(Ordering::Acquire)
     }
 
     /// A ticket for what is in memory up to `offset`. Taken under the lock of what was read.
@@ -162,10 +171,15 @@ impl<S: Sink> Queue<S> {
 
     /// Keeps memory bounded: called before a write takes any lock.
     pub(crate) fn admit(&self) {
-        let limit = if self.volatile { VOLATILE_BATCH_BYTES } else { BUFFERED_BYTES_MAX };
-        if self.buffered.load(Ordering::Relaxed) > limit {
+        let buffered = self.hot.buffered.load(Ordering::Relaxed);
+        if self.volatile && buffered > VOLATILE_BATCH_BYTES {
+            // Whoever is first hands the buffer over; the others need not wait for that.
+            self.lead();
+        }
+        let limit = BUFFERED_BYTES_MAX;
+        if buffered > limit {
             let mut sink = self.sink.lock();
-            if self.buffered.load(Ordering::Relaxed) > limit {
+            if self.hot.buffered.load(Ordering::Relaxed) > limit {
                 self.write_open(&mut sink);
             }
             drop(sink);
@@ -175,12 +189,12 @@ impl<S: Sink> Queue<S> {
 
     /// Locks the open buffer, to append several effects under offsets known beforehand.
     pub(crate) fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock()
+        self.hot.open.lock()
     }
 
     /// Appends a record of `effects` effects and returns the offset of the first.
     pub(crate) fn append(&self, effects: u32, bytes: &[u8]) -> Result<Offset> {
-        let mut open = self.open.lock();
+        let mut open = self.hot.open.lock();
         let first = open.next()?;
         self.append_to(&mut open, effects, bytes);
         Ok(first)
@@ -191,11 +205,11 @@ impl<S: Sink> Queue<S> {
         put_record(&mut open.buffer, effects, bytes);
         open.count += effects;
         open.next += Offset::from(effects);
-        self.buffered.store(open.buffer.len(), Ordering::Relaxed);
-        self.appended.store(open.next - 1, Ordering::Release);
+        self.hot.buffered.store(open.buffer.len(), Ordering::Relaxed);
+        self.hot.appended.store(open.next - 1, Ordering::Release);
         if self.volatile {
             // Nothing can take it back: memory is all there is.
-            self.committed.store(open.next - 1, Ordering::SeqCst);
+            self.hot.committed.store(open.next - 1, Ordering::SeqCst);
         }
     }
 
@@ -209,7 +223,7 @@ impl<S: Sink> Queue<S> {
     /// Whether the ticket's fate is known, and what it is.
     pub(crate) fn settled(&self, ticket: Ticket) -> Option<Result<()>> {
         if ticket.epoch == self.epoch.load(Ordering::Acquire) {
-            let done = self.committed.load(Ordering::SeqCst) >= ticket.offset;
+            let done = self.hot.committed.load(Ordering::SeqCst) >= ticket.offset;
             // A failure may have come in between: then the offset could be another's by now.
             if ticket.epoch == self.epoch.load(Ordering::Acquire) {
                 return done.then_some(Ok(()));
@@ -314,7 +328,7 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn try_with_sink(&self, work: impl FnOnce(&mut S) -> SinkResult) -> Result<()> {
         self.with_sink(work).map_err(|failure| {
             if let Some(fatal) = failure.fatal {
-                self.open.lock().refusal.get_or_insert(fatal);
+                self.hot.open.lock().refusal.get_or_insert(fatal);
             }
             failure.batch
         })
@@ -322,7 +336,7 @@ impl<S: Sink> Queue<S> {
 
     fn write_open(&self, sink: &mut S) {
         let batch = {
-            let mut open = self.open.lock();
+            let mut open = self.hot.open.lock();
             if open.count == 0 {
                 drop(open);
                 // Nothing is on its way, so everybody's fate is known. Some may have asked just after
@@ -335,13 +349,13 @@ impl<S: Sink> Queue<S> {
             let batch =
                 Batch { first: open.next - Offset::from(open.count), count: open.count, buffer };
             open.count = 0;
-            self.buffered.store(0, Ordering::Relaxed);
+            self.hot.buffered.store(0, Ordering::Relaxed);
             batch
         };
         let (first, last) = (batch.first, batch.last());
         match sink.write(batch) {
             Ok(()) => {
-                self.committed.fetch_max(last, Ordering::SeqCst);
+                self.hot.committed.fetch_max(last, Ordering::SeqCst);
                 wake(&self.waiters, &self.waiting, last);
                 wake(&self.watchers, &self.watching, last);
             }
@@ -352,15 +366,15 @@ impl<S: Sink> Queue<S> {
     fn fail(&self, sink: &mut S, durable: Offset, batch_last: Offset, failure: SinkFailure) {
         let later = failure.fatal.clone().unwrap_or_else(|| failure.batch.clone());
         sink.roll_back(durable, &mut || {
-            let mut open = self.open.lock();
+            let mut open = self.hot.open.lock();
             open.buffer = empty_buffer(0);
             open.count = 0;
             open.next = durable + 1;
             if open.refusal.is_none() {
                 open.refusal.clone_from(&failure.fatal);
             }
-            self.buffered.store(0, Ordering::Relaxed);
-            self.appended.store(durable, Ordering::Release);
+            self.hot.buffered.store(0, Ordering::Relaxed);
+            self.hot.appended.store(durable, Ordering::Release);
             let mut failures = self.failures.lock();
             if failures.len() == FAILURES_MAX {
                 failures.remove(0);
@@ -379,16 +393,16 @@ impl<S: Sink> Queue<S> {
 
     /// Leaves a waker for when `offset` is committed; says whether it is already.
     pub(crate) fn watch(&self, offset: Offset, waker: &Waker) -> bool {
-        if self.committed.load(Ordering::SeqCst) >= offset {
+        if self.hot.committed.load(Ordering::SeqCst) >= offset {
             return true;
         }
         register(&self.watchers, &self.watching, offset, waker);
-        self.committed.load(Ordering::SeqCst) >= offset || self.is_closed()
+        self.hot.committed.load(Ordering::SeqCst) >= offset || self.is_closed()
     }
 
     /// Refuses all further appends and wakes everybody.
     pub(crate) fn close(&self) {
-        self.open.lock().refusal = Some(closed());
+        self.hot.open.lock().refusal = Some(closed());
         self.stopping.store(true, Ordering::SeqCst);
         wake(&self.waiters, &self.waiting, Offset::MAX);
         wake(&self.watchers, &self.watching, Offset::MAX);
@@ -407,7 +421,9 @@ impl<S: Sink> Queue<S> {
 
     /// One turn of the log thread: writes what callers wait for, then sleeps until there is more.
     pub(crate) fn log_thread_turn(&self, timeout: Option<std::time::Duration>) {
-        while self.waiting.load(Ordering::SeqCst) > 0 || self.buffered.load(Ordering::Relaxed) > 0 {
+        while self.waiting.load(Ordering::SeqCst) > 0
+            || self.hot.buffered.load(Ordering::Relaxed) > 0
+        {
             let mut sink = self.sink.lock();
             self.write_open(&mut sink);
             if self.is_closed() {
