@@ -14,7 +14,11 @@ use super::machines::MachineEntry;
 const CHUNK: usize = 1024;
 
 /// One instance, or what is remembered of a deleted one.
+///
+/// Exactly two cache lines that lie side by side: finding an instance in a large database is mostly
+/// waiting for memory, and the processor fetches such a pair together.
 #[derive(Debug, Clone)]
+#[repr(align(128))]
 pub(crate) struct Slot {
     pub id: Text,
     pub machine: Arc<MachineEntry>,
@@ -35,6 +39,8 @@ pub(crate) struct Slot {
     pub deleted: bool,
     leaf: u32,
 }
+
+const _: () = assert!(size_of::<Slot>() == 128);
 
 impl Slot {
     pub(crate) fn cell(&self) -> u32 {
