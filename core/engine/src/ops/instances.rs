@@ -181,12 +181,13 @@ fn rank_after(state: &State, id: &str, filter: &CellFilter) -> u64 {
 
 /// An id near the instance with `wanted` matching ones before it, and how many to walk from it.
 ///
-/// Each round halves the largest partition's candidates, so the work grows with the logarithm.
+/// Ids are spread evenly over the partitions, so the place in the largest one is estimated from the
+/// place in all of them; every third round halves instead, so the work grows with the logarithm.
 fn nth(state: &State, filter: &CellFilter, wanted: u64) -> (Option<Text>, u64) {
     let mut ranges: Vec<(u64, u64)> =
         state.partitions.iter().map(|part| (0, part.lock().matching(filter))).collect();
     let mut start: (Option<Text>, u64) = (None, 0);
-    loop {
+    for round in 1.. {
         if wanted.saturating_sub(start.1) <= SKIP_BY_WALKING {
             break;
         }
@@ -197,8 +198,17 @@ fn nth(state: &State, filter: &CellFilter, wanted: u64) -> (Option<Text>, u64) {
         if high - low <= 1 {
             break;
         }
-        let middle = low + (high - low) / 2;
-        let chosen = state.partitions.get(number).and_then(|p| p.lock().select(middle, filter));
+        let span = if round % 3 == 0 {
+            (high - low) / 2
+        } else {
+            let lows: u64 = ranges.iter().map(|range| range.0).sum();
+            let highs: u64 = ranges.iter().map(|range| range.1).sum();
+            let part = u128::from(wanted.saturating_sub(lows)) * u128::from(high - low);
+            // A little too low is a place to walk from, a little too high is none.
+            let estimate = part / u128::from((highs - lows).max(1));
+            u64::try_from(estimate).unwrap_or(0).saturating_sub(1).clamp(1, high - low - 1)
+        };
+        let chosen = state.partitions.get(number).and_then(|p| p.lock().select(low + span, filter));
         let Some(id) = chosen else { break };
         let ranks: Vec<u64> =
             state.partitions.iter().map(|part| part.lock().rank(&id, filter)).collect();
