@@ -18,6 +18,14 @@ pub fn seeds(first: u64, count: u64, soak_count: u64) -> Vec<u64> {
     }
 }
 
+/// The same, and those that found something once.
+pub fn seeds_and(regressions: &[u64], first: u64, count: u64, soak_count: u64) -> Vec<u64> {
+    let seeds = seeds(first, count, soak_count);
+    let is_chosen = number("RSTMDB_SEED").is_some();
+    let once = regressions.iter().copied().filter(|_| !is_chosen);
+    once.chain(seeds).collect()
+}
+
 /// Prints how to repeat what failed while it is in scope.
 pub struct Replay {
     /// The test program and the test.

@@ -86,7 +86,6 @@ impl State {
         for partition in &mut partitions {
             partition.roll_back(durable);
         }
-        keys.undo_after(durable);
         let mut undo = self.machine_undo.lock();
         while undo.last().is_some_and(|(offset, _)| *offset > durable) {
             match undo.pop() {
@@ -98,6 +97,8 @@ impl State {
                 None => {}
             }
         }
+        // Last: a flush that was taken back brings the keys of before it, some as young.
+        keys.undo_after(durable);
     }
 
     /// Instances that are not deleted.
