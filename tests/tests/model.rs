@@ -19,10 +19,13 @@ use rstmdb_testkit::target::{EngineTarget, ModelTarget, Target};
 type Outcome = std::result::Result<(), Divergence>;
 
 /// Seeds that found a bug once.
-const REGRESSIONS: &[u64] = &[];
+const REGRESSIONS: &[u64] = &[
+    // A watch that had read a segment to its end called the log damaged when that was deleted.
+    13,
+];
 
-/// How many programs a normal run and a long one have.
-const PROGRAMS: (u64, u64) = (200, 20_000);
+/// How many programs each test of a normal run has, and of a long one.
+const PROGRAMS: (u64, u64) = (150, 20_000);
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))

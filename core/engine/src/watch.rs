@@ -196,8 +196,10 @@ impl Subscription {
         };
         let mut frame = cursor.next(&self.shared.files)?;
         if frame.is_none() {
-            // In memory, what is committed may not have been handed over yet.
+            // In memory, what is committed may not have been handed over yet; and the segment at
+            // whose end the cursor stood may have been deleted.
             self.shared.queue.flush()?;
+            cursor = FrameCursor::new(&self.shared.files, self.next);
             frame = cursor.next(&self.shared.files)?;
         }
         self.cursor = Some(cursor);

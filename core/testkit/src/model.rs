@@ -47,6 +47,8 @@ pub struct Model {
     pub now_ms: TimestampMs,
     /// The ids that the next successful creates without an id are answered with, in order.
     pub generated_ids: VecDeque<Text>,
+    /// The first offset that retention has left to read.
+    pub first_offset: Offset,
     machines: BTreeMap<(Text, u32), Arc<Machine>>,
     /// Deleted instances stay here until their id is used again.
     instances: BTreeMap<Text, Instance>,
@@ -94,6 +96,7 @@ impl Model {
             settings,
             now_ms,
             generated_ids: VecDeque::new(),
+            first_offset: 1,
             machines: BTreeMap::new(),
             instances: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -543,6 +546,9 @@ impl Model {
         if all.is_empty() {
             return Err(not_found(&request.instance_id));
         }
+        let known = all.len();
+        all.retain(|event| event.wal_offset >= self.first_offset);
+        let truncated = all.len() < known;
         if request.order == HistoryOrder::Newest {
             all.reverse();
         }
@@ -555,12 +561,13 @@ impl Model {
         let events: Vec<_> = rest.by_ref().take(limit).collect();
         let has_more = rest.next().is_some();
         let next_cursor = events.last().map(|event| event.wal_offset).filter(|_| has_more);
-        Ok(HistoryResult { events, next_cursor, first_offset: 1, truncated: false })
+        Ok(HistoryResult { events, next_cursor, first_offset: self.first_offset, truncated })
     }
 
     /// See [`Operation::WatchInstance`]; [`Model::events_from`] has the events.
     pub fn watch_instance(&self, request: WatchInstanceRequest) -> Result<WatchInstanceResult> {
         let instance = self.instance(&request.instance_id)?;
+        self.check_replay(request.from_offset)?;
         Ok(WatchInstanceResult {
             subscription_id: Text::default(),
             current_state: instance.state.clone(),
@@ -570,7 +577,8 @@ impl Model {
     }
 
     /// See [`Operation::WatchAll`]; [`Model::events_from`] has the events.
-    pub fn watch_all(&self, _: WatchAllRequest) -> Result<WatchAllResult> {
+    pub fn watch_all(&self, request: WatchAllRequest) -> Result<WatchAllResult> {
+        self.check_replay(request.from_offset)?;
         let wal_offset = self.latest_offset() + 1;
         Ok(WatchAllResult { subscription_id: Text::default(), wal_offset })
     }
@@ -585,7 +593,7 @@ impl Model {
     pub fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
         let most = u64::from(self.settings.limits.page_entries_max);
         let limit = request.limit.unwrap_or(100).min(most) as usize;
-        let from = request.from_offset.max(1);
+        let from = request.from_offset.max(self.first_offset);
         let later = self.wal.iter().filter(|record| record.offset >= from);
         let records: Vec<WalRecord> = later.take(limit).cloned().collect();
         let next_offset = records.last().map_or(from, |record| record.offset + 1);
@@ -599,7 +607,7 @@ impl Model {
             segment_count: 1,
             total_size_bytes: self.latest_offset(),
             latest_offset: self.latest_offset(),
-            first_offset: 1,
+            first_offset: self.first_offset,
             io_stats: IoStats::default(),
         })
     }
@@ -682,6 +690,16 @@ impl Model {
             ctx: &instance.ctx,
             payload,
             now_ms: self.now_ms,
+        }
+    }
+
+    /// Refuses a replay of what retention has cut off.
+    fn check_replay(&self, from: Option<Offset>) -> Result<()> {
+        match from.filter(|from| *from > 0) {
+            Some(from) if from < self.first_offset => {
+                Err(error(ErrorCode::NotFound, "cut off").with_reason(reason::OFFSET_COMPACTED))
+            }
+            _ => Ok(()),
         }
     }
 

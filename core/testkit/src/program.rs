@@ -6,6 +6,7 @@
 //! instance's last change, `"$generated"` for the id that a create without an id got last.
 
 use std::fmt;
+use std::time::Duration;
 
 use rstmdb_engine::{Background, FsyncPolicy, Options, Retention};
 use rstmdb_types::Operation;
@@ -47,8 +48,6 @@ pub struct Program {
     pub seed: u64,
     /// The options that change answers.
     pub settings: Settings,
-    /// Whether the whole log is kept, so that it can be compared too.
-    pub keeps_log: bool,
     /// The options of the engine, in agreement with `settings`.
     pub options: Options,
     /// The steps.
@@ -60,10 +59,9 @@ impl Program {
     pub fn generate(seed: u64) -> Program {
         let mut random = Random(Rng::new(seed));
         let settings = settings(&mut random);
-        let keeps_log = !random.chance(15);
-        let options = options(&mut random, &settings, keeps_log);
+        let options = options(&mut random, &settings);
         let count = 20 + random.below(120);
-        let mut generator = Generator { random, keyed: Vec::new(), keeps_log };
+        let mut generator = Generator { random, keyed: Vec::new() };
         let mut steps = generator.beginning();
         for _ in 0..count {
             steps.push(generator.step());
@@ -72,11 +70,17 @@ impl Program {
                 steps.extend(generator.beginning());
             }
         }
-        Program { seed, settings, keeps_log, options, steps }
+        Program { seed, settings, options, steps }
     }
 
-    /// The shortest program found by leaving steps out that still fails.
+    /// The shortest program found by leaving steps out that still fails, in a bounded number of
+    /// tries.
     pub fn shrink(&self, fails: &mut dyn FnMut(&Program) -> bool) -> Program {
+        let mut tries = 0;
+        let mut fails = |program: &Program| {
+            tries += 1;
+            tries <= SHRINK_TRIES_MAX && fails(program)
+        };
         let mut best = self.clone();
         let mut piece = best.steps.len().div_ceil(2);
         loop {
@@ -99,6 +103,9 @@ impl Program {
         }
     }
 }
+
+/// A failure that shows only after a timeout is slow to shrink.
+const SHRINK_TRIES_MAX: usize = 1000;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 const HOUR_MS: i64 = 3600 * 1000;
@@ -124,7 +131,19 @@ fn settings(random: &mut Random) -> Settings {
 }
 
 /// Small pieces everywhere, so that a short program crosses every border there is.
-fn options(random: &mut Random, settings: &Settings, keeps_log: bool) -> Options {
+fn options(random: &mut Random, settings: &Settings) -> Options {
+    let retention = *random.pick(&[
+        Retention::Forever,
+        Retention::Forever,
+        Retention::Bytes(0),
+        Retention::Bytes(10_000),
+        Retention::Age(Duration::from_millis(HOUR_MS as u64)),
+    ]);
+    // A log is cut only when the program says so: the model has to know where it begins.
+    let checkpoint_log_bytes = match retention {
+        Retention::Forever => *random.pick(&[0, 1000, 5000]),
+        _ => 0,
+    };
     Options {
         fsync: *random.pick(&[
             FsyncPolicy::EveryWrite,
@@ -132,9 +151,9 @@ fn options(random: &mut Random, settings: &Settings, keeps_log: bool) -> Options
             FsyncPolicy::EveryMs(5),
             FsyncPolicy::Never,
         ]),
-        retention: if keeps_log { Retention::Forever } else { Retention::Bytes(0) },
+        retention,
         segment_bytes_max: *random.pick(&[1 << 12, 1 << 14, 1 << 20]),
-        checkpoint_log_bytes: *random.pick(&[0, 0, 1000, 5000]),
+        checkpoint_log_bytes,
         partitions: *random.pick(&[0, 1, 2, 7]),
         watch_ring_bytes: *random.pick(&[0, 300, 1 << 20]),
         background: *random.pick(&[Background::Threads, Background::Inline]),
@@ -205,7 +224,6 @@ struct Generator {
     random: Random,
     /// Requests with keys, to be sent again.
     keyed: Vec<(Operation, Value)>,
-    keeps_log: bool,
 }
 
 impl Generator {
@@ -259,7 +277,7 @@ impl Generator {
             73..75 => Step::Call(Operation::Compact, json!({"force_snapshot": true})),
             75..78 => self.advance(),
             78 => Step::Call(Operation::FlushAll, json!({})),
-            79..84 if self.keeps_log => self.watch(),
+            79..84 => self.watch(),
             _ => self.read(),
         }
     }
@@ -437,8 +455,7 @@ impl Generator {
                 filter[member] = value;
             }
         }
-        let kinds = if self.keeps_log { 12 } else { 9 };
-        let (operation, request) = match self.random.below(kinds) {
+        let (operation, request) = match self.random.below(12) {
             0 | 1 => (Operation::GetInstance, id),
             2 => (Operation::Permitted, self.permitted(id)),
             3 => (Operation::CountInstances, filter),

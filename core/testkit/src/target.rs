@@ -16,7 +16,7 @@ use crate::model::{Model, Settings};
 use crate::watch_filter::WatchFilter;
 
 /// How long an event that must come may take. Only a hanging test ever waits that long.
-pub const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
+pub const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A database that operations run on, watches included.
 pub trait Target {
