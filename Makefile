@@ -23,6 +23,7 @@ run: toolchain ## build rstmdb-cli and run its demo on ./demo-data
 test: toolchain check doc ## check, build the documentation, then run every test and example
 	@cargo xtask test --workspace
 	@cargo xtask test --package rstmdb-tests --features guard-check --test guards
+	@cargo xtask test --package rstmdb-engine --features shuttle shuttle_
 
 check: toolchain ## format, lints, import direction, tidiness, licences, generated files; writes nothing
 	cargo fmt --all --check

@@ -473,3 +473,7 @@ fn wake(list: &Mutex<Vec<(Offset, Waker)>>, count: &AtomicUsize, upto: Offset) {
         waker.wake();
     }
 }
+
+#[cfg(all(test, feature = "shuttle"))]
+#[path = "queue_shuttle.rs"]
+mod queue_shuttle;

@@ -1,0 +1,265 @@
+//! The commit queue under a model checker that tries many orders of its threads.
+//!
+//! A lost wake-up shows as a deadlock. The sink here fails when told to; whoever was told that a
+//! record is safe must find it written, and whoever was told that it is not must not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rstmdb_types::{ErrorCode, Offset};
+
+use super::{Batch, Queue, Sink, SinkFailure, SinkResult, Ticket};
+use crate::log::frame::FRAME_HEADER_BYTES;
+use crate::sync::{Mutex, park, thread_waker};
+
+const ORDERS: usize = 3000;
+
+/// What was applied in memory, in order: offsets and values.
+type Memory = Arc<Mutex<BTreeMap<Offset, u8>>>;
+
+/// What reached the disk. Never held over a change of threads.
+type Written = Arc<std::sync::Mutex<BTreeMap<Offset, u8>>>;
+
+struct FakeSink {
+    memory: Memory,
+    written: Written,
+    writes: u32,
+    /// The write that fails, and whether for good.
+    failure: Option<(u32, bool)>,
+    is_stopped: bool,
+}
+
+fn error(code: ErrorCode) -> rstmdb_types::Error {
+    rstmdb_types::Error::new(code, "failed")
+}
+
+impl Sink for FakeSink {
+    fn write(&mut self, batch: Batch) -> SinkResult {
+        self.writes += 1;
+        shuttle::thread::yield_now();
+        let failing = self.failure.filter(|(write, _)| *write == self.writes || self.is_stopped);
+        if let Some((_, for_good)) = failing {
+            self.is_stopped = for_good;
+            let fatal = for_good.then(|| error(ErrorCode::WalIoError));
+            return Err(SinkFailure { batch: error(ErrorCode::WalIoError), fatal });
+        }
+        let mut written = self.written.lock().unwrap();
+        let next = written.last_key_value().map_or(1, |(last, _)| last + 1);
+        assert_eq!(batch.first, next, "batches are written in order, without gap or repeat");
+        // Each record is of one effect of one byte, its last.
+        let bytes = &batch.buffer[FRAME_HEADER_BYTES..];
+        let size = bytes.len() / batch.count as usize;
+        assert_eq!(bytes.len() % batch.count as usize, 0);
+        for (offset, record) in (batch.first..).zip(bytes.chunks(size)) {
+            written.insert(offset, record[size - 1]);
+        }
+        Ok(())
+    }
+
+    fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut()) {
+        let mut memory = self.memory.lock();
+        reset();
+        memory.split_off(&(durable + 1));
+    }
+}
+
+#[derive(Clone)]
+struct Run {
+    queue: Arc<Queue<FakeSink>>,
+    memory: Memory,
+    written: Written,
+}
+
+impl Run {
+    fn new(failure: Option<(u32, bool)>) -> Run {
+        let memory = Memory::default();
+        let written = Written::default();
+        let sink = FakeSink {
+            memory: memory.clone(),
+            written: written.clone(),
+            writes: 0,
+            failure,
+            is_stopped: false,
+        };
+        Run { queue: Arc::new(Queue::new(sink, 1, false)), memory, written }
+    }
+
+    /// Applies a value; returns its ticket, unless writing is over.
+    fn append(&self, value: u8) -> Option<Ticket> {
+        let mut memory = self.memory.lock();
+        let offset = self.queue.append(1, &[value]).ok()?;
+        let twice = memory.insert(offset, value);
+        assert_eq!(twice, None, "an offset was given out twice");
+        Some(self.queue.ticket(offset))
+    }
+
+    fn wait(&self, ticket: Ticket, polls: bool) -> bool {
+        if !polls {
+            return self.queue.wait(ticket).is_ok();
+        }
+        let waker = thread_waker();
+        loop {
+            match self.queue.poll(ticket, &mut Context::from_waker(&waker)) {
+                Poll::Ready(result) => return result.is_ok(),
+                Poll::Pending => park(None),
+            }
+        }
+    }
+
+    fn is_written(&self, offset: Offset, value: u8) -> bool {
+        self.written.lock().unwrap().get(&offset) == Some(&value)
+    }
+
+    /// Writes some values and checks what is said of each.
+    fn writer(&self, values: std::ops::Range<u8>, polls: bool) {
+        for value in values {
+            let Some(ticket) = self.append(value) else { return };
+            let is_safe = self.wait(ticket, polls);
+            let there = self.is_written(ticket.offset, value);
+            assert_eq!(is_safe, there, "value {value} at {}", ticket.offset);
+        }
+    }
+
+    /// Looks at the newest value; what it is told to be safe is.
+    fn reader(&self) {
+        let (ticket, seen) = {
+            let memory = self.memory.lock();
+            let Some((offset, value)) = memory.last_key_value() else { return };
+            (self.queue.ticket(*offset), *value)
+        };
+        if self.queue.wait(ticket).is_ok() {
+            assert!(self.is_written(ticket.offset, seen), "shown but not written");
+        }
+    }
+
+    /// Runs all of it and checks the end.
+    fn run(self, with_log_thread: bool, work: Vec<Box<dyn FnOnce(Run) + Send>>) {
+        let log_thread = with_log_thread.then(|| {
+            let run = self.clone();
+            shuttle::thread::spawn(move || {
+                run.queue.become_log_thread();
+                while !run.queue.is_closed() {
+                    run.queue.log_thread_turn(None);
+                }
+            })
+        });
+        let threads: Vec<_> = work
+            .into_iter()
+            .map(|work| {
+                let run = self.clone();
+                shuttle::thread::spawn(move || work(run))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        self.queue.close();
+        if let Some(thread) = log_thread {
+            thread.join().unwrap();
+        }
+        let _ = self.queue.flush();
+        let written = self.written.lock().unwrap().clone();
+        assert_eq!(*self.memory.lock(), written, "memory and disk differ");
+        assert_eq!(self.queue.committed(), written.len() as Offset);
+    }
+}
+
+fn check(work: impl Fn() + Send + Sync + 'static) {
+    let work = Arc::new(work);
+    let again = work.clone();
+    shuttle::check_random(move || work(), ORDERS);
+    shuttle::check_pct(move || again(), ORDERS, 3);
+}
+
+#[test]
+fn shuttle_every_waiter_returns() {
+    for with_log_thread in [false, true] {
+        check(move || {
+            Run::new(None).run(
+                with_log_thread,
+                vec![
+                    Box::new(|run| run.writer(0..3, false)),
+                    Box::new(|run| run.writer(10..13, true)),
+                    Box::new(|run| run.writer(20..22, false)),
+                    Box::new(|run| run.reader()),
+                ],
+            );
+        });
+    }
+}
+
+#[test]
+fn shuttle_a_failure_takes_back_exactly_what_was_not_written() {
+    for (with_log_thread, for_good, write) in [
+        (false, false, 1),
+        (false, true, 2),
+        (true, false, 2),
+        (true, true, 1),
+        (true, true, 2),
+        (false, false, 3),
+    ] {
+        check(move || {
+            Run::new(Some((write, for_good))).run(
+                with_log_thread,
+                vec![
+                    Box::new(|run| run.writer(0..3, false)),
+                    Box::new(|run| run.writer(10..13, true)),
+                    Box::new(|run| {
+                        run.reader();
+                        let _ = run.queue.flush();
+                        run.reader();
+                    }),
+                ],
+            );
+        });
+    }
+}
+
+#[test]
+fn shuttle_a_watcher_is_woken() {
+    for with_log_thread in [false, true] {
+        check(move || {
+            Run::new(None).run(
+                with_log_thread,
+                vec![
+                    Box::new(|run| {
+                        let waker = thread_waker();
+                        for offset in 1..=4 {
+                            while !run.queue.watch(offset, &waker) {
+                                park(None);
+                            }
+                            assert!(run.written.lock().unwrap().contains_key(&offset));
+                        }
+                    }),
+                    Box::new(|run| run.writer(0..2, true)),
+                    Box::new(|run| run.writer(10..12, false)),
+                ],
+            );
+        });
+    }
+}
+
+#[test]
+fn shuttle_many_in_flight_of_one_thread() {
+    for with_log_thread in [false, true] {
+        check(move || {
+            let pipeline = |run: Run, values: std::ops::Range<u8>, polls: bool| {
+                let tickets: Vec<_> =
+                    values.filter_map(|value| Some((run.append(value)?, value))).collect();
+                for (ticket, value) in tickets.into_iter().rev() {
+                    let is_safe = run.wait(ticket, polls);
+                    assert_eq!(is_safe, run.is_written(ticket.offset, value));
+                }
+            };
+            Run::new(Some((2, false))).run(
+                with_log_thread,
+                vec![
+                    Box::new(move |run| pipeline(run, 0..3, true)),
+                    Box::new(move |run| pipeline(run, 10..13, false)),
+                    Box::new(move |run| pipeline(run, 20..22, true)),
+                ],
+            );
+        });
+    }
+}
