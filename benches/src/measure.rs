@@ -105,32 +105,59 @@ pub fn per_second(time: Duration, between_looks: u64, mut work: impl FnMut()) ->
     }
 }
 
+/// What several threads did together.
+#[derive(Debug, Clone, Copy)]
+pub struct Speed {
+    pub per_second: f64,
+    /// As if each thread had a processor of its own: the sum of what each did in the time it ran.
+    pub per_processor_second: f64,
+}
+
 /// As [`per_second`] on several threads at once; each makes its work before the clock starts.
+pub fn speed_on<W: FnMut() -> u64>(
+    threads: usize,
+    time: Duration,
+    make: impl Fn(usize) -> W + Sync,
+) -> Speed {
+    let barrier = std::sync::Barrier::new(threads);
+    let speed_of = |thread| {
+        let mut work = make(thread);
+        barrier.wait();
+        let (start, processor) = (Instant::now(), processor_seconds());
+        let mut done = 0;
+        while start.elapsed() < time {
+            done += work();
+        }
+        let done = done as f64;
+        Speed {
+            per_second: done / start.elapsed().as_secs_f64(),
+            per_processor_second: done / (processor_seconds() - processor),
+        }
+    };
+    std::thread::scope(|scope| {
+        let speed_of = &speed_of;
+        let handles: Vec<_> =
+            (0..threads).map(|thread| scope.spawn(move || speed_of(thread))).collect();
+        let speeds: Vec<Speed> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
+        Speed {
+            per_second: speeds.iter().map(|speed| speed.per_second).sum(),
+            per_processor_second: speeds.iter().map(|speed| speed.per_processor_second).sum(),
+        }
+    })
+}
+
 pub fn per_second_on<W: FnMut() -> u64>(
     threads: usize,
     time: Duration,
     make: impl Fn(usize) -> W + Sync,
 ) -> f64 {
-    let barrier = std::sync::Barrier::new(threads + 1);
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads)
-            .map(|thread| {
-                let (barrier, make) = (&barrier, &make);
-                scope.spawn(move || {
-                    let mut work = make(thread);
-                    barrier.wait();
-                    let start = Instant::now();
-                    let mut done = 0;
-                    while start.elapsed() < time {
-                        done += work();
-                    }
-                    done as f64 / start.elapsed().as_secs_f64()
-                })
-            })
-            .collect();
-        barrier.wait();
-        handles.into_iter().map(|handle| handle.join().unwrap()).sum()
-    })
+    speed_on(threads, time, make).per_second
+}
+
+/// How long this thread ran on a processor so far; the first number of `schedstat`.
+fn processor_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
 }
 
 /// Runs `work` and returns how many seconds it took, with what it returned.

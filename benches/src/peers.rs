@@ -17,7 +17,6 @@ use crate::workload::{EVENT, Picks, STATES, context, id, payloads};
 #[derive(Debug)]
 pub struct Sqlite {
     connection: Connection,
-    ids: Vec<String>,
     states: Vec<usize>,
     payloads: Vec<String>,
     picks: Picks,
@@ -48,15 +47,13 @@ impl Sqlite {
             .unwrap();
         let mut insert =
             connection.prepare("INSERT INTO instances VALUES (?1, ?2, ?3, ?4)").unwrap();
-        let ids: Vec<String> = (0..count).map(|i| id(i).to_string()).collect();
-        for (i, id) in ids.iter().enumerate() {
-            insert.execute(params![id, STATES[0], context(i), now_ms()]).unwrap();
+        for i in 0..count {
+            insert.execute(params![id(i).as_str(), STATES[0], context(i), now_ms()]).unwrap();
         }
         drop(insert);
         connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE);").unwrap();
         Sqlite {
             connection,
-            ids,
             states: vec![0; count],
             payloads: payloads(),
             picks: Picks::new(0, count),
@@ -67,7 +64,8 @@ impl Sqlite {
     pub fn apply(&mut self) {
         let i = self.picks.pick();
         let (from, to) = (self.states[i], (self.states[i] + 1) % STATES.len());
-        let (id, payload) = (&self.ids[i], &self.payloads[i % self.payloads.len()]);
+        let (id, payload) = (id(i), &self.payloads[i % self.payloads.len()]);
+        let id = id.as_str();
         let now = now_ms();
         let prepared = |text: &str| self.connection.prepare_cached(text).unwrap();
         prepared("BEGIN IMMEDIATE").execute([]).unwrap();
@@ -81,13 +79,14 @@ impl Sqlite {
 
     /// Reads an instance's state and context.
     pub fn get(&mut self) -> usize {
-        let id = &self.ids[self.picks.pick()];
+        let id = id(self.picks.pick());
         let mut select = self
             .connection
             .prepare_cached("SELECT state, ctx, updated_at FROM instances WHERE id = ?1")
             .unwrap();
-        let row: (String, String, i64) =
-            select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        let row: (String, String, i64) = select
+            .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .unwrap();
         row.1.len()
     }
 

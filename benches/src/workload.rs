@@ -34,12 +34,15 @@ pub fn machine() -> Json {
 }
 
 /// Distinct for all `i`, in an order unlike that of `i`.
+///
+/// Made anew for each request, as callers do: a table of ids would cost a cache miss of its own.
 pub fn id(i: usize) -> Text {
-    format!("{:016x}", (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).into()
-}
-
-pub fn ids(count: usize) -> Vec<Text> {
-    (0..count).map(id).collect()
+    let number = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut text = [0; 16];
+    for (place, digit) in text.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15];
+    }
+    std::str::from_utf8(&text).unwrap().into()
 }
 
 /// The text of a context: 100 bytes, canonical.
@@ -77,7 +80,7 @@ impl Picks {
 #[derive(Debug)]
 pub struct Orders {
     pub db: Database,
-    pub ids: Vec<Text>,
+    pub count: usize,
     pub payloads: Vec<String>,
 }
 
@@ -91,17 +94,17 @@ impl Orders {
         let db = Database::open_with(url, options).unwrap();
         db.put_machine(PutMachineRequest::new("order", 1, machine())).unwrap();
         fill(&db, count);
-        Orders { db, ids: ids(count), payloads: payloads() }
+        Orders { db, count, payloads: payloads() }
     }
 
     pub fn picks(&self, seed: usize) -> Picks {
-        Picks::new(seed, self.ids.len())
+        Picks::new(seed, self.count)
     }
 
     pub fn request(&self, picks: &mut Picks) -> ApplyEventRequest {
         let i = picks.pick();
         let payload = Json::parse(&self.payloads[i % self.payloads.len()]).unwrap();
-        ApplyEventRequest::new(self.ids[i].clone(), EVENT).with_payload(payload)
+        ApplyEventRequest::new(id(i), EVENT).with_payload(payload)
     }
 
     /// One transition, waited for.

@@ -9,7 +9,7 @@ use super::memory::{never, short};
 use crate::Bench;
 use crate::measure::{Goal, Row, Samples, Section, Unit, per_second, seconds, take_turns};
 use crate::peers::Sqlite;
-use crate::workload::{Orders, Picks, STATES, context};
+use crate::workload::{Orders, Picks, STATES, context, id};
 
 pub fn run(bench: &Bench) -> Section {
     let mut rows = Vec::new();
@@ -23,25 +23,24 @@ fn one(bench: &Bench, rows: &mut Vec<Row>) {
     let dir = bench.folder();
     let mut sqlite = Sqlite::create(&dir.path().join("sqlite"), "NORMAL", scale.many);
     let orders = Orders::create("mem:", never(), scale.many);
-    let map: HashMap<Text, (u32, Box<str>)> = (orders.ids.iter().enumerate())
-        .map(|(i, id)| (id.clone(), (0, context(i).into_boxed_str())))
-        .collect();
+    let map: HashMap<Text, (u32, Box<str>)> =
+        (0..scale.many).map(|i| (id(i), (0, context(i).into_boxed_str()))).collect();
     let (mut picks, mut picks_map) = (orders.picks(0), Picks::new(0, scale.many));
     let [gets, lookups, selects] = take_turns(
         scale,
         [
             &mut |time| {
                 per_second(time, 32, || {
-                    let instance_id = orders.ids[picks.pick()].clone();
+                    let instance_id = id(picks.pick());
                     let request = GetInstanceRequest { instance_id };
                     black_box(orders.db.get_instance(request).unwrap());
                 })
             },
             &mut |time| {
                 per_second(time, 32, || {
-                    let id = &orders.ids[picks_map.pick()];
-                    let (state, ctx) = &map[id];
-                    black_box((id.clone(), *state, ctx.clone()));
+                    let id = id(picks_map.pick());
+                    let (state, ctx) = &map[&id];
+                    black_box((id, *state, ctx.clone()));
                 })
             },
             &mut |time| {

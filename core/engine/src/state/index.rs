@@ -226,6 +226,11 @@ impl OrderedIndex {
         Place { root, leaf, slot }
     }
 
+    fn slot_at(&self, place: Place) -> Option<u32> {
+        let branch = self.branch(*self.root.get(place.root)?);
+        self.leaf(*branch.leaves.get(place.leaf)?).slots.get(place.slot).copied()
+    }
+
     /// Adds an instance that is not in the index.
     pub(crate) fn insert(&mut self, slot: u32, instances: &mut impl Instances) {
         let cell = instances.cell(slot);
@@ -447,6 +452,11 @@ impl OrderedIndex {
             Some((id, _)) => self.place_of(id, instances),
             None => Place { root: 0, leaf: 0, slot: 0 },
         };
+        if let Some((id, true)) = start
+            && self.slot_at(place).is_some_and(|slot| instances.id(slot) == id)
+        {
+            place.slot += 1;
+        }
         for branch in self.root.iter().skip(place.root) {
             let branch = self.branch(*branch);
             if branch.counts.matching(filter) > 0 {
@@ -454,10 +464,7 @@ impl OrderedIndex {
                     let leaf = self.leaf(*leaf);
                     if leaf.counts.matching(filter) > 0 {
                         for slot in leaf.slots.iter().skip(place.slot) {
-                            let skip = start.is_some_and(|(id, exclusive)| {
-                                exclusive && instances.id(*slot) == id
-                            });
-                            if !skip && filter.has(instances.cell(*slot)) && !visit(*slot) {
+                            if filter.has(instances.cell(*slot)) && !visit(*slot) {
                                 return;
                             }
                         }
