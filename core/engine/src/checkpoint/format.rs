@@ -7,6 +7,7 @@ use rstmdb_types::{Json, Offset, Result, Text, TimestampMs};
 
 use crate::codec::{Reader, put_i64, put_str, put_u64, u32_at, u64_at};
 use crate::error::{corrupt, io as io_error, newer_format};
+use crate::log::OFFSET_MAX;
 use crate::state::{Answer, KeyEntry, MachineEntry, Owner, Slot};
 use crate::storage::File;
 
@@ -16,6 +17,8 @@ const HEADER_BYTES: usize = 64;
 const BLOCK_HEADER_BYTES: usize = 16;
 /// The largest block; checked before memory is taken for one.
 const BLOCK_BYTES_MAX: usize = 512 << 20;
+/// The file is synced this often while it is written, in bytes.
+const SYNC_BYTES: u64 = 4 << 20;
 /// A block is written when it reaches this size.
 const BLOCK_BYTES: usize = 256 << 10;
 
@@ -49,6 +52,7 @@ pub(crate) struct Totals {
 pub(crate) struct BlockWriter {
     file: Arc<dyn File>,
     position: u64,
+    synced: u64,
     checksums: u32,
     block: Vec<u8>,
     kind: BlockKind,
@@ -77,6 +81,7 @@ impl BlockWriter {
         Ok(BlockWriter {
             file,
             position: HEADER_BYTES as u64,
+            synced: 0,
             checksums: checksum,
             block: vec![0; BLOCK_HEADER_BYTES],
             kind: BlockKind::Machines,
@@ -106,6 +111,22 @@ impl BlockWriter {
         Ok(())
     }
 
+    /// Adds instances that are encoded already.
+    pub(crate) fn put_instances(&mut self, count: u32, bytes: &[u8]) -> io::Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.put(BlockKind::Instances, |out| out.extend_from_slice(bytes))?;
+        self.entries += count - 1;
+        self.totals.instances += u64::from(count - 1);
+        Ok(())
+    }
+
+    /// The bytes written so far.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     fn finish_block(&mut self) -> io::Result<()> {
         if self.entries == 0 {
             return Ok(());
@@ -126,6 +147,11 @@ impl BlockWriter {
         self.checksums = crc32c::crc32c_append(self.checksums, &checksum.to_le_bytes());
         self.block.truncate(BLOCK_HEADER_BYTES);
         self.entries = 0;
+        // One large sync at the end would hold up the log's small ones.
+        if self.position >= self.synced + SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.position;
+        }
         Ok(())
     }
 
@@ -184,6 +210,10 @@ impl<'a> BlockReader<'a> {
         if header.get(16..32) != Some(&database[..]) {
             return Err(damaged("the checkpoint belongs to another database"));
         }
+        let offset = u64_at(&header, 32).unwrap_or_default();
+        if offset > OFFSET_MAX {
+            return Err(damaged("the header is out of range"));
+        }
         Ok(BlockReader {
             file,
             path,
@@ -192,7 +222,7 @@ impl<'a> BlockReader<'a> {
             checksums: stored,
             payload: Vec::new(),
             totals: Totals::default(),
-            offset: u64_at(&header, 32).unwrap_or_default(),
+            offset,
         })
     }
 

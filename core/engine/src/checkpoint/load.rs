@@ -8,6 +8,7 @@ use super::checkpoint_path;
 use super::format::{BlockKind, BlockReader, get_instance, get_key, get_machine};
 use crate::codec::Reader;
 use crate::error::io as io_error;
+use crate::log::OFFSET_MAX;
 use crate::shared::State;
 use crate::state::keys::KeyBounds;
 use crate::state::{KeyEntry, Owner};
@@ -22,26 +23,47 @@ pub(crate) struct Loading<'a> {
     pub progress: &'a dyn Fn(u64, u64),
 }
 
+/// What a checkpoint holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Loaded {
+    /// Every change up to here.
+    pub offset: Offset,
+    /// The newest change in it: the log was on the disk up to there before the checkpoint counted.
+    pub newest: Offset,
+}
+
 impl Loading<'_> {
     /// Loads the file; the state is spoilt when this fails.
-    pub(crate) fn load(&self, file: &str, state: &State) -> Result<Offset> {
+    pub(crate) fn load(&self, file: &str, state: &State) -> Result<Loaded> {
         let path = checkpoint_path(file);
         let opened = self.storage.open(&path);
         let opened =
             opened.map_err(|error: io::Error| io_error(&format!("opening {path}"), error))?;
         let mut reader = BlockReader::open(&*opened, &path, &self.database)?;
         let offset = reader.offset;
+        let mut newest = offset;
         loop {
             let (done, total) = reader.progress();
             (self.progress)(done, total);
-            let Some((kind, entries, bytes)) = reader.next()? else { return Ok(offset) };
-            if self.load_block(state, kind, entries, bytes).is_none() {
-                return Err(reader.damaged("an intact block can't be read"));
+            let Some((kind, entries, bytes)) = reader.next()? else {
+                return Ok(Loaded { offset, newest });
+            };
+            match self.load_block(state, kind, entries, bytes) {
+                Some(last) if last <= OFFSET_MAX => newest = newest.max(last),
+                _ => return Err(reader.damaged("an intact block can't be read")),
             }
         }
     }
 
-    fn load_block(&self, state: &State, kind: BlockKind, entries: u32, bytes: &[u8]) -> Option<()> {
+    /// Loads a block; returns the newest change in it.
+    fn load_block(
+        &self,
+        state: &State,
+        kind: BlockKind,
+        entries: u32,
+        bytes: &[u8],
+    ) -> Option<Offset> {
+        let mut newest = 0;
         let mut reader = Reader::new(bytes);
         let mut machines = state.machines.write();
         for _ in 0..entries {
@@ -51,6 +73,7 @@ impl Loading<'_> {
                     if image.number != machines.next_number() {
                         return None;
                     }
+                    newest = newest.max(image.offset);
                     machines
                         .restore(
                             image.name,
@@ -64,17 +87,19 @@ impl Loading<'_> {
                 BlockKind::Instances => {
                     let slot =
                         get_instance(&mut reader, |number| machines.by_number(number).cloned())?;
+                    newest = newest.max(slot.last);
                     let hash = state.hash(&slot.id);
                     state.partition(hash).restore(hash, slot);
                 }
                 BlockKind::Keys => {
                     let (id, entry) = get_key(&mut reader)?;
+                    newest = newest.max(entry.offset);
                     self.load_key(state, id, entry);
                 }
                 BlockKind::Footer => return None,
             }
         }
-        reader.is_empty().then_some(())
+        reader.is_empty().then_some(newest)
     }
 
     fn load_key(&self, state: &State, id: Option<&str>, entry: KeyEntry) {

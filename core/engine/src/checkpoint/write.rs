@@ -1,11 +1,13 @@
 //! Writing a checkpoint while writes go on.
 //!
-//! Instances are copied a few hundred at a time under their partition's lock and encoded outside of
-//! it. What was copied may be ahead of the disk, so the checkpoint counts only after the log is synced
-//! up to everything it can contain, and not at all if a failed write was taken back meanwhile.
+//! Instances are encoded a few dozen at a time under their partition's lock, and the work rests as
+//! often as it runs, so that writers hardly notice. What was encoded may be ahead of the disk, so the
+//! checkpoint counts only after the log is synced up to everything it can contain, and not at all if a
+//! failed write was taken back meanwhile.
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Offset, Result, Text};
@@ -15,11 +17,16 @@ use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{io as io_error, write_failed};
 use crate::log::Ticket;
 use crate::manifest::CheckpointEntry;
+use crate::options::Background;
 use crate::shared::Shared;
-use crate::state::{KeyEntry, Slot};
+use crate::state::KeyEntry;
 
 /// Instances or keys copied under one hold of a lock.
-const COPY_MAX: u32 = 256;
+const COPY_MAX: u32 = 64;
+/// The work rests after this many bytes, for as long as they took.
+const REST_BYTES: u64 = 1 << 20;
+/// The longest rest.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 impl Shared {
     /// Marks the place in the log where a checkpoint begins. From here on every instance's first
@@ -60,25 +67,23 @@ impl Shared {
         let file = self.storage.create(temporary)?;
         let mut blocks = BlockWriter::new(file, &self.database, offset, self.now())?;
         let mut machines = 0;
+        let mut bytes = Vec::new();
+        let mut pace = Pace::new(self.options.background);
         self.put_machines(&mut blocks, &mut machines)?;
         for number in 0..self.state.partitions.len() {
-            let mut from = 0;
-            loop {
-                let slots = self.copy_instances(number, from);
-                if slots.is_empty() {
-                    break;
-                }
-                from += COPY_MAX;
+            let mut from = Some(0);
+            while let Some(at) = from {
+                let piece = self.encode_instances(number, at, machines, &mut bytes);
+                blocks.put_instances(piece.count, &bytes)?;
+                from = piece.next;
                 // A machine stored meanwhile comes before its instances.
-                if slots.iter().any(|slot| slot.machine.number > machines) {
+                if piece.needs_machines {
                     self.put_machines(&mut blocks, &mut machines)?;
-                }
-                for slot in &slots {
-                    blocks.put(BlockKind::Instances, |out| put_instance(out, slot))?;
                 }
                 if self.queue.is_closed() {
                     return Err(io::Error::other("the database was closed"));
                 }
+                pace.rest(blocks.position());
             }
             let mut from = Some(0);
             while let Some(at) = from {
@@ -110,11 +115,31 @@ impl Shared {
         Ok(())
     }
 
-    fn copy_instances(&self, partition: usize, from: u32) -> Vec<Slot> {
-        let Some(partition) = self.state.partitions.get(partition) else { return Vec::new() };
+    /// Encodes some instances under their partition's lock, up to one whose machine is not written.
+    fn encode_instances(
+        &self,
+        partition: usize,
+        from: u32,
+        machines: u32,
+        out: &mut Vec<u8>,
+    ) -> Piece {
+        out.clear();
+        let mut piece = Piece { count: 0, next: None, needs_machines: false };
+        let Some(partition) = self.state.partitions.get(partition) else { return piece };
         let partition = partition.lock();
         let end = from.saturating_add(COPY_MAX).min(partition.slot_count());
-        (from..end).filter_map(|slot| partition.slot(slot).cloned()).collect()
+        for number in from..end {
+            let Some(slot) = partition.slot(number) else { break };
+            if slot.machine.number > machines {
+                piece.needs_machines = true;
+                piece.next = Some(number);
+                return piece;
+            }
+            put_instance(out, slot);
+            piece.count += 1;
+        }
+        piece.next = (end < partition.slot_count()).then_some(end);
+        piece
     }
 
     fn copy_keys(&self, partition: usize, from: u64) -> (Vec<(Text, KeyEntry)>, Option<u64>) {
@@ -128,6 +153,35 @@ impl Shared {
             Some((slot.id.clone(), entry))
         });
         (named.collect(), next)
+    }
+}
+
+/// Some encoded instances.
+struct Piece {
+    count: u32,
+    /// The slot to go on with.
+    next: Option<u32>,
+    needs_machines: bool,
+}
+
+/// Makes long work rest as often as it runs.
+struct Pace {
+    enabled: bool,
+    since: Instant,
+    position: u64,
+}
+
+impl Pace {
+    fn new(background: Background) -> Pace {
+        Pace { enabled: background == Background::Threads, since: Instant::now(), position: 0 }
+    }
+
+    fn rest(&mut self, position: u64) {
+        if self.enabled && position >= self.position + REST_BYTES {
+            std::thread::sleep(self.since.elapsed().min(REST_MAX));
+            self.since = Instant::now();
+            self.position = position;
+        }
     }
 }
 
