@@ -43,7 +43,11 @@ impl Shared {
         let frame = self.frame(offset)?;
         let found = frame.effects().find(|(at, _)| *at == offset);
         match found {
-            Some((_, effect)) => Ok(read(&effect)),
+            // Going back must come to an end.
+            Some((_, effect)) if effect.body.previous() < offset => Ok(read(&effect)),
+            Some(_) => {
+                Err(corrupt("log", 0, &format!("the effect at offset {offset} comes after itself")))
+            }
             None => Err(corrupt("log", 0, &format!("the effect at offset {offset} is missing"))),
         }
     }

@@ -10,6 +10,9 @@ mod codec;
 mod engine;
 mod error;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guards;
 mod log;
 pub mod maintenance;

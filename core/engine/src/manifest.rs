@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{corrupt, io as io_error, newer_format};
 use crate::guards::{self, Guard};
+use crate::log::OFFSET_MAX;
 use crate::storage::Storage;
 
 pub(crate) const MANIFEST: &str = "MANIFEST";
@@ -107,7 +108,13 @@ impl Manifest {
         if format.format > MANIFEST_VERSION {
             return Err(newer_format(MANIFEST, format.format, MANIFEST_VERSION));
         }
-        serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))
+        let manifest: Manifest =
+            serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))?;
+        let in_range = (1..=OFFSET_MAX).contains(&manifest.first_offset)
+            && (1..=OFFSET_MAX).contains(&manifest.first_segment)
+            && manifest.durable_offset <= OFFSET_MAX
+            && manifest.boundaries.iter().all(|boundary| *boundary <= OFFSET_MAX);
+        if in_range { Ok(manifest) } else { Err(damaged("a number is out of range")) }
     }
 
     /// Replaces the manifest: after a crash there is the old one or the new one.

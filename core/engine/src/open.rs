@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Offset, Result};
+use rstmdb_types::{Error, ErrorCode, Result};
 
 use crate::checkpoint::CHECKPOINT_DIRECTORY;
-use crate::checkpoint::load::Loading;
+use crate::checkpoint::load::{Loaded, Loading};
 use crate::error::{corrupt, io as io_error};
 use crate::log::queue::Queue;
 use crate::log::recovery::{Plan, Recovered, recover};
@@ -208,7 +208,7 @@ fn load(
         let state = new_state(options);
         let (bounds, global_bounds) =
             (key_bounds(options, state.partitions.len()), key_bounds(options, 1));
-        let mut after: Offset = 0;
+        let mut loaded = Loaded::default();
         if let Some(checkpoint) = candidate {
             let loading = Loading {
                 storage,
@@ -218,7 +218,7 @@ fn load(
                 progress: &|done, total| report(options, "loading the checkpoint", done, total),
             };
             match loading.load(&checkpoint.file, &state) {
-                Ok(offset) => after = offset,
+                Ok(found) => loaded = found,
                 Err(error) if error.reason() == Some(reason::NEWER_FORMAT) => return Err(error),
                 Err(error) => {
                     tracing::warn!("checkpoint {} can't be used: {error}", checkpoint.file);
@@ -227,6 +227,7 @@ fn load(
                 }
             }
         }
+        let after = loaded.offset;
         // An older checkpoint serves only if the log still reaches it.
         if manifest.first_offset > after + 1 {
             continue;
@@ -241,7 +242,7 @@ fn load(
             files,
             first_segment: manifest.first_segment,
             after,
-            durable: manifest.durable_offset,
+            durable: manifest.durable_offset.max(loaded.newest),
         };
         let replayer = Replayer { state: &state, bounds, global_bounds };
         let recovered = recover(

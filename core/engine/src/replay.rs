@@ -20,6 +20,9 @@ pub(crate) struct Replayer<'a> {
 impl Replayer<'_> {
     /// Applies one effect, unless the checkpoint has it already.
     pub(crate) fn apply(&self, offset: Offset, effect: &Effect<'_>) -> Result<()> {
+        if effect.body.previous() >= offset {
+            return Err(misfit(offset, "it comes after itself"));
+        }
         let done = match effect.body {
             Body::PutMachine { number, machine, version, definition } => {
                 let mut machines = self.state.machines.write();

@@ -6,6 +6,7 @@
 
 use rstmdb_types::Offset;
 
+use super::OFFSET_MAX;
 use super::record::Effects;
 use crate::codec::{u32_at, u64_at};
 use crate::guards::{self, Guard};
@@ -95,7 +96,8 @@ pub(crate) fn parse(bytes: &[u8], seed: u32) -> Parsed<'_> {
     let Some(header) = parse_header(bytes) else {
         return Parsed::Damaged("no frame begins here");
     };
-    if header.payload_bytes as usize > FRAME_PAYLOAD_BYTES_MAX || header.count == 0 {
+    let is_offset = (1..=OFFSET_MAX).contains(&header.first) && header.synced <= OFFSET_MAX;
+    if header.payload_bytes as usize > FRAME_PAYLOAD_BYTES_MAX || header.count == 0 || !is_offset {
         return Parsed::Damaged("the frame header is out of range");
     }
     let frame_bytes = header.frame_bytes();

@@ -9,6 +9,9 @@ pub(crate) mod ring;
 pub(crate) mod segment;
 pub(crate) mod writer;
 
+/// Offsets stay below this, so that adding to one from a file never overflows.
+pub(crate) const OFFSET_MAX: rstmdb_types::Offset = i64::MAX as u64;
+
 pub(crate) use files::{Frame, FrameCursor, LogFiles, Segment};
 pub(crate) use queue::Ticket;
 pub(crate) use record::{Body, Effect, KeyRef};

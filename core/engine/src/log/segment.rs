@@ -2,6 +2,7 @@
 
 use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
+use super::OFFSET_MAX;
 use crate::codec::{u32_at, u64_at};
 use crate::error::{corrupt, newer_format};
 
@@ -68,6 +69,9 @@ impl SegmentHeader {
         }
         if id != *database {
             return Err(damaged("the segment belongs to another database"));
+        }
+        if !(1..=OFFSET_MAX).contains(&field(40)) || field(32) > OFFSET_MAX {
+            return Err(damaged("the segment header is out of range"));
         }
         Ok(SegmentHeader {
             database: id,
