@@ -7,7 +7,7 @@ use std::thread;
 
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb::*;
-use rstmdb_testkit::target::EVENT_TIMEOUT;
+use rstmdb_testkit::target::{EVENT_TIMEOUT, EngineTarget, Target, dump};
 use serde_json::json;
 
 const THREADS: usize = 8;
@@ -287,4 +287,56 @@ fn reads_during_writes_see_whole_changes_only() {
             }
         });
     });
+}
+
+/// Checkpoints are written while others write, the log is cut behind them, and then the power goes.
+#[test]
+fn checkpoints_during_writes_lose_nothing() {
+    for seed in 0..12 {
+        let options = Options {
+            segment_bytes_max: 4096,
+            checkpoint_log_bytes: 3000,
+            retention: if seed % 2 == 0 { Retention::Bytes(8000) } else { Retention::Forever },
+            free_bytes_min: 0,
+            ..Options::default()
+        };
+        let mut target = EngineTarget::simulated(seed, options).unwrap();
+        let db = target.database().clone();
+        prepare(&db);
+        let request = |thread: usize, number: usize| {
+            let payload = json!({"thread": thread, format!("member-{}", number % 7): number});
+            step((thread + number) % INSTANCES)
+                .with_payload(payload)
+                .with_key(format!("{thread}/{number}"))
+        };
+        const EACH: usize = 40;
+        let acknowledged = at_once(|thread| {
+            let mut results = Vec::new();
+            for number in 0..EACH {
+                results.push(db.apply_event(request(thread, number)).unwrap());
+                if thread == 0 && number % 4 == 0 {
+                    db.compact(CompactRequest { force_snapshot: true }).unwrap();
+                }
+                if thread == 1 && number % 4 == 0 {
+                    let id = format!("more-{number}");
+                    db.create_instance(CreateInstanceRequest::new(id, "toggle", 1)).unwrap();
+                }
+            }
+            results
+        });
+        let without_log = |target: &mut EngineTarget| {
+            dump(false, &mut |operation, request| target.call(operation, &request.into())).unwrap()
+        };
+        let before = without_log(&mut target);
+        drop(db);
+        target.reopen().unwrap();
+        let after = without_log(&mut target);
+        assert_eq!(after, before, "seed {seed}");
+        for (thread, results) in acknowledged.iter().enumerate() {
+            for (number, result) in results.iter().enumerate() {
+                let again = target.database().apply_event(request(thread, number)).unwrap();
+                assert_eq!(again, ApplyEventResult { applied: false, ..result.clone() });
+            }
+        }
+    }
 }
