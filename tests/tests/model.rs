@@ -25,7 +25,7 @@ const REGRESSIONS: &[u64] = &[
 ];
 
 /// How many programs each test of a normal run has, and of a long one.
-const PROGRAMS: (u64, u64) = (150, 20_000);
+const PROGRAMS: (u64, u64) = (150, 5_000);
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))

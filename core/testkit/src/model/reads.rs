@@ -1,0 +1,291 @@
+//! The reads of the model.
+
+use rstmdb_machine::Situation;
+use rstmdb_types::error::reason;
+use rstmdb_types::limits::check;
+use rstmdb_types::*;
+
+use super::{Instance, Model, error, invalid, not_found};
+use crate::watch_filter::WatchFilter;
+
+impl Model {
+    /// See [`Operation::GetMachine`].
+    pub fn get_machine(&self, request: GetMachineRequest) -> Result<GetMachineResult> {
+        let machine = self.machine(&request.machine, request.version)?;
+        Ok(GetMachineResult {
+            definition: machine.normal_form().clone(),
+            checksum: machine.checksum().into(),
+        })
+    }
+
+    /// See [`Operation::ListMachines`].
+    pub fn list_machines(&self, _: ListMachinesRequest) -> Result<ListMachinesResult> {
+        let mut items: Vec<MachineVersions> = Vec::new();
+        for (machine, version) in self.machines.keys() {
+            match items.last_mut().filter(|item| item.machine == *machine) {
+                Some(item) => item.versions.push(*version),
+                None => items
+                    .push(MachineVersions { machine: machine.clone(), versions: vec![*version] }),
+            }
+        }
+        Ok(ListMachinesResult { items })
+    }
+
+    /// See [`Operation::GetInstance`].
+    pub fn get_instance(&self, request: GetInstanceRequest) -> Result<GetInstanceResult> {
+        let instance = self.instance(&request.instance_id)?;
+        Ok(GetInstanceResult {
+            instance_id: request.instance_id,
+            machine: instance.machine.clone(),
+            version: instance.version,
+            state: instance.state.clone(),
+            ctx: instance.ctx.clone(),
+            last_wal_offset: instance.last_wal_offset,
+            last_event_id: instance.last_event_id.clone(),
+            created_at: instance.created_at,
+            updated_at: instance.updated_at,
+        })
+    }
+
+    /// See [`Operation::ListInstances`]. The cursor has the last id of the page before.
+    pub fn list_instances(&self, request: ListInstancesRequest) -> Result<ListInstancesResult> {
+        let limit = self.page_limit(request.limit)?;
+        let after = match request.cursor.as_deref().map(|cursor| cursor.strip_prefix("after:")) {
+            Some(None) => return Err(invalid(reason::INVALID_CURSOR, "not a cursor".to_owned())),
+            after => after.flatten(),
+        };
+        let matching: Vec<InstanceSummary> = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| {
+                !instance.deleted
+                    && is_or_any(&instance.machine, &request.machine)
+                    && is_or_any(&instance.version, &request.version)
+                    && is_or_any(&instance.state, &request.state)
+            })
+            .map(|(id, instance)| InstanceSummary {
+                id: id.clone(),
+                machine: instance.machine.clone(),
+                version: instance.version,
+                state: instance.state.clone(),
+                created_at: instance.created_at,
+                updated_at: instance.updated_at,
+                last_wal_offset: instance.last_wal_offset,
+            })
+            .collect();
+        let total = matching.len() as u64;
+        let mut rest = matching
+            .into_iter()
+            .filter(|instance| after.is_none_or(|after| instance.id.as_str() > after))
+            .skip(request.offset.unwrap_or(0) as usize);
+        let instances: Vec<_> = rest.by_ref().take(limit).collect();
+        let has_more = rest.next().is_some();
+        let last = instances.last().filter(|_| has_more);
+        let next_cursor = last.map(|instance| format!("after:{}", instance.id).into());
+        Ok(ListInstancesResult { instances, total, has_more, next_cursor })
+    }
+
+    /// See [`Operation::CountInstances`].
+    pub fn count_instances(&self, request: CountInstancesRequest) -> Result<CountInstancesResult> {
+        let mut counts = Vec::new();
+        for ((machine, version), definition) in &self.machines {
+            for state in definition.states() {
+                let count = self.instances.values().filter(|instance| {
+                    !instance.deleted
+                        && (&instance.machine, &instance.version) == (machine, version)
+                        && instance.state == *state
+                });
+                counts.push(InstanceCount {
+                    machine: machine.clone(),
+                    version: *version,
+                    state: state.clone(),
+                    count: count.count() as u64,
+                });
+            }
+        }
+        counts.retain(|entry| {
+            entry.count > 0
+                && is_or_any(&entry.machine, &request.machine)
+                && is_or_any(&entry.version, &request.version)
+                && is_or_any(&entry.state, &request.state)
+        });
+        Ok(CountInstancesResult { counts })
+    }
+
+    /// See [`Operation::Permitted`].
+    pub fn permitted(&self, request: PermittedRequest) -> Result<PermittedResult> {
+        if let Some(payload) = &request.payload {
+            self.settings.limits.check_payload(payload)?;
+        }
+        let instance = self.instance(&request.instance_id)?;
+        let machine = self.machine(&instance.machine, instance.version)?;
+        let situation = self.situation(&request.instance_id, instance, request.payload.as_ref());
+        Ok(PermittedResult {
+            state: instance.state.clone(),
+            completed: machine.is_final(situation.state),
+            events: machine.permitted(&situation),
+            instance_id: request.instance_id,
+        })
+    }
+
+    /// See [`Operation::SnapshotInstance`]. What it says about the file is made up.
+    pub fn snapshot_instance(
+        &self,
+        request: SnapshotInstanceRequest,
+    ) -> Result<SnapshotInstanceResult> {
+        let wal_offset = self.instance(&request.instance_id)?.last_wal_offset;
+        Ok(SnapshotInstanceResult {
+            instance_id: request.instance_id,
+            snapshot_id: "snapshot".into(),
+            wal_offset,
+            size_bytes: 1,
+            checksum: "00000000".into(),
+        })
+    }
+
+    /// See [`Operation::History`]. The cursor is the last offset of the page before.
+    pub fn history(&self, request: HistoryRequest) -> Result<HistoryResult> {
+        let limit = self.page_limit(request.limit)?;
+        let mut all: Vec<&InstanceEvent> = self
+            .events
+            .iter()
+            .filter(|event| event.wal_offset > self.flushed_at)
+            .filter(|event| event.instance_id == request.instance_id)
+            .collect();
+        if all.is_empty() {
+            return Err(not_found(&request.instance_id));
+        }
+        let known = all.len();
+        all.retain(|event| event.wal_offset >= self.first_offset);
+        let truncated = all.len() < known;
+        if request.order == HistoryOrder::Newest {
+            all.reverse();
+        }
+        let is_after = |event: &&InstanceEvent| match (request.cursor, request.order) {
+            (None, _) => true,
+            (Some(cursor), HistoryOrder::Newest) => event.wal_offset < cursor,
+            (Some(cursor), HistoryOrder::Oldest) => event.wal_offset > cursor,
+        };
+        let mut rest = all.into_iter().filter(is_after).cloned();
+        let events: Vec<_> = rest.by_ref().take(limit).collect();
+        let has_more = rest.next().is_some();
+        let next_cursor = events.last().map(|event| event.wal_offset).filter(|_| has_more);
+        Ok(HistoryResult { events, next_cursor, first_offset: self.first_offset, truncated })
+    }
+
+    /// See [`Operation::WatchInstance`]; [`Model::events_from`] has the events.
+    pub fn watch_instance(&self, request: WatchInstanceRequest) -> Result<WatchInstanceResult> {
+        let instance = self.instance(&request.instance_id)?;
+        self.check_replay(request.from_offset)?;
+        Ok(WatchInstanceResult {
+            subscription_id: Text::default(),
+            current_state: instance.state.clone(),
+            current_wal_offset: instance.last_wal_offset,
+            instance_id: request.instance_id,
+        })
+    }
+
+    /// See [`Operation::WatchAll`]; [`Model::events_from`] has the events.
+    pub fn watch_all(&self, request: WatchAllRequest) -> Result<WatchAllResult> {
+        self.check_replay(request.from_offset)?;
+        let wal_offset = self.latest_offset() + 1;
+        Ok(WatchAllResult { subscription_id: Text::default(), wal_offset })
+    }
+
+    /// The events at `offset` and later that pass the filter of a watch.
+    pub fn events_from(&self, offset: Offset, filter: &WatchFilter) -> Vec<InstanceEvent> {
+        let later = self.events.iter().filter(|event| event.wal_offset >= offset);
+        later.filter_map(|event| filter.pass(event)).collect()
+    }
+
+    /// See [`Operation::WalRead`]. A page may be shorter than asked for, so the limit only cuts.
+    pub fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
+        let most = u64::from(self.settings.limits.page_entries_max);
+        let limit = request.limit.unwrap_or(100).min(most) as usize;
+        let from = request.from_offset.max(self.first_offset);
+        let later = self.wal.iter().filter(|record| record.offset >= from);
+        let records: Vec<WalRecord> = later.take(limit).cloned().collect();
+        let next_offset = records.last().map_or(from, |record| record.offset + 1);
+        Ok(WalReadResult { records, next_offset })
+    }
+
+    /// See [`Operation::WalStats`]. What it says about files is made up.
+    pub fn wal_stats(&self, _: WalStatsRequest) -> Result<WalStatsResult> {
+        Ok(WalStatsResult {
+            entry_count: self.latest_offset(),
+            segment_count: 1,
+            total_size_bytes: self.latest_offset(),
+            latest_offset: self.latest_offset(),
+            first_offset: self.first_offset,
+            io_stats: IoStats::default(),
+        })
+    }
+
+    /// See [`Operation::Compact`]. It changes nothing that can be seen; what it says about files is
+    /// made up.
+    pub fn compact(&self, _: CompactRequest) -> Result<CompactResult> {
+        Ok(CompactResult {
+            snapshots_created: self.live(),
+            segments_deleted: 0,
+            bytes_reclaimed: 0,
+            total_snapshots: self.live(),
+            wal_segments: 1,
+        })
+    }
+
+    /// See [`Operation::Info`].
+    pub fn info(&self, _: InfoRequest) -> Result<InfoResult> {
+        Ok(InfoResult {
+            server_name: "rstmdb".into(),
+            server_version: env!("CARGO_PKG_VERSION").into(),
+            backend: "memory".into(),
+            database_id: Text::default(),
+            features: ["idempotency", "batch", "wal_read"].map(Text::from).into(),
+            writable: true,
+            health: "ok".into(),
+            limits: self.settings.limits.clone(),
+            instances: self.live(),
+            machines: self.machines.len() as u64,
+            latest_offset: self.latest_offset(),
+        })
+    }
+
+    pub(super) fn situation<'a>(
+        &self,
+        id: &'a Text,
+        instance: &'a Instance,
+        payload: Option<&'a Json>,
+    ) -> Situation<'a> {
+        let machine = &self.machines[&(instance.machine.clone(), instance.version)];
+        Situation {
+            machine: &instance.machine,
+            version: instance.version,
+            instance_id: id,
+            state: machine.state_id(&instance.state).unwrap(),
+            ctx: &instance.ctx,
+            payload,
+            now_ms: self.now_ms,
+        }
+    }
+
+    fn page_limit(&self, limit: Option<u32>) -> Result<usize> {
+        let limit = limit.unwrap_or(100) as usize;
+        let most = self.settings.limits.page_entries_max as usize;
+        check("limit", limit, "page_entries_max", most)?;
+        Ok(limit)
+    }
+
+    /// Refuses a replay of what retention has cut off.
+    fn check_replay(&self, from: Option<Offset>) -> Result<()> {
+        match from.filter(|from| *from > 0) {
+            Some(from) if from < self.first_offset => {
+                Err(error(ErrorCode::NotFound, "cut off").with_reason(reason::OFFSET_COMPACTED))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_or_any<T: PartialEq>(value: &T, wanted: &Option<T>) -> bool {
+    wanted.as_ref().is_none_or(|wanted| wanted == value)
+}
