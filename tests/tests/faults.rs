@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::sync::Arc;
 
-use rstmdb_engine::FsyncPolicy;
-use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, Rng};
+use rstmdb_engine::{Engine, FsyncPolicy, Location};
+use rstmdb_testkit::clock::TestClock;
+use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage, Rng};
 use rstmdb_tests::life::{Life, small_options};
+use rstmdb_tests::sample::{apply, begin, database, everything, location, open, options, read};
 use rstmdb_tests::seeds::{Replay, is_soak, seeds, seeds_and};
 use rstmdb_tests::workload::{Step, Workload};
+use rstmdb_types::error::reason;
+use serde_json::json;
 
 const POLICIES: [FsyncPolicy; 3] =
     [FsyncPolicy::EveryWrite, FsyncPolicy::EveryN(4), FsyncPolicy::Never];
@@ -155,4 +160,75 @@ fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() {
         end(life, &mut rng);
     }
     assert!(refused > 0);
+}
+
+/// After a failed sync the data may be in the system's cache only, marked as clean. A process that
+/// reads it there and shows it must have made it durable first.
+#[test]
+fn what_a_failed_sync_dropped_is_written_again_before_it_is_shown() {
+    let (disk, engine) = database(3, FsyncPolicy::EveryWrite);
+    disk.inject(Fault::new(Call::Sync, Effect::DropPending).path("log/").nth(1));
+    let error = apply(&engine, 3).unwrap_err();
+    assert_eq!(error.reason(), Some(reason::OUTCOME_UNKNOWN));
+    let next = disk.kill();
+    drop(engine);
+    let shown = read(&next).unwrap();
+    assert_eq!(shown["log"].as_array().unwrap().len(), 6, "it is in the cache");
+    assert_eq!(read(&next.crash(Crash::KEEP_NONE)).unwrap(), shown);
+    // Dropped from the cache before anybody looked, it was never there.
+    let next = disk.kill();
+    next.evict_clean();
+    assert_eq!(read(&next).unwrap()["log"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_stop_timed_syncs() {
+    let (disk, clock) = (FaultyStorage::new(1), Arc::new(TestClock::default()));
+    let location = Location { clock: clock.clone(), ..location(&disk) };
+    let engine = Engine::open(location, options(FsyncPolicy::EveryMs(50))).unwrap();
+    begin(&engine);
+    apply(&engine, 0).unwrap();
+    clock.advance_ms(-3_600_000);
+    apply(&engine, 1).unwrap();
+    let log = read(&disk.crash(Crash::KEEP_NONE)).unwrap();
+    assert_eq!(log["log"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn a_failure_while_opening_is_reported_and_the_next_opening_works() {
+    let (stopped, engine) = database(30, FsyncPolicy::EveryWrite);
+    let truth = everything(&engine).unwrap();
+    let image = stopped.kill().image();
+    drop(engine);
+    let full = Effect::Error(ErrorKind::StorageFull);
+    for call in [
+        Call::Create,
+        Call::Open,
+        Call::Rename,
+        Call::Remove,
+        Call::List,
+        Call::CreateDir,
+        Call::SyncDir,
+        Call::Read,
+        Call::Write,
+        Call::Sync,
+        Call::Len,
+        Call::SetLen,
+    ] {
+        for effect in [Effect::InputOutput, Effect::PartThenError, full] {
+            for nth in 1..8 {
+                // What was there, and a database that is only being created.
+                for (disk, exists) in [(image.restart(), true), (FaultyStorage::new(nth), false)] {
+                    disk.inject(Fault::new(call, effect).nth(nth));
+                    if let Err(error) = open(&disk, FsyncPolicy::EveryWrite) {
+                        assert_eq!(error.reason(), Some(reason::IO), "{call:?} {nth}: {error:?}");
+                    }
+                    disk.clear_faults();
+                    let found = read(&disk).unwrap_or_else(|e| panic!("{call:?} {nth}: {e:?}"));
+                    let expected = if exists { truth["log"].clone() } else { json!([]) };
+                    assert_eq!(found["log"], expected, "{call:?} {effect:?} {nth}");
+                }
+            }
+        }
+    }
 }
