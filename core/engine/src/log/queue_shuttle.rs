@@ -2,6 +2,7 @@
 //!
 //! A lost wake-up shows as a deadlock. The sink here fails when told to; whoever was told that a
 //! record is safe must find it written, and whoever was told that it is not must not.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
