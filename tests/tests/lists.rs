@@ -84,8 +84,7 @@ fn cursors_visit_what_stays_exactly_once_while_others_come_and_go() {
             let id = format!("{:016x}-new", random.next_u64());
             db.create_instance(CreateInstanceRequest::new(id, "m", 1)).unwrap();
             let odd = &all[random.index(all.len() / 2) * 2 + 1].0;
-            let delete =
-                DeleteInstanceRequest { instance_id: odd.clone(), idempotency_key: None };
+            let delete = DeleteInstanceRequest { instance_id: odd.clone(), idempotency_key: None };
             db.delete_instance(delete).unwrap();
         }
         cursor = page.next_cursor;
