@@ -69,7 +69,11 @@ impl Engine {
     ///
     /// Requests that come later get an error of kind `Closed`. Closing twice is fine.
     pub fn close(&self) -> Result<()> {
-        let Some(lock) = self.lock.lock().take() else { return Ok(()) };
+        // Held to the end: who closes a second time waits for the first.
+        let mut lock = self.lock.lock();
+        if lock.is_none() {
+            return Ok(());
+        }
         self.shared.queue.close();
         let synced = self.shared.queue.with_sink(|sink| {
             if let Some(waker) = sink.checkpointer.take() {
@@ -85,7 +89,9 @@ impl Engine {
             Ok(durable) => self.record_durable(durable),
             Err(failure) => Err(failure.batch),
         };
-        drop(lock);
+        // A compaction that began before has ended when its lock is free; none begins after.
+        drop(self.shared.manifest.lock());
+        *lock = None;
         result
     }
 

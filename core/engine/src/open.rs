@@ -206,15 +206,13 @@ fn load(
     let none = manifest.checkpoints.is_empty().then_some(None);
     for candidate in candidates.chain(none) {
         let state = new_state(options);
-        let (bounds, global_bounds) =
-            (key_bounds(options, state.partitions.len()), key_bounds(options, 1));
+        let bounds = key_bounds(options, &state.key_budget);
         let mut loaded = Loaded::default();
         if let Some(checkpoint) = candidate {
             let loading = Loading {
                 storage,
                 database,
                 bounds,
-                global_bounds,
                 progress: &|done, total| report(options, "loading the checkpoint", done, total),
             };
             match loading.load(&checkpoint.file, &state) {
@@ -244,12 +242,21 @@ fn load(
             after,
             durable: manifest.durable_offset.max(loaded.newest),
         };
-        let replayer = Replayer { state: &state, bounds, global_bounds };
-        let recovered = recover(
-            &plan,
-            &mut |offset, effect| replayer.apply(offset, effect),
-            &|done, total| report(options, "replaying the log", done, total),
-        )?;
+        let replayer = Replayer { state: &state, bounds };
+        let recovered =
+            recover(&plan, &mut |offset, effect| replayer.apply(offset, effect), &|done, total| {
+                report(options, "replaying the log", done, total)
+            });
+        let recovered = match recovered {
+            Ok(recovered) => recovered,
+            // The log may not fit this checkpoint and still fit the one before.
+            Err(error) if error.reason() == Some(reason::CORRUPT) => {
+                failure.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        state.count_keys();
         tracing::info!("replayed {} changes after offset {after}", recovered.replayed);
         return Ok((state, recovered));
     }
@@ -261,7 +268,11 @@ fn new_state(options: &Options) -> State {
     let partitions =
         if options.partitions == 0 { (cores * 8).clamp(16, 256) } else { options.partitions };
     // Ids are spread differently in each process, so that nobody can choose colliding ones.
-    State::new(partitions.min(4096), uuid::Uuid::new_v4().as_u64_pair().0)
+    State::new(
+        partitions.min(4096),
+        uuid::Uuid::new_v4().as_u64_pair().0,
+        options.idempotency_keys_max,
+    )
 }
 
 fn report(options: &Options, stage: &'static str, done_bytes: u64, total_bytes: u64) {

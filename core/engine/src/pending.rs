@@ -51,9 +51,13 @@ impl<'a, T> Pending<'a, T> {
         })
     }
 
-    /// Whether waiting would return at once.
+    /// Whether waiting would return at once. Asking gets the write going, so it will be some day.
     pub fn is_ready(&self) -> bool {
-        self.queue.settled(self.ticket).is_some()
+        let ready = self.queue.settled(self.ticket).is_some();
+        if !ready {
+            self.queue.request_write();
+        }
+        ready
     }
 
     /// Waits until the result may be shown.

@@ -14,7 +14,6 @@ use crate::state::{Answer, KeyEntry, Owner};
 pub(crate) struct Replayer<'a> {
     pub state: &'a State,
     pub bounds: KeyBounds,
-    pub global_bounds: KeyBounds,
 }
 
 impl Replayer<'_> {
@@ -159,7 +158,7 @@ impl Replayer<'_> {
         answer: Answer,
     ) {
         let entry = key_entry(Owner::DATABASE, offset, effect, key, answer);
-        self.state.global_keys.lock().remember(entry, self.global_bounds);
+        self.state.global_keys.lock().remember(entry, self.bounds);
     }
 }
 

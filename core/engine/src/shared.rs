@@ -11,7 +11,7 @@ use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
 use crate::manifest::Manifest;
 use crate::options::Options;
-use crate::state::keys::KeyBounds;
+use crate::state::keys::{KeyBounds, KeyBudget};
 use crate::state::partition::hash_id;
 use crate::state::{KeyTable, MachineEntry, Machines, Partition};
 use crate::storage::{Clock, Storage};
@@ -23,9 +23,12 @@ pub(crate) struct State {
     pub machines: RwLock<Machines>,
     /// Idempotency keys that belong to no instance.
     pub global_keys: Mutex<KeyTable>,
+    pub key_budget: KeyBudget,
     pub partitions: Box<[Mutex<Partition>]>,
     /// The last checkpoint's offset: see [`crate::state::Slot::needs_anchor`].
     pub boundary: AtomicU64,
+    /// Counts flushes: a checkpoint that saw one begin and not end is of no use.
+    pub flushes: AtomicU64,
     machine_undo: Mutex<Vec<(Offset, MachineUndo)>>,
     hash_seed: u64,
 }
@@ -37,11 +40,13 @@ pub(crate) enum MachineUndo {
 }
 
 impl State {
-    pub(crate) fn new(partitions: usize, hash_seed: u64) -> State {
+    pub(crate) fn new(partitions: usize, hash_seed: u64, keys_max: usize) -> State {
         let count = partitions.next_power_of_two().max(1);
         State {
             machines: RwLock::default(),
             global_keys: Mutex::default(),
+            key_budget: KeyBudget::new(keys_max),
+            flushes: AtomicU64::new(0),
             partitions: (0..count).map(|_| Mutex::new(Partition::new(hash_seed))).collect(),
             boundary: AtomicU64::new(0),
             machine_undo: Mutex::default(),
@@ -99,6 +104,17 @@ impl State {
         }
         // Last: a flush that was taken back brings the keys of before it, some as young.
         keys.undo_after(durable);
+        self.key_budget.undo_after(durable);
+    }
+
+    /// Counts the keys that were loaded and replayed.
+    pub(crate) fn count_keys(&self) {
+        let mut offsets: Vec<Offset> =
+            self.global_keys.lock().iter().map(|entry| entry.offset).collect();
+        for partition in &self.partitions {
+            offsets.extend(partition.lock().keys().iter().map(|entry| entry.offset));
+        }
+        self.key_budget.load(offsets);
     }
 
     /// Instances that are not deleted.
@@ -172,8 +188,8 @@ impl Shared {
         self.clock.now_ms()
     }
 
-    pub(crate) fn key_bounds(&self, tables: usize) -> KeyBounds {
-        key_bounds(&self.options, tables)
+    pub(crate) fn key_bounds(&self) -> KeyBounds {
+        key_bounds(&self.options, &self.state.key_budget)
     }
 
     /// The offset below which changes need no way back, `None` when none ever does.
@@ -186,10 +202,10 @@ impl Shared {
     }
 }
 
-/// The bounds of one key table when the keys are spread over several.
-pub(crate) fn key_bounds(options: &Options, tables: usize) -> KeyBounds {
+/// Which keys count as remembered, now.
+pub(crate) fn key_bounds(options: &Options, budget: &KeyBudget) -> KeyBounds {
     KeyBounds {
         window_ms: i64::try_from(options.idempotency_window.as_millis()).unwrap_or(i64::MAX),
-        count_max: options.idempotency_keys_max.div_ceil(tables.max(1)),
+        first: budget.first(),
     }
 }

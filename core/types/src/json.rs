@@ -55,6 +55,10 @@ impl Json {
 
     /// Parses any JSON text and brings it into canonical form.
     pub fn parse(text: &str) -> std::result::Result<Json, JsonError> {
+        // The parser takes an object with this member for something else than an object.
+        if text.as_bytes().contains(&b'$') && text.contains("$serde_json::private") {
+            return Err(JsonError("a member may not be called $serde_json::private…".to_owned()));
+        }
         if is_canonical(text) {
             return Ok(Json(Arc::from(text)));
         }
@@ -92,6 +96,26 @@ impl Json {
     /// The value as a tree.
     pub fn to_value(&self) -> Value {
         serde_json::from_str(&self.0).unwrap_or(Value::Null)
+    }
+
+    /// How deeply arrays and objects nest; 0 for other values.
+    pub fn depth(&self) -> usize {
+        let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
+        for byte in self.0.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = !quoted,
+                _ if quoted => {}
+                b'{' | b'[' => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        deepest
     }
 
     /// The canonical text.
@@ -578,6 +602,13 @@ mod tests {
             let parsed = json(input);
             assert_eq!(parsed.as_str(), expected);
             assert_eq!(json(parsed.as_str()), parsed, "stable: {input}");
+        }
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        for (text, depth) in [("1", 0), ("[]", 1), (r#"{"a[{":[{"b":"]}\\\"{"}]}"#, 3)] {
+            assert_eq!(json(text).depth(), depth, "{text}");
         }
     }
 

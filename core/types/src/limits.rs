@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, reason};
 use crate::json::Json;
 
+/// How deeply a context or a payload may nest: a little less than JSON as such, so that results and
+/// messages that wrap one stay readable.
+pub const DEPTH_MAX: usize = 120;
+
 /// Sizes and counts that requests may not exceed. All can be set when a database is opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,6 +61,12 @@ impl Limits {
         check(field, name.len(), "name_bytes_max", self.name_bytes_max)
     }
 
+    /// Refuses a context to begin with that is too large or nests too deeply.
+    pub fn check_initial_context(&self, context: &Json) -> Result<()> {
+        self.check_context("initial_ctx", context)?;
+        check("initial_ctx", context.depth(), "DEPTH_MAX", DEPTH_MAX)
+    }
+
     /// Refuses a context that is too large.
     pub fn check_context(&self, field: &str, context: &Json) -> Result<()> {
         check(field, context.as_str().len(), "context_bytes_max", self.context_bytes_max)
@@ -64,7 +74,8 @@ impl Limits {
 
     /// Refuses a payload that is too large.
     pub fn check_payload(&self, payload: &Json) -> Result<()> {
-        check("payload", payload.as_str().len(), "payload_bytes_max", self.payload_bytes_max)
+        check("payload", payload.as_str().len(), "payload_bytes_max", self.payload_bytes_max)?;
+        check("payload", payload.depth(), "DEPTH_MAX", DEPTH_MAX)
     }
 }
 

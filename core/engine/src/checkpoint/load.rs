@@ -19,7 +19,6 @@ pub(crate) struct Loading<'a> {
     pub storage: &'a dyn Storage,
     pub database: [u8; 16],
     pub bounds: KeyBounds,
-    pub global_bounds: KeyBounds,
     pub progress: &'a dyn Fn(u64, u64),
 }
 
@@ -107,7 +106,7 @@ impl Loading<'_> {
             None => state
                 .global_keys
                 .lock()
-                .remember(KeyEntry { owner: Owner::DATABASE, ..entry }, self.global_bounds),
+                .remember(KeyEntry { owner: Owner::DATABASE, ..entry }, self.bounds),
             Some(id) => {
                 let hash = state.hash(id);
                 let mut partition = state.partition(hash);

@@ -31,22 +31,34 @@ const REST_MAX: Duration = Duration::from_millis(50);
 impl Shared {
     /// Marks the place in the log where a checkpoint begins. From here on every instance's first
     /// effect carries its whole context, so the log after it stands alone.
-    pub(crate) fn begin_checkpoint(&self) -> Result<Ticket> {
+    pub(crate) fn begin_checkpoint(&self) -> Result<Begin> {
         self.queue.try_with_sink(|sink| sink.writer.begin_segment())?;
         let _partitions = self.state.lock_all();
         let offset = self.queue.appended();
         self.state.boundary.store(offset, Ordering::Release);
-        Ok(self.queue.ticket(offset))
+        let flushes = self.state.flushes.load(Ordering::SeqCst);
+        Ok(Begin { ticket: self.queue.ticket(offset), flushes })
     }
 
     /// Writes a checkpoint that begins at a place and verifies it.
-    pub(crate) fn write_checkpoint(&self, number: u64, begin: Ticket) -> Result<CheckpointEntry> {
-        let Ticket { offset, epoch } = begin;
+    ///
+    /// Nothing comes of it when everything was flushed meanwhile: the changes between its beginning and
+    /// the flush would find neither their instances nor an empty database.
+    pub(crate) fn write_checkpoint(
+        &self,
+        number: u64,
+        begin: Begin,
+    ) -> Result<Option<CheckpointEntry>> {
+        let Ticket { offset, epoch } = begin.ticket;
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");
         let failed = |error: io::Error| checkpoint_failed(&path, error);
         let (bytes, instances) = self.write_blocks(&temporary, offset).map_err(failed)?;
+        if self.state.flushes.load(Ordering::SeqCst) != begin.flushes {
+            self.storage.remove(&temporary).map_err(failed)?;
+            return Ok(None);
+        }
         // All that the copies may contain becomes durable before the checkpoint counts.
         self.queue.try_with_sink(|sink| sink.writer.sync())?;
         if self.queue.ticket(0).epoch != epoch {
@@ -56,7 +68,7 @@ impl Shared {
         self.storage.sync_dir(CHECKPOINT_DIRECTORY).map_err(failed)?;
         let reopened = self.storage.open(&path).map_err(failed)?;
         BlockReader::open(&*reopened, &path, &self.database)?.verify()?;
-        Ok(CheckpointEntry { file, offset, instances, bytes })
+        Ok(Some(CheckpointEntry { file, offset, instances, bytes }))
     }
 
     fn write_blocks(&self, temporary: &str, offset: Offset) -> io::Result<(u64, u64)> {
@@ -154,6 +166,13 @@ impl Shared {
         });
         (named.collect(), next)
     }
+}
+
+/// Where a checkpoint begins.
+pub(crate) struct Begin {
+    pub ticket: Ticket,
+    /// The flushes so far.
+    flushes: u64,
 }
 
 /// Some encoded instances.

@@ -6,11 +6,13 @@
 //! thread, when several wait. A batch is acknowledged as a whole, in log order, or taken back as a
 //! whole together with everything appended after it.
 
+use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
 
+use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Offset, Result};
 
-use super::frame::FRAME_HEADER_BYTES;
+use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX};
 use super::record::put_record;
 use crate::error::{closed, write_failed};
 use crate::sync::{
@@ -21,6 +23,8 @@ use crate::sync::{
 const BUFFERED_BYTES_MAX: usize = 32 << 20;
 /// With a volatile sink nobody waits, so the buffer is handed over at this size.
 const VOLATILE_BATCH_BYTES: usize = 64 << 10;
+/// The largest record; two of them fit a frame beside what else waits.
+const RECORD_BYTES_MAX: usize = 128 << 20;
 /// Failures remembered for callers that have not asked yet.
 const FAILURES_MAX: usize = 64;
 
@@ -36,6 +40,24 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn last(&self) -> Offset {
         self.first + Offset::from(self.count) - 1
+    }
+}
+
+impl Open {
+    /// Refuses a record that would make the frame larger than a reader accepts.
+    pub(crate) fn check_room(&self, bytes: usize) -> Result<()> {
+        if bytes > RECORD_BYTES_MAX {
+            let message = format!(
+                "the record of the request has {bytes} bytes, more than {RECORD_BYTES_MAX}; split it"
+            );
+            return Err(Error::invalid(reason::LIMIT_EXCEEDED, message)
+                .with("limit", "record_bytes_max")
+                .with("size", bytes));
+        }
+        if self.buffer.len() + bytes > FRAME_PAYLOAD_BYTES_MAX - 1024 {
+            return Err(write_failed("too much waits to be written; retry"));
+        }
+        Ok(())
     }
 }
 
@@ -113,9 +135,11 @@ pub(crate) struct Queue<S> {
     /// Callers that wait for a commit.
     waiters: Mutex<Vec<(Offset, Waker)>>,
     waiting: AtomicUsize,
-    /// Readers that wait for the log to grow.
-    watchers: Mutex<Vec<(Offset, Waker)>>,
+    /// Readers that wait for the log to grow, by their number: each has one place, however often it
+    /// asks while nothing happens.
+    watchers: Mutex<HashMap<u64, (Offset, Waker)>>,
     watching: AtomicUsize,
+    next_watcher: AtomicU64,
     failures: Mutex<Vec<Failure>>,
     /// Wakes the log thread, when there is one.
     log_thread: Mutex<Option<Waker>>,
@@ -144,7 +168,8 @@ impl<S: Sink> Queue<S> {
             epoch: AtomicU64::new(0),
             waiters: Mutex::new(Vec::new()),
             waiting: AtomicUsize::new(0),
-            watchers: Mutex::new(Vec::new()),
+            watchers: Mutex::new(HashMap::new()),
+            next_watcher: AtomicU64::new(0),
             watching: AtomicUsize::new(0),
             failures: Mutex::new(Vec::new()),
             log_thread: Mutex::new(None),
@@ -196,6 +221,7 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn append(&self, effects: u32, bytes: &[u8]) -> Result<Offset> {
         let mut open = self.hot.open.lock();
         let first = open.next()?;
+        open.check_room(bytes.len())?;
         self.append_to(&mut open, effects, bytes);
         Ok(first)
     }
@@ -216,7 +242,7 @@ impl<S: Sink> Queue<S> {
     /// Tells watchers about a volatile append; called without locks.
     pub(crate) fn announce(&self) {
         if self.volatile {
-            wake(&self.watchers, &self.watching, self.committed());
+            self.wake_watchers(self.committed());
         }
     }
 
@@ -357,7 +383,7 @@ impl<S: Sink> Queue<S> {
             Ok(()) => {
                 self.hot.committed.fetch_max(last, Ordering::SeqCst);
                 wake(&self.waiters, &self.waiting, last);
-                wake(&self.watchers, &self.watching, last);
+                self.wake_watchers(last);
             }
             Err(failure) => self.fail(sink, first - 1, last, failure),
         }
@@ -392,12 +418,40 @@ impl<S: Sink> Queue<S> {
     }
 
     /// Leaves a waker for when `offset` is committed; says whether it is already.
-    pub(crate) fn watch(&self, offset: Offset, waker: &Waker) -> bool {
+    pub(crate) fn watch(&self, watcher: u64, offset: Offset, waker: &Waker) -> bool {
         if self.hot.committed.load(Ordering::SeqCst) >= offset {
             return true;
         }
-        register(&self.watchers, &self.watching, offset, waker);
+        let mut watchers = self.watchers.lock();
+        watchers.insert(watcher, (offset, waker.clone()));
+        self.watching.store(watchers.len(), Ordering::SeqCst);
+        drop(watchers);
         self.hot.committed.load(Ordering::SeqCst) >= offset || self.is_closed()
+    }
+
+    /// A number for a new watcher.
+    pub(crate) fn add_watcher(&self) -> u64 {
+        self.next_watcher.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Forgets a watcher and its waker.
+    pub(crate) fn remove_watcher(&self, watcher: u64) {
+        let mut watchers = self.watchers.lock();
+        watchers.remove(&watcher);
+        self.watching.store(watchers.len(), Ordering::SeqCst);
+    }
+
+    fn wake_watchers(&self, upto: Offset) {
+        if self.watching.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut watchers = self.watchers.lock();
+        let ready: Vec<_> = watchers.extract_if(|_, (offset, _)| *offset <= upto).collect();
+        self.watching.store(watchers.len(), Ordering::SeqCst);
+        drop(watchers);
+        for (_, (_, waker)) in ready {
+            waker.wake();
+        }
     }
 
     /// Refuses all further appends and wakes everybody.
@@ -405,7 +459,7 @@ impl<S: Sink> Queue<S> {
         self.hot.open.lock().refusal = Some(closed());
         self.stopping.store(true, Ordering::SeqCst);
         wake(&self.waiters, &self.waiting, Offset::MAX);
-        wake(&self.watchers, &self.watching, Offset::MAX);
+        self.wake_watchers(Offset::MAX);
         self.wake_log_thread();
     }
 

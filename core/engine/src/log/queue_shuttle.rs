@@ -226,8 +226,9 @@ fn shuttle_a_watcher_is_woken() {
                 vec![
                     Box::new(|run| {
                         let waker = thread_waker();
+                        let watcher = run.queue.add_watcher();
                         for offset in 1..=4 {
-                            while !run.queue.watch(offset, &waker) {
+                            while !run.queue.watch(watcher, offset, &waker) {
                                 park(None);
                             }
                             assert!(run.written.lock().unwrap().contains_key(&offset));

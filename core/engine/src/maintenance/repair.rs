@@ -165,12 +165,11 @@ fn usable_checkpoints(
 ) -> Vec<crate::manifest::CheckpointEntry> {
     let options = Options::default();
     let usable = manifest.checkpoints.iter().filter(|entry| {
-        let state = State::new(16, 0);
+        let state = State::new(16, 0, options.idempotency_keys_max);
         let loading = Loading {
             storage: &*location.storage,
             database,
-            bounds: key_bounds(&options, 16),
-            global_bounds: key_bounds(&options, 1),
+            bounds: key_bounds(&options, &state.key_budget),
             progress: &|_, _| {},
         };
         let loaded = loading.load(&entry.file, &state).is_ok();

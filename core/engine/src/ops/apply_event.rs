@@ -116,7 +116,7 @@ impl InstanceWrite for ApplyEvent {
         let (number, slot) = live_slot(partition, hash, &request.instance_id)?;
         if let Some(key) = &request.idempotency_key {
             let owner = partition.owner(number);
-            let known = remembered(partition.keys(), owner, key, self.fingerprint, env, false)?;
+            let known = remembered(partition.keys(), owner, key, self.fingerprint, env)?;
             if let Some(entry) = known {
                 return replay(entry).map(Step::Known);
             }

@@ -118,7 +118,7 @@ impl Shared {
             Err(error) => return (self.queue.ticket(0), Err(error)),
         };
         if let (Some(key), Some(table)) = (&key, &global) {
-            match remembered(table, Owner::DATABASE, key, fingerprint, &env, true) {
+            match remembered(table, Owner::DATABASE, key, fingerprint, &env) {
                 Ok(None) => {}
                 Ok(Some(entry)) => {
                     return (self.queue.ticket(entry.offset), replay(entry));
@@ -128,9 +128,12 @@ impl Shared {
         }
         let mut run =
             Run { env: &env, partitions, global, next: base, effects: 0, bytes: Vec::new() };
-        let result = run.run(self, prepared, atomic);
-        if let (Ok(result), Some(key)) = (&result, key) {
-            run.remember(key, fingerprint, result);
+        let mut result = run.run(self, prepared, atomic);
+        if let (Ok(outcomes), Some(key)) = (&result, key) {
+            run.remember(key, fingerprint, outcomes);
+        }
+        if let Err(error) = open.check_room(run.bytes.len()) {
+            result = Err(error);
         }
         if result.is_err() {
             run.take_back(base - 1);
@@ -210,8 +213,10 @@ impl Run<'_, '_> {
 
     /// Logs the result of a batch with a key, as an effect of its own at the batch's end.
     fn remember(&mut self, key: Text, fingerprint: u64, result: &BatchResult) {
+        // As text, not as a tree: contexts may nest as deep as a tree allows. It is only read back.
         // Results are plain data: turning them into JSON can't fail.
-        let results = Json::from_serialize(result).unwrap_or_else(|_| Json::empty_object());
+        let results = serde_json::to_string(result).unwrap_or_default();
+        let results = Json::from_canonical(&results);
         Effect {
             at: self.env.now,
             body: Body::BatchResult { key: &key, fingerprint, results: results.as_str() },
@@ -228,7 +233,9 @@ impl Run<'_, '_> {
         self.next += 1;
         self.effects += 1;
         if let Some(global) = self.global.as_deref_mut() {
-            global.remember(entry, self.env.global_bounds);
+            let durable = self.env.undo_below.unwrap_or(entry.offset);
+            self.env.key_budget.add(entry.offset, durable);
+            global.remember(entry, self.env.bounds);
         }
     }
 
@@ -239,6 +246,7 @@ impl Run<'_, '_> {
         if let Some(global) = self.global.as_deref_mut() {
             global.undo_after(to);
         }
+        self.env.key_budget.undo_after(to);
     }
 
     fn forget_undo(&mut self) {

@@ -21,11 +21,18 @@ impl Shared {
         self.check_open()?;
         // One at a time; the manifest is only changed under this lock.
         let mut manifest = self.manifest.lock();
+        // Closing waits for this lock, and nothing may be written after it.
+        self.check_open()?;
         let newest = manifest.checkpoints.last().map(|checkpoint| checkpoint.offset);
         let newest = newest.or(manifest.boundaries.last().copied());
         let mut snapshots_created = 0;
         if request.force_snapshot || newest.unwrap_or(0) < self.queue.appended() {
-            snapshots_created = self.checkpoint(&mut manifest)?;
+            // A flush in the middle spoils a checkpoint: then there is little left to write.
+            snapshots_created = loop {
+                if let Some(created) = self.checkpoint(&mut manifest)? {
+                    break created;
+                }
+            };
         }
         let (segments_deleted, bytes_reclaimed) = self.retain(&mut manifest)?;
         Ok(CompactResult {
@@ -37,21 +44,23 @@ impl Shared {
         })
     }
 
-    fn checkpoint(&self, manifest: &mut Manifest) -> Result<u64> {
+    /// Writes a checkpoint; nothing if everything was flushed meanwhile.
+    fn checkpoint(&self, manifest: &mut Manifest) -> Result<Option<u64>> {
         let bytes = self.files.counters.stats().bytes_written;
         let begin = self.begin_checkpoint()?;
-        let offset = begin.offset;
+        let offset = begin.ticket.offset;
         self.checkpointed_bytes.store(bytes, Ordering::Relaxed);
         if self.storage.is_volatile() {
             // Nothing to recover from, but the log may be cut here.
             manifest.boundaries.push(offset);
-            return Ok(0);
+            return Ok(Some(0));
         }
         let last_number = manifest
             .checkpoints
             .last()
             .and_then(|last| last.file.strip_suffix(".ckpt")?.parse::<u64>().ok());
-        let entry = self.write_checkpoint(last_number.unwrap_or(0) + 1, begin)?;
+        let number = last_number.unwrap_or(0) + 1;
+        let Some(entry) = self.write_checkpoint(number, begin)? else { return Ok(None) };
         let instances = entry.instances;
         let mut next = manifest.clone();
         next.checkpoints.push(entry);
@@ -65,7 +74,7 @@ impl Shared {
         for checkpoint in old {
             self.remove_checkpoint(&checkpoint.file)?;
         }
-        Ok(instances)
+        Ok(Some(instances))
     }
 
     fn remove_checkpoint(&self, file: &str) -> Result<()> {

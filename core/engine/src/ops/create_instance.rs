@@ -58,7 +58,7 @@ impl CreateInstance {
             env.limits.check_name("idempotency_key", key)?;
         }
         match &self.request.initial_ctx {
-            Some(ctx) => env.limits.check_context("initial_ctx", ctx),
+            Some(ctx) => env.limits.check_initial_context(ctx),
             None => Ok(()),
         }
     }
@@ -72,9 +72,7 @@ impl CreateInstance {
     ) -> Result<Option<CreateInstanceResult>> {
         let Some(key) = &self.request.idempotency_key else { return Ok(None) };
         let known = match (global.filter(|_| self.global), existing) {
-            (Some(table), _) => {
-                remembered(table, Owner::DATABASE, key, self.fingerprint, env, true)?
-            }
+            (Some(table), _) => remembered(table, Owner::DATABASE, key, self.fingerprint, env)?,
             (None, Some(slot)) => {
                 let owner = partition.owner(slot);
                 let keys = partition.keys();
@@ -86,7 +84,7 @@ impl CreateInstance {
                 if deleted && !of_create {
                     None
                 } else {
-                    remembered(keys, owner, key, self.fingerprint, env, false)?
+                    remembered(keys, owner, key, self.fingerprint, env)?
                 }
             }
             (None, None) => None,

@@ -54,7 +54,7 @@ impl InstanceWrite for DeleteInstance {
         if let Some(key) = &self.request.idempotency_key {
             env.limits.check_name("idempotency_key", key)?;
             let owner = partition.owner(number);
-            let known = remembered(partition.keys(), owner, key, self.fingerprint, env, false)?;
+            let known = remembered(partition.keys(), owner, key, self.fingerprint, env)?;
             if let Some(entry) = known {
                 return match entry.answer {
                     Answer::Delete => Ok(Step::Known(self.result(entry.offset))),

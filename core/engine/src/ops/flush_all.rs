@@ -27,7 +27,8 @@ impl Shared {
         let ticket = self.queue.ticket(offset);
         let durable = self.undo_below();
         let mut instances_removed = 0;
-        let bounds = self.key_bounds(partitions.len());
+        let bounds = self.key_bounds();
+        self.state.flushes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         for partition in &mut partitions {
             instances_removed += partition.counts().iter().sum::<u64>();
             let step = partition.flush(offset, bounds);

@@ -27,7 +27,7 @@ use crate::error::closed;
 use crate::log::{KeyRef, Ticket};
 use crate::pending::Pending;
 use crate::shared::Shared;
-use crate::state::keys::KeyBounds;
+use crate::state::keys::{KeyBounds, KeyBudget};
 use crate::state::partition::{Undo, UndoStep};
 use crate::state::{KeyEntry, KeyTable, Owner, Partition};
 
@@ -36,7 +36,7 @@ pub(crate) struct Env<'a> {
     pub now: TimestampMs,
     pub limits: &'a Limits,
     pub bounds: KeyBounds,
-    pub global_bounds: KeyBounds,
+    pub key_budget: &'a KeyBudget,
     pub boundary: Offset,
     pub allow_recreate: bool,
     /// Changes up to here need no way back; `None`: none ever does.
@@ -106,9 +106,10 @@ pub(crate) fn commit<W: InstanceWrite>(
 ) -> W::Result {
     let (result, undo, remember) = write.commit(env, partition, hash, change, offset);
     if let Some(entry) = remember {
+        env.key_budget.add(entry.offset, env.undo_below.unwrap_or(entry.offset));
         match global {
             Some(global) if entry.owner == Owner::DATABASE => {
-                global.remember(entry, env.global_bounds);
+                global.remember(entry, env.bounds);
             }
             _ => partition.remember(entry, env.bounds),
         }
@@ -124,8 +125,8 @@ impl Shared {
         Env {
             now: self.now(),
             limits: &self.options.limits,
-            bounds: self.key_bounds(self.state.partitions.len()),
-            global_bounds: self.key_bounds(1),
+            bounds: self.key_bounds(),
+            key_budget: &self.state.key_budget,
             boundary: self.state.boundary.load(std::sync::atomic::Ordering::Acquire),
             allow_recreate: self.options.allow_instance_recreate,
             undo_below: self.undo_below(),
@@ -222,10 +223,8 @@ pub(crate) fn remembered<'a>(
     key: &str,
     fingerprint: u64,
     env: &Env<'_>,
-    global: bool,
 ) -> Result<Option<&'a KeyEntry>> {
-    let bounds = if global { env.global_bounds } else { env.bounds };
-    let Some(entry) = table.find(owner, key, env.now, bounds) else { return Ok(None) };
+    let Some(entry) = table.find(owner, key, env.now, env.bounds) else { return Ok(None) };
     if entry.fingerprint == fingerprint {
         return Ok(Some(entry));
     }

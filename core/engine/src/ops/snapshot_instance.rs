@@ -21,6 +21,9 @@ impl Shared {
         let snapshot_id = format!("snap-{}", uuid::Uuid::new_v4());
         let text = serde_json::to_string(&instance)
             .map_err(|error| Error::new(ErrorCode::InternalError, error.to_string()))?;
+        // Closing waits for this lock, and nothing may be written after it.
+        let _manifest = self.manifest.lock();
+        self.check_open()?;
         let write = || -> io::Result<()> {
             self.storage.create_dir(SNAPSHOT_DIRECTORY)?;
             self.storage.sync_dir("")?;

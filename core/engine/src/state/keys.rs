@@ -5,8 +5,10 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+use parking_lot::Mutex;
 use rstmdb_types::{Json, Offset, Text, TimestampMs};
 
 /// Whose key it is: an instance in one of its lives, or the database.
@@ -53,11 +55,75 @@ pub(crate) struct KeyTable {
     hasher: DefaultHashBuilder,
 }
 
-/// How long and how many keys are remembered.
+/// Which keys count as remembered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyBounds {
     pub window_ms: i64,
-    pub count_max: usize,
+    /// Keys remembered before this offset had to give way.
+    pub first: Offset,
+}
+
+/// Holds the number of keys in the whole database to its bound: the newest by offset stay, so every
+/// node forgets the same ones.
+#[derive(Debug)]
+pub(crate) struct KeyBudget {
+    /// The offsets of the keys that count, oldest first, and how many of them are durable.
+    offsets: Mutex<(VecDeque<Offset>, usize)>,
+    count_max: usize,
+    first: AtomicU64,
+}
+
+impl KeyBudget {
+    pub(crate) fn new(count_max: usize) -> KeyBudget {
+        KeyBudget { offsets: Mutex::default(), count_max, first: AtomicU64::new(0) }
+    }
+
+    /// Keys before this offset are forgotten.
+    pub(crate) fn first(&self) -> Offset {
+        self.first.load(Ordering::Acquire)
+    }
+
+    /// Counts a key. Only durable ones make others give way: what is taken back leaves no trace.
+    pub(crate) fn add(&self, offset: Offset, durable: Offset) {
+        let mut guard = self.offsets.lock();
+        let (offsets, counted) = &mut *guard;
+        // Keys of one batch or of concurrent writers may come in slightly out of order.
+        let at = offsets.partition_point(|other| *other <= offset);
+        if at == offsets.len() {
+            offsets.push_back(offset);
+        } else {
+            offsets.insert(at, offset);
+            *counted = (*counted).min(at);
+        }
+        while offsets.get(*counted).is_some_and(|next| *next <= durable) {
+            *counted += 1;
+        }
+        while *counted > self.count_max {
+            if let Some(oldest) = offsets.pop_front() {
+                self.first.fetch_max(oldest + 1, Ordering::AcqRel);
+            }
+            *counted -= 1;
+        }
+    }
+
+    /// Takes back the keys after `durable`.
+    pub(crate) fn undo_after(&self, durable: Offset) {
+        let mut guard = self.offsets.lock();
+        let (offsets, counted) = &mut *guard;
+        let keep = offsets.partition_point(|offset| *offset <= durable);
+        offsets.truncate(keep);
+        *counted = (*counted).min(keep);
+    }
+
+    /// Counts what was loaded, in any order.
+    pub(crate) fn load(&self, mut loaded: Vec<Offset>) {
+        loaded.sort_unstable();
+        *self.offsets.lock() = (loaded.into(), 0);
+        let newest = self.offsets.lock().0.pop_back();
+        if let Some(newest) = newest {
+            self.add(newest, newest);
+        }
+    }
 }
 
 impl KeyTable {
@@ -89,7 +155,8 @@ impl KeyTable {
             return None;
         }
         let entry = self.entry(self.number_of(owner, key)?)?;
-        (now.saturating_sub(entry.at) < bounds.window_ms).then_some(entry)
+        let young = now.saturating_sub(entry.at) < bounds.window_ms;
+        (young && entry.offset >= bounds.first).then_some(entry)
     }
 
     /// Remembers a request, and forgets what is out of bounds.
@@ -117,8 +184,7 @@ impl KeyTable {
     fn trim(&mut self, now: TimestampMs, bounds: KeyBounds) {
         while let Some(oldest) = self.entries.front() {
             let keep = oldest.as_ref().is_some_and(|entry| {
-                self.by_key.len() <= bounds.count_max
-                    && now.saturating_sub(entry.at) < bounds.window_ms
+                entry.offset >= bounds.first && now.saturating_sub(entry.at) < bounds.window_ms
             });
             if keep {
                 break;
@@ -195,7 +261,7 @@ impl KeyTable {
 mod tests {
     use super::*;
 
-    const BOUNDS: KeyBounds = KeyBounds { window_ms: 100, count_max: 3 };
+    const BOUNDS: KeyBounds = KeyBounds { window_ms: 100, first: 0 };
 
     fn entry(key: &str, at: TimestampMs, offset: Offset) -> KeyEntry {
         KeyEntry {
@@ -208,28 +274,47 @@ mod tests {
         }
     }
 
-    fn found(table: &KeyTable, key: &str, now: TimestampMs) -> Option<Offset> {
-        table.find(Owner { slot: 1, life: 1 }, key, now, BOUNDS).map(|entry| entry.offset)
+    fn found(table: &KeyTable, key: &str, now: TimestampMs, bounds: KeyBounds) -> Option<Offset> {
+        table.find(Owner { slot: 1, life: 1 }, key, now, bounds).map(|entry| entry.offset)
     }
 
     #[test]
-    fn keys_expire_by_time_and_by_number() {
+    fn keys_expire_by_time_and_give_way_by_offset() {
         let mut table = KeyTable::default();
         for (index, key) in ["a", "b", "c"].into_iter().enumerate() {
             table.remember(entry(key, 10, index as u64 + 1), BOUNDS);
         }
-        assert_eq!(found(&table, "a", 109), Some(1));
-        assert_eq!(found(&table, "a", 110), None, "the window has passed");
-        table.remember(entry("d", 20, 4), BOUNDS);
-        assert_eq!(found(&table, "a", 20), None, "the oldest gave way");
-        assert_eq!(table.by_key.len(), 3);
+        assert_eq!(found(&table, "a", 109, BOUNDS), Some(1));
+        assert_eq!(found(&table, "a", 110, BOUNDS), None, "the window has passed");
+        let later = KeyBounds { first: 2, ..BOUNDS };
+        assert_eq!(found(&table, "a", 20, later), None, "it gave way");
+        assert_eq!(found(&table, "b", 20, later), Some(2));
+        table.remember(entry("d", 20, 4), later);
+        assert_eq!(table.by_key.len(), 3, "what gave way is gone");
         table.undo(4);
-        assert_eq!(found(&table, "d", 20), None);
+        assert_eq!(found(&table, "d", 20, BOUNDS), None);
         table.remember(entry("b", 120, 5), BOUNDS);
-        assert_eq!(found(&table, "b", 120), Some(5), "remembered anew");
+        assert_eq!(found(&table, "b", 120, BOUNDS), Some(5), "remembered anew");
         assert_eq!(table.by_key.len(), 1);
         table.flush(6);
         assert_eq!(table.by_key.len(), 0);
-        assert_eq!(found(&table, "b", 120), None);
+        assert_eq!(found(&table, "b", 120, BOUNDS), None);
+    }
+
+    #[test]
+    fn only_durable_keys_make_others_give_way() {
+        let budget = KeyBudget::new(3);
+        for offset in 1..=3 {
+            budget.add(offset, offset);
+        }
+        for offset in 4..=9 {
+            budget.add(offset, 3);
+        }
+        assert_eq!(budget.first(), 0, "nothing after 3 is durable yet");
+        budget.undo_after(3);
+        budget.add(4, 4);
+        assert_eq!(budget.first(), 2);
+        budget.load(vec![9, 7, 8, 5, 6]);
+        assert_eq!(budget.first(), 7, "the newest three stay");
     }
 }
