@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Offset, Result, Text};
+use rstmdb_types::{Error, InstanceEvent, InstanceEventKind, Json, Offset, Result, Text};
 
-use crate::error::corrupt;
+use crate::error::{compacted, corrupt};
 use crate::log::{Body, Effect, Frame};
 use crate::shared::Shared;
 use crate::state::{MachineEntry, Machines};
@@ -18,8 +18,19 @@ use crate::state::{MachineEntry, Machines};
 const CONTEXTS_MAX: usize = 4096;
 
 impl Shared {
-    /// The frame that holds a committed offset.
+    /// The frame that holds a committed offset; it is `compacted` when compaction was faster.
     pub(crate) fn frame(&self, offset: Offset) -> Result<Arc<Frame>> {
+        self.find_frame(offset).map_err(|error| self.unless_compacted(offset, error))
+    }
+
+    /// What is the matter when reading an offset failed: its segment may have been deleted meanwhile.
+    pub(crate) fn unless_compacted(&self, offset: Offset, error: Error) -> Error {
+        let first = self.first_offset();
+        // Offset 0 is none: a chain that leads there is damaged.
+        if (1..first).contains(&offset) { compacted(offset, first) } else { error }
+    }
+
+    fn find_frame(&self, offset: Offset) -> Result<Arc<Frame>> {
         if let Some(frame) = self.ring.get(offset) {
             return Ok(frame);
         }
@@ -82,7 +93,8 @@ pub(crate) struct Contexts {
 }
 
 impl Contexts {
-    /// The context after an effect of an instance.
+    /// The context after an effect of an instance. It is `compacted` when the effects that tell it
+    /// are deleted: the log from its first offset on stands alone, so this one is below.
     pub(crate) fn after(
         &mut self,
         shared: &Shared,
@@ -124,9 +136,11 @@ impl Contexts {
         let mut payloads = vec![payload];
         let mut at = previous;
         let anchor = loop {
-            let (own, payload, before) = shared.with_effect(at, |effect| {
+            let read = shared.with_effect(at, |effect| {
                 (own_context(&effect.body), payload_of(&effect.body), effect.body.previous())
-            })?;
+            });
+            let read = read.map_err(|error| shared.unless_compacted(offset, error));
+            let (own, payload, before) = read?;
             if let Some(ctx) = own {
                 break ctx;
             }

@@ -12,7 +12,7 @@ use rstmdb_types::{InstanceEvent, InstanceEventKind, Offset, Result, Text, Watch
 
 use crate::error::{closed, compacted, corrupt};
 use crate::events::{Contexts, to_event};
-use crate::log::{Frame, FrameCursor};
+use crate::log::{Effect, Frame, FrameCursor};
 use crate::shared::Shared;
 use crate::sync::{park, thread_waker};
 
@@ -67,6 +67,8 @@ impl Filter {
 /// A stream of events in log order, without gap or duplicate. Dropping it ends it.
 pub struct Subscription {
     shared: Arc<Shared>,
+    /// The number that the queue knows this subscription by.
+    watcher: u64,
     filter: Filter,
     /// The next offset to look at.
     next: Offset,
@@ -91,6 +93,7 @@ impl Subscription {
     pub(crate) fn new(shared: Arc<Shared>, position: Offset) -> Subscription {
         shared.ring.subscribe();
         Subscription {
+            watcher: shared.queue.add_watcher(),
             shared,
             filter: Filter::default(),
             next: position,
@@ -145,7 +148,7 @@ impl Subscription {
             if self.needs_files {
                 return Poll::Pending;
             }
-            if !self.shared.queue.watch(self.next, context.waker()) {
+            if !self.shared.queue.watch(self.watcher, self.next, context.waker()) {
                 return Poll::Pending;
             }
             if self.shared.queue.committed() < self.next {
@@ -175,13 +178,13 @@ impl Subscription {
     /// Reads the next frame from the files. Blocks; a failure is the stream's next and last item.
     pub fn load(&mut self) {
         self.needs_files = false;
-        match self.read() {
-            Ok(Some(frame)) => self.frame = Some(Arc::new(frame)),
-            Ok(None) => {
-                let what = format!("offset {} is missing", self.next);
-                self.failure = Some(corrupt("log", 0, &what));
+        let next = self.next;
+        let missing = || corrupt("log", 0, &format!("offset {next} is missing"));
+        match self.read().and_then(|frame| frame.ok_or_else(missing)) {
+            Ok(frame) => self.frame = Some(Arc::new(frame)),
+            Err(error) => {
+                self.failure = Some(self.shared.unless_compacted(self.next, error));
             }
-            Err(error) => self.failure = Some(error),
         }
     }
 
@@ -209,7 +212,6 @@ impl Subscription {
     fn decode(&mut self, frame: &Frame) {
         let head = self.shared.queue.committed();
         let end = self.next.saturating_add(DECODE_MAX).min(head + 1);
-        let shared = self.shared.clone();
         for (offset, effect) in frame.effects() {
             if offset < self.next {
                 continue;
@@ -217,24 +219,32 @@ impl Subscription {
             if offset >= end {
                 break;
             }
-            self.next = offset + 1;
-            let other = |wanted: &Text| effect.body.instance() != Some(wanted.as_str());
-            if self.filter.instance.as_ref().is_some_and(other) {
-                continue;
-            }
-            let event = to_event(&shared.state.machines.read(), offset, &effect, None);
-            let Some(mut event) = event.filter(|event| self.filter.wants(event)) else { continue };
-            if self.filter.include_ctx {
-                match self.contexts.after(&shared, offset, &effect.body) {
-                    Ok(ctx) => event.ctx = ctx,
-                    Err(error) => {
-                        self.failure = Some(error);
-                        return;
-                    }
+            match self.event(offset, &effect) {
+                Ok(event) => self.ready.extend(event),
+                Err(error) => {
+                    // The offset stays the next one: nobody was given its event.
+                    self.failure = Some(error);
+                    return;
                 }
             }
-            self.ready.push_back(event);
+            self.next = offset + 1;
         }
+    }
+
+    /// The event that an effect is, if it is one to deliver.
+    fn event(&mut self, offset: Offset, effect: &Effect<'_>) -> Result<Option<InstanceEvent>> {
+        let other = |wanted: &Text| effect.body.instance() != Some(wanted.as_str());
+        if self.filter.instance.as_ref().is_some_and(other) {
+            return Ok(None);
+        }
+        let event = to_event(&self.shared.state.machines.read(), offset, effect, None);
+        let Some(mut event) = event.filter(|event| self.filter.wants(event)) else {
+            return Ok(None);
+        };
+        if self.filter.include_ctx {
+            event.ctx = self.contexts.after(&self.shared, offset, &effect.body)?;
+        }
+        Ok(Some(event))
     }
 
     /// Waits for the next event; `None` when the database was closed.
@@ -279,6 +289,7 @@ struct TimedOut;
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.shared.queue.remove_watcher(self.watcher);
         self.shared.ring.unsubscribe();
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use rstmdb_types::{IoStats, Offset, Result, TimestampMs};
 
+use super::chains::Chains;
 use super::frame::{
     FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FRAME_TRAILER_BYTES, FrameHeader, Parsed, parse,
 };
@@ -22,8 +23,8 @@ const INDEX_STEP_BYTES: u64 = 32 << 10;
 const READ_BYTES: usize = 128 << 10;
 /// Open files kept for reading.
 const OPEN_FILES_MAX: usize = 16;
-/// Frames kept after random reads.
-const CACHED_FRAMES_MAX: usize = 64;
+/// What is kept after random reads.
+const CACHED_STEPS_MAX: usize = 128;
 const CACHED_BYTES_MAX: usize = 4 << 20;
 
 /// File operations on the log since the database was opened.
@@ -108,6 +109,62 @@ impl Segment {
             .and_then(|at| self.places.get(at))
             .map_or(SEGMENT_HEADER_BYTES, |(_, position)| *position)
     }
+
+    /// The end of what must be read to find an offset from the place before it on.
+    fn place_after(&self, offset: Offset) -> u64 {
+        let at = self.places.partition_point(|(first, _)| *first <= offset);
+        self.places.get(at).map_or(self.bytes, |(_, position)| *position)
+    }
+}
+
+/// Frames read recently, in the steps between noted places: whoever wants one soon wants another.
+#[derive(Debug, Default)]
+struct FrameCache {
+    /// The one used last is at the back; each has frames, in order.
+    steps: VecDeque<(Vec<Arc<Frame>>, usize)>,
+    bytes: usize,
+}
+
+impl FrameCache {
+    fn get(&mut self, offset: Offset) -> Option<Arc<Frame>> {
+        let holds = |frames: &[Arc<Frame>]| {
+            frames.first().is_some_and(|first| first.header.first <= offset)
+                && frames.last().is_some_and(|last| offset <= last.header.last())
+        };
+        let at = self.steps.iter().rposition(|(frames, _)| holds(frames))?;
+        if at + 1 < self.steps.len() {
+            let step = self.steps.remove(at)?;
+            self.steps.push_back(step);
+        }
+        let (frames, _) = self.steps.back()?;
+        let at = frames.partition_point(|frame| frame.header.last() < offset);
+        frames.get(at).cloned()
+    }
+
+    fn put(&mut self, frames: Vec<Arc<Frame>>) {
+        let Some(first) = frames.first().map(|frame| frame.header.first) else { return };
+        // The last step of the log may have been read when it was shorter.
+        let begins = |step: &[Arc<Frame>]| step.first().is_some_and(|at| at.header.first == first);
+        if let Some(at) = self.steps.iter().position(|(step, _)| begins(step)) {
+            self.bytes -= self.steps.remove(at).map_or(0, |(_, bytes)| bytes);
+        }
+        let bytes = frames.iter().map(|frame| frame.bytes()).sum();
+        self.steps.push_back((frames, bytes));
+        self.bytes += bytes;
+        while self.steps.len() > CACHED_STEPS_MAX
+            || (self.bytes > CACHED_BYTES_MAX && self.steps.len() > 1)
+        {
+            self.bytes -= self.steps.pop_front().map_or(0, |(_, bytes)| bytes);
+        }
+    }
+}
+
+/// A stretch of a segment that begins with a frame.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    segment: u64,
+    begin: u64,
+    end: u64,
 }
 
 /// The files of the log.
@@ -116,7 +173,8 @@ pub(crate) struct LogFiles {
     seed: u32,
     segments: RwLock<BTreeMap<u64, Segment>>,
     open_files: Mutex<VecDeque<(u64, Arc<dyn File>)>>,
-    cache: Mutex<VecDeque<Arc<Frame>>>,
+    cache: Mutex<FrameCache>,
+    pub chains: Chains,
     pub counters: IoCounters,
 }
 
@@ -134,6 +192,7 @@ impl LogFiles {
             segments: RwLock::default(),
             open_files: Mutex::default(),
             cache: Mutex::default(),
+            chains: Chains::default(),
             counters: IoCounters::default(),
         }
     }
@@ -186,11 +245,15 @@ impl LogFiles {
         Ok(file)
     }
 
-    /// The segment that holds `offset`, the place to look for it from, and where the segment ends.
-    fn locate(&self, offset: Offset) -> Option<(u64, u64, u64)> {
+    /// Where to look for `offset`.
+    fn locate(&self, offset: Offset) -> Option<Stretch> {
         let segments = self.segments.read();
         let segment = segments.values().rev().find(|segment| segment.first <= offset)?;
-        Some((segment.number, segment.place_before(offset), segment.bytes))
+        Some(Stretch {
+            segment: segment.number,
+            begin: segment.place_before(offset),
+            end: segment.place_after(offset),
+        })
     }
 
     fn end_of(&self, number: u64) -> Option<u64> {
@@ -203,21 +266,47 @@ impl LogFiles {
 
     /// The frame that holds `offset`, which must be written.
     pub(crate) fn frame(&self, offset: Offset) -> Result<Option<Arc<Frame>>> {
-        let holds =
-            |frame: &Arc<Frame>| frame.header.first <= offset && offset <= frame.header.last();
-        if let Some(frame) = self.cache.lock().iter().find(|frame| holds(frame)) {
-            return Ok(Some(frame.clone()));
+        if let Some(frame) = self.cache.lock().get(offset) {
+            return Ok(Some(frame));
         }
-        let mut cursor = FrameCursor::new(self, offset);
-        let Some(frame) = cursor.next(self)? else { return Ok(None) };
-        let frame = Arc::new(frame);
-        let mut cache = self.cache.lock();
-        cache.push_back(frame.clone());
-        let mut bytes: usize = cache.iter().map(|frame| frame.bytes()).sum();
-        while cache.len() > CACHED_FRAMES_MAX || (bytes > CACHED_BYTES_MAX && cache.len() > 1) {
-            bytes -= cache.pop_front().map_or(0, |frame| frame.bytes());
+        let Some(stretch) = self.locate(offset) else { return Ok(None) };
+        let (found, frames) = self.read_step(offset, stretch)?;
+        if found.is_some() {
+            self.cache.lock().put(frames);
         }
-        Ok(Some(frame))
+        Ok(found)
+    }
+
+    /// The frame that holds `offset`, and all of the step that it is in.
+    fn read_step(
+        &self,
+        offset: Offset,
+        stretch: Stretch,
+    ) -> Result<(Option<Arc<Frame>>, Vec<Arc<Frame>>)> {
+        let mut cursor = FrameCursor::at(offset, stretch);
+        let mut begin = stretch.begin;
+        let mut frames = Vec::new();
+        let mut found = None;
+        while cursor.position < stretch.end {
+            if cursor.position >= begin + INDEX_STEP_BYTES {
+                if found.is_some() {
+                    break;
+                }
+                begin = cursor.position;
+                frames.clear();
+            }
+            let frame = match cursor.read(self, stretch.end) {
+                Ok(frame) => Arc::new(frame),
+                // What is wrong behind the frame is for those who want it.
+                Err(_) if found.is_some() => break,
+                Err(error) => return Err(error),
+            };
+            if frame.header.first <= offset && offset <= frame.header.last() {
+                found = Some(frame.clone());
+            }
+            frames.push(frame);
+        }
+        Ok((found, frames))
     }
 }
 
@@ -234,11 +323,21 @@ pub(crate) struct FrameCursor {
 
 impl FrameCursor {
     pub(crate) fn new(files: &LogFiles, offset: Offset) -> FrameCursor {
-        let (segment, position, _) = files.locate(offset).unwrap_or((0, SEGMENT_HEADER_BYTES, 0));
-        FrameCursor { next: offset, segment, position, started: false, window: Window::default() }
+        let nowhere = Stretch { segment: 0, begin: SEGMENT_HEADER_BYTES, end: 0 };
+        FrameCursor::at(offset, files.locate(offset).unwrap_or(nowhere))
     }
 
-    /// The next frame; `None` at the end of what is written.
+    fn at(offset: Offset, stretch: Stretch) -> FrameCursor {
+        FrameCursor {
+            next: offset,
+            segment: stretch.segment,
+            position: stretch.begin,
+            started: false,
+            window: Window::default(),
+        }
+    }
+
+    /// The next frame; `None` at the end of what is written, and when the offset wanted is gone.
     pub(crate) fn next(&mut self, files: &LogFiles) -> Result<Option<Frame>> {
         loop {
             let Some(end) = files.end_of(self.segment) else { return Ok(None) };
@@ -249,34 +348,44 @@ impl FrameCursor {
                 self.window = Window::default();
                 continue;
             }
-            let path = || segment_path(self.segment);
-            let failed = |error| io_error(&format!("reading {}", path()), error);
-            let file = files.open(self.segment).map_err(failed)?;
-            let found = self.window.parse_at(&*file, self.position, end, files).map_err(failed)?;
-            let (header, bytes) = match found {
-                Parsed::Frame { header, .. } => {
-                    (header, self.window.take(self.position, header.frame_bytes()))
-                }
-                Parsed::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
-                Parsed::Newer(version) => {
-                    return Err(newer_format(&path(), u32::from(version), 1));
-                }
-                Parsed::Incomplete { .. } => {
-                    return Err(corrupt(&path(), self.position, "the frame is cut off"));
-                }
-            };
-            if !self.started {
-                // Old segments are noted as they are read, for the next time.
-                files.note(self.segment, header.first, self.position, bytes.len() as u64);
-            }
-            self.position += bytes.len() as u64;
-            if header.last() < self.next {
+            let frame = self.read(files, end)?;
+            if frame.header.last() < self.next {
                 continue;
             }
+            if frame.header.first > self.next {
+                // The segment after was deleted just now, and this is one behind it.
+                return Ok(None);
+            }
             self.started = true;
-            self.next = header.last() + 1;
-            return Ok(Some(Frame::new(header, bytes)));
+            self.next = frame.header.last() + 1;
+            return Ok(Some(frame));
         }
+    }
+
+    /// The frame at the position, in a segment whose frames reach to `end`.
+    fn read(&mut self, files: &LogFiles, end: u64) -> Result<Frame> {
+        let path = || segment_path(self.segment);
+        let failed = |error| io_error(&format!("reading {}", path()), error);
+        let file = files.open(self.segment).map_err(failed)?;
+        let found = self.window.parse_at(&*file, self.position, end, files).map_err(failed)?;
+        let (header, bytes) = match found {
+            Parsed::Frame { header, .. } => {
+                (header, self.window.take(self.position, header.frame_bytes()))
+            }
+            Parsed::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
+            Parsed::Newer(version) => {
+                return Err(newer_format(&path(), u32::from(version), 1));
+            }
+            Parsed::Incomplete { .. } => {
+                return Err(corrupt(&path(), self.position, "the frame is cut off"));
+            }
+        };
+        if !self.started {
+            // Old segments are noted as they are read, for the next time.
+            files.note(self.segment, header.first, self.position, bytes.len() as u64);
+        }
+        self.position += bytes.len() as u64;
+        Ok(Frame::new(header, bytes))
     }
 }
 

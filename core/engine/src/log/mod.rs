@@ -1,5 +1,6 @@
 //! The log: the one ordered record of every change.
 
+pub(crate) mod chains;
 pub(crate) mod files;
 pub(crate) mod frame;
 pub(crate) mod queue;

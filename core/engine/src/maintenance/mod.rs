@@ -18,7 +18,9 @@ use crate::options::Location;
 use crate::storage::DirectoryLock;
 
 /// Locks a database that must exist and reads its manifest.
-fn lock_existing(location: &Location) -> Result<(Box<dyn DirectoryLock>, Manifest)> {
+///
+/// Who may not write there gets no lock: looking is allowed all the same.
+fn lock_existing(location: &Location) -> Result<(Option<Box<dyn DirectoryLock>>, Manifest)> {
     let failed = |error: io::Error| io_error(&format!("opening {}", location.name), error);
     let missing = || {
         Error::new(ErrorCode::NotFound, format!("there is no database at {}", location.name))
@@ -36,14 +38,23 @@ fn lock_existing(location: &Location) -> Result<(Box<dyn DirectoryLock>, Manifes
             _ => Err(missing()),
         };
     }
-    let lock = location.storage.lock().map_err(failed)?.map_err(|holder| {
+    let locked = |holder: String| {
         Error::new(
             ErrorCode::InternalError,
             format!("{} is in use by {holder}; close it there first", location.name),
         )
         .with_reason(reason::LOCKED)
         .with("holder", holder)
-    })?;
+    };
+    let lock = match location.storage.lock() {
+        Ok(lock) => Some(lock.map_err(locked)?),
+        Err(error) if is_read_only(&error) => None,
+        Err(error) => return Err(failed(error)),
+    };
     let manifest = Manifest::read(&*location.storage)?.ok_or_else(missing)?;
     Ok((lock, manifest))
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }

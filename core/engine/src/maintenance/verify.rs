@@ -8,15 +8,18 @@ use serde::Serialize;
 use super::lock_existing;
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
+use crate::checkpoint::load::Loading;
 use crate::error::io as io_error;
-use crate::log::LogFiles;
 use crate::log::files::Window;
 use crate::log::frame::{self, FrameHeader, Parsed};
 use crate::log::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, database_seed, segment_number, segment_path,
 };
+use crate::log::{FrameCursor, LogFiles, Segment};
 use crate::manifest::Manifest;
-use crate::options::Location;
+use crate::options::{Location, Options};
+use crate::replay::Replayer;
+use crate::shared::{State, key_bounds};
 use crate::storage::File;
 
 /// What `verify` found.
@@ -102,9 +105,14 @@ pub fn verify(location: &Location) -> Result<VerifyReport> {
     };
     let database = manifest.database()?;
     let files = LogFiles::new(location.storage.clone(), database_seed(&database));
-    let mut verifier = Verifier { location, manifest: &manifest, database, files, report };
+    let known = Segment::new(0, 1, 0);
+    let manifest = &manifest;
+    let mut verifier = Verifier { location, manifest, database, files, report, known };
     verifier.checkpoints()?;
     verifier.log()?;
+    if verifier.report.problems.is_empty() {
+        verifier.replay()?;
+    }
     let mut report = verifier.report;
     report.ok = report.problems.is_empty();
     Ok(report)
@@ -116,6 +124,8 @@ struct Verifier<'a> {
     database: [u8; 16],
     files: LogFiles,
     report: VerifyReport,
+    /// The segment that is read.
+    known: Segment,
 }
 
 /// Where the log is known to be whole.
@@ -207,6 +217,40 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// Does what opening does, in memory: intact files may still not fit each other.
+    fn replay(&mut self) -> Result<()> {
+        let options = Options::default();
+        let state = State::new(16, 0, options.idempotency_keys_max);
+        let bounds = key_bounds(&options, &state.key_budget);
+        let storage = &*self.location.storage;
+        let database = self.database;
+        let newest = self.manifest.checkpoints.last();
+        let after = match newest {
+            Some(checkpoint) => {
+                let progress = &|_, _| {};
+                let loading = Loading { storage, database, bounds, progress };
+                loading.load(&checkpoint.file, &state)?.offset
+            }
+            None => 0,
+        };
+        let replayer = Replayer { state: &state, bounds };
+        let mut cursor = FrameCursor::new(&self.files, after + 1);
+        while cursor.next <= self.report.last_offset {
+            let Some(frame) = cursor.next(&self.files)? else { break };
+            for (offset, effect) in frame.effects().filter(|(offset, _)| *offset > after) {
+                if let Err(error) = replayer.apply(offset, &effect) {
+                    let chain = Chain { next: offset, previous: 0 };
+                    let remedy = self.cut_or_restore(Some(&chain));
+                    let file = newest
+                        .map_or(LOG_DIRECTORY.to_owned(), |newest| checkpoint_path(&newest.file));
+                    self.problem(&file, (0, Some(offset)), error.message(), remedy);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn cut_or_restore(&self, chain: Option<&Chain>) -> String {
         match chain {
             Some(chain) => format!(
@@ -265,6 +309,7 @@ impl Verifier<'_> {
             changes: 0,
             bytes: SEGMENT_HEADER_BYTES,
         });
+        self.known = Segment::new(number, header.first, header.created_at);
         let chain = Chain { next: header.first, previous: header.previous };
         self.frames(&path, &*file, length, chain, is_last)
     }
@@ -304,6 +349,8 @@ impl Verifier<'_> {
                 }
             }
         }
+        self.known.bytes = position;
+        self.files.put(self.known.clone());
         if whole_so_far {
             self.report.last_offset = chain.next - 1;
         }

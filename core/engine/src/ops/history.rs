@@ -1,11 +1,15 @@
 //! Returns the events of one instance, along the chain that its effects form in the log.
 
+use std::sync::Arc;
+
+use rstmdb_types::error::reason;
 use rstmdb_types::{
-    HistoryOrder, HistoryRequest, HistoryResult, InstanceEvent, Json, Offset, Result,
+    Error, HistoryOrder, HistoryRequest, HistoryResult, InstanceEvent, Json, Offset, Result,
 };
 
 use crate::error::instance_not_found;
 use crate::events::{merged, own_context, to_event};
+use crate::log::chains::Chain;
 use crate::shared::Shared;
 
 /// One effect read back.
@@ -13,6 +17,29 @@ struct Link {
     event: Option<InstanceEvent>,
     own_context: Option<Json>,
     previous: Offset,
+}
+
+/// A page asked for, of the events up to `last` that the log has from `first_offset` on.
+struct Page<'a> {
+    id: &'a str,
+    last: Offset,
+    cursor: Option<Offset>,
+    limit: usize,
+    first_offset: Offset,
+}
+
+impl Page<'_> {
+    /// The cursor does not point to an event of the instance.
+    fn invalid_cursor(&self, cursor: Offset) -> Error {
+        Error::invalid(
+            reason::INVALID_CURSOR,
+            format!(
+                "offset {cursor} is no event of instance {:?}; pass next_cursor of the page before",
+                self.id
+            ),
+        )
+        .with("field", "cursor")
+    }
 }
 
 impl Shared {
@@ -28,32 +55,51 @@ impl Shared {
         };
         self.queue.wait(ticket)?;
         let (last, life) = found.ok_or_else(|| instance_not_found(id))?;
-        let mut history = match request.order {
-            HistoryOrder::Newest => self.newest_first(last, request.cursor, limit),
-            HistoryOrder::Oldest => self.oldest_first(last, request.cursor, limit),
-        }?;
-        history.truncated |= life < history.first_offset;
-        Ok(history)
+        loop {
+            let first_offset = self.first_offset();
+            let page = Page { id, last, cursor: request.cursor, limit, first_offset };
+            let history = match request.order {
+                HistoryOrder::Newest => self.newest_first(&page),
+                HistoryOrder::Oldest => self.oldest_first(&page),
+            };
+            match history {
+                // Segments were deleted under the reading. What is left of the log stands alone.
+                Err(error)
+                    if error.reason() == Some(reason::OFFSET_COMPACTED)
+                        && self.first_offset() > first_offset => {}
+                history => {
+                    let mut history = history?;
+                    history.truncated |= life < history.first_offset;
+                    return Ok(history);
+                }
+            }
+        }
     }
 
     fn link(&self, offset: Offset) -> Result<Link> {
-        let machines = self.state.machines.read();
         self.with_effect(offset, |effect| Link {
-            event: to_event(&machines, offset, effect, None),
+            // The machines are locked when everything is read: nobody waits for the disk.
+            event: to_event(&self.state.machines.read(), offset, effect, None),
             own_context: own_context(&effect.body),
             previous: effect.body.previous(),
         })
     }
 
     /// The cursor is the offset to begin with.
-    fn newest_first(
-        &self,
-        last: Offset,
-        cursor: Option<Offset>,
-        limit: usize,
-    ) -> Result<HistoryResult> {
-        let first_offset = self.first_offset();
-        let mut at = cursor.unwrap_or(last).min(last);
+    fn newest_first(&self, page: &Page<'_>) -> Result<HistoryResult> {
+        let first_offset = page.first_offset;
+        let limit = page.limit;
+        if let Some(cursor) = page.cursor {
+            // One that was compacted can't be looked at; nothing is delivered for it either.
+            let is_own = (1..first_offset).contains(&cursor)
+                || ((first_offset..=page.last).contains(&cursor)
+                    && self
+                        .with_effect(cursor, |effect| effect.body.instance() == Some(page.id))?);
+            if !is_own {
+                return Err(page.invalid_cursor(cursor));
+            }
+        }
+        let mut at = page.cursor.unwrap_or(page.last);
         let mut links = Vec::new();
         let mut next_cursor = None;
         while at >= first_offset {
@@ -77,43 +123,42 @@ impl Shared {
     }
 
     /// The cursor is the last offset delivered.
-    fn oldest_first(
-        &self,
-        last: Offset,
-        cursor: Option<Offset>,
-        limit: usize,
-    ) -> Result<HistoryResult> {
-        let first_offset = self.first_offset();
-        let mut offsets = Vec::new();
-        let mut at = last;
-        while at >= first_offset {
-            offsets.push(at);
-            at = self.with_effect(at, |effect| effect.body.previous())?;
-        }
-        let truncated = at > 0;
-        offsets.reverse();
-        let begin = cursor.map_or(0, |cursor| offsets.partition_point(|at| *at <= cursor));
-        let mut page: Vec<Link> = Vec::new();
+    fn oldest_first(&self, page: &Page<'_>) -> Result<HistoryResult> {
+        let first_offset = page.first_offset;
+        let chain = self.chain(page)?;
+        let gone = chain.offsets.partition_point(|at| *at < first_offset);
+        let truncated = chain.before > 0 || gone > 0;
+        let offsets = chain.offsets.get(gone..).unwrap_or_default();
+        let begin = match page.cursor {
+            None => 0,
+            // What comes after an offset that was compacted is all that is left.
+            Some(cursor) if (1..first_offset).contains(&cursor) => 0,
+            Some(cursor) => match offsets.binary_search(&cursor) {
+                Ok(delivered) => delivered + 1,
+                Err(_) => return Err(page.invalid_cursor(cursor)),
+            },
+        };
+        let mut links: Vec<Link> = Vec::new();
         // The context of the first event of the page may begin some events before it.
         let mut lead = begin;
         while let Some(at) = offsets.get(lead) {
             let link = self.link(*at)?;
             let is_anchor = link.own_context.is_some();
-            page.push(link);
+            links.push(link);
             if is_anchor || lead == 0 {
                 break;
             }
             lead -= 1;
         }
-        page.reverse();
-        let before = page.len().saturating_sub(1);
-        let end = begin.saturating_add(limit).min(offsets.len());
+        links.reverse();
+        let before = links.len().saturating_sub(1);
+        let end = begin.saturating_add(page.limit).min(offsets.len());
         for at in offsets.get(begin + 1..end).unwrap_or_default() {
-            page.push(self.link(*at)?);
+            links.push(self.link(*at)?);
         }
-        let mut events = with_contexts(page.into_iter());
+        let mut events = with_contexts(links.into_iter());
         events.drain(..before.min(events.len()));
-        events.truncate(limit);
+        events.truncate(page.limit);
         let next_cursor =
             (end < offsets.len()).then(|| end.checked_sub(1).and_then(|at| offsets.get(at)));
         Ok(HistoryResult {
@@ -122,6 +167,38 @@ impl Shared {
             first_offset,
             truncated,
         })
+    }
+
+    /// The offsets of the instance's effects, at least from the first one that the log has on.
+    ///
+    /// Only what came since the last page is read.
+    fn chain(&self, page: &Page<'_>) -> Result<Arc<Chain>> {
+        let mut known = self.files.chains.get(page.id);
+        if let Some(chain) = known.take_if(|chain| chain.offsets.last() == Some(&page.last)) {
+            return Ok(chain);
+        }
+        let mut newer = Vec::new();
+        let mut at = page.last;
+        let mut older: &[Offset] = &[];
+        let mut before = None;
+        while at >= page.first_offset {
+            if let Some(chain) = &known
+                && let Ok(place) = chain.offsets.binary_search(&at)
+            {
+                older = chain.offsets.get(..=place).unwrap_or_default();
+                before = Some(chain.before);
+                break;
+            }
+            newer.push(at);
+            at = self.with_effect(at, |effect| effect.body.previous())?;
+        }
+        let gone = older.partition_point(|at| *at < page.first_offset);
+        let before = gone.checked_sub(1).and_then(|at| older.get(at)).copied().or(before);
+        let kept = older.get(gone..).unwrap_or_default();
+        let offsets = kept.iter().copied().chain(newer.into_iter().rev()).collect();
+        let chain = Arc::new(Chain { before: before.unwrap_or(at), offsets });
+        self.files.chains.put(page.id, chain.clone());
+        Ok(chain)
     }
 }
 
