@@ -1,7 +1,7 @@
 //! Writing a checkpoint while writes go on.
 //!
-//! Instances are encoded a few dozen at a time under their partition's lock, and the work rests as
-//! often as it runs, so that writers hardly notice. What was encoded may be ahead of the disk, so the
+//! Instances are encoded a few dozen at a time under their partition's lock, and the work rests most
+//! of the time, so that writers hardly notice. What was encoded may be ahead of the disk, so the
 //! checkpoint counts only after the log is synced up to everything it can contain, and not at all if a
 //! failed write was taken back meanwhile.
 
@@ -23,8 +23,9 @@ use crate::state::KeyEntry;
 
 /// Instances or keys copied under one hold of a lock.
 const COPY_MAX: u32 = 64;
-/// The work rests after this many bytes, for as long as they took.
-const REST_BYTES: u64 = 1 << 20;
+/// The work rests after this many bytes, for this many times as long as they took.
+const REST_BYTES: u64 = 256 << 10;
+const REST_TIMES: u32 = 4;
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_millis(50);
 
@@ -183,7 +184,7 @@ struct Piece {
     needs_machines: bool,
 }
 
-/// Makes long work rest as often as it runs.
+/// Makes long work rest most of the time.
 struct Pace {
     enabled: bool,
     since: Instant,
@@ -197,7 +198,7 @@ impl Pace {
 
     fn rest(&mut self, position: u64) {
         if self.enabled && position >= self.position + REST_BYTES {
-            std::thread::sleep(self.since.elapsed().min(REST_MAX));
+            std::thread::sleep((self.since.elapsed() * REST_TIMES).min(REST_MAX));
             self.since = Instant::now();
             self.position = position;
         }
