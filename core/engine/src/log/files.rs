@@ -117,11 +117,14 @@ impl Segment {
     }
 }
 
+/// The frames between two noted places, in order.
+type Step = Vec<Arc<Frame>>;
+
 /// Frames read recently, in the steps between noted places: whoever wants one soon wants another.
 #[derive(Debug, Default)]
 struct FrameCache {
-    /// The one used last is at the back; each has frames, in order.
-    steps: VecDeque<(Vec<Arc<Frame>>, usize)>,
+    /// Each with its size in bytes; the one used last is at the back.
+    steps: VecDeque<(Step, usize)>,
     bytes: usize,
 }
 
@@ -141,7 +144,7 @@ impl FrameCache {
         frames.get(at).cloned()
     }
 
-    fn put(&mut self, frames: Vec<Arc<Frame>>) {
+    fn put(&mut self, frames: Step) {
         let Some(first) = frames.first().map(|frame| frame.header.first) else { return };
         // The last step of the log may have been read when it was shorter.
         let begins = |step: &[Arc<Frame>]| step.first().is_some_and(|at| at.header.first == first);
@@ -278,11 +281,7 @@ impl LogFiles {
     }
 
     /// The frame that holds `offset`, and all of the step that it is in.
-    fn read_step(
-        &self,
-        offset: Offset,
-        stretch: Stretch,
-    ) -> Result<(Option<Arc<Frame>>, Vec<Arc<Frame>>)> {
+    fn read_step(&self, offset: Offset, stretch: Stretch) -> Result<(Option<Arc<Frame>>, Step)> {
         let mut cursor = FrameCursor::at(offset, stretch);
         let mut begin = stretch.begin;
         let mut frames = Vec::new();
