@@ -51,13 +51,10 @@ impl<'a, T> Pending<'a, T> {
         })
     }
 
-    /// Whether waiting would return at once. Asking gets the write going, so it will be some day.
+    /// Whether waiting would return at once. Asking does not get the write going: waiting, awaiting
+    /// and dropping do.
     pub fn is_ready(&self) -> bool {
-        let ready = self.queue.settled(self.ticket).is_some();
-        if !ready {
-            self.queue.request_write();
-        }
-        ready
+        self.queue.settled(self.ticket).is_some()
     }
 
     /// Waits until the result may be shown.

@@ -25,7 +25,11 @@ impl Shared {
         let mut contexts = Contexts::default();
         let mut bytes = 0;
         'pages: while records.len() < limit && cursor.next <= head {
-            let Some(frame) = cursor.next(&self.files)? else { break };
+            let at = cursor.next;
+            let read = cursor.next(&self.files);
+            let Some(frame) = read.map_err(|error| self.unless_compacted(at, error))? else {
+                break;
+            };
             for (offset, effect) in frame.effects() {
                 if offset < from {
                     continue;
