@@ -531,3 +531,20 @@ fn wake(list: &Mutex<Vec<(Offset, Waker)>>, count: &AtomicUsize, upto: Offset) {
 #[cfg(all(test, feature = "shuttle"))]
 #[path = "queue_shuttle.rs"]
 mod queue_shuttle;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_frame_grows_beyond_what_a_reader_accepts() {
+        let open = |length| Open { buffer: vec![0; length], next: 1, count: 0, refusal: None };
+        assert!(open(0).check_room(RECORD_BYTES_MAX).is_ok());
+        let error = open(0).check_room(RECORD_BYTES_MAX + 1).unwrap_err();
+        assert_eq!(error.reason(), Some(reason::LIMIT_EXCEEDED));
+        let nearly_full = FRAME_PAYLOAD_BYTES_MAX - 1024 - RECORD_BYTES_MAX;
+        assert!(open(nearly_full).check_room(RECORD_BYTES_MAX).is_ok());
+        let error = open(nearly_full + 1).check_room(RECORD_BYTES_MAX).unwrap_err();
+        assert!(error.retryable());
+    }
+}
