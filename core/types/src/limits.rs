@@ -15,9 +15,9 @@ pub const DEPTH_MAX: usize = 120;
 pub struct Limits {
     /// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
     pub name_bytes_max: usize,
-    /// The largest context of an instance, in bytes of canonical JSON.
+    /// The largest context of an instance, in bytes of canonical JSON. It may nest 120 deep.
     pub context_bytes_max: usize,
-    /// The largest payload of an event, in bytes of canonical JSON.
+    /// The largest payload of an event, in bytes of canonical JSON. It may nest 120 deep.
     pub payload_bytes_max: usize,
     /// The largest machine definition, in bytes of canonical JSON.
     pub definition_bytes_max: usize,
