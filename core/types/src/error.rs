@@ -298,6 +298,14 @@ impl Error {
         self
     }
 
+    /// Takes kind and retryability from whoever made the error, such as a server.
+    #[must_use]
+    pub fn as_sent(mut self, kind: ErrorKind, retryable: bool) -> Error {
+        self.inner.kind = kind;
+        self.inner.retryable = retryable;
+        self
+    }
+
     /// Keeps the error underneath.
     #[must_use]
     pub fn with_source(

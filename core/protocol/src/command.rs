@@ -1,0 +1,98 @@
+//! What a request may ask for: the operations of a database, and what only a connection needs.
+
+use rstmdb_types::Operation;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// An operation of the database.
+    Database(Operation),
+    /// Agrees on version, wire mode and features.
+    Hello,
+    /// Presents credentials.
+    Auth,
+    /// Ends the connection after the answer.
+    Bye,
+    /// Ends a subscription.
+    Unwatch,
+    /// Tells the server's part in replication.
+    ReplicationStatus,
+}
+
+/// What only a connection needs, with its wire name.
+const CONNECTION: [(Command, &str); 5] = [
+    (Command::Hello, "HELLO"),
+    (Command::Auth, "AUTH"),
+    (Command::Bye, "BYE"),
+    (Command::Unwatch, "UNWATCH"),
+    (Command::ReplicationStatus, "REPLICATION_STATUS"),
+];
+
+impl Command {
+    /// How many commands there are.
+    pub const COUNT: usize = Operation::ALL.len() + CONNECTION.len();
+
+    /// Every command, in the order of [`Command::index`].
+    pub fn all() -> impl Iterator<Item = Command> {
+        let operations = Operation::ALL.iter().map(|operation| Command::Database(*operation));
+        operations.chain(CONNECTION.iter().map(|(command, _)| *command))
+    }
+
+    /// Finds a command by its wire name; other spellings are not known.
+    pub fn from_wire_name(name: &str) -> Option<Command> {
+        if let Some(operation) = Operation::from_name(name) {
+            return (operation.wire_name() == name).then_some(Command::Database(operation));
+        }
+        CONNECTION.iter().find(|(_, known)| *known == name).map(|(command, _)| *command)
+    }
+
+    /// The name on the wire, such as `APPLY_EVENT`.
+    pub fn wire_name(self) -> &'static str {
+        match self {
+            Command::Database(operation) => operation.wire_name(),
+            Command::Hello => "HELLO",
+            Command::Auth => "AUTH",
+            Command::Bye => "BYE",
+            Command::Unwatch => "UNWATCH",
+            Command::ReplicationStatus => "REPLICATION_STATUS",
+        }
+    }
+
+    /// A number below [`Command::COUNT`], for tables.
+    pub fn index(self) -> usize {
+        let after = Operation::ALL.len();
+        match self {
+            Command::Database(operation) => operation as usize - 1,
+            Command::Hello => after,
+            Command::Auth => after + 1,
+            Command::Bye => after + 2,
+            Command::Unwatch => after + 3,
+            Command::ReplicationStatus => after + 4,
+        }
+    }
+
+    /// Whether it is answered before authentication too.
+    pub fn is_open(self) -> bool {
+        matches!(
+            self,
+            Command::Hello | Command::Auth | Command::Bye | Command::Database(Operation::Ping)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_agree() {
+        for (index, command) in Command::all().enumerate() {
+            assert_eq!(command.index(), index);
+            assert_eq!(Command::from_wire_name(command.wire_name()), Some(command));
+            assert_eq!(Command::from_wire_name(&command.wire_name().to_lowercase()), None);
+        }
+        assert_eq!(Command::all().count(), Command::COUNT);
+        assert_eq!(Command::from_wire_name("REPLICATE"), None);
+    }
+}

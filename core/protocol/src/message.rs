@@ -1,0 +1,379 @@
+//! Requests, responses and stream events: what a frame's JSON says.
+//!
+//! A server reads [`Request`]s and writes with [`respond`], [`refuse`], [`event`] and [`end`]; a
+//! client writes with [`request`] and reads [`Incoming`].
+
+use std::borrow::Cow;
+use std::fmt;
+
+use rstmdb_types::error::reason;
+use rstmdb_types::{
+    Error, ErrorCode, InstanceEvent, InstanceEventKind, Json, Offset, Text, TimestampMs,
+};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::error::{ReceivedError, WireError};
+use crate::frame::{self, PAYLOAD_BYTES_MAX, WireMode};
+use crate::handshake::Dialect;
+use crate::result::WireResult;
+use crate::write::{Object, put_text};
+
+/// A request as it arrived. Its parameters are looked at when the command is known.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// What the answer will be recognised by.
+    pub id: Cow<'a, str>,
+    /// The name of the command.
+    pub op: Cow<'a, str>,
+    /// The parameters; none when absent or null.
+    pub params: Option<&'a RawValue>,
+}
+
+/// A message that is not a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// The id, where one could be read: then an error can be answered.
+    pub id: Option<String>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the JSON text of a frame.
+    pub fn parse(payload: &'a [u8]) -> Result<Request<'a>, Malformed> {
+        let text = std::str::from_utf8(payload)
+            .map_err(|error| Malformed { id: None, message: format!("not UTF-8: {error}") })?;
+        serde_json::from_str(text).map_err(|error| {
+            #[derive(Deserialize)]
+            struct Id {
+                id: String,
+            }
+            // Once more, for the id alone: an answer is more use than a closed connection.
+            let value: Option<serde_json::Value> = serde_json::from_str(text).ok();
+            let id = value.filter(serde_json::Value::is_object).map(Id::deserialize);
+            let id = id.and_then(Result::ok).map(|id| id.id);
+            Malformed { id, message: format!("not a request: {error}") }
+        })
+    }
+
+    /// The parameters as JSON text, `{}` when there are none.
+    pub fn params_text(&self) -> &'a str {
+        self.params.map_or("{}", RawValue::get)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum RequestMember {
+    Type,
+    Id,
+    Op,
+    Params,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Request<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        // Only objects: derived code would take a list of the members too.
+        impl<'de> Visitor<'de> for Members {
+            type Value = Request<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object with type, id and op")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Request<'de>, A::Error> {
+                use serde::de::Error;
+                let (mut kind, mut id, mut op, mut params) = (None, None, None, None);
+                while let Some(member) = map.next_key()? {
+                    let doubled = match member {
+                        RequestMember::Type => {
+                            kind.replace(map.next_value::<Borrowed<'de>>()?).is_some()
+                        }
+                        RequestMember::Id => {
+                            id.replace(map.next_value::<Borrowed<'de>>()?).is_some()
+                        }
+                        RequestMember::Op => {
+                            op.replace(map.next_value::<Borrowed<'de>>()?).is_some()
+                        }
+                        RequestMember::Params => {
+                            params.replace(map.next_value::<Option<&'de RawValue>>()?).is_some()
+                        }
+                        RequestMember::Other => {
+                            map.next_value::<serde::de::IgnoredAny>()?;
+                            false
+                        }
+                    };
+                    if doubled {
+                        return Err(A::Error::custom("a member appears twice"));
+                    }
+                }
+                kind.ok_or_else(|| A::Error::missing_field("type"))?;
+                Ok(Request {
+                    id: id.ok_or_else(|| A::Error::missing_field("id"))?.0,
+                    op: op.ok_or_else(|| A::Error::missing_field("op"))?.0,
+                    params: params.flatten(),
+                })
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A string, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Appends a request. `params` is JSON text.
+pub fn request(out: &mut Vec<u8>, mode: WireMode, id: &str, op: &str, params: &str) {
+    frame::write(out, mode, |out| {
+        out.extend_from_slice(b"{\"type\":\"request\",\"id\":");
+        put_text(out, id);
+        out.extend_from_slice(b",\"op\":");
+        put_text(out, op);
+        out.extend_from_slice(b",\"params\":");
+        out.extend_from_slice(params.as_bytes());
+        out.push(b'}');
+    });
+}
+
+/// Appends the answer of a success.
+///
+/// A result that does not fit a frame becomes an error that says so, which is returned too.
+pub fn respond<T: WireResult + ?Sized>(
+    out: &mut Vec<u8>,
+    mode: WireMode,
+    dialect: Dialect,
+    id: &str,
+    result: &T,
+) -> Result<(), Error> {
+    let mut written = Ok(());
+    let start = frame::write(out, mode, |out| {
+        out.extend_from_slice(b"{\"type\":\"response\",\"id\":");
+        put_text(out, id);
+        out.extend_from_slice(b",\"status\":\"ok\",\"result\":");
+        written = result.write(dialect, out);
+        out.push(b'}');
+    });
+    let size = out.len().saturating_sub(start + frame::HEADER_BYTES);
+    let error = match written {
+        Err(error) => Error::new(ErrorCode::InternalError, format!("writing the result: {error}")),
+        Ok(()) if size > PAYLOAD_BYTES_MAX => Error::invalid(
+            reason::LIMIT_EXCEEDED,
+            format!("the answer has {size} bytes, more than a frame holds; ask for fewer entries"),
+        )
+        .with("limit", "max_frame_bytes")
+        .with("limit_value", PAYLOAD_BYTES_MAX)
+        .with("size", size),
+        Ok(()) => return Ok(()),
+    };
+    out.truncate(start);
+    refuse(out, mode, id, &error);
+    Err(error)
+}
+
+/// Appends the answer of a failure.
+pub fn refuse(out: &mut Vec<u8>, mode: WireMode, id: &str, error: &Error) {
+    frame::write(out, mode, |out| {
+        out.extend_from_slice(b"{\"type\":\"response\",\"id\":");
+        put_text(out, id);
+        out.extend_from_slice(b",\"status\":\"error\",\"error\":");
+        // Plain data always serialises.
+        let _ = serde_json::to_writer(&mut *out, &WireError(error));
+        out.push(b'}');
+    });
+}
+
+/// Appends an event of a subscription.
+pub fn event(
+    out: &mut Vec<u8>,
+    mode: WireMode,
+    dialect: Dialect,
+    subscription_id: &str,
+    event: &InstanceEvent,
+) {
+    frame::write(out, mode, |out| {
+        let mut object = Object::begin(out);
+        object.text("type", "event");
+        object.text("subscription_id", subscription_id);
+        object.text("instance_id", &event.instance_id);
+        object.text("machine", &event.machine);
+        object.unsigned("version", event.version.into());
+        object.unsigned("wal_offset", event.wal_offset);
+        object.optional_text("from_state", event.from_state.as_deref());
+        object.optional_text("to_state", event.to_state.as_deref());
+        object.optional_text("event", event.event.as_deref());
+        object.json("payload", &event.payload);
+        if let Some(ctx) = &event.ctx {
+            object.json("ctx", ctx);
+        }
+        if dialect == Dialect::Extended || event.kind != InstanceEventKind::Applied {
+            object.text("kind", kind_name(event.kind));
+            object.signed("timestamp", event.timestamp);
+            object.optional_text("event_id", event.event_id.as_deref());
+        }
+        object.end();
+    });
+}
+
+fn kind_name(kind: InstanceEventKind) -> &'static str {
+    match kind {
+        InstanceEventKind::Created => "created",
+        InstanceEventKind::Applied => "applied",
+        InstanceEventKind::Deleted => "deleted",
+    }
+}
+
+/// Appends the end of a subscription: where to resume, and the error that ended it. Only clients of
+/// the extended dialect expect it.
+pub fn end(
+    out: &mut Vec<u8>,
+    mode: WireMode,
+    subscription_id: &str,
+    resume_offset: Offset,
+    error: Option<&Error>,
+) {
+    frame::write(out, mode, |out| {
+        let mut object = Object::begin(out);
+        object.text("type", "end");
+        object.text("subscription_id", subscription_id);
+        object.unsigned("resume_offset", resume_offset);
+        if let Some(error) = error {
+            // Plain data always serialises.
+            let _ = object.with("error", |out| serde_json::to_writer(out, &WireError(error)));
+        }
+        object.end();
+    });
+}
+
+/// A message a client received.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// The answer to the request of this id.
+    Response {
+        /// The request's id.
+        id: Cow<'a, str>,
+        /// The result, none when the server sent no member of that name; or the error.
+        outcome: Result<Option<&'a RawValue>, Error>,
+    },
+    /// An event of a subscription.
+    Event {
+        /// The subscription's id.
+        subscription_id: Cow<'a, str>,
+        /// The event.
+        event: Box<InstanceEvent>,
+    },
+    /// The end of a subscription.
+    End {
+        /// The subscription's id.
+        subscription_id: Cow<'a, str>,
+        /// Where to resume.
+        resume_offset: Offset,
+        /// What ended it; none when the server is stopping.
+        error: Option<Error>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    status: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Option<ReceivedError>,
+    #[serde(borrow, default)]
+    subscription_id: Option<Cow<'a, str>>,
+    #[serde(default)]
+    resume_offset: Option<Offset>,
+}
+
+#[derive(Deserialize)]
+struct ReceivedEvent {
+    #[serde(default)]
+    kind: InstanceEventKind,
+    instance_id: Text,
+    machine: Text,
+    version: u32,
+    wal_offset: Offset,
+    #[serde(default)]
+    timestamp: TimestampMs,
+    #[serde(default)]
+    from_state: Option<Text>,
+    #[serde(default)]
+    to_state: Option<Text>,
+    #[serde(default)]
+    event: Option<Text>,
+    payload: Json,
+    #[serde(default)]
+    ctx: Option<Json>,
+    #[serde(default)]
+    event_id: Option<Text>,
+}
+
+impl<'a> Incoming<'a> {
+    /// Reads the JSON text of a frame. An event of an older server has timestamp 0.
+    pub fn parse(payload: &'a [u8]) -> Result<Incoming<'a>, Malformed> {
+        let malformed = |message: String| Malformed { id: None, message };
+        let text = std::str::from_utf8(payload)
+            .map_err(|error| malformed(format!("not UTF-8: {error}")))?;
+        let envelope: Envelope<'a> =
+            serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        let missing = |member: &str| malformed(format!("{member} is missing"));
+        match &*envelope.r#type {
+            "response" => {
+                let id = envelope.id.ok_or_else(|| missing("id"))?;
+                let outcome = match envelope.status.as_deref() {
+                    Some("ok") => Ok(envelope.result),
+                    Some("error") => Err(envelope.error.ok_or_else(|| missing("error"))?.into()),
+                    _ => return Err(missing("status ok or error")),
+                };
+                Ok(Incoming::Response { id, outcome })
+            }
+            "event" => {
+                let subscription_id =
+                    envelope.subscription_id.ok_or_else(|| missing("subscription_id"))?;
+                let event: ReceivedEvent =
+                    serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+                Ok(Incoming::Event { subscription_id, event: Box::new(event.into()) })
+            }
+            "end" => Ok(Incoming::End {
+                subscription_id: envelope
+                    .subscription_id
+                    .ok_or_else(|| missing("subscription_id"))?,
+                resume_offset: envelope.resume_offset.ok_or_else(|| missing("resume_offset"))?,
+                error: envelope.error.map(Error::from),
+            }),
+            other => Err(malformed(format!("messages of type {other:?} are not known"))),
+        }
+    }
+}
+
+impl From<ReceivedEvent> for InstanceEvent {
+    fn from(event: ReceivedEvent) -> InstanceEvent {
+        InstanceEvent {
+            kind: event.kind,
+            instance_id: event.instance_id,
+            machine: event.machine,
+            version: event.version,
+            wal_offset: event.wal_offset,
+            timestamp: event.timestamp,
+            from_state: event.from_state,
+            to_state: event.to_state,
+            event: event.event,
+            payload: event.payload,
+            ctx: event.ctx,
+            event_id: event.event_id,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Results as they travel: in the plain dialect exactly the members that published clients know.
+
+use rstmdb_types::*;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::error::WireError;
+use crate::frame::PAYLOAD_BYTES_MAX;
+use crate::handshake::{Dialect, FEATURES};
+use crate::write::Object;
+use crate::{BATCH_OPERATIONS_MAX, PROTOCOL_VERSION};
+
+/// A result that can be sent. It is always an object.
+pub trait WireResult {
+    /// Appends the JSON text.
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()>;
+}
+
+macro_rules! as_it_is {
+    ($($result:ty),* $(,)?) => {
+        $(impl WireResult for $result {
+            fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+                serde_json::to_writer(out, self)
+            }
+        })*
+    };
+}
+
+as_it_is!(
+    Value,
+    GetMachineResult,
+    CreateInstanceResult,
+    DeleteInstanceResult,
+    PermittedResult,
+    HistoryResult,
+    CompactResult,
+    SnapshotInstanceResult,
+    FlushAllResult,
+    PingResult,
+    crate::handshake::HelloResult,
+);
+
+impl WireResult for ApplyEventResult {
+    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut object = Object::begin(out);
+        object.text("from_state", &self.from_state);
+        object.text("to_state", &self.to_state);
+        object.json("ctx", &self.ctx);
+        object.unsigned("wal_offset", self.wal_offset);
+        object.boolean("applied", self.applied);
+        object.optional_text("event_id", self.event_id.as_deref());
+        object.end();
+        Ok(())
+    }
+}
+
+impl WireResult for GetInstanceResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut object = Object::begin(out);
+        object.text("machine", &self.machine);
+        object.unsigned("version", self.version.into());
+        object.text("state", &self.state);
+        object.json("ctx", &self.ctx);
+        object.unsigned("last_wal_offset", self.last_wal_offset);
+        object.optional_text("last_event_id", self.last_event_id.as_deref());
+        if dialect == Dialect::Extended {
+            object.text("instance_id", &self.instance_id);
+            object.signed("created_at", self.created_at);
+            object.signed("updated_at", self.updated_at);
+        }
+        object.end();
+        Ok(())
+    }
+}
+
+impl WireResult for PutMachineResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        match dialect {
+            Dialect::Extended => serde_json::to_writer(out, self),
+            Dialect::Plain => {
+                let mut object = Object::begin(out);
+                object.text("machine", &self.machine);
+                object.unsigned("version", self.version.into());
+                object.text("stored_checksum", &self.stored_checksum);
+                object.boolean("created", self.created);
+                object.end();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl WireResult for ListMachinesResult {
+    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(out, self)
+    }
+}
+
+impl WireResult for ListInstancesResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut object = Object::begin(out);
+        object.with("instances", |out| serde_json::to_writer(out, &self.instances))?;
+        object.unsigned("total", self.total);
+        object.boolean("has_more", self.has_more);
+        if dialect == Dialect::Extended {
+            object.optional_text("next_cursor", self.next_cursor.as_deref());
+        }
+        object.end();
+        Ok(())
+    }
+}
+
+impl WireResult for CountInstancesResult {
+    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut object = Object::begin(out);
+        object.with("counts", |out| serde_json::to_writer(out, &self.counts))?;
+        object.end();
+        Ok(())
+    }
+}
+
+impl WireResult for WalReadResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        #[derive(Serialize)]
+        struct Record<'a> {
+            sequence: Offset,
+            offset: Offset,
+            entry: &'a WalEntry,
+        }
+        if dialect == Dialect::Extended {
+            return serde_json::to_writer(out, self);
+        }
+        let records: Vec<Record<'_>> = self
+            .records
+            .iter()
+            .map(|record| Record {
+                sequence: record.sequence,
+                offset: record.offset,
+                entry: &record.entry,
+            })
+            .collect();
+        let mut object = Object::begin(out);
+        object.with("records", |out| serde_json::to_writer(out, &records))?;
+        object.unsigned("next_offset", self.next_offset);
+        object.end();
+        Ok(())
+    }
+}
+
+impl WireResult for WalStatsResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        if dialect == Dialect::Extended {
+            return serde_json::to_writer(out, self);
+        }
+        let mut object = Object::begin(out);
+        object.unsigned("entry_count", self.entry_count);
+        object.unsigned("segment_count", self.segment_count);
+        object.unsigned("total_size_bytes", self.total_size_bytes);
+        object.unsigned("latest_offset", self.latest_offset);
+        object.with("io_stats", |out| serde_json::to_writer(out, &self.io_stats))?;
+        object.end();
+        Ok(())
+    }
+}
+
+impl WireResult for InfoResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut info = match dialect {
+            Dialect::Extended => serde_json::to_value(self)?,
+            Dialect::Plain => json!({
+                "server_name": self.server_name, "server_version": self.server_version,
+            }),
+        };
+        if let Some(members) = info.as_object_mut() {
+            members.insert("protocol_version".to_owned(), PROTOCOL_VERSION.into());
+            members.insert("features".to_owned(), json!(FEATURES));
+            members.insert("max_frame_bytes".to_owned(), PAYLOAD_BYTES_MAX.into());
+            members.insert("max_batch_ops".to_owned(), BATCH_OPERATIONS_MAX.into());
+        }
+        serde_json::to_writer(out, &info)
+    }
+}
+
+impl WireResult for WatchInstanceResult {
+    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(out, self)
+    }
+}
+
+impl WireResult for WatchAllResult {
+    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(out, self)
+    }
+}
+
+impl WireResult for BatchOperationResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        match self {
+            BatchOperationResult::CreateInstance(result) => result.write(dialect, out),
+            BatchOperationResult::ApplyEvent(result) => result.write(dialect, out),
+            BatchOperationResult::DeleteInstance(result) => result.write(dialect, out),
+            BatchOperationResult::GetInstance(result) => result.write(dialect, out),
+        }
+    }
+}
+
+impl WireResult for BatchResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let elements = self.results.iter().map(|outcome| match (&outcome.result, &outcome.error) {
+            (_, Some(error)) => Err(error),
+            (result, None) => Ok(result.as_ref()),
+        });
+        write_batch(elements, dialect, out)
+    }
+}
+
+/// Appends the result of a batch. Each element has all three members.
+pub fn write_batch<'a, T: WireResult + 'a>(
+    elements: impl Iterator<Item = std::result::Result<Option<&'a T>, &'a Error>>,
+    dialect: Dialect,
+    out: &mut Vec<u8>,
+) -> serde_json::Result<()> {
+    out.extend_from_slice(b"{\"results\":[");
+    for (index, element) in elements.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        match element {
+            Ok(result) => {
+                out.extend_from_slice(b"{\"status\":\"ok\",\"result\":");
+                match result {
+                    Some(result) => result.write(dialect, out)?,
+                    None => out.extend_from_slice(b"null"),
+                }
+                out.extend_from_slice(b",\"error\":null}");
+            }
+            Err(error) => {
+                out.extend_from_slice(b"{\"status\":\"error\",\"result\":null,\"error\":");
+                serde_json::to_writer(&mut *out, &WireError(error))?;
+                out.push(b'}');
+            }
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(())
+}
