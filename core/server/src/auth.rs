@@ -1,0 +1,304 @@
+//! Bearer tokens: SHA-256 hashes from the configuration, and who a token belongs to.
+//!
+//! A token is compared with every hash, each in constant time. Hashes and tokens appear in no
+//! message and in no `Debug`.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use governor::Quota;
+use rstmdb_types::Result;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::config::{AuthConfig, FromNode, NetworkConfig, Node, Value, refused};
+
+/// Lets requests through at a rate; asking costs one atomic operation.
+pub type RequestLimiter = governor::DefaultDirectRateLimiter;
+
+/// A limiter of this rate; None when 0 says that there is no limit. A burst of 0 means as many as
+/// the rate allows in a second.
+pub fn request_limiter(per_second: u32, burst: u32) -> Option<RequestLimiter> {
+    let rate = NonZeroU32::new(per_second)?;
+    let burst = NonZeroU32::new(burst).unwrap_or(rate);
+    Some(RequestLimiter::direct(Quota::per_second(rate).allow_burst(burst)))
+}
+
+/// The hash of an accepted token, and the name it goes by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenHash {
+    /// The name given to it.
+    pub name: Option<String>,
+    hash: [u8; 32],
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenHash({})", self.name.as_deref().unwrap_or("unnamed"))
+    }
+}
+
+impl TokenHash {
+    /// The hash of a token.
+    pub fn of(name: Option<&str>, token: &str) -> TokenHash {
+        TokenHash { name: name.map(str::to_owned), hash: digest(token) }
+    }
+
+    /// A hash in hex under a name. The error does not show the text.
+    pub fn new(name: Option<&str>, hex: &str) -> std::result::Result<TokenHash, String> {
+        let name = name.map(str::trim);
+        if name.is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
+            return Err("has an empty or unprintable name".to_owned());
+        }
+        let hash = decode(hex.trim()).ok_or_else(|| {
+            "is not the SHA-256 of a token: 64 hex digits, as `rstmdb-cli hash-token` prints them, \
+             perhaps after a name and a colon"
+                .to_owned()
+        })?;
+        Ok(TokenHash { name: name.map(str::to_owned), hash })
+    }
+
+    /// The name, or the first eight hex digits of the hash.
+    fn label(&self) -> Arc<str> {
+        let digits = || self.hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        self.name.clone().unwrap_or_else(digits).into()
+    }
+}
+
+impl FromStr for TokenHash {
+    type Err = String;
+
+    /// `hash`, `name:hash` or `name hash`.
+    fn from_str(text: &str) -> std::result::Result<TokenHash, String> {
+        let text = text.trim();
+        match text.rsplit_once([':', ' ', '\t']) {
+            Some((name, hash)) => TokenHash::new(Some(name.trim_end_matches(':')), hash),
+            None => TokenHash::new(None, text),
+        }
+    }
+}
+
+impl FromNode for TokenHash {
+    fn from_node(node: &Node) -> std::result::Result<TokenHash, String> {
+        let text = |node: &Node| match &node.value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        let wrong = || "is not a hash, name:hash, or a mapping with name and hash".to_owned();
+        let members = match &node.value {
+            Value::Text(text) => return text.parse(),
+            Value::Mapping(members) => members,
+            _ => return Err(wrong()),
+        };
+        let member = |name: &str| {
+            members.iter().find(|(key, _)| text(key).as_deref() == Some(name)).map(|(_, v)| text(v))
+        };
+        match (members.as_slice(), member("name"), member("hash")) {
+            ([_, _], Some(Some(name)), Some(Some(hash))) => TokenHash::new(Some(&name), &hash),
+            ([_], None, Some(Some(hash))) => TokenHash::new(None, &hash),
+            // `- ci: 9f86…`, a blank too many in `name:hash`.
+            ([(name, hash)], None, None) => match (text(name), text(hash)) {
+                (Some(name), Some(hash)) => TokenHash::new(Some(&name), &hash),
+                _ => Err(wrong()),
+            },
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Who presented a token.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The name of the token, or the first eight hex digits of its hash.
+    pub name: Arc<str>,
+    /// The limiter all connections with this token share.
+    pub limiter: Option<Arc<RequestLimiter>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hash: TokenHash,
+    identity: Identity,
+}
+
+/// The accepted tokens.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    entries: Vec<Entry>,
+    rate: (u32, u32),
+}
+
+impl Tokens {
+    /// The tokens of the configuration and of its secrets file.
+    ///
+    /// Tokens that `previous` has too keep their limiters, so that reading the configuration again
+    /// gives nobody a fresh allowance.
+    pub fn load(
+        auth: &AuthConfig,
+        network: &NetworkConfig,
+        previous: Option<&Tokens>,
+    ) -> Result<Tokens> {
+        let mut hashes = auth.token_hashes.clone();
+        if let Some(path) = &auth.secrets_file {
+            hashes.extend(read_secrets(path)?);
+        }
+        if auth.required && hashes.is_empty() {
+            return Err(refused(
+                "auth.required",
+                "auth.required is true but there is no token: add the output of `rstmdb-cli \
+                 hash-token` to auth.token_hashes or to the file of auth.secrets_file",
+            ));
+        }
+        let rate = (network.requests_per_second_per_token, network.request_burst);
+        let kept = previous.filter(|previous| previous.rate == rate);
+        let mut entries: Vec<Entry> = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            if entries.iter().any(|entry| entry.hash.hash == hash.hash) {
+                continue;
+            }
+            let old = kept.and_then(|kept| kept.entries.iter().find(|e| e.hash.hash == hash.hash));
+            let limiter = match old {
+                Some(old) => old.identity.limiter.clone(),
+                None => request_limiter(rate.0, rate.1).map(Arc::new),
+            };
+            let identity = Identity { name: hash.label(), limiter };
+            entries.push(Entry { hash, identity });
+        }
+        Ok(Tokens { entries, rate })
+    }
+
+    /// Whose token this is; None when it is nobody's.
+    pub fn verify(&self, token: &str) -> Option<Identity> {
+        let hash = digest(token);
+        let mut found = None;
+        // Every entry is looked at, so that the time does not tell which one matched.
+        for entry in &self.entries {
+            if bool::from(entry.hash.hash.ct_eq(&hash)) {
+                found = Some(&entry.identity);
+            }
+        }
+        found.cloned()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// One hash a line, perhaps with a name before it; `#` begins a comment.
+fn read_secrets(path: &Path) -> Result<Vec<TokenHash>> {
+    let key = "auth.secrets_file";
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        refused(key, format!("can't read auth.secrets_file {}: {error}", path.display()))
+            .with("file", path.display().to_string())
+    })?;
+    let mut hashes = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let hash = line.parse().map_err(|problem| {
+            let place = format!("{}, line {}", path.display(), index + 1);
+            refused(key, format!("auth.secrets_file {place} {problem}"))
+                .with("file", path.display().to_string())
+                .with("line", index + 1)
+        })?;
+        hashes.push(hash);
+    }
+    Ok(hashes)
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+fn decode(hex: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if hex.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The SHA-256 of `abc`.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn tokens(entries: &[&str], network: &NetworkConfig) -> Tokens {
+        let token_hashes = entries.iter().map(|entry| entry.parse().unwrap()).collect();
+        let auth = AuthConfig { token_hashes, ..AuthConfig::default() };
+        Tokens::load(&auth, network, None).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_hash_and_goes_by_its_name() {
+        let network = NetworkConfig::default();
+        for (entry, name) in [
+            (ABC.to_owned(), "ba7816bf"),
+            (ABC.to_uppercase(), "ba7816bf"),
+            (format!("ci:{ABC}"), "ci"),
+            (format!("ci {ABC}"), "ci"),
+            (format!("ci: {ABC}"), "ci"),
+            (format!("team:ci:{ABC}"), "team:ci"),
+        ] {
+            let tokens = tokens(&[&entry], &network);
+            assert_eq!(&*tokens.verify("abc").unwrap().name, name, "{entry}");
+            assert!(tokens.verify("abd").is_none());
+            assert!(tokens.verify("").is_none());
+        }
+    }
+
+    #[test]
+    fn malformed_hashes_are_refused_and_not_shown() {
+        for bad in [
+            "x",
+            "",
+            "ci:",
+            &ABC[1..],
+            &format!("{ABC}0"),
+            &format!(":{ABC}"),
+            &ABC.replace('b', "+"),
+        ] {
+            let problem = bad.parse::<TokenHash>().unwrap_err();
+            assert!(!problem.contains(&ABC[8..16]), "{problem}");
+        }
+        let hash: TokenHash = format!("ci:{ABC}").parse().unwrap();
+        assert_eq!(format!("{hash:?}"), "TokenHash(ci)");
+        let tokens = tokens(&[ABC], &NetworkConfig::default());
+        assert!(!format!("{tokens:?}").contains("ba7816bf8f"));
+    }
+
+    #[test]
+    fn all_connections_with_one_token_share_its_allowance() {
+        let network = NetworkConfig {
+            requests_per_second_per_token: 1,
+            request_burst: 2,
+            ..NetworkConfig::default()
+        };
+        let first = tokens(&[ABC], &network);
+        let (one, two) = (first.verify("abc").unwrap(), first.verify("abc").unwrap());
+        assert!(one.limiter.unwrap().check().is_ok());
+        assert!(two.limiter.unwrap().check().is_ok());
+
+        let auth = AuthConfig { token_hashes: vec![ABC.parse().unwrap()], ..AuthConfig::default() };
+        let again = Tokens::load(&auth, &network, Some(&first)).unwrap();
+        assert!(again.verify("abc").unwrap().limiter.unwrap().check().is_err());
+    }
+}

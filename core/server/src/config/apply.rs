@@ -1,0 +1,147 @@
+//! What a configuration must fulfil beyond the form of its values.
+
+use rstmdb_types::Result;
+
+use super::values::{ReplicationMode, Role};
+use super::{Config, refused, table};
+use crate::tls::required;
+
+/// The largest frame of the protocol.
+const FRAME_BYTES_MAX: usize = 16 << 20;
+/// The smallest bound that leaves room for a request.
+const FRAME_BYTES_MIN: usize = 1 << 10;
+/// As deep as JSON is ever read.
+const JSON_DEPTH_MAX: usize = 127;
+
+pub(super) fn validate(config: &Config) -> Result<()> {
+    network(config)?;
+    storage(config)?;
+    if config.tls.enabled {
+        required(&config.tls.cert_path, "tls.cert_path", "tls.enabled")?;
+        required(&config.tls.key_path, "tls.key_path", "tls.enabled")?;
+        if config.tls.require_client_cert {
+            let path = &config.tls.client_ca_path;
+            required(path, "tls.client_ca_path", "tls.require_client_cert")?;
+        }
+    }
+    if config.auth.required
+        && config.auth.token_hashes.is_empty()
+        && config.auth.secrets_file.is_none()
+    {
+        return Err(refused(
+            "auth.required",
+            "auth.required is true but there is no token: set auth.token_hashes or \
+             auth.secrets_file; `rstmdb-cli hash-token` makes a hash",
+        ));
+    }
+    replication(config)
+}
+
+fn network(config: &Config) -> Result<()> {
+    let network = &config.network;
+    between(
+        config,
+        "network.max_frame_bytes",
+        network.max_frame_bytes,
+        FRAME_BYTES_MIN,
+        FRAME_BYTES_MAX,
+    )?;
+    between(
+        config,
+        "network.max_frame_bytes_unauthenticated",
+        network.max_frame_bytes_unauthenticated,
+        FRAME_BYTES_MIN,
+        network.max_frame_bytes,
+    )?;
+    let most = usize::MAX;
+    between(
+        config,
+        "network.frame_memory_bytes",
+        network.frame_memory_bytes,
+        network.max_frame_bytes,
+        most,
+    )?;
+    between(config, "network.max_in_flight_requests", network.max_in_flight_requests, 1, most)?;
+    between(
+        config,
+        "network.max_buffered_response_bytes",
+        network.max_buffered_response_bytes,
+        FRAME_BYTES_MIN,
+        most,
+    )?;
+    between(config, "network.json_depth_max", network.json_depth_max, 1, JSON_DEPTH_MAX)?;
+    for (key, time) in [
+        ("network.handshake_timeout_secs", network.handshake_timeout),
+        ("network.frame_timeout_secs", network.frame_timeout),
+    ] {
+        if time.is_zero() {
+            return Err(refused(key, format!("{key} must be more than 0")));
+        }
+    }
+    Ok(())
+}
+
+fn storage(config: &Config) -> Result<()> {
+    let key = "storage.wal_segment_size_mb";
+    if config.storage.wal_segment_bytes == 0 {
+        return Err(refused(key, format!("{key} must be more than 0")));
+    }
+    Ok(())
+}
+
+fn replication(config: &Config) -> Result<()> {
+    let replication = &config.replication;
+    let key = "replication.role";
+    if replication.role == Role::Standalone {
+        return Ok(());
+    }
+    // What would be wrong with any release is said first.
+    if config.storage.allow_flush_all {
+        let message = format!(
+            "storage.allow_flush_all can't be true with {key} {}: it would not reach the others",
+            replication.role
+        );
+        return Err(refused("storage.allow_flush_all", message));
+    }
+    if replication.role == Role::Replica && replication.upstream.is_none() {
+        let message =
+            format!("{key} is replica but replication.upstream is not set; name the primary");
+        return Err(refused("replication.upstream", message));
+    }
+    if replication.mode == ReplicationMode::Sync && replication.sync_replicas == 0 {
+        let message =
+            "replication.mode is sync but replication.sync_replicas is 0; it must be 1 or more";
+        return Err(refused("replication.sync_replicas", message));
+    }
+    let message = format!(
+        "{key} {} is not available: this release replicates nothing; use standalone",
+        replication.role
+    );
+    Err(refused(key, message))
+}
+
+fn between(config: &Config, key: &str, value: usize, least: usize, most: usize) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let shown = table::find(key).map(|setting| (setting.show)(config));
+    let value = match shown {
+        Some(super::forms::Shown::Text(text)) => text,
+        _ => value.to_string(),
+    };
+    let range = match most {
+        usize::MAX => format!("at least {least}"),
+        _ => format!("between {least} and {most}"),
+    };
+    Err(refused(key, format!("{key} is {value}; it must be {range}")))
+}
+
+/// Names the settings that are set and do nothing yet.
+pub(super) fn without_effect(config: &Config, warnings: &mut Vec<String>) {
+    let default = Config::default();
+    let replication = table::all().filter(|setting| setting.section() == "replication");
+    for setting in replication.filter(|setting| !(setting.same)(config, &default)) {
+        warnings
+            .push(format!("{} has no effect yet: this release replicates nothing", setting.key));
+    }
+}

@@ -1,0 +1,474 @@
+//! How values are written: the way from text to a value of a field and back.
+//!
+//! Whatever [`Form::show`] gives, [`Form::read`] takes again; secrets are the exception.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use rstmdb_engine::{FsyncPolicy, Retention};
+
+use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
+use super::yaml::{Node, Value};
+
+/// A value as it is printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shown {
+    Absent,
+    /// A list without entries.
+    Empty,
+    Text(String),
+    /// So many secrets.
+    Hidden(usize),
+}
+
+/// A way of writing a value.
+pub(super) trait Form {
+    type Value;
+
+    /// What kind of value it is, such as `a path`.
+    fn kind(&self) -> &'static str;
+
+    /// Reads a value; the error is a whole sentence without the setting's name.
+    fn read(&self, node: &Node) -> Result<Self::Value, String>;
+
+    fn show(&self, value: &Self::Value) -> Shown;
+
+    fn replace(&self, field: &mut Self::Value, value: Self::Value) {
+        *field = value;
+    }
+
+    /// What an environment variable does: lists grow by it.
+    fn add(&self, field: &mut Self::Value, value: Self::Value) {
+        self.replace(field, value);
+    }
+}
+
+/// The form of a field of this type.
+pub(super) fn of<T, F: Form<Value = T>>(form: F) -> F {
+    form
+}
+
+fn scalar<'a>(node: &'a Node, kind: &str) -> Result<&'a str, String> {
+    match (&node.value, &node.tag) {
+        (Value::Text(text), None) => Ok(text.trim()),
+        (Value::Null, _) => Err(format!("is empty; give {kind} or leave the key out")),
+        _ => Err(format!("must be {kind}, not a list, a mapping or a tagged value")),
+    }
+}
+
+/// What its text says.
+pub(super) struct Plain<T>(&'static str, PhantomData<T>);
+
+impl<T> Plain<T> {
+    pub(super) const fn new(kind: &'static str) -> Plain<T> {
+        Plain(kind, PhantomData)
+    }
+}
+
+/// The text of a value, also of one that has no `Display`.
+pub(super) trait Written {
+    fn written(&self) -> String;
+}
+
+macro_rules! written {
+    ($($name:ty),+) => {
+        $(impl Written for $name {
+            fn written(&self) -> String {
+                self.to_string()
+            }
+        })+
+    };
+}
+
+written!(Address, LogFormat, ReplicationMode, Role);
+
+impl Written for std::path::PathBuf {
+    fn written(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl<T: FromStr<Err: Display> + Written> Form for Plain<T> {
+    type Value = T;
+
+    fn kind(&self) -> &'static str {
+        self.0
+    }
+
+    fn read(&self, node: &Node) -> Result<T, String> {
+        let text = scalar(node, self.0)?;
+        if text.is_empty() {
+            return Err(format!("is empty; give {}", self.0));
+        }
+        text.parse().map_err(|error| format!("must be {}: {error}", self.0))
+    }
+
+    fn show(&self, value: &T) -> Shown {
+        Shown::Text(value.written())
+    }
+}
+
+/// As [`Plain`], or nothing.
+pub(super) struct Optional<T>(Plain<T>);
+
+impl<T> Optional<T> {
+    pub(super) const fn new(kind: &'static str) -> Optional<T> {
+        Optional(Plain::new(kind))
+    }
+}
+
+impl<T: FromStr<Err: Display> + Written> Form for Optional<T> {
+    type Value = Option<T>;
+
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn read(&self, node: &Node) -> Result<Option<T>, String> {
+        match &node.value {
+            Value::Null => Ok(None),
+            _ => self.0.read(node).map(Some),
+        }
+    }
+
+    fn show(&self, value: &Option<T>) -> Shown {
+        value.as_ref().map_or(Shown::Absent, |value| self.0.show(value))
+    }
+}
+
+/// A whole number.
+pub(super) struct Number<T>(PhantomData<T>);
+
+impl<T> Number<T> {
+    pub(super) const fn new() -> Number<T> {
+        Number(PhantomData)
+    }
+}
+
+impl<T: FromStr + Display> Form for Number<T> {
+    type Value = T;
+
+    fn kind(&self) -> &'static str {
+        "a number"
+    }
+
+    fn read(&self, node: &Node) -> Result<T, String> {
+        let text = scalar(node, self.kind())?;
+        // Grouped as people and YAML write large numbers: 1_000_000.
+        let digits = text.replace('_', "");
+        digits.parse().map_err(|_| format!("must be a whole number, not {text:?}"))
+    }
+
+    fn show(&self, value: &T) -> Shown {
+        Shown::Text(value.to_string())
+    }
+}
+
+/// Yes or no.
+pub(super) struct Flag;
+
+impl Form for Flag {
+    type Value = bool;
+
+    fn kind(&self) -> &'static str {
+        "true or false"
+    }
+
+    fn read(&self, node: &Node) -> Result<bool, String> {
+        let text = scalar(node, self.kind())?;
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(format!("must be true or false, not {text:?}")),
+        }
+    }
+
+    fn show(&self, value: &bool) -> Shown {
+        Shown::Text(value.to_string())
+    }
+}
+
+fn whole(text: &str) -> Option<u64> {
+    let digits = text.replace('_', "");
+    digits.chars().all(|c| c.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+fn read_bytes(text: &str, unit: u64) -> Result<u64, String> {
+    if let Some(number) = whole(text) {
+        return number.checked_mul(unit).ok_or_else(|| format!("{text:?} is too large"));
+    }
+    let size = text.parse::<ByteSize>().map(|size| size.as_u64());
+    size.map_err(|_| format!("must be a size, such as 64MiB, or a number, not {text:?}"))
+}
+
+fn show_bytes(value: u64, unit: u64) -> Shown {
+    if value.is_multiple_of(unit) && unit > 1 {
+        return Shown::Text((value / unit).to_string());
+    }
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.iter().find(|(unit, _)| value > 0 && value.is_multiple_of(*unit));
+    Shown::Text(match unit {
+        Some((unit, name)) => format!("{}{name}", value / unit),
+        None => value.to_string(),
+    })
+}
+
+/// A size; a bare number counts bytes.
+pub(super) struct Bytes<T>(PhantomData<T>);
+
+impl<T> Bytes<T> {
+    pub(super) const fn new() -> Bytes<T> {
+        Bytes(PhantomData)
+    }
+}
+
+impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form for Bytes<T> {
+    type Value = T;
+
+    fn kind(&self) -> &'static str {
+        "a size in bytes"
+    }
+
+    fn read(&self, node: &Node) -> Result<T, String> {
+        let text = scalar(node, self.kind())?;
+        T::try_from(read_bytes(text, 1)?).map_err(|_| format!("{text:?} is too large"))
+    }
+
+    fn show(&self, value: &T) -> Shown {
+        show_bytes((*value).try_into().unwrap_or(u64::MAX), 1)
+    }
+}
+
+/// A size; a bare number counts MiB.
+pub(super) struct Mebibytes;
+
+impl Form for Mebibytes {
+    type Value = u64;
+
+    fn kind(&self) -> &'static str {
+        "a size in MiB"
+    }
+
+    fn read(&self, node: &Node) -> Result<u64, String> {
+        read_bytes(scalar(node, self.kind())?, 1 << 20)
+    }
+
+    fn show(&self, value: &u64) -> Shown {
+        show_bytes(*value, 1 << 20)
+    }
+}
+
+fn read_time(text: &str, unit: Duration) -> Result<Duration, String> {
+    if let Some(number) = whole(text) {
+        let number = u32::try_from(number).ok();
+        return number
+            .and_then(|number| unit.checked_mul(number))
+            .ok_or_else(|| format!("{text:?} is too long"));
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| format!("must be a time, such as 30s, 5m or 250ms, or a number, not {text:?}"))
+}
+
+fn show_time(value: Duration, unit: Duration) -> Shown {
+    let (value_ns, unit_ns) = (value.as_nanos(), unit.as_nanos());
+    Shown::Text(if value_ns.is_multiple_of(unit_ns) {
+        (value_ns / unit_ns).to_string()
+    } else {
+        humantime::format_duration(value).to_string()
+    })
+}
+
+macro_rules! time {
+    ($($name:ident $kind:literal $unit:expr;)*) => {
+        $(
+        #[doc = concat!("A time; a bare number is ", $kind, ".")]
+        pub(super) struct $name;
+
+        impl Form for $name {
+            type Value = Duration;
+
+            fn kind(&self) -> &'static str {
+                $kind
+            }
+
+            fn read(&self, node: &Node) -> Result<Duration, String> {
+                read_time(scalar(node, self.kind())?, $unit)
+            }
+
+            fn show(&self, value: &Duration) -> Shown {
+                show_time(*value, $unit)
+            }
+        }
+        )*
+    };
+}
+
+time! {
+    Seconds "a time in seconds" Duration::from_secs(1);
+    Millis "a time in milliseconds" Duration::from_millis(1);
+}
+
+/// A sync policy in every spelling: `every_n:100`, `!every_n 100`, `every_n: 100` as a mapping.
+pub(super) struct Fsync;
+
+impl Form for Fsync {
+    type Value = FsyncPolicy;
+
+    fn kind(&self) -> &'static str {
+        "every_write, every_n:100, every_ms:100 or never"
+    }
+
+    fn read(&self, node: &Node) -> Result<FsyncPolicy, String> {
+        let number = |node: &Node| match &node.value {
+            Value::Text(text) => Some(text.trim().to_owned()),
+            _ => None,
+        };
+        let text = match (&node.tag, &node.value) {
+            (None, Value::Text(text)) => Some(text.trim().to_owned()),
+            // A tag without a value: `!never`.
+            (Some(tag), Value::Null) => Some(tag.clone()),
+            (Some(tag), Value::Text(text)) if text.is_empty() => Some(tag.clone()),
+            (Some(tag), Value::Text(text)) => Some(format!("{tag}:{}", text.trim())),
+            (None, Value::Mapping(members)) => match members.as_slice() {
+                [(name, value)] => {
+                    number(name).zip(number(value)).map(|(name, n)| format!("{name}:{n}"))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let text = text.ok_or_else(|| format!("must be {}", self.kind()))?;
+        text.parse().map_err(|_| format!("must be {}, not {text:?}", self.kind()))
+    }
+
+    fn show(&self, value: &FsyncPolicy) -> Shown {
+        Shown::Text(value.to_string())
+    }
+}
+
+/// How much history is kept: a size with its unit, an age, or for ever.
+pub(super) struct RetentionForm;
+
+impl Form for RetentionForm {
+    type Value = Retention;
+
+    fn kind(&self) -> &'static str {
+        "a size such as 1GiB, an age such as 30d, or forever"
+    }
+
+    fn read(&self, node: &Node) -> Result<Retention, String> {
+        let text = scalar(node, self.kind())?;
+        let wrong = || format!("must be {}, not {text:?}", self.kind());
+        if text.eq_ignore_ascii_case("forever") {
+            return Ok(Retention::Forever);
+        }
+        // `5M` is five megabytes to some and five months to others: a size ends in B.
+        if whole(text).is_some() || text.ends_with(['b', 'B']) {
+            return read_bytes(text, 1).map(Retention::Bytes).map_err(|_| wrong());
+        }
+        humantime::parse_duration(text).map(Retention::Age).map_err(|_| wrong())
+    }
+
+    fn show(&self, value: &Retention) -> Shown {
+        match value {
+            Retention::Forever => Shown::Text("forever".to_owned()),
+            Retention::Bytes(bytes) => show_bytes(*bytes, 1),
+            Retention::Age(age) => Shown::Text(humantime::format_duration(*age).to_string()),
+        }
+    }
+}
+
+/// A log filter.
+pub(super) struct Filter;
+
+impl Form for Filter {
+    type Value = String;
+
+    fn kind(&self) -> &'static str {
+        "a level or a filter"
+    }
+
+    fn read(&self, node: &Node) -> Result<String, String> {
+        let text = scalar(node, self.kind())?;
+        crate::logging::filter(text)
+            .map(|_| text.to_owned())
+            .map_err(|problem| format!("must be a level such as info, or a filter: {problem}"))
+    }
+
+    fn show(&self, value: &String) -> Shown {
+        Shown::Text(value.clone())
+    }
+}
+
+/// One secret, or none.
+pub(super) struct Hidden;
+
+impl Form for Hidden {
+    type Value = Option<Secret>;
+
+    fn kind(&self) -> &'static str {
+        "a secret"
+    }
+
+    fn read(&self, node: &Node) -> Result<Option<Secret>, String> {
+        match &node.value {
+            Value::Null => Ok(None),
+            _ => scalar(node, self.kind()).map(|text| Some(Secret::new(text))),
+        }
+    }
+
+    fn show(&self, value: &Option<Secret>) -> Shown {
+        value.as_ref().map_or(Shown::Absent, |_| Shown::Hidden(1))
+    }
+}
+
+/// A list of secrets. A single text stands for a list of one, or of several with commas.
+pub(super) struct List<T>(&'static str, PhantomData<T>);
+
+impl<T> List<T> {
+    pub(super) const fn hidden(kind: &'static str) -> List<T> {
+        List(kind, PhantomData)
+    }
+}
+
+/// Read from a node, with an error that does not show the text.
+pub(crate) trait FromNode: Sized {
+    fn from_node(node: &Node) -> Result<Self, String>;
+}
+
+impl<T: FromNode> Form for List<T> {
+    type Value = Vec<T>;
+
+    fn kind(&self) -> &'static str {
+        self.0
+    }
+
+    fn read(&self, node: &Node) -> Result<Vec<T>, String> {
+        let items = match &node.value {
+            Value::Null => Vec::new(),
+            Value::List(items) => items.clone(),
+            Value::Text(text) => text
+                .split(',')
+                .filter(|part| !part.trim().is_empty())
+                .map(|part| Node { tag: None, value: Value::Text(part.into()), line: node.line })
+                .collect(),
+            Value::Mapping(_) => return Err(format!("must be a list of {}", self.0)),
+        };
+        let read = |(index, item)| {
+            T::from_node(item)
+                .map_err(|problem| format!("has an entry, number {}, that {problem}", index + 1))
+        };
+        items.iter().enumerate().map(read).collect()
+    }
+
+    fn show(&self, value: &Vec<T>) -> Shown {
+        if value.is_empty() { Shown::Empty } else { Shown::Hidden(value.len()) }
+    }
+
+    fn add(&self, field: &mut Vec<T>, value: Vec<T>) {
+        field.extend(value);
+    }
+}

@@ -1,0 +1,68 @@
+//! What may change while the server runs.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use rstmdb_types::Result;
+use rustls::ServerConfig;
+
+use super::{CompactionConfig, Config, NetworkConfig};
+use crate::auth::Tokens;
+use crate::tls;
+
+/// The settings in force. What a connection decides by it reads here at that moment.
+#[derive(Debug)]
+pub struct Live {
+    /// Limits and times of connections. `bind_addr` does not change.
+    pub network: NetworkConfig,
+    /// When the server compacts by itself.
+    pub compaction: CompactionConfig,
+    /// Whether a client must authenticate.
+    pub auth_required: bool,
+    /// The accepted tokens.
+    pub tokens: Tokens,
+    /// What new connections of a TLS listener are accepted with; None for a plain one.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl Live {
+    /// The settings of a configuration, with the tokens and certificates its files hold now.
+    ///
+    /// `previous` are the settings in force, whose rate limiters live on.
+    pub fn new(config: &Config, previous: Option<&Live>) -> Result<Live> {
+        let tls = if config.tls.enabled { Some(tls::server_config(&config.tls)?) } else { None };
+        Ok(Live {
+            network: config.network.clone(),
+            compaction: config.compaction.clone(),
+            auth_required: config.auth.required,
+            tokens: Tokens::load(&config.auth, &config.network, previous.map(|live| &live.tokens))?,
+            tls,
+        })
+    }
+}
+
+/// The place where the settings in force are.
+#[derive(Debug)]
+pub struct Settings(ArcSwap<Live>);
+
+impl Settings {
+    /// The settings of a configuration.
+    pub fn new(config: &Config) -> Result<Settings> {
+        Ok(Settings(ArcSwap::from_pointee(Live::new(config, None)?)))
+    }
+
+    /// The settings in force now: cheap, for a short look.
+    pub fn load(&self) -> Guard<Arc<Live>> {
+        self.0.load()
+    }
+
+    /// The settings in force now, to keep.
+    pub fn current(&self) -> Arc<Live> {
+        self.0.load_full()
+    }
+
+    /// Puts other settings in force.
+    pub fn replace(&self, live: Live) {
+        self.0.store(Arc::new(live));
+    }
+}

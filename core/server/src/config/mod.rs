@@ -1,0 +1,94 @@
+//! The server's configuration: one table of settings, read from defaults, a YAML file, the
+//! environment and flags, in this order.
+//!
+//! [`Config`] is plain data. What may change while the server runs is in [`Live`], which the rest of
+//! the server reads through [`Settings`]; [`Watcher`] brings it up to date.
+
+mod apply;
+mod forms;
+mod live;
+mod load;
+mod render;
+mod sections;
+mod table;
+mod values;
+mod watcher;
+mod yaml;
+
+pub use live::{Live, Settings};
+pub use load::{Loaded, Sources};
+pub use render::{example, print, reference};
+pub use sections::{
+    AuthConfig, CompactionConfig, LogConfig, MetricsConfig, NetworkConfig, ProcessConfig,
+    ReplicationConfig, StorageConfig, TlsConfig,
+};
+pub use table::{Reload, SETTINGS, Setting};
+pub use values::{Address, LogFormat, ReplicationMode, Role, Secret};
+pub use watcher::{Changes, Watcher};
+
+pub(crate) use forms::FromNode;
+pub(crate) use yaml::{Node, Value};
+
+use rstmdb_engine::Options;
+use rstmdb_types::{Error, Limits, Result};
+
+/// Everything that can be set. `Default` is what an empty configuration means.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The listener, and what its connections are held to.
+    pub network: NetworkConfig,
+    /// Where and how data is kept.
+    pub storage: StorageConfig,
+    /// When the server compacts by itself.
+    pub compaction: CompactionConfig,
+    /// Who may talk to the server.
+    pub auth: AuthConfig,
+    /// Encryption of the listener.
+    pub tls: TlsConfig,
+    /// The HTTP endpoint with metrics and health.
+    pub metrics: MetricsConfig,
+    /// What requests are held to.
+    pub limits: Limits,
+    /// The server's own messages.
+    pub log: LogConfig,
+    /// Threads and stopping.
+    pub server: ProcessConfig,
+    /// Replication. Only the role `standalone` works in this release.
+    pub replication: ReplicationConfig,
+}
+
+impl Config {
+    /// Reads the configuration from its sources, later ones winning, and validates it.
+    pub fn load(sources: &Sources) -> Result<Loaded> {
+        load::load(sources)
+    }
+
+    /// Refuses what can't work, naming the setting and the fix.
+    pub fn validate(&self) -> Result<()> {
+        apply::validate(self)
+    }
+
+    /// How the engine is opened. The server itself decides when to compact.
+    pub fn engine_options(&self) -> Options {
+        let storage = &self.storage;
+        Options {
+            fsync: storage.fsync_policy,
+            limits: self.limits.clone(),
+            retention: storage.retention,
+            segment_bytes_max: storage.wal_segment_bytes,
+            checkpoint_log_bytes: 0,
+            free_bytes_min: storage.free_bytes_min,
+            idempotency_window: storage.idempotency_window,
+            idempotency_keys_max: storage.idempotency_keys_max,
+            allow_instance_recreate: storage.allow_instance_recreate,
+            allow_flush_all: storage.allow_flush_all,
+            watch_ring_bytes: storage.watch_ring_bytes,
+            ..Options::default()
+        }
+    }
+}
+
+/// An error about a setting, which it names.
+pub(crate) fn refused(key: &str, message: impl Into<String>) -> Error {
+    Error::invalid(rstmdb_types::error::reason::INVALID_OPTION, message).with("setting", key)
+}

@@ -1,0 +1,136 @@
+//! The types of settings that are neither numbers nor switches.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// An address to listen on or to connect to: `host:port`, the host a name or an IP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(String);
+
+impl Address {
+    /// A port of this machine, reached from it alone.
+    pub fn local(port: u16) -> Address {
+        Address(format!("127.0.0.1:{port}"))
+    }
+
+    /// As it was written; `tokio::net::TcpListener::bind` takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Address, String> {
+        let wanted =
+            || format!("{text:?} is not an address; use host:port, such as 127.0.0.1:7401");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wanted)?;
+        port.parse::<u16>().map_err(|_| wanted())?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let name = !host.is_empty() && host.chars().all(plain);
+        if name || text.parse::<SocketAddr>().is_ok() {
+            Ok(Address(text.to_owned()))
+        } else {
+            Err(wanted())
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that no message, log or screen shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+macro_rules! choices {
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $choice_doc:literal])+ $(#[$default:ident])? $choice:ident = $text:literal,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[doc = $choice_doc])+ $(#[$default])? $choice,)+
+        }
+
+        impl $name {
+            /// Every spelling.
+            pub const TEXTS: &'static [&'static str] = &[$($text),+];
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<$name, String> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($text => Ok($name::$choice),)+
+                    _ => Err(format!("{text:?} is not one of {}", $name::TEXTS.join(", "))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($name::$choice => $text,)+ })
+            }
+        }
+    };
+}
+
+choices! {
+    /// How log lines look.
+    LogFormat {
+        /// Pretty on a terminal, JSON elsewhere.
+        #[default]
+        Auto = "auto",
+        /// One JSON object a line.
+        Json = "json",
+        /// For people.
+        Pretty = "pretty",
+    }
+}
+
+choices! {
+    /// What this server is to others.
+    Role {
+        /// Alone.
+        #[default]
+        Standalone = "standalone",
+        /// Sends its log to replicas.
+        Primary = "primary",
+        /// Follows a primary.
+        Replica = "replica",
+    }
+}
+
+choices! {
+    /// Whether a primary waits for its replicas.
+    ReplicationMode {
+        /// It does not.
+        #[default]
+        Async = "async",
+        /// It does.
+        Sync = "sync",
+    }
+}

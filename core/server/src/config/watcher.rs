@@ -1,0 +1,200 @@
+//! Reading the configuration again: on SIGHUP, and when one of its files has changed.
+//!
+//! A configuration that can't be used changes nothing. Settings that need a restart keep their
+//! values, and are named.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rstmdb_types::{Error, Result};
+
+use super::{Config, Live, Loaded, Reload, Settings, Sources, table};
+use crate::logging::LogFilter;
+
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What reading the configuration again did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Settings that have another value now.
+    pub applied: Vec<&'static str>,
+    /// Settings whose new value waits for a restart.
+    pub restart: Vec<&'static str>,
+    /// What was ignored.
+    pub warnings: Vec<String>,
+}
+
+/// Keeps [`Settings`] in step with the files they come from.
+#[derive(Debug)]
+pub struct Watcher {
+    sources: Sources,
+    /// The configuration in force.
+    running: Config,
+    settings: Arc<Settings>,
+    log: Option<LogFilter>,
+    seen: Vec<(PathBuf, Fingerprint)>,
+}
+
+/// What tells that a file changed; None when there is no file.
+type Fingerprint = Option<(SystemTime, u64)>;
+
+impl Watcher {
+    /// Watches what `loaded` was made from. `log` takes a changed level.
+    pub fn new(
+        sources: Sources,
+        loaded: Loaded,
+        settings: Arc<Settings>,
+        log: Option<LogFilter>,
+    ) -> Watcher {
+        let mut watcher =
+            Watcher { sources, running: loaded.config, settings, log, seen: Vec::new() };
+        watcher.seen = watcher.look();
+        watcher
+    }
+
+    /// Reads the configuration again if one of its files has changed; None when none has.
+    pub fn poll(&mut self) -> Option<Result<Changes>> {
+        let now = self.look();
+        if now == self.seen {
+            return None;
+        }
+        Some(self.reload())
+    }
+
+    /// Reads the configuration again and puts it in force, as far as that goes without a restart.
+    pub fn reload(&mut self) -> Result<Changes> {
+        // Noted before reading: what changes meanwhile is seen the next time.
+        self.seen = self.look();
+        let loaded = Config::load(&self.sources)?;
+        let mut next = self.running.clone();
+        let mut changes = Changes { warnings: loaded.warnings, ..Changes::default() };
+        let tls_switched = next.tls.enabled != loaded.config.tls.enabled;
+        for setting in table::all() {
+            if (setting.same)(&self.running, &loaded.config) {
+                continue;
+            }
+            // A listener that does not speak TLS has no use for certificates, and the other way round.
+            let waits = tls_switched && setting.section() == "tls";
+            if setting.reload == Reload::Restart || waits {
+                changes.restart.push(setting.key);
+            } else {
+                (setting.copy)(&mut next, &loaded.config);
+                changes.applied.push(setting.key);
+            }
+        }
+        let live = Live::new(&next, Some(&self.settings.current()))?;
+        if let Some(log) = self.log.as_ref().filter(|_| next.log.level != self.running.log.level) {
+            log.set(&next.log.level).map_err(|problem| super::refused("log.level", problem))?;
+        }
+        self.settings.replace(live);
+        self.running = next;
+        self.seen = self.look_again();
+        Ok(changes)
+    }
+
+    /// Reads the configuration again whenever there is a reason to. Ends only by being dropped.
+    pub async fn run(mut self) {
+        let mut ticks = tokio::time::interval(LOOK_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut hangups = Hangups::new();
+        loop {
+            let asked = tokio::select! {
+                _ = ticks.tick() => false,
+                () = hangups.next() => true,
+            };
+            // Files may be slow to read; connections do not wait for them.
+            let turn = tokio::task::spawn_blocking(move || {
+                let outcome = if asked { Some(self.reload()) } else { self.poll() };
+                (self, outcome)
+            });
+            let Ok((watcher, outcome)) = turn.await else { return };
+            self = watcher;
+            if let Some(outcome) = outcome {
+                report(&outcome);
+            }
+        }
+    }
+
+    /// The files as they are now.
+    fn look(&self) -> Vec<(PathBuf, Fingerprint)> {
+        let config = &self.running;
+        let tls = config.tls.enabled.then_some(&config.tls);
+        let paths = [
+            self.sources.file.as_ref(),
+            config.auth.secrets_file.as_ref(),
+            tls.and_then(|tls| tls.cert_path.as_ref()),
+            tls.and_then(|tls| tls.key_path.as_ref()),
+            tls.and_then(|tls| tls.client_ca_path.as_ref()),
+        ];
+        paths.into_iter().flatten().map(|path| (path.clone(), fingerprint(path))).collect()
+    }
+
+    /// As noted before, with the files that the new configuration names beside.
+    fn look_again(&self) -> Vec<(PathBuf, Fingerprint)> {
+        let mut now = self.look();
+        for (path, print) in &mut now {
+            if let Some((_, before)) = self.seen.iter().find(|(seen, _)| seen == path) {
+                *print = *before;
+            }
+        }
+        now
+    }
+}
+
+fn fingerprint(path: &Path) -> Fingerprint {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn report(outcome: &std::result::Result<Changes, Error>) {
+    match outcome {
+        Ok(changes) => {
+            for warning in &changes.warnings {
+                tracing::warn!("{warning}");
+            }
+            if !changes.restart.is_empty() {
+                let keys = changes.restart.join(", ");
+                tracing::warn!("changed, but needs a restart: {keys}");
+            }
+            let applied = changes.applied.join(", ");
+            tracing::info!(%applied, "the configuration was read again");
+        }
+        Err(error) => {
+            tracing::error!("the configuration was read again but not changed: {error}");
+        }
+    }
+}
+
+/// Requests to read the configuration again.
+struct Hangups {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangups {
+    #[cfg(unix)]
+    fn new() -> Hangups {
+        let kind = tokio::signal::unix::SignalKind::hangup();
+        let signal = tokio::signal::unix::signal(kind);
+        if let Err(error) = &signal {
+            tracing::warn!("SIGHUP will not reload the configuration: {error}");
+        }
+        Hangups { signal: signal.ok() }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Hangups {
+        Hangups {}
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal {
+            signal.recv().await;
+            return;
+        }
+        std::future::pending().await
+    }
+}
