@@ -14,10 +14,11 @@ use rstmdb_types::error::reason;
 use serde_json::Value;
 
 /// Reasons that no scenario can bring about: they need a failing disk, a second process, an older
-/// log than there is, or a URL.
+/// log than there is, a URL, or a server that goes away.
 const REASONS_WITHOUT_SCENARIO: &[&str] = &[
     reason::CANCELLED,
     reason::CLOSED,
+    reason::CONNECTION_LOST,
     reason::CORRUPT,
     reason::DISK_FULL,
     reason::INVALID_OPTION,
@@ -26,6 +27,7 @@ const REASONS_WITHOUT_SCENARIO: &[&str] = &[
     reason::NEWER_FORMAT,
     reason::OFFSET_COMPACTED,
     reason::OUTCOME_UNKNOWN,
+    reason::TIMEOUT,
     reason::UNSUPPORTED,
     reason::WRITES_STOPPED,
     reason::WRITE_FAILED,

@@ -199,7 +199,8 @@ reasons! {
     RECREATE_FORBIDDEN = "recreate_forbidden", InstanceExists;
     /// There is no room on the disk; nothing was written.
     DISK_FULL = "disk_full", WalIoError;
-    /// A sync failed: whether the write survives is unknown until a restart reads the file back.
+    /// Whether the write happened is unknown: a sync failed, or the connection ended before the answer.
+    /// Read to find out, or repeat it with its idempotency key.
     OUTCOME_UNKNOWN = "outcome_unknown", WalIoError;
     /// An earlier write failed; the database is read-only until it is reopened.
     WRITES_STOPPED = "writes_stopped", WalIoError;
@@ -217,6 +218,10 @@ reasons! {
     CLOSED = "closed", InternalError;
     /// A long operation was cancelled by its caller.
     CANCELLED = "cancelled", InternalError;
+    /// There is no connection to the server; the request changed nothing and can be repeated.
+    CONNECTION_LOST = "connection_lost", InternalError;
+    /// No answer came in time; the request changed nothing and can be repeated.
+    TIMEOUT = "timeout", InternalError;
     /// This build or this peer does not have the feature.
     UNSUPPORTED = "unsupported", BadRequest;
 }
@@ -272,7 +277,9 @@ impl Error {
         let (kind, retryable) = match reason {
             reason::CORRUPT | reason::NEWER_FORMAT => (ErrorKind::Corrupt, false),
             reason::CLOSED => (ErrorKind::Closed, false),
-            reason::LOCKED => (ErrorKind::Unavailable, true),
+            reason::LOCKED | reason::CONNECTION_LOST | reason::TIMEOUT => {
+                (ErrorKind::Unavailable, true)
+            }
             reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED => (ErrorKind::Unavailable, false),
             reason::IO => (ErrorKind::Unavailable, self.inner.retryable),
             reason::CANCELLED => (ErrorKind::Closed, true),
