@@ -1,0 +1,146 @@
+//! The command line of the server, and what it adds to the configuration.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use rstmdb_server::config::Sources;
+
+/// The rstmdb server: state machines over the network.
+///
+/// Settings come from defaults, then the file, then the environment, then these flags; the later wins.
+#[derive(Debug, Parser)]
+#[command(name = "rstmdb", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The configuration file, YAML.
+    #[arg(long, value_name = "FILE", env = "RSTMDB_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// The directory of the database (storage.data_dir).
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// The address to listen on (network.bind_addr).
+    #[arg(long, value_name = "HOST:PORT")]
+    bind: Option<String>,
+    /// The address of metrics and health (metrics.bind_addr), or `off`.
+    #[arg(long, value_name = "HOST:PORT|off")]
+    metrics_bind: Option<String>,
+    /// What is logged: a level or a filter (log.level).
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How log lines look: auto, json or pretty (log.format).
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Set any setting, such as storage.fsync_policy=never; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+    /// Refuse unknown settings and settings without effect, instead of warning.
+    #[arg(long)]
+    strict: bool,
+    /// Say whether the configuration can be used, and start nothing.
+    #[arg(long, group = "instead")]
+    pub(crate) check_config: bool,
+    /// Print the configuration in force as YAML, without secrets, and start nothing.
+    #[arg(long, group = "instead")]
+    pub(crate) print_config: bool,
+    /// Print a commented configuration file with every setting.
+    #[arg(long, group = "instead")]
+    pub(crate) print_example_config: bool,
+    /// Print the reference of all settings as Markdown.
+    #[arg(long, group = "instead", hide = true)]
+    pub(crate) print_config_reference: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rstmdb
+  rstmdb --data ./data --bind 127.0.0.1:7401
+  rstmdb --config rstmdb.yaml --check-config
+  rstmdb --set storage.fsync_policy=every_ms:10 --set compaction.enabled=false
+  rstmdb --print-example-config > rstmdb.yaml
+  RSTMDB_BIND=0.0.0.0:7401 RSTMDB_DATA=/data rstmdb --metrics-bind 0.0.0.0:9090
+
+Signals:
+  SIGTERM, SIGINT  stop cleanly; a second one stops at once
+  SIGHUP           read the configuration, tokens and certificates again
+
+Exit codes:
+  0  stopped cleanly             8  unavailable: data locked, port taken, file error
+  1  a fault inside rstmdb       9  stored data is damaged
+  2  the configuration is wrong  3  the configuration file is not there";
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("write KEY=VALUE, such as network.max_connections=100".to_owned()),
+    }
+}
+
+impl Args {
+    /// Where the configuration comes from, with this environment.
+    pub(crate) fn sources(&self, environment: Vec<(String, String)>) -> Sources {
+        let mut overrides = self.set.clone();
+        let mut add = |key: &str, value: &Option<String>| {
+            overrides.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
+        };
+        add("storage.data_dir", &self.data);
+        add("network.bind_addr", &self.bind);
+        add("log.level", &self.log_level);
+        add("log.format", &self.log_format);
+        match self.metrics_bind.as_deref() {
+            Some("off") => add("metrics.enabled", &Some("false".to_owned())),
+            Some(_) => {
+                add("metrics.enabled", &Some("true".to_owned()));
+                add("metrics.bind_addr", &self.metrics_bind);
+            }
+            None => {}
+        }
+        Sources {
+            file: self.config.clone().filter(|path| !path.as_os_str().is_empty()),
+            environment,
+            overrides,
+            strict: self.strict,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use rstmdb_server::config::Config;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_its_examples_parse() {
+        Args::command().debug_assert();
+        for line in
+            EXAMPLES.lines().filter(|line| line.contains("rstmdb ") || line.ends_with("rstmdb"))
+        {
+            let line = line.split('>').next().unwrap();
+            let words = line.split_whitespace().skip_while(|word| *word != "rstmdb");
+            let args = Args::try_parse_from(words).unwrap();
+            let mut sources = args.sources(Vec::new());
+            sources.file = None;
+            Config::load(&sources).unwrap();
+        }
+    }
+
+    #[test]
+    fn flags_set_what_they_say() {
+        let args = Args::try_parse_from(
+            "rstmdb --data d --bind h:1 --metrics-bind off --log-level debug --log-format json \
+             --set limits.states_max=7"
+                .split_whitespace(),
+        );
+        let config = Config::load(&args.unwrap().sources(Vec::new())).unwrap().config;
+        assert_eq!(config.storage.data_dir, PathBuf::from("d"));
+        assert_eq!(config.network.bind_addr.as_str(), "h:1");
+        assert!(!config.metrics.enabled);
+        assert_eq!(config.log.level, "debug");
+        assert_eq!(config.log.format.to_string(), "json");
+        assert_eq!(config.limits.states_max, 7);
+        assert!(Args::try_parse_from(["rstmdb", "--set", "x"]).is_err());
+        assert!(Args::try_parse_from(["rstmdb", "--check-config", "--print-config"]).is_err());
+    }
+}
