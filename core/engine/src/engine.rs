@@ -106,6 +106,20 @@ impl Engine {
         self.shared.replace_manifest(&mut manifest, next)
     }
 
+    /// What requests are held to.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.options.limits
+    }
+
+    /// As [`Engine::apply_event`], but a known idempotency key gets the first result even when the
+    /// request is another one: clients of RCP 0.3 rely on that.
+    pub fn apply_event_or_first(
+        &self,
+        request: ApplyEventRequest,
+    ) -> Pending<'_, ApplyEventResult> {
+        self.shared.apply_event_or_first(request).named(Operation::ApplyEvent)
+    }
+
     /// Follows the events of one instance.
     pub fn watch_instance(
         &self,

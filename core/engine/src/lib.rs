@@ -30,7 +30,7 @@ mod watch;
 
 pub use engine::Engine;
 pub use options::{
-    Background, FsyncPolicy, Location, Options, Progress, ProgressUpdate, Retention,
+    Background, FsyncPolicy, Location, Options, Progress, ProgressUpdate, Retention, SyncObserver,
 };
-pub use pending::Pending;
+pub use pending::{Commit, Pending};
 pub use watch::Subscription;

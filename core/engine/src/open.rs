@@ -54,6 +54,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
             fsync: options.fsync,
             segment_bytes_max: options.segment_bytes_max,
             free_bytes_min: options.free_bytes_min,
+            sync_observer: options.sync_observer.clone(),
         },
         files.clone(),
         ring.clone(),

@@ -120,6 +120,8 @@ pub struct Options {
     pub background: Background,
     /// Called during a long recovery with records done and, where known, to do.
     pub progress: Option<Progress>,
+    /// Told of every sync of the log.
+    pub sync_observer: Option<SyncObserver>,
 }
 
 impl Default for Options {
@@ -140,6 +142,7 @@ impl Default for Options {
             watch_ring_bytes: 8 << 20,
             background: Background::default(),
             progress: None,
+            sync_observer: None,
         }
     }
 }
@@ -151,6 +154,16 @@ pub struct Progress(pub Arc<dyn Fn(ProgressUpdate) + Send + Sync>);
 impl std::fmt::Debug for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Progress")
+    }
+}
+
+/// Receives how long each sync of the log took.
+#[derive(Clone)]
+pub struct SyncObserver(pub Arc<dyn Fn(Duration) + Send + Sync>);
+
+impl std::fmt::Debug for SyncObserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SyncObserver")
     }
 }
 

@@ -18,6 +18,8 @@ use crate::sync::{park, thread_waker};
 
 /// Effects decoded in one go, so that a large frame does not become a large queue.
 const DECODE_MAX: u64 = 1024;
+/// Nor events of more than about this many bytes: many subscriptions may stand still for long.
+const DECODE_BYTES: usize = 256 << 10;
 
 /// Which events a subscription delivers.
 #[derive(Debug, Default)]
@@ -212,15 +214,19 @@ impl Subscription {
     fn decode(&mut self, frame: &Frame) {
         let head = self.shared.queue.committed();
         let end = self.next.saturating_add(DECODE_MAX).min(head + 1);
+        let mut bytes = 0;
         for (offset, effect) in frame.effects() {
             if offset < self.next {
                 continue;
             }
-            if offset >= end {
+            if offset >= end || bytes > DECODE_BYTES {
                 break;
             }
             match self.event(offset, &effect) {
-                Ok(event) => self.ready.extend(event),
+                Ok(event) => {
+                    bytes += event.as_ref().map_or(0, event_bytes);
+                    self.ready.extend(event);
+                }
                 Err(error) => {
                     // The offset stays the next one: nobody was given its event.
                     self.failure = Some(error);
@@ -282,6 +288,12 @@ impl Subscription {
             park(left);
         }
     }
+}
+
+/// About how much memory an event takes.
+fn event_bytes(event: &InstanceEvent) -> usize {
+    let ctx = event.ctx.as_ref().map_or(0, |ctx| ctx.as_str().len());
+    size_of::<InstanceEvent>() + ctx + event.payload.as_str().len()
 }
 
 /// Nothing came in time.

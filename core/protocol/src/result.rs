@@ -215,7 +215,7 @@ impl WireResult for BatchResult {
 }
 
 /// Appends the result of a batch. Each element has all three members.
-pub fn write_batch<'a, T: WireResult + 'a>(
+pub fn write_batch<'a, T: WireResult + ?Sized + 'a>(
     elements: impl Iterator<Item = std::result::Result<Option<&'a T>, &'a Error>>,
     dialect: Dialect,
     out: &mut Vec<u8>,

@@ -11,13 +11,15 @@ pub const DEPTH_MAX: usize = 120;
 
 /// Sizes and counts that requests may not exceed. All can be set when a database is opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Limits {
     /// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
     pub name_bytes_max: usize,
-    /// The largest context of an instance, in bytes of canonical JSON. It may nest 120 deep.
+    /// How deeply a context or a payload may nest; more than 120 means 120.
+    pub json_depth_max: usize,
+    /// The largest context of an instance, in bytes of canonical JSON.
     pub context_bytes_max: usize,
-    /// The largest payload of an event, in bytes of canonical JSON. It may nest 120 deep.
+    /// The largest payload of an event, in bytes of canonical JSON.
     pub payload_bytes_max: usize,
     /// The largest machine definition, in bytes of canonical JSON.
     pub definition_bytes_max: usize,
@@ -41,6 +43,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             name_bytes_max: 1024,
+            json_depth_max: DEPTH_MAX,
             context_bytes_max: 4 << 20,
             payload_bytes_max: 4 << 20,
             definition_bytes_max: 4 << 20,
@@ -64,7 +67,7 @@ impl Limits {
     /// Refuses a context to begin with that is too large or nests too deeply.
     pub fn check_initial_context(&self, context: &Json) -> Result<()> {
         self.check_context("initial_ctx", context)?;
-        check("initial_ctx", context.depth(), "DEPTH_MAX", DEPTH_MAX)
+        self.check_depth("initial_ctx", context)
     }
 
     /// Refuses a context that is too large.
@@ -75,7 +78,11 @@ impl Limits {
     /// Refuses a payload that is too large.
     pub fn check_payload(&self, payload: &Json) -> Result<()> {
         check("payload", payload.as_str().len(), "payload_bytes_max", self.payload_bytes_max)?;
-        check("payload", payload.depth(), "DEPTH_MAX", DEPTH_MAX)
+        self.check_depth("payload", payload)
+    }
+
+    fn check_depth(&self, field: &str, json: &Json) -> Result<()> {
+        check(field, json.depth(), "json_depth_max", self.json_depth_max.min(DEPTH_MAX))
     }
 }
 

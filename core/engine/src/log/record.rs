@@ -92,6 +92,15 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// The bytes of the JSON text that came with the request.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Body::PutMachine { definition, .. } => definition.len(),
+            Body::Apply { payload, .. } => payload.map_or(0, str::len),
+            _ => 0,
+        }
+    }
+
     /// The effect before this one of the same instance, 0 for none.
     pub(crate) fn previous(&self) -> Offset {
         match self {

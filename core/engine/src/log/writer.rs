@@ -7,6 +7,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rstmdb_types::{Offset, TimestampMs};
 
@@ -17,7 +18,7 @@ use super::ring::Ring;
 use super::segment::{LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
 use crate::error::{disk_full, outcome_unknown, writes_stopped};
 use crate::guards::{self, Guard};
-use crate::options::FsyncPolicy;
+use crate::options::{FsyncPolicy, SyncObserver};
 use crate::storage::{Clock, File, Storage};
 
 /// Space is prepared in steps that double between these, in bytes.
@@ -33,6 +34,7 @@ pub(crate) struct WriterSettings {
     pub fsync: FsyncPolicy,
     pub segment_bytes_max: u64,
     pub free_bytes_min: u64,
+    pub sync_observer: Option<SyncObserver>,
 }
 
 /// Appends frames to the newest segment.
@@ -179,9 +181,13 @@ impl LogWriter {
     fn sync_file(&mut self) -> SinkResult {
         if !self.settings.storage.is_volatile() {
             IoCounters::add(&self.files.counters.syncs, 1);
+            let began = Instant::now();
             // The first failed sync is the last: see the top of this file.
             if let Err(error) = self.file.sync_data() {
                 return Err(self.poison(&error));
+            }
+            if let Some(SyncObserver(observe)) = &self.settings.sync_observer {
+                observe(began.elapsed());
             }
         }
         self.unsynced = 0;

@@ -24,13 +24,15 @@ pub(crate) struct Change {
 pub(crate) struct ApplyEvent {
     request: ApplyEventRequest,
     fingerprint: u64,
+    /// Whether a known key answers for any request.
+    any_request: bool,
 }
 
 impl ApplyEvent {
     pub(crate) fn new(request: ApplyEventRequest) -> ApplyEvent {
         let keyed = request.idempotency_key.is_some();
         let fingerprint = if keyed { fingerprint("APPLY_EVENT", &request) } else { 0 };
-        ApplyEvent { request, fingerprint }
+        ApplyEvent { request, fingerprint, any_request: false }
     }
 
     fn payload_bytes(&self) -> usize {
@@ -116,7 +118,12 @@ impl InstanceWrite for ApplyEvent {
         let (number, slot) = live_slot(partition, hash, &request.instance_id)?;
         if let Some(key) = &request.idempotency_key {
             let owner = partition.owner(number);
-            let known = remembered(partition.keys(), owner, key, self.fingerprint, env)?;
+            let table = partition.keys();
+            let known = if self.any_request {
+                table.find(owner, key, env.now, env.bounds)
+            } else {
+                remembered(table, owner, key, self.fingerprint, env)?
+            };
             if let Some(entry) = known {
                 return replay(entry).map(Step::Known);
             }
@@ -241,5 +248,12 @@ pub(crate) fn wrong_answer(entry: &KeyEntry) -> Error {
 impl Shared {
     pub(crate) fn apply_event(&self, request: ApplyEventRequest) -> Pending<'_, ApplyEventResult> {
         self.write(ApplyEvent::new(request))
+    }
+
+    pub(crate) fn apply_event_or_first(
+        &self,
+        request: ApplyEventRequest,
+    ) -> Pending<'_, ApplyEventResult> {
+        self.write(ApplyEvent { any_request: true, ..ApplyEvent::new(request) })
     }
 }

@@ -8,7 +8,9 @@ use crate::shared::Shared;
 use crate::state::Machines;
 
 /// A page ends early when its entries are about this large, in bytes.
-const PAGE_BYTES: usize = 8 << 20;
+///
+/// With the largest entry on top it still fits a frame of the wire protocol.
+const PAGE_BYTES: usize = 6 << 20;
 
 impl Shared {
     pub(crate) fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
@@ -38,7 +40,8 @@ impl Shared {
                     break 'pages;
                 }
                 let ctx = contexts.after(self, offset, &effect.body)?;
-                bytes += ctx.as_ref().map_or(64, |ctx| ctx.as_str().len() + 64);
+                let ctx_bytes = ctx.as_ref().map_or(0, |ctx| ctx.as_str().len());
+                bytes += ctx_bytes + effect.body.text_bytes() + 256;
                 let machines = self.state.machines.read();
                 let entry = to_entry(&machines, &effect, ctx);
                 records.push(WalRecord { sequence: offset, offset, timestamp: effect.at, entry });

@@ -211,6 +211,8 @@ section! {
     Limits: foreign in limits, LIMITS {
         /// The longest instance id, machine name, event name, event id or idempotency key.
         Restart name_bytes_max: usize = 0, Bytes::new();
+        /// How deeply a context or a payload may nest; more than 120 means 120.
+        Restart json_depth_max: usize = 0, Number::new();
         /// The largest context of an instance, as canonical JSON.
         Restart context_bytes_max: usize = 0, Bytes::new();
         /// The largest payload of an event, as canonical JSON.

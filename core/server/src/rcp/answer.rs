@@ -1,0 +1,129 @@
+//! One request being answered: where its answer goes and in which form.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rstmdb_engine::{Engine, Pending};
+use rstmdb_protocol::result::WireResult;
+use rstmdb_protocol::{Command, Dialect, WireMode, message};
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Result, Text};
+use serde::Deserialize;
+use tokio::task::JoinHandle;
+
+use super::outbox::{Asked, Outbox};
+use super::watches::Watch;
+
+/// How the answer to a request is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Form {
+    pub id: Text,
+    pub command: Command,
+    pub mode: WireMode,
+    pub dialect: Dialect,
+}
+
+impl Form {
+    /// Appends the answer; returns the code of the error it became, if it did.
+    pub(crate) fn write<T: WireResult + ?Sized>(
+        &self,
+        result: Result<&T>,
+        out: &mut Vec<u8>,
+    ) -> Option<ErrorCode> {
+        let written = match result {
+            Ok(result) => message::respond(out, self.mode, self.dialect, &self.id, result),
+            Err(error) => {
+                message::refuse(out, self.mode, &self.id, &error);
+                Err(error)
+            }
+        };
+        written.err().map(|error| error.code())
+    }
+}
+
+/// The answer of a request that ran on another thread.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub bytes: Vec<u8>,
+    pub error: Option<ErrorCode>,
+    /// The subscription that begins after the answer.
+    pub watch: Option<Watch>,
+}
+
+/// A request that runs on another thread. The connection waits with those behind it.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub asked: Asked,
+    pub form: Form,
+    pub task: JoinHandle<Written>,
+}
+
+/// A request being answered.
+pub(crate) struct Answer<'a, 'e> {
+    pub engine: &'e Arc<Engine>,
+    pub outbox: &'a mut Outbox<'e>,
+    pub form: Form,
+    pub began: Instant,
+}
+
+impl<'e> Answer<'_, 'e> {
+    fn asked(&self) -> Asked {
+        Asked { command: self.form.command, began: self.began }
+    }
+
+    /// Answers with what is known.
+    pub(crate) fn with<T: WireResult + ?Sized>(self, result: Result<&T>) {
+        let error = self.form.write(result, self.outbox.buffer());
+        self.outbox.answered(&self.asked(), error, self.began);
+    }
+
+    /// Answers with an error.
+    pub(crate) fn refuse(self, error: Error) {
+        self.with::<serde_json::Value>(Err(error));
+    }
+
+    /// Answers once what the result says is durable.
+    pub(crate) fn pending<T: WireResult>(self, pending: Pending<'e, T>) {
+        let (commit, result) = pending.split();
+        let begin = self.outbox.buffer().len();
+        let error = self.form.write(result.as_ref().map_err(Clone::clone), self.outbox.buffer());
+        let asked = self.asked();
+        self.outbox.hold(begin, commit, asked, &self.form, error);
+    }
+
+    /// Runs the request on a thread that may wait.
+    pub(crate) fn job(
+        self,
+        run: impl FnOnce(&Arc<Engine>) -> Result<Box<dyn WireResult>> + Send + 'static,
+    ) -> Job {
+        self.job_with(move |engine, form| {
+            let mut bytes = Vec::new();
+            let result = run(engine);
+            let error = form.write(result.as_deref().map_err(Clone::clone), &mut bytes);
+            Written { bytes, error, watch: None }
+        })
+    }
+
+    /// The same for a request that writes its answer by itself.
+    pub(crate) fn job_with(
+        self,
+        run: impl FnOnce(&Arc<Engine>, &Form) -> Written + Send + 'static,
+    ) -> Job {
+        let (engine, form) = (self.engine.clone(), self.form.clone());
+        let task = tokio::task::spawn_blocking(move || run(&engine, &form));
+        Job { asked: self.asked(), form: self.form, task }
+    }
+}
+
+/// Reads the parameters of a command.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(command: Command, params: &'a str) -> Result<T> {
+    let refused = |what: &str| {
+        let name = command.wire_name();
+        Error::invalid(reason::INVALID_REQUEST, format!("{name}: {what}")).with_operation(name)
+    };
+    // A derived type would take a list of its members' values too: nobody means that.
+    if !params.starts_with('{') {
+        return Err(refused("params is not a JSON object"));
+    }
+    serde_json::from_str(params).map_err(|error| refused(&error.to_string()))
+}

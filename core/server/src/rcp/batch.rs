@@ -1,0 +1,195 @@
+//! Batches. What the engine runs as one is handed to it; a batch of the plain dialect may hold any
+//! operation, and those are run here one by one.
+
+use std::sync::Arc;
+
+use rstmdb_engine::Engine;
+use rstmdb_protocol::result::{WireResult, write_batch};
+use rstmdb_protocol::{BATCH_OPERATIONS_MAX, Command, Dialect};
+use rstmdb_types::error::reason;
+use rstmdb_types::*;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::answer::{Answer, Job, decode};
+use super::dispatch;
+
+/// How deeply batches may nest.
+pub(crate) const DEPTH_MAX: usize = 4;
+/// A batch of more operations is run on a thread that may wait.
+const INLINE_OPERATIONS_MAX: usize = 100;
+
+/// A batch whose elements were not looked at.
+#[derive(Deserialize)]
+struct Loose<'a> {
+    #[serde(borrow)]
+    ops: Vec<Element<'a>>,
+    #[serde(default)]
+    mode: Option<serde_json::Value>,
+    #[serde(default)]
+    idempotency_key: Option<Text>,
+}
+
+#[derive(Deserialize)]
+struct Element<'a> {
+    op: String,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+}
+
+impl Element<'_> {
+    fn params(&self) -> &str {
+        self.params.map_or("{}", RawValue::get)
+    }
+
+    /// The element as the engine knows it; none when it is another operation or malformed.
+    fn typed(&self, command: Command) -> Result<Option<BatchOperation>> {
+        let params = self.params();
+        Ok(Some(match command {
+            Command::Database(Operation::CreateInstance) => {
+                BatchOperation::CreateInstance(decode(command, params)?)
+            }
+            Command::Database(Operation::ApplyEvent) => {
+                BatchOperation::ApplyEvent(decode(command, params)?)
+            }
+            Command::Database(Operation::DeleteInstance) => {
+                BatchOperation::DeleteInstance(decode(command, params)?)
+            }
+            Command::Database(Operation::GetInstance) => {
+                BatchOperation::GetInstance(decode(command, params)?)
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// A batch that was looked at.
+enum Plan<'a> {
+    /// For the engine.
+    Whole(BatchRequest),
+    /// To run one by one, each on its own.
+    Single(Vec<(Command, Element<'a>)>),
+}
+
+/// Answers a batch, or starts it on another thread.
+pub(crate) fn run(answer: Answer<'_, '_>, params: &str) -> Option<Job> {
+    let (engine, dialect) = (answer.engine, answer.form.dialect);
+    match plan(params, dialect) {
+        Ok(Plan::Whole(request)) if request.ops.len() <= INLINE_OPERATIONS_MAX => {
+            answer.pending(engine.batch(request));
+            None
+        }
+        Ok(_) => {
+            let params = params.to_owned();
+            Some(answer.job(move |engine| perform(engine, dialect, &params, DEPTH_MAX)))
+        }
+        Err(error) => {
+            answer.refuse(error);
+            None
+        }
+    }
+}
+
+/// Runs a batch on a thread that may wait.
+pub(crate) fn perform(
+    engine: &Arc<Engine>,
+    dialect: Dialect,
+    params: &str,
+    depth: usize,
+) -> Result<Box<dyn WireResult>> {
+    Ok(match plan(params, dialect)? {
+        Plan::Whole(request) => Box::new(engine.batch(request).wait()?),
+        Plan::Single(elements) => {
+            let run = |(command, element): (Command, Element<'_>)| {
+                perform_element(engine, dialect, command, element.params(), depth)
+            };
+            Box::new(Single(elements.into_iter().map(run).collect()))
+        }
+    })
+}
+
+/// The results of operations that were run one by one.
+struct Single(Vec<Result<Box<dyn WireResult>>>);
+
+impl WireResult for Single {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let elements = self.0.iter().map(|result| result.as_deref().map(Some));
+        write_batch(elements, dialect, out)
+    }
+}
+
+/// Runs one operation of a batch by itself.
+fn perform_element(
+    engine: &Arc<Engine>,
+    dialect: Dialect,
+    command: Command,
+    params: &str,
+    depth: usize,
+) -> Result<Box<dyn WireResult>> {
+    match command {
+        Command::Database(Operation::Batch) if depth <= 1 => Err(misplaced(command)),
+        Command::Database(operation) => {
+            dispatch::perform(engine, dialect, operation, params, depth - 1)
+        }
+        Command::ReplicationStatus => Ok(Box::new(dispatch::replication_status())),
+        _ => Err(misplaced(command)),
+    }
+}
+
+/// The error for what only a connection can be asked.
+pub(crate) fn misplaced(command: Command) -> Error {
+    let name = command.wire_name();
+    Error::invalid(
+        reason::INVALID_REQUEST,
+        format!("{name} can't be part of a batch; send it alone"),
+    )
+    .with_operation(name)
+}
+
+/// Looks at a batch as a whole: nothing has run when it is refused.
+fn plan(params: &str, dialect: Dialect) -> Result<Plan<'_>> {
+    let command = Command::Database(Operation::Batch);
+    if dialect == Dialect::Extended {
+        return Ok(Plan::Whole(decode(command, params)?));
+    }
+    let batch: Loose<'_> = decode(command, params)?;
+    limits::check("ops", batch.ops.len(), "max_batch_ops", BATCH_OPERATIONS_MAX)?;
+    let mut elements = Vec::with_capacity(batch.ops.len());
+    for element in batch.ops {
+        let Some(command) = Command::from_wire_name(&element.op) else {
+            return Err(Error::invalid(
+                reason::INVALID_REQUEST,
+                format!("BATCH: ops[{}].op {:?} is not known", elements.len(), element.op),
+            ));
+        };
+        elements.push((command, element));
+    }
+    // Any other value of mode has always meant best effort.
+    let atomic = batch.mode.as_ref().and_then(|mode| mode.as_str()) == Some("atomic");
+    let mode = if atomic { BatchMode::Atomic } else { BatchMode::BestEffort };
+    let mut ops = Vec::with_capacity(elements.len());
+    for (index, (command, element)) in elements.iter().enumerate() {
+        match element.typed(*command) {
+            // The key of a single event answers for any request: see `dispatch`.
+            Ok(Some(BatchOperation::ApplyEvent(event)))
+                if event.idempotency_key.is_some() && !atomic =>
+            {
+                return Ok(Plan::Single(elements));
+            }
+            Ok(Some(operation)) => ops.push(operation),
+            _ if !atomic => return Ok(Plan::Single(elements)),
+            Err(error) => return Err(error),
+            Ok(None) => {
+                return Err(Error::invalid(
+                    reason::INVALID_REQUEST,
+                    format!(
+                        "BATCH: ops[{index}].op {:?} can't be part of an atomic batch; use \
+                         CREATE_INSTANCE, APPLY_EVENT, DELETE_INSTANCE or GET_INSTANCE",
+                        element.op
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(Plan::Whole(BatchRequest { mode, ops, idempotency_key: batch.idempotency_key }))
+}

@@ -1,0 +1,207 @@
+//! A running server: what it is made of, how it starts and how it stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rstmdb_engine::{Engine, Location, SyncObserver};
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Result};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
+
+use crate::compaction::Compaction;
+use crate::config::{Address, Config, Settings};
+use crate::http::{self, HttpState};
+use crate::metrics::Metrics;
+use crate::rcp::{self, FrameMemory, Shared};
+use crate::shutdown::Shutdown;
+
+/// Connections the system keeps until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// A running server. It stops in good order in [`Server::run_until`].
+#[derive(Debug)]
+pub struct Server {
+    engine: Arc<Engine>,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    http: Arc<HttpState>,
+    shutdown: Shutdown,
+    shutdown_timeout: Duration,
+    address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
+    connections: JoinHandle<()>,
+    endpoint: Option<JoinHandle<()>>,
+    compaction: JoinHandle<Compaction>,
+}
+
+impl Server {
+    /// Opens the database and serves it.
+    ///
+    /// Fails when an address is taken, another process has the database open, or a file can't be used.
+    pub async fn start(config: Config) -> Result<Server> {
+        Server::launch(config, None).await
+    }
+
+    /// Serves an engine that is open already. The settings of the storage are not looked at.
+    pub async fn start_with_engine(engine: Arc<Engine>, config: Config) -> Result<Server> {
+        Server::launch(config, Some(engine)).await
+    }
+
+    async fn launch(config: Config, engine: Option<Arc<Engine>>) -> Result<Server> {
+        config.validate()?;
+        let settings = Arc::new(Settings::new(&config)?);
+        let metrics = Arc::new(Metrics::new()?);
+        let http = Arc::new(HttpState::new(metrics.clone()));
+        let shutdown = Shutdown::default();
+        // Taken at once, so that a taken port is known before a long recovery, and not listened on
+        // until there is somebody to answer.
+        let socket = reserve("network.bind_addr", &config.network.bind_addr).await?;
+        let mut metrics_address = None;
+        let mut endpoint = None;
+        if config.metrics.enabled {
+            let socket = reserve("metrics.bind_addr", &config.metrics.bind_addr).await?;
+            let listener = listen("metrics.bind_addr", &config.metrics.bind_addr, socket)?;
+            metrics_address = listener.local_addr().ok();
+            endpoint = Some(tokio::spawn(http::serve(listener, http.clone(), shutdown.ended())));
+        }
+        let engine = match engine {
+            Some(engine) => engine,
+            None => open(&config, metrics.clone()).await?,
+        };
+        http.started(engine.clone());
+        let listener = listen("network.bind_addr", &config.network.bind_addr, socket)?;
+        let address = listener.local_addr().map_err(|error| {
+            Error::new(ErrorCode::InternalError, format!("no local address: {error}"))
+        })?;
+        let shared = Arc::new(Shared {
+            engine: engine.clone(),
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+            memory: FrameMemory::new(config.network.frame_memory_bytes),
+            shutdown: shutdown.clone(),
+        });
+        let connections = tokio::spawn(rcp::accept(listener, shared));
+        let compaction = Compaction::new(engine.clone());
+        let compaction = tokio::spawn(compaction.run(settings.clone(), shutdown.clone()));
+        Ok(Server {
+            engine,
+            settings,
+            metrics,
+            http,
+            shutdown,
+            shutdown_timeout: config.server.shutdown_timeout,
+            address,
+            metrics_address,
+            connections,
+            endpoint,
+            compaction,
+        })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where metrics and health are, when they are anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// The settings in force; replacing them takes effect at once.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.clone()
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The database.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Serves until `stop` is done, then stops: accepts nobody else, answers what was asked, tells
+    /// watchers where to resume, and closes the database.
+    ///
+    /// Requests that are not finished after `server.shutdown_timeout_secs` are given up.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<()> {
+        stop.await;
+        self.http.stopping();
+        self.shutdown.begin();
+        let mut connections = self.connections;
+        if tokio::time::timeout(self.shutdown_timeout, &mut connections).await.is_err() {
+            tracing::warn!("some requests were not finished in time and are given up");
+            connections.abort();
+            let _ = connections.await;
+        }
+        if let Ok(compaction) = self.compaction.await {
+            compaction.at_stop().await;
+        }
+        let engine = self.engine;
+        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        self.shutdown.end();
+        if let Some(endpoint) = self.endpoint {
+            let _ = endpoint.await;
+        }
+        closed.unwrap_or_else(|error| {
+            Err(Error::new(ErrorCode::InternalError, format!("closing the database: {error}")))
+        })
+    }
+}
+
+/// Opens the database on a thread that may wait.
+async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Engine>> {
+    let mut options = config.engine_options();
+    options.sync_observer =
+        Some(SyncObserver(Arc::new(move |took| metrics.sync.observe(took.as_secs_f64()))));
+    let location = Location::directory(config.storage.data_dir.clone());
+    let opening = tokio::task::spawn_blocking(move || Engine::open(location, options));
+    let engine = opening.await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorCode::InternalError, format!("opening the database: {error}")))
+    })?;
+    Ok(Arc::new(engine))
+}
+
+fn unusable(setting: &str, address: &Address, error: &std::io::Error) -> Error {
+    Error::new(
+        ErrorCode::InternalError,
+        format!(
+            "can't listen on {address}: {error}; stop what uses it or choose another address for \
+             {setting}"
+        ),
+    )
+    .with_reason(reason::IO)
+    .with("setting", setting)
+}
+
+/// Binds to an address without listening.
+async fn reserve(setting: &str, address: &Address) -> Result<TcpSocket> {
+    let refused = |error: &std::io::Error| unusable(setting, address, error);
+    let found = tokio::net::lookup_host(address.as_str()).await.map_err(|error| refused(&error))?;
+    let mut last = std::io::Error::other("the name has no address");
+    for candidate in found {
+        let socket = if candidate.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let bound = socket.and_then(|socket| {
+            // A restart need not wait for connections of the last run to time out. On Windows the
+            // option would let two servers share the port.
+            if cfg!(unix) {
+                socket.set_reuseaddr(true)?;
+            }
+            socket.bind(candidate).map(|()| socket)
+        });
+        match bound {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(refused(&last))
+}
+
+fn listen(setting: &str, address: &Address, socket: TcpSocket) -> Result<TcpListener> {
+    socket.listen(BACKLOG).map_err(|error| unusable(setting, address, &error))
+}
