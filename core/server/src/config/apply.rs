@@ -10,8 +10,6 @@ use crate::tls::required;
 const FRAME_BYTES_MAX: usize = 16 << 20;
 /// The smallest bound that leaves room for a request.
 const FRAME_BYTES_MIN: usize = 1 << 10;
-/// As deep as JSON is ever read.
-const JSON_DEPTH_MAX: usize = 127;
 
 pub(super) fn validate(config: &Config) -> Result<()> {
     network(config)?;
@@ -69,7 +67,6 @@ fn network(config: &Config) -> Result<()> {
         FRAME_BYTES_MIN,
         most,
     )?;
-    between(config, "network.json_depth_max", network.json_depth_max, 1, JSON_DEPTH_MAX)?;
     for (key, time) in [
         ("network.handshake_timeout_secs", network.handshake_timeout),
         ("network.frame_timeout_secs", network.frame_timeout),

@@ -91,7 +91,7 @@ section! {
         /// The largest frame before authentication, where that is required.
         Live max_frame_bytes_unauthenticated: usize = 64 << 10, Bytes::new();
         /// The bound on all half-received large frames together; who begins another one waits.
-        Live frame_memory_bytes: usize = 128 << 20, Bytes::new();
+        Restart frame_memory_bytes: usize = 128 << 20, Bytes::new();
         /// The most requests of one connection that are not answered yet; more are read later.
         Live max_in_flight_requests: usize = 4096, Number::new();
         /// Answers of one connection that its client has not taken yet; above this, no more of its
@@ -110,8 +110,6 @@ section! {
         /// Requests that may come at once before the rates above hold; 0 for as many as the rate
         /// allows in a second.
         Live request_burst: u32 = 0, Number::new();
-        /// How deeply the JSON of a request may nest, at most 127.
-        Live json_depth_max: usize = 127, Number::new();
     }
 }
 
