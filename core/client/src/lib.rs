@@ -1,1 +1,36 @@
-//! Under construction.
+//! The client of an rstmdb server.
+//!
+//! [`Client`] speaks RCP over a few connections that any number of callers share. Its futures run on
+//! any executor, and every one of them can be waited for by a thread instead: all input and output
+//! is done by one thread of the process. Most programs use the `rstmdb` crate, which wraps this one.
+//!
+//! What it promises: an answer belongs to its request; reads, and writes with an idempotency key, are
+//! repeated after a lost connection; a write without a key is never sent twice; a watch goes on after
+//! a lost connection without gap or duplicate, or ends with an error that says why it can't.
+#![deny(missing_docs)]
+
+mod backoff;
+mod client;
+mod connect;
+mod connection;
+mod decode;
+mod error;
+mod lane;
+mod options;
+mod park;
+mod pending;
+mod request;
+mod runtime;
+mod scan;
+mod signal;
+mod slot;
+mod tls;
+mod url;
+mod watch;
+
+pub use client::Client;
+pub use connect::Server;
+pub use decode::Call;
+pub use options::{Endpoint, Options, Retry, TlsOptions};
+pub use pending::{Pending, Watching};
+pub use watch::Subscription;

@@ -1,0 +1,288 @@
+//! Reaching a server: name, TCP, TLS, hello and credentials.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
+use rstmdb_protocol::handshake::{AuthRequest, EXTENDED, FEATURES, HelloRequest, HelloResult};
+use rstmdb_protocol::message::{self, Incoming};
+use rstmdb_protocol::{Command, PROTOCOL_VERSION};
+use rstmdb_types::{Error, ErrorCode, Result};
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::error::{invalid_option, refused, unreachable};
+use crate::options::{Endpoint, Options};
+
+/// What is known about a server since it said hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// What it calls itself.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it has all operations and members of this client. An older one, such as 0.3.0, lacks
+    /// some; asking for them is an error of reason `unsupported`.
+    pub extended: bool,
+    /// Where it was reached.
+    pub endpoint: Endpoint,
+}
+
+/// Everything needed to connect.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub options: Options,
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+/// A connection that may be used.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub stream: Stream,
+    /// What arrived behind the last answer.
+    pub buffer: Vec<u8>,
+    pub server: Arc<Server>,
+    /// Which of the endpoints it is.
+    pub endpoint: usize,
+}
+
+/// Tries the endpoints in turn, beginning with number `first`.
+pub(crate) async fn any(settings: &Settings, first: usize) -> Result<Connected> {
+    let endpoints = &settings.options.endpoints;
+    let mut errors: Vec<Error> = Vec::new();
+    for offset in 0..endpoints.len() {
+        let number = (first + offset) % endpoints.len();
+        let Some(endpoint) = endpoints.get(number) else { continue };
+        match one(settings, endpoint).await {
+            Ok((stream, buffer, server)) => {
+                return Ok(Connected { stream, buffer, server, endpoint: number });
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    // What may pass is worth another try, whatever the other endpoints say.
+    let message = errors.iter().map(Error::message).collect::<Vec<_>>().join("; ");
+    let several = errors.len() > 1;
+    let error = errors.into_iter().reduce(|one, next| if one.retryable() { one } else { next });
+    let error = error.ok_or_else(|| invalid_option("endpoints", "there is no endpoint"))?;
+    if !several {
+        return Err(error);
+    }
+    let mut all = Error::new(error.code(), message);
+    if let Some(reason) = error.reason() {
+        all = all.with_reason(reason);
+    }
+    Err(all.as_sent(error.kind(), error.retryable()))
+}
+
+type Reached = (Stream, Vec<u8>, Arc<Server>);
+
+async fn one(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
+    let timeout = settings.options.connect_timeout;
+    if timeout.is_zero() {
+        return reach(settings, endpoint).await;
+    }
+    match tokio::time::timeout(timeout, reach(settings, endpoint)).await {
+        Ok(result) => result,
+        Err(_) => {
+            let what =
+                format!("no answer within {} ms; is it the right host?", timeout.as_millis());
+            Err(unreachable(endpoint, &what))
+        }
+    }
+}
+
+async fn reach(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
+    let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await;
+    let tcp = tcp.map_err(|error| {
+        unreachable(endpoint, &format!("{error}; is a server running there, on this port?"))
+    })?;
+    // Requests are gathered by us; waiting for more would only delay them.
+    let _ = tcp.set_nodelay(true);
+    let mut stream = match &settings.tls {
+        None => Stream::Plain(tcp),
+        Some(config) => {
+            let connector = TlsConnector::from(config.clone());
+            Stream::Tls(Box::new(secure(settings, endpoint, &connector, tcp).await?))
+        }
+    };
+    let (buffer, server) = greet(&settings.options, endpoint, &mut stream).await?;
+    Ok((stream, buffer, Arc::new(server)))
+}
+
+async fn secure(
+    settings: &Settings,
+    endpoint: &Endpoint,
+    connector: &TlsConnector,
+    tcp: TcpStream,
+) -> Result<TlsStream<TcpStream>> {
+    let name = settings.options.tls.as_ref().and_then(|tls| tls.server_name.clone());
+    let name = name.unwrap_or_else(|| endpoint.host.clone());
+    let name = ServerName::try_from(name).map_err(|error| {
+        invalid_option("server_name", format!("the name of the server's certificate: {error}"))
+    })?;
+    connector.connect(name, tcp).await.map_err(|error| handshake_failure(endpoint, &error))
+}
+
+/// What went wrong on a connection that was never of use.
+fn handshake_failure(endpoint: &Endpoint, error: &io::Error) -> Error {
+    use AlertDescription as Alert;
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(problem)) => {
+            let message = format!(
+                "the server's certificate is not accepted ({problem}); name its authority with \
+                 ca, or its name with server_name"
+            );
+            refused(endpoint, invalid_option("ca", message))
+        }
+        Some(rustls::Error::AlertReceived(
+            alert @ (Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::HandshakeFailure),
+        )) => {
+            let message = format!(
+                "the server refuses the client's certificate ({alert:?}); give cert and key"
+            );
+            refused(endpoint, Error::new(ErrorCode::AuthFailed, message))
+        }
+        Some(rustls::Error::InvalidMessage(_)) => {
+            unreachable(endpoint, "it does not speak TLS; use rstmdb:// without tls")
+        }
+        _ => unreachable(endpoint, &error.to_string()),
+    }
+}
+
+/// Says hello and presents credentials, in one go; gives what arrived behind the answers.
+async fn greet(
+    options: &Options,
+    endpoint: &Endpoint,
+    stream: &mut Stream,
+) -> Result<(Vec<u8>, Server)> {
+    let mut bytes = Vec::new();
+    let mut features: Vec<_> = FEATURES.iter().map(|name| (*name).into()).collect();
+    features.push(EXTENDED.into());
+    let hello = HelloRequest {
+        protocol_version: PROTOCOL_VERSION,
+        client_name: Some(options.client_name.as_str().into()),
+        wire_modes: vec![WireMode::Frames.name().into()],
+        features,
+    };
+    put(&mut bytes, Command::Hello, &hello);
+    if let Some(token) = &options.token {
+        let auth = AuthRequest { method: Some("bearer".into()), token: token.as_str().into() };
+        put(&mut bytes, Command::Auth, &auth);
+    }
+    let failed = |error: io::Error| handshake_failure(endpoint, &error);
+    stream.write_all(&bytes).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
+
+    let mut buffer = Vec::new();
+    let hello = answer(endpoint, stream, &mut buffer).await?;
+    let hello: HelloResult = serde_json::from_str(&hello)
+        .map_err(|error| unreachable(endpoint, &format!("its hello is malformed: {error}")))?;
+    if hello.wire_mode != WireMode::Frames.name() {
+        return Err(unreachable(endpoint, "it does not answer in frames"));
+    }
+    if options.token.is_some() {
+        answer(endpoint, stream, &mut buffer).await?;
+    }
+    let server = Server {
+        name: hello.server_name,
+        version: hello.server_version,
+        extended: hello.features.iter().any(|name| name == EXTENDED),
+        endpoint: endpoint.clone(),
+    };
+    Ok((buffer, server))
+}
+
+fn put(bytes: &mut Vec<u8>, command: Command, params: &impl serde::Serialize) {
+    // Plain data always serialises.
+    let params = serde_json::to_string(params).unwrap_or_default();
+    message::request(bytes, WireMode::Frames, command.wire_name(), command.wire_name(), &params);
+}
+
+/// The result of the next answer.
+async fn answer(endpoint: &Endpoint, stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<String> {
+    loop {
+        let decoded = frame::decode(buffer, PAYLOAD_BYTES_MAX);
+        let decoded = decoded.map_err(|error| {
+            let what = format!("{error}; is it an rstmdb server, and one without TLS?");
+            unreachable(endpoint, &what)
+        })?;
+        if let Decoded::Message { payload, consumed } = decoded {
+            let incoming =
+                Incoming::parse(payload).map_err(|error| unreachable(endpoint, &error.message))?;
+            let Incoming::Response { outcome, .. } = incoming else {
+                return Err(unreachable(endpoint, "it answers with something else"));
+            };
+            let outcome = outcome.map(|raw| raw.map_or("{}", |raw| raw.get()).to_owned());
+            buffer.drain(..consumed);
+            return outcome.map_err(|error| refused(endpoint, error));
+        }
+        let read = stream.read_buf(buffer).await;
+        if read.map_err(|error| handshake_failure(endpoint, &error))? == 0 {
+            let what = "it closed the connection at once; it may be full, or want TLS (rstmdbs://)";
+            return Err(unreachable(endpoint, what));
+        }
+    }
+}
+
+/// A connection with or without TLS.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The task of a lane: connects when there is a reason to, writes, reads, and starts over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rstmdb_protocol::frame::WireMode;
+use rstmdb_protocol::{Command, message};
+use rstmdb_types::{Error, Result};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use crate::backoff;
+use crate::connect::{self, Connected, Server};
+use crate::error::lost;
+use crate::lane::{Lane, Link, Taken};
+use crate::slot::Slot;
+
+/// The room for what arrives in one read.
+const READ_BYTES: usize = 64 << 10;
+/// Buffers larger than this are given back once they are empty.
+const KEPT_BYTES: usize = 1 << 20;
+/// How long saying good-bye may take.
+const BYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a connection is over.
+enum Exit {
+    Closed,
+    Lost(Error),
+    /// The server takes no writes, and there are others.
+    Switch(Error),
+}
+
+/// Runs a lane until it is closed. `first` is told how the first connect went, which is tried at
+/// once; without it the lane waits for something to do.
+pub(crate) async fn run(lane: Arc<Lane>, first: Option<Arc<Slot<Result<Arc<Server>>>>>) {
+    tokio::select! {
+        () = serve(&lane, first) => {}
+        () = watch_the_clock(&lane) => {}
+    }
+    lane.end();
+}
+
+async fn watch_the_clock(lane: &Lane) {
+    let mut next = Instant::now();
+    loop {
+        tokio::time::sleep_until(next.into()).await;
+        next = lane.expire(Instant::now());
+    }
+}
+
+async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Slot<Result<Arc<Server>>>>>) {
+    let retry = &lane.settings.options.retry;
+    let mut failures = 0;
+    let mut endpoint = 0;
+    loop {
+        if first.is_none() && !wait_for_work(lane).await {
+            return;
+        }
+        let connected = tokio::select! {
+            connected = connect::any(&lane.settings, endpoint) => connected,
+            () = lane.closing.raised() => return,
+        };
+        let failure = match connected {
+            Ok(connected) => {
+                endpoint = connected.endpoint;
+                if let Some(first) = first.take() {
+                    first.put(Ok(connected.server.clone()));
+                }
+                let began = Instant::now();
+                match converse(lane, connected).await {
+                    Exit::Closed => return,
+                    Exit::Switch(error) => {
+                        endpoint += 1;
+                        lane.lose(&error);
+                        continue;
+                    }
+                    Exit::Lost(error) => {
+                        lane.lose(&error);
+                        // A server that is there and drops everyone is not asked in a tight loop.
+                        if began.elapsed() > retry.backoff_max {
+                            failures = 0;
+                            continue;
+                        }
+                        None
+                    }
+                }
+            }
+            Err(error) => Some(error),
+        };
+        if let (Some(error), Some(first)) = (&failure, first.take()) {
+            first.put(Err(error.clone()));
+            return;
+        }
+        if let Some(error) = failure
+            && (!error.retryable() || failures >= retry.attempts)
+        {
+            lane.fail_waiting(&error);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff::pause(retry, failures)) => {}
+            () = lane.closing.raised() => return,
+        }
+        failures = failures.saturating_add(1);
+    }
+}
+
+/// Waits until a connection is of use; false when the lane is to be closed.
+async fn wait_for_work(lane: &Lane) -> bool {
+    while !lane.wants_connection() {
+        tokio::select! {
+            () = lane.work.notified() => {}
+            () = lane.closing.raised() => return false,
+        }
+    }
+    !lane.closing.is_raised()
+}
+
+async fn converse(lane: &Arc<Lane>, connected: Connected) -> Exit {
+    let Connected { stream, buffer, server, endpoint } = connected;
+    let dead = Arc::new(Notify::new());
+    let place = server.endpoint.clone();
+    lane.attach(Link { server, endpoint, dead: dead.clone() });
+    let (reader, writer) = tokio::io::split(stream);
+    let gone = |what: &str| Exit::Lost(lost(&place, what));
+    tokio::select! {
+        written = write(lane, writer) => match written {
+            Ok(Over::Closed) => Exit::Closed,
+            Ok(Over::Switch) => Exit::Switch(lost(&place, "it takes no writes")),
+            Err(error) => gone(&error.to_string()),
+        },
+        what = read(lane, reader, buffer) => {
+            if lane.closing.is_raised() { Exit::Closed } else { gone(&what) }
+        }
+        () = dead.notified() => gone("the server does not answer"),
+    }
+}
+
+/// Why nothing more is written.
+enum Over {
+    Closed,
+    Switch,
+}
+
+/// Writes what there is to write, gathered.
+async fn write(lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> std::io::Result<Over> {
+    let mut buffer = Vec::with_capacity(READ_BYTES);
+    loop {
+        if lane.closing.is_raised() {
+            return say_goodbye(writer).await;
+        }
+        match lane.take(&mut buffer) {
+            Taken::Some => {
+                let sent = async {
+                    writer.write_all(&buffer).await?;
+                    writer.flush().await
+                };
+                tokio::select! {
+                    sent = sent => sent?,
+                    // A server that does not read must not keep the client from closing.
+                    () = lane.closing.raised() => return Ok(Over::Closed),
+                }
+                buffer.clear();
+                if buffer.capacity() > KEPT_BYTES {
+                    buffer = Vec::with_capacity(READ_BYTES);
+                }
+            }
+            Taken::Switch => {
+                let _ = writer.shutdown().await;
+                return Ok(Over::Switch);
+            }
+            Taken::Nothing => tokio::select! {
+                () = lane.work.notified() => {}
+                () = lane.closing.raised() => {}
+            },
+        }
+    }
+}
+
+async fn say_goodbye(mut writer: impl AsyncWrite + Unpin) -> std::io::Result<Over> {
+    let mut bye = Vec::new();
+    let op = Command::Bye.wire_name();
+    message::request(&mut bye, WireMode::Frames, op, op, "{}");
+    let said = async {
+        writer.write_all(&bye).await?;
+        writer.flush().await?;
+        // The server closes; the reader notices, and this future is dropped.
+        std::future::pending::<std::io::Result<()>>().await
+    };
+    let _ = tokio::time::timeout(BYE_TIMEOUT, said).await;
+    Ok(Over::Closed)
+}
+
+/// Reads until the connection ends, and says why it did.
+async fn read(lane: &Arc<Lane>, mut reader: impl AsyncRead + Unpin, mut buffer: Vec<u8>) -> String {
+    loop {
+        match lane.receive(&buffer) {
+            Ok(consumed) => drop(buffer.drain(..consumed)),
+            Err(error) => return error.message().to_owned(),
+        }
+        if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
+            buffer = Vec::new();
+        }
+        buffer.reserve(READ_BYTES);
+        match reader.read_buf(&mut buffer).await {
+            Ok(0) => return "the server closed it".to_owned(),
+            Ok(_) => {}
+            Err(error) => return error.to_string(),
+        }
+    }
+}

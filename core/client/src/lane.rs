@@ -1,0 +1,667 @@
+//! One connection's worth of requests: those that wait, those in flight, and the watches.
+//!
+//! Callers put requests in; the task of the lane takes them out, in order, and hands the answers
+//! back. What happens to them when the connection ends or time runs out is decided here alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
+use rstmdb_protocol::message::{self, Incoming};
+use rstmdb_protocol::{Command, FrameError};
+use rstmdb_types::{Error, ErrorCode, Operation, Result};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::backoff;
+use crate::connect::{Server, Settings};
+use crate::error::{closed, malformed, outcome_unknown, timeout, unsupported};
+use crate::request::{Answer, Outgoing, Refusal, Repeat, Reply};
+use crate::scan::{Look, look};
+use crate::signal::Signal;
+use crate::watch::{Begun, Follow, Pushed, Watch};
+
+/// About how much is written in one go. Requests behind it can still be held back or fail alone.
+const WRITE_BYTES: usize = 64 << 10;
+/// The bytes that a place among the requests in flight stands for.
+const PLACE_BYTES: usize = 16 << 10;
+/// How long the answer to a keep-alive may take when requests may take for ever.
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One connection, or the wish for one.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub settings: Arc<Settings>,
+    state: Mutex<State>,
+    gate: Arc<Semaphore>,
+    /// There is something to send, or to connect for.
+    pub work: Notify,
+    /// Raised to close the lane.
+    pub closing: Signal,
+    /// Raised when it is closed.
+    pub ended: Signal,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What is to be sent, by `order`.
+    queue: VecDeque<Outgoing>,
+    /// What was sent, by the number in its id; holes where the answer came early.
+    flight: VecDeque<Option<Outgoing>>,
+    /// How many there are in `flight` beside the holes.
+    flying: usize,
+    /// The number of the first in `flight`.
+    base: u64,
+    next_order: u64,
+    link: Option<Link>,
+    /// The watches by their subscription ids on this connection.
+    routes: HashMap<String, Arc<Watch>>,
+    watches: HashMap<u64, Arc<Watch>>,
+    next_watch: u64,
+    /// Nothing is sent any more here; another endpoint is tried when all answers are there.
+    switching: bool,
+    closed: bool,
+    last_sent: Instant,
+    last_received: Instant,
+}
+
+/// The connection there is.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub server: Arc<Server>,
+    pub endpoint: usize,
+    /// Notified when it does not answer any more.
+    pub dead: Arc<Notify>,
+}
+
+/// What [`Lane::take`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Some,
+    Nothing,
+    /// Everything is answered and the endpoint is to be left.
+    Switch,
+}
+
+/// What a message asks to be done once the lock is free.
+enum Task {
+    Success(Outgoing, Answer),
+    Failure(Outgoing, Box<[u8]>),
+    Event(Arc<Watch>, u64, Box<[u8]>),
+    End(Box<[u8]>),
+    /// A watch began that nobody reads any more.
+    Unwatch(String),
+}
+
+impl Lane {
+    pub(crate) fn new(settings: Arc<Settings>) -> Lane {
+        let now = Instant::now();
+        let places = settings.options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 30));
+        Lane {
+            gate: Arc::new(Semaphore::new(places)),
+            settings,
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                flight: VecDeque::new(),
+                flying: 0,
+                base: 1,
+                next_order: 1,
+                link: None,
+                routes: HashMap::new(),
+                watches: HashMap::new(),
+                next_watch: 0,
+                switching: false,
+                closed: false,
+                last_sent: now,
+                last_received: now,
+            }),
+            work: Notify::new(),
+            closing: Signal::default(),
+            ended: Signal::default(),
+        }
+    }
+
+    /// The share of the bound that a request of this size takes.
+    fn places(&self, bytes: usize) -> u32 {
+        let places = 1 + bytes / PLACE_BYTES;
+        let most = self.settings.options.in_flight_max.clamp(1, 1 << 30);
+        u32::try_from(places.min(most)).unwrap_or(u32::MAX)
+    }
+
+    /// A place in flight, if there is one now.
+    pub(crate) fn try_enter(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.gate.clone().try_acquire_many_owned(self.places(bytes)).ok()
+    }
+
+    /// Waits for a place in flight.
+    pub(crate) fn enter(
+        &self,
+        bytes: usize,
+    ) -> impl Future<Output = std::result::Result<OwnedSemaphorePermit, AcquireError>> + use<> {
+        // Without a runtime's budget: the waiting one may be a thread that no runtime polls.
+        tokio::task::unconstrained(self.gate.clone().acquire_many_owned(self.places(bytes)))
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let timeout = self.settings.options.request_timeout;
+        if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) }
+    }
+
+    /// Puts a request behind all others.
+    pub(crate) fn push(&self, mut outgoing: Outgoing) {
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            outgoing.answer(Err(closed()));
+            return;
+        }
+        outgoing.order = state.next_order;
+        state.next_order += 1;
+        let first = state.queue.is_empty();
+        state.queue.push_back(outgoing);
+        drop(state);
+        if first {
+            self.work.notify_one();
+        }
+    }
+
+    /// Puts a request back to its place.
+    pub(crate) fn put_back(&self, outgoing: Outgoing) {
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            outgoing.answer(Err(closed()));
+            return;
+        }
+        state.insert(outgoing);
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// The server, while there is a connection.
+    pub(crate) fn server(&self) -> Option<Arc<Server>> {
+        self.state.lock().link.as_ref().map(|link| link.server.clone())
+    }
+
+    /// Whether a connection is of use.
+    pub(crate) fn wants_connection(&self) -> bool {
+        let state = self.state.lock();
+        !state.queue.is_empty() || !state.watches.is_empty()
+    }
+
+    /// A connection was made: watches are taken up again on it.
+    pub(crate) fn attach(&self, link: Link) {
+        let mut state = self.state.lock();
+        state.link = Some(link);
+        state.switching = false;
+        state.last_received = Instant::now();
+        state.last_sent = state.last_received;
+        let detached: Vec<_> =
+            state.watches.values().filter(|watch| watch.attach()).cloned().collect();
+        for watch in detached {
+            state.insert(self.ask_again(watch));
+        }
+    }
+
+    fn ask_again(&self, watch: Arc<Watch>) -> Outgoing {
+        let (command, params, needs) = watch.request();
+        let mut outgoing =
+            Outgoing::new(command, params, Repeat::Always, Reply::Watch(watch, None));
+        outgoing.needs = needs;
+        outgoing
+    }
+
+    /// Appends the frames of what is to be sent to `buffer`.
+    pub(crate) fn take(&self, buffer: &mut Vec<u8>) -> Taken {
+        let mut over = Vec::new();
+        let taken = self.state.lock().take(buffer, &mut over);
+        for (outgoing, error) in over {
+            outgoing.answer(Err(error));
+        }
+        taken
+    }
+
+    /// Reads the messages at the front of `buffer` and gives how many bytes they took.
+    pub(crate) fn receive(self: &Arc<Self>, buffer: &[u8]) -> Result<usize> {
+        let mut tasks = Vec::new();
+        let mut at = 0;
+        let (outcome, link) = {
+            let mut state = self.state.lock();
+            state.last_received = Instant::now();
+            let mut outcome = Ok(());
+            while let Some(rest) = buffer.get(at..) {
+                match frame::decode(rest, PAYLOAD_BYTES_MAX) {
+                    Ok(Decoded::Message { payload, consumed }) => {
+                        at += consumed;
+                        if let Err(what) = state.sort(payload, &mut tasks) {
+                            outcome = Err(malformed(&what));
+                            break;
+                        }
+                    }
+                    Ok(Decoded::Incomplete { .. }) => break,
+                    Err(error) => {
+                        outcome = Err(malformed(&FrameError::to_string(&error)));
+                        break;
+                    }
+                }
+            }
+            if state.switching && state.flying == 0 {
+                self.work.notify_one();
+            }
+            (outcome, state.link.clone())
+        };
+        if let Some(link) = link {
+            for task in tasks {
+                self.run(task, &link);
+            }
+        }
+        outcome.map(|()| at)
+    }
+
+    fn run(self: &Arc<Self>, task: Task, link: &Link) {
+        match task {
+            Task::Success(outgoing, answer) => outgoing.answer(Ok(answer)),
+            Task::Unwatch(id) => self.unwatch(id),
+            Task::Failure(outgoing, payload) => self.refused(outgoing, &payload, link),
+            Task::Event(watch, offset, payload) => {
+                if let Pushed::Full(id) = watch.push(offset, payload, link.server.extended) {
+                    self.unwatch(id);
+                }
+            }
+            Task::End(payload) => self.end_of_watch(&payload),
+        }
+    }
+
+    /// A server answered with an error: hands it on, unless the request goes another way.
+    fn refused(self: &Arc<Self>, mut outgoing: Outgoing, payload: &[u8], link: &Link) {
+        let error = match Incoming::parse(payload) {
+            Ok(Incoming::Response { outcome: Err(error), .. }) => error,
+            Ok(_) => malformed("an error without an error"),
+            Err(error) => malformed(&error.message),
+        };
+        let options = &self.settings.options;
+        let resumed = outgoing.resumed_watch().cloned();
+        match error.code() {
+            // Refused before anything was done: even a write without a key may be sent again.
+            ErrorCode::RateLimited if outgoing.attempts < options.retry.attempts => {
+                let pause = backoff::pause(&options.retry, outgoing.attempts);
+                outgoing.attempts += 1;
+                let lane = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    lane.put_back(outgoing);
+                });
+            }
+            ErrorCode::ReadOnlyMode if options.endpoints.len() > 1 => {
+                self.elsewhere(outgoing, error, link);
+            }
+            ErrorCode::InstanceNotFound => match resumed.filter(|watch| watch.follow_by_all()) {
+                Some(watch) => {
+                    outgoing.forget();
+                    self.push(self.ask_again(watch));
+                }
+                None => outgoing.answer(Err(error)),
+            },
+            _ => outgoing.answer(Err(error)),
+        }
+    }
+
+    /// A server takes no writes: the others are asked, each once.
+    fn elsewhere(&self, mut outgoing: Outgoing, error: Error, link: &Link) {
+        let endpoints = self.settings.options.endpoints.len().min(64);
+        let all = u64::MAX >> (64 - endpoints);
+        let refusal = outgoing
+            .refusal
+            .get_or_insert_with(|| Box::new(Refusal { endpoints: 0, error: error.clone() }));
+        refusal.endpoints |= bit(link.endpoint);
+        if refusal.endpoints & all == all {
+            outgoing.answer(Err(error));
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            outgoing.answer(Err(error));
+            return;
+        }
+        state.switching = true;
+        state.insert(outgoing);
+        drop(state);
+        self.work.notify_one();
+    }
+
+    fn end_of_watch(&self, payload: &[u8]) {
+        // `look` has found it to be one.
+        let Ok(Incoming::End { subscription_id, resume_offset, error }) = Incoming::parse(payload)
+        else {
+            return;
+        };
+        let watch = self.state.lock().routes.remove(&*subscription_id);
+        match (watch, error) {
+            (Some(watch), Some(error)) => watch.end(Some(error)),
+            (Some(watch), None) => watch.leave(resume_offset),
+            (None, _) => {}
+        }
+    }
+
+    /// Begins a watch: `caller` gets the answer.
+    pub(crate) fn watch(&self, follow: Follow) -> Arc<Watch> {
+        let mut state = self.state.lock();
+        let number = state.next_watch;
+        state.next_watch += 1;
+        let watch = Arc::new(Watch::new(number, follow, &self.settings.options));
+        if !state.closed {
+            state.watches.insert(number, watch.clone());
+        }
+        watch
+    }
+
+    /// Asks for the events of a watch again whose reader has caught up.
+    pub(crate) fn resume(&self, watch: &Arc<Watch>) {
+        let mut state = self.state.lock();
+        let connected = state.link.is_some();
+        if watch.unpause(connected) && !state.closed {
+            let outgoing = self.ask_again(watch.clone());
+            state.insert(outgoing);
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// The reader of a watch is gone.
+    pub(crate) fn forget(&self, watch: &Arc<Watch>) {
+        let known = self.state.lock().watches.remove(&watch.number).is_some();
+        if known && let Some(id) = watch.subscription_id() {
+            self.unwatch(id);
+        }
+        watch.end(None);
+    }
+
+    fn unwatch(&self, id: String) {
+        let params = serde_json::json!({ "subscription_id": id }).to_string();
+        self.state.lock().routes.remove(&id);
+        self.push(Outgoing::new(Command::Unwatch, params, Repeat::Never, Reply::Nobody));
+    }
+
+    /// Takes what no longer has time out, and says when to look again.
+    pub(crate) fn expire(&self, now: Instant) -> Instant {
+        let options = &self.settings.options;
+        let wait =
+            if options.request_timeout.is_zero() { PING_TIMEOUT } else { options.request_timeout };
+        let (over, mut next, ping) = {
+            let mut state = self.state.lock();
+            let over = state.expired(now);
+            let silent = now.saturating_duration_since(state.last_received) >= wait;
+            if let Some(link) = &state.link
+                && silent
+                && over.iter().any(|(_, sent)| *sent)
+            {
+                link.dead.notify_one();
+            }
+            // A request that comes later has at least this long.
+            let mut next = now + wait;
+            next = state.deadlines().min().map_or(next, |deadline| next.min(deadline));
+            let idle = (state.link.is_some() && !options.keep_alive.is_zero())
+                .then(|| state.last_sent + options.keep_alive);
+            (over, next, idle)
+        };
+        for (outgoing, sent) in over {
+            let error = match (outgoing.repeat, sent) {
+                (Repeat::Always, _) | (_, false) => timeout(wait.as_millis()),
+                (repeat, true) => {
+                    let what = format!("no answer within {} ms", wait.as_millis());
+                    outcome_unknown(&what, repeat == Repeat::Keyed)
+                }
+            };
+            outgoing.answer(Err(error));
+        }
+        match ping {
+            Some(due) if due <= now => {
+                let command = Command::Database(Operation::Ping);
+                let params = "{}".to_owned();
+                let mut ping = Outgoing::new(command, params, Repeat::Never, Reply::Nobody);
+                ping.deadline = Some(now + wait);
+                self.push(ping);
+                next = next.min(now + options.keep_alive);
+            }
+            Some(due) => next = next.min(due),
+            None => {}
+        }
+        next
+    }
+
+    /// The connection is gone: what may be sent again goes back to its place, the rest has failed.
+    pub(crate) fn lose(&self, error: &Error) {
+        let attempts = self.settings.options.retry.attempts;
+        let mut over = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let server = state.link.take().map(|link| link.server);
+            let keeps_keys = server.is_some_and(|server| server.extended);
+            state.routes.clear();
+            for outgoing in state.land() {
+                let safe = match outgoing.repeat {
+                    Repeat::Always => true,
+                    Repeat::Keyed => keeps_keys,
+                    Repeat::Never => false,
+                };
+                if outgoing.is_for_nobody() || outgoing.resumed_watch().is_some() {
+                    outgoing.forget();
+                } else if safe && outgoing.attempts < attempts {
+                    let mut outgoing = outgoing;
+                    outgoing.attempts += 1;
+                    state.insert(outgoing);
+                } else {
+                    over.push(outgoing);
+                }
+            }
+            // What keeps a connection in order has no meaning for the next one.
+            let waiting = std::mem::take(&mut state.queue);
+            for outgoing in waiting {
+                if outgoing.is_for_nobody() || outgoing.resumed_watch().is_some() {
+                    outgoing.forget();
+                } else {
+                    state.queue.push_back(outgoing);
+                }
+            }
+            state.watches.values().for_each(|watch| watch.detach());
+        }
+        for outgoing in over {
+            let error = unanswered(&outgoing, error);
+            outgoing.answer(Err(error));
+        }
+    }
+
+    /// No connection can be made: everything that waits for one fails. When that will not change by
+    /// waiting, so do the watches.
+    pub(crate) fn fail_waiting(&self, error: &Error) {
+        let (queue, watches) = {
+            let mut state = self.state.lock();
+            let watches: Vec<_> = if error.retryable() {
+                Vec::new()
+            } else {
+                state.watches.drain().map(|(_, watch)| watch).collect()
+            };
+            (std::mem::take(&mut state.queue), watches)
+        };
+        for outgoing in queue {
+            let refusal = outgoing.refusal.as_ref().map(|refusal| refusal.error.clone());
+            outgoing.answer(Err(refusal.unwrap_or_else(|| error.clone())));
+        }
+        for watch in watches {
+            watch.end(Some(error.clone()));
+        }
+    }
+
+    /// Nothing is taken any more.
+    pub(crate) fn end(&self) {
+        self.gate.close();
+        let (queue, flight, watches) = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.link = None;
+            state.routes.clear();
+            let flight: Vec<_> = state.land().collect();
+            let watches: Vec<_> = state.watches.drain().map(|(_, watch)| watch).collect();
+            (std::mem::take(&mut state.queue), flight, watches)
+        };
+        queue.into_iter().for_each(|outgoing| outgoing.answer(Err(closed())));
+        for outgoing in flight {
+            let error = match outgoing.repeat {
+                Repeat::Always => closed(),
+                repeat => outcome_unknown("the database was closed", repeat == Repeat::Keyed),
+            };
+            outgoing.answer(Err(error));
+        }
+        watches.iter().for_each(|watch| watch.end(None));
+        self.ended.raise();
+    }
+}
+
+fn bit(endpoint: usize) -> u64 {
+    1u64.checked_shl(u32::try_from(endpoint).unwrap_or(u32::MAX)).unwrap_or(0)
+}
+
+/// The error of a request that was sent, was not answered and is not sent again.
+fn unanswered(outgoing: &Outgoing, lost: &Error) -> Error {
+    match outgoing.repeat {
+        Repeat::Always => lost.clone(),
+        repeat => outcome_unknown(lost.message(), repeat == Repeat::Keyed),
+    }
+}
+
+impl State {
+    /// Puts a request to its place in the queue.
+    fn insert(&mut self, outgoing: Outgoing) {
+        let place = self.queue.partition_point(|other| other.order < outgoing.order);
+        self.queue.insert(place, outgoing);
+    }
+
+    fn take(&mut self, buffer: &mut Vec<u8>, over: &mut Vec<(Outgoing, Error)>) -> Taken {
+        let Some(link) = &self.link else { return Taken::Nothing };
+        if self.switching {
+            return if self.flying == 0 { Taken::Switch } else { Taken::Nothing };
+        }
+        while buffer.len() < WRITE_BYTES {
+            let Some(outgoing) = self.queue.pop_front() else { break };
+            let refusal = outgoing.refusal.as_ref();
+            if let Some(refusal) = refusal.filter(|r| r.endpoints & bit(link.endpoint) != 0) {
+                let error = refusal.error.clone();
+                over.push((outgoing, error));
+                continue;
+            }
+            if let Some(needs) = outgoing.needs.filter(|_| !link.server.extended) {
+                over.push((outgoing, unsupported(needs, &link.server)));
+                continue;
+            }
+            let mut digits = itoa::Buffer::new();
+            let id = digits.format(self.base + self.flight.len() as u64);
+            let op = outgoing.command.wire_name();
+            message::request(buffer, WireMode::Frames, id, op, &outgoing.params);
+            self.flight.push_back(Some(outgoing));
+            self.flying += 1;
+        }
+        if buffer.is_empty() {
+            return Taken::Nothing;
+        }
+        self.last_sent = Instant::now();
+        Taken::Some
+    }
+
+    /// Finds whose a message is.
+    fn sort(&mut self, payload: &[u8], tasks: &mut Vec<Task>) -> std::result::Result<(), String> {
+        match look(payload)? {
+            Look::Answer { id, success, result } => {
+                let Some(outgoing) = self.answered(id) else { return Ok(()) };
+                let Some(link) = &self.link else { return Ok(()) };
+                if !success {
+                    tasks.push(Task::Failure(outgoing, payload.into()));
+                    return Ok(());
+                }
+                let server = link.server.clone();
+                let answer = Answer { payload: payload.into(), result, server };
+                if let Some(watch) = outgoing.watch().cloned() {
+                    // Before the next message is looked at: it may be the first event.
+                    tasks.extend(self.begin_watch(watch, &answer)?);
+                }
+                tasks.push(Task::Success(outgoing, answer));
+            }
+            Look::Event { subscription_id, offset } => {
+                if let Some(watch) = self.routes.get(&*subscription_id) {
+                    tasks.push(Task::Event(watch.clone(), offset, payload.into()));
+                }
+            }
+            Look::End => tasks.push(Task::End(payload.into())),
+            Look::Other => {}
+        }
+        Ok(())
+    }
+
+    fn begin_watch(
+        &mut self,
+        watch: Arc<Watch>,
+        answer: &Answer,
+    ) -> std::result::Result<Option<Task>, String> {
+        let text = answer.text().map_err(|error| error.to_string())?;
+        let begun: Begun = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        if !self.watches.contains_key(&watch.number) {
+            return Ok(Some(Task::Unwatch(begun.subscription_id)));
+        }
+        watch.begin(&begun);
+        self.routes.insert(begun.subscription_id, watch);
+        Ok(None)
+    }
+
+    /// Takes the request of this number out of the flight; none when it was given up.
+    fn answered(&mut self, id: u64) -> Option<Outgoing> {
+        let index = usize::try_from(id.checked_sub(self.base)?).ok()?;
+        let outgoing = self.flight.get_mut(index)?.take()?;
+        self.flying -= 1;
+        self.close_ranks();
+        Some(outgoing)
+    }
+
+    fn close_ranks(&mut self) {
+        while let Some(None) = self.flight.front() {
+            self.flight.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// Takes everything out of the flight, in order.
+    fn land(&mut self) -> impl Iterator<Item = Outgoing> + use<> {
+        let flight = std::mem::take(&mut self.flight);
+        self.base += flight.len() as u64;
+        self.flying = 0;
+        flight.into_iter().flatten()
+    }
+
+    fn deadlines(&self) -> impl Iterator<Item = Instant> {
+        let flying = self.flight.iter().flatten();
+        flying.chain(&self.queue).filter_map(|outgoing| outgoing.deadline)
+    }
+
+    /// Takes out what no longer has time; true for what was sent.
+    fn expired(&mut self, now: Instant) -> Vec<(Outgoing, bool)> {
+        let late = |outgoing: &Outgoing| outgoing.deadline.is_some_and(|deadline| deadline <= now);
+        let mut over = Vec::new();
+        for place in &mut self.flight {
+            if place.as_ref().is_some_and(late) {
+                over.extend(place.take().map(|outgoing| (outgoing, true)));
+                self.flying -= 1;
+            }
+        }
+        self.close_ranks();
+        if self.queue.iter().any(late) {
+            for outgoing in std::mem::take(&mut self.queue) {
+                if late(&outgoing) {
+                    over.push((outgoing, false));
+                } else {
+                    self.queue.push_back(outgoing);
+                }
+            }
+        }
+        over
+    }
+}

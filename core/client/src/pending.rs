@@ -1,0 +1,145 @@
+//! Results that a server has not sent yet.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rstmdb_types::Result;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+
+use crate::connect::Server;
+use crate::decode::Seed;
+use crate::error::{closed, malformed};
+use crate::lane::Lane;
+use crate::park;
+use crate::request::{Outcome, Outgoing};
+use crate::slot::Slot;
+use crate::watch::Subscription;
+
+type Entering =
+    Pin<Box<dyn Future<Output = std::result::Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+
+/// How a result is read.
+pub(crate) type Decode<T> = fn(&[u8], &Server, &Seed) -> serde_json::Result<T>;
+
+/// A result to come. Wait for it with [`Pending::wait`], or await it, on any executor.
+///
+/// Dropping it stops the waiting, not the request.
+#[must_use = "a result is known only after waiting"]
+pub struct Pending<T> {
+    /// The request, as long as too many others are in flight.
+    held: Option<(Arc<Lane>, Outgoing, Entering)>,
+    slot: Arc<Slot<Outcome>>,
+    seed: Seed,
+    decode: Decode<T>,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> std::fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pending(ready: {})", self.is_ready())
+    }
+}
+
+impl<T> Pending<T> {
+    /// Sends the request, now if there is room for it.
+    pub(crate) fn send(
+        lane: &Arc<Lane>,
+        mut outgoing: Outgoing,
+        slot: Arc<Slot<Outcome>>,
+        seed: Seed,
+        decode: Decode<T>,
+    ) -> Pending<T> {
+        let bytes = outgoing.params.len();
+        let held = match lane.try_enter(bytes) {
+            Some(permit) => {
+                outgoing.permit = Some(permit);
+                lane.push(outgoing);
+                None
+            }
+            None => Some((lane.clone(), outgoing, Box::pin(lane.enter(bytes)) as Entering)),
+        };
+        Pending { held, slot, seed, decode, result: PhantomData }
+    }
+
+    /// A request that failed before it was sent.
+    pub(crate) fn failed(error: rstmdb_types::Error, decode: Decode<T>) -> Pending<T> {
+        let slot = Slot::new();
+        slot.put(Err(error));
+        Pending { held: None, slot, seed: Seed::Nothing, decode, result: PhantomData }
+    }
+
+    /// Whether waiting would return at once.
+    pub fn is_ready(&self) -> bool {
+        self.held.is_none() && self.slot.is_ready()
+    }
+
+    /// Waits until the request is among those in flight: their number is bounded.
+    pub fn wait_until_sent(&mut self) {
+        // It can't time out.
+        let _ = park::poll_until(None, |context| self.poll_send(context));
+    }
+
+    /// Waits for the result.
+    pub fn wait(self) -> Result<T> {
+        park::wait(self)
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some((_, _, entering)) = &mut self.held else { return Poll::Ready(()) };
+        let permit = std::task::ready!(entering.as_mut().poll(context));
+        if let Some((lane, mut outgoing, _)) = self.held.take() {
+            match permit {
+                Ok(permit) => {
+                    outgoing.permit = Some(permit);
+                    lane.push(outgoing);
+                }
+                Err(_) => outgoing.answer(Err(closed())),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        std::task::ready!(self.poll_send(context));
+        let answer = std::task::ready!(self.slot.poll(context))?;
+        let text = answer.text()?;
+        let decoded = (self.decode)(&text, &answer.server, &self.seed);
+        Poll::Ready(decoded.map_err(|error| malformed(&error.to_string())))
+    }
+}
+
+/// A watch to come. Wait for it with [`Watching::wait`], or await it, on any executor.
+#[derive(Debug)]
+#[must_use = "a watch begins only after waiting"]
+pub struct Watching<T> {
+    pub(crate) pending: Pending<T>,
+    /// Here until it is handed out.
+    pub(crate) subscription: Option<Subscription>,
+}
+
+impl<T> Watching<T> {
+    /// Waits until the watch has begun.
+    pub fn wait(self) -> Result<(T, Subscription)> {
+        park::wait(self)
+    }
+}
+
+impl<T> Future for Watching<T> {
+    type Output = Result<(T, Subscription)>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = std::task::ready!(Pin::new(&mut self.pending).poll(context))?;
+        let Some(mut subscription) = self.subscription.take() else {
+            return Poll::Ready(Err(closed()));
+        };
+        subscription.begun();
+        Poll::Ready(Ok((result, subscription)))
+    }
+}

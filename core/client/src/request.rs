@@ -1,0 +1,175 @@
+//! A request on its way, and who waits for its answer.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rstmdb_protocol::Command;
+use rstmdb_protocol::message::Incoming;
+use rstmdb_types::{Error, Result};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::connect::Server;
+use crate::error::{closed, malformed};
+use crate::slot::Slot;
+use crate::watch::Watch;
+
+/// The answer to a request, or why there is none.
+pub(crate) type Outcome = Result<Answer>;
+
+/// The answer of a success. Who waits for it reads it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub payload: Box<[u8]>,
+    /// Where the result stands in the payload, when that is known.
+    pub result: Option<Range<usize>>,
+    pub server: Arc<Server>,
+}
+
+impl Answer {
+    /// The JSON text of the result.
+    pub(crate) fn text(&self) -> Result<Cow<'_, [u8]>> {
+        // Other servers may put members behind the result.
+        if self.server.extended
+            && let Some(text) = self.result.clone().and_then(|range| self.payload.get(range))
+        {
+            return Ok(Cow::Borrowed(text));
+        }
+        match Incoming::parse(&self.payload).map_err(|error| malformed(&error.message))? {
+            Incoming::Response { outcome, .. } => {
+                let result = outcome?.map_or("{}", |raw| raw.get());
+                Ok(Cow::Owned(result.as_bytes().to_vec()))
+            }
+            _ => Err(malformed("it is not an answer")),
+        }
+    }
+}
+
+/// Whether a request may be sent again after it may have arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It changes nothing.
+    Always,
+    /// Its key sees to it that it is done once, on a server that keeps keys.
+    Keyed,
+    /// It may be done twice.
+    Never,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Nobody: the request is part of keeping the connection in order.
+    Nobody,
+    Caller(Arc<Slot<Outcome>>),
+    /// A watch; with a caller when it begins, without when it goes on.
+    Watch(Arc<Watch>, Option<Arc<Slot<Outcome>>>),
+}
+
+/// A write that a server refused because it takes none.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// A bit for each endpoint that said so.
+    pub endpoints: u64,
+    pub error: Error,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub command: Command,
+    /// JSON text.
+    pub params: String,
+    pub repeat: Repeat,
+    /// What an older server lacks for it.
+    pub needs: Option<&'static str>,
+    pub deadline: Option<Instant>,
+    /// How often it was sent in vain.
+    pub attempts: u32,
+    pub refusal: Option<Box<Refusal>>,
+    /// Its place among the requests of a connection.
+    pub order: u64,
+    /// Its share of the bound on requests in flight.
+    pub permit: Option<OwnedSemaphorePermit>,
+    /// Gone when it was answered.
+    reply: Option<Reply>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(command: Command, params: String, repeat: Repeat, reply: Reply) -> Outgoing {
+        Outgoing {
+            command,
+            params,
+            repeat,
+            needs: None,
+            deadline: None,
+            attempts: 0,
+            refusal: None,
+            order: 0,
+            permit: None,
+            reply: Some(reply),
+        }
+    }
+
+    pub(crate) fn is_for_nobody(&self) -> bool {
+        matches!(self.reply, None | Some(Reply::Nobody))
+    }
+
+    /// The watch that the request begins or takes up again.
+    pub(crate) fn watch(&self) -> Option<&Arc<Watch>> {
+        match &self.reply {
+            Some(Reply::Watch(watch, _)) => Some(watch),
+            _ => None,
+        }
+    }
+
+    /// The watch that the request takes up again.
+    pub(crate) fn resumed_watch(&self) -> Option<&Arc<Watch>> {
+        match &self.reply {
+            Some(Reply::Watch(watch, None)) => Some(watch),
+            _ => None,
+        }
+    }
+
+    /// Hands the outcome to who waits for it.
+    pub(crate) fn answer(mut self, outcome: Outcome) {
+        // The next one may enter before this one's caller is woken.
+        self.permit = None;
+        self.put(outcome);
+    }
+
+    /// Drops the request without an answer: nobody waits for one.
+    pub(crate) fn forget(mut self) {
+        self.reply = None;
+    }
+
+    fn put(&mut self, outcome: Outcome) {
+        let name = |error: Error| match error.operation() {
+            Some(_) => error,
+            None => error.with_operation(self.command.wire_name()),
+        };
+        let outcome = outcome.map_err(name);
+        match self.reply.take() {
+            None | Some(Reply::Nobody) => {}
+            Some(Reply::Caller(slot)) => slot.put(outcome),
+            Some(Reply::Watch(watch, caller)) => {
+                if let Err(error) = &outcome {
+                    watch.end(Some(error.clone()));
+                }
+                if let Some(slot) = caller {
+                    slot.put(outcome);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        // Nobody is left waiting for ever, whatever went wrong.
+        if self.reply.is_some() {
+            self.put(Err(closed()));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The one thread of the process that does all input and output of all clients.
+//!
+//! It starts with the first client and stays. A child made by `fork` has no such thread: open a
+//! client after forking.
+
+use std::future::Future;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Result};
+use tokio::runtime::{Builder, Handle};
+
+use crate::slot::Slot;
+
+static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
+
+/// Threads for names to be looked up and certificates to be read; they end when idle.
+const BLOCKING_THREADS_MAX: usize = 4;
+const BLOCKING_THREADS_IDLE: Duration = Duration::from_secs(1);
+
+fn handle() -> Result<Handle> {
+    let mut running = RUNTIME.lock();
+    if let Some(handle) = &*running {
+        return Ok(handle.clone());
+    }
+    let failed = |error: std::io::Error| {
+        Error::new(ErrorCode::InternalError, format!("starting the client's thread: {error}"))
+            .with_reason(reason::IO)
+    };
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_keep_alive(BLOCKING_THREADS_IDLE)
+        .thread_name("rstmdb-client-io")
+        .build()
+        .map_err(failed)?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("rstmdb-client".to_owned())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))
+        .map_err(failed)?;
+    *running = Some(handle.clone());
+    Ok(handle)
+}
+
+/// Runs a future on the thread.
+pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    handle()?.spawn(future);
+    Ok(())
+}
+
+/// Runs a function that blocks, beside the thread; the result can be awaited anywhere.
+pub(crate) async fn unblock<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let slot = Slot::new();
+    let result = slot.clone();
+    handle()?.spawn_blocking(move || result.put(run()));
+    slot.take().await
+}

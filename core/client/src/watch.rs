@@ -1,0 +1,421 @@
+//! Watches: a bounded queue between a connection and a reader, and the way back when it overflows
+//! or the connection ends.
+//!
+//! A watch knows the next offset it wants. Whenever its events stop coming (the reader was too slow,
+//! the connection went away, the server stops), it asks for them from there on. So there is no gap
+//! and no duplicate, and no reader holds back what others share the connection for.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rstmdb_protocol::Command;
+use rstmdb_protocol::message::Incoming;
+use rstmdb_types::{
+    Error, InstanceEvent, Json, Offset, Operation, Result, WatchAllRequest, WatchInstanceRequest,
+};
+use serde::Deserialize;
+
+use crate::error::{closed, malformed};
+use crate::lane::Lane;
+use crate::options::Options;
+use crate::park::{self, TimedOut};
+
+/// What an event costs in the queue beside its text.
+const EVENT_BYTES: usize = 64;
+
+/// What is followed.
+#[derive(Debug, Clone)]
+pub(crate) enum Follow {
+    Instance(WatchInstanceRequest),
+    All(WatchAllRequest),
+}
+
+/// What the connection and the reader of a watch share.
+///
+/// Whoever holds the lock of a lane may take this one, never the other way round.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The number the lane knows it by.
+    pub number: u64,
+    follow: Follow,
+    events_max: usize,
+    bytes_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: VecDeque<Queued>,
+    bytes: usize,
+    /// The next offset wanted from the server; 0 until the first answer said where the watch begins.
+    next: Offset,
+    /// Where the watch began.
+    start: Offset,
+    stage: Stage,
+    /// The instance is gone, so all instances are followed and the others left out here.
+    by_all: bool,
+    /// The reader, when it waits.
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    payload: Box<[u8]>,
+    /// Whether the server sends all members.
+    extended: bool,
+}
+
+/// Where the events of a watch are.
+#[derive(Debug)]
+enum Stage {
+    /// The first request is on its way.
+    Starting,
+    /// They come, under this id.
+    Attached(String),
+    /// They come again once there is a connection.
+    Detached,
+    /// They come again once the reader has caught up.
+    Paused,
+    /// They were asked for again.
+    Asking,
+    /// No more come.
+    Ended(Option<Error>),
+}
+
+/// What became of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Kept,
+    /// The queue is full: the subscription of this id must end.
+    Full(String),
+}
+
+/// The members of an answer that say where a watch begins.
+#[derive(Deserialize)]
+pub(crate) struct Begun {
+    pub subscription_id: String,
+    #[serde(default)]
+    wal_offset: Option<Offset>,
+    #[serde(default)]
+    current_wal_offset: Option<Offset>,
+}
+
+impl Watch {
+    pub(crate) fn new(number: u64, follow: Follow, options: &Options) -> Watch {
+        let next = match &follow {
+            Follow::Instance(request) => request.from_offset,
+            Follow::All(request) => request.from_offset,
+        };
+        Watch {
+            number,
+            follow,
+            events_max: options.watch_events_max.max(1),
+            bytes_max: options.watch_bytes_max,
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                bytes: 0,
+                next: next.unwrap_or(0),
+                start: 0,
+                stage: Stage::Starting,
+                by_all: false,
+                waker: None,
+            }),
+        }
+    }
+
+    /// The first request, or the one that takes the watch up where it stopped; and what an older
+    /// server lacks for it.
+    pub(crate) fn request(&self) -> (Command, String, Option<&'static str>) {
+        let (next, by_all) = {
+            let state = self.state.lock();
+            (state.next, state.by_all)
+        };
+        let from_offset = (next > 0).then_some(next);
+        let needs = |lifecycle: bool| match (from_offset, lifecycle) {
+            (Some(_), _) => Some("watches that begin in the past (from_offset)"),
+            (None, true) => Some("watches of creation and deletion (include_lifecycle)"),
+            (None, false) => None,
+        };
+        match &self.follow {
+            Follow::Instance(request) if by_all => {
+                let request = WatchAllRequest {
+                    include_ctx: request.include_ctx,
+                    include_lifecycle: request.include_lifecycle,
+                    from_offset,
+                    ..WatchAllRequest::default()
+                };
+                (Command::Database(Operation::WatchAll), text(&request), needs(false))
+            }
+            Follow::Instance(request) => {
+                let request = WatchInstanceRequest { from_offset, ..request.clone() };
+                let needs = needs(request.include_lifecycle);
+                (Command::Database(Operation::WatchInstance), text(&request), needs)
+            }
+            Follow::All(request) => {
+                let request = WatchAllRequest { from_offset, ..request.clone() };
+                let needs = needs(request.include_lifecycle);
+                (Command::Database(Operation::WatchAll), text(&request), needs)
+            }
+        }
+    }
+
+    /// The server accepted: events come from now on.
+    pub(crate) fn begin(&self, begun: &Begun) {
+        let mut state = self.state.lock();
+        if matches!(state.stage, Stage::Ended(_)) {
+            return;
+        }
+        if state.next == 0 {
+            // A live watch of all begins with the next change, one of an instance behind its last.
+            let instance = begun.current_wal_offset.map(|offset| offset + 1);
+            state.next = begun.wal_offset.or(instance).unwrap_or(0);
+        }
+        if matches!(state.stage, Stage::Starting) {
+            state.start = state.next;
+        }
+        state.stage = Stage::Attached(begun.subscription_id.clone());
+    }
+
+    /// An event arrived.
+    pub(crate) fn push(&self, offset: Offset, payload: Box<[u8]>, extended: bool) -> Pushed {
+        let mut state = self.state.lock();
+        let Stage::Attached(id) = &state.stage else { return Pushed::Kept };
+        // Twice the same event, or one of another instance than the one that is followed.
+        if offset < state.next || (state.by_all && !self.is_of_instance(&payload)) {
+            state.next = state.next.max(offset + 1);
+            return Pushed::Kept;
+        }
+        let size = payload.len() + EVENT_BYTES;
+        let full = state.queue.len() >= self.events_max || state.bytes + size > self.bytes_max;
+        if full && !state.queue.is_empty() {
+            let id = id.clone();
+            // This one is the first to be asked for again.
+            state.next = offset;
+            state.stage = Stage::Paused;
+            return Pushed::Full(id);
+        }
+        state.bytes += size;
+        state.next = offset + 1;
+        state.queue.push_back(Queued { payload, extended });
+        wake(state);
+        Pushed::Kept
+    }
+
+    fn is_of_instance(&self, payload: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Member<'a> {
+            #[serde(borrow)]
+            instance_id: Cow<'a, str>,
+        }
+        let Follow::Instance(request) = &self.follow else { return true };
+        serde_json::from_slice::<Member<'_>>(payload)
+            .map_or(true, |member| *member.instance_id == *request.instance_id)
+    }
+
+    /// The server ended the subscription without an error: it is stopping.
+    pub(crate) fn leave(&self, resume_offset: Offset) {
+        let mut state = self.state.lock();
+        if matches!(state.stage, Stage::Attached(_)) {
+            state.next = state.next.max(resume_offset);
+            state.stage = Stage::Detached;
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn detach(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.stage, Stage::Attached(_) | Stage::Asking) {
+            state.stage = Stage::Detached;
+        }
+    }
+
+    /// There is a connection: says whether the events must be asked for on it.
+    pub(crate) fn attach(&self) -> bool {
+        let mut state = self.state.lock();
+        let detached = matches!(state.stage, Stage::Detached);
+        if detached {
+            state.stage = Stage::Asking;
+        }
+        detached
+    }
+
+    /// The reader caught up: says whether the events must be asked for at once.
+    pub(crate) fn unpause(&self, connected: bool) -> bool {
+        let mut state = self.state.lock();
+        if !matches!(state.stage, Stage::Paused) {
+            return false;
+        }
+        state.stage = if connected { Stage::Asking } else { Stage::Detached };
+        connected
+    }
+
+    /// The instance is gone since: says whether its events can be had another way.
+    pub(crate) fn follow_by_all(&self) -> bool {
+        let mut state = self.state.lock();
+        let possible = matches!(self.follow, Follow::Instance(_)) && !state.by_all;
+        state.by_all |= possible;
+        possible
+    }
+
+    /// No more events come; the reader gets those that are there, and the error.
+    pub(crate) fn end(&self, error: Option<Error>) {
+        let mut state = self.state.lock();
+        if !matches!(state.stage, Stage::Ended(_)) {
+            state.stage = Stage::Ended(error);
+            wake(state);
+        }
+    }
+
+    /// The subscription to end when the reader is gone.
+    pub(crate) fn subscription_id(&self) -> Option<String> {
+        match &self.state.lock().stage {
+            Stage::Attached(id) => Some(id.clone()),
+            _ => None,
+        }
+    }
+
+    fn include_ctx(&self) -> bool {
+        match &self.follow {
+            Follow::Instance(request) => request.include_ctx,
+            Follow::All(request) => request.include_ctx,
+        }
+    }
+}
+
+/// Wakes the reader, with the lock free.
+fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// A request as text.
+fn text(request: &impl serde::Serialize) -> String {
+    // Plain data always serialises.
+    serde_json::to_string(request).unwrap_or_default()
+}
+
+/// A stream of events in log order. Dropping it ends the subscription.
+///
+/// After a lost connection it goes on where it stopped, without gap or duplicate; it waits for the
+/// server as long as it takes. What the server's log no longer holds, or an older server can't
+/// replay, is an error and the end of the stream. The type is also a [`futures_core::Stream`].
+#[derive(Debug)]
+pub struct Subscription {
+    lane: Arc<Lane>,
+    watch: Arc<Watch>,
+    resume_offset: Offset,
+    ended: bool,
+}
+
+impl Subscription {
+    pub(crate) fn new(lane: Arc<Lane>, watch: Arc<Watch>) -> Subscription {
+        Subscription { lane, watch, resume_offset: 0, ended: false }
+    }
+
+    /// Takes over where the watch begins.
+    pub(crate) fn begun(&mut self) {
+        self.resume_offset = self.watch.state.lock().start;
+    }
+
+    /// The offset to resume from after the events received so far.
+    ///
+    /// It follows the events that were delivered: where the filters leave much out, it lags behind
+    /// the one of an embedded database.
+    pub fn resume_offset(&self) -> Offset {
+        self.resume_offset
+    }
+
+    /// Asks for the next event; the stream ends when the client is closed.
+    pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let (queued, catch_up) = {
+            let mut state = self.watch.state.lock();
+            match state.queue.pop_front() {
+                Some(queued) => {
+                    state.bytes -= queued.payload.len() + EVENT_BYTES;
+                    let few = state.queue.len() <= self.watch.events_max / 4
+                        && state.bytes <= self.watch.bytes_max / 4;
+                    (queued, few && matches!(state.stage, Stage::Paused))
+                }
+                None => {
+                    self.resume_offset = self.resume_offset.max(state.next);
+                    if let Stage::Ended(error) = &mut state.stage {
+                        self.ended = true;
+                        return Poll::Ready(error.take().map(Err));
+                    }
+                    match &mut state.waker {
+                        Some(waker) => waker.clone_from(context.waker()),
+                        None => state.waker = Some(context.waker().clone()),
+                    }
+                    return Poll::Pending;
+                }
+            }
+        };
+        if catch_up {
+            self.lane.resume(&self.watch);
+        }
+        let event = self.read(&queued);
+        match &event {
+            Ok(event) => self.resume_offset = event.wal_offset + 1,
+            Err(_) => self.ended = true,
+        }
+        Poll::Ready(Some(event))
+    }
+
+    fn read(&self, queued: &Queued) -> Result<InstanceEvent> {
+        match Incoming::parse(&queued.payload).map_err(|error| malformed(&error.message))? {
+            Incoming::Event { mut event, .. } => {
+                if !queued.extended && event.ctx.is_none() && self.watch.include_ctx() {
+                    // Older servers know a context of null.
+                    event.ctx = Some(Json::empty_object());
+                }
+                Ok(*event)
+            }
+            _ => Err(malformed("it is not an event")),
+        }
+    }
+
+    /// Waits for the next event; `None` when the client was closed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<InstanceEvent>> {
+        std::future::poll_fn(|context| self.poll_event(context)).await
+    }
+
+    /// Waits for the next event; `None` when the client was closed.
+    pub fn next_blocking(&mut self) -> Option<Result<InstanceEvent>> {
+        park::wait(self.next())
+    }
+
+    /// Waits at most `timeout` for the next event; `None` when none came in time.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
+        let deadline = Instant::now().checked_add(timeout);
+        match park::poll_until(deadline, |context| self.poll_event(context)) {
+            Ok(Some(event)) => event.map(Some),
+            Ok(None) => Err(closed()),
+            Err(TimedOut) => Ok(None),
+        }
+    }
+}
+
+impl futures_core::Stream for Subscription {
+    type Item = Result<InstanceEvent>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_event(context)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.lane.forget(&self.watch);
+    }
+}
