@@ -6,6 +6,7 @@
 
 mod cases;
 mod measure;
+mod network;
 mod peers;
 mod report;
 mod workload;
@@ -18,14 +19,18 @@ use measure::{Scale, Section};
 const HELP: &str = "\
 usage: [GROUP]... [--quick] [--dir DIRECTORY] [--write FILE]
 
-  GROUP            run only these groups: micro memory durable reads footprint recovery
-  --quick          tiny sizes and no verdicts, to see that everything runs
+  GROUP            run only these groups: micro memory durable reads footprint recovery network,
+                   or parts of the last: network:durable network:reads network:sizes
+                   network:watches network:footprint network:start
+  --quick          tiny sizes and no verdicts, to see that everything runs; of network: shorter
+                   turns
   --dir DIRECTORY  where the databases go; a real disk, by default in the build directory
   --write FILE     replace the measured part of FILE (from the workspace's root)";
 
 /// A group's name and what runs it.
 type Group = (&'static str, fn(&Bench) -> Section);
 
+/// Those that need no server.
 const GROUPS: [Group; 6] = [
     ("micro", cases::micro::run),
     ("memory", cases::memory::run),
@@ -34,6 +39,10 @@ const GROUPS: [Group; 6] = [
     ("footprint", cases::footprint::run),
     ("recovery", cases::recovery::run),
 ];
+
+fn groups() -> impl Iterator<Item = Group> {
+    GROUPS.into_iter().chain(network::GROUPS)
+}
 
 /// What the cases need to know.
 pub(crate) struct Bench {
@@ -58,6 +67,12 @@ struct Arguments {
 /// The program: reads the arguments of the process, measures and prints.
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, kind] = arguments.as_slice()
+        && first == "--null-server"
+    {
+        network::null::serve(kind);
+        return ExitCode::SUCCESS;
+    }
     if let Some(("--child", rest)) =
         arguments.split_first().map(|(first, rest)| (first.as_str(), rest))
     {
@@ -75,13 +90,8 @@ pub fn main() -> ExitCode {
 
 fn parse(arguments: Vec<String>) -> Result<Arguments, String> {
     let root = report::root();
-    let mut parsed = Arguments {
-        groups: Vec::new(),
-        quick: false,
-        directory: std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| root.join("target"), PathBuf::from),
-        write: None,
-    };
+    let mut parsed =
+        Arguments { groups: Vec::new(), quick: false, directory: report::target(), write: None };
     let mut rest = arguments.into_iter();
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value\n{HELP}"));
@@ -91,14 +101,19 @@ fn parse(arguments: Vec<String>) -> Result<Arguments, String> {
             "--quick" => parsed.quick = true,
             "--dir" => parsed.directory = PathBuf::from(value()?),
             "--write" => parsed.write = Some(root.join(value()?)),
-            name => match GROUPS.iter().find(|(group, _)| *group == name) {
-                Some(group) => parsed.groups.push(*group),
-                None => return Err(HELP.to_owned()),
-            },
+            name => {
+                let part_of = |group: &Group| group.0.split(':').next() == Some(name);
+                let chosen = groups().filter(|group| group.0 == name || part_of(group));
+                let before = parsed.groups.len();
+                parsed.groups.extend(chosen);
+                if parsed.groups.len() == before {
+                    return Err(HELP.to_owned());
+                }
+            }
         }
     }
     if parsed.groups.is_empty() {
-        parsed.groups = GROUPS.to_vec();
+        parsed.groups = groups().collect();
     }
     Ok(parsed)
 }

@@ -155,9 +155,16 @@ pub fn per_second_on<W: FnMut() -> u64>(
 }
 
 /// How long this thread ran on a processor so far; the first number of `schedstat`.
-fn processor_seconds() -> f64 {
+pub fn processor_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
+/// What the system counts as resident of a process, by its file `status`.
+pub fn resident_bytes(status: &str) -> f64 {
+    let status = std::fs::read_to_string(status).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() * 1024.0
 }
 
 /// Runs `work` and returns how many seconds it took, with what it returned.
@@ -175,6 +182,9 @@ pub enum Unit {
     Micros,
     Nanos,
     Bytes,
+    /// Times the duration of one sync of the disk.
+    Syncs,
+    Events,
 }
 
 impl Unit {
@@ -184,7 +194,9 @@ impl Unit {
             Unit::Seconds => format!("{value:.2} s"),
             Unit::Micros => format!("{value:.1} us"),
             Unit::Nanos => format!("{value:.0} ns"),
-            Unit::Bytes => format!("{value:.0} B"),
+            Unit::Bytes => format!("{} B", thousands(value)),
+            Unit::Syncs => format!("{value:.1} syncs"),
+            Unit::Events => thousands(value),
         }
     }
 }
@@ -209,6 +221,7 @@ pub enum Goal {
     /// None: the row is there to compare with.
     Reported,
     RatioAtLeast(f64),
+    RatioAtMost(f64),
     AtLeast(f64),
     AtMost(f64),
 }
@@ -244,6 +257,13 @@ impl Row {
         self
     }
 
+    /// As [`Row::against`] where a ratio means nothing.
+    #[must_use]
+    pub fn beside(mut self, peer: impl Into<String>, samples: &Samples) -> Row {
+        self.peer = Some((peer.into(), samples.clone()));
+        self
+    }
+
     #[must_use]
     pub fn goal(mut self, goal: Goal) -> Row {
         self.goal = goal;
@@ -256,6 +276,7 @@ impl Row {
         match self.goal {
             Goal::Reported => None,
             Goal::RatioAtLeast(goal) => Some(ratio >= goal),
+            Goal::RatioAtMost(goal) => Some(ratio <= goal),
             Goal::AtLeast(goal) => Some(self.ours.median() >= goal),
             Goal::AtMost(goal) => Some(self.ours.median() <= goal),
         }
@@ -277,6 +298,7 @@ impl Row {
         match self.goal {
             Goal::Reported => "-".to_owned(),
             Goal::RatioAtLeast(goal) => format!("at least {goal}x"),
+            Goal::RatioAtMost(goal) => format!("at most {goal}x"),
             Goal::AtLeast(goal) => format!("at least {}", self.unit.show(goal)),
             Goal::AtMost(goal) => format!("at most {}", self.unit.show(goal)),
         }

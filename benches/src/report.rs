@@ -12,6 +12,11 @@ pub fn root() -> PathBuf {
     package.and_then(|folder| folder.parent().map(Path::to_owned)).unwrap_or_default()
 }
 
+/// The build directory.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// Machine, system and versions, as Markdown.
 pub fn conditions(directory: &Path) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

@@ -11,7 +11,7 @@ use rstmdb::{CompactRequest, CountInstancesRequest, Options, PutMachineRequest, 
 
 use super::memory::{never, short};
 use crate::Bench;
-use crate::measure::{Goal, Row, Section, Unit};
+use crate::measure::{Goal, Row, Section, Unit, resident_bytes};
 use crate::workload::{CONTEXT_BYTES, Orders, context, fill, id, machine, payloads, url};
 
 const INSTANCE_BYTES_MAX: f64 = 350.0;
@@ -97,33 +97,27 @@ pub fn child(arguments: &[String]) {
         "create" => {
             let db = Database::open_with(&url(&database), options).unwrap();
             db.put_machine(PutMachineRequest::new("order", 1, machine())).unwrap();
-            before = resident_bytes();
+            before = resident_bytes("/proc/self/status");
             fill(&db, count);
-            after = resident_bytes();
+            after = resident_bytes("/proc/self/status");
             db.compact(CompactRequest { force_snapshot: true }).unwrap();
             db.close().unwrap();
         }
         "load" => {
-            before = resident_bytes();
+            before = resident_bytes("/proc/self/status");
             let db = Database::open_with(&url(&database), options).unwrap();
-            after = resident_bytes();
+            after = resident_bytes("/proc/self/status");
             db.close().unwrap();
         }
         "map" => {
-            before = resident_bytes();
+            before = resident_bytes("/proc/self/status");
             let map: HashMap<String, (u32, String)> =
                 (0..count).map(|i| (id(i).to_string(), (0, context(i)))).collect();
             let order: BTreeMap<&str, u32> = map.keys().map(|id| (id.as_str(), 0)).collect();
-            after = resident_bytes();
+            after = resident_bytes("/proc/self/status");
             assert_eq!(order.len(), count);
         }
         other => panic!("unknown measurement {other}"),
     }
     println!("{}", (after - before) / count as f64 - CONTEXT_BYTES as f64);
-}
-
-fn resident_bytes() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() * 1024.0
 }
