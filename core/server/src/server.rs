@@ -14,7 +14,7 @@ use crate::compaction::Compaction;
 use crate::config::{Address, Config, Settings};
 use crate::http::{self, HttpState};
 use crate::metrics::Metrics;
-use crate::rcp::{self, FrameMemory, Shared};
+use crate::rcp::{self, FrameMemory, Served, Shared};
 use crate::shutdown::Shutdown;
 
 /// Connections the system keeps until they are accepted.
@@ -76,9 +76,8 @@ impl Server {
             Error::new(ErrorCode::InternalError, format!("no local address: {error}"))
         })?;
         let shared = Arc::new(Shared {
-            engine: engine.clone(),
+            served: Arc::new(Served { engine: engine.clone(), metrics: metrics.clone() }),
             settings: settings.clone(),
-            metrics: metrics.clone(),
             memory: FrameMemory::new(config.network.frame_memory_bytes),
             shutdown: shutdown.clone(),
         });

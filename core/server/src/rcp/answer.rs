@@ -13,6 +13,14 @@ use tokio::task::JoinHandle;
 
 use super::outbox::{Asked, Outbox};
 use super::watches::Watch;
+use crate::metrics::Metrics;
+
+/// What is served, and where that is counted.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub engine: Arc<Engine>,
+    pub metrics: Arc<Metrics>,
+}
 
 /// How the answer to a request is written.
 #[derive(Debug, Clone)]
@@ -60,7 +68,7 @@ pub(crate) struct Job {
 
 /// A request being answered.
 pub(crate) struct Answer<'a, 'e> {
-    pub engine: &'e Arc<Engine>,
+    pub served: &'e Arc<Served>,
     pub outbox: &'a mut Outbox<'e>,
     pub form: Form,
     pub began: Instant,
@@ -94,11 +102,11 @@ impl<'e> Answer<'_, 'e> {
     /// Runs the request on a thread that may wait.
     pub(crate) fn job(
         self,
-        run: impl FnOnce(&Arc<Engine>) -> Result<Box<dyn WireResult>> + Send + 'static,
+        run: impl FnOnce(&Served) -> Result<Box<dyn WireResult>> + Send + 'static,
     ) -> Job {
-        self.job_with(move |engine, form| {
+        self.job_with(move |served, form| {
             let mut bytes = Vec::new();
-            let result = run(engine);
+            let result = run(served);
             let error = form.write(result.as_deref().map_err(Clone::clone), &mut bytes);
             Written { bytes, error, watch: None }
         })
@@ -107,10 +115,10 @@ impl<'e> Answer<'_, 'e> {
     /// The same for a request that writes its answer by itself.
     pub(crate) fn job_with(
         self,
-        run: impl FnOnce(&Arc<Engine>, &Form) -> Written + Send + 'static,
+        run: impl FnOnce(&Served, &Form) -> Written + Send + 'static,
     ) -> Job {
-        let (engine, form) = (self.engine.clone(), self.form.clone());
-        let task = tokio::task::spawn_blocking(move || run(&engine, &form));
+        let (served, form) = (self.served.clone(), self.form.clone());
+        let task = tokio::task::spawn_blocking(move || run(&served, &form));
         Job { asked: self.asked(), form: self.form, task }
     }
 }

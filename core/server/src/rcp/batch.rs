@@ -1,9 +1,6 @@
 //! Batches. What the engine runs as one is handed to it; a batch of the plain dialect may hold any
 //! operation, and those are run here one by one.
 
-use std::sync::Arc;
-
-use rstmdb_engine::Engine;
 use rstmdb_protocol::result::{WireResult, write_batch};
 use rstmdb_protocol::{BATCH_OPERATIONS_MAX, Command, Dialect};
 use rstmdb_types::error::reason;
@@ -11,7 +8,7 @@ use rstmdb_types::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Job, decode};
+use super::answer::{Answer, Job, Served, decode};
 use super::dispatch;
 
 /// How deeply batches may nest.
@@ -73,15 +70,16 @@ enum Plan<'a> {
 
 /// Answers a batch, or starts it on another thread.
 pub(crate) fn run(answer: Answer<'_, '_>, params: &str) -> Option<Job> {
-    let (engine, dialect) = (answer.engine, answer.form.dialect);
+    let (served, dialect) = (&**answer.served, answer.form.dialect);
     match plan(params, dialect) {
         Ok(Plan::Whole(request)) if request.ops.len() <= INLINE_OPERATIONS_MAX => {
-            answer.pending(engine.batch(request));
+            count(served, request.ops.iter().map(command_of));
+            answer.pending(served.engine.batch(request));
             None
         }
         Ok(_) => {
             let params = params.to_owned();
-            Some(answer.job(move |engine| perform(engine, dialect, &params, DEPTH_MAX)))
+            Some(answer.job(move |served| perform(served, dialect, &params, DEPTH_MAX)))
         }
         Err(error) => {
             answer.refuse(error);
@@ -92,16 +90,20 @@ pub(crate) fn run(answer: Answer<'_, '_>, params: &str) -> Option<Job> {
 
 /// Runs a batch on a thread that may wait.
 pub(crate) fn perform(
-    engine: &Arc<Engine>,
+    served: &Served,
     dialect: Dialect,
     params: &str,
     depth: usize,
 ) -> Result<Box<dyn WireResult>> {
     Ok(match plan(params, dialect)? {
-        Plan::Whole(request) => Box::new(engine.batch(request).wait()?),
+        Plan::Whole(request) => {
+            count(served, request.ops.iter().map(command_of));
+            Box::new(served.engine.batch(request).wait()?)
+        }
         Plan::Single(elements) => {
+            count(served, elements.iter().map(|(command, _)| *command));
             let run = |(command, element): (Command, Element<'_>)| {
-                perform_element(engine, dialect, command, element.params(), depth)
+                perform_element(served, dialect, command, element.params(), depth)
             };
             Box::new(Single(elements.into_iter().map(run).collect()))
         }
@@ -118,9 +120,25 @@ impl WireResult for Single {
     }
 }
 
+/// Counts the operations of a batch, beside the batch itself.
+fn count(served: &Served, commands: impl Iterator<Item = Command>) {
+    for command in commands {
+        served.metrics.request(command.index()).requests.inc();
+    }
+}
+
+fn command_of(operation: &BatchOperation) -> Command {
+    Command::Database(match operation {
+        BatchOperation::CreateInstance(_) => Operation::CreateInstance,
+        BatchOperation::ApplyEvent(_) => Operation::ApplyEvent,
+        BatchOperation::DeleteInstance(_) => Operation::DeleteInstance,
+        BatchOperation::GetInstance(_) => Operation::GetInstance,
+    })
+}
+
 /// Runs one operation of a batch by itself.
 fn perform_element(
-    engine: &Arc<Engine>,
+    served: &Served,
     dialect: Dialect,
     command: Command,
     params: &str,
@@ -129,7 +147,7 @@ fn perform_element(
     match command {
         Command::Database(Operation::Batch) if depth <= 1 => Err(misplaced(command)),
         Command::Database(operation) => {
-            dispatch::perform(engine, dialect, operation, params, depth - 1)
+            dispatch::perform(served, dialect, operation, params, depth - 1)
         }
         Command::ReplicationStatus => Ok(Box::new(dispatch::replication_status())),
         _ => Err(misplaced(command)),

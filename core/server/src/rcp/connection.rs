@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use rstmdb_engine::Engine;
 use rstmdb_protocol::{Command, Malformed, Request, WireMode, message};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Operation, limits};
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
-use super::answer::{Answer, Form, Job, Written, decode};
+use super::answer::{Answer, Form, Job, Served, Written, decode};
 use super::dispatch::{dispatch, replication_status, unknown};
 use super::inbox::{FrameMemory, Inbox, Read};
 use super::outbox::Outbox;
@@ -27,7 +26,7 @@ use super::session::Session;
 use super::watches::Watches;
 use crate::auth::request_limiter;
 use crate::config::{Live, Settings};
-use crate::metrics::Metrics;
+use crate::metrics::Rejection;
 use crate::shutdown::Shutdown;
 
 /// How long a closed connection is drained, so that its last answers are not lost to a reset.
@@ -37,9 +36,8 @@ const LINGER_BYTES: usize = 1 << 20;
 
 /// What all connections share.
 pub(crate) struct Shared {
-    pub engine: Arc<Engine>,
+    pub served: Arc<Served>,
     pub settings: Arc<Settings>,
-    pub metrics: Arc<Metrics>,
     pub memory: FrameMemory,
     pub shutdown: Shutdown,
 }
@@ -100,8 +98,8 @@ where
         shared,
         session: Session::new(limiter),
         inbox: Inbox::new(shared.memory.clone()),
-        outbox: Outbox::new(&shared.metrics),
-        watches: Watches::new(&shared.metrics),
+        outbox: Outbox::new(&shared.served.metrics),
+        watches: Watches::new(&shared.served.metrics),
         job: None,
         opened: now,
         active: now,
@@ -117,6 +115,9 @@ where
     let end = std::future::poll_fn(|context| connection.poll(context)).await;
     let Connection { stream, session, watches, .. } = connection;
     drop(watches);
+    if end == End::Timeout && !session.is_open(&shared.settings.load()) {
+        shared.served.metrics.rejected(Rejection::HandshakeTimeout).inc();
+    }
     let who = session.identity().map(|identity| identity.name.clone());
     let client = session.client_name.as_deref();
     tracing::debug!(?end, token = who.as_deref(), client, "connection closed");
@@ -147,6 +148,12 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        let polled = self.advance(context);
+        self.outbox.publish_counts();
+        polled
+    }
+
+    fn advance(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let now = Instant::now();
         let shared = self.shared;
         let live = shared.settings.load();
@@ -275,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Err(Malformed { id: Some(id), message }) => {
                 let error = Error::invalid(reason::INVALID_REQUEST, message);
                 message::refuse(self.outbox.buffer(), self.session.mode, &id, &error);
-                self.shared.metrics.error(error.code()).inc();
+                self.shared.served.metrics.error(error.code()).inc();
             }
             Err(Malformed { id: None, message }) => {
                 tracing::debug!("closing a connection: {message}");
@@ -289,13 +296,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let Some(command) = Command::from_wire_name(&request.op) else {
             let error = unknown(request);
             message::refuse(self.outbox.buffer(), self.session.mode, &request.id, &error);
-            return self.shared.metrics.error(error.code()).inc();
+            return self.shared.served.metrics.error(error.code()).inc();
         };
+        self.session.count();
         let admitted = self.session.admit(command, live);
         let hello =
             (command == Command::Hello && admitted.is_ok()).then(|| self.session.hello(params));
         let answer = Answer {
-            engine: &self.shared.engine,
+            served: &self.shared.served,
             outbox: &mut self.outbox,
             // The answer to a hello is in the mode that was agreed on.
             form: Form {
@@ -323,7 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Some(Err(error)) => answer.refuse(error),
                 None => {}
             },
-            Command::Auth => match self.session.auth(params, live) {
+            Command::Auth => match self.session.auth(params, live, &self.shared.served.metrics) {
                 Ok(result) => answer.with(Ok(&result)),
                 Err(error) => {
                     tracing::warn!("a client failed to authenticate: {error}");

@@ -4,15 +4,13 @@
 //! The plain dialect differs in a few
 //! rules: see `Dialect`.
 
-use std::sync::Arc;
-
 use rstmdb_engine::Engine;
 use rstmdb_protocol::result::WireResult;
 use rstmdb_protocol::{Command, Dialect, Request};
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 
-use super::answer::{Answer, Job, decode};
+use super::answer::{Answer, Job, Served, decode};
 use super::{batch, watches};
 
 /// Parameters of more bytes than this are worked on elsewhere: one connection must not hold up the
@@ -32,7 +30,7 @@ pub(crate) fn unknown(request: &Request<'_>) -> Error {
 
 /// Answers an operation of the database, or starts it on another thread.
 pub(crate) fn dispatch(answer: Answer<'_, '_>, operation: Operation, params: &str) -> Option<Job> {
-    let (engine, dialect) = (answer.engine, answer.form.dialect);
+    let (engine, dialect) = (&*answer.served.engine, answer.form.dialect);
     macro_rules! run {
         ($method:ident $(, $adapt:expr)?) => {
             match decode(answer.form.command, params) {
@@ -85,18 +83,18 @@ fn elsewhere(answer: Answer<'_, '_>, operation: Operation, params: &str) -> Job 
     if matches!(operation, Operation::WatchInstance | Operation::WatchAll) {
         return watches::begin(answer, operation, params);
     }
-    answer.job(move |engine| perform(engine, dialect, operation, &params, batch::DEPTH_MAX))
+    answer.job(move |served| perform(served, dialect, operation, &params, batch::DEPTH_MAX))
 }
 
 /// Runs an operation on a thread that may wait.
 pub(crate) fn perform(
-    engine: &Arc<Engine>,
+    served: &Served,
     dialect: Dialect,
     operation: Operation,
     params: &str,
     depth: usize,
 ) -> Result<Box<dyn WireResult>> {
-    let command = Command::Database(operation);
+    let (engine, command) = (&*served.engine, Command::Database(operation));
     macro_rules! run {
         (pending $method:ident) => {
             Box::new(engine.$method(decode(command, params)?).wait()?)
@@ -128,7 +126,7 @@ pub(crate) fn perform(
         Operation::WalRead => run!(blocking wal_read),
         Operation::Compact => Box::new(engine.compact(compaction(decode(command, params)?))?),
         Operation::SnapshotInstance => run!(blocking snapshot_instance),
-        Operation::Batch => batch::perform(engine, dialect, params, depth)?,
+        Operation::Batch => batch::perform(served, dialect, params, depth)?,
         Operation::WatchInstance | Operation::WatchAll => return Err(batch::misplaced(command)),
     })
 }

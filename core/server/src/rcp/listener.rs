@@ -85,7 +85,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             Ok((stream, address)) => {
                 let place = {
                     let live = shared.settings.load();
-                    Place::take(&counts, &shared.metrics, address.ip(), &live.network)
+                    Place::take(&counts, &shared.served.metrics, address.ip(), &live.network)
                 };
                 match place {
                     Ok(place) => {
@@ -93,7 +93,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     }
                     Err(rejection) => {
                         tracing::debug!(%address, ?rejection, "connection refused");
-                        shared.metrics.rejected(rejection).inc();
+                        shared.served.metrics.rejected(rejection).inc();
                     }
                 }
             }
@@ -134,11 +134,11 @@ async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, place:
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%address, "TLS handshake: {error}");
-                    shared.metrics.rejected(Rejection::TlsHandshake).inc();
+                    shared.served.metrics.rejected(Rejection::TlsHandshake).inc();
                 }
                 Err(_) => {
                     tracing::debug!(%address, "TLS handshake took too long");
-                    shared.metrics.rejected(Rejection::TlsHandshake).inc();
+                    shared.served.metrics.rejected(Rejection::HandshakeTimeout).inc();
                 }
             }
         }

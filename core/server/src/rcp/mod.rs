@@ -13,6 +13,7 @@ mod outbox;
 mod session;
 mod watches;
 
+pub(crate) use answer::Served;
 pub(crate) use connection::Shared;
 pub(crate) use inbox::FrameMemory;
 pub(crate) use listener::accept;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use rstmdb_types::{ErrorCode, Text};
 use tokio::io::AsyncWrite;
 
 use super::answer::Form;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Recorder};
 
 /// What an empty buffer may keep.
 const KEPT_BYTES: usize = 16 << 10;
@@ -49,20 +50,25 @@ pub(crate) struct Outbox<'e> {
     /// The position of the buffer's front in all that was ever written.
     base: u64,
     gates: VecDeque<Gate<'e>>,
-    metrics: &'e Metrics,
+    recorder: Recorder,
     needs_flush: bool,
 }
 
 impl<'e> Outbox<'e> {
-    pub(crate) fn new(metrics: &'e Metrics) -> Outbox<'e> {
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Outbox<'e> {
         Outbox {
             buffer: Vec::new(),
             sent: 0,
             base: 0,
             gates: VecDeque::new(),
-            metrics,
+            recorder: Recorder::new(metrics.clone()),
             needs_flush: false,
         }
+    }
+
+    /// Adds what was counted to what all see.
+    pub(crate) fn publish_counts(&mut self) {
+        self.recorder.flush();
     }
 
     /// Bytes that wait to be sent.
@@ -87,7 +93,7 @@ impl<'e> Outbox<'e> {
 
     /// Counts an answer that was appended and waits for nothing.
     pub(crate) fn answered(&mut self, asked: &Asked, error: Option<ErrorCode>, now: Instant) {
-        count(self.metrics, asked, error, now);
+        count(&mut self.recorder, asked, error, now);
     }
 
     /// Keeps the answer that was appended from `begin` on until `commit` came out well.
@@ -131,14 +137,14 @@ impl<'e> Outbox<'e> {
             let Some(settled) = settled else { break };
             let Some(mut gate) = self.gates.pop_front() else { break };
             opened = true;
-            self.metrics.commit_wait.observe((now - gate.asked.began).as_secs_f64());
+            self.recorder.commit_wait(now - gate.asked.began);
             if let Err(error) = settled {
                 gate.error = Some(error.code());
                 let mut answer = Vec::new();
                 message::refuse(&mut answer, gate.mode, &gate.id, &error);
                 self.replace(gate.begin, gate.end, &answer);
             }
-            count(self.metrics, &gate.asked, gate.error, now);
+            count(&mut self.recorder, &gate.asked, gate.error, now);
         }
         opened
     }
@@ -207,11 +213,9 @@ impl<'e> Outbox<'e> {
     }
 }
 
-fn count(metrics: &Metrics, asked: &Asked, error: Option<ErrorCode>, now: Instant) {
-    let figures = metrics.request(asked.command.index());
-    figures.requests.inc();
-    figures.duration.observe((now - asked.began).as_secs_f64());
+fn count(recorder: &mut Recorder, asked: &Asked, error: Option<ErrorCode>, now: Instant) {
+    recorder.request(asked.command.index(), Some(now - asked.began));
     if let Some(code) = error {
-        metrics.error(code).inc();
+        recorder.metrics().error(code).inc();
     }
 }

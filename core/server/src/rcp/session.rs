@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prometheus::IntCounter;
 use rstmdb_protocol::handshake::{AuthRequest, EXTENDED, FEATURES, HelloRequest, HelloResult};
 use rstmdb_protocol::{Command, Dialect, PROTOCOL_VERSION, WireMode};
 use rstmdb_types::{Error, ErrorCode, Result};
@@ -9,6 +10,7 @@ use rstmdb_types::{Error, ErrorCode, Result};
 use super::answer::decode;
 use crate::auth::{Identity, RequestLimiter};
 use crate::config::Live;
+use crate::metrics::Metrics;
 
 /// The state of a session.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub(crate) struct Session {
     /// A token was accepted.
     authenticated: bool,
     limiter: Option<Arc<RequestLimiter>>,
+    /// Counts the requests of whoever presented a token.
+    requests: Option<IntCounter>,
 }
 
 impl Session {
@@ -30,6 +34,13 @@ impl Session {
     /// Whether the connection may do everything.
     pub(crate) fn is_open(&self, live: &Live) -> bool {
         self.authenticated || !live.auth_required
+    }
+
+    /// Counts a request for whoever sent it.
+    pub(crate) fn count(&self) {
+        if let Some(requests) = &self.requests {
+            requests.inc();
+        }
     }
 
     /// Refuses a command that needs authentication first, or comes too soon after others.
@@ -79,7 +90,12 @@ impl Session {
     }
 
     /// Checks credentials. A failure leaves an earlier success as it was.
-    pub(crate) fn auth(&mut self, params: &str, live: &Live) -> Result<serde_json::Value> {
+    pub(crate) fn auth(
+        &mut self,
+        params: &str,
+        live: &Live,
+        metrics: &Metrics,
+    ) -> Result<serde_json::Value> {
         let request: AuthRequest<'_> = decode(Command::Auth, params)?;
         let failed = |message: &str| Err(Error::new(ErrorCode::AuthFailed, message));
         if let Some(method) = request.method.as_deref().filter(|method| *method != "bearer") {
@@ -90,6 +106,7 @@ impl Session {
         }
         match live.tokens.verify(&request.token) {
             Some(identity) => {
+                self.requests = Some(metrics.token_requests(&identity.name));
                 self.identity = Some(identity);
                 self.authenticated = true;
             }

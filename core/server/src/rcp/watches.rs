@@ -216,9 +216,9 @@ impl Watch {
 
 /// Starts a subscription. It waits for what its answer tells, so it runs on another thread.
 pub(crate) fn begin(answer: Answer<'_, '_>, operation: Operation, params: String) -> Job {
-    answer.job_with(move |engine, form| match operation {
+    answer.job_with(move |served, form| match operation {
         Operation::WatchInstance => {
-            let begun = decode(form.command, &params).and_then(|r| engine.watch_instance(r));
+            let begun = decode(form.command, &params).and_then(|r| served.engine.watch_instance(r));
             written(
                 form,
                 false,
@@ -228,7 +228,7 @@ pub(crate) fn begin(answer: Answer<'_, '_>, operation: Operation, params: String
                 }),
             )
         }
-        _ => written(form, true, watch_all(engine, form, &params)),
+        _ => written(form, true, watch_all(&served.engine, form, &params)),
     })
 }
 
