@@ -1,46 +1,71 @@
 //! The asynchronous database. It needs no runtime: writes wake their waiter, files are read on a
-//! small pool of threads.
+//! small pool of threads, and servers are talked to by one thread of the process.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
+
+use crate::backend::Backend;
+use crate::open::Place;
 
 /// A database whose methods are awaited, on any executor. Cloning gives another handle.
 ///
 /// Dropping the future of a write stops the waiting, not the write.
 #[derive(Clone, Debug)]
 pub struct Database {
-    engine: Arc<Engine>,
+    backend: Backend,
 }
 
 impl Database {
-    /// Opens the database at `url` (`mem:`, `file:PATH` or a path), creating it when missing.
+    /// Opens the database at `url`: `mem:`, `file:PATH` or a path, creating it when missing; or
+    /// `rstmdb://[TOKEN@]HOST[:PORT]`, `rstmdbs://` with TLS, for one on a server.
+    ///
+    /// Errors: kind `Unavailable` when the place can't be reached or is in use, `BAD_REQUEST`,
+    /// reason `invalid_option`, when the URL can't be understood.
     pub async fn open(url: &str) -> Result<Database> {
         Database::open_with(url, Options::default()).await
     }
 
-    /// Opens the database at `url` with options.
+    /// Opens the database at `url`. The options are those of an embedded database: a server has its
+    /// own, and how to reach it stands in the URL or in the options of `Database::connect`.
     pub async fn open_with(url: &str, options: Options) -> Result<Database> {
-        let url = url.to_owned();
-        let engine = ::blocking::unblock(move || crate::open::open(&url, options)).await?;
-        Ok(Database { engine })
+        match crate::open::place(url)? {
+            Place::Here(location) => {
+                let opened = ::blocking::unblock(move || Engine::open(location, options)).await?;
+                Ok(Database { backend: Backend::Embedded(opened.into()) })
+            }
+            #[cfg(feature = "remote")]
+            Place::There(options) => Database::connect(*options).await,
+        }
+    }
+
+    /// Connects to a server.
+    ///
+    /// Errors: as [`Database::open`], and kind `Unauthorized` when the token is refused.
+    #[cfg(feature = "remote")]
+    pub async fn connect(options: crate::RemoteOptions) -> Result<Database> {
+        let client = rstmdb_client::Client::connect(options).await?;
+        Ok(Database { backend: Backend::Remote(client) })
     }
 
     /// The same database for threads.
     pub fn blocking(&self) -> crate::blocking::Database {
-        crate::blocking::Database::from_engine(self.engine.clone())
+        crate::blocking::Database::from_backend(self.backend.clone())
     }
 
-    /// Syncs what is not synced, stops background work and releases the directory.
+    pub(crate) fn from_backend(backend: Backend) -> Database {
+        Database { backend }
+    }
+
+    /// Syncs what is not synced, stops background work and releases the directory, or says good-bye
+    /// to the server.
     ///
     /// Every other handle to the database answers `Closed` from then on.
     pub async fn close(&self) -> Result<()> {
-        let engine = self.engine.clone();
-        ::blocking::unblock(move || engine.close()).await
+        self.backend.close_beside().await
     }
 
     /// Follows the events of one instance.
@@ -48,9 +73,18 @@ impl Database {
         &self,
         request: WatchInstanceRequest,
     ) -> Result<(WatchInstanceResult, Subscription)> {
-        let engine = self.engine.clone();
-        let (result, inner) = ::blocking::unblock(move || engine.watch_instance(request)).await?;
-        Ok((result, Subscription::new(inner)))
+        match &self.backend {
+            Backend::Embedded(engine) => {
+                let engine = engine.clone();
+                let watching = ::blocking::unblock(move || engine.watch_instance(request));
+                watching.await.map(|(result, inner)| (result, Subscription::embedded(inner)))
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => {
+                let watching = client.watch_instance(request);
+                watching.await.map(|(result, inner)| (result, Subscription::remote(inner)))
+            }
+        }
     }
 
     /// Follows the events of all instances that pass the filters.
@@ -58,156 +92,56 @@ impl Database {
         &self,
         request: WatchAllRequest,
     ) -> Result<(WatchAllResult, Subscription)> {
-        let engine = self.engine.clone();
-        let (result, inner) = ::blocking::unblock(move || engine.watch_all(request)).await?;
-        Ok((result, Subscription::new(inner)))
-    }
-
-    /// Runs the operation `operation` on a JSON request; watches are not among them.
-    ///
-    /// An operation or a request that does not fit is `BAD_REQUEST`, reason `invalid_request`.
-    pub async fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
-        use crate::call::{decode, encode};
-        match operation {
-            Operation::PutMachine => encode(&self.put_machine(decode(request)?).await?),
-            Operation::GetMachine => encode(&self.get_machine(decode(request)?).await?),
-            Operation::ListMachines => encode(&self.list_machines(decode(request)?).await?),
-            Operation::CreateInstance => encode(&self.create_instance(decode(request)?).await?),
-            Operation::GetInstance => encode(&self.get_instance(decode(request)?).await?),
-            Operation::ListInstances => encode(&self.list_instances(decode(request)?).await?),
-            Operation::CountInstances => encode(&self.count_instances(decode(request)?).await?),
-            Operation::DeleteInstance => encode(&self.delete_instance(decode(request)?).await?),
-            Operation::ApplyEvent => encode(&self.apply_event(decode(request)?).await?),
-            Operation::Permitted => encode(&self.permitted(decode(request)?).await?),
-            Operation::Batch => encode(&self.batch(decode(request)?).await?),
-            Operation::History => encode(&self.history(decode(request)?).await?),
-            Operation::WalRead => encode(&self.wal_read(decode(request)?).await?),
-            Operation::WalStats => encode(&self.wal_stats(decode(request)?).await?),
-            Operation::Compact => encode(&self.compact(decode(request)?).await?),
-            Operation::SnapshotInstance => encode(&self.snapshot_instance(decode(request)?).await?),
-            Operation::FlushAll => encode(&self.flush_all(decode(request)?).await?),
-            Operation::Info => encode(&self.info(decode(request)?).await?),
-            Operation::Ping => encode(&self.ping(decode(request)?).await?),
-            Operation::WatchInstance | Operation::WatchAll => {
-                Err(crate::call::no_stream(operation))
+        match &self.backend {
+            Backend::Embedded(engine) => {
+                let engine = engine.clone();
+                let watching = ::blocking::unblock(move || engine.watch_all(request));
+                watching.await.map(|(result, inner)| (result, Subscription::embedded(inner)))
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => {
+                let watching = client.watch_all(request);
+                watching.await.map(|(result, inner)| (result, Subscription::remote(inner)))
             }
         }
     }
-
-    /// Stores a machine definition under a name and version.
-    pub async fn put_machine(&self, request: PutMachineRequest) -> Result<PutMachineResult> {
-        self.engine.put_machine(request).await
-    }
-
-    /// Returns a machine definition.
-    pub async fn get_machine(&self, request: GetMachineRequest) -> Result<GetMachineResult> {
-        self.engine.get_machine(request).await
-    }
-
-    /// Lists machines and their versions.
-    pub async fn list_machines(&self, request: ListMachinesRequest) -> Result<ListMachinesResult> {
-        self.engine.list_machines(request).await
-    }
-
-    /// Creates an instance of a machine.
-    pub async fn create_instance(
-        &self,
-        request: CreateInstanceRequest,
-    ) -> Result<CreateInstanceResult> {
-        self.engine.create_instance(request).await
-    }
-
-    /// Returns the state and context of an instance.
-    pub async fn get_instance(&self, request: GetInstanceRequest) -> Result<GetInstanceResult> {
-        self.engine.get_instance(request).await
-    }
-
-    /// Lists instances by id, a page at a time.
-    pub async fn list_instances(
-        &self,
-        request: ListInstancesRequest,
-    ) -> Result<ListInstancesResult> {
-        self.engine.list_instances(request).await
-    }
-
-    /// Counts instances by machine, version and state.
-    pub async fn count_instances(
-        &self,
-        request: CountInstancesRequest,
-    ) -> Result<CountInstancesResult> {
-        self.engine.count_instances(request).await
-    }
-
-    /// Deletes an instance; its id may be used again.
-    pub async fn delete_instance(
-        &self,
-        request: DeleteInstanceRequest,
-    ) -> Result<DeleteInstanceResult> {
-        self.engine.delete_instance(request).await
-    }
-
-    /// Applies an event to an instance.
-    pub async fn apply_event(&self, request: ApplyEventRequest) -> Result<ApplyEventResult> {
-        self.engine.apply_event(request).await
-    }
-
-    /// Says which events an instance would accept now.
-    pub async fn permitted(&self, request: PermittedRequest) -> Result<PermittedResult> {
-        self.engine.permitted(request).await
-    }
-
-    /// Runs several operations, all or nothing or each on its own.
-    pub async fn batch(&self, request: BatchRequest) -> Result<BatchResult> {
-        self.engine.batch(request).await
-    }
-
-    /// Returns the events of one instance.
-    pub async fn history(&self, request: HistoryRequest) -> Result<HistoryResult> {
-        let engine = self.engine.clone();
-        ::blocking::unblock(move || engine.history(request)).await
-    }
-
-    /// Returns the log's entries in order.
-    pub async fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
-        let engine = self.engine.clone();
-        ::blocking::unblock(move || engine.wal_read(request)).await
-    }
-
-    /// Returns figures of the log.
-    pub async fn wal_stats(&self, request: WalStatsRequest) -> Result<WalStatsResult> {
-        self.engine.wal_stats(request).await
-    }
-
-    /// Writes a checkpoint and deletes log segments that are no longer needed.
-    pub async fn compact(&self, request: CompactRequest) -> Result<CompactResult> {
-        let engine = self.engine.clone();
-        ::blocking::unblock(move || engine.compact(request)).await
-    }
-
-    /// Writes a snapshot of one instance.
-    pub async fn snapshot_instance(
-        &self,
-        request: SnapshotInstanceRequest,
-    ) -> Result<SnapshotInstanceResult> {
-        let engine = self.engine.clone();
-        ::blocking::unblock(move || engine.snapshot_instance(request)).await
-    }
-
-    /// Removes all machines and instances.
-    pub async fn flush_all(&self, request: FlushAllRequest) -> Result<FlushAllResult> {
-        self.engine.flush_all(request).await
-    }
-
-    /// Returns name, version, features and limits.
-    pub async fn info(&self, request: InfoRequest) -> Result<InfoResult> {
-        self.engine.info(request).await
-    }
-
-    /// Answers when the database is alive.
-    pub async fn ping(&self, request: PingRequest) -> Result<PingResult> {
-        self.engine.ping(request).await
-    }
 }
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $kind:ident $variant:ident $name:ident($request:ident) -> $result:ident;)*) => {
+        impl Database {
+            $(operations! { @method $kind $(#[$doc])* $name $request $result })*
+
+            /// Runs the operation `operation` on a JSON request; watches are not among them.
+            ///
+            /// An operation or a request that does not fit is `BAD_REQUEST`, reason
+            /// `invalid_request`.
+            pub async fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
+                use crate::call::{decode, encode};
+                match operation {
+                    $(Operation::$variant => encode(&self.$name(decode(request)?).await?),)*
+                    Operation::WatchInstance | Operation::WatchAll => {
+                        Err(crate::call::no_stream(operation))
+                    }
+                }
+            }
+        }
+    };
+    (@method memory $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
+        $(#[$doc])*
+        pub async fn $name(&self, request: $request) -> Result<$result> {
+            self.backend.$name(request).await
+        }
+    };
+    (@method files $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
+        $(#[$doc])*
+        pub async fn $name(&self, request: $request) -> Result<$result> {
+            self.backend.beside(request, Engine::$name).await
+        }
+    };
+}
+
+crate::operations::for_each_operation!(operations);
 
 /// A stream of events. Dropping it ends the subscription.
 ///
@@ -224,12 +158,19 @@ enum State {
     Ready(Box<rstmdb_engine::Subscription>),
     /// A read of older events runs on another thread.
     Loading(::blocking::Task<Box<rstmdb_engine::Subscription>>),
+    #[cfg(feature = "remote")]
+    Remote(rstmdb_client::Subscription),
     Ended,
 }
 
 impl Subscription {
-    fn new(inner: rstmdb_engine::Subscription) -> Subscription {
+    fn embedded(inner: rstmdb_engine::Subscription) -> Subscription {
         Subscription { resume_offset: inner.resume_offset(), state: State::Ready(Box::new(inner)) }
+    }
+
+    #[cfg(feature = "remote")]
+    fn remote(inner: rstmdb_client::Subscription) -> Subscription {
+        Subscription { resume_offset: inner.resume_offset(), state: State::Remote(inner) }
     }
 
     /// Waits for the next event; `None` when the database was closed.
@@ -246,6 +187,13 @@ impl Subscription {
         loop {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
+                #[cfg(feature = "remote")]
+                State::Remote(mut inner) => {
+                    let polled = inner.poll_event(context);
+                    self.resume_offset = inner.resume_offset();
+                    self.state = State::Remote(inner);
+                    return polled;
+                }
                 State::Loading(mut task) => match Pin::new(&mut task).poll(context) {
                     Poll::Pending => {
                         self.state = State::Loading(task);

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rstmdb_engine::{Engine, Options, Pending};
+use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
+
+use crate::backend::{Backend, Pending};
+use crate::open::Place;
 
 /// A database whose methods wait. Cloning gives another handle to the same database.
 ///
@@ -28,37 +31,68 @@ use rstmdb_types::*;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Database {
-    engine: Arc<Engine>,
+    backend: Backend,
 }
 
 impl Database {
-    /// Opens the database at `url` (`mem:`, `file:PATH` or a path), creating it when missing.
+    /// Opens the database at `url`: `mem:`, `file:PATH` or a path, creating it when missing; or
+    /// `rstmdb://[TOKEN@]HOST[:PORT]`, `rstmdbs://` with TLS, for one on a server.
+    ///
+    /// Errors: kind `Unavailable` when the place can't be reached or is in use, `BAD_REQUEST`,
+    /// reason `invalid_option`, when the URL can't be understood.
     pub fn open(url: &str) -> Result<Database> {
         Database::open_with(url, Options::default())
     }
 
-    /// Opens the database at `url` with options.
+    /// Opens the database at `url`. The options are those of an embedded database: a server has its
+    /// own, and how to reach it stands in the URL or in the options of `Database::connect`.
     pub fn open_with(url: &str, options: Options) -> Result<Database> {
-        Ok(Database { engine: crate::open::open(url, options)? })
+        match crate::open::place(url)? {
+            Place::Here(location) => {
+                Ok(Database::from_engine(Arc::new(Engine::open(location, options)?)))
+            }
+            #[cfg(feature = "remote")]
+            Place::There(options) => Database::connect(*options),
+        }
+    }
+
+    /// Connects to a server.
+    ///
+    /// Errors: as [`Database::open`], and kind `Unauthorized` when the token is refused.
+    #[cfg(feature = "remote")]
+    pub fn connect(options: crate::RemoteOptions) -> Result<Database> {
+        let client = rstmdb_client::Client::connect_blocking(options)?;
+        Ok(Database { backend: Backend::Remote(client) })
     }
 
     /// Wraps an engine that was opened by hand.
     pub fn from_engine(engine: Arc<Engine>) -> Database {
-        Database { engine }
+        Database { backend: Backend::Embedded(engine) }
+    }
+
+    pub(crate) fn from_backend(backend: Backend) -> Database {
+        Database { backend }
+    }
+
+    /// The same database for executors.
+    pub fn asynchronous(&self) -> crate::Database {
+        crate::Database::from_backend(self.backend.clone())
     }
 
     /// Hands an event over without waiting: wait for the [`Pending`] result, or await it.
     ///
-    /// Many events in flight share one sync.
+    /// Many events in flight share one sync. On a server it waits while too many are in flight; over
+    /// several connections they may be done in another order.
     pub fn submit_event(&self, request: ApplyEventRequest) -> Pending<'_, ApplyEventResult> {
-        self.engine.apply_event(request)
+        self.backend.apply_event(request).handed_over()
     }
 
-    /// Syncs what is not synced, stops background work and releases the directory.
+    /// Syncs what is not synced, stops background work and releases the directory, or says good-bye
+    /// to the server.
     ///
     /// Every other handle to the database answers `Closed` from then on.
     pub fn close(&self) -> Result<()> {
-        self.engine.close()
+        self.backend.close()
     }
 
     /// Follows the events of one instance.
@@ -66,164 +100,101 @@ impl Database {
         &self,
         request: WatchInstanceRequest,
     ) -> Result<(WatchInstanceResult, Subscription)> {
-        let (result, inner) = self.engine.watch_instance(request)?;
-        Ok((result, Subscription { inner }))
-    }
-
-    /// Follows the events of all instances that pass the filters.
-    pub fn watch_all(&self, request: WatchAllRequest) -> Result<(WatchAllResult, Subscription)> {
-        let (result, inner) = self.engine.watch_all(request)?;
-        Ok((result, Subscription { inner }))
-    }
-
-    /// Runs the operation `operation` on a JSON request; watches are not among them.
-    ///
-    /// An operation or a request that does not fit is `BAD_REQUEST`, reason `invalid_request`.
-    pub fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
-        match operation {
-            Operation::PutMachine => crate::call::call(request, |r| self.put_machine(r)),
-            Operation::GetMachine => crate::call::call(request, |r| self.get_machine(r)),
-            Operation::ListMachines => crate::call::call(request, |r| self.list_machines(r)),
-            Operation::CreateInstance => crate::call::call(request, |r| self.create_instance(r)),
-            Operation::GetInstance => crate::call::call(request, |r| self.get_instance(r)),
-            Operation::ListInstances => crate::call::call(request, |r| self.list_instances(r)),
-            Operation::CountInstances => crate::call::call(request, |r| self.count_instances(r)),
-            Operation::DeleteInstance => crate::call::call(request, |r| self.delete_instance(r)),
-            Operation::ApplyEvent => crate::call::call(request, |r| self.apply_event(r)),
-            Operation::Permitted => crate::call::call(request, |r| self.permitted(r)),
-            Operation::Batch => crate::call::call(request, |r| self.batch(r)),
-            Operation::History => crate::call::call(request, |r| self.history(r)),
-            Operation::WalRead => crate::call::call(request, |r| self.wal_read(r)),
-            Operation::WalStats => crate::call::call(request, |r| self.wal_stats(r)),
-            Operation::Compact => crate::call::call(request, |r| self.compact(r)),
-            Operation::SnapshotInstance => {
-                crate::call::call(request, |r| self.snapshot_instance(r))
+        match &self.backend {
+            Backend::Embedded(engine) => {
+                let (result, inner) = engine.watch_instance(request)?;
+                Ok((result, Subscription(Events::Embedded(inner.into()))))
             }
-            Operation::FlushAll => crate::call::call(request, |r| self.flush_all(r)),
-            Operation::Info => crate::call::call(request, |r| self.info(r)),
-            Operation::Ping => crate::call::call(request, |r| self.ping(r)),
-            Operation::WatchInstance | Operation::WatchAll => {
-                Err(crate::call::no_stream(operation))
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => {
+                let (result, inner) = client.watch_instance(request).wait()?;
+                Ok((result, Subscription(Events::Remote(inner))))
             }
         }
     }
 
-    /// Stores a machine definition under a name and version.
-    pub fn put_machine(&self, request: PutMachineRequest) -> Result<PutMachineResult> {
-        self.engine.put_machine(request).wait()
-    }
-
-    /// Returns a machine definition.
-    pub fn get_machine(&self, request: GetMachineRequest) -> Result<GetMachineResult> {
-        self.engine.get_machine(request).wait()
-    }
-
-    /// Lists machines and their versions.
-    pub fn list_machines(&self, request: ListMachinesRequest) -> Result<ListMachinesResult> {
-        self.engine.list_machines(request).wait()
-    }
-
-    /// Creates an instance of a machine.
-    pub fn create_instance(&self, request: CreateInstanceRequest) -> Result<CreateInstanceResult> {
-        self.engine.create_instance(request).wait()
-    }
-
-    /// Returns the state and context of an instance.
-    pub fn get_instance(&self, request: GetInstanceRequest) -> Result<GetInstanceResult> {
-        self.engine.get_instance(request).wait()
-    }
-
-    /// Lists instances by id, a page at a time.
-    pub fn list_instances(&self, request: ListInstancesRequest) -> Result<ListInstancesResult> {
-        self.engine.list_instances(request).wait()
-    }
-
-    /// Counts instances by machine, version and state.
-    pub fn count_instances(&self, request: CountInstancesRequest) -> Result<CountInstancesResult> {
-        self.engine.count_instances(request).wait()
-    }
-
-    /// Deletes an instance; its id may be used again.
-    pub fn delete_instance(&self, request: DeleteInstanceRequest) -> Result<DeleteInstanceResult> {
-        self.engine.delete_instance(request).wait()
-    }
-
-    /// Applies an event to an instance.
-    pub fn apply_event(&self, request: ApplyEventRequest) -> Result<ApplyEventResult> {
-        self.engine.apply_event(request).wait()
-    }
-
-    /// Says which events an instance would accept now.
-    pub fn permitted(&self, request: PermittedRequest) -> Result<PermittedResult> {
-        self.engine.permitted(request).wait()
-    }
-
-    /// Runs several operations, all or nothing or each on its own.
-    pub fn batch(&self, request: BatchRequest) -> Result<BatchResult> {
-        self.engine.batch(request).wait()
-    }
-
-    /// Returns the events of one instance.
-    pub fn history(&self, request: HistoryRequest) -> Result<HistoryResult> {
-        self.engine.history(request)
-    }
-
-    /// Returns the log's entries in order.
-    pub fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
-        self.engine.wal_read(request)
-    }
-
-    /// Returns figures of the log.
-    pub fn wal_stats(&self, request: WalStatsRequest) -> Result<WalStatsResult> {
-        self.engine.wal_stats(request).wait()
-    }
-
-    /// Writes a checkpoint and deletes log segments that are no longer needed.
-    pub fn compact(&self, request: CompactRequest) -> Result<CompactResult> {
-        self.engine.compact(request)
-    }
-
-    /// Writes a snapshot of one instance.
-    pub fn snapshot_instance(
-        &self,
-        request: SnapshotInstanceRequest,
-    ) -> Result<SnapshotInstanceResult> {
-        self.engine.snapshot_instance(request)
-    }
-
-    /// Removes all machines and instances.
-    pub fn flush_all(&self, request: FlushAllRequest) -> Result<FlushAllResult> {
-        self.engine.flush_all(request).wait()
-    }
-
-    /// Returns name, version, features and limits.
-    pub fn info(&self, request: InfoRequest) -> Result<InfoResult> {
-        self.engine.info(request).wait()
-    }
-
-    /// Answers when the database is alive.
-    pub fn ping(&self, request: PingRequest) -> Result<PingResult> {
-        self.engine.ping(request).wait()
+    /// Follows the events of all instances that pass the filters.
+    pub fn watch_all(&self, request: WatchAllRequest) -> Result<(WatchAllResult, Subscription)> {
+        match &self.backend {
+            Backend::Embedded(engine) => {
+                let (result, inner) = engine.watch_all(request)?;
+                Ok((result, Subscription(Events::Embedded(inner.into()))))
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => {
+                let (result, inner) = client.watch_all(request).wait()?;
+                Ok((result, Subscription(Events::Remote(inner))))
+            }
+        }
     }
 }
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $kind:ident $variant:ident $name:ident($request:ident) -> $result:ident;)*) => {
+        impl Database {
+            $(operations! { @method $kind $(#[$doc])* $name $request $result })*
+
+            /// Runs the operation `operation` on a JSON request; watches are not among them.
+            ///
+            /// An operation or a request that does not fit is `BAD_REQUEST`, reason
+            /// `invalid_request`.
+            pub fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
+                use crate::call::{decode, encode};
+                match operation {
+                    $(Operation::$variant => encode(&self.$name(decode(request)?)?),)*
+                    Operation::WatchInstance | Operation::WatchAll => {
+                        Err(crate::call::no_stream(operation))
+                    }
+                }
+            }
+        }
+    };
+    (@method memory $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
+        $(#[$doc])*
+        pub fn $name(&self, request: $request) -> Result<$result> {
+            self.backend.$name(request).wait()
+        }
+    };
+    (@method files $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
+        $(#[$doc])*
+        pub fn $name(&self, request: $request) -> Result<$result> {
+            self.backend.$name(request)
+        }
+    };
+}
+
+crate::operations::for_each_operation!(operations);
 
 /// A stream of events. Dropping it ends the subscription.
 ///
 /// As an iterator it waits for each event and ends when the database is closed.
 #[derive(Debug)]
-pub struct Subscription {
-    inner: rstmdb_engine::Subscription,
+pub struct Subscription(Events);
+
+#[derive(Debug)]
+enum Events {
+    Embedded(Box<rstmdb_engine::Subscription>),
+    #[cfg(feature = "remote")]
+    Remote(rstmdb_client::Subscription),
 }
 
 impl Subscription {
     /// Waits at most `timeout` for the next event; `None` when none came in time.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
-        self.inner.next_timeout(timeout)
+        match &mut self.0 {
+            Events::Embedded(inner) => inner.next_timeout(timeout),
+            #[cfg(feature = "remote")]
+            Events::Remote(inner) => inner.next_timeout(timeout),
+        }
     }
 
     /// The offset to resume from after the events received so far.
     pub fn resume_offset(&self) -> Offset {
-        self.inner.resume_offset()
+        match &self.0 {
+            Events::Embedded(inner) => inner.resume_offset(),
+            #[cfg(feature = "remote")]
+            Events::Remote(inner) => inner.resume_offset(),
+        }
     }
 }
 
@@ -231,6 +202,10 @@ impl Iterator for Subscription {
     type Item = Result<InstanceEvent>;
 
     fn next(&mut self) -> Option<Result<InstanceEvent>> {
-        self.inner.next_blocking()
+        match &mut self.0 {
+            Events::Embedded(inner) => inner.next_blocking(),
+            #[cfg(feature = "remote")]
+            Events::Remote(inner) => inner.next_blocking(),
+        }
     }
 }

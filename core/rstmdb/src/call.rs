@@ -22,13 +22,6 @@ pub(crate) fn encode<T: serde::Serialize>(result: &T) -> Result<Json> {
     })
 }
 
-pub(crate) fn call<R: OperationRequest>(
-    request: &Json,
-    run: impl FnOnce(R) -> Result<R::Result>,
-) -> Result<Json> {
-    encode(&run(decode(request)?)?)
-}
-
 pub(crate) fn no_stream(operation: Operation) -> Error {
     Error::invalid(
         reason::INVALID_REQUEST,

@@ -3,16 +3,23 @@
 //! Define machines (states, events, transitions, guards), create instances of them, apply events and
 //! watch what happens. [`Database`] is asynchronous and runs on any executor; [`blocking::Database`]
 //! is the same for threads. `open("./data")` keeps the database in a directory, `open("mem:")` in
-//! memory.
+//! memory, and `open("rstmdb://host")` uses the one of a server; nothing else differs.
+//!
+//! The feature `remote`, on by default, is the part for servers.
 #![deny(missing_docs)]
 
 mod asynchronous;
+mod backend;
 pub mod blocking;
 mod call;
 pub mod maintenance;
 mod open;
+mod operations;
 
 pub use asynchronous::{Database, Subscription};
+pub use backend::Pending;
+#[cfg(feature = "remote")]
+pub use rstmdb_client::{Endpoint, Options as RemoteOptions, Retry, TlsOptions};
 pub use rstmdb_engine::{FsyncPolicy, Options, Progress, ProgressUpdate, Retention};
 pub use rstmdb_types::*;
 

@@ -1,39 +1,69 @@
 //! What a URL means.
 
-use std::sync::Arc;
-
-use rstmdb_engine::{Engine, Location, Options};
+use rstmdb_engine::Location;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Result};
 
-/// Opens what `url` names: `mem:`, `file:PATH` or a bare path.
-pub(crate) fn open(url: &str, options: Options) -> Result<Arc<Engine>> {
-    Ok(Arc::new(Engine::open(location(url)?, options)?))
+/// Where a database is.
+pub(crate) enum Place {
+    /// In this process.
+    Here(Location),
+    /// On a server.
+    #[cfg(feature = "remote")]
+    There(Box<rstmdb_client::Options>),
 }
 
+/// Finds what `url` names: `mem:`, `file:PATH`, a bare path, or a server.
+pub(crate) fn place(url: &str) -> Result<Place> {
+    if !is_server(url) {
+        return location(url).map(Place::Here);
+    }
+    #[cfg(feature = "remote")]
+    return Ok(Place::There(Box::new(rstmdb_client::Options::from_url(url)?)));
+    #[cfg(not(feature = "remote"))]
+    Err(Error::invalid(
+        reason::UNSUPPORTED,
+        "this program was built without the part for servers (feature \"remote\" of rstmdb)",
+    ))
+}
+
+fn is_server(url: &str) -> bool {
+    url.starts_with("rstmdb://") || url.starts_with("rstmdbs://")
+}
+
+/// Finds the directory that `url` names. No message repeats a server's URL: it may hold a token.
 pub(crate) fn location(url: &str) -> Result<Location> {
     if url == "mem:" {
         return Ok(Location::memory());
     }
-    if url.starts_with("rstmdb://") || url.starts_with("rstmdbs://") {
+    if is_server(url) {
         return Err(Error::invalid(
             reason::UNSUPPORTED,
-            "the client for servers comes with the next release; open a directory or \"mem:\"",
-        )
-        .with("url", url));
+            "a server keeps its own directory: name that one, where the server runs, while it is \
+             stopped",
+        ));
     }
     let path = url.strip_prefix("file:").unwrap_or(url);
     // `file:///data` is how other programs write an absolute path.
     let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     if path.is_empty() || scheme.is_some_and(|scheme| scheme != "file") {
-        return Err(Error::invalid(
-            reason::INVALID_OPTION,
-            format!("can't open {url:?}; use a path such as ./data, file:./data, or mem:"),
-        )
-        .with("url", url));
+        let shown = redacted(url);
+        let message = format!(
+            "can't open {shown:?}; use a path such as ./data, file:./data, mem:, or rstmdb://host"
+        );
+        return Err(Error::invalid(reason::INVALID_OPTION, message).with("url", shown));
     }
     Ok(Location::directory(path))
+}
+
+/// A URL without what stands before the last @ of its host, and without its parameters.
+fn redacted(url: &str) -> String {
+    let plain = url.split_once('?').map_or(url, |(plain, _)| plain);
+    match (plain.split_once("://"), plain.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => plain.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -49,7 +79,12 @@ mod tests {
         for url in ["", "file:", "http://x"] {
             assert_eq!(location(url).unwrap_err().reason(), Some(reason::INVALID_OPTION), "{url}");
         }
-        let error = location("rstmdb://host:7401").unwrap_err();
+        assert!(matches!(place("mem:"), Ok(Place::Here(_))));
+        let error = location("rstmdb://s3cret@host:7401").unwrap_err();
         assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
+        assert!(!format!("{error:?}").contains("s3cret"));
+        let error = location("redis://s3cret@host?token=s3cret").unwrap_err();
+        assert!(error.message().contains("redis://…@host"), "{error}");
+        assert!(!format!("{error:?}").contains("s3cret"));
     }
 }
