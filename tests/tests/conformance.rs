@@ -1,13 +1,16 @@
-//! Runs the conformance scenarios on the model and on the engine, in memory and in a directory.
+//! Runs the conformance scenarios on the model, on the engine in memory and in a directory, and on a
+//! server, without and with TLS.
 //!
-//! `RSTMDB_TARGET` chooses one target: `model`, `mem:` or `file:`. `RSTMDB_SCENARIO` runs only the
+//! `RSTMDB_TARGET` chooses one target: `model`, `mem:`, `file:`, `rstmdb:` or `rstmdbs:`. `RSTMDB_SCENARIO` runs only the
 //! scenarios whose file or name contains it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use rstmdb_testkit::remote::RemoteTarget;
 use rstmdb_testkit::scenario::{self, Scenario};
+use rstmdb_testkit::server::Certificates;
 use rstmdb_testkit::target::{EngineTarget, ModelTarget, Target, options_of};
 use rstmdb_types::Operation;
 use rstmdb_types::error::reason;
@@ -100,6 +103,26 @@ fn a_database_in_a_directory_conforms() {
     run("file:", &|scenario| {
         let directory = tempfile::tempdir_in(root.path()).unwrap().keep();
         Box::new(EngineTarget::directory(&directory, options_of(&scenario.settings)).unwrap())
+    });
+}
+
+#[test]
+fn a_database_on_a_server_conforms() {
+    let root = tempfile::tempdir().unwrap();
+    run("rstmdb:", &|scenario| {
+        let directory = tempfile::tempdir_in(root.path()).unwrap().keep();
+        Box::new(RemoteTarget::plain(&directory, options_of(&scenario.settings)).unwrap())
+    });
+}
+
+#[test]
+fn a_database_on_a_server_with_tls_and_token_conforms() {
+    let root = tempfile::tempdir().unwrap();
+    let certificates = Certificates::create(root.path());
+    run("rstmdbs:", &|scenario| {
+        let directory = tempfile::tempdir_in(root.path()).unwrap().keep();
+        let options = options_of(&scenario.settings);
+        Box::new(RemoteTarget::secure(&directory, options, &certificates).unwrap())
     });
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rstmdb::{InstanceEvent, Json, JsonRef, Operation, Result};
 use rstmdb_testkit::compare::{Divergence, compare};
 use rstmdb_testkit::program::Program;
+use rstmdb_testkit::remote::RemoteTarget;
 use rstmdb_testkit::target::{EngineTarget, ModelTarget, Target};
 
 type Outcome = std::result::Result<(), Divergence>;
@@ -31,18 +32,23 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))
 }
 
-fn seeds(first: u64) -> Vec<u64> {
+fn seeds(first: u64, share: u64) -> Vec<u64> {
     if let Some(seed) = number("RSTMDB_SEED") {
         return vec![seed];
     }
     let is_soak = number("RSTMDB_SOAK").is_some_and(|soak| soak > 0);
     let count = number("RSTMDB_PROGRAMS");
     let count = count.unwrap_or(if is_soak { PROGRAMS.1 } else { PROGRAMS.0 });
-    REGRESSIONS.iter().copied().chain(first..first + count).collect()
+    REGRESSIONS.iter().copied().chain(first..first + count / share).collect()
 }
 
 fn check(test: &str, first: u64, run: &dyn Fn(&Program) -> Outcome) {
-    for seed in seeds(first) {
+    check_some(test, first, 1, run);
+}
+
+/// Runs one program in `share`.
+fn check_some(test: &str, first: u64, share: u64, run: &dyn Fn(&Program) -> Outcome) {
+    for seed in seeds(first, share) {
         let program = Program::generate(seed);
         if let Err(divergence) = run(&program) {
             panic!("{}", report(test, &program, &divergence, run));
@@ -95,6 +101,18 @@ fn the_engine_on_a_disk_that_loses_power_agrees_with_the_model() {
 fn the_engine_on_files_agrees_with_the_model() {
     let root = tempfile::tempdir().unwrap();
     check("files", 1_000_000, &|program| on_files(program, root.path()));
+}
+
+/// Each step is a round trip, so there are fewer programs.
+#[test]
+fn the_engine_behind_a_server_agrees_with_the_model() {
+    let root = tempfile::tempdir().unwrap();
+    check_some("server", 3_000_000, 5, &|program| {
+        let directory = tempfile::tempdir_in(root.path()).unwrap();
+        compare(program, &|program| {
+            RemoteTarget::plain(directory.path(), program.options.clone()).unwrap()
+        })
+    });
 }
 
 fn on_files(program: &Program, root: &Path) -> Outcome {

@@ -114,6 +114,11 @@ fn read_options(options: Option<&Value>) -> std::result::Result<Settings, Fault>
                 settings.idempotency_window_ms = value.as_i64().ok_or_else(wrong)?;
             }
             _ => {
+                // Readers of limits pass over those they don't know; here that is a slip.
+                let known = json!(Limits::default());
+                let known = known.as_object().into_iter().flat_map(Map::keys);
+                let known: Vec<&str> = known.map(String::as_str).collect();
+                members(value, &known, "limits")?;
                 let limits = serde_json::from_value::<Limits>(value.clone());
                 settings.limits = limits.map_err(|error| format!("limits: {error}"))?;
             }

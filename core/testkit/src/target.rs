@@ -109,6 +109,26 @@ fn open(location: &Location, options: &Options) -> Result<Database> {
     Ok(Database::from_engine(Arc::new(engine)))
 }
 
+/// Begins the watch that a JSON request asks for.
+pub(crate) fn watch(
+    database: &Database,
+    operation: Operation,
+    request: &Json,
+) -> Result<(Subscription, Json)> {
+    let misfit = |error: rstmdb_types::JsonError| {
+        Error::invalid(rstmdb_types::error::reason::INVALID_REQUEST, error.to_string())
+    };
+    let (result, subscription) = if operation == Operation::WatchAll {
+        let (result, watch) = database.watch_all(request.decode().map_err(misfit)?)?;
+        (Json::from_serialize(&result), watch)
+    } else {
+        let request = request.decode().map_err(misfit)?;
+        let (result, watch) = database.watch_instance(request)?;
+        (Json::from_serialize(&result), watch)
+    };
+    Ok((subscription, result.unwrap()))
+}
+
 /// Engine options with the same meaning as the model's settings.
 pub fn options_of(settings: &Settings) -> Options {
     Options {
@@ -128,19 +148,9 @@ impl Target for EngineTarget {
     }
 
     fn watch(&mut self, operation: Operation, request: &Json) -> Result<(usize, Json)> {
-        let misfit = |error: rstmdb_types::JsonError| {
-            Error::invalid(rstmdb_types::error::reason::INVALID_REQUEST, error.to_string())
-        };
-        let (result, subscription) = if operation == Operation::WatchAll {
-            let (result, watch) = self.database.watch_all(request.decode().map_err(misfit)?)?;
-            (Json::from_serialize(&result), watch)
-        } else {
-            let request = request.decode().map_err(misfit)?;
-            let (result, watch) = self.database.watch_instance(request)?;
-            (Json::from_serialize(&result), watch)
-        };
+        let (subscription, result) = watch(&self.database, operation, request)?;
         self.watches.push(subscription);
-        Ok((self.watches.len() - 1, result.unwrap()))
+        Ok((self.watches.len() - 1, result))
     }
 
     fn next_event(&mut self, watch: usize, timeout: Duration) -> Result<Option<InstanceEvent>> {
