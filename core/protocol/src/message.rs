@@ -166,7 +166,10 @@ pub fn respond<T: WireResult + ?Sized>(
         Err(error) => Error::new(ErrorCode::InternalError, format!("writing the result: {error}")),
         Ok(()) if size > PAYLOAD_BYTES_MAX => Error::invalid(
             reason::LIMIT_EXCEEDED,
-            format!("the answer has {size} bytes, more than a frame holds; ask for fewer entries"),
+            format!(
+                "the answer has {size} bytes, more than a frame holds; what was asked for was done: \
+                 read it in smaller pieces"
+            ),
         )
         .with("limit", "max_frame_bytes")
         .with("limit_value", PAYLOAD_BYTES_MAX)

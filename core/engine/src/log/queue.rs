@@ -6,7 +6,7 @@
 //! thread, when several wait. A batch is acknowledged as a whole, in log order, or taken back as a
 //! whole together with everything appended after it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::task::{Context, Poll, Waker};
 
 use rstmdb_types::error::reason;
@@ -127,13 +127,16 @@ struct Hot {
     buffered: AtomicUsize,
 }
 
+/// Who waits for which offset. Thousands may wait at once, so finding one must not mean looking at all.
+type Waiters = BTreeMap<Offset, Vec<Waker>>;
+
 /// The queue in front of a sink.
 pub(crate) struct Queue<S> {
     hot: Hot,
     sink: Mutex<S>,
     epoch: AtomicU64,
     /// Callers that wait for a commit.
-    waiters: Mutex<Vec<(Offset, Waker)>>,
+    waiters: Mutex<Waiters>,
     waiting: AtomicUsize,
     /// Readers that wait for the log to grow, by their number: each has one place, however often it
     /// asks while nothing happens.
@@ -166,7 +169,7 @@ impl<S: Sink> Queue<S> {
             },
             sink: Mutex::new(sink),
             epoch: AtomicU64::new(0),
-            waiters: Mutex::new(Vec::new()),
+            waiters: Mutex::new(Waiters::new()),
             waiting: AtomicUsize::new(0),
             watchers: Mutex::new(HashMap::new()),
             next_watcher: AtomicU64::new(0),
@@ -494,36 +497,26 @@ fn empty_buffer(capacity: usize) -> Vec<u8> {
     buffer
 }
 
-fn register(
-    list: &Mutex<Vec<(Offset, Waker)>>,
-    count: &AtomicUsize,
-    offset: Offset,
-    waker: &Waker,
-) {
+fn register(list: &Mutex<Waiters>, count: &AtomicUsize, offset: Offset, waker: &Waker) {
     let mut list = list.lock();
-    if !list.iter().any(|(at, known)| *at == offset && known.will_wake(waker)) {
-        list.push((offset, waker.clone()));
+    let wakers = list.entry(offset).or_default();
+    if !wakers.iter().any(|known| known.will_wake(waker)) {
+        wakers.push(waker.clone());
     }
     count.store(list.len(), Ordering::SeqCst);
 }
 
 /// Wakes everybody whose offset has come.
-fn wake(list: &Mutex<Vec<(Offset, Waker)>>, count: &AtomicUsize, upto: Offset) {
+fn wake(list: &Mutex<Waiters>, count: &AtomicUsize, upto: Offset) {
     if count.load(Ordering::SeqCst) == 0 {
         return;
     }
-    let mut ready = Vec::new();
     let mut list = list.lock();
-    list.retain_mut(|(offset, waker)| {
-        let wait = *offset > upto;
-        if !wait {
-            ready.push(waker.clone());
-        }
-        wait
-    });
+    let later = upto.checked_add(1).map(|next| list.split_off(&next)).unwrap_or_default();
+    let ready = std::mem::replace(&mut *list, later);
     count.store(list.len(), Ordering::SeqCst);
     drop(list);
-    for waker in ready {
+    for waker in ready.into_values().flatten() {
         waker.wake();
     }
 }

@@ -9,6 +9,7 @@ use rstmdb_protocol::{Command, Dialect, WireMode, message};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result, Text};
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::outbox::{Asked, Outbox};
@@ -64,6 +65,8 @@ pub(crate) struct Job {
     pub asked: Asked,
     pub form: Form,
     pub task: JoinHandle<Written>,
+    /// The room that the request takes in memory.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// A request being answered.
@@ -119,7 +122,7 @@ impl<'e> Answer<'_, 'e> {
     ) -> Job {
         let (served, form) = (self.served.clone(), self.form.clone());
         let task = tokio::task::spawn_blocking(move || run(&served, &form));
-        Job { asked: self.asked(), form: self.form, task }
+        Job { asked: self.asked(), form: self.form, task, room: None }
     }
 }
 

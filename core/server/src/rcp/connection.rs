@@ -251,6 +251,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Ok(None) => break,
                 Ok(Some((payload, consumed))) => {
                     self.request(payload, live, now);
+                    if let Some(job) = &mut self.job {
+                        job.room = inbox.take_room();
+                    }
                     inbox.take(consumed);
                     self.partial_since = None;
                     self.active = now;

@@ -55,6 +55,8 @@ pub(crate) struct Inbox {
     taken: usize,
     /// How many bytes make the next message, as far as is known.
     needed: usize,
+    /// The next message may be a line, whose length nobody knows.
+    is_line: bool,
     memory: FrameMemory,
     waiting: Option<Wait>,
     room: Option<OwnedSemaphorePermit>,
@@ -70,7 +72,15 @@ pub(crate) enum Read {
 
 impl Inbox {
     pub(crate) fn new(memory: FrameMemory) -> Inbox {
-        Inbox { buffer: Vec::new(), taken: 0, needed: 1, memory, waiting: None, room: None }
+        Inbox {
+            buffer: Vec::new(),
+            taken: 0,
+            needed: 1,
+            is_line: false,
+            memory,
+            waiting: None,
+            room: None,
+        }
     }
 
     fn unread(&self) -> &[u8] {
@@ -104,10 +114,16 @@ impl Inbox {
         match decoded {
             Decoded::Message { payload, consumed } => Ok(Some((payload, consumed))),
             Decoded::Incomplete { needed } => {
+                self.is_line = mode == WireMode::Lines;
                 self.needed = needed;
                 Ok(None)
             }
         }
+    }
+
+    /// Takes over the room of the message, for as long as it is worked on.
+    pub(crate) fn take_room(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.room.take()
     }
 
     /// Forgets the message that was dealt with.
@@ -152,8 +168,9 @@ impl Inbox {
         if needed <= LARGE_BYTES || self.room.is_some() {
             return Poll::Ready(Ok(()));
         }
+        let bytes = if self.is_line { frame::PAYLOAD_BYTES_MAX } else { needed };
         let memory = &self.memory;
-        let wait = self.waiting.get_or_insert_with(|| memory.acquire(needed));
+        let wait = self.waiting.get_or_insert_with(|| memory.acquire(bytes));
         let room = ready!(wait.as_mut().poll(context));
         self.waiting = None;
         self.room = Some(room.map_err(io::Error::other)?);

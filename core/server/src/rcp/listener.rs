@@ -79,7 +79,10 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             () = &mut stopping => break,
             accepted = listener.accept() => accepted,
             // Reaps those that ended.
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                report(ended);
+                continue;
+            }
         };
         match accepted {
             Ok((stream, address)) => {
@@ -104,7 +107,16 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+/// A connection that failed concerns no other, but somebody should know.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a connection failed inside the server: {error}");
+    }
 }
 
 async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, place: Place) {
