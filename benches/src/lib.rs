@@ -121,7 +121,9 @@ fn parse(arguments: Vec<String>) -> Result<Arguments, String> {
 fn run(arguments: &Arguments) -> ExitCode {
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
     std::fs::create_dir_all(&arguments.directory).unwrap();
-    let bench = Bench { scale, directory: arguments.directory.clone() };
+    // Servers are started in other folders.
+    let directory = arguments.directory.canonicalize().unwrap();
+    let bench = Bench { scale, directory };
     let started = std::time::Instant::now();
     let mut text = report::conditions(&arguments.directory);
     println!("{text}");

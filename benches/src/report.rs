@@ -9,7 +9,9 @@ const END: &str = "<!-- measured: end -->";
 /// The workspace's root when cargo started this, else the current directory.
 pub fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    package.and_then(|folder| folder.parent().map(Path::to_owned)).unwrap_or_default()
+    package
+        .and_then(|folder| folder.parent().map(Path::to_owned))
+        .unwrap_or_else(|| PathBuf::from("."))
 }
 
 /// The build directory.

@@ -27,8 +27,7 @@ pub struct Server {
     child: Child,
     /// What ends it in good order.
     stop: Signal,
-    /// Where its data are.
-    pub folder: PathBuf,
+    folder: PathBuf,
 }
 
 /// Programs that are there, and the names of those that are not.
@@ -122,7 +121,6 @@ impl Settings {
 impl Server {
     /// Starts a server that speaks RCP, ours or the peer, and waits until it answers.
     pub fn rcp(program: &Path, folder: &Path, settings: &Settings) -> Server {
-        std::fs::create_dir_all(folder).unwrap();
         let (port, metrics_port) = (free_port(), free_port());
         let mut command = Command::new(program);
         // What is measured does not depend on who measures.
@@ -133,7 +131,7 @@ impl Server {
         }
         command
             .env("RSTMDB_BIND", address(port).to_string())
-            .env("RSTMDB_DATA", folder)
+            .env("RSTMDB_DATA", data(folder))
             .env("RSTMDB_FSYNC_POLICY", settings.fsync)
             .env("RSTMDB_METRICS_BIND", address(metrics_port).to_string())
             // Some log each connection.
@@ -157,7 +155,7 @@ impl Server {
     }
 
     pub fn postgres(programs: &Path, folder: &Path) -> Result<Server, String> {
-        let data = folder.join("data");
+        let data = data(folder);
         let user = unprivileged()?;
         let as_user = |mut command: Command| {
             if let Some((user, group)) = user {
@@ -290,6 +288,11 @@ impl Drop for Server {
         // The postmaster's children end with it only when it is asked.
         self.end(if self.name == "PostgreSQL" { self.stop } else { Signal::KILL });
     }
+}
+
+/// Where a server keeps its data; its output is beside it.
+pub fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
 }
 
 fn address(port: u16) -> SocketAddr {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rstmdb::{CompactRequest, Options};
 
-use super::server::{Server, as_it_comes};
+use super::server::{Server, as_it_comes, data};
 use super::{Scale, programs, rcp};
 use crate::Bench;
 use crate::cases::memory::never;
@@ -18,7 +18,7 @@ pub fn run(bench: &Bench) -> Section {
     let (with_checkpoint, log_alone) = (bench.folder(), bench.folder());
     for (folder, checkpoint) in [(&with_checkpoint, true), (&log_alone, false)] {
         let options = Options { checkpoint_log_bytes: 0, ..never() };
-        let orders = Orders::create(&url(folder.path()), options, scale.million);
+        let orders = Orders::create(&url(&data(folder.path())), options, scale.million);
         if checkpoint {
             orders.db.compact(CompactRequest { force_snapshot: true }).unwrap();
         }
