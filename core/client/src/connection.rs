@@ -7,10 +7,9 @@ use rstmdb_protocol::frame::WireMode;
 use rstmdb_protocol::{Command, message};
 use rstmdb_types::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Notify;
 
 use crate::backoff;
-use crate::connect::{self, Connected, Server};
+use crate::connect::{self, Server, Stream};
 use crate::error::lost;
 use crate::lane::{Lane, Link, Taken};
 use crate::slot::Slot;
@@ -63,11 +62,15 @@ async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Slot<Result<Arc<Server>>>
         let failure = match connected {
             Ok(connected) => {
                 endpoint = connected.endpoint;
+                let server = connected.server.clone();
+                let link = Link { server, endpoint, dead: Arc::default() };
+                lane.attach(link.clone());
+                // Whoever connected finds the connection there.
                 if let Some(first) = first.take() {
-                    first.put(Ok(connected.server.clone()));
+                    first.put(Ok(link.server.clone()));
                 }
                 let began = Instant::now();
-                match converse(lane, connected).await {
+                match converse(lane, &link, connected.stream, connected.buffer).await {
                     Exit::Closed => return,
                     Exit::Switch(error) => {
                         endpoint += 1;
@@ -115,23 +118,20 @@ async fn wait_for_work(lane: &Lane) -> bool {
     !lane.closing.is_raised()
 }
 
-async fn converse(lane: &Arc<Lane>, connected: Connected) -> Exit {
-    let Connected { stream, buffer, server, endpoint } = connected;
-    let dead = Arc::new(Notify::new());
-    let place = server.endpoint.clone();
-    lane.attach(Link { server, endpoint, dead: dead.clone() });
+async fn converse(lane: &Arc<Lane>, link: &Link, stream: Stream, buffer: Vec<u8>) -> Exit {
+    let place = &link.server.endpoint;
     let (reader, writer) = tokio::io::split(stream);
-    let gone = |what: &str| Exit::Lost(lost(&place, what));
+    let gone = |what: &str| Exit::Lost(lost(place, what));
     tokio::select! {
         written = write(lane, writer) => match written {
             Ok(Over::Closed) => Exit::Closed,
-            Ok(Over::Switch) => Exit::Switch(lost(&place, "it takes no writes")),
+            Ok(Over::Switch) => Exit::Switch(lost(place, "it takes no writes")),
             Err(error) => gone(&error.to_string()),
         },
         what = read(lane, reader, buffer) => {
             if lane.closing.is_raised() { Exit::Closed } else { gone(&what) }
         }
-        () = dead.notified() => gone("the server does not answer"),
+        () = link.dead.notified() => gone("the server does not answer"),
     }
 }
 
