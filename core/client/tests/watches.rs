@@ -1,0 +1,399 @@
+//! Watches: overflow, lost connections, ends, and servers that can't replay.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod fake;
+
+use std::time::Duration;
+
+use fake::{Fake, Peer};
+use futures_lite::future::{block_on, poll_once};
+use rstmdb_client::{Client, Options, Subscription};
+use rstmdb_types::error::reason;
+use rstmdb_types::*;
+use serde_json::{Value, json};
+
+/// Begins a live watch of everything that is answered as subscription `sub-1`.
+fn watch(client: &Client, peer: &mut Peer, wal_offset: u64) -> Subscription {
+    let watching = client.watch_all(WatchAllRequest::default());
+    let asked = peer.expect("WATCH_ALL");
+    assert_eq!(asked.params.get("from_offset"), None);
+    peer.ok(&asked, json!({"subscription_id": "sub-1", "wal_offset": wal_offset}));
+    watching.wait().unwrap().1
+}
+
+/// Answers the request that takes a watch up again, and gives its `from_offset`.
+fn take_up(peer: &mut Peer, subscription_id: &str) -> u64 {
+    let asked = peer.expect("WATCH_ALL");
+    peer.ok(&asked, json!({"subscription_id": subscription_id, "wal_offset": 1000}));
+    asked.params["from_offset"].as_u64().unwrap()
+}
+
+fn offsets(events: &mut Subscription, count: usize) -> Vec<u64> {
+    let next = |_| events.next_blocking().unwrap().unwrap().wal_offset;
+    (0..count).map(next).collect()
+}
+
+fn ping(client: &Client, peer: &mut Peer) {
+    let pending = client.submit(&PingRequest {});
+    peer.pong();
+    pending.wait().unwrap();
+}
+
+fn from(range: std::ops::Range<u64>) -> Vec<u64> {
+    range.collect()
+}
+
+#[test]
+fn events_behind_the_answer_in_the_same_piece_are_not_lost() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let watching = client.watch_all(WatchAllRequest::default());
+    let asked = peer.expect("WATCH_ALL");
+    let result = json!({"subscription_id": "sub-1", "wal_offset": 5});
+    let mut bytes = fake::framed(&fake::answer(&asked, result));
+    for offset in [5, 8] {
+        bytes.extend(fake::framed(&json!({
+            "type": "event", "subscription_id": "sub-1", "instance_id": "a", "machine": "m",
+            "version": 1, "wal_offset": offset, "from_state": "s", "to_state": "s", "event": "E",
+            "payload": null,
+        })));
+    }
+    peer.raw(&bytes);
+    let (result, mut events) = watching.wait().unwrap();
+    assert_eq!((result.wal_offset, events.resume_offset()), (5, 5));
+    assert_eq!(offsets(&mut events, 1), [5]);
+    assert_eq!(events.resume_offset(), 6);
+    assert_eq!(offsets(&mut events, 1), [8]);
+    assert_eq!(events.resume_offset(), 9);
+    assert!(events.next_timeout(Duration::from_millis(1)).unwrap().is_none());
+}
+
+#[test]
+fn a_watch_goes_on_after_a_lost_connection() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let mut events = watch(&client, &mut peer, 1);
+    for offset in 1..4 {
+        peer.event("sub-1", offset);
+    }
+    // Some are read before the loss, some wait in the client.
+    assert_eq!(offsets(&mut events, 1), [1]);
+    ping(&client, &mut peer);
+    peer.hang_up();
+    let mut peer = fake.greet();
+    assert_eq!(take_up(&mut peer, "sub-2"), 4);
+    // The server may send what was wanted and more: never twice the same.
+    for offset in 3..6 {
+        peer.event("sub-2", offset);
+    }
+    assert_eq!(offsets(&mut events, 4), [2, 3, 4, 5]);
+    // Again, and this time everything was read.
+    peer.hang_up();
+    let mut peer = fake.greet();
+    assert_eq!(take_up(&mut peer, "sub-3"), 6);
+    peer.event("sub-3", 9);
+    assert_eq!(offsets(&mut events, 1), [9]);
+}
+
+#[test]
+fn a_watch_without_events_goes_on_where_it_began() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let all = watch(&client, &mut peer, 17);
+    let watching = client.watch_instance(WatchInstanceRequest::new("a"));
+    let asked = peer.expect("WATCH_INSTANCE");
+    peer.ok(
+        &asked,
+        json!({
+            "subscription_id": "sub-a", "instance_id": "a", "current_state": "s",
+            "current_wal_offset": 11,
+        }),
+    );
+    let (_, one) = watching.wait().unwrap();
+    assert_eq!((all.resume_offset(), one.resume_offset()), (17, 12));
+    peer.hang_up();
+    let mut peer = fake.greet();
+    let mut wanted: Vec<_> = (0..2)
+        .map(|_| {
+            let asked = peer.next().unwrap();
+            (asked.op, asked.params["from_offset"].as_u64().unwrap())
+        })
+        .collect();
+    wanted.sort();
+    assert_eq!(wanted, [("WATCH_ALL".to_owned(), 17), ("WATCH_INSTANCE".to_owned(), 12)]);
+}
+
+#[test]
+fn a_watch_that_was_not_answered_begins_on_the_next_connection() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let watching = client.watch_all(WatchAllRequest::default());
+    peer.expect("WATCH_ALL");
+    peer.hang_up();
+    let mut peer = fake.greet();
+    let asked = peer.expect("WATCH_ALL");
+    assert_eq!(asked.params.get("from_offset"), None);
+    peer.ok(&asked, json!({"subscription_id": "sub-1", "wal_offset": 3}));
+    let (_, mut events) = watching.wait().unwrap();
+    peer.event("sub-1", 3);
+    assert_eq!(offsets(&mut events, 1), [3]);
+    ping(&client, &mut peer);
+}
+
+#[test]
+fn a_slow_reader_gets_everything_and_holds_back_nobody() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(Options { watch_events_max: 8, ..fake.options() });
+    let mut events = watch(&client, &mut peer, 1);
+    for offset in 1..30 {
+        peer.event("sub-1", offset);
+    }
+    let end = peer.expect("UNWATCH");
+    assert_eq!(end.params, json!({"subscription_id": "sub-1"}));
+    // Others are served while nobody reads; what still arrives for the watch is let go.
+    ping(&client, &mut peer);
+    for offset in 30..40 {
+        peer.event("sub-1", offset);
+    }
+    peer.ok(&end, json!({"subscription_id": "sub-1", "removed": true}));
+    ping(&client, &mut peer);
+    assert_eq!(offsets(&mut events, 6), from(1..7));
+    // Few are left: it is asked for the rest, from the first that did not fit.
+    assert_eq!(take_up(&mut peer, "sub-2"), 9);
+    for offset in 9..14 {
+        peer.event("sub-2", offset);
+    }
+    peer.event("sub-1", 99);
+    assert_eq!(offsets(&mut events, 7), from(7..14));
+    // A live stream again, and one that can overflow again.
+    for offset in 14..40 {
+        peer.event("sub-2", offset);
+    }
+    peer.expect("UNWATCH");
+    assert_eq!(offsets(&mut events, 8), from(14..22));
+    assert_eq!(take_up(&mut peer, "sub-3"), 22);
+    peer.event("sub-3", 22);
+    assert_eq!(offsets(&mut events, 1), [22]);
+}
+
+#[test]
+fn the_queue_is_bounded_in_bytes_too_but_takes_any_one_event() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(Options { watch_bytes_max: 1000, ..fake.options() });
+    let mut events = watch(&client, &mut peer, 1);
+    let large = |id: &str, offset: u64| {
+        json!({
+            "type": "event", "subscription_id": id, "instance_id": "a", "machine": "m",
+            "version": 1, "wal_offset": offset, "from_state": "s", "to_state": "s", "event": "E",
+            "payload": "x".repeat(2000),
+        })
+    };
+    peer.send(&large("sub-1", 1));
+    peer.send(&large("sub-1", 2));
+    peer.expect("UNWATCH");
+    assert_eq!(offsets(&mut events, 1), [1]);
+    assert_eq!(take_up(&mut peer, "sub-2"), 2);
+    peer.send(&large("sub-2", 2));
+    assert_eq!(offsets(&mut events, 1), [2]);
+}
+
+#[test]
+fn a_slow_reader_loses_nothing_when_the_connection_goes_too() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(Options { watch_events_max: 4, ..fake.options() });
+    let mut events = watch(&client, &mut peer, 1);
+    for offset in 1..10 {
+        peer.event("sub-1", offset);
+    }
+    peer.expect("UNWATCH");
+    peer.hang_up();
+    // A reader that has not caught up asks for nothing.
+    let mut peer = fake.greet();
+    ping(&client, &mut peer);
+    assert_eq!(offsets(&mut events, 4), from(1..5));
+    assert_eq!(take_up(&mut peer, "sub-2"), 5);
+    peer.hang_up();
+    // The request to go on can get lost as well.
+    let mut peer = fake.greet();
+    assert_eq!(take_up(&mut peer, "sub-3"), 5);
+    peer.event("sub-3", 5);
+    assert_eq!(offsets(&mut events, 1), [5]);
+}
+
+#[test]
+fn a_server_that_stops_says_where_to_go_on() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let mut events = watch(&client, &mut peer, 1);
+    peer.event("sub-1", 1);
+    peer.send(&json!({"type": "end", "subscription_id": "sub-1", "resume_offset": 50}));
+    peer.hang_up();
+    let mut peer = fake.greet();
+    assert_eq!(take_up(&mut peer, "sub-2"), 50);
+    peer.event("sub-2", 50);
+    assert_eq!(offsets(&mut events, 2), [1, 50]);
+}
+
+#[test]
+fn an_end_with_an_error_is_the_end() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let mut events = watch(&client, &mut peer, 1);
+    peer.event("sub-1", 1);
+    peer.send(&json!({
+        "type": "end", "subscription_id": "sub-1", "resume_offset": 2,
+        "error": {"code": "NOT_FOUND", "message": "gone", "retryable": false,
+            "details": {"reason": "offset_compacted"}},
+    }));
+    assert_eq!(offsets(&mut events, 1), [1]);
+    let error = events.next_blocking().unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(reason::OFFSET_COMPACTED));
+    assert!(events.next_blocking().is_none());
+    peer.hang_up();
+    // Nobody asks for it again.
+    let read = client.submit(&ListMachinesRequest {});
+    fake.greet().expect("LIST_MACHINES");
+    drop(read);
+}
+
+#[test]
+fn what_the_log_no_longer_has_is_an_error_not_a_gap() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let mut events = watch(&client, &mut peer, 1);
+    peer.event("sub-1", 1);
+    ping(&client, &mut peer);
+    peer.hang_up();
+    let mut peer = fake.greet();
+    let asked = peer.expect("WATCH_ALL");
+    peer.error(&asked, "NOT_FOUND", false);
+    assert_eq!(offsets(&mut events, 1), [1]);
+    let error = events.next_blocking().unwrap().unwrap_err();
+    assert_eq!((error.code(), error.operation()), (ErrorCode::NotFound, Some("WATCH_ALL")));
+    assert!(events.next_blocking().is_none());
+}
+
+#[test]
+fn the_watch_of_an_instance_that_was_deleted_goes_on() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let request =
+        WatchInstanceRequest { include_lifecycle: true, ..WatchInstanceRequest::new("a") };
+    let watching = client.watch_instance(request);
+    let asked = peer.expect("WATCH_INSTANCE");
+    let result = json!({
+        "subscription_id": "sub-1", "instance_id": "a", "current_state": "s",
+        "current_wal_offset": 4,
+    });
+    peer.ok(&asked, result);
+    let (_, mut events) = watching.wait().unwrap();
+    peer.hang_up();
+    let mut peer = fake.greet();
+    let asked = peer.expect("WATCH_INSTANCE");
+    assert_eq!(asked.params["from_offset"], 5);
+    peer.error(&asked, "INSTANCE_NOT_FOUND", false);
+    // Its last events, its deletion and its next life are found among those of all.
+    let asked = peer.expect("WATCH_ALL");
+    let expected = json!({"from_offset": 5, "include_ctx": true, "include_lifecycle": true});
+    assert_eq!(asked.params, expected);
+    peer.ok(&asked, json!({"subscription_id": "sub-2", "wal_offset": 100}));
+    peer.event_of("b", "sub-2", 5);
+    peer.event_of("a", "sub-2", 6);
+    peer.event_of("b", "sub-2", 7);
+    peer.event_of("a", "sub-2", 8);
+    assert_eq!(offsets(&mut events, 2), [6, 8]);
+    // A watch that begins with an instance that is not there is refused.
+    let watching = client.watch_instance(WatchInstanceRequest::new("x"));
+    let asked = peer.expect("WATCH_INSTANCE");
+    peer.error(&asked, "INSTANCE_NOT_FOUND", false);
+    assert_eq!(watching.wait().unwrap_err().code(), ErrorCode::InstanceNotFound);
+    ping(&client, &mut peer);
+}
+
+#[test]
+fn dropping_a_watch_ends_it_on_the_server() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let events = watch(&client, &mut peer, 1);
+    drop(events);
+    assert_eq!(peer.expect("UNWATCH").params, json!({"subscription_id": "sub-1"}));
+    // One that is given up before it is answered, too.
+    let mut watching = client.watch_all(WatchAllRequest::default());
+    let asked = peer.expect("WATCH_ALL");
+    assert!(block_on(poll_once(&mut watching)).is_none());
+    drop(watching);
+    peer.ok(&asked, json!({"subscription_id": "sub-2", "wal_offset": 1}));
+    assert_eq!(peer.expect("UNWATCH").params, json!({"subscription_id": "sub-2"}));
+    peer.hang_up();
+    // And neither is asked for again.
+    let read = client.submit(&ListMachinesRequest {});
+    fake.greet().expect("LIST_MACHINES");
+    drop(read);
+}
+
+#[test]
+fn filters_and_replays_are_asked_for_as_they_are() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let request = WatchAllRequest {
+        from_offset: Some(3),
+        machines: vec!["m".into()],
+        include_ctx: false,
+        ..WatchAllRequest::default()
+    };
+    let watching = client.watch_all(request);
+    let asked = peer.expect("WATCH_ALL");
+    let expected = json!({"from_offset": 3, "machines": ["m"], "include_ctx": false});
+    assert_eq!(asked.params, expected);
+    peer.ok(&asked, json!({"subscription_id": "sub-1", "wal_offset": 90}));
+    let (result, events) = watching.wait().unwrap();
+    assert_eq!((result.wal_offset, events.resume_offset()), (90, 3));
+    peer.hang_up();
+    // Nothing came: it begins where it was asked to.
+    assert_eq!(fake.greet().expect("WATCH_ALL").params, expected);
+}
+
+#[test]
+fn an_older_server_can_not_close_a_gap_and_that_is_said() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect_old(fake.options());
+    let mut events = watch(&client, &mut peer, 1 << 40);
+    peer.send(&old_event(1 << 40));
+    ping(&client, &mut peer);
+    peer.hang_up();
+    let mut peer = fake.greet_as_old();
+    let event = events.next_blocking().unwrap().unwrap();
+    assert_eq!((event.wal_offset, event.timestamp), (1 << 40, 0));
+    assert_eq!(event.ctx, Some(Json::empty_object()));
+    let error = events.next_blocking().unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
+    assert!(error.message().contains("0.3.0"), "{error}");
+    assert!(events.next_blocking().is_none());
+    // Nothing of it was sent.
+    ping(&client, &mut peer);
+}
+
+#[test]
+fn a_slow_reader_of_an_older_server_is_told_that_it_was_too_slow() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect_old(Options { watch_events_max: 2, ..fake.options() });
+    let mut events = watch(&client, &mut peer, 1);
+    for offset in 1..5 {
+        peer.send(&old_event(offset));
+    }
+    peer.expect("UNWATCH");
+    assert_eq!(offsets(&mut events, 2), [1, 2]);
+    let error = events.next_blocking().unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
+    assert!(events.next_blocking().is_none());
+    ping(&client, &mut peer);
+}
+
+/// As version 0.3.0 writes it, with a context of null.
+fn old_event(offset: u64) -> Value {
+    json!({
+        "type": "event", "subscription_id": "sub-1", "instance_id": "a", "machine": "m",
+        "version": 1, "wal_offset": offset, "from_state": "s", "to_state": "s", "event": "E",
+        "payload": null, "ctx": null,
+    })
+}
