@@ -151,6 +151,7 @@ fn handshake_failure(endpoint: &Endpoint, error: &io::Error) -> Error {
             | Alert::CertificateUnknown
             | Alert::UnknownCA
             | Alert::AccessDenied
+            | Alert::DecryptError
             | Alert::HandshakeFailure),
         )) => {
             let message = format!(

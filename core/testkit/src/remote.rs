@@ -7,6 +7,8 @@ use std::time::Duration;
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb_engine::storage::FileStorage;
 use rstmdb_engine::{Engine, Location, Options};
+/// The settings of a server, for tests of crates that may not name it.
+pub use rstmdb_server::config;
 use rstmdb_server::config::Config;
 use rstmdb_types::{InstanceEvent, Json, Operation, Result};
 

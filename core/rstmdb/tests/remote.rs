@@ -1,0 +1,264 @@
+//! The same database on a server: TLS, tokens, restarts, and callers of every kind.
+#![cfg(feature = "remote")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::StreamExt;
+use futures_lite::future::{block_on, zip};
+use rstmdb::blocking::Database;
+use rstmdb::error::reason;
+use rstmdb::*;
+use rstmdb_engine::{Engine, Location};
+use rstmdb_testkit::remote::config::{Address, Config};
+use rstmdb_testkit::server::{Certificates, TestServer};
+
+const LOOP: &str =
+    r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s"}]}"#;
+
+fn serve(directory: &Path, config: &Config) -> TestServer {
+    let options = Options { free_bytes_min: 0, ..Options::default() };
+    let engine = Engine::open(Location::directory(directory), options).unwrap();
+    TestServer::start(Arc::new(engine), config.clone()).unwrap()
+}
+
+fn prepare(db: &Database) {
+    db.put_machine(PutMachineRequest::new("m", 1, Json::parse(LOOP).unwrap())).unwrap();
+    db.create_instance(CreateInstanceRequest::new("a", "m", 1)).unwrap();
+}
+
+fn event() -> ApplyEventRequest {
+    ApplyEventRequest::new("a", "E")
+}
+
+#[test]
+fn the_url_is_the_only_difference() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), &TestServer::config());
+    let db = Database::open(&format!("rstmdb://{}", server.address())).unwrap();
+    prepare(&db);
+    let pending: Vec<_> = (0..100).map(|_| db.submit_event(event())).collect();
+    let offsets: Vec<_> = pending.into_iter().map(|p| p.wait().unwrap().wal_offset).collect();
+    assert_eq!(offsets, (3..103).collect::<Vec<_>>());
+    let info = db.info(InfoRequest {}).unwrap();
+    assert_eq!((info.backend.as_str(), info.instances), ("remote", 1));
+    let result = db.call(Operation::Ping, &Json::empty_object()).unwrap();
+    assert_eq!(result.as_str(), r#"{"pong":true}"#);
+    db.close().unwrap();
+    assert_eq!(db.ping(PingRequest {}).unwrap_err().kind(), ErrorKind::Closed);
+    db.close().unwrap();
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_stopped_server_is_an_error_that_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), &TestServer::config());
+    let address = server.address();
+    server.stop().unwrap();
+    let url = format!("rstmdb://s3cret@{address}");
+    let error = Database::open(&url).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains(&address.to_string()), "{error}");
+    assert!(!format!("{error:?}").contains("s3cret"));
+    let error = rstmdb::maintenance::verify(&url).unwrap_err();
+    assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
+    assert!(!format!("{error:?}").contains("s3cret"));
+}
+
+#[test]
+fn executors_and_threads_share_a_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), &TestServer::config());
+    let url = format!("rstmdb://{}", server.address());
+    let db = block_on(async {
+        let db = rstmdb::Database::open(&url).await.unwrap();
+        prepare(&db.blocking());
+        let (_, events) = db.watch_all(WatchAllRequest::default()).await.unwrap();
+        let writer = async {
+            for _ in 0..10 {
+                db.apply_event(event()).await.unwrap();
+            }
+        };
+        let taken = StreamExt::take(events, 10).map(|event| event.unwrap().wal_offset);
+        let (offsets, ()) = zip(taken.collect::<Vec<_>>(), writer).await;
+        assert_eq!(offsets, (3..13).collect::<Vec<_>>());
+        assert_eq!(db.history(HistoryRequest::new("a")).await.unwrap().events.len(), 11);
+        db
+    });
+    // Waiting is allowed where a runtime runs too: it is the caller's thread that waits.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for _ in 0..500 {
+            db.blocking().ping(PingRequest {}).unwrap();
+        }
+        let blocking = Database::open(&url).unwrap();
+        blocking.submit_event(event()).wait().unwrap();
+        db.close().await.unwrap();
+    });
+    assert_eq!(db.blocking().ping(PingRequest {}).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn watches_and_keyed_writers_survive_restarts_exactly_once() {
+    const WRITERS: u64 = 4;
+    const EVENTS: u64 = 150;
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = TestServer::config();
+    let mut server = Some(serve(directory.path(), &config));
+    // The next server comes back where this one was.
+    let address = server.as_ref().unwrap().address();
+    config.network.bind_addr = Address::local(address.port());
+    let db = Database::open(&format!("rstmdb://{address}")).unwrap();
+    prepare(&db);
+    let (_, mut all) = db.watch_all(WatchAllRequest::default()).unwrap();
+    let (_, mut one) = db.watch_instance(WatchInstanceRequest::new("a")).unwrap();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let db = db.clone();
+                scope.spawn(move || {
+                    for number in 0..EVENTS {
+                        let request = event().with_key(format!("{writer}-{number}"));
+                        db.apply_event(request).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for restart in 1..5 {
+            // As far as the writers have come, not by the clock.
+            let goal = restart * WRITERS * EVENTS / 6;
+            while all.resume_offset() < goal {
+                all.next().unwrap().unwrap();
+            }
+            server.take().unwrap().stop().unwrap();
+            server = Some(serve(directory.path(), &config));
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+    });
+    let last = 2 + WRITERS * EVENTS;
+    assert_eq!(db.wal_stats(WalStatsRequest {}).unwrap().latest_offset, last);
+    let mut seen = Vec::new();
+    while one.resume_offset() <= last {
+        seen.push(one.next().unwrap().unwrap().wal_offset);
+    }
+    assert_eq!(seen, (3..=last).collect::<Vec<_>>());
+    while all.resume_offset() <= last {
+        all.next().unwrap().unwrap();
+    }
+    assert!(all.next_timeout(Duration::ZERO).unwrap().is_none());
+}
+
+#[test]
+fn a_reader_that_stands_still_misses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), &TestServer::config());
+    let options = RemoteOptions {
+        watch_events_max: 16,
+        ..RemoteOptions::new("127.0.0.1", server.address().port())
+    };
+    let db = Database::connect(options).unwrap();
+    prepare(&db);
+    let (_, mut events) = db.watch_all(WatchAllRequest::default()).unwrap();
+    let pending: Vec<_> = (0..2000).map(|_| db.submit_event(event())).collect();
+    pending.into_iter().for_each(|pending| drop(pending.wait().unwrap()));
+    for offset in 3..2003 {
+        assert_eq!(events.next().unwrap().unwrap().wal_offset, offset);
+    }
+}
+
+/// A server with TLS, and the part of a URL that names its authority.
+fn serve_tls(directory: &Path, config: Config) -> (TestServer, Certificates, String) {
+    let certificates = Certificates::create(directory);
+    let config = Config { tls: certificates.listener(), ..config };
+    let server = serve(&directory.join("data"), &config);
+    let ca = format!("ca={}", certificates.ca.display());
+    (server, certificates, ca)
+}
+
+fn ping(url: &str) -> Result<()> {
+    Database::open(url)?.ping(PingRequest {}).map(drop)
+}
+
+#[test]
+fn certificates_are_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, _, ca) = serve_tls(directory.path(), TestServer::config());
+    let port = server.address().port();
+    ping(&format!("rstmdbs://localhost:{port}?{ca}")).unwrap();
+    ping(&format!("rstmdb://127.0.0.1:{port}?tls=true&{ca}")).unwrap();
+    ping(&format!("rstmdbs://127.0.0.1:{port}?{ca}&server_name=localhost")).unwrap();
+    ping(&format!("rstmdbs://127.0.0.1:{port}?insecure=true")).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let strangers = Certificates::create(other.path()).ca;
+    for url in [
+        format!("rstmdbs://localhost:{port}?ca={}", strangers.display()),
+        format!("rstmdbs://localhost:{port}?{ca}&server_name=elsewhere"),
+    ] {
+        let error = ping(&url).unwrap_err();
+        assert_eq!(error.reason(), Some(reason::INVALID_OPTION), "{error:?}");
+        assert!(error.message().contains("certificate"), "{error}");
+        assert!(!error.retryable());
+    }
+    // Without TLS on one side.
+    let error = ping(&format!("rstmdb://localhost:{port}")).unwrap_err();
+    assert!(error.message().contains("TLS"), "{error}");
+    let plain = serve(&directory.path().join("plain"), &TestServer::config());
+    let error = ping(&format!("rstmdbs://{}?{ca}", plain.address())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    // Files that are not there or hold something else.
+    for parameter in ["ca=/nowhere.pem".to_owned(), format!("{ca}&cert=/no.pem&key=/no.key")] {
+        let error = ping(&format!("rstmdbs://localhost:{port}?{parameter}")).unwrap_err();
+        assert_eq!(error.reason(), Some(reason::INVALID_OPTION), "{error:?}");
+    }
+}
+
+#[test]
+fn a_server_may_ask_for_the_clients_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificates = Certificates::create(directory.path());
+    let mut config = TestServer::config();
+    config.tls = certificates.listener();
+    config.tls.require_client_cert = true;
+    config.tls.client_ca_path = Some(certificates.ca.clone());
+    let server = serve(&directory.path().join("data"), &config);
+    let url = format!("rstmdbs://{}?ca={}", server.address(), certificates.ca.display());
+    let client = |certificates: &Certificates| {
+        let Certificates { client_cert, client_key, .. } = certificates;
+        format!("&cert={}&key={}", client_cert.display(), client_key.display())
+    };
+    ping(&format!("{url}{}", client(&certificates))).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let stranger = client(&Certificates::create(other.path()));
+    for parameters in [String::new(), stranger] {
+        let error = ping(&format!("{url}{parameters}")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error:?}");
+        assert!(error.message().contains("certificate"), "{error}");
+    }
+}
+
+#[test]
+fn a_token_is_asked_for_and_never_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = TestServer::config();
+    config.auth.required = true;
+    // The SHA-256 of "s3cret".
+    let hash = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+    config.auth.token_hashes = vec![hash.parse().unwrap()];
+    let server = serve(directory.path(), &config);
+    let address = server.address();
+    let db = Database::open(&format!("rstmdb://s3cret@{address}")).unwrap();
+    db.info(InfoRequest {}).unwrap();
+    assert!(!format!("{db:?}").contains("s3cret"));
+    ping(&format!("rstmdb://{address}?token=s3cret")).unwrap();
+    let error = ping(&format!("rstmdb://wr0ng@{address}")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    assert!(!format!("{error:?}").contains("wr0ng"));
+    let db = Database::open(&format!("rstmdb://{address}")).unwrap();
+    let error = db.info(InfoRequest {}).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unauthorized);
+}
