@@ -154,9 +154,8 @@ async fn connection(stream: TcpStream, place: OwnedSemaphorePermit, state: Arc<H
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIME, serving).await {
-        Ok(Err(error)) => tracing::debug!("a metrics connection ended: {error}"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME, serving).await {
+        tracing::debug!("a metrics connection ended: {error}");
     }
     drop(place);
 }

@@ -85,7 +85,7 @@ impl<'e> Answer<'_, 'e> {
     /// Answers with what is known.
     pub(crate) fn with<T: WireResult + ?Sized>(self, result: Result<&T>) {
         let error = self.form.write(result, self.outbox.buffer());
-        self.outbox.answered(&self.asked(), error, self.began);
+        self.outbox.answered(&self.asked(), error, Instant::now());
     }
 
     /// Answers with an error.

@@ -63,24 +63,29 @@ pub(crate) enum End {
 
 struct Connection<'e, S> {
     stream: S,
-    shared: &'e Shared,
-    session: Session,
     inbox: Inbox,
-    outbox: Outbox<'e>,
-    watches: Watches<'e>,
-    job: Option<Job>,
+    core: Core<'e>,
     opened: Instant,
-    active: Instant,
     partial_since: Option<Instant>,
     /// The client sends no more.
     is_read_closed: bool,
-    /// Set when the connection ends as soon as what is due was sent.
-    ending: Option<End>,
     alarm: Pin<Box<Sleep>>,
     is_alarm_set: bool,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_stopping_watched: bool,
     stopped: Arc<AtomicBool>,
+}
+
+/// What requests act on.
+struct Core<'e> {
+    shared: &'e Shared,
+    session: Session,
+    outbox: Outbox<'e>,
+    watches: Watches<'e>,
+    job: Option<Job>,
+    /// Set when the connection ends as soon as what is due was sent.
+    ending: Option<End>,
+    active: Instant,
 }
 
 /// Serves a connection until it ends.
@@ -95,17 +100,19 @@ where
     };
     let mut connection = Connection {
         stream,
-        shared,
-        session: Session::new(limiter),
         inbox: Inbox::new(shared.memory.clone()),
-        outbox: Outbox::new(&shared.served.metrics),
-        watches: Watches::new(&shared.served.metrics),
-        job: None,
+        core: Core {
+            shared,
+            session: Session::new(limiter),
+            outbox: Outbox::new(&shared.served.metrics),
+            watches: Watches::new(&shared.served.metrics),
+            job: None,
+            ending: None,
+            active: now,
+        },
         opened: now,
-        active: now,
         partial_since: None,
         is_read_closed: false,
-        ending: None,
         alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
         is_alarm_set: false,
         stopping: Box::pin(shared.shutdown.begun()),
@@ -113,7 +120,7 @@ where
         stopped: shared.shutdown.flag(),
     };
     let end = std::future::poll_fn(|context| connection.poll(context)).await;
-    let Connection { stream, session, watches, .. } = connection;
+    let Connection { stream, core: Core { session, watches, .. }, .. } = connection;
     drop(watches);
     if end == End::Timeout && !session.is_open(&shared.settings.load()) {
         shared.served.metrics.rejected(Rejection::HandshakeTimeout).inc();
@@ -149,40 +156,41 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let polled = self.advance(context);
-        self.outbox.publish_counts();
+        self.core.outbox.publish_counts();
         polled
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let now = Instant::now();
-        let shared = self.shared;
+        let shared = self.core.shared;
         let live = shared.settings.load();
         self.watch_shutdown(context);
         loop {
-            let mut moved = self.finish_job(context, now);
-            moved |= self.outbox.settle(None, now);
-            match self.outbox.poll_send(&mut self.stream, context) {
+            let mut moved = self.core.finish_job(context, now);
+            self.check_shutdown();
+            moved |= self.core.outbox.settle(None, now);
+            match self.core.outbox.poll_send(&mut self.stream, context) {
                 Poll::Ready(Ok(0)) | Poll::Pending => {}
                 Poll::Ready(Ok(_)) => {
-                    self.active = now;
+                    self.core.active = now;
                     moved = true;
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
             }
             moved |= self.take_requests(&live, now);
-            moved |= self.forward_events(&live, context);
+            moved |= self.core.forward_events(&live, context);
             moved |= self.read(&live, context, now);
             if moved {
                 continue;
             }
-            if let Some(end) = self.ending
-                && self.job.is_none()
-                && self.outbox.open_gates() == 0
-                && self.outbox.is_empty()
+            if let Some(end) = self.core.ending
+                && self.core.job.is_none()
+                && self.core.outbox.open_gates() == 0
+                && self.core.outbox.is_empty()
             {
                 return Poll::Ready(end);
             }
-            if !self.outbox.settle(Some(context), now) {
+            if !self.core.outbox.settle(Some(context), now) {
                 break;
             }
         }
@@ -196,13 +204,121 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             self.is_stopping_watched = true;
             let _ = self.stopping.as_mut().poll(context);
         }
-        if self.stopped.load(Ordering::Acquire) && self.ending.is_none() && self.job.is_none() {
-            let (mode, dialect) = (self.session.mode, self.session.dialect);
-            self.watches.say_goodbye(&mut self.outbox, mode, dialect);
-            self.ending = Some(End::Shutdown);
+    }
+
+    fn check_shutdown(&mut self) {
+        if self.stopped.load(Ordering::Acquire)
+            && self.core.ending.is_none()
+            && self.core.job.is_none()
+        {
+            let (mode, dialect) = (self.core.session.mode, self.core.session.dialect);
+            self.core.watches.say_goodbye(&mut self.core.outbox, mode, dialect);
+            self.core.ending = Some(End::Shutdown);
         }
     }
 
+    /// Answers the requests that have arrived.
+    fn take_requests(&mut self, live: &Live, now: Instant) -> bool {
+        let mut moved = false;
+        let Connection { inbox, core, .. } = self;
+        while core.has_room(live) {
+            let network = &live.network;
+            let bytes_max = if core.session.is_open(live) {
+                network.max_frame_bytes
+            } else {
+                network.max_frame_bytes_unauthenticated.min(network.max_frame_bytes)
+            };
+            match inbox.message(core.session.mode, bytes_max) {
+                Ok(None) => break,
+                Ok(Some((payload, consumed))) => {
+                    core.request(payload, live, now);
+                    if let Some(job) = &mut core.job {
+                        job.room = inbox.take_room();
+                    }
+                    inbox.take(consumed);
+                    self.partial_since = None;
+                    core.active = now;
+                    moved = true;
+                }
+                Err(error) => {
+                    tracing::debug!("closing a connection: {error}");
+                    core.ending = Some(End::Protocol);
+                }
+            }
+        }
+        if self.is_read_closed
+            && self.core.ending.is_none()
+            && self.core.job.is_none()
+            && self.inbox.is_hungry()
+        {
+            self.core.ending = Some(End::Client);
+        }
+        moved
+    }
+
+    fn read(&mut self, live: &Live, context: &mut Context<'_>, now: Instant) -> bool {
+        if self.is_read_closed || !self.inbox.is_hungry() || !self.core.has_room(live) {
+            return false;
+        }
+        match self.inbox.poll_read(&mut self.stream, context) {
+            Poll::Pending => {
+                if self.inbox.is_partial() {
+                    self.partial_since.get_or_insert(now);
+                }
+                false
+            }
+            Poll::Ready(Ok(Read::Some)) => true,
+            Poll::Ready(Ok(Read::End)) => {
+                self.is_read_closed = true;
+                true
+            }
+            Poll::Ready(Err(_)) => {
+                self.core.ending = Some(End::Broken);
+                true
+            }
+        }
+    }
+
+    /// When the connection is given up, as things stand.
+    fn deadline(&self, live: &Live) -> Option<Instant> {
+        let network = &live.network;
+        let after = |from: Instant, time: Duration| {
+            (!time.is_zero()).then(|| from.checked_add(time)).flatten()
+        };
+        let idle = after(self.core.active, network.idle_timeout);
+        let frame = self
+            .partial_since
+            .filter(|_| self.core.has_room(live))
+            .and_then(|since| after(since, network.frame_timeout));
+        let handshake = (!self.core.session.is_open(live))
+            .then(|| after(self.opened, network.handshake_timeout))
+            .flatten();
+        // A request that runs on another thread takes the time it takes.
+        let idle = idle.filter(|_| self.core.job.is_none());
+        [idle, frame, handshake].into_iter().flatten().min()
+    }
+
+    fn poll_alarm(&mut self, live: &Live, context: &mut Context<'_>, now: Instant) -> Poll<End> {
+        loop {
+            let Some(deadline) = self.deadline(live) else { return Poll::Pending };
+            if deadline <= now {
+                return Poll::Ready(End::Timeout);
+            }
+            // An alarm that rings early is set again; one that would ring late is set at once.
+            let rings = self.alarm.deadline().into_std();
+            if self.is_alarm_set && now < rings && rings <= deadline {
+                return Poll::Pending;
+            }
+            self.alarm.as_mut().reset(deadline.into());
+            self.is_alarm_set = true;
+            if self.alarm.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Core<'_> {
     /// Takes the answer of the request that ran on another thread.
     fn finish_job(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         let Some(job) = &mut self.job else { return false };
@@ -222,7 +338,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if let Some(watch) = written.watch {
             self.watches.add(watch);
         }
-        self.watch_shutdown(context);
         true
     }
 
@@ -232,48 +347,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             && self.job.is_none()
             && self.outbox.open_gates() < live.network.max_in_flight_requests.max(1)
             && self.outbox.waiting_bytes() <= live.network.max_buffered_response_bytes
-    }
-
-    /// Answers the requests that have arrived.
-    fn take_requests(&mut self, live: &Live, now: Instant) -> bool {
-        let mut moved = false;
-        // Taken out, so that a request can be borrowed from it.
-        let memory = self.shared.memory.clone();
-        let mut inbox = std::mem::replace(&mut self.inbox, Inbox::new(memory));
-        while self.has_room(live) {
-            let network = &live.network;
-            let bytes_max = if self.session.is_open(live) {
-                network.max_frame_bytes
-            } else {
-                network.max_frame_bytes_unauthenticated.min(network.max_frame_bytes)
-            };
-            match inbox.message(self.session.mode, bytes_max) {
-                Ok(None) => break,
-                Ok(Some((payload, consumed))) => {
-                    self.request(payload, live, now);
-                    if let Some(job) = &mut self.job {
-                        job.room = inbox.take_room();
-                    }
-                    inbox.take(consumed);
-                    self.partial_since = None;
-                    self.active = now;
-                    moved = true;
-                }
-                Err(error) => {
-                    tracing::debug!("closing a connection: {error}");
-                    self.ending = Some(End::Protocol);
-                }
-            }
-        }
-        self.inbox = inbox;
-        if self.is_read_closed
-            && self.ending.is_none()
-            && self.job.is_none()
-            && self.inbox.is_hungry()
-        {
-            self.ending = Some(End::Client);
-        }
-        moved
     }
 
     fn request(&mut self, payload: &[u8], live: &Live, now: Instant) {
@@ -368,67 +441,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             self.ending = Some(End::Watch);
         }
         forwarded
-    }
-
-    fn read(&mut self, live: &Live, context: &mut Context<'_>, now: Instant) -> bool {
-        if self.is_read_closed || !self.inbox.is_hungry() || !self.has_room(live) {
-            return false;
-        }
-        match self.inbox.poll_read(&mut self.stream, context) {
-            Poll::Pending => {
-                if self.inbox.is_partial() {
-                    self.partial_since.get_or_insert(now);
-                }
-                false
-            }
-            Poll::Ready(Ok(Read::Some)) => true,
-            Poll::Ready(Ok(Read::End)) => {
-                self.is_read_closed = true;
-                true
-            }
-            Poll::Ready(Err(_)) => {
-                self.ending = Some(End::Broken);
-                true
-            }
-        }
-    }
-
-    /// When the connection is given up, as things stand.
-    fn deadline(&self, live: &Live) -> Option<Instant> {
-        let network = &live.network;
-        let after = |from: Instant, time: Duration| {
-            (!time.is_zero()).then(|| from.checked_add(time)).flatten()
-        };
-        let idle = after(self.active, network.idle_timeout);
-        let frame = self
-            .partial_since
-            .filter(|_| self.has_room(live))
-            .and_then(|since| after(since, network.frame_timeout));
-        let handshake = (!self.session.is_open(live))
-            .then(|| after(self.opened, network.handshake_timeout))
-            .flatten();
-        // A request that runs on another thread takes the time it takes.
-        let idle = idle.filter(|_| self.job.is_none());
-        [idle, frame, handshake].into_iter().flatten().min()
-    }
-
-    fn poll_alarm(&mut self, live: &Live, context: &mut Context<'_>, now: Instant) -> Poll<End> {
-        loop {
-            let Some(deadline) = self.deadline(live) else { return Poll::Pending };
-            if deadline <= now {
-                return Poll::Ready(End::Timeout);
-            }
-            // An alarm that rings early is set again; one that would ring late is set at once.
-            let rings = self.alarm.deadline().into_std();
-            if self.is_alarm_set && now < rings && rings <= deadline {
-                return Poll::Pending;
-            }
-            self.alarm.as_mut().reset(deadline.into());
-            self.is_alarm_set = true;
-            if self.alarm.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-        }
     }
 }
 

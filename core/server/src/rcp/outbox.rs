@@ -108,8 +108,7 @@ impl<'e> Outbox<'e> {
         if self.gates.is_empty()
             && let Some(Ok(())) = commit.settled()
         {
-            let now = asked.began;
-            return self.answered(&asked, error, now);
+            return self.answered(&asked, error, Instant::now());
         }
         let (begin, end) = (self.base + begin as u64, self.base + self.buffer.len() as u64);
         self.gates.push_back(Gate {
