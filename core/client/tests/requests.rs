@@ -86,7 +86,8 @@ fn beyond_the_bound_requests_wait_for_their_turn() {
         assert_eq!(asked.params["instance_id"], id);
         peer.ok(&asked, applied(1));
     }
-    (first.wait().unwrap(), second.wait().unwrap());
+    first.wait().unwrap();
+    second.wait().unwrap();
     let waiting = std::thread::spawn(move || fourth.wait());
     let asked = peer.expect("APPLY_EVENT");
     assert_eq!(asked.params["instance_id"], "4");
