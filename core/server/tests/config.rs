@@ -179,11 +179,11 @@ fn every_setting_can_be_set_by_file_environment_and_flag() {
             "a path" => "some/path",
             "token hashes" | "a secret" => continue,
             "a level or a filter" => "rstmdb_server=debug",
-            "auto, json or pretty" => "json",
-            "async or sync" => "sync",
-            "standalone, primary or replica" => "standalone",
-            "every_write, every_n:100, every_ms:100 or never" => "every_ms:20",
-            "a size such as 1GiB, an age such as 30d, or forever" => "forever",
+            "a format" => "json",
+            "a mode" => "sync",
+            "a role" => "standalone",
+            "a sync policy" => "every_ms:20",
+            "a size, an age or forever" => "forever",
             other => panic!("{}: what is {other}?", setting.key),
         };
         let value = match setting.name() {

@@ -22,6 +22,8 @@ const FILES: &[Generated] = &[
     Generated { path: "docs/reference/operations.md", make: reference::operations },
     Generated { path: "docs/reference/limits.md", make: reference::limits },
     Generated { path: "docs/reference/cli.md", make: cli::reference },
+    Generated { path: "docs/reference/configuration.md", make: cli::configuration },
+    Generated { path: "docs/rstmdb.example.yaml", make: cli::example_configuration },
     Generated { path: "deny.toml", make: || Ok(licences::deny_toml()) },
 ];
 

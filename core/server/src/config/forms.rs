@@ -311,6 +311,8 @@ time! {
     Millis "a time in milliseconds" Duration::from_millis(1);
 }
 
+const POLICIES: &str = "every_write, every_n:100, every_ms:100 or never";
+
 /// A sync policy in every spelling: `every_n:100`, `!every_n 100`, `every_n: 100` as a mapping.
 pub(super) struct Fsync;
 
@@ -318,7 +320,7 @@ impl Form for Fsync {
     type Value = FsyncPolicy;
 
     fn kind(&self) -> &'static str {
-        "every_write, every_n:100, every_ms:100 or never"
+        "a sync policy"
     }
 
     fn read(&self, node: &Node) -> Result<FsyncPolicy, String> {
@@ -340,8 +342,8 @@ impl Form for Fsync {
             },
             _ => None,
         };
-        let text = text.ok_or_else(|| format!("must be {}", self.kind()))?;
-        text.parse().map_err(|_| format!("must be {}, not {text:?}", self.kind()))
+        let text = text.ok_or_else(|| format!("must be {POLICIES}"))?;
+        text.parse().map_err(|_| format!("must be {POLICIES}, not {text:?}"))
     }
 
     fn show(&self, value: &FsyncPolicy) -> Shown {
@@ -356,12 +358,13 @@ impl Form for RetentionForm {
     type Value = Retention;
 
     fn kind(&self) -> &'static str {
-        "a size such as 1GiB, an age such as 30d, or forever"
+        "a size, an age or forever"
     }
 
     fn read(&self, node: &Node) -> Result<Retention, String> {
         let text = scalar(node, self.kind())?;
-        let wrong = || format!("must be {}, not {text:?}", self.kind());
+        let wrong =
+            || format!("must be a size such as 1GiB, an age such as 30d, or forever, not {text:?}");
         if text.eq_ignore_ascii_case("forever") {
             return Ok(Retention::Forever);
         }

@@ -65,8 +65,8 @@ pub fn reference() -> String {
     let mut out = String::from(include_str!("reference.md"));
     for section in SETTINGS {
         push(&mut out, format_args!("\n## {}\n\n", section_name(section)));
-        out.push_str("| setting | default | environment | reload | meaning |\n");
-        out.push_str("| --- | --- | --- | --- | --- |\n");
+        out.push_str("| setting | value | default | environment | reload | meaning |\n");
+        out.push_str("| --- | --- | --- | --- | --- | --- |\n");
         for setting in *section {
             let default = match (setting.show)(&default) {
                 Shown::Absent => "none".to_owned(),
@@ -79,11 +79,13 @@ pub fn reference() -> String {
             let also =
                 setting.also.map(|also| format!(" Also spelt `{also}`.")).unwrap_or_default();
             let doc = setting.doc().replace('|', "\\|");
-            let (key, variable, kind) = (setting.key, setting.variable(), capital(setting.kind()));
+            let (key, variable) = (setting.key, setting.variable());
+            let kind = setting.kind();
+            let kind = kind.strip_prefix("a ").or(kind.strip_prefix("an ")).unwrap_or(kind);
             push(
                 &mut out,
                 format_args!(
-                    "| `{key}` | {default} | `{variable}` | {reload} | {doc} {kind}.{also} |\n"
+                    "| `{key}` | {kind} | {default} | `{variable}` | {reload} | {doc}{also} |\n"
                 ),
             );
         }

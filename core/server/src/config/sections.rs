@@ -77,8 +77,8 @@ section! {
     NetworkConfig in network, NETWORK {
         /// The address the server listens on, `host:port`.
         Restart bind_addr: Address = Address::local(7401), Plain::new("an address"), env "RSTMDB_BIND";
-        /// A connection without requests, of which no watch has sent an event either, is closed after
-        /// this time; 0 for never.
+        /// A connection on which nothing was asked and nothing sent, answers and events alike, is closed
+        /// after this time; 0 for never.
         Live idle_timeout: Duration = Duration::from_secs(300), Seconds, key "idle_timeout_secs",
             env "RSTMDB_IDLE_TIMEOUT";
         /// The most open connections; 0 for no limit.
@@ -103,7 +103,8 @@ section! {
         Live handshake_timeout: Duration = Duration::from_secs(10), Seconds, key "handshake_timeout_secs";
         /// The time in which a frame that has begun must be complete.
         Live frame_timeout: Duration = Duration::from_secs(30), Seconds, key "frame_timeout_secs";
-        /// The most requests per second of one connection; 0 for no limit.
+        /// The most requests per second of one connection; 0 for no limit. A changed rate is for new
+        /// connections.
         Live requests_per_second: u32 = 0, Number::new();
         /// The most requests per second of all connections with one token; 0 for no limit.
         Live requests_per_second_per_token: u32 = 0, Number::new();
@@ -151,7 +152,8 @@ section! {
         /// Whether the server compacts by itself: writes a checkpoint, so that a start is quick, and
         /// deletes log that `storage.retention` does not keep.
         Live enabled: bool = true, Flag, env "RSTMDB_COMPACT_ENABLED";
-        /// Compact after this many changes; 0 for not by their number.
+        /// Compact after this many changes, or half as many as there are instances where that is
+        /// more; 0 for not by their number.
         Live events_threshold: u64 = 10_000, Number::new(), env "RSTMDB_COMPACT_EVENTS";
         /// Compact after this much log; 0 for not by its size.
         Live size_threshold_bytes: u64 = 100 << 20, Mebibytes, key "size_threshold_mb",
@@ -242,7 +244,7 @@ section! {
         /// `info,rstmdb_server=debug`. No request has a line of its own at `info`.
         Live level: String = "info".to_owned(), forms::Filter, env "RUST_LOG";
         /// `json`, `pretty`, or `auto`: pretty on a terminal, else JSON.
-        Restart format: LogFormat = LogFormat::Auto, Plain::new("auto, json or pretty");
+        Restart format: LogFormat = LogFormat::Auto, Plain::new("a format");
     }
 }
 
@@ -260,10 +262,10 @@ section! {
     /// Replication. Only the role `standalone` works in this release.
     ReplicationConfig in replication, REPLICATION {
         /// `standalone`; `primary` and `replica` come with a later release and are refused.
-        Restart role: Role = Role::Standalone, Plain::new("standalone, primary or replica"),
+        Restart role: Role = Role::Standalone, Plain::new("a role"),
             env "RSTMDB_REPL_ROLE";
         /// `async` or `sync`. No effect yet, like all below.
-        Restart mode: ReplicationMode = ReplicationMode::Async, Plain::new("async or sync"),
+        Restart mode: ReplicationMode = ReplicationMode::Async, Plain::new("a mode"),
             env "RSTMDB_REPL_MODE";
         /// The primary a replica follows, `host:port`.
         Restart upstream: Option<Address> = None, Optional::new("an address"), env "RSTMDB_REPL_UPSTREAM";

@@ -1,0 +1,27 @@
+# The rstmdb server and rstmdb-cli.
+#
+#   docker build -t rstmdb .
+#   docker run -p 7401:7401 -p 127.0.0.1:9090:9090 -v rstmdb-data:/data rstmdb
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --package rstmdb-server --package rstmdb-cli
+
+FROM debian:bookworm-20250929-slim
+RUN useradd --system --uid 7401 --no-create-home --shell /usr/sbin/nologin rstmdb \
+    && install -d -o rstmdb -g rstmdb -m 0750 /data
+COPY --from=build /src/target/release/rstmdb /src/target/release/rstmdb-cli /usr/local/bin/
+
+# Reached from outside the container; who publishes the ports decides who gets there.
+ENV RSTMDB_BIND=0.0.0.0:7401 \
+    RSTMDB_METRICS_BIND=0.0.0.0:9090 \
+    RSTMDB_DATA=/data
+USER rstmdb
+WORKDIR /data
+VOLUME /data
+EXPOSE 7401 9090
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["rstmdb-cli", "-s", "127.0.0.1:7401", "ping"]
+ENTRYPOINT ["rstmdb"]
