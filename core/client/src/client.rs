@@ -99,6 +99,7 @@ impl Client {
         let reply = Reply::Caller(slot.clone());
         let mut outgoing = Outgoing::new(command, params, request.repeat(), reply);
         outgoing.needs = request.needs();
+        outgoing.older = R::OLDER;
         outgoing.deadline = lane.deadline();
         Pending::send(lane, outgoing, slot, request.seed(), R::read)
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::connect::Server;
-use crate::request::Repeat;
+use crate::request::{Repeat, Reword};
 
 /// What a result needs to know of its request.
 #[derive(Debug, Clone)]
@@ -35,6 +35,10 @@ pub trait Call: OperationRequest {
     fn needs(&self) -> Option<&'static str> {
         None
     }
+
+    /// How it is said to an older server, where that makes a difference.
+    #[doc(hidden)]
+    const OLDER: Option<Reword> = None;
 
     /// What the result needs to know.
     #[doc(hidden)]
@@ -86,7 +90,16 @@ impl Call for PutMachineRequest {
     }
 }
 
+/// An older server takes no context for one of null, into which it never merges a payload.
+fn with_context(mut request: CreateInstanceRequest) -> CreateInstanceRequest {
+    request.initial_ctx = Some(object(request.initial_ctx));
+    request
+}
+
 impl Call for CreateInstanceRequest {
+    const OLDER: Option<Reword> =
+        Some(|params| serde_json::to_string(&with_context(serde_json::from_str(params)?)));
+
     fn repeat(&self) -> Repeat {
         keyed(self.idempotency_key.as_ref())
     }
@@ -207,6 +220,16 @@ impl Call for HistoryRequest {
 }
 
 impl Call for BatchRequest {
+    const OLDER: Option<Reword> = Some(|params| {
+        let mut batch: BatchRequest = serde_json::from_str(params)?;
+        for op in &mut batch.ops {
+            if let BatchOperation::CreateInstance(request) = op {
+                *request = with_context(request.clone());
+            }
+        }
+        serde_json::to_string(&batch)
+    });
+
     fn repeat(&self) -> Repeat {
         if self.ops.iter().all(|op| matches!(op, BatchOperation::GetInstance(_))) {
             return Repeat::Always;
@@ -215,6 +238,10 @@ impl Call for BatchRequest {
     }
 
     fn needs(&self) -> Option<&'static str> {
+        // It keeps what comes before an operation that fails.
+        if self.mode == BatchMode::Atomic {
+            return Some("batches that happen as a whole or not at all (mode atomic)");
+        }
         self.idempotency_key.as_ref().map(|_| "keys of batches (idempotency_key)")
     }
 

@@ -558,7 +558,11 @@ impl State {
             let mut digits = itoa::Buffer::new();
             let id = digits.format(self.base + self.flight.len() as u64);
             let op = outgoing.command.wire_name();
-            message::request(buffer, WireMode::Frames, id, op, &outgoing.params);
+            let reword = outgoing.older.filter(|_| !link.server.extended);
+            // What was written can be read.
+            let reworded = reword.and_then(|reword| reword(&outgoing.params).ok());
+            let params = reworded.as_deref().unwrap_or(&outgoing.params);
+            message::request(buffer, WireMode::Frames, id, op, params);
             self.flight.push_back(Some(outgoing));
             self.flying += 1;
         }

@@ -57,6 +57,9 @@ pub enum Repeat {
     Never,
 }
 
+/// Takes the parameters of a request, and says them so that an older server does what is meant.
+pub type Reword = fn(&str) -> serde_json::Result<String>;
+
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(crate) enum Reply {
@@ -84,6 +87,8 @@ pub(crate) struct Outgoing {
     pub repeat: Repeat,
     /// What an older server lacks for it.
     pub needs: Option<&'static str>,
+    /// Says it in the words of an older server.
+    pub older: Option<Reword>,
     pub deadline: Option<Instant>,
     /// How often it was sent in vain.
     pub attempts: u32,
@@ -103,6 +108,7 @@ impl Outgoing {
             params,
             repeat,
             needs: None,
+            older: None,
             deadline: None,
             attempts: 0,
             refusal: None,

@@ -72,6 +72,30 @@ fn results_are_filled_in() {
 }
 
 #[test]
+fn an_instance_without_a_context_gets_an_empty_one() {
+    let fake = Fake::new();
+    let mut both = fake.connect_old(fake.options());
+    // Of itself the server would take null, and then merge nothing into it, ever.
+    let create = CreateInstanceRequest::new("a", "m", 1);
+    let params = json!({"instance_id": "a", "machine": "m", "version": 1, "initial_ctx": {}});
+    let created = json!({"instance_id": "a", "state": "s", "wal_offset": 1});
+    ask(&mut both, &create, params.clone(), created.clone());
+    let request = BatchRequest {
+        mode: BatchMode::BestEffort,
+        ops: vec![BatchOperation::CreateInstance(create.clone())],
+        idempotency_key: None,
+    };
+    let params =
+        json!({"mode": "best_effort", "ops": [{"op": "CREATE_INSTANCE", "params": params}]});
+    let results = json!({"results": [{"status": "ok", "result": created, "error": null}]});
+    ask(&mut both, &request, params, results);
+    // A server of today does so by itself.
+    let mut both = fake.connect(fake.options());
+    let params = json!({"instance_id": "a", "machine": "m", "version": 1});
+    ask(&mut both, &create, params, created);
+}
+
+#[test]
 fn figures_and_logs_are_filled_in() {
     let fake = Fake::new();
     let mut both = fake.connect_old(fake.options());
@@ -143,12 +167,13 @@ fn what_it_lacks_is_refused_here() {
     refused(&mut both, &ListInstancesRequest { version: Some(1), ..list });
     let put = PutMachineRequest::new("m", 1, Json::empty_object());
     refused(&mut both, &PutMachineRequest { strict: true, ..put });
-    let batch = |key: &str| BatchRequest {
-        mode: BatchMode::Atomic,
-        ops: Vec::new(),
-        idempotency_key: Some(key.into()),
+    let batch = |mode, key: Option<&str>| BatchRequest {
+        mode,
+        ops: vec![BatchOperation::ApplyEvent(ApplyEventRequest::new("a", "E"))],
+        idempotency_key: key.map(Into::into),
     };
-    refused(&mut both, &batch("k"));
+    refused(&mut both, &batch(BatchMode::Atomic, None));
+    refused(&mut both, &batch(BatchMode::BestEffort, Some("k")));
 
     let (client, peer) = &mut both;
     let lifecycle = WatchAllRequest { include_lifecycle: true, ..WatchAllRequest::default() };
