@@ -6,5 +6,6 @@ pub mod life;
 pub mod recorder;
 pub mod sample;
 pub mod seeds;
+pub mod vectors;
 pub mod workload;
 pub mod writer;

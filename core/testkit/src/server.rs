@@ -7,16 +7,26 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rstmdb_engine::Engine;
+use rstmdb_engine::{Engine, Location};
 use rstmdb_server::Server;
-use rstmdb_server::config::{Address, Config, TlsConfig};
+use rstmdb_server::config::{Address, Config, Settings, TlsConfig};
+use rstmdb_server::metrics::Metrics;
 use rstmdb_types::Result;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::oneshot;
+
+use crate::wire::{Wire, await_condition};
 
 /// A server that runs until it is stopped or dropped. Either closes the engine.
 #[derive(Debug)]
 pub struct TestServer {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
+    metrics: Arc<Metrics>,
+    settings: Arc<Settings>,
+    engine: Arc<Engine>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -34,13 +44,16 @@ impl TestServer {
     /// Serves an engine.
     pub fn start(engine: Arc<Engine>, config: Config) -> Result<TestServer> {
         let (stop, stopped) = oneshot::channel();
-        let (started, address) = mpsc::channel();
+        let (started, start) = mpsc::channel();
+        let served = engine.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async move {
-                match Server::start_with_engine(engine, config).await {
+                match Server::start_with_engine(served, config).await {
                     Ok(server) => {
-                        started.send(Ok(server.address())).unwrap();
+                        let (address, metrics) = (server.address(), server.metrics().clone());
+                        let (http, settings) = (server.metrics_address(), server.settings());
+                        started.send(Ok((address, http, metrics, settings))).unwrap();
                         server.run_until(async { drop(stopped.await) }).await
                     }
                     Err(error) => {
@@ -50,8 +63,61 @@ impl TestServer {
                 }
             })
         });
-        let address = address.recv().unwrap()?;
-        Ok(TestServer { address, stop: Some(stop), thread: Some(thread) })
+        let (address, metrics_address, metrics, settings) = start.recv().unwrap()?;
+        let (stop, thread) = (Some(stop), Some(thread));
+        Ok(TestServer { address, metrics_address, metrics, settings, engine, stop, thread })
+    }
+
+    /// Serves a new database in memory, with the configuration changed by `change`.
+    pub fn in_memory(change: impl FnOnce(&mut Config)) -> TestServer {
+        let mut config = TestServer::config();
+        change(&mut config);
+        let engine = Engine::open(Location::memory(), config.engine_options()).unwrap();
+        TestServer::start(Arc::new(engine), config).unwrap()
+    }
+
+    /// A new connection.
+    pub fn wire(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The database.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Where metrics and health are.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics_address.expect("the metrics are switched off")
+    }
+
+    /// Serves a client, and then waits until every connection and subscription is gone and counted
+    /// out.
+    pub fn await_idle(&self) {
+        let mut healthy = self.wire();
+        healthy.call("PING", serde_json::json!({})).unwrap();
+        healthy.call("BYE", serde_json::json!({})).unwrap();
+        healthy.await_close();
+        let open = || {
+            let subscriptions = [true, false].map(|all| self.metrics.subscriptions(all).get());
+            self.metrics.connections_active.get() + subscriptions.iter().sum::<i64>()
+        };
+        await_condition("no connection and no subscription is open", || open() == 0);
+    }
+
+    /// Begins to stop; [`TestServer::stop`] waits for the end.
+    pub fn begin_stop(&mut self) {
+        drop(self.stop.take());
     }
 
     /// Where it listens.
@@ -115,6 +181,23 @@ impl Certificates {
         let (server_cert, server_key) = issue("server", &["localhost", "127.0.0.1"]);
         let (client_cert, client_key) = issue("client", &["client"]);
         Certificates { ca, server_cert, server_key, client_cert, client_key }
+    }
+
+    /// What a client with the authority and, when asked for, its own certificate goes by.
+    pub fn client(&self, with_certificate: bool) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.ca).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(roots);
+        Arc::new(if with_certificate {
+            let chain = vec![CertificateDer::from_pem_file(&self.client_cert).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(&self.client_key).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        } else {
+            builder.with_no_client_auth()
+        })
     }
 
     /// Settings of a listener with these certificates.
