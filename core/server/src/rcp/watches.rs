@@ -94,7 +94,7 @@ impl<'e> Watches<'e> {
                 if outbox.waiting_bytes() >= bytes_max {
                     self.turn = place;
                     self.finish(&ended, outbox, (mode, dialect), &mut broken);
-                    return (true, broken);
+                    return (forwarded, broken);
                 }
                 match watch.poll(context) {
                     Poll::Pending => break,
