@@ -8,7 +8,7 @@ WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --package rstmdb-server --package rstmdb-cli
 
-FROM debian:bookworm-20250929-slim
+FROM debian:12-slim
 RUN useradd --system --uid 7401 --no-create-home --shell /usr/sbin/nologin rstmdb \
     && install -d -o rstmdb -g rstmdb -m 0750 /data
 COPY --from=build /src/target/release/rstmdb /src/target/release/rstmdb-cli /usr/local/bin/

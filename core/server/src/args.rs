@@ -12,9 +12,9 @@ use rstmdb_server::config::Sources;
 #[derive(Debug, Parser)]
 #[command(name = "rstmdb", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The configuration file, YAML.
-    #[arg(long, value_name = "FILE", env = "RSTMDB_CONFIG", hide_env_values = true)]
-    pub(crate) config: Option<PathBuf>,
+    /// The configuration file, YAML; RSTMDB_CONFIG names one too.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The directory of the database (storage.data_dir).
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
@@ -96,8 +96,10 @@ impl Args {
             }
             None => {}
         }
+        let named = environment.iter().find(|(name, _)| name == "RSTMDB_CONFIG");
+        let named = named.map(|(_, path)| path.trim()).filter(|path| !path.is_empty());
         Sources {
-            file: self.config.clone().filter(|path| !path.as_os_str().is_empty()),
+            file: self.config.clone().or(named.map(PathBuf::from)),
             environment,
             overrides,
             strict: self.strict,
@@ -114,9 +116,8 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed_and_its_examples_parse() {
         Args::command().debug_assert();
-        for line in
-            EXAMPLES.lines().filter(|line| line.contains("rstmdb ") || line.ends_with("rstmdb"))
-        {
+        let examples = EXAMPLES.split("\n\n").next().unwrap();
+        for line in examples.lines().skip(1) {
             let line = line.split('>').next().unwrap();
             let words = line.split_whitespace().skip_while(|word| *word != "rstmdb");
             let args = Args::try_parse_from(words).unwrap();

@@ -1,0 +1,125 @@
+//! The packaging, as far as it can be looked at without building an image or installing a unit.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use rstmdb_server::config::{Config, SETTINGS, Sources};
+
+fn read(path: &str) -> String {
+    let path = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The instructions with their arguments; lines that go on are joined.
+fn instructions(dockerfile: &str) -> Vec<(String, String)> {
+    let joined = dockerfile.replace("\\\n", " ");
+    let lines = joined.lines().map(str::trim).filter(|line| !line.is_empty());
+    let instructions = lines.filter(|line| !line.starts_with('#')).map(|line| {
+        let (name, rest) = line.split_once(' ').unwrap();
+        (name.to_uppercase(), rest.split_whitespace().collect::<Vec<_>>().join(" "))
+    });
+    instructions.collect()
+}
+
+/// What is wrong with a Dockerfile.
+fn problems(dockerfile: &str) -> Vec<String> {
+    let instructions = instructions(dockerfile);
+    let mut problems = Vec::new();
+    let mut stages = Vec::new();
+    for (name, rest) in &instructions {
+        match name.as_str() {
+            "FROM" => {
+                let words: Vec<_> = rest.split(' ').collect();
+                let tag = words[0].split_once(':').map_or("latest", |(_, tag)| tag);
+                let digits = tag.chars().any(|c| c.is_ascii_digit());
+                if !stages.contains(&words[0]) && !digits {
+                    problems.push(format!("the base image {} is not pinned", words[0]));
+                }
+                stages.extend(words.get(2).copied());
+            }
+            "ADD" => problems.push("ADD fetches and unpacks by surprise; use COPY".to_owned()),
+            "RUN" if rest.contains("sudo ") || rest.contains("| sh") || rest.contains("curl ") => {
+                problems.push(format!("RUN {rest} runs what it has not checked"));
+            }
+            _ => {}
+        }
+    }
+    let last = instructions.iter().rposition(|(name, _)| name == "FROM").unwrap_or(0);
+    let last = &instructions[last..];
+    let of = |wanted: &str| {
+        let found = last.iter().rfind(|(name, _)| name == wanted);
+        found.map(|(_, rest)| rest.as_str())
+    };
+    if of("USER").is_none_or(|user| ["root", "0"].contains(&user.split(':').next().unwrap())) {
+        problems.push("it runs as root".to_owned());
+    }
+    if of("HEALTHCHECK").is_none_or(|check| check == "NONE" || !check.contains("--timeout")) {
+        problems.push("there is no health check with a timeout".to_owned());
+    }
+    if of("ENTRYPOINT").is_none_or(|entry| !entry.starts_with('[')) {
+        problems
+            .push("signals do not reach a program behind a shell; use the list form".to_owned());
+    }
+    if of("STOPSIGNAL") != Some("SIGTERM") {
+        problems.push("STOPSIGNAL is not SIGTERM".to_owned());
+    }
+    problems
+}
+
+#[test]
+fn the_image_is_well_made() {
+    let dockerfile = read("Dockerfile");
+    assert_eq!(problems(&dockerfile), [""; 0]);
+    // The lint finds what it is for.
+    let bad = "FROM debian\nADD https://example.org/x /x\nRUN curl x | sh\nENTRYPOINT rstmdb\n";
+    assert_eq!(problems(bad).len(), 7);
+
+    let instructions = instructions(&dockerfile);
+    let environment = instructions.iter().rfind(|(name, _)| name == "ENV").unwrap();
+    let environment: Vec<_> =
+        environment.1.split(' ').map(|pair| pair.split_once('=').unwrap()).collect();
+    let sources = Sources {
+        environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        strict: true,
+        ..Sources::default()
+    };
+    let config = Config::load(&sources).unwrap().config;
+    assert_eq!(config.network.bind_addr.as_str(), "0.0.0.0:7401");
+    assert_eq!(config.metrics.bind_addr.as_str(), "0.0.0.0:9090");
+    assert_eq!(config.storage.data_dir.to_str(), Some("/data"));
+    for (name, rest) in [("EXPOSE", "7401 9090"), ("VOLUME", "/data")] {
+        assert!(instructions.contains(&(name.to_owned(), rest.to_owned())), "{name} {rest}");
+    }
+}
+
+#[test]
+fn the_unit_starts_what_there_is_and_gives_it_nothing_else() {
+    let unit = read("packaging/systemd/rstmdb.service");
+    let lines: Vec<_> = unit.lines().filter(|line| !line.starts_with('#')).collect();
+    for line in [
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "CapabilityBoundingSet=",
+        "User=rstmdb",
+        "StateDirectory=rstmdb",
+        "Restart=on-failure",
+    ] {
+        assert!(lines.contains(&line), "{line}");
+    }
+    let variables: Vec<_> =
+        SETTINGS.iter().copied().flatten().map(|setting| setting.variable()).collect();
+    let set = lines.iter().filter_map(|line| line.strip_prefix("Environment="));
+    for name in set.map(|pair| pair.split('=').next().unwrap()) {
+        assert!(variables.iter().any(|variable| variable == name), "{name}");
+    }
+    // A stop takes at most this long beyond what the server waits for.
+    let stop = lines.iter().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    let stop: u64 = stop.parse().unwrap();
+    assert!(stop > Config::default().server.shutdown_timeout.as_secs());
+    for command in lines.iter().filter(|line| line.starts_with("ExecStart")) {
+        let words = command.split(' ').skip(1).filter(|word| word.starts_with("--"));
+        let known = ["--config", "--check-config", "--log-format"];
+        assert!(words.into_iter().all(|word| known.contains(&word)), "{command}");
+    }
+}
