@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rstmdb_protocol::Command;
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_types::error::reason;
 use rstmdb_types::{
-    Error, OperationRequest, Result, WatchAllRequest, WatchAllResult, WatchInstanceRequest,
+    Error, Json, OperationRequest, Result, WatchAllRequest, WatchAllResult, WatchInstanceRequest,
     WatchInstanceResult,
 };
 
@@ -27,6 +28,7 @@ use crate::watch::{Follow, Subscription};
 
 /// Room in a frame for what is around the parameters of a request.
 const ENVELOPE_BYTES: usize = 128;
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A client of a server. Cloning gives another handle; closed when the last one is dropped.
 #[derive(Clone)]
@@ -35,14 +37,14 @@ pub struct Client {
 }
 
 struct Handle {
-    lanes: Box<[Arc<Lane>]>,
+    first: Arc<Lane>,
+    others: Vec<Arc<Lane>>,
     next: AtomicUsize,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let options = self.handle.lanes.first().map(|lane| &lane.settings.options);
-        f.debug_tuple("Client").field(&options).finish()
+        f.debug_tuple("Client").field(&self.handle.first.settings.options).finish()
     }
 }
 
@@ -54,19 +56,22 @@ impl Client {
     /// setting or a certificate can't be used.
     pub async fn connect(options: Options) -> Result<Client> {
         check(&options)?;
+        let options = in_reach(options);
         let tls = match options.tls.clone() {
             Some(tls) => Some(runtime::unblock(move || tls::config(&tls)).await?),
             None => None,
         };
         let settings = Arc::new(Settings { options, tls });
-        let lanes: Box<[Arc<Lane>]> = (0..settings.options.pool_size)
-            .map(|_| Arc::new(Lane::new(settings.clone())))
-            .collect();
-        let client = Client { handle: Arc::new(Handle { lanes, next: AtomicUsize::new(0) }) };
+        let lane = || Arc::new(Lane::new(settings.clone()));
+        let others = (1..settings.options.pool_size).map(|_| lane()).collect();
+        let handle = Handle { first: lane(), others, next: AtomicUsize::new(0) };
+        let client = Client { handle: Arc::new(handle) };
         let connected = Slot::new();
-        for (number, lane) in client.handle.lanes.iter().enumerate() {
-            let first = (number == 0).then(|| connected.clone());
-            runtime::spawn(connection::run(lane.clone(), first))?;
+        let Handle { first, others, .. } = &*client.handle;
+        runtime::spawn(connection::run(first.clone(), Some(connected.clone())))?;
+        for lane in others {
+            // They connect when there is something for them to do.
+            runtime::spawn(connection::run(lane.clone(), None))?;
         }
         connected.take().await?;
         Ok(client)
@@ -79,7 +84,7 @@ impl Client {
 
     /// What is known about the server; none while there is no connection.
     pub fn server(&self) -> Option<Arc<Server>> {
-        self.handle.lanes.iter().find_map(|lane| lane.server())
+        self.handle.lanes().find_map(|lane| lane.server())
     }
 
     /// Sends a request. Any number may be in flight; beyond the bound they wait for their turn.
@@ -102,6 +107,16 @@ impl Client {
         outgoing.older = R::OLDER;
         outgoing.deadline = lane.deadline();
         Pending::send(lane, outgoing, slot, request.seed(), R::read)
+    }
+
+    /// Asks for the server's part in replication: an object with `role` and what belongs to it.
+    pub fn replication_status(&self) -> Pending<Json> {
+        let lane = self.lane();
+        let slot = Slot::new();
+        let (command, reply) = (Command::ReplicationStatus, Reply::Caller(slot.clone()));
+        let mut outgoing = Outgoing::new(command, "{}".to_owned(), Repeat::Always, reply);
+        outgoing.deadline = lane.deadline();
+        Pending::send(lane, outgoing, slot, Seed::Nothing, plainly::<Json>)
     }
 
     /// Follows the events of one instance.
@@ -133,7 +148,7 @@ impl Client {
     /// Requests in flight that are not answered by then fail; watches end.
     pub async fn close(&self) {
         self.handle.start_closing();
-        for lane in &self.handle.lanes {
+        for lane in self.handle.lanes() {
             lane.ended.raised().await;
         }
     }
@@ -145,21 +160,22 @@ impl Client {
 
     /// The connections take turns.
     fn lane(&self) -> &Arc<Lane> {
-        let lanes = &self.handle.lanes;
-        let number = match lanes.len() {
-            1 => 0,
-            count => self.handle.next.fetch_add(1, Ordering::Relaxed) % count,
+        let Handle { first, others, .. } = &*self.handle;
+        let number = match others.len() {
+            0 => 0,
+            count => self.handle.next.fetch_add(1, Ordering::Relaxed) % (count + 1),
         };
-        // There is at least one: see `check`.
-        lanes.get(number).unwrap_or_else(|| unreachable!("lane {number}"))
+        number.checked_sub(1).and_then(|number| others.get(number)).unwrap_or(first)
     }
 }
 
 impl Handle {
+    fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
     fn start_closing(&self) {
-        for lane in &self.lanes {
-            lane.closing.raise();
-        }
+        self.lanes().for_each(|lane| lane.closing.raise());
     }
 }
 
@@ -177,6 +193,20 @@ fn check(options: &Options) -> Result<()> {
         return Err(invalid_option("pool_size", "pool_size and in_flight_max must be at least 1"));
     }
     Ok(())
+}
+
+/// Longer times than anyone waits would be beyond what a clock can tell.
+fn in_reach(mut options: Options) -> Options {
+    for time in [
+        &mut options.connect_timeout,
+        &mut options.request_timeout,
+        &mut options.keep_alive,
+        &mut options.retry.backoff_min,
+        &mut options.retry.backoff_max,
+    ] {
+        *time = (*time).min(YEAR);
+    }
+    options
 }
 
 fn serialise<R: Call>(request: &R) -> Result<String> {

@@ -32,24 +32,36 @@ enum Exit {
 /// Runs a lane until it is closed. `first` is told how the first connect went, which is tried at
 /// once; without it the lane waits for something to do.
 pub(crate) async fn run(lane: Arc<Lane>, first: Option<Arc<Slot<Result<Arc<Server>>>>>) {
+    // Whatever happens here, nobody waits for ever.
+    let lane = Ending(lane);
     tokio::select! {
-        () = serve(&lane, first) => {}
-        () = watch_the_clock(&lane) => {}
+        () = serve(&lane.0, first) => {}
+        () = watch_the_clock(&lane.0) => {}
     }
-    lane.end();
+}
+
+struct Ending(Arc<Lane>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 async fn watch_the_clock(lane: &Lane) {
-    let mut next = Instant::now();
     loop {
-        tokio::time::sleep_until(next.into()).await;
-        next = lane.expire(Instant::now());
+        let next = lane.expire(Instant::now());
+        tokio::select! {
+            () = tokio::time::sleep_until(next.into()) => {}
+            () = lane.sooner.notified() => {}
+        }
     }
 }
 
 async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Slot<Result<Arc<Server>>>>>) {
     let retry = &lane.settings.options.retry;
-    let mut failures = 0;
+    // Connects that failed, and connections that were soon lost, in a row.
+    let (mut failures, mut short_lives) = (0u32, 0u32);
     let mut endpoint = 0;
     loop {
         if first.is_none() && !wait_for_work(lane).await {
@@ -62,6 +74,7 @@ async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Slot<Result<Arc<Server>>>
         let failure = match connected {
             Ok(connected) => {
                 endpoint = connected.endpoint;
+                failures = 0;
                 let server = connected.server.clone();
                 let link = Link { server, endpoint, dead: Arc::default() };
                 lane.attach(link.clone());
@@ -81,9 +94,10 @@ async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Slot<Result<Arc<Server>>>
                         lane.lose(&error);
                         // A server that is there and drops everyone is not asked in a tight loop.
                         if began.elapsed() > retry.backoff_max {
-                            failures = 0;
+                            short_lives = 0;
                             continue;
                         }
+                        short_lives = short_lives.saturating_add(1);
                         None
                     }
                 }
@@ -94,16 +108,17 @@ async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Slot<Result<Arc<Server>>>
             first.put(Err(error.clone()));
             return;
         }
-        if let Some(error) = failure
-            && (!error.retryable() || failures >= retry.attempts)
-        {
-            lane.fail_waiting(&error);
+        if let Some(error) = failure {
+            if !error.retryable() || failures >= retry.attempts {
+                lane.fail_waiting(&error);
+            }
+            failures = failures.saturating_add(1);
         }
+        let attempt = failures.saturating_add(short_lives).saturating_sub(1);
         tokio::select! {
-            () = tokio::time::sleep(backoff::pause(retry, failures)) => {}
+            () = tokio::time::sleep(backoff::pause(retry, attempt)) => {}
             () = lane.closing.raised() => return,
         }
-        failures = failures.saturating_add(1);
     }
 }
 

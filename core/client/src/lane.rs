@@ -37,6 +37,8 @@ pub(crate) struct Lane {
     gate: Arc<Semaphore>,
     /// There is something to send, or to connect for.
     pub work: Notify,
+    /// A request came that times out before the next look at the clock.
+    pub sooner: Notify,
     /// Raised to close the lane.
     pub closing: Signal,
     /// Raised when it is closed.
@@ -64,6 +66,8 @@ struct State {
     closed: bool,
     last_sent: Instant,
     last_received: Instant,
+    /// When the clock is looked at next.
+    next_look: Instant,
 }
 
 /// The connection there is.
@@ -115,8 +119,10 @@ impl Lane {
                 closed: false,
                 last_sent: now,
                 last_received: now,
+                next_look: now,
             }),
             work: Notify::new(),
+            sooner: Notify::new(),
             closing: Signal::default(),
             ended: Signal::default(),
         }
@@ -159,23 +165,31 @@ impl Lane {
         outgoing.order = state.next_order;
         state.next_order += 1;
         let first = state.queue.is_empty();
+        let sooner = state.is_sooner(&outgoing);
         state.queue.push_back(outgoing);
         drop(state);
+        if sooner {
+            self.sooner.notify_one();
+        }
         if first {
             self.work.notify_one();
         }
     }
 
     /// Puts a request back to its place.
-    pub(crate) fn put_back(&self, outgoing: Outgoing) {
+    fn put_back(&self, outgoing: Outgoing) {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
             outgoing.answer(Err(closed()));
             return;
         }
+        let sooner = state.is_sooner(&outgoing);
         state.insert(outgoing);
         drop(state);
+        if sooner {
+            self.sooner.notify_one();
+        }
         self.work.notify_one();
     }
 
@@ -284,9 +298,12 @@ impl Lane {
         let resumed = outgoing.resumed_watch().cloned();
         match error.code() {
             // Refused before anything was done: even a write without a key may be sent again.
-            ErrorCode::RateLimited if outgoing.attempts < options.retry.attempts => {
+            // A watch that goes on waits as long as it takes.
+            ErrorCode::RateLimited
+                if outgoing.attempts < options.retry.attempts || resumed.is_some() =>
+            {
                 let pause = backoff::pause(&options.retry, outgoing.attempts);
-                outgoing.attempts += 1;
+                outgoing.attempts = outgoing.attempts.saturating_add(1);
                 let lane = self.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(pause).await;
@@ -389,7 +406,7 @@ impl Lane {
         let options = &self.settings.options;
         let wait =
             if options.request_timeout.is_zero() { PING_TIMEOUT } else { options.request_timeout };
-        let (over, mut next, ping) = {
+        let (over, ping) = {
             let mut state = self.state.lock();
             let over = state.expired(now);
             let silent = now.saturating_duration_since(state.last_received) >= wait;
@@ -399,12 +416,9 @@ impl Lane {
             {
                 link.dead.notify_one();
             }
-            // A request that comes later has at least this long.
-            let mut next = now + wait;
-            next = state.deadlines().min().map_or(next, |deadline| next.min(deadline));
             let idle = (state.link.is_some() && !options.keep_alive.is_zero())
                 .then(|| state.last_sent + options.keep_alive);
-            (over, next, idle)
+            (over, idle)
         };
         for (outgoing, sent) in over {
             let error = match (outgoing.repeat, sent) {
@@ -416,19 +430,22 @@ impl Lane {
             };
             outgoing.answer(Err(error));
         }
-        match ping {
+        let ping_due = match ping {
             Some(due) if due <= now => {
                 let command = Command::Database(Operation::Ping);
                 let params = "{}".to_owned();
                 let mut ping = Outgoing::new(command, params, Repeat::Never, Reply::Nobody);
                 ping.deadline = Some(now + wait);
                 self.push(ping);
-                next = next.min(now + options.keep_alive);
+                Some(now + options.keep_alive)
             }
-            Some(due) => next = next.min(due),
-            None => {}
-        }
-        next
+            due => due,
+        };
+        let mut state = self.state.lock();
+        // What came meanwhile counts too.
+        let deadlines = state.deadlines().chain(ping_due).chain([now + wait]);
+        state.next_look = deadlines.min().unwrap_or(now + wait);
+        state.next_look
     }
 
     /// The connection is gone: what may be sent again goes back to its place, the rest has failed.
@@ -536,6 +553,11 @@ impl State {
     fn insert(&mut self, outgoing: Outgoing) {
         let place = self.queue.partition_point(|other| other.order < outgoing.order);
         self.queue.insert(place, outgoing);
+    }
+
+    /// Whether a request times out before anybody would notice.
+    fn is_sooner(&self, outgoing: &Outgoing) -> bool {
+        outgoing.deadline.is_some_and(|deadline| deadline < self.next_look)
     }
 
     fn take(&mut self, buffer: &mut Vec<u8>, over: &mut Vec<(Outgoing, Error)>) -> Taken {

@@ -238,6 +238,19 @@ fn a_server_that_does_not_read_does_not_keep_the_client_from_closing() {
 }
 
 #[test]
+fn patience_without_end_is_possible() {
+    let fake = Fake::new();
+    let mut options = fake.options();
+    let times = [&mut options.connect_timeout, &mut options.request_timeout];
+    times.into_iter().chain([&mut options.keep_alive]).for_each(|time| *time = Duration::MAX);
+    options.retry.backoff_max = Duration::MAX;
+    let (client, mut peer) = fake.connect(options);
+    let pending = client.submit(&PingRequest {});
+    peer.pong();
+    pending.wait().unwrap();
+}
+
+#[test]
 fn several_connections_take_turns() {
     let fake = Fake::new();
     let (client, mut one) = fake.connect(Options { pool_size: 2, ..fake.options() });
