@@ -5,12 +5,16 @@ use rstmdb_server::config::{Loaded, Sources, Watcher};
 use rstmdb_server::{Server, logging};
 use rstmdb_types::{Error, ErrorCode, Result};
 
+/// Log, checkpoints, listeners and what else is open beside connections.
+const FILES_BESIDE_CONNECTIONS: u64 = 128;
+
 /// Serves until a signal says otherwise.
 pub(crate) fn serve(sources: Sources, loaded: Loaded) -> Result<()> {
     let log = logging::start(&loaded.config.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    allow_open_files(loaded.config.network.max_connections);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_name("rstmdb-worker");
     if loaded.config.server.worker_threads > 0 {
@@ -49,6 +53,18 @@ pub(crate) fn serve(sources: Sources, loaded: Loaded) -> Result<()> {
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Each connection is an open file: as many are allowed as the system lets this process have.
+fn allow_open_files(connections: usize) {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(most) if most < connections as u64 + FILES_BESIDE_CONNECTIONS => tracing::warn!(
+            "the system allows {most} open files, too few for network.max_connections = \
+             {connections}; raise the limit (ulimit -n, LimitNOFILE)"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!("the limit of open files could not be raised: {error}"),
+    }
 }
 
 /// What this server is, for whoever reads its log.
