@@ -4,19 +4,22 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
-use rstmdb::FsyncPolicy;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
+use rstmdb::{FsyncPolicy, Result};
 
 use crate::commands::Command;
 use crate::error::{self, Failure, Outcome};
 use crate::output::{Format, Output};
+use crate::place::Connection;
 use crate::session::Session;
 use crate::shell;
 
 /// Work with an rstmdb database: define machines, create instances, apply events, watch, import.
 ///
-/// Results go to standard output, everything else to standard error. Commands that only read never
-/// create a database; commands that write create a missing one. Without a command the shell starts.
+/// The database is on a server, or in a directory (--path) that no server has open. In a directory,
+/// commands that only read never create a database, and commands that write create a missing one.
+/// Results go to standard output, everything else to standard error. Without a command the shell
+/// starts.
 #[derive(Debug, Parser)]
 #[command(name = "rstmdb-cli", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -28,34 +31,27 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  rstmdb-cli ping
   rstmdb-cli put-machine -n order -v 1 @order.json
   rstmdb-cli create-instance -m order -i o-1 -c '{\"total\":10}'
   rstmdb-cli apply-event -i o-1 -e PAY -p '{\"amount\":10}'
   rstmdb-cli count-instances --machine order --output json
+  rstmdb-cli -s db.example.com:7401 --tls list-machines
   rstmdb-cli --path ./demo-data shell
 
 Exit codes:
   0  success                     6  conflict: read again, decide again
-  1  a fault inside rstmdb       8  unavailable: locked, full disk, file error
-  2  the request is invalid      9  stored data is damaged
-  3  not found                  10  the database was closed
-  4  already exists            130  ended by Ctrl-C
-  5  rejected by the rules";
+  1  a fault inside rstmdb       7  the server wants (other) credentials
+  2  the request is invalid      8  unavailable: no server, locked, full disk
+  3  not found                   9  stored data is damaged
+  4  already exists             10  the database was closed
+  5  rejected by the rules      130  ended by Ctrl-C";
 
 /// The options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The directory of the database, or `mem:` for one in memory.
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Options of every command",
-        env = "RSTMDB_PATH",
-        hide_env_values = true,
-        default_value = "./data",
-        value_name = "DIR"
-    )]
-    pub(crate) path: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
     /// How results are printed: tables for people, one line of JSON for programs.
     #[arg(
         long,
@@ -69,7 +65,8 @@ pub(crate) struct Global {
         value_name = "table|json"
     )]
     pub(crate) output: Format,
-    /// When the log is synced: every_write, every_n:COUNT, every_ms:MILLISECONDS or never.
+    /// When the log of a directory is synced: every_write, every_n:COUNT, every_ms:MILLISECONDS or
+    /// never. A server has a setting of its own.
     #[arg(
         long,
         global = true,
@@ -89,18 +86,35 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(matches) => matches,
         Err(problem) => return refuse(&problem, wants_json(&arguments)),
     };
-    let path_given = matches.value_source("path") == Some(ValueSource::CommandLine);
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(problem) => return refuse(&problem, wants_json(&arguments)),
     };
     let output = Output { format: cli.global.output };
-    let mut session = Session::new(cli.global.path, path_given, cli.global.fsync, output);
+    let mut session = match session(&matches, &cli.global, output) {
+        Ok(session) => session,
+        Err(error) => {
+            output.error(&error);
+            return ExitCode::from(error.kind().exit_code());
+        }
+    };
     let outcome = match cli.command {
         Some(command) => command.run(&mut session),
         None => shell::run(&mut session),
     };
     finish(&mut session, outcome)
+}
+
+/// Where and how to work, by the options and the environment.
+fn session(matches: &ArgMatches, global: &Global, output: Output) -> Result<Session> {
+    let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let place = global.connection.place(given)?;
+    if place.is_server() && given("fsync") {
+        let message = "--fsync is for directories; a server syncs as storage.fsync_policy says";
+        return Err(error::usage(message));
+    }
+    let place_given = given("path") || given("server");
+    Ok(Session::new(place, place_given, global.fsync, output))
 }
 
 /// Closes the database and turns the outcome into messages and an exit code.

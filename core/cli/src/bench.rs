@@ -47,7 +47,7 @@ pub(crate) struct Bench {
         value_parser = clap::value_parser!(u32).range(1..))]
     instances: u32,
     /// How many threads apply them.
-    #[arg(short, long, default_value_t = 1, value_name = "COUNT",
+    #[arg(long, default_value_t = 1, value_name = "COUNT",
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
     /// How many events of one thread wait for their sync at a time.
@@ -81,14 +81,18 @@ struct Latency {
 
 impl Bench {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
-        let scratch = match (session.path_given, session.path.as_str()) {
-            (true, "mem:") => None,
-            (true, parent) => {
+        let parent = match session.place_given {
+            true => Some(session.place.directory("bench")?),
+            false => None,
+        };
+        let scratch = match parent {
+            Some("mem:") => None,
+            Some(parent) => {
                 std::fs::create_dir_all(parent).map_err(|e| error::file(parent, &e))?;
                 let folder = tempfile::Builder::new().prefix("rstmdb-bench-").tempdir_in(parent);
                 Some(folder.map_err(|e| error::file(parent, &e))?)
             }
-            (false, _) => {
+            None => {
                 let folder = tempfile::Builder::new().prefix("rstmdb-bench-").tempdir();
                 Some(folder.map_err(|e| error::file("the temporary directory", &e))?)
             }

@@ -53,7 +53,10 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
-        let path = if session.path_given { session.path.clone() } else { DIRECTORY.to_owned() };
+        let path = match session.place_given {
+            true => session.place.directory("the demo")?.to_owned(),
+            false => DIRECTORY.to_owned(),
+        };
         let out = session.output;
         let options = || session.options(true);
         let mut stage = Stage::open(Database::open_with(&path, options())?, out, self.orders)?;

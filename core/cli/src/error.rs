@@ -138,6 +138,19 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
     }
     let named = |key: &str| error.context().get(key).and_then(Value::as_str);
     let hint = match error.code() {
+        ErrorCode::Unauthorized => {
+            "give the server a token: --token, or the variable RSTMDB_TOKEN".into()
+        }
+        ErrorCode::AuthFailed if error.message().contains("certificate") => {
+            "give --client-cert and --client-key (or RSTMDB_CLIENT_CERT and RSTMDB_CLIENT_KEY)"
+                .into()
+        }
+        ErrorCode::AuthFailed => {
+            "check --token (or RSTMDB_TOKEN); the server must have what `rstmdb-cli hash-token` \
+             prints for it"
+                .into()
+        }
+        ErrorCode::RateLimited => "the server limits the rate of requests; try again".into(),
         ErrorCode::InstanceNotFound => "`rstmdb-cli list-instances` shows the ids there are".into(),
         ErrorCode::MachineNotFound => {
             "`rstmdb-cli list-machines` shows the machines and versions there are".into()
@@ -192,7 +205,44 @@ fn reason_hint(error: &Error, reason: &str) -> Option<String> {
         reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED => {
             "open the database again and read what it holds before writing more"
         }
+        reason::CONNECTION_LOST | reason::TIMEOUT => return unreachable(error),
+        reason::INVALID_OPTION => return tls_hint(error),
+        reason::DISABLED if error.operation() == Some("FLUSH_ALL") => {
+            "the server must be started with storage.allow_flush_all = true"
+        }
         reason::INVALID_CURSOR => "pass the next_cursor of the same list, with the same filters",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// What helps when a server does not answer.
+fn unreachable(error: &Error) -> Option<String> {
+    let message = error.message();
+    let hint = if message.contains("does not speak TLS") {
+        "leave --tls and the options of certificates away, or check the port"
+    } else if message.contains("without TLS") || message.contains("want TLS") {
+        "if the server wants TLS: --tls, or --ca-cert FILE for an authority of your own"
+    } else if message.contains("can't connect") {
+        "start a server with `rstmdb --data ./data`, name another one with --server HOST:PORT, or \
+         work on a directory without a server: --path DIR"
+    } else {
+        "the server is slow, gone or restarting; try again"
+    };
+    Some(hint.to_owned())
+}
+
+/// The options of this program for what the client calls otherwise.
+fn tls_hint(error: &Error) -> Option<String> {
+    let option = error.context().get("option").and_then(Value::as_str);
+    let hint = match option {
+        _ if error.message().contains("certificate is not accepted") => {
+            "name the authority with --ca-cert FILE, the name in the certificate with --server-name; \
+             --insecure accepts any, for experiments"
+        }
+        Some("ca") => "check --ca-cert (or RSTMDB_CA_CERT)",
+        Some("cert" | "key") => "check --client-cert and --client-key",
+        Some("server_name") => "check --server-name",
         _ => return None,
     };
     Some(hint.to_owned())

@@ -11,6 +11,9 @@ static INSTALLED: OnceLock<bool> = OnceLock::new();
 pub(crate) struct Interrupt(());
 
 /// Takes over Ctrl-C from now on; a second press ends the process at once.
+///
+/// The shell calls it before every command, so that one press ends what a command is doing and leaves
+/// the shell.
 pub(crate) fn listen() -> Interrupt {
     PRESSED.store(false, Ordering::SeqCst);
     INSTALLED.get_or_init(|| {

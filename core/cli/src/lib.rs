@@ -13,7 +13,9 @@ mod help_markdown;
 pub mod import;
 mod interrupt;
 mod output;
+mod place;
 mod progress;
+mod replay;
 mod session;
 mod shell;
 

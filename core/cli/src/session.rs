@@ -10,30 +10,40 @@ use rstmdb::{
 
 use crate::error;
 use crate::output::Output;
+use crate::place::Place;
 use crate::progress;
 
 /// Where and how to work, and the open database once there is one.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// The directory, or `mem:`.
-    pub(crate) path: String,
-    /// Whether `--path` stands on the command line (the environment does not count).
-    pub(crate) path_given: bool,
+    pub(crate) place: Place,
+    /// Whether the place stands on the command line (the environment does not count).
+    pub(crate) place_given: bool,
     pub(crate) fsync: FsyncPolicy,
     pub(crate) output: Output,
     /// In the shell: what it watches. None for a one-shot command.
     pub(crate) watches: Option<Vec<Subscription>>,
+    /// Whether a person types the commands.
+    pub(crate) interactive: bool,
     database: Option<Database>,
 }
 
 impl Session {
     pub(crate) fn new(
-        path: String,
-        path_given: bool,
+        place: Place,
+        place_given: bool,
         fsync: FsyncPolicy,
         output: Output,
     ) -> Session {
-        Session { path, path_given, fsync, output, watches: None, database: None }
+        Session {
+            place,
+            place_given,
+            fsync,
+            output,
+            watches: None,
+            interactive: false,
+            database: None,
+        }
     }
 
     /// The database for `operation`, which creates a missing one only when it writes.
@@ -55,17 +65,20 @@ impl Session {
         if let Some(database) = &self.database {
             return Ok(database.clone());
         }
-        let options = self.options(write);
-        let database = Database::open_with(&self.path, options)?;
+        let database = match &self.place {
+            Place::Here(path) => Database::open_with(path, self.options(write)),
+            Place::There(options) => Database::connect((**options).clone()),
+        }?;
         self.database = Some(database.clone());
         Ok(database)
     }
 
-    /// The options of this command line.
+    /// The options of a database in a directory.
     pub(crate) fn options(&self, create: bool) -> Options {
+        let in_memory = matches!(&self.place, Place::Here(path) if path == "mem:");
         Options {
             fsync: self.fsync,
-            create: create || self.path == "mem:",
+            create: create || in_memory,
             // The command asks for --yes itself.
             allow_flush_all: true,
             progress: progress::of_recovery(),
@@ -78,7 +91,7 @@ impl Session {
         self.database.clone()
     }
 
-    /// Syncs and releases the directory.
+    /// Syncs and releases the directory, or leaves the server.
     pub(crate) fn close(&mut self) -> Result<()> {
         if let Some(watches) = &mut self.watches {
             watches.clear();

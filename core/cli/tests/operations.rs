@@ -23,7 +23,7 @@ fn tables_of_every_operation() {
         &["create-instance", "-m", "order", "-i", "o-4"],
         &["get-instance", "o-1"],
         &["list-instances"],
-        &["list-instances", "-m", "order", "-s", "created"],
+        &["list-instances", "-m", "order", "--state", "created"],
         &["count-instances"],
         &["apply-event", "-i", "o-4", "-e", "CANCEL", "--expected-state", "created"],
         &["permitted", "o-3", "-p", "{\"amount\":5}"],

@@ -68,6 +68,12 @@ impl Database {
         self.backend.close_beside().await
     }
 
+    /// Tells the part of the database in replication: an object with `role`, which is `standalone` when
+    /// there is none.
+    pub async fn replication_status(&self) -> Result<Json> {
+        self.backend.replication_status().await
+    }
+
     /// Follows the events of one instance.
     pub async fn watch_instance(
         &self,

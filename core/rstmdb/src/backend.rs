@@ -138,6 +138,29 @@ impl Backend {
         }
     }
 
+    /// Tells the part of the database in replication; one in this process has none.
+    pub(crate) async fn replication_status(&self) -> Result<Json> {
+        match self {
+            Backend::Embedded(engine) => {
+                // A closed one has nothing to tell.
+                engine.ping(PingRequest {}).await.map(|_| standalone())
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => client.replication_status().await,
+        }
+    }
+
+    /// As [`Backend::replication_status`], for a thread.
+    pub(crate) fn replication_status_blocking(&self) -> Result<Json> {
+        match self {
+            Backend::Embedded(engine) => {
+                engine.ping(PingRequest {}).wait().map(|_| standalone())
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => client.replication_status().wait(),
+        }
+    }
+
     /// Waits until everything is settled and gives back what the database holds.
     pub(crate) fn close(&self) -> Result<()> {
         match self {
@@ -164,4 +187,8 @@ impl Backend {
             }
         }
     }
+}
+
+fn standalone() -> Json {
+    Json::from_canonical(r#"{"role":"standalone"}"#)
 }

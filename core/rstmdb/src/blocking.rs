@@ -95,6 +95,12 @@ impl Database {
         self.backend.close()
     }
 
+    /// Tells the part of the database in replication: an object with `role`, which is `standalone` when
+    /// there is none.
+    pub fn replication_status(&self) -> Result<Json> {
+        self.backend.replication_status_blocking()
+    }
+
     /// Follows the events of one instance.
     pub fn watch_instance(
         &self,

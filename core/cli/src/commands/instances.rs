@@ -15,7 +15,7 @@ use crate::session::{Session, json_argument, optional_json, optional_text};
 /// Create an instance of a machine.
 #[derive(Debug, Args)]
 #[command(
-    visible_alias = "c",
+    visible_aliases = ["create", "c"],
     after_help = "\
 Examples:
   rstmdb-cli create-instance -m order -i o-1
@@ -65,7 +65,7 @@ impl CreateInstance {
 /// Show the state and context of an instance.
 #[derive(Debug, Args)]
 #[command(
-    visible_alias = "g",
+    visible_aliases = ["get", "g"],
     after_help = "\
 Examples:
   rstmdb-cli get-instance o-1
@@ -103,7 +103,7 @@ fn describe(result: &GetInstanceResult) -> String {
 /// Delete an instance; its id may be used again.
 #[derive(Debug, Args)]
 #[command(
-    visible_alias = "d",
+    visible_aliases = ["delete", "d"],
     after_help = "\
 Examples:
   rstmdb-cli delete-instance o-1
@@ -137,7 +137,7 @@ impl DeleteInstance {
 /// Apply an event to an instance.
 #[derive(Debug, Args)]
 #[command(
-    visible_alias = "a",
+    visible_aliases = ["apply", "a"],
     after_help = "\
 Examples:
   rstmdb-cli apply-event -i o-1 -e PAY -p '{\"amount\":10}'

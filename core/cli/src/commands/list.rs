@@ -20,7 +20,7 @@ pub(crate) struct Filter {
     #[arg(short = 'V', long, short_alias = 'v', value_name = "NUMBER")]
     version: Option<u32>,
     /// Only instances in this state.
-    #[arg(short, long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE")]
     state: Option<String>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Filter {
     after_help = "\
 Examples:
   rstmdb-cli list-instances
-  rstmdb-cli list-instances -m order -s paid --limit 20
+  rstmdb-cli list-instances -m order --state paid --limit 20
   rstmdb-cli list-instances -m order --output json | jq -r '.instances[].id'"
 )]
 pub(crate) struct ListInstances {
@@ -92,7 +92,7 @@ fn page(result: &ListInstancesResult) -> String {
 Examples:
   rstmdb-cli count-instances
   rstmdb-cli count-instances --machine order --output json
-  rstmdb-cli count-instances -m order -s paid --output json | jq 'map(.count) | add'")]
+  rstmdb-cli count-instances -m order --state paid --output json | jq 'map(.count) | add'")]
 pub(crate) struct CountInstances {
     #[command(flatten)]
     filter: Filter,

@@ -157,8 +157,8 @@ impl FlushAll {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
         if !self.yes {
             let message = format!(
-                "flush-all removes every machine and instance of {:?}; add --yes if that is meant",
-                session.path
+                "flush-all removes every machine and instance of {}; add --yes if that is meant",
+                session.place
             );
             return Err(error::usage(message).into());
         }

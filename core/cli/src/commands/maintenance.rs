@@ -23,7 +23,8 @@ pub(crate) struct Verify {}
 
 impl Verify {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
-        let report = maintenance::verify(&session.path)?;
+        let path = session.place.directory("verify")?;
+        let report = maintenance::verify(path)?;
         session.output.show(&report, health)?;
         if report.ok {
             return Ok(());
@@ -36,7 +37,7 @@ impl Verify {
         let error = Error::new(ErrorCode::InternalError, message)
             .with_reason(reason::CORRUPT)
             .with("last_offset", report.last_offset)
-            .with("path", session.path.as_str());
+            .with("path", path);
         Err(error.into())
     }
 }
@@ -98,10 +99,11 @@ pub(crate) struct Repair {
 
 impl Repair {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
-        let plan = maintenance::repair(&session.path, self.to, self.yes)?;
+        let path = session.place.directory("repair")?;
+        let plan = maintenance::repair(path, self.to, self.yes)?;
         session.output.show(&plan, described)?;
         if !plan.done {
-            let path = quote(&session.path);
+            let path = quote(path);
             session.output.note(&format!(
                 "nothing was changed; `rstmdb-cli --path {path} repair --to {} --yes` does it",
                 plan.to

@@ -5,7 +5,9 @@ mod list;
 mod log;
 mod machines;
 mod maintenance;
+mod ping;
 mod stats;
+mod token;
 mod watch;
 
 use clap::Subcommand;
@@ -57,17 +59,21 @@ commands! {
     History(list::History),
     WatchInstance(watch::WatchInstance),
     WatchAll(watch::WatchAll),
+    Tail(watch::Tail),
+    Unwatch(watch::Unwatch),
     WalRead(log::WalRead),
     WalStats(log::WalStats),
     Compact(log::Compact),
     SnapshotInstance(log::SnapshotInstance),
     FlushAll(log::FlushAll),
     Info(stats::Info),
-    Ping(stats::Ping),
+    Ping(ping::Ping),
     Stats(stats::Stats),
+    ReplicationStatus(stats::ReplicationStatus),
     Verify(maintenance::Verify),
     Repair(maintenance::Repair),
     ImportLog(ImportLog),
+    HashToken(token::HashToken),
     Shell(Shell),
     Bench(Bench),
     Demo(Demo),

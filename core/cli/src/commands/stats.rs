@@ -2,8 +2,7 @@
 
 use clap::Args;
 use rstmdb::{
-    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, Operation, PingRequest,
-    WalStatsRequest, WalStatsResult,
+    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, Operation, WalStatsRequest, WalStatsResult,
 };
 use serde::Serialize;
 
@@ -50,21 +49,6 @@ fn about(result: &InfoResult) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Answer when the database is alive.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  rstmdb-cli ping
-  rstmdb-cli --path mem: ping --output json")]
-pub(crate) struct Ping {}
-
-impl Ping {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
-        let result = session.open(Operation::Ping)?.ping(PingRequest {})?;
-        session.output.show(&result, |_| "PONG".to_owned())
-    }
-}
-
 /// Show the database at a glance: its health, its log, its instances by state.
 ///
 /// The JSON output is {"info", "wal", "counts"}: the results of info, wal-stats and
@@ -95,6 +79,28 @@ impl Stats {
             let mut lines = about(&result.info);
             lines.extend(figures(&result.wal).into_iter().skip(1));
             format!("{}{}", fields(lines), count_table(&result.counts))
+        })
+    }
+}
+
+/// Tell the part a database has in replication: `standalone` when there is none.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli replication-status
+  rstmdb-cli replication-status --output json | jq -r .role")]
+pub(crate) struct ReplicationStatus {}
+
+impl ReplicationStatus {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let status = session.open_existing()?.replication_status()?;
+        session.output.show(&status, |status| {
+            let members = status.to_value();
+            let lines = members.as_object().into_iter().flatten().map(|(name, value)| {
+                let plain = value.as_str().map(str::to_owned);
+                (name.as_str(), plain.unwrap_or_else(|| value.to_string()))
+            });
+            fields(lines)
         })
     }
 }

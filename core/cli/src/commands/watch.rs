@@ -1,22 +1,25 @@
-//! Commands that follow events as lines of JSON.
+//! Commands that follow events: as lines of JSON, or readable on a terminal.
 //!
-//! One process at a time opens a directory, so a one-shot watch of a directory can only show what
-//! the log holds: `--replay` prints that and ends. In the shell a watch stays and reports after
-//! every command.
+//! On a server a watch goes on until Ctrl-C, over restarts of the server too. One process at a time
+//! opens a directory, so a one-shot watch of a directory can only show what the log holds:
+//! `--replay` prints that and ends. In the shell a watch can stay and report after every command.
 
+use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
 use clap::Args;
-use rstmdb::blocking::Subscription;
-use rstmdb::{InstanceEvent, Offset, Operation, WatchAllRequest, WatchInstanceRequest};
+use rstmdb::blocking::{Database, Subscription};
+use rstmdb::{
+    HistoryRequest, InstanceEvent, InstanceEventKind, Operation, WalStatsRequest, WatchAllRequest,
+    WatchInstanceRequest,
+};
+use serde::Serialize;
 
-use crate::error::Outcome;
+use crate::error::{Outcome, internal};
 use crate::interrupt;
-use crate::output::Output;
+use crate::output::{Format, Output, fields, shorten, time, yes_no};
+use crate::replay::{self, STEP};
 use crate::session::Session;
-
-/// How long a live watch waits before it looks whether it should end.
-const STEP: Duration = Duration::from_millis(100);
 
 /// The options of both watches.
 #[derive(Debug, Args)]
@@ -33,22 +36,20 @@ struct Common {
     /// Report creations and deletions too.
     #[arg(long)]
     lifecycle: bool,
+    /// In the shell: do not wait, report after every command until `unwatch`.
+    #[arg(long)]
+    background: bool,
 }
 
-impl Common {
-    fn from(&self, first_offset: Offset) -> Option<Offset> {
-        self.from_offset.or_else(|| self.replay.then_some(first_offset.max(1)))
-    }
-}
-
-/// Follow the events of one instance as lines of JSON.
+/// Follow the events of one instance, until Ctrl-C.
 ///
-/// It goes on until Ctrl-C. One process at a time opens a directory: use --replay to print the recorded events and end, or
-/// watch in the shell, where a watch reports after every command.
+/// Events are lines of JSON, readable ones on a terminal. A restart of the server is no end and leaves no gap. One process at
+/// a time opens a directory: there, use --replay to print the recorded events and end, or watch in
+/// the shell, where a watch reports after every command.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  rstmdb-cli watch-instance o-1 --replay
+  rstmdb-cli watch-instance o-1
   rstmdb-cli watch-instance o-1 --from-offset 100 --replay --no-ctx | jq -r .to_state")]
 pub(crate) struct WatchInstance {
     /// The instance's id.
@@ -60,30 +61,36 @@ pub(crate) struct WatchInstance {
 impl WatchInstance {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
         let database = session.open(Operation::WatchInstance)?;
-        let stats = database.wal_stats(rstmdb::WalStatsRequest {})?;
-        let (_, subscription) = database.watch_instance(WatchInstanceRequest {
+        let request = WatchInstanceRequest {
             instance_id: self.id.into(),
             include_ctx: !self.common.no_ctx,
-            from_offset: self.common.from(stats.first_offset),
+            from_offset: self.common.from_offset,
             include_lifecycle: self.common.lifecycle,
-        })?;
-        follow(session, subscription, &self.common)
+        };
+        let lines = Lines::new(session.output);
+        if self.common.replay {
+            let print = |event| lines.print(&event);
+            return replay::one(&database, request, interrupt::listen(), print);
+        }
+        let (_, subscription) = database.watch_instance(request)?;
+        follow(session, subscription, self.common.background)
     }
 }
 
-/// Follow the events of all instances, filtered, as lines of JSON.
+/// Follow the events of all instances, filtered, until Ctrl-C.
 ///
-/// It goes on until Ctrl-C. Lists are separated by commas; an event must match every list that is given. One process at a
-/// time opens a directory: use --replay to print the recorded events and end, or watch in the
-/// shell, where a watch reports after every command.
+/// Events are lines of JSON, readable ones on a terminal. Lists are separated by commas; an event must match every list that
+/// is given. A restart of the server is no end and leaves no gap. One process at a time opens a
+/// directory: there, use --replay to print the recorded events and end, or watch in the shell,
+/// where a watch reports after every command.
 #[derive(Debug, Args)]
 #[command(
     visible_alias = "watch",
     after_help = "\
 Examples:
-  rstmdb-cli watch-all --replay
-  rstmdb-cli watch-all --replay --machines order --to-states paid,shipped --no-ctx
-  rstmdb-cli watch-all --from-offset 100 --until-idle --lifecycle | jq -r .instance_id"
+  rstmdb-cli watch-all
+  rstmdb-cli watch-all --machines order --to-states paid,shipped --no-ctx
+  rstmdb-cli watch-all --replay --from-offset 100 --lifecycle | jq -r .instance_id"
 )]
 pub(crate) struct WatchAll {
     /// Only these machines.
@@ -105,69 +112,248 @@ pub(crate) struct WatchAll {
 impl WatchAll {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
         let database = session.open(Operation::WatchAll)?;
-        let stats = database.wal_stats(rstmdb::WalStatsRequest {})?;
         let texts = |names: Vec<String>| names.into_iter().map(Into::into).collect();
-        let (_, subscription) = database.watch_all(WatchAllRequest {
+        let request = WatchAllRequest {
             include_ctx: !self.common.no_ctx,
-            from_offset: self.common.from(stats.first_offset),
+            from_offset: self.common.from_offset,
             machines: texts(self.machines),
             from_states: texts(self.from_states),
             to_states: texts(self.to_states),
             events: texts(self.events),
             include_lifecycle: self.common.lifecycle,
-        })?;
-        follow(session, subscription, &self.common)
+        };
+        let lines = Lines::new(session.output);
+        if self.common.replay {
+            let print = |event| lines.print(&event);
+            return replay::all(&database, request, interrupt::listen(), print);
+        }
+        let (_, subscription) = database.watch_all(request)?;
+        follow(session, subscription, self.common.background)
     }
 }
 
-/// Prints what comes, the way that suits the place: to the head, from the shell, or until Ctrl-C.
-fn follow(session: &mut Session, mut subscription: Subscription, common: &Common) -> Outcome {
-    if common.replay {
-        return replay(session.output, &mut subscription);
+/// Show the last changes, of one instance or of all, and follow what comes, until Ctrl-C.
+///
+/// Creations and deletions are shown too, contexts are not. On a directory it ends at the head of the
+/// log: nothing new can come while this process has it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli tail
+  rstmdb-cli tail o-1 -n 100
+  rstmdb-cli tail --output json | jq -r .instance_id")]
+pub(crate) struct Tail {
+    /// Only this instance.
+    id: Option<String>,
+    /// How many changes to show before those that come.
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "COUNT")]
+    lines: u32,
+}
+
+impl Tail {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let database = session.open(Operation::WatchAll)?;
+        let follows = session.place.is_server();
+        let lines = Lines::new(session.output);
+        let print = |event| lines.print(&event);
+        let Some(id) = self.id else {
+            let request = self.of_all(&database)?;
+            if !follows {
+                return replay::all(&database, request, interrupt::listen(), print);
+            }
+            let (_, subscription) = database.watch_all(request)?;
+            return follow(session, subscription, false);
+        };
+        let mut last = HistoryRequest::new(id.as_str());
+        last.limit = Some(self.lines);
+        let last = database.history(last)?.events;
+        let request = WatchInstanceRequest {
+            include_ctx: false,
+            from_offset: last.last().map(|event| event.wal_offset),
+            include_lifecycle: true,
+            ..WatchInstanceRequest::new(id)
+        };
+        if !follows {
+            return last.into_iter().rev().try_for_each(print);
+        }
+        let (_, subscription) = database.watch_instance(request)?;
+        follow(session, subscription, false)
     }
-    if let Some(watches) = &mut session.watches {
+
+    fn of_all(&self, database: &Database) -> Result<WatchAllRequest, rstmdb::Error> {
+        let stats = database.wal_stats(WalStatsRequest {})?;
+        let from = (stats.latest_offset + 1).saturating_sub(self.lines.into());
+        Ok(WatchAllRequest {
+            include_ctx: false,
+            include_lifecycle: true,
+            from_offset: Some(from.max(stats.first_offset).max(1)),
+            ..WatchAllRequest::default()
+        })
+    }
+}
+
+/// End the watches of this shell.
+///
+/// Outside the shell there is nothing to end: a watch belongs to the connection that began it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli unwatch sub-1")]
+pub(crate) struct Unwatch {
+    /// The subscription; all of this shell when absent.
+    id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Unwatched {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription_id: Option<String>,
+    removed: bool,
+}
+
+impl Unwatch {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let Some(watches) = &mut session.watches else {
+            let note = "a watch belongs to the connection that began it: Ctrl-C ends one";
+            session.output.note(note);
+            let result = Unwatched { subscription_id: self.id, removed: false };
+            return session.output.show(&result, |result| {
+                fields([("removed", yes_no(result.removed).to_owned())])
+            });
+        };
+        let ended = watches.drain(..).count();
+        session.output.note(&format!("{ended} watches ended"));
+        Ok(())
+    }
+}
+
+/// Prints what comes, until Ctrl-C; or leaves that to the shell.
+fn follow(session: &mut Session, mut subscription: Subscription, background: bool) -> Outcome {
+    let is_server = session.place.is_server();
+    // A person in a shell on a server sees what others do; a script can't press Ctrl-C.
+    let waits = is_server && session.interactive && !background;
+    if let Some(watches) = session.watches.as_mut().filter(|_| !waits) {
         session.output.note("watching; events are shown after every command (end with `unwatch`)");
         watches.push(subscription);
         return Ok(());
     }
-    if session.path != "mem:" {
+    if !is_server && session.place.to_string() != "mem:" {
         session.output.note(
             "this process has the directory to itself, so nothing new will come: --replay ends at \
              the head; Ctrl-C ends this",
         );
     }
+    let lines = Lines::new(session.output);
     let interrupt = interrupt::listen();
     while !interrupt.pressed() {
         if let Some(event) = subscription.next_timeout(STEP)? {
-            print(session.output, &event)?;
+            lines.print(&event)?;
         }
     }
     Ok(())
 }
 
-/// Prints what there is.
-///
-/// Without patience a watch reads up to the head of the log and says that there is nothing more.
-fn replay(output: Output, subscription: &mut Subscription) -> Outcome {
-    let interrupt = interrupt::listen();
-    while let Some(event) = subscription.next_timeout(Duration::ZERO)? {
-        if interrupt.pressed() {
-            break;
-        }
-        print(output, &event)?;
-    }
-    Ok(())
-}
-
-/// Prints what the shell's watches have for the user now.
+/// Prints what the shell's watches have for the user now. One that failed says so and ends.
 pub(crate) fn drain(session: &mut Session) -> Outcome {
-    let output = session.output;
-    for subscription in session.watches.iter_mut().flatten() {
-        replay(output, subscription)?;
+    let lines = Lines::new(session.output);
+    let mut failed = None;
+    let Some(watches) = session.watches.as_mut() else { return Ok(()) };
+    let mut place = 0;
+    while let Some(subscription) = watches.get_mut(place) {
+        match subscription.next_timeout(Duration::ZERO) {
+            Ok(Some(event)) => lines.print(&event)?,
+            Ok(None) => place += 1,
+            Err(error) => {
+                drop(watches.remove(place));
+                failed = Some(error);
+            }
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-fn print(output: Output, event: &InstanceEvent) -> Outcome {
-    output.json(event)
+/// How events are printed.
+#[derive(Debug, Clone, Copy)]
+struct Lines {
+    output: Output,
+    readable: bool,
+}
+
+impl Lines {
+    /// Programs read lines of JSON from a pipe whatever the format of results.
+    fn new(output: Output) -> Lines {
+        Lines { output, readable: matches!(output.format, Format::Table) && stdout().is_terminal() }
+    }
+
+    fn print(self, event: &InstanceEvent) -> Outcome {
+        match self.readable {
+            true => self.output.text(&crate::output::clean(&readable(event)?)),
+            false => self.output.json(event),
+        }
+    }
+}
+
+/// An event in a line for people.
+fn readable(event: &InstanceEvent) -> Outcome<String> {
+    let state = |state: &Option<rstmdb::Text>| state.as_deref().unwrap_or("?").to_owned();
+    let change = match event.kind {
+        InstanceEventKind::Created => format!("(created) {}", state(&event.to_state)),
+        InstanceEventKind::Deleted => "(deleted)".to_owned(),
+        InstanceEventKind::Applied => {
+            let name = event.event.as_deref().unwrap_or("?");
+            format!("{} --{name}--> {}", state(&event.from_state), state(&event.to_state))
+        }
+    };
+    let mut line = format!(
+        "{}  {}  {} {}  {change}",
+        time(event.timestamp),
+        event.wal_offset,
+        event.machine,
+        event.instance_id
+    );
+    if !event.payload.is_null() {
+        line.push_str(&format!("  {}", shorten(event.payload.as_str(), 80)));
+    }
+    if let Some(ctx) = &event.ctx {
+        let ctx = serde_json::to_string(ctx).map_err(internal)?;
+        line.push_str(&format!("  ctx {}", shorten(&ctx, 120)));
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstmdb::Json;
+
+    use super::*;
+
+    fn event(kind: InstanceEventKind) -> InstanceEvent {
+        InstanceEvent {
+            kind,
+            instance_id: "order-17".into(),
+            machine: "order".into(),
+            version: 1,
+            wal_offset: 41,
+            timestamp: 1_700_000_000_000,
+            from_state: Some("created".into()),
+            to_state: Some("paid".into()),
+            event: Some("PAY".into()),
+            payload: Json::null(),
+            ctx: None,
+            event_id: None,
+        }
+    }
+
+    #[test]
+    fn lines_for_people_are_screens() {
+        let created = event(InstanceEventKind::Created);
+        let mut paid = event(InstanceEventKind::Applied);
+        paid.payload = Json::parse(r#"{"method": "card"}"#).unwrap();
+        let mut with_context = paid.clone();
+        with_context.ctx = Some(Json::parse(r#"{"total": 40}"#).unwrap());
+        let deleted = event(InstanceEventKind::Deleted);
+        let events = [created, paid, with_context, deleted];
+        let lines: Vec<String> = events.iter().map(|event| readable(event).unwrap()).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
 }

@@ -1,30 +1,20 @@
 //! What the Tab key offers: commands, options, machines, states, events, instance ids, files.
 
-use std::collections::BTreeSet;
-
 use clap::{Arg, Command, CommandFactory};
-use rstmdb::blocking::Database;
-use rstmdb::{
-    GetMachineRequest, ListInstancesRequest, ListMachinesRequest, PermittedRequest, Result,
-};
 
+use super::lookup::{Lookup, Question};
 use super::words::{self, Word};
 use crate::args::Cli;
-use crate::commands::Definition;
 use crate::error::quote;
-use crate::session::versions;
 
 /// The most candidates offered.
-const CANDIDATES_MAX: usize = 100;
-
-/// The most pages of ids that are looked through for a prefix.
-const PAGES_MAX: usize = 20;
+pub(super) const CANDIDATES_MAX: usize = 100;
 
 /// Commands that only the shell has.
-pub(super) const SHELL_COMMANDS: [&str; 4] = ["help", "output", "quit", "unwatch"];
+pub(super) const SHELL_COMMANDS: [&str; 4] = ["help", "output", "quit", "reconnect"];
 
 /// Where the candidates go in the line, and the candidates.
-pub(super) fn complete(before_cursor: &str, database: Option<&Database>) -> (usize, Vec<String>) {
+pub(super) fn complete(before_cursor: &str, lookup: &Lookup) -> (usize, Vec<String>) {
     let (before, word) = words::split_at_cursor(before_cursor);
     let root = Cli::command();
     let Some((first, rest)) = before.split_first() else {
@@ -44,7 +34,7 @@ pub(super) fn complete(before_cursor: &str, database: Option<&Database>) -> (usi
     let Some(argument) = option.or_else(positional) else {
         return (word.start, Vec::new());
     };
-    values(argument, &before, &word, database)
+    values(argument, &before, &word, lookup)
 }
 
 fn commands(root: &Command, prefix: &str) -> Vec<String> {
@@ -83,7 +73,7 @@ fn values(
     argument: &Arg,
     before: &[String],
     word: &Word,
-    database: Option<&Database>,
+    lookup: &Lookup,
 ) -> (usize, Vec<String>) {
     let name = argument.get_id().as_str();
     let is_list = argument.get_value_delimiter().is_some();
@@ -95,97 +85,36 @@ fn values(
     let fixed: Vec<String> =
         argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
     let found = match name {
-        _ if !fixed.is_empty() => Ok(matching(fixed, prefix)),
-        "file" => Ok(files(prefix)),
-        "fsync" => {
-            let policies = ["every_write", "every_n:100", "every_ms:100", "never"];
-            Ok(matching(policies.map(str::to_owned), prefix))
-        }
-        _ => database.map_or(Ok(Vec::new()), |database| stored(name, before, prefix, database)),
+        _ if !fixed.is_empty() => matching(fixed, prefix),
+        "file" | "ca_cert" | "client_cert" | "client_key" => files(prefix),
+        _ => stored(name, before, prefix, lookup),
     };
-    // A database that fails has nothing to offer; the command itself will say why.
-    let found = found.unwrap_or_default();
     let quoted = found.into_iter().take(CANDIDATES_MAX);
     (word.start, quoted.map(|value| quote(&format!("{kept}{value}"))).collect())
 }
 
 /// Names from the database.
-fn stored(name: &str, before: &[String], prefix: &str, database: &Database) -> Result<Vec<String>> {
-    let found = match name {
-        "machine" | "machines" | "name" => machines(database)?,
-        "state" | "expected_state" | "from_states" | "to_states" => {
-            names(database, |definition| definition.states.clone())?
+fn stored(name: &str, before: &[String], prefix: &str, lookup: &Lookup) -> Vec<String> {
+    let question = match name {
+        "machine" | "machines" | "name" => Question::Machines,
+        "state" | "expected_state" | "from_states" | "to_states" => Question::States,
+        "event" | "events" => {
+            Question::Events(value_of(before, &["-i", "--instance", "--id"]).cloned())
         }
-        "event" | "events" => events(before, database)?,
-        "id" | "instance" => return instances(database, prefix),
-        "version" => {
-            let machine = before
-                .iter()
-                .zip(before.iter().skip(1))
-                .find(|(option, _)| ["-n", "--name", "-m", "--machine"].contains(&option.as_str()));
-            match machine {
-                Some((_, machine)) => {
-                    versions(database, machine)?.iter().map(u32::to_string).collect()
-                }
-                None => Vec::new(),
-            }
-        }
-        _ => Vec::new(),
+        "id" | "instance" => Question::Instances(prefix.to_owned()),
+        "version" => match value_of(before, &["-n", "--name", "-m", "--machine"]) {
+            Some(machine) => Question::Versions(machine.clone()),
+            None => return Vec::new(),
+        },
+        _ => return Vec::new(),
     };
-    Ok(matching(found, prefix))
+    matching(lookup.ask(&question), prefix)
 }
 
-fn machines(database: &Database) -> Result<Vec<String>> {
-    let items = database.list_machines(ListMachinesRequest {})?.items;
-    Ok(items.into_iter().map(|item| item.machine.to_string()).collect())
-}
-
-/// What `take` finds in the latest definitions of all machines, each name once.
-fn names(database: &Database, take: impl Fn(&Definition) -> Vec<String>) -> Result<Vec<String>> {
-    let mut found = BTreeSet::new();
-    for item in database.list_machines(ListMachinesRequest {})?.items {
-        let Some(version) = item.versions.last().copied() else { continue };
-        let request = GetMachineRequest { machine: item.machine, version };
-        let definition = database.get_machine(request)?.definition;
-        found.extend(definition.decode::<Definition>().iter().flat_map(&take));
-    }
-    Ok(found.into_iter().collect())
-}
-
-/// The events the named instance accepts now, or those of all machines.
-fn events(before: &[String], database: &Database) -> Result<Vec<String>> {
-    let named = before
-        .iter()
-        .zip(before.iter().skip(1))
-        .find(|(option, _)| ["-i", "--instance", "--id"].contains(&option.as_str()));
-    if let Some((_, id)) = named {
-        let request = PermittedRequest { instance_id: id.as_str().into(), payload: None };
-        if let Ok(answer) = database.permitted(request) {
-            let (now, not_now): (Vec<_>, Vec<_>) =
-                answer.events.into_iter().partition(|event| event.permitted);
-            // A guard may want a payload that is not typed yet.
-            let offered = if now.is_empty() { not_now } else { now };
-            return Ok(offered.into_iter().map(|event| event.event.to_string()).collect());
-        }
-    }
-    names(database, |definition| {
-        definition.transitions.iter().map(|transition| transition.event.clone()).collect()
-    })
-}
-
-fn instances(database: &Database, prefix: &str) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    let mut request = ListInstancesRequest { limit: Some(10_000), ..Default::default() };
-    for _ in 0..PAGES_MAX {
-        let page = database.list_instances(request.clone())?;
-        let ids = page.instances.into_iter().map(|item| item.id.to_string());
-        found.extend(ids.filter(|id| id.starts_with(prefix)).take(CANDIDATES_MAX));
-        if found.len() >= CANDIDATES_MAX || page.next_cursor.is_none() {
-            break;
-        }
-        request.cursor = page.next_cursor;
-    }
-    Ok(found)
+/// The word behind one of these options.
+fn value_of<'a>(before: &'a [String], options: &[&str]) -> Option<&'a String> {
+    let pairs = before.iter().zip(before.iter().skip(1));
+    pairs.filter(|(option, _)| options.contains(&option.as_str())).map(|(_, value)| value).next()
 }
 
 fn files(prefix: &str) -> Vec<String> {
@@ -218,6 +147,7 @@ fn matching(names: impl IntoIterator<Item = String>, prefix: &str) -> Vec<String
 
 #[cfg(test)]
 mod tests {
+    use rstmdb::blocking::Database;
     use rstmdb::{CreateInstanceRequest, Json, PutMachineRequest};
 
     use super::*;
@@ -239,7 +169,7 @@ mod tests {
         for id in ["front door", "garage"] {
             database.create_instance(CreateInstanceRequest::new(id, "door", 1)).unwrap();
         }
-        complete(line, Some(&database)).1
+        complete(line, &Lookup::patient(database)).1
     }
 
     #[test]
@@ -270,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_start_is_that_of_the_word() {
-        assert_eq!(complete("get-instance 'fr", None).0, 13);
-        assert_eq!(complete("wal", None).0, 0);
+        assert_eq!(complete("get-instance 'fr", &Lookup::default()).0, 13);
+        assert_eq!(complete("wal", &Lookup::default()).0, 0);
     }
 }

@@ -1,9 +1,11 @@
 //! The shell: the same commands over and over on one open database.
 //!
+//! A lost connection ends no shell: the next command finds the server again, or says why not.
 //! On a terminal there are history and completion; from a pipe the lines are a script, which goes
 //! on after an error and ends with the exit code of the first one.
 
 mod complete;
+mod lookup;
 pub(crate) mod words;
 
 use std::io::{self, BufRead, IsTerminal};
@@ -11,7 +13,6 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches};
-use rstmdb::blocking::Database;
 use rstmdb::{Error, ErrorCode, ErrorKind};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
@@ -19,25 +20,31 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
+
+use lookup::Lookup;
 use words::Unfinished;
 
 use crate::args::Cli;
 use crate::commands;
 use crate::error::{self, Failure, Outcome};
+use crate::interrupt;
 use crate::output::{Format, Output};
+use crate::place;
 use crate::session::Session;
 
 /// Enter commands one after another, with history and completion.
 ///
 /// The commands are those of rstmdb-cli without the program's name. JSON needs no quotes and may
-/// span lines; a watch stays and reports after every command. A script can come from standard
-/// input: it goes on after an error and ends with the exit code of the first.
+/// span lines. On a server a watch goes on until Ctrl-C, which does not end the shell; with
+/// --background, in a directory and in a script it stays and reports after every command. A script
+/// can come from standard input: it goes on after an error and ends with the exit code of the first.
 #[derive(Debug, Args)]
 #[command(
     visible_alias = "repl",
     after_help = "\
 Examples:
   rstmdb-cli shell
+  rstmdb-cli -s db:7401 shell
   rstmdb-cli --path mem: shell
   rstmdb-cli --path ./data shell --output json < script.txt"
 )]
@@ -130,14 +137,24 @@ fn line(session: &mut Session, words: &[String]) -> Outcome<Next> {
         ("output", Some("json")) => session.output.format = Format::Json,
         ("output", Some("table")) => session.output.format = Format::Table,
         ("output", _) => return Err(error::usage("say `output table` or `output json`").into()),
-        ("unwatch", None) => {
-            let ended = session.watches.as_mut().map_or(0, |watches| watches.drain(..).count());
-            session.output.note(&format!("{ended} watches ended"));
-        }
+        ("reconnect" | "rc", None) => reconnect(session)?,
         _ => command(session, words)?,
     }
     commands::drain(session)?;
     Ok(Next::GoOn)
+}
+
+/// Leaves the database and opens it again.
+fn reconnect(session: &mut Session) -> Outcome {
+    let watches = session.watches.as_ref().map_or(0, Vec::len);
+    // Whatever became of the old one, there is a new one.
+    let closed = session.close();
+    session.open_existing()?;
+    if watches > 0 {
+        session.output.note(&format!("{watches} watches ended"));
+    }
+    session.output.note(&format!("connected to {}", session.place));
+    Ok(closed?)
 }
 
 /// Runs one command of rstmdb-cli.
@@ -153,8 +170,9 @@ fn command(session: &mut Session, words: &[String]) -> Outcome {
         }
         Err(problem) => return session.output.text(&problem.render().to_string()),
     };
-    for fixed in ["path", "fsync"] {
+    for fixed in place::OPTIONS.into_iter().chain(["fsync"]) {
         if matches.value_source(fixed) == Some(ValueSource::CommandLine) {
+            let fixed = fixed.replace('_', "-");
             let message = format!("--{fixed} is fixed in the shell; give it when starting one");
             return Err(error::usage(message).into());
         }
@@ -185,7 +203,7 @@ fn overview() -> String {
     text.push_str("Of the shell itself:\n");
     for (name, about) in [
         ("output table|json", "Choose how results are printed"),
-        ("unwatch", "End the watches"),
+        ("reconnect (rc)", "Leave the database and open it again"),
         ("quit (exit, q)", "Leave; Ctrl-D does too"),
     ] {
         text.push_str(&format!("  {name:<22} {about}\n"));
@@ -195,6 +213,7 @@ fn overview() -> String {
 
 /// Runs lines from a person.
 fn interactive(session: &mut Session) -> Outcome {
+    session.interactive = true;
     greet(session)?;
     let config = Config::builder()
         .history_ignore_space(true)
@@ -202,15 +221,17 @@ fn interactive(session: &mut Session) -> Outcome {
         .auto_add_history(true)
         .build();
     let mut editor = Editor::<Assistant, _>::with_config(config).map_err(terminal)?;
-    editor.set_helper(Some(Assistant { database: session.database() }));
+    editor.set_helper(Some(Assistant { lookup: Lookup::new(session.database()) }));
     let history = history_file();
     if let Some(path) = &history {
         // The first time there is none.
         let _ = editor.load_history(path);
     }
     loop {
-        match editor.readline("rstmdb> ") {
+        match editor.readline(&format!("rstmdb {}> ", session.place)) {
             Ok(text) => {
+                // From now on Ctrl-C ends what the command does, not the shell.
+                interrupt::listen();
                 let words = words::split(&text).unwrap_or_default();
                 if let Next::Quit = step(session, &words, &mut 0)? {
                     break;
@@ -221,7 +242,8 @@ fn interactive(session: &mut Session) -> Outcome {
             Err(problem) => return Err(terminal(problem).into()),
         }
         if let Some(assistant) = editor.helper_mut() {
-            assistant.database = session.database();
+            // What was known may have changed by this command.
+            assistant.lookup = Lookup::new(session.database());
         }
     }
     if let Some(path) = &history
@@ -232,15 +254,20 @@ fn interactive(session: &mut Session) -> Outcome {
     Ok(())
 }
 
-/// Opens the database, so that completion knows it; one that is missing may still be created.
+/// Opens the database, so that completion knows it; one that is missing may still be created, and a
+/// server that does not answer may still be started.
 fn greet(session: &mut Session) -> Outcome {
     let version = env!("CARGO_PKG_VERSION");
+    let is_server = session.place.is_server();
     match session.open_existing() {
-        Ok(_) => session.output.note(&format!("rstmdb {version} on {}", session.path)),
+        Ok(_) => session.output.note(&format!("rstmdb-cli {version} on {}", session.place)),
         Err(error) if error.kind() == ErrorKind::NotFound => session.output.note(&format!(
-            "rstmdb {version}; no database at {} yet, the first write creates it",
-            session.path
+            "rstmdb-cli {version}; no database at {} yet, the first write creates it",
+            session.place
         )),
+        Err(error) if is_server && error.kind() == ErrorKind::Unavailable => {
+            session.output.error(&error);
+        }
         Err(error) => return Err(error.into()),
     }
     session.output.note("`help` shows the commands, Tab completes, Ctrl-D leaves");
@@ -262,7 +289,7 @@ fn history_file() -> Option<PathBuf> {
 
 /// Completes and tells whether a line is complete.
 struct Assistant {
-    database: Option<Database>,
+    lookup: Lookup,
 }
 
 impl Helper for Assistant {}
@@ -283,7 +310,7 @@ impl Completer for Assistant {
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = line.get(..cursor).unwrap_or(line);
-        let (start, found) = complete::complete(before, self.database.as_ref());
+        let (start, found) = complete::complete(before, &self.lookup);
         let pair = |name: String| {
             let end = if name.ends_with('/') { "" } else { " " };
             Pair { replacement: format!("{name}{end}"), display: name }

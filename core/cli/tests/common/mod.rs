@@ -62,9 +62,12 @@ impl Place {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rstmdb-cli"));
-        for variable in ["RSTMDB_OUTPUT", "RSTMDB_FSYNC", "RSTMDB_HISTORY", "COLUMNS"] {
-            command.env_remove(variable);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RSTMDB_") {
+                command.env_remove(name);
+            }
         }
+        command.env_remove("COLUMNS");
         command
             .args(arguments)
             .env("RSTMDB_PATH", self.path())

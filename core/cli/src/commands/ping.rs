@@ -1,0 +1,98 @@
+//! `ping`: whether the database answers; `--wait` until it does.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rstmdb::{Error, ErrorCode, ErrorKind, PingRequest, PingResult, Result};
+
+use crate::error::{Failure, Outcome};
+use crate::interrupt;
+use crate::place::Place;
+use crate::session::Session;
+
+/// The pause after a failed attempt, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Answer PONG when the database is alive.
+///
+/// With --wait it tries until the database answers, for scripts that start a server and go on. A
+/// wrong token or certificate ends the waiting: that does not pass.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rstmdb-cli ping
+  rstmdb-cli -s db:7401 ping --wait --timeout 1m
+  rstmdb-cli --path mem: ping --output json")]
+pub(crate) struct Ping {
+    /// Try again until the database answers.
+    #[arg(long)]
+    wait: bool,
+    /// How long to try, such as 500ms, 30s or 2m; the exit code is 8 after that.
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration,
+        requires = "wait", value_name = "DURATION")]
+    timeout: Duration,
+}
+
+impl Ping {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let result = match self.wait {
+            false => ping(session)?,
+            true => self.insist(session)?,
+        };
+        session.output.show(&result, |_| "PONG".to_owned())
+    }
+
+    fn insist(&self, session: &mut Session) -> Outcome<PingResult> {
+        let interrupt = interrupt::listen();
+        let began = Instant::now();
+        let patience = match &mut session.place {
+            Place::There(options) => {
+                let before = (options.connect_timeout, options.request_timeout);
+                // One attempt must not outlast them all.
+                options.connect_timeout = before.0.min(self.timeout);
+                options.request_timeout = before.1.min(self.timeout);
+                Some(before)
+            }
+            Place::Here(_) => None,
+        };
+        let mut pause = PAUSE_MIN;
+        let outcome = loop {
+            let error = match ping(session) {
+                Err(error) if error.kind() == ErrorKind::Unavailable => error,
+                other => break other.map_err(Failure::from),
+            };
+            let left = self.timeout.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                break Err(gave_up(self.timeout, &error).into());
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(PAUSE_MAX);
+            if interrupt.pressed() {
+                break Err(Failure::Interrupted);
+            }
+        };
+        if let (Place::There(options), Some(before)) = (&mut session.place, patience) {
+            (options.connect_timeout, options.request_timeout) = before;
+        }
+        outcome
+    }
+}
+
+fn ping(session: &mut Session) -> Result<PingResult> {
+    session.open_existing()?.ping(PingRequest {})
+}
+
+/// The last error, and for how long there were only errors.
+fn gave_up(timeout: Duration, last: &Error) -> Error {
+    let timeout = humantime::format_duration(timeout);
+    let message = format!("no answer within {timeout}: {}", last.message());
+    let mut error = Error::new(ErrorCode::InternalError, message);
+    if let Some(reason) = last.reason() {
+        error = error.with_reason(reason);
+    }
+    for (key, value) in last.context() {
+        error = error.with(key, value.clone());
+    }
+    error.as_sent(last.kind(), last.retryable())
+}
