@@ -331,22 +331,29 @@ fn a_silent_connection_is_asked_whether_it_lives() {
 }
 
 #[test]
-fn writes_go_to_a_server_that_takes_them() {
+fn writes_go_to_a_server_that_takes_them_in_their_order() {
     let (replica, primary) = (Fake::new(), Fake::new());
-    let (client, mut peer) = replica.connect(options(&[&replica, &primary]));
+    // Who is asked twice says nothing, and would be waited for.
+    let options = Options { connect_timeout: Duration::ZERO, ..options(&[&replica, &primary]) };
+    let (client, mut peer) = replica.connect(options);
     let read = client.submit(&get());
-    let write = client.submit(&event(None));
+    let one = client.submit(&ApplyEventRequest::new("1", "E"));
+    let two = client.submit(&ApplyEventRequest::new("2", "E"));
     let asked = peer.expect("GET_INSTANCE");
-    let refused = peer.expect("APPLY_EVENT");
-    peer.error(&refused, "READ_ONLY_MODE", false);
+    let refused = (peer.expect("APPLY_EVENT"), peer.expect("APPLY_EVENT"));
+    peer.error(&refused.1, "READ_ONLY_MODE", false);
+    peer.error(&refused.0, "READ_ONLY_MODE", false);
     // What is in flight there is answered there, before the connection is left.
     peer.ok(&asked, instance(1));
     read.wait().unwrap();
     let mut peer = primary.greet();
-    let asked = peer.expect("APPLY_EVENT");
-    assert_eq!(asked.params, refused.params);
-    peer.ok(&asked, applied(1));
-    write.wait().unwrap();
+    for (offset, refused) in [(1, &refused.0), (2, &refused.1)] {
+        let asked = peer.expect("APPLY_EVENT");
+        assert_eq!(asked.params, refused.params);
+        peer.ok(&asked, applied(offset));
+    }
+    assert_eq!(one.wait().unwrap().wal_offset, 1);
+    assert_eq!(two.wait().unwrap().wal_offset, 2);
     ping(&client, &mut peer);
 }
 
