@@ -167,6 +167,11 @@ impl Wire {
         self.events.drain(..).collect()
     }
 
+    /// Events that came with answers and were kept.
+    pub fn take_events(&mut self) -> Vec<Value> {
+        self.events.drain(..).collect()
+    }
+
     /// The next message; None when the server closed the connection in good order.
     pub fn receive(&mut self) -> Option<Value> {
         self.try_receive().unwrap()
