@@ -1,0 +1,23 @@
+//! The program on real files, from outside: killed, stopped, flooded, on a disk that fails, and with
+//! the published Python client.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod kill;
+mod memory;
+mod stop;
+mod writers;
+
+use std::path::Path;
+
+use rstmdb_testkit::process::Launch;
+
+/// The program on a directory.
+fn launch(directory: &Path) -> Launch {
+    Launch::new(env!("CARGO_BIN_EXE_rstmdb"), directory)
+}
+
+/// Rounds of a loop: few of them, or many in the long run.
+fn rounds(few: u64, many: u64) -> u64 {
+    let is_soak = std::env::var("RSTMDB_SOAK").is_ok_and(|soak| soak != "0");
+    if is_soak { many } else { few }
+}

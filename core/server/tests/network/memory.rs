@@ -1,0 +1,183 @@
+//! Clients that would use up the server's memory, and the memory it uses.
+
+use std::io::{ErrorKind, Write};
+use std::time::Duration;
+
+use rstmdb_testkit::process::ServerProcess;
+use rstmdb_testkit::wire::{Wire, await_condition, header_for};
+use serde_json::json;
+
+use crate::launch;
+
+const MOST: u64 = 256 << 20;
+const FRAME: usize = 16 << 20;
+
+/// Begins a frame of 16 MiB and sends all but its last byte, as far as the server takes it.
+struct HalfFrame {
+    wire: Wire,
+    sent: usize,
+}
+
+impl HalfFrame {
+    fn begin(server: &ServerProcess) -> HalfFrame {
+        let mut wire = server.wire();
+        // A server that refuses has closed already.
+        let _ = wire.try_send_bytes(&header_for(FRAME as u32));
+        wire.socket().set_nonblocking(true).unwrap();
+        HalfFrame { wire, sent: 0 }
+    }
+
+    /// Sends more; says whether any was taken.
+    fn push(&mut self) -> bool {
+        let piece = [b'x'; 64 << 10];
+        let mut moved = false;
+        while self.sent < FRAME - 1 {
+            let most = piece.len().min(FRAME - 1 - self.sent);
+            match self.wire.socket().write(&piece[..most]) {
+                Ok(bytes) => {
+                    self.sent += bytes;
+                    moved = true;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Closed: nothing more will be taken.
+                Err(_) => break,
+            }
+        }
+        moved
+    }
+}
+
+/// The most memory the process ever had in RAM.
+fn peak_bytes(server: &ServerProcess) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn forty_half_frames(server: &ServerProcess) -> usize {
+    let mut healthy = server.wire();
+    let _ = healthy.call("AUTH", json!({"token": "secret"}));
+    let mut halves: Vec<HalfFrame> = (0..40).map(|_| HalfFrame::begin(server)).collect();
+    // Until nothing has moved for many answers to somebody else.
+    let mut still = 0;
+    while still < 50 {
+        let moved = halves.iter_mut().fold(false, |moved, half| half.push() | moved);
+        still = if moved { 0 } else { still + 1 };
+        healthy.call("INFO", json!({})).unwrap();
+    }
+    let peak = peak_bytes(server);
+    assert!(peak < MOST, "{} MiB for half frames", peak >> 20);
+    let complete = halves.iter().filter(|half| half.sent == FRAME - 1).count();
+    drop(halves);
+    drop(healthy);
+    complete
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn forty_half_frames_before_authentication_take_no_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let server = launch(directory.path())
+        .set("auth.required", true)
+        .env("RSTMDB_AUTH_TOKEN_HASH", hash)
+        .start();
+    assert_eq!(forty_half_frames(&server), 0);
+    let mut wire = server.wire();
+    wire.call("AUTH", json!({"token": "secret"})).unwrap();
+    wire.call("BYE", json!({})).unwrap();
+    drop(wire);
+    server.await_idle();
+    server.stop();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn forty_half_frames_of_anybody_wait_for_their_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = launch(directory.path()).start();
+    let complete = forty_half_frames(&server);
+    assert!((1..40).contains(&complete), "{complete} of 40 were taken at once");
+    server.await_idle();
+    // The room they had is free again.
+    let text = "x".repeat(FRAME - 100);
+    for _ in 0..20 {
+        let mut wire = server.wire();
+        let params = json!({ "x": text });
+        assert_eq!(wire.call("PING", params).unwrap()["pong"], true);
+    }
+    assert!(peak_bytes(&server) < MOST);
+    server.stop();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn clients_that_do_not_read_take_little_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = launch(directory.path()).set("storage.fsync_policy", "never").start();
+    let mut wire = server.wire();
+    let definition = json!({"states": ["a"], "initial": "a",
+        "transitions": [{"from": "a", "event": "E", "to": "a"}]});
+    let params = json!({"machine": "loop", "version": 1, "definition": definition});
+    wire.call("PUT_MACHINE", params).unwrap();
+    let params = json!({"instance_id": "i", "machine": "loop", "version": 1,
+        "initial_ctx": {"x": "x".repeat(10_000)}});
+    wire.call("CREATE_INSTANCE", params).unwrap();
+    // Watchers whose events nobody takes, and clients that ask for far more than they read.
+    let mut sleepers: Vec<Wire> = (0..50).map(|_| server.wire()).collect();
+    for (n, sleeper) in sleepers.iter_mut().enumerate() {
+        if n % 2 == 0 {
+            sleeper.call("WATCH_ALL", json!({})).unwrap();
+        } else {
+            sleeper.socket().set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+            let asked = rstmdb_testkit::wire::request(
+                sleeper.mode,
+                "g",
+                "GET_INSTANCE",
+                &json!({"instance_id": "i"}),
+            );
+            let _ = sleeper.try_send_bytes(&asked.repeat(20_000));
+        }
+    }
+    const EVENTS: usize = 5000;
+    for n in 0..EVENTS {
+        wire.send(
+            "e",
+            "APPLY_EVENT",
+            &json!({"instance_id": "i", "event": "E", "payload": {"n": n}}),
+        );
+    }
+    for _ in 0..EVENTS {
+        assert_eq!(wire.answer()["status"], "ok");
+    }
+    let peak = peak_bytes(&server);
+    assert!(peak < MOST, "{} MiB for clients that do not read", peak >> 20);
+    // Nobody was forgotten.
+    for n in 0..EVENTS {
+        assert_eq!(sleepers[0].event()["payload"]["n"], n);
+    }
+    drop(sleepers);
+    drop(wire);
+    server.await_idle();
+    server.stop();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thousand_idle_connections_and_watchers_take_little_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = launch(directory.path()).set("network.max_connections", 0).start();
+    let before = server.resident_bytes();
+    let mut idle: Vec<Wire> = (0..1000).map(|_| server.wire()).collect();
+    for (n, wire) in idle.iter_mut().enumerate() {
+        let op = if n % 4 == 0 { "WATCH_ALL" } else { "PING" };
+        wire.call(op, json!({})).unwrap();
+    }
+    await_condition("all are counted", || server.metric("rstmdb_connections_active") >= 1000.0);
+    let each = server.resident_bytes().saturating_sub(before) / 1000;
+    println!("{each} bytes for each connection");
+    assert!(each < 32 << 10, "{each} bytes for each connection");
+    drop(idle);
+    server.await_idle();
+    server.stop();
+}
