@@ -153,9 +153,7 @@ impl Backend {
     /// As [`Backend::replication_status`], for a thread.
     pub(crate) fn replication_status_blocking(&self) -> Result<Json> {
         match self {
-            Backend::Embedded(engine) => {
-                engine.ping(PingRequest {}).wait().map(|_| standalone())
-            }
+            Backend::Embedded(engine) => engine.ping(PingRequest {}).wait().map(|_| standalone()),
             #[cfg(feature = "remote")]
             Backend::Remote(client) => client.replication_status().wait(),
         }
