@@ -186,11 +186,15 @@ fn reason_hint(error: &Error, reason: &str) -> Option<String> {
             "one process at a time opens a directory: end the other one, or work in its shell"
         }
         reason::CORRUPT => {
+            let path = error.context().get("path").and_then(Value::as_str).map(quote);
+            let path = path.as_deref().unwrap_or("DIR");
             return Some(match error.context().get("last_offset") {
-                Some(last) => {
-                    format!("`rstmdb-cli repair --to {last}` says what cutting would drop")
-                }
-                None => "`rstmdb-cli verify` shows what is damaged and what helps".to_owned(),
+                Some(last) => format!(
+                    "`rstmdb-cli --path {path} repair --to {last}` says what cutting would drop"
+                ),
+                None => format!(
+                    "`rstmdb-cli --path {path} verify` shows what is damaged and what helps"
+                ),
             });
         }
         reason::NEWER_FORMAT => "use the rstmdb-cli that wrote it, or a newer one",
@@ -219,7 +223,7 @@ fn reason_hint(error: &Error, reason: &str) -> Option<String> {
 /// What helps when a server does not answer.
 fn unreachable(error: &Error) -> Option<String> {
     let message = error.message();
-    let hint = if message.contains("does not speak TLS") {
+    let hint = if message.contains("does not speak TLS") || message.contains("handshake eof") {
         "leave --tls and the options of certificates away, or check the port"
     } else if message.contains("without TLS") || message.contains("want TLS") {
         "if the server wants TLS: --tls, or --ca-cert FILE for an authority of your own"

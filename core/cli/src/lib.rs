@@ -11,6 +11,7 @@ mod diagram;
 mod error;
 mod help_markdown;
 pub mod import;
+mod in_flight;
 mod interrupt;
 mod output;
 mod place;

@@ -17,7 +17,7 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  rstmdb-cli verify
+  rstmdb-cli --path ./data verify
   rstmdb-cli --path ./backup verify --output json | jq .problems")]
 pub(crate) struct Verify {}
 
@@ -86,8 +86,8 @@ fn health(report: &VerifyReport) -> String {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  rstmdb-cli repair --to 1041
-  rstmdb-cli repair --to 1041 --yes --output json")]
+  rstmdb-cli --path ./data repair --to 1041
+  rstmdb-cli --path ./data repair --to 1041 --yes --output json")]
 pub(crate) struct Repair {
     /// The last offset that stays; `verify` says up to which one the log is whole.
     #[arg(long, visible_alias = "truncate-at", value_name = "OFFSET")]

@@ -49,9 +49,11 @@ impl Ping {
         let patience = match &mut session.place {
             Place::There(options) => {
                 let before = (options.connect_timeout, options.request_timeout);
-                // One attempt must not outlast them all.
-                options.connect_timeout = before.0.min(self.timeout);
-                options.request_timeout = before.1.min(self.timeout);
+                // One attempt must not outlast them all; zero would be for ever.
+                let most = self.timeout.max(Duration::from_millis(1));
+                let bounded = |time: Duration| if time.is_zero() { most } else { time.min(most) };
+                options.connect_timeout = bounded(before.0);
+                options.request_timeout = bounded(before.1);
                 Some(before)
             }
             Place::Here(_) => None,

@@ -2,7 +2,8 @@
 
 use clap::Args;
 use rstmdb::{
-    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, Operation, WalStatsRequest, WalStatsResult,
+    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, Operation,
+    WalStatsRequest, WalStatsResult,
 };
 use serde::Serialize;
 

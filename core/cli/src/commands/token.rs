@@ -21,6 +21,7 @@ Examples:
   rstmdb-cli hash-token - --output json")]
 pub(crate) struct HashToken {
     /// The token; standard input when absent or `-`, without the line end.
+    #[arg(value_name = "TOKEN")]
     token_text: Option<String>,
     /// The name that logs and metrics of the server show for this token; printed before the hash.
     #[arg(long)]

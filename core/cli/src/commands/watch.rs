@@ -217,9 +217,9 @@ impl Unwatch {
             let note = "a watch belongs to the connection that began it: Ctrl-C ends one";
             session.output.note(note);
             let result = Unwatched { subscription_id: self.id, removed: false };
-            return session.output.show(&result, |result| {
-                fields([("removed", yes_no(result.removed).to_owned())])
-            });
+            return session
+                .output
+                .show(&result, |result| fields([("removed", yes_no(result.removed).to_owned())]));
         };
         let ended = watches.drain(..).count();
         session.output.note(&format!("{ended} watches ended"));

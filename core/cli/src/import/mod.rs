@@ -1,7 +1,8 @@
 //! `import-log`: replays a recorded event stream, one instance for each case.
 //!
 //! The file is read twice when the definition is learned, once when it is given. Rows go to the
-//! database in batches, so that many share one sync. Case id and line number are the idempotency
+//! database in batches, so that many share one sync, and the next batch is made ready while one is
+//! on its way. Case id and line number are the idempotency
 //! key of a row and file name and line its event id, so a second import changes nothing.
 
 mod events;
@@ -30,7 +31,7 @@ use crate::progress;
 use crate::session::{Session, json_argument};
 use machine::{Target, store};
 use report::{Report, Talk};
-use run::Run;
+use run::{Run, Source};
 
 /// Replay a recorded event log (CSV), one instance for each case.
 ///
@@ -101,11 +102,17 @@ impl ImportLog {
         let bar = progress::of_import(total_bytes);
         let talk = Talk::new(session.output, bar);
         let mut report = Report::new(&self.file, &target.machine, &stored, is_learned);
-        let file_name = file_name(&self.file);
-        let mut run = Run::new(&database, &file_name, &target.machine, stored.version, &talk);
+        let beside = database.asynchronous();
         let interrupt = interrupt::listen();
+        let source = Source {
+            file_name: file_name(&self.file),
+            machine: target.machine.clone(),
+            version: stored.version,
+        };
+        let mut run = Run::new(&database, &beside, &source, &talk, interrupt)?;
         let outcome =
             self.replay(&mut events, &mut run, &mut report, &talk, || interrupt.pressed());
+        drop(run);
         talk.finish();
         let stopped = match outcome {
             Ok(stopped) => stopped,
@@ -135,10 +142,10 @@ impl ImportLog {
         while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
             let row = row.and_then(|event| Ok((events.payload(&event)?, event)));
             match row {
-                Ok((payload, event)) => run.take(event, payload, report)?,
+                Ok((payload, event)) => run.take(event, payload),
                 Err(bad) => {
                     if self.strict {
-                        run.flush(report)?;
+                        run.finish(report)?;
                         return Err(events::row_error(&self.file, bad.line, &bad.problem).into());
                     }
                     report.malformed(&bad, talk);
@@ -149,11 +156,11 @@ impl ImportLog {
                 talk.progress(events.bytes(), report);
             }
             if is_interrupted() {
-                run.flush(report)?;
+                run.finish(report)?;
                 return Ok(true);
             }
         }
-        run.flush(report)?;
+        run.finish(report)?;
         Ok(false)
     }
 

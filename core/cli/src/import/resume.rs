@@ -5,10 +5,13 @@
 //! tells both, as far back as it goes: an applied row carries its file and line as event id.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use rstmdb::blocking::Database;
-use rstmdb::{InstanceEvent, InstanceEventKind, Result, WalStatsRequest, WatchAllRequest};
+use rstmdb::{InstanceEvent, InstanceEventKind, WatchAllRequest};
+
+use crate::error::{Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::replay;
 
 /// The rows of this file that were applied before.
 #[derive(Debug, Default)]
@@ -38,21 +41,28 @@ pub(super) enum Known {
 
 impl Earlier {
     /// Reads the log of `machine`; `file_name` is how the event ids of this file begin.
-    pub(super) fn read(database: &Database, machine: &str, file_name: &str) -> Result<Earlier> {
-        let stats = database.wal_stats(WalStatsRequest {})?;
-        let (_, mut events) = database.watch_all(WatchAllRequest {
+    pub(super) fn read(
+        database: &Database,
+        machine: &str,
+        file_name: &str,
+        interrupt: Interrupt,
+    ) -> Outcome<Earlier> {
+        let request = WatchAllRequest {
             include_ctx: false,
-            from_offset: Some(stats.first_offset.max(1)),
             machines: vec![machine.into()],
             include_lifecycle: true,
             ..WatchAllRequest::default()
-        })?;
+        };
         let mut earlier = Earlier::default();
-        // Without patience the watch reads up to the head and says that there is nothing more.
-        while let Some(event) = events.next_timeout(Duration::ZERO)? {
+        replay::all(database, request, interrupt, |event| {
             earlier.take(&event, file_name);
+            Ok(())
+        })?;
+        // Half of what was done before would make the rest look like new.
+        match interrupt.pressed() {
+            true => Err(Failure::Interrupted),
+            false => Ok(earlier),
         }
-        Ok(earlier)
     }
 
     fn take(&mut self, event: &InstanceEvent, file_name: &str) {
@@ -113,7 +123,8 @@ pub(super) fn event_id(file_name: &str, line: u64) -> String {
     format!("{file_name}:{line}")
 }
 
-fn line_of(event_id: &str, file_name: &str) -> Option<u64> {
+/// The line of a row of this file, from the id of its event.
+pub(super) fn line_of(event_id: &str, file_name: &str) -> Option<u64> {
     event_id.strip_prefix(file_name)?.strip_prefix(':')?.parse().ok()
 }
 

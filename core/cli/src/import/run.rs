@@ -1,37 +1,71 @@
 //! Sends the rows of a log to the database, in file order, many in one batch.
+//!
+//! One batch is on its way while the next one is read and its cases are looked up. When the answer to
+//! a batch is lost, the log tells which of its rows were applied, and the rest is sent again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rstmdb::blocking::Database;
+use rstmdb::error::reason;
 use rstmdb::{
     ApplyEventRequest, BatchMode, BatchOperation, BatchOperationResult, BatchOutcome, BatchRequest,
-    CreateInstanceRequest, Error, ErrorCode, ErrorKind, GetInstanceRequest, Json, Result, Text,
+    BatchResult, CreateInstanceRequest, Error, ErrorCode, ErrorKind, GetInstanceRequest,
+    GetInstanceResult, InfoRequest, Json, Offset, Result, Text, WalStatsRequest, WatchAllRequest,
 };
 
 use super::events::{LogEvent, idempotency_key};
 use super::report::{Refused, Report, Talk, foreign, refused_before, unexpected};
-use super::resume::{Applied, Earlier, Known, event_id};
+use super::resume::{Applied, Earlier, Known, event_id, line_of};
+use crate::error::{Failure, Outcome};
+use crate::in_flight::InFlight;
+use crate::interrupt::Interrupt;
+use crate::replay;
 
-/// The most operations and payload bytes of one batch: enough to share a sync, little to lose.
-const BATCH_OPERATIONS_MAX: usize = 1024;
-const BATCH_BYTES_MAX: usize = 4 << 20;
+/// The most rows and payload bytes of one batch: enough to share a sync, little to lose.
+const ROWS_MAX: usize = 1024;
+const BYTES_MAX: usize = 4 << 20;
+
+/// How often in a row the answer to a batch may be lost.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// What is imported, and as what.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// The name of the file, part of every event's id.
+    pub(super) file_name: String,
+    pub(super) machine: String,
+    pub(super) version: u32,
+}
 
 /// An import on its way.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
     database: &'a Database,
-    /// The name of the file, part of every event's id.
-    file_name: &'a str,
-    machine: &'a str,
-    version: u32,
+    /// The same database, for requests that are not waited for at once.
+    beside: &'a rstmdb::Database,
+    source: &'a Source,
     talk: &'a Talk,
+    interrupt: Interrupt,
+    rows_max: usize,
     cases: HashMap<String, Case>,
     /// What imports before this one did, once it is needed.
     earlier: Option<Earlier>,
+    /// The rows that were taken since the last batch.
+    taken: Vec<(LogEvent, Json)>,
+    bytes: usize,
+    sent: InFlight<'a, Result<BatchResult>>,
+    /// The batch on its way.
+    batch: Option<Batch>,
+    /// Everything up to this offset was there before the batch on its way.
+    settled: Offset,
+}
+
+/// A batch on its way, so that it can be sent again.
+#[derive(Debug)]
+struct Batch {
     operations: Vec<BatchOperation>,
     /// The row of each operation; None is the creation of an instance.
     rows: Vec<Option<Row>>,
-    bytes: usize,
 }
 
 /// What names a row in a report.
@@ -56,114 +90,254 @@ enum Case {
 impl<'a> Run<'a> {
     pub(super) fn new(
         database: &'a Database,
-        file_name: &'a str,
-        machine: &'a str,
-        version: u32,
+        beside: &'a rstmdb::Database,
+        source: &'a Source,
         talk: &'a Talk,
-    ) -> Run<'a> {
-        Run {
+        interrupt: Interrupt,
+    ) -> Result<Run<'a>> {
+        // A row may need two operations: its instance and its event.
+        let limits = database.info(InfoRequest {})?.limits;
+        let rows_max = (limits.batch_operations_max / 2).clamp(1, ROWS_MAX);
+        Ok(Run {
             database,
-            file_name,
-            machine,
-            version,
+            beside,
+            source,
             talk,
+            interrupt,
+            rows_max,
             cases: HashMap::new(),
             earlier: None,
-            operations: Vec::new(),
-            rows: Vec::new(),
+            taken: Vec::new(),
             bytes: 0,
-        }
+            sent: InFlight::new(),
+            batch: None,
+            settled: database.wal_stats(WalStatsRequest {})?.latest_offset,
+        })
     }
 
     /// Takes the next row, to be sent with the next flush.
-    pub(super) fn take(
-        &mut self,
-        event: LogEvent,
-        payload: Json,
-        report: &mut Report,
-    ) -> Result<()> {
-        if !self.cases.contains_key(&event.case) {
-            let case = self.look_up(&event.case)?;
-            match &case {
-                Case::New => self.create(&event.case),
-                Case::Known(_) => report.instances_existing += 1,
-                Case::Foreign(_) => {}
-            }
-            self.cases.insert(event.case.clone(), case);
-        }
-        let refusal = match self.cases.get(&event.case) {
-            Some(Case::Known(applied)) => match applied.knows(event.line) {
-                Known::Nothing => None,
-                Known::Applied => {
-                    report.events_existing += 1;
-                    return Ok(());
-                }
-                // Later rows moved the case on: trying this one again would apply it out of turn.
-                Known::PassedOver => Some(refused_before()),
-            },
-            Some(Case::Foreign(machine)) => Some(foreign(&event.case, machine)),
-            Some(Case::New) | None => None,
-        };
-        let Some(error) = refusal else {
-            self.send(&event, payload);
-            return Ok(());
-        };
-        let LogEvent { line, case, activity, .. } = &event;
-        let refused = Refused { line: *line, case, event: activity, error: &error };
-        report.refused(&refused, self.talk);
-        Ok(())
-    }
-
-    fn create(&mut self, case: &str) {
-        let request = CreateInstanceRequest::new(case, self.machine, self.version);
-        self.operations.push(BatchOperation::CreateInstance(request));
-        self.rows.push(None);
-    }
-
-    fn send(&mut self, event: &LogEvent, payload: Json) {
+    pub(super) fn take(&mut self, event: LogEvent, payload: Json) {
         self.bytes += payload.as_str().len();
-        let mut request = ApplyEventRequest::new(&event.case, &event.activity)
-            .with_payload(payload)
-            .with_key(idempotency_key(&event.case, event.line));
-        request.event_id = Some(event_id(self.file_name, event.line).into());
-        let (case, name) = (request.instance_id.clone(), request.event.clone());
-        self.rows.push(Some(Row { line: event.line, case, event: name }));
-        self.operations.push(BatchOperation::ApplyEvent(request));
+        self.taken.push((event, payload));
     }
 
     /// Whether it is time to flush.
     pub(super) fn is_full(&self) -> bool {
-        self.operations.len() >= BATCH_OPERATIONS_MAX || self.bytes >= BATCH_BYTES_MAX
+        self.taken.len() >= self.rows_max || self.bytes >= BYTES_MAX
     }
 
-    /// Sends what was taken and waits until it is stored.
-    pub(super) fn flush(&mut self, report: &mut Report) -> Result<()> {
-        if self.operations.is_empty() {
+    /// Sends what was taken, after what was sent before is stored.
+    pub(super) fn flush(&mut self, report: &mut Report) -> Outcome {
+        self.bytes = 0;
+        let taken = std::mem::take(&mut self.taken);
+        let new = self.look_up(&taken, report)?;
+        self.settle(report)?;
+        let batch = self.batch_of(taken, new, report);
+        if batch.operations.is_empty() {
             return Ok(());
         }
-        self.bytes = 0;
-        let ops = std::mem::take(&mut self.operations);
-        let rows = std::mem::take(&mut self.rows);
+        self.send(&batch);
+        self.batch = Some(batch);
+        Ok(())
+    }
+
+    /// Sends what was taken and waits until all is stored.
+    pub(super) fn finish(&mut self, report: &mut Report) -> Outcome {
+        self.flush(report)?;
+        self.settle(report)
+    }
+
+    fn send(&mut self, batch: &Batch) {
+        let ops = batch.operations.clone();
         let request = BatchRequest { mode: BatchMode::BestEffort, ops, idempotency_key: None };
-        let results = self.database.batch(request)?.results;
-        if results.len() != rows.len() {
-            return Err(unexpected());
+        self.sent.push(self.beside.batch(request));
+    }
+
+    /// Finds out about the cases that come up for the first time; those that are new to the database.
+    fn look_up(
+        &mut self,
+        taken: &[(LogEvent, Json)],
+        report: &mut Report,
+    ) -> Outcome<HashSet<String>> {
+        let mut seen = HashSet::new();
+        let unknown: Vec<&str> = taken
+            .iter()
+            .map(|(event, _)| event.case.as_str())
+            .filter(|case| !self.cases.contains_key(*case) && seen.insert(*case))
+            .collect();
+        let mut asked = InFlight::new();
+        for case in &unknown {
+            let request = GetInstanceRequest { instance_id: (*case).into() };
+            asked.push(self.beside.get_instance(request));
         }
-        for (row, outcome) in rows.iter().zip(results) {
-            self.answer(row.as_ref(), outcome, report)?;
+        let mut new = HashSet::new();
+        for case in unknown {
+            let case = case.to_owned();
+            let found = match asked.pop() {
+                Some(Ok(found)) => self.existing(&case, &found)?,
+                Some(Err(error)) if error.code() == ErrorCode::InstanceNotFound => {
+                    new.insert(case.clone());
+                    Case::New
+                }
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(unexpected().into()),
+            };
+            if matches!(found, Case::Known(_)) {
+                report.instances_existing += 1;
+            }
+            self.cases.insert(case, found);
+        }
+        Ok(new)
+    }
+
+    fn existing(&mut self, case: &str, found: &GetInstanceResult) -> Outcome<Case> {
+        let Source { file_name, machine, .. } = self.source;
+        if found.machine != machine.as_str() {
+            return Ok(Case::Foreign(found.machine.to_string()));
+        }
+        let earlier = match &mut self.earlier {
+            Some(earlier) => earlier,
+            none => none.insert(Earlier::read(self.database, machine, file_name, self.interrupt)?),
+        };
+        Ok(Case::Known(earlier.of(case, found.last_event_id.as_deref(), file_name)))
+    }
+
+    /// The operations for these rows; `new` are the cases whose instances are missing.
+    fn batch_of(
+        &self,
+        taken: Vec<(LogEvent, Json)>,
+        mut new: HashSet<String>,
+        report: &mut Report,
+    ) -> Batch {
+        let mut batch = Batch { operations: Vec::new(), rows: Vec::new() };
+        for (event, payload) in taken {
+            let refusal = match self.cases.get(&event.case) {
+                Some(Case::Known(applied)) => match applied.knows(event.line) {
+                    Known::Nothing => None,
+                    Known::Applied => {
+                        report.events_existing += 1;
+                        continue;
+                    }
+                    // Later rows moved the case on: trying this one again would apply it out of turn.
+                    Known::PassedOver => Some(refused_before()),
+                },
+                Some(Case::Foreign(machine)) => Some(foreign(&event.case, machine)),
+                Some(Case::New) | None => None,
+            };
+            if let Some(error) = refusal {
+                let LogEvent { line, case, activity, .. } = &event;
+                let refused = Refused { line: *line, case, event: activity, error: &error };
+                report.refused(&refused, self.talk);
+                continue;
+            }
+            if new.remove(&event.case) {
+                let Source { machine, version, .. } = self.source;
+                let request =
+                    CreateInstanceRequest::new(event.case.as_str(), machine.as_str(), *version);
+                batch.operations.push(BatchOperation::CreateInstance(request));
+                batch.rows.push(None);
+            }
+            let mut request = ApplyEventRequest::new(&event.case, &event.activity)
+                .with_payload(payload)
+                .with_key(idempotency_key(&event.case, event.line));
+            request.event_id = Some(event_id(&self.source.file_name, event.line).into());
+            let (case, name) = (request.instance_id.clone(), request.event.clone());
+            batch.rows.push(Some(Row { line: event.line, case, event: name }));
+            batch.operations.push(BatchOperation::ApplyEvent(request));
+        }
+        batch
+    }
+
+    /// Waits until the batch on its way is stored.
+    fn settle(&mut self, report: &mut Report) -> Outcome {
+        let Some(mut batch) = self.batch.take() else { return Ok(()) };
+        let mut losses = 0;
+        let results = loop {
+            let error = match self.sent.pop().ok_or_else(unexpected)? {
+                Ok(result) => break result.results,
+                Err(error) => error,
+            };
+            losses += 1;
+            if !is_lost(&error) || losses > ATTEMPTS_MAX {
+                return Err(error.into());
+            }
+            self.talk.note(&format!("{}; looking for what was stored", error.message()));
+            batch = self.not_stored(batch, report)?;
+            self.send(&batch);
+        };
+        if results.len() != batch.rows.len() {
+            return Err(unexpected().into());
+        }
+        for (row, outcome) in batch.rows.iter().zip(results) {
+            self.answer(row.as_ref(), outcome, losses > 0, report)?;
         }
         Ok(())
     }
 
-    fn answer(&self, row: Option<&Row>, outcome: BatchOutcome, report: &mut Report) -> Result<()> {
+    /// What is left of a batch whose answer was lost. A row that a later one of its case has passed
+    /// over was refused: sending it again would apply it out of turn.
+    fn not_stored(&mut self, batch: Batch, report: &mut Report) -> Outcome<Batch> {
+        let request = WatchAllRequest {
+            include_ctx: false,
+            from_offset: Some(self.settled + 1),
+            machines: vec![self.source.machine.as_str().into()],
+            ..WatchAllRequest::default()
+        };
+        let mut stored = HashSet::new();
+        let mut last_of_case = HashMap::new();
+        replay::all(self.database, request, self.interrupt, |event| {
+            let id = event.event_id.as_deref();
+            if let Some(line) = id.and_then(|id| line_of(id, &self.source.file_name)) {
+                stored.insert(line);
+                last_of_case.insert(event.instance_id, line);
+            }
+            Ok(())
+        })?;
+        if self.interrupt.pressed() {
+            return Err(Failure::Interrupted);
+        }
+        let mut left = Batch { operations: Vec::new(), rows: Vec::new() };
+        for (operation, row) in batch.operations.into_iter().zip(batch.rows) {
+            if let Some(Row { line, case, event }) = &row {
+                if stored.contains(line) {
+                    report.events_applied += 1;
+                    continue;
+                }
+                if last_of_case.get(case).is_some_and(|last| last > line) {
+                    let error = &refused_before();
+                    report.refused(&Refused { line: *line, case, event, error }, self.talk);
+                    continue;
+                }
+            }
+            left.operations.push(operation);
+            left.rows.push(row);
+        }
+        Ok(left)
+    }
+
+    fn answer(
+        &mut self,
+        row: Option<&Row>,
+        outcome: BatchOutcome,
+        repeated: bool,
+        report: &mut Report,
+    ) -> Result<()> {
         match (row, outcome.result, outcome.error) {
-            (None, Some(BatchOperationResult::CreateInstance(_)), _) => {
+            (None, Some(BatchOperationResult::CreateInstance(result)), _) => {
+                self.settled = self.settled.max(result.wal_offset);
                 report.instances_created += 1;
             }
-            (Some(_), Some(BatchOperationResult::ApplyEvent(result)), _) => match result.applied {
-                true => report.events_applied += 1,
-                false => report.events_existing += 1,
-            },
+            // The attempt whose answer was lost created it.
+            (None, None, Some(error)) if repeated && error.code() == ErrorCode::InstanceExists => {
+                report.instances_created += 1;
+            }
+            (Some(_), Some(BatchOperationResult::ApplyEvent(result)), _) => {
+                self.settled = self.settled.max(result.wal_offset);
+                match result.applied {
+                    true => report.events_applied += 1,
+                    false => report.events_existing += 1,
+                }
+            }
             (Some(Row { line, case, event }), None, Some(error)) => {
                 stop_if_fatal(&error)?;
                 report.refused(&Refused { line: *line, case, event, error: &error }, self.talk);
@@ -174,24 +348,12 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
 
-    /// What the database knows about a case.
-    fn look_up(&mut self, case: &str) -> Result<Case> {
-        let request = GetInstanceRequest { instance_id: case.into() };
-        let found = match self.database.get_instance(request) {
-            Ok(found) => found,
-            Err(error) if error.code() == ErrorCode::InstanceNotFound => return Ok(Case::New),
-            Err(error) => return Err(error),
-        };
-        if found.machine != self.machine {
-            return Ok(Case::Foreign(found.machine.to_string()));
-        }
-        let earlier = match &mut self.earlier {
-            Some(earlier) => earlier,
-            none => none.insert(Earlier::read(self.database, self.machine, self.file_name)?),
-        };
-        Ok(Case::Known(earlier.of(case, found.last_event_id.as_deref(), self.file_name)))
-    }
+/// Whether the answer to a batch is missing, and another attempt may find out more.
+fn is_lost(error: &Error) -> bool {
+    let reasons = [reason::CONNECTION_LOST, reason::TIMEOUT, reason::OUTCOME_UNKNOWN];
+    error.reason().is_some_and(|reason| reasons.contains(&reason))
 }
 
 /// Errors that are about the database, not about the row, end the import.

@@ -69,12 +69,7 @@ fn option_with_value<'a>(arguments: &[&'a Arg], word: &str) -> Option<&'a Arg> {
 }
 
 /// The values an argument may take.
-fn values(
-    argument: &Arg,
-    before: &[String],
-    word: &Word,
-    lookup: &Lookup,
-) -> (usize, Vec<String>) {
+fn values(argument: &Arg, before: &[String], word: &Word, lookup: &Lookup) -> (usize, Vec<String>) {
     let name = argument.get_id().as_str();
     let is_list = argument.get_value_delimiter().is_some();
     // In a list the last element is completed.

@@ -168,7 +168,12 @@ fn command(session: &mut Session, words: &[String]) -> Outcome {
         Err(problem) if problem.use_stderr() => {
             return Err(error::misused(&problem).into());
         }
-        Err(problem) => return session.output.text(&problem.render().to_string()),
+        Err(problem) => {
+            // Empty lines of the help have blanks.
+            let help = problem.render().to_string();
+            let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+            return session.output.text(&lines.join("\n"));
+        }
     };
     for fixed in place::OPTIONS.into_iter().chain(["fsync"]) {
         if matches.value_source(fixed) == Some(ValueSource::CommandLine) {

@@ -17,9 +17,11 @@ pub const ORDER: &str = r#"{
     ]
 }"#;
 
-/// A folder with a database in `data`.
+/// A folder with a database in `data`, or one for commands that talk to a server.
 pub struct Place {
     pub folder: tempfile::TempDir,
+    /// What says where the database is.
+    pub environment: Vec<(String, String)>,
 }
 
 /// How a run of the binary ended.
@@ -32,12 +34,32 @@ pub struct Ran {
 
 impl Place {
     pub fn new() -> Place {
-        Place { folder: tempfile::tempdir().unwrap() }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data").to_str().unwrap().to_owned();
+        Place { folder, environment: vec![("RSTMDB_PATH".to_owned(), path)] }
+    }
+
+    /// A place whose commands talk to a server.
+    pub fn on_server(address: impl ToString) -> Place {
+        let place = Place::new();
+        Place { environment: vec![("RSTMDB_SERVER".to_owned(), address.to_string())], ..place }
+    }
+
+    /// Sets a variable for the commands to come.
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.environment.push((name.to_owned(), value.to_string()));
     }
 
     /// A place with the machine `order` and three orders in different states.
     pub fn with_orders() -> Place {
         let place = Place::new();
+        place.add_orders();
+        place
+    }
+
+    /// Makes the machine `order` and three orders in different states.
+    pub fn add_orders(&self) {
+        let place = self;
         place.ok(&["put-machine", "-n", "order", "-v", "1", ORDER]);
         for (id, total) in [("o-1", 10), ("o-2", 20), ("o-3", 30)] {
             let ctx = format!("{{\"total\":{total}}}");
@@ -47,7 +69,6 @@ impl Place {
             place.ok(&["apply-event", "-i", id, "-e", "PAY", "-p", "{\"amount\":20}"]);
         }
         place.ok(&["apply-event", "-i", "o-1", "-e", "SHIP", "--event-id", "parcel-7"]);
-        place
     }
 
     pub fn path(&self) -> PathBuf {
@@ -70,7 +91,7 @@ impl Place {
         command.env_remove("COLUMNS");
         command
             .args(arguments)
-            .env("RSTMDB_PATH", self.path())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("HOME", self.folder.path())
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
@@ -124,7 +145,12 @@ impl Place {
 
     /// Replaces what differs between runs by something as long.
     fn steady(&self, text: &str) -> String {
-        let text = text.replace(self.folder.path().to_str().unwrap(), "FOLDER");
+        let mut text = text.replace(self.folder.path().to_str().unwrap(), "FOLDER");
+        for (name, value) in &self.environment {
+            if name == "RSTMDB_SERVER" {
+                text = text.replace(value, "SERVER");
+            }
+        }
         let text = mask(&text, "0000-00-00T00:00:00.000Z", "2000-01-01T00:00:00.000Z");
         let text = mask(&text, "0000000000000", "1000000000000");
         mask(&text, "hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh", "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa")
