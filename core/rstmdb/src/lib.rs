@@ -26,3 +26,8 @@ pub use rstmdb_types::*;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/getting-started.md")]
+#[doc = include_str!("../../../docs/guide/clients.md")]
+struct GuideExamples;
