@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rstmdb_engine::{Engine, Location};
 use rstmdb_server::Server;
 use rstmdb_server::config::{Address, Config, Settings, TlsConfig};
@@ -165,15 +165,21 @@ impl Certificates {
             std::fs::write(&path, text).unwrap();
             path
         };
+        // Names of their own: a client may take equal names for a certificate that signed itself.
         let mut authority = CertificateParams::default();
+        authority.distinguished_name.push(DnType::CommonName, "rstmdb test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
         let ca = write("ca.pem", authority.self_signed(&key).unwrap().pem());
         let issuer = Issuer::new(authority, key);
         let issue = |name: &str, subjects: &[&str]| {
             let subjects: Vec<String> = subjects.iter().map(|name| (*name).to_owned()).collect();
             let key = KeyPair::generate().unwrap();
-            let certificate = CertificateParams::new(subjects).unwrap();
+            let mut certificate = CertificateParams::new(subjects).unwrap();
+            certificate.distinguished_name.push(DnType::CommonName, name);
+            // Strict clients look for it, Python's since 3.13.
+            certificate.use_authority_key_identifier_extension = true;
             let certificate = certificate.signed_by(&key, &issuer).unwrap();
             let cert = write(&format!("{name}.pem"), certificate.pem());
             (cert, write(&format!("{name}.key"), key.serialize_pem()))

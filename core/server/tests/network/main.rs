@@ -4,6 +4,7 @@
 
 mod kill;
 mod memory;
+mod python;
 mod stop;
 mod writers;
 
