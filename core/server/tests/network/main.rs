@@ -2,7 +2,10 @@
 //! the published Python client.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(target_os = "linux")]
+mod disk;
 mod kill;
+#[cfg(target_os = "linux")]
 mod memory;
 mod python;
 mod stop;

@@ -73,7 +73,6 @@ fn forty_half_frames(server: &ServerProcess) -> usize {
     complete
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn forty_half_frames_before_authentication_take_no_memory() {
     let directory = tempfile::tempdir().unwrap();
@@ -91,7 +90,6 @@ fn forty_half_frames_before_authentication_take_no_memory() {
     server.stop();
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn forty_half_frames_of_anybody_wait_for_their_turn() {
     let directory = tempfile::tempdir().unwrap();
@@ -110,7 +108,6 @@ fn forty_half_frames_of_anybody_wait_for_their_turn() {
     server.stop();
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn clients_that_do_not_read_take_little_memory() {
     let directory = tempfile::tempdir().unwrap();
@@ -162,7 +159,6 @@ fn clients_that_do_not_read_take_little_memory() {
     server.stop();
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_thousand_idle_connections_and_watchers_take_little_memory() {
     let directory = tempfile::tempdir().unwrap();
