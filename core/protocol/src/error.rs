@@ -8,6 +8,14 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+/// Longer texts, which quote what a request held, are cut or left out.
+const TEXT_BYTES_MAX: usize = 8 << 10;
+
+/// The front of a text, as far as it may be sent.
+fn shortened(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text)
+}
+
 /// An error as it travels.
 #[derive(Debug)]
 pub struct WireError<'a>(pub &'a Error);
@@ -18,7 +26,7 @@ impl Serialize for WireError<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("code", self.0.code().as_str())?;
-        map.serialize_entry("message", self.0.message())?;
+        map.serialize_entry("message", shortened(self.0.message()))?;
         map.serialize_entry("retryable", &self.0.retryable())?;
         map.serialize_entry("details", &Details(self.0))?;
         map.end()
@@ -35,8 +43,10 @@ impl Serialize for Details<'_> {
         if let Some(operation) = self.0.operation() {
             map.serialize_entry("operation", operation)?;
         }
-        if !self.0.context().is_empty() {
-            map.serialize_entry("context", self.0.context())?;
+        let context = self.0.context();
+        let long = |value: &Value| value.as_str().is_some_and(|text| text.len() > TEXT_BYTES_MAX);
+        if !context.is_empty() && !context.values().any(long) {
+            map.serialize_entry("context", context)?;
         }
         map.end()
     }

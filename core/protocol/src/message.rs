@@ -31,6 +31,22 @@ pub struct Request<'a> {
     pub params: Option<&'a RawValue>,
 }
 
+/// The longest id of a request, in bytes: each answer repeats it.
+const ID_BYTES_MAX: usize = 64 << 10;
+
+/// The id in a message that is not a request: an answer is more use than a closed connection.
+fn id_of(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Id<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    // Derived code would take a list too.
+    let text = text.trim_start();
+    let found: Id<'_> = text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()?;
+    (found.id.len() <= ID_BYTES_MAX).then(|| found.id.into_owned())
+}
+
 /// A message that is not a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
@@ -45,17 +61,14 @@ impl<'a> Request<'a> {
     pub fn parse(payload: &'a [u8]) -> Result<Request<'a>, Malformed> {
         let text = std::str::from_utf8(payload)
             .map_err(|error| Malformed { id: None, message: format!("not UTF-8: {error}") })?;
-        serde_json::from_str(text).map_err(|error| {
-            #[derive(Deserialize)]
-            struct Id {
-                id: String,
+        let parsed: Result<Request<'a>, _> = serde_json::from_str(text);
+        match parsed {
+            Ok(request) if request.id.len() <= ID_BYTES_MAX => Ok(request),
+            Ok(_) => Err(Malformed { id: None, message: "the id is too long".to_owned() }),
+            Err(error) => {
+                Err(Malformed { id: id_of(text), message: format!("not a request: {error}") })
             }
-            // Once more, for the id alone: an answer is more use than a closed connection.
-            let value: Option<serde_json::Value> = serde_json::from_str(text).ok();
-            let id = value.filter(serde_json::Value::is_object).map(Id::deserialize);
-            let id = id.and_then(Result::ok).map(|id| id.id);
-            Malformed { id, message: format!("not a request: {error}") }
-        })
+        }
     }
 
     /// The parameters as JSON text, `{}` when there are none.

@@ -215,13 +215,20 @@ impl WireResult for BatchResult {
 }
 
 /// Appends the result of a batch. Each element has all three members.
+///
+/// Ends early, with text that is no JSON, when it has grown beyond the largest frame.
 pub fn write_batch<'a, T: WireResult + ?Sized + 'a>(
     elements: impl Iterator<Item = std::result::Result<Option<&'a T>, &'a Error>>,
     dialect: Dialect,
     out: &mut Vec<u8>,
 ) -> serde_json::Result<()> {
+    let start = out.len();
     out.extend_from_slice(b"{\"results\":[");
     for (index, element) in elements.enumerate() {
+        // It can't be sent any more, and the sender notices by its size.
+        if out.len() - start > PAYLOAD_BYTES_MAX {
+            break;
+        }
         if index > 0 {
             out.push(b',');
         }

@@ -125,7 +125,11 @@ impl InstanceWrite for ApplyEvent {
                 remembered(table, owner, key, self.fingerprint, env)?
             };
             if let Some(entry) = known {
-                return replay(entry).map(Step::Known);
+                let mut first = replay(entry)?;
+                if self.any_request {
+                    first.event_id.clone_from(&request.event_id);
+                }
+                return Ok(Step::Known(first));
             }
         }
         self.check_expectations(slot)?;

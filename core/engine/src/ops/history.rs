@@ -12,6 +12,11 @@ use crate::events::{merged, own_context, to_event};
 use crate::log::chains::Chain;
 use crate::shared::Shared;
 
+/// About as large as a page may get, in bytes.
+const PAGE_BYTES: usize = 8 << 20;
+/// What an event takes beside its context.
+const EVENT_BYTES: usize = 256;
+
 /// One effect read back.
 struct Link {
     event: Option<InstanceEvent>,
@@ -51,10 +56,13 @@ impl Shared {
         let (found, ticket) = {
             let partition = self.state.partition(hash);
             let slot = partition.find(hash, id).and_then(|slot| partition.slot(slot));
-            (slot.map(|slot| (slot.last, slot.life)), self.seen(&partition, hash, id))
+            let found = slot.map(|slot| (slot.last, slot.life, slot.ctx.as_str().len()));
+            (found, self.seen(&partition, hash, id))
         };
         self.queue.wait(ticket)?;
-        let (last, life) = found.ok_or_else(|| instance_not_found(id))?;
+        let (last, life, ctx_bytes) = found.ok_or_else(|| instance_not_found(id))?;
+        // Each event comes with its context: a page of large ones is shorter.
+        let limit = limit.min((PAGE_BYTES / (ctx_bytes + EVENT_BYTES)).max(1));
         loop {
             let first_offset = self.first_offset();
             let page = Page { id, last, cursor: request.cursor, limit, first_offset };

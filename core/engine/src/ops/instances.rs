@@ -101,13 +101,15 @@ impl Shared {
         let after = request.cursor.as_deref().map(decode_cursor).transpose()?;
         let filter = self.filter(request);
         let state = &*self.state;
-        let total = state.partitions.iter().map(|part| part.lock().matching(&filter)).sum();
-        let skip = u64::from(request.offset.unwrap_or(0));
+        let total: u64 = state.partitions.iter().map(|part| part.lock().matching(&filter)).sum();
+        let asked = u64::from(request.offset.unwrap_or(0));
         // Positions are counted from the cursor on, when there are both.
         let before = match &after {
-            Some(id) if skip > 0 => rank_after(state, id, &filter),
+            Some(id) if asked > 0 => rank_after(state, id, &filter),
             _ => 0,
         };
+        // Behind the end there is nothing to walk over.
+        let skip = asked.min(u64::saturating_sub(total, before));
         let mut merge = Merge::new(state, &filter, limit);
         let left = if skip >= SKIP_BY_WALKING {
             let (start, left) = nth(state, &filter, before + skip);
@@ -118,7 +120,9 @@ impl Shared {
             skip
         };
         for _ in 0..left {
-            merge.next();
+            if merge.next().is_none() {
+                break;
+            }
         }
         let mut instances = Vec::with_capacity(limit.min(1024));
         while instances.len() < limit

@@ -34,9 +34,15 @@ impl Shared {
         self.queue.wait(ticket)?;
         let result = result?;
         let mut filter = Filter::instance(request.instance_id, result.current_wal_offset + 1);
-        if let Some(from) = self.replay_from(request.from_offset)? {
-            subscription.start_at(from);
-            filter.after = from;
+        match request.from_offset {
+            // The instance has not changed since: nothing to replay, however old the offset is.
+            Some(from) if from > result.current_wal_offset => filter.after = from,
+            asked => {
+                if let Some(from) = self.replay_from(asked)? {
+                    subscription.start_at(from);
+                    filter.after = from;
+                }
+            }
         }
         filter.include_ctx = request.include_ctx;
         filter.include_lifecycle = request.include_lifecycle;

@@ -1,6 +1,7 @@
 //! Batches. What the engine runs as one is handed to it; a batch of the plain dialect may hold any
 //! operation, and those are run here one by one.
 
+use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_protocol::result::{WireResult, write_batch};
 use rstmdb_protocol::{BATCH_OPERATIONS_MAX, Command, Dialect};
 use rstmdb_types::error::reason;
@@ -12,7 +13,9 @@ use super::answer::{Answer, Job, Served, decode};
 use super::dispatch;
 
 /// How deeply batches may nest.
-pub(crate) const DEPTH_MAX: usize = 4;
+const DEPTH_MAX: usize = 4;
+/// Operations of a batch and those nested in it, in all.
+const NESTED_OPERATIONS_MAX: usize = 1000;
 /// A batch of more operations is run on a thread that may wait.
 const INLINE_OPERATIONS_MAX: usize = 100;
 
@@ -79,7 +82,9 @@ pub(crate) fn run(answer: Answer<'_, '_>, params: &str) -> Option<Job> {
         }
         Ok(_) => {
             let params = params.to_owned();
-            Some(answer.job(move |served| perform(served, dialect, &params, DEPTH_MAX)))
+            Some(
+                answer.job(move |served| perform(served, dialect, &params, &mut Budget::default())),
+            )
         }
         Err(error) => {
             answer.refuse(error);
@@ -88,12 +93,45 @@ pub(crate) fn run(answer: Answer<'_, '_>, params: &str) -> Option<Job> {
     }
 }
 
+/// What is left for a batch and those nested in it.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    operations: usize,
+    bytes: usize,
+    depth: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget { operations: NESTED_OPERATIONS_MAX, bytes: PAYLOAD_BYTES_MAX, depth: DEPTH_MAX }
+    }
+}
+
+impl Budget {
+    /// Refuses an operation whose result would have no place in the answer.
+    fn admit(&mut self, command: Command) -> Result<()> {
+        let name = command.wire_name();
+        let refused = |why: &str| {
+            let message = format!("{name}: not run, since {why}; send smaller batches");
+            Err(Error::invalid(reason::LIMIT_EXCEEDED, message).with_operation(name))
+        };
+        if self.bytes == 0 {
+            return refused("the results before it fill the answer");
+        }
+        match self.operations.checked_sub(1) {
+            Some(left) => self.operations = left,
+            None => return refused("batches inside of each other hold too many operations"),
+        }
+        Ok(())
+    }
+}
+
 /// Runs a batch on a thread that may wait.
 pub(crate) fn perform(
     served: &Served,
     dialect: Dialect,
     params: &str,
-    depth: usize,
+    budget: &mut Budget,
 ) -> Result<Box<dyn WireResult>> {
     Ok(match plan(params, dialect)? {
         Plan::Whole(request) => {
@@ -103,21 +141,68 @@ pub(crate) fn perform(
         Plan::Single(elements) => {
             count(served, elements.iter().map(|(command, _)| *command));
             let run = |(command, element): (Command, Element<'_>)| {
-                perform_element(served, dialect, command, element.params(), depth)
+                perform_element(served, dialect, command, element.params(), budget)
             };
             Box::new(Single(elements.into_iter().map(run).collect()))
         }
     })
 }
 
-/// The results of operations that were run one by one.
-struct Single(Vec<Result<Box<dyn WireResult>>>);
+/// The results of operations that were run one by one, as JSON text.
+struct Single(Vec<Result<Written>>);
+
+/// JSON text.
+struct Written(Vec<u8>);
+
+impl WireResult for Written {
+    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+}
 
 impl WireResult for Single {
     fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        let elements = self.0.iter().map(|result| result.as_deref().map(Some));
-        write_batch(elements, dialect, out)
+        write_batch(self.0.iter().map(|result| result.as_ref().map(Some)), dialect, out)
     }
+}
+
+/// Runs one operation of a batch by itself.
+fn perform_element(
+    served: &Served,
+    dialect: Dialect,
+    command: Command,
+    params: &str,
+    budget: &mut Budget,
+) -> Result<Written> {
+    budget.admit(command)?;
+    let result = match command {
+        Command::Database(Operation::Batch) if budget.depth <= 1 => return Err(misplaced(command)),
+        Command::Database(operation) => {
+            budget.depth -= 1;
+            let result = dispatch::perform(served, dialect, operation, params, budget);
+            budget.depth += 1;
+            result?
+        }
+        Command::ReplicationStatus => Box::new(dispatch::replication_status()),
+        _ => return Err(misplaced(command)),
+    };
+    let mut text = Vec::new();
+    result.write(dialect, &mut text).map_err(|error| {
+        Error::new(ErrorCode::InternalError, format!("writing the result: {error}"))
+    })?;
+    budget.bytes = budget.bytes.saturating_sub(text.len());
+    Ok(Written(text))
+}
+
+/// The error for what only a connection can be asked.
+pub(crate) fn misplaced(command: Command) -> Error {
+    let name = command.wire_name();
+    Error::invalid(
+        reason::INVALID_REQUEST,
+        format!("{name} can't be part of a batch; send it alone"),
+    )
+    .with_operation(name)
 }
 
 /// Counts the operations of a batch, beside the batch itself.
@@ -134,34 +219,6 @@ fn command_of(operation: &BatchOperation) -> Command {
         BatchOperation::DeleteInstance(_) => Operation::DeleteInstance,
         BatchOperation::GetInstance(_) => Operation::GetInstance,
     })
-}
-
-/// Runs one operation of a batch by itself.
-fn perform_element(
-    served: &Served,
-    dialect: Dialect,
-    command: Command,
-    params: &str,
-    depth: usize,
-) -> Result<Box<dyn WireResult>> {
-    match command {
-        Command::Database(Operation::Batch) if depth <= 1 => Err(misplaced(command)),
-        Command::Database(operation) => {
-            dispatch::perform(served, dialect, operation, params, depth - 1)
-        }
-        Command::ReplicationStatus => Ok(Box::new(dispatch::replication_status())),
-        _ => Err(misplaced(command)),
-    }
-}
-
-/// The error for what only a connection can be asked.
-pub(crate) fn misplaced(command: Command) -> Error {
-    let name = command.wire_name();
-    Error::invalid(
-        reason::INVALID_REQUEST,
-        format!("{name} can't be part of a batch; send it alone"),
-    )
-    .with_operation(name)
 }
 
 /// Looks at a batch as a whole: nothing has run when it is refused.

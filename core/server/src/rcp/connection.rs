@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,8 @@ use crate::shutdown::Shutdown;
 
 /// How long a closed connection is drained, so that its last answers are not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
+/// Failed attempts to authenticate after which a connection ends.
+const AUTH_FAILURES_MAX: u32 = 10;
 /// How much is drained.
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -86,10 +89,12 @@ struct Core<'e> {
     /// Set when the connection ends as soon as what is due was sent.
     ending: Option<End>,
     active: Instant,
+    address: SocketAddr,
+    auth_failures: u32,
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve<S>(shared: &Shared, stream: S) -> End
+pub(crate) async fn serve<S>(shared: &Shared, stream: S, address: SocketAddr) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -109,6 +114,8 @@ where
             job: None,
             ending: None,
             active: now,
+            address,
+            auth_failures: 0,
         },
         opened: now,
         partial_since: None,
@@ -167,7 +174,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.watch_shutdown(context);
         loop {
             let mut moved = self.core.finish_job(context, now);
-            self.check_shutdown();
             moved |= self.core.outbox.settle(None, now);
             match self.core.outbox.poll_send(&mut self.stream, context) {
                 Poll::Ready(Ok(0)) | Poll::Pending => {}
@@ -178,6 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
             }
             moved |= self.take_requests(&live, now);
+            moved |= self.check_shutdown();
             moved |= self.core.forward_events(&live, context);
             moved |= self.read(&live, context, now);
             if moved {
@@ -194,10 +201,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 break;
             }
         }
-        self.poll_alarm(&live, context, now)
+        self.poll_alarm(&live, context)
     }
 
-    /// The server is stopping: what was asked is answered, and watchers are told where to resume.
+    /// Asks to be woken when the server stops.
     fn watch_shutdown(&mut self, context: &mut Context<'_>) {
         // One registration lasts: the task's waker stays the same.
         if !self.is_stopping_watched {
@@ -206,15 +213,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
     }
 
-    fn check_shutdown(&mut self) {
-        if self.stopped.load(Ordering::Acquire)
-            && self.core.ending.is_none()
-            && self.core.job.is_none()
-        {
-            let (mode, dialect) = (self.core.session.mode, self.core.session.dialect);
-            self.core.watches.say_goodbye(&mut self.core.outbox, mode, dialect);
-            self.core.ending = Some(End::Shutdown);
+    /// When the server is stopping, what has arrived is answered and no more is read.
+    fn check_shutdown(&mut self) -> bool {
+        let core = &mut self.core;
+        let stops = self.stopped.load(Ordering::Acquire)
+            && core.ending.is_none()
+            && core.job.is_none()
+            && self.inbox.is_hungry();
+        if stops {
+            let (mode, dialect) = (core.session.mode, core.session.dialect);
+            core.watches.say_goodbye(&mut core.outbox, mode, dialect);
+            core.ending = Some(End::Shutdown);
         }
+        stops
     }
 
     /// Answers the requests that have arrived.
@@ -257,7 +268,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     fn read(&mut self, live: &Live, context: &mut Context<'_>, now: Instant) -> bool {
-        if self.is_read_closed || !self.inbox.is_hungry() || !self.core.has_room(live) {
+        let closed = self.is_read_closed || self.stopped.load(Ordering::Acquire);
+        if closed || !self.inbox.is_hungry() || !self.core.has_room(live) {
             return false;
         }
         match self.inbox.poll_read(&mut self.stream, context) {
@@ -298,8 +310,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         [idle, frame, handshake].into_iter().flatten().min()
     }
 
-    fn poll_alarm(&mut self, live: &Live, context: &mut Context<'_>, now: Instant) -> Poll<End> {
+    fn poll_alarm(&mut self, live: &Live, context: &mut Context<'_>) -> Poll<End> {
         loop {
+            let now = Instant::now();
             let Some(deadline) = self.deadline(live) else { return Poll::Pending };
             if deadline <= now {
                 return Poll::Ready(End::Timeout);
@@ -410,8 +423,8 @@ impl Core<'_> {
             Command::Auth => match self.session.auth(params, live, &self.shared.served.metrics) {
                 Ok(result) => answer.with(Ok(&result)),
                 Err(error) => {
-                    tracing::warn!("a client failed to authenticate: {error}");
                     answer.refuse(error);
+                    self.auth_failed();
                 }
             },
             Command::Bye => {
@@ -427,6 +440,17 @@ impl Core<'_> {
                 Err(error) => answer.refuse(error),
             },
             Command::ReplicationStatus => answer.with(Ok(&replication_status())),
+        }
+    }
+
+    /// Says so once, without a word of what the client sent, and has patience for a few.
+    fn auth_failed(&mut self) {
+        self.auth_failures += 1;
+        if self.auth_failures == 1 {
+            tracing::warn!(address = %self.address, "a client failed to authenticate");
+        }
+        if self.auth_failures >= AUTH_FAILURES_MAX {
+            self.ending = Some(End::Protocol);
         }
     }
 

@@ -11,20 +11,25 @@ use rstmdb_types::error::reason;
 use rstmdb_types::*;
 
 use super::answer::{Answer, Job, Served, decode};
+use super::batch::Budget;
 use super::{batch, watches};
 
 /// Parameters of more bytes than this are worked on elsewhere: one connection must not hold up the
 /// others of its thread.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
+/// Of a name that is not known, this much is shown.
+const SHOWN_CHARACTERS: usize = 100;
+
 /// The error for a name that is no command.
 pub(crate) fn unknown(request: &Request<'_>) -> Error {
-    let upper = request.op.to_uppercase();
+    let op: String = request.op.chars().take(SHOWN_CHARACTERS).collect();
+    let upper = op.to_uppercase();
     let hint = match Command::from_wire_name(&upper) {
         Some(command) => format!("; did you mean {}?", command.wire_name()),
         None => String::new(),
     };
-    Error::invalid(reason::INVALID_REQUEST, format!("op {:?} is not known{hint}", request.op))
+    Error::invalid(reason::INVALID_REQUEST, format!("op {op:?} is not known{hint}"))
         .with("field", "op")
 }
 
@@ -83,7 +88,7 @@ fn elsewhere(answer: Answer<'_, '_>, operation: Operation, params: &str) -> Job 
     if matches!(operation, Operation::WatchInstance | Operation::WatchAll) {
         return watches::begin(answer, operation, params);
     }
-    answer.job(move |served| perform(served, dialect, operation, &params, batch::DEPTH_MAX))
+    answer.job(move |served| perform(served, dialect, operation, &params, &mut Budget::default()))
 }
 
 /// Runs an operation on a thread that may wait.
@@ -92,7 +97,7 @@ pub(crate) fn perform(
     dialect: Dialect,
     operation: Operation,
     params: &str,
-    depth: usize,
+    budget: &mut Budget,
 ) -> Result<Box<dyn WireResult>> {
     let (engine, command) = (&*served.engine, Command::Database(operation));
     macro_rules! run {
@@ -126,7 +131,7 @@ pub(crate) fn perform(
         Operation::WalRead => run!(blocking wal_read),
         Operation::Compact => Box::new(engine.compact(compaction(decode(command, params)?))?),
         Operation::SnapshotInstance => run!(blocking snapshot_instance),
-        Operation::Batch => batch::perform(served, dialect, params, depth)?,
+        Operation::Batch => batch::perform(served, dialect, params, budget)?,
         Operation::WatchInstance | Operation::WatchAll => return Err(batch::misplaced(command)),
     })
 }

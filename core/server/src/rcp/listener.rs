@@ -129,7 +129,7 @@ async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, place:
     tracing::debug!(%address, "connection accepted");
     match tls {
         None => {
-            serve(&shared, stream).await;
+            serve(&shared, stream, address).await;
         }
         Some(config) => {
             let handshake = TlsAcceptor::from(config).accept(stream);
@@ -142,7 +142,7 @@ async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, place:
             };
             match accepted {
                 Ok(Ok(stream)) => {
-                    serve(&shared, stream).await;
+                    serve(&shared, stream, address).await;
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%address, "TLS handshake: {error}");

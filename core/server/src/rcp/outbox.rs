@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use rstmdb_engine::Commit;
@@ -192,8 +192,15 @@ impl<'e> Outbox<'e> {
         }
         self.forget_sent();
         if self.needs_flush {
-            ready!(Pin::new(&mut *stream).poll_flush(context))?;
-            self.needs_flush = false;
+            match Pin::new(&mut *stream).poll_flush(context) {
+                Poll::Ready(flushed) => {
+                    flushed?;
+                    self.needs_flush = false;
+                }
+                // What was taken counts; the next turn asks again.
+                Poll::Pending if bytes > 0 => {}
+                Poll::Pending => return Poll::Pending,
+            }
         }
         Poll::Ready(Ok(bytes))
     }
