@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Seconds that `make soak` gives to each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test check fix generate bench soak conform doc clean toolchain
+.PHONY: help run test check fix generate bench soak conform interop doc clean toolchain
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -56,6 +56,13 @@ soak: toolchain ## the random tests with many more seeds, then a minute of each 
 
 conform: toolchain ## run the conformance scenarios
 	@cargo xtask test --package rstmdb-tests conformance
+
+interop: toolchain ## the vectors, the client and import-peer against the published server 0.3.0
+	@peer="$(abspath $(TARGET_DIR))/peers/bin/rstmdb"; \
+	if [ ! -x "$$peer" ]; then \
+	    cargo install rstmdb --version 0.3.0 --locked --root "$(abspath $(TARGET_DIR))/peers"; \
+	fi; \
+	RSTMDB_PEER="$$peer" cargo xtask test --package rstmdb-tests --package rstmdb-cli interop -- --ignored
 
 doc: toolchain ## build the documentation of the crates; warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod life;
+pub mod peer;
 pub mod recorder;
 pub mod sample;
 pub mod seeds;
