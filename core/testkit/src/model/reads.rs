@@ -176,7 +176,10 @@ impl Model {
     /// See [`Operation::WatchInstance`]; [`Model::events_from`] has the events.
     pub fn watch_instance(&self, request: WatchInstanceRequest) -> Result<WatchInstanceResult> {
         let instance = self.instance(&request.instance_id)?;
-        self.check_replay(request.from_offset)?;
+        // What has not changed since can be followed from any offset.
+        if request.from_offset.is_none_or(|from| from <= instance.last_wal_offset) {
+            self.check_replay(request.from_offset)?;
+        }
         Ok(WatchInstanceResult {
             subscription_id: Text::default(),
             current_state: instance.state.clone(),
