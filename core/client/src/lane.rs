@@ -3,7 +3,7 @@
 //! Callers put requests in; the task of the lane takes them out, in order, and hands the answers
 //! back. What happens to them when the connection ends or time runs out is decided here alone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ const WRITE_BYTES: usize = 64 << 10;
 const PLACE_BYTES: usize = 16 << 10;
 /// How long the answer to a keep-alive may take when requests may take for ever.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many ended subscriptions are remembered. One that is forgotten may be ended twice.
+const UNWATCHED_MAX: usize = 4096;
 
 /// One connection, or the wish for one.
 #[derive(Debug)]
@@ -57,8 +59,12 @@ struct State {
     base: u64,
     next_order: u64,
     link: Option<Link>,
+    /// How many connections were lost.
+    losses: u64,
     /// The watches by their subscription ids on this connection.
     routes: HashMap<String, Arc<Watch>>,
+    /// The subscriptions of this connection whose end was asked for.
+    unwatched: HashSet<String>,
     watches: HashMap<u64, Arc<Watch>>,
     next_watch: u64,
     /// Nothing is sent any more here; another endpoint is tried when all answers are there.
@@ -94,8 +100,6 @@ enum Task {
     Failure(Outgoing, Box<[u8]>),
     Event(Arc<Watch>, u64, Box<[u8]>),
     End(Box<[u8]>),
-    /// A watch began that nobody reads any more.
-    Unwatch(String),
 }
 
 impl Lane {
@@ -112,7 +116,9 @@ impl Lane {
                 base: 1,
                 next_order: 1,
                 link: None,
+                losses: 0,
                 routes: HashMap::new(),
+                unwatched: HashSet::new(),
                 watches: HashMap::new(),
                 next_watch: 0,
                 switching: false,
@@ -176,12 +182,19 @@ impl Lane {
         }
     }
 
-    /// Puts a request back to its place.
-    fn put_back(&self, outgoing: Outgoing) {
+    /// Puts a request back to its place that was refused after so many `losses`.
+    fn put_back(&self, outgoing: Outgoing, losses: u64) {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
-            outgoing.answer(Err(closed()));
+            let error = unanswered(&outgoing, closed());
+            outgoing.answer(Err(error));
+            return;
+        }
+        if state.losses != losses && outgoing.resumed_watch().is_some() {
+            // The next connection asks for it anew.
+            drop(state);
+            outgoing.forget();
             return;
         }
         let sooner = state.is_sooner(&outgoing);
@@ -216,6 +229,9 @@ impl Lane {
         for watch in detached {
             state.insert(self.ask_again(watch));
         }
+        drop(state);
+        // The clock was last looked at without a connection to keep alive.
+        self.sooner.notify_one();
     }
 
     fn ask_again(&self, watch: Arc<Watch>) -> Outgoing {
@@ -260,7 +276,7 @@ impl Lane {
                     }
                 }
             }
-            if state.switching && state.flying == 0 {
+            if !state.queue.is_empty() || (state.switching && state.flying == 0) {
                 self.work.notify_one();
             }
             (outcome, state.link.clone())
@@ -276,11 +292,11 @@ impl Lane {
     fn run(self: &Arc<Self>, task: Task, link: &Link) {
         match task {
             Task::Success(outgoing, answer) => outgoing.answer(Ok(answer)),
-            Task::Unwatch(id) => self.unwatch(id),
             Task::Failure(outgoing, payload) => self.refused(outgoing, &payload, link),
             Task::Event(watch, offset, payload) => {
                 if let Pushed::Full(id) = watch.push(offset, payload, link.server.extended) {
-                    self.unwatch(id);
+                    self.state.lock().unwatch(id);
+                    self.work.notify_one();
                 }
             }
             Task::End(payload) => self.end_of_watch(&payload),
@@ -296,7 +312,13 @@ impl Lane {
         };
         let options = &self.settings.options;
         let resumed = outgoing.resumed_watch().cloned();
-        match error.code() {
+        let code = error.code();
+        let error = match code {
+            // Refused before its key was looked at: it may have been done the first time.
+            ErrorCode::RateLimited | ErrorCode::ReadOnlyMode => unanswered(&outgoing, error),
+            _ => error,
+        };
+        match code {
             // Refused before anything was done: even a write without a key may be sent again.
             // A watch that goes on waits as long as it takes.
             ErrorCode::RateLimited
@@ -305,9 +327,10 @@ impl Lane {
                 let pause = backoff::pause(&options.retry, outgoing.attempts);
                 outgoing.attempts = outgoing.attempts.saturating_add(1);
                 let lane = self.clone();
+                let losses = self.state.lock().losses;
                 tokio::spawn(async move {
                     tokio::time::sleep(pause).await;
-                    lane.put_back(outgoing);
+                    lane.put_back(outgoing, losses);
                 });
             }
             ErrorCode::ReadOnlyMode if options.endpoints.len() > 1 => {
@@ -388,17 +411,15 @@ impl Lane {
 
     /// The reader of a watch is gone.
     pub(crate) fn forget(&self, watch: &Arc<Watch>) {
-        let known = self.state.lock().watches.remove(&watch.number).is_some();
+        let mut state = self.state.lock();
+        let known = state.watches.remove(&watch.number).is_some();
+        // With the lock held: the id has no meaning on another connection.
         if known && let Some(id) = watch.subscription_id() {
-            self.unwatch(id);
+            state.unwatch(id);
+            self.work.notify_one();
         }
+        drop(state);
         watch.end(None);
-    }
-
-    fn unwatch(&self, id: String) {
-        let params = serde_json::json!({ "subscription_id": id }).to_string();
-        self.state.lock().routes.remove(&id);
-        self.push(Outgoing::new(Command::Unwatch, params, Repeat::Never, Reply::Nobody));
     }
 
     /// Takes what no longer has time out, and says when to look again.
@@ -416,18 +437,15 @@ impl Lane {
             {
                 link.dead.notify_one();
             }
+            if state.switching && state.flying == 0 {
+                self.work.notify_one();
+            }
             let idle = (state.link.is_some() && !options.keep_alive.is_zero())
                 .then(|| state.last_sent + options.keep_alive);
             (over, idle)
         };
-        for (outgoing, sent) in over {
-            let error = match (outgoing.repeat, sent) {
-                (Repeat::Always, _) | (_, false) => timeout(wait.as_millis()),
-                (repeat, true) => {
-                    let what = format!("no answer within {} ms", wait.as_millis());
-                    outcome_unknown(&what, repeat == Repeat::Keyed)
-                }
-            };
+        for (outgoing, _) in over {
+            let error = unanswered(&outgoing, timeout(wait.as_millis()));
             outgoing.answer(Err(error));
         }
         let ping_due = match ping {
@@ -456,7 +474,9 @@ impl Lane {
             let mut state = self.state.lock();
             let server = state.link.take().map(|link| link.server);
             let keeps_keys = server.is_some_and(|server| server.extended);
+            state.losses += 1;
             state.routes.clear();
+            state.unwatched.clear();
             for outgoing in state.land() {
                 let safe = match outgoing.repeat {
                     Repeat::Always => true,
@@ -485,7 +505,7 @@ impl Lane {
             state.watches.values().for_each(|watch| watch.detach());
         }
         for outgoing in over {
-            let error = unanswered(&outgoing, error);
+            let error = unanswered(&outgoing, error.clone());
             outgoing.answer(Err(error));
         }
     }
@@ -504,7 +524,8 @@ impl Lane {
         };
         for outgoing in queue {
             let refusal = outgoing.refusal.as_ref().map(|refusal| refusal.error.clone());
-            outgoing.answer(Err(refusal.unwrap_or_else(|| error.clone())));
+            let error = unanswered(&outgoing, refusal.unwrap_or_else(|| error.clone()));
+            outgoing.answer(Err(error));
         }
         for watch in watches {
             watch.end(Some(error.clone()));
@@ -523,12 +544,8 @@ impl Lane {
             let watches: Vec<_> = state.watches.drain().map(|(_, watch)| watch).collect();
             (std::mem::take(&mut state.queue), flight, watches)
         };
-        queue.into_iter().for_each(|outgoing| outgoing.answer(Err(closed())));
-        for outgoing in flight {
-            let error = match outgoing.repeat {
-                Repeat::Always => closed(),
-                repeat => outcome_unknown("the database was closed", repeat == Repeat::Keyed),
-            };
+        for outgoing in queue.into_iter().chain(flight) {
+            let error = unanswered(&outgoing, closed());
             outgoing.answer(Err(error));
         }
         watches.iter().for_each(|watch| watch.end(None));
@@ -540,12 +557,30 @@ fn bit(endpoint: usize) -> u64 {
     1u64.checked_shl(u32::try_from(endpoint).unwrap_or(u32::MAX)).unwrap_or(0)
 }
 
-/// The error of a request that was sent, was not answered and is not sent again.
-fn unanswered(outgoing: &Outgoing, lost: &Error) -> Error {
+/// The error of a request that is not sent again: `error`, which says that nothing was changed, if
+/// that is so.
+fn unanswered(outgoing: &Outgoing, error: Error) -> Error {
     match outgoing.repeat {
-        Repeat::Always => lost.clone(),
-        repeat => outcome_unknown(lost.message(), repeat == Repeat::Keyed),
+        repeat if outgoing.was_sent && repeat != Repeat::Always => {
+            outcome_unknown(error.message(), repeat == Repeat::Keyed)
+        }
+        _ => error,
     }
+}
+
+/// Why a request that waits must not be sent on this connection.
+fn unsendable(outgoing: &Outgoing, link: &Link) -> Option<Error> {
+    let refusal = outgoing.refusal.as_ref();
+    if let Some(refusal) = refusal.filter(|r| r.endpoints & bit(link.endpoint) != 0) {
+        return Some(unanswered(outgoing, refusal.error.clone()));
+    }
+    if link.server.extended {
+        return None;
+    }
+    if outgoing.was_sent && outgoing.repeat == Repeat::Keyed {
+        return Some(outcome_unknown("the server there is now keeps no keys", true));
+    }
+    outgoing.needs.map(|needs| unanswered(outgoing, unsupported(needs, &link.server)))
 }
 
 impl State {
@@ -567,14 +602,8 @@ impl State {
         }
         while buffer.len() < WRITE_BYTES {
             let Some(outgoing) = self.queue.pop_front() else { break };
-            let refusal = outgoing.refusal.as_ref();
-            if let Some(refusal) = refusal.filter(|r| r.endpoints & bit(link.endpoint) != 0) {
-                let error = refusal.error.clone();
+            if let Some(error) = unsendable(&outgoing, link) {
                 over.push((outgoing, error));
-                continue;
-            }
-            if let Some(needs) = outgoing.needs.filter(|_| !link.server.extended) {
-                over.push((outgoing, unsupported(needs, &link.server)));
                 continue;
             }
             let mut digits = itoa::Buffer::new();
@@ -599,7 +628,10 @@ impl State {
     fn sort(&mut self, payload: &[u8], tasks: &mut Vec<Task>) -> std::result::Result<(), String> {
         match look(payload)? {
             Look::Answer { id, success, result } => {
-                let Some(outgoing) = self.answered(id) else { return Ok(()) };
+                let Some(outgoing) = self.answered(id) else {
+                    self.answered_late(payload);
+                    return Ok(());
+                };
                 let Some(link) = &self.link else { return Ok(()) };
                 if !success {
                     tasks.push(Task::Failure(outgoing, payload.into()));
@@ -609,15 +641,17 @@ impl State {
                 let answer = Answer { payload: payload.into(), result, server };
                 if let Some(watch) = outgoing.watch().cloned() {
                     // Before the next message is looked at: it may be the first event.
-                    tasks.extend(self.begin_watch(watch, &answer)?);
+                    self.begin_watch(watch, &answer)?;
                 }
                 tasks.push(Task::Success(outgoing, answer));
             }
-            Look::Event { subscription_id, offset } => {
-                if let Some(watch) = self.routes.get(&*subscription_id) {
-                    tasks.push(Task::Event(watch.clone(), offset, payload.into()));
-                }
-            }
+            Look::Event { subscription_id, offset } => match self.routes.get(&*subscription_id) {
+                Some(watch) => tasks.push(Task::Event(watch.clone(), offset, payload.into())),
+                None if self.unwatched.contains(&*subscription_id) => {}
+                // The answer that makes it known may come yet.
+                None if self.flight.iter().flatten().any(|sent| sent.watch().is_some()) => {}
+                None => self.unwatch(subscription_id.into_owned()),
+            },
             Look::End => tasks.push(Task::End(payload.into())),
             Look::Other => {}
         }
@@ -628,15 +662,45 @@ impl State {
         &mut self,
         watch: Arc<Watch>,
         answer: &Answer,
-    ) -> std::result::Result<Option<Task>, String> {
+    ) -> std::result::Result<(), String> {
         let text = answer.text().map_err(|error| error.to_string())?;
         let begun: Begun = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-        if !self.watches.contains_key(&watch.number) {
-            return Ok(Some(Task::Unwatch(begun.subscription_id)));
+        self.unwatched.remove(&begun.subscription_id);
+        if self.watches.contains_key(&watch.number) && watch.begin(&begun) {
+            self.routes.insert(begun.subscription_id, watch);
+        } else {
+            self.unwatch(begun.subscription_id);
         }
-        watch.begin(&begun);
-        self.routes.insert(begun.subscription_id, watch);
-        Ok(None)
+        Ok(())
+    }
+
+    /// The answer to a request that was given up: a watch must not go on for nobody.
+    fn answered_late(&mut self, payload: &[u8]) {
+        let Ok(Incoming::Response { outcome: Ok(Some(result)), .. }) = Incoming::parse(payload)
+        else {
+            return;
+        };
+        let Ok(begun) = serde_json::from_str::<Begun>(result.get()) else { return };
+        if begun.says_where() && !self.routes.contains_key(&begun.subscription_id) {
+            self.unwatch(begun.subscription_id);
+        }
+    }
+
+    /// Asks, once, for the end of a subscription of this connection.
+    fn unwatch(&mut self, id: String) {
+        self.routes.remove(&id);
+        if self.link.is_none() || self.unwatched.contains(&id) {
+            return;
+        }
+        let params = serde_json::json!({ "subscription_id": id }).to_string();
+        let mut outgoing = Outgoing::new(Command::Unwatch, params, Repeat::Never, Reply::Nobody);
+        outgoing.order = self.next_order;
+        self.next_order += 1;
+        self.queue.push_back(outgoing);
+        if self.unwatched.len() >= UNWATCHED_MAX {
+            self.unwatched.clear();
+        }
+        self.unwatched.insert(id);
     }
 
     /// Takes the request of this number out of the flight; none when it was given up.
@@ -660,7 +724,10 @@ impl State {
         let flight = std::mem::take(&mut self.flight);
         self.base += flight.len() as u64;
         self.flying = 0;
-        flight.into_iter().flatten()
+        flight.into_iter().flatten().map(|mut outgoing| {
+            outgoing.was_sent = true;
+            outgoing
+        })
     }
 
     fn deadlines(&self) -> impl Iterator<Item = Instant> {
@@ -668,13 +735,16 @@ impl State {
         flying.chain(&self.queue).filter_map(|outgoing| outgoing.deadline)
     }
 
-    /// Takes out what no longer has time; true for what was sent.
+    /// Takes out what no longer has time; true for what is in flight.
     fn expired(&mut self, now: Instant) -> Vec<(Outgoing, bool)> {
         let late = |outgoing: &Outgoing| outgoing.deadline.is_some_and(|deadline| deadline <= now);
         let mut over = Vec::new();
         for place in &mut self.flight {
             if place.as_ref().is_some_and(late) {
-                over.extend(place.take().map(|outgoing| (outgoing, true)));
+                over.extend(place.take().map(|mut outgoing| {
+                    outgoing.was_sent = true;
+                    (outgoing, true)
+                }));
                 self.flying -= 1;
             }
         }

@@ -125,6 +125,11 @@ pub struct Watching<T> {
 }
 
 impl<T> Watching<T> {
+    /// Whether waiting would return at once.
+    pub fn is_ready(&self) -> bool {
+        self.pending.is_ready()
+    }
+
     /// Waits until the watch has begun.
     pub fn wait(self) -> Result<(T, Subscription)> {
         park::wait(self)

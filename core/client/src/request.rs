@@ -92,6 +92,8 @@ pub(crate) struct Outgoing {
     pub deadline: Option<Instant>,
     /// How often it was sent in vain.
     pub attempts: u32,
+    /// It was on a connection that is gone, and may have been done there.
+    pub was_sent: bool,
     pub refusal: Option<Box<Refusal>>,
     /// Its place among the requests of a connection.
     pub order: u64,
@@ -111,6 +113,7 @@ impl Outgoing {
             older: None,
             deadline: None,
             attempts: 0,
+            was_sent: false,
             refusal: None,
             order: 0,
             permit: None,

@@ -105,6 +105,13 @@ pub(crate) struct Begun {
     current_wal_offset: Option<Offset>,
 }
 
+impl Begun {
+    /// Whether it is the answer of a watch: that to its end names the subscription too.
+    pub(crate) fn says_where(&self) -> bool {
+        self.wal_offset.or(self.current_wal_offset).is_some()
+    }
+}
+
 impl Watch {
     pub(crate) fn new(number: u64, follow: Follow, options: &Options) -> Watch {
         let next = match &follow {
@@ -164,11 +171,12 @@ impl Watch {
         }
     }
 
-    /// The server accepted: events come from now on.
-    pub(crate) fn begin(&self, begun: &Begun) {
+    /// The server accepted: events come from now on. False when they come already, or are not
+    /// wanted any more: two subscriptions of one watch would leave gaps.
+    pub(crate) fn begin(&self, begun: &Begun) -> bool {
         let mut state = self.state.lock();
-        if matches!(state.stage, Stage::Ended(_)) {
-            return;
+        if !matches!(state.stage, Stage::Starting | Stage::Asking) {
+            return false;
         }
         if state.next == 0 {
             // A live watch of all begins with the next change, one of an instance behind its last.
@@ -179,6 +187,7 @@ impl Watch {
             state.start = state.next;
         }
         state.stage = Stage::Attached(begun.subscription_id.clone());
+        true
     }
 
     /// An event arrived.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fake::{Fake, answer, applied, framed, instance, options};
 use futures_lite::future::{block_on, poll_once};
-use rstmdb_client::{Client, Options};
+use rstmdb_client::{Client, Options, Pending};
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 use serde_json::json;
@@ -205,6 +205,80 @@ fn a_server_that_drops_a_request_each_time_is_given_up() {
     assert!(error.retryable(), "the key makes it safe");
 }
 
+/// A client whose write with a key and whose read were sent, and whose server is then gone for good.
+fn abandoned(change: impl FnOnce(&mut Options)) -> (Client, Pending<ApplyEventResult>, Read) {
+    let fake = Fake::new();
+    let mut options = fake.options();
+    change(&mut options);
+    let (client, mut peer) = fake.connect(options);
+    let write = client.submit(&event(Some("k")));
+    let read = client.submit(&get());
+    peer.expect("APPLY_EVENT");
+    peer.expect("GET_INSTANCE");
+    drop(fake);
+    peer.hang_up();
+    (client, write, read)
+}
+
+type Read = Pending<GetInstanceResult>;
+
+#[test]
+fn a_write_that_was_sent_and_waits_for_a_server_has_an_unknown_outcome() {
+    let patient = |options: &mut Options| options.retry.attempts = u32::MAX;
+    // Time runs out while it waits to be sent again.
+    let (client, write, read) = abandoned(|options| {
+        patient(options);
+        options.request_timeout = Duration::from_millis(60);
+    });
+    let error = write.wait().unwrap_err();
+    assert_eq!((error.reason(), error.retryable()), (Some(reason::OUTCOME_UNKNOWN), true));
+    assert_eq!(read.wait().unwrap_err().reason(), Some(reason::TIMEOUT));
+    wait_for_loss(&client);
+    let unsent = client.submit(&event(Some("k"))).wait().unwrap_err();
+    assert_eq!(unsent.reason(), Some(reason::TIMEOUT), "nothing was changed");
+    // No server comes back.
+    let (_client, write, read) = abandoned(|_| ());
+    assert_eq!(write.wait().unwrap_err().reason(), Some(reason::OUTCOME_UNKNOWN));
+    assert_eq!(read.wait().unwrap_err().reason(), Some(reason::CONNECTION_LOST));
+    // The client is closed.
+    let (client, write, read) = abandoned(patient);
+    wait_for_loss(&client);
+    client.close_blocking();
+    assert_eq!(write.wait().unwrap_err().reason(), Some(reason::OUTCOME_UNKNOWN));
+    assert_eq!(read.wait().unwrap_err().reason(), Some(reason::CLOSED));
+}
+
+#[test]
+fn a_write_that_was_sent_and_is_refused_later_has_an_unknown_outcome() {
+    for code in ["RATE_LIMITED", "READ_ONLY_MODE"] {
+        let fake = Fake::new();
+        let mut options = fake.options();
+        options.retry.attempts = 1;
+        let (client, mut peer) = fake.connect(options);
+        let write = client.submit(&event(Some("k")));
+        peer.expect("APPLY_EVENT");
+        peer.hang_up();
+        // This refusal says nothing about the first time.
+        let mut peer = fake.greet();
+        let asked = peer.expect("APPLY_EVENT");
+        peer.error(&asked, code, true);
+        assert_eq!(write.wait().unwrap_err().reason(), Some(reason::OUTCOME_UNKNOWN), "{code}");
+        ping(&client, &mut peer);
+    }
+}
+
+#[test]
+fn a_write_is_not_repeated_on_a_server_that_keeps_no_keys() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let write = client.submit(&event(Some("k")));
+    peer.expect("APPLY_EVENT");
+    peer.hang_up();
+    let mut peer = fake.greet_as_old();
+    ping(&client, &mut peer);
+    assert_eq!(write.wait().unwrap_err().reason(), Some(reason::OUTCOME_UNKNOWN));
+}
+
 #[test]
 fn an_older_server_forgets_keys_so_nothing_is_repeated_there() {
     let fake = Fake::new();
@@ -253,13 +327,16 @@ fn messages_that_mean_nothing_are_passed_over() {
     let (client, mut peer) = fake.connect(fake.options());
     let read = client.submit(&get());
     let asked = peer.expect("GET_INSTANCE");
+    // Twice: the subscription is ended, once.
     peer.event("sub-unknown", 7);
+    peer.event("sub-unknown", 8);
     peer.send(&json!({"type": "news", "id": "x"}));
     peer.send(&json!({"type": "response", "id": "999999", "status": "ok", "result": {}}));
     peer.send(&json!({"type": "end", "subscription_id": "sub-unknown", "resume_offset": 1}));
     peer.ok(&asked, instance(1));
     peer.ok(&asked, instance(2));
     assert_eq!(read.wait().unwrap().last_wal_offset, 1);
+    assert_eq!(peer.expect("UNWATCH").params, json!({"subscription_id": "sub-unknown"}));
     ping(&client, &mut peer);
 }
 
@@ -328,6 +405,19 @@ fn a_silent_connection_is_asked_whether_it_lives() {
     // No answer any more.
     peer.expect("PING");
     wait_for_loss(&client);
+}
+
+#[test]
+fn keep_alive_does_not_wait_as_long_as_requests_may() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(Options {
+        keep_alive: Duration::from_millis(5),
+        request_timeout: Duration::from_secs(3600),
+        ..fake.options()
+    });
+    peer.pong();
+    peer.pong();
+    drop(client);
 }
 
 #[test]

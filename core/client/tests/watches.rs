@@ -3,11 +3,11 @@
 
 mod fake;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fake::{Fake, Peer};
 use futures_lite::future::{block_on, poll_once};
-use rstmdb_client::{Client, Options, Subscription};
+use rstmdb_client::{Client, Options, Retry, Subscription};
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 use serde_json::{Value, json};
@@ -330,6 +330,98 @@ fn dropping_a_watch_ends_it_on_the_server() {
     let read = client.submit(&ListMachinesRequest {});
     fake.greet().expect("LIST_MACHINES");
     drop(read);
+}
+
+#[test]
+fn a_watch_that_waits_for_patience_is_asked_for_once_on_the_next_connection() {
+    let fake = Fake::new();
+    let pause = Duration::from_millis(10);
+    let retry = Retry { attempts: 3, backoff_min: pause, backoff_max: pause };
+    let (client, mut peer) = fake.connect(Options { retry, ..fake.options() });
+    let mut events = watch(&client, &mut peer, 1);
+    for round in 1..21 {
+        peer.hang_up();
+        peer = fake.greet();
+        let asked = peer.expect("WATCH_ALL");
+        peer.error(&asked, "RATE_LIMITED", true);
+        // Lost while the request waits to be put back.
+        peer.hang_up();
+        peer = fake.greet();
+        let id = format!("sub-{round}");
+        assert_eq!(take_up(&mut peer, &id), round);
+        ping(&client, &mut peer);
+        peer.event(&id, round);
+        assert_eq!(offsets(&mut events, 1), [round]);
+    }
+}
+
+#[test]
+fn a_watch_that_begins_too_late_is_ended_on_the_server() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(Options {
+        request_timeout: Duration::from_millis(300),
+        keep_alive: Duration::from_millis(5),
+        ..fake.options()
+    });
+    let watching = client.watch_all(WatchAllRequest::default());
+    let asked = peer.expect("WATCH_ALL");
+    while !watching.is_ready() {
+        peer.pong();
+    }
+    assert_eq!(watching.wait().unwrap_err().reason(), Some(reason::TIMEOUT));
+    peer.ok(&asked, json!({"subscription_id": "sub-1", "wal_offset": 1}));
+    // One may have been on its way; the answer to it comes behind that of the watch.
+    let mut next = peer.next().unwrap();
+    for _ in 0..2 {
+        if next.op == "PING" {
+            peer.ok(&next, json!({"pong": true}));
+            next = peer.next().unwrap();
+        }
+    }
+    assert_eq!((&*next.op, next.params), ("UNWATCH", json!({"subscription_id": "sub-1"})));
+}
+
+#[test]
+fn events_of_a_watch_that_is_not_known_yet_do_not_end_it() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let watching = client.watch_all(WatchAllRequest::default());
+    let asked = peer.expect("WATCH_ALL");
+    // A server may be this careless.
+    peer.event("sub-1", 1);
+    peer.ok(&asked, json!({"subscription_id": "sub-1", "wal_offset": 2}));
+    let (_, mut events) = watching.wait().unwrap();
+    ping(&client, &mut peer);
+    peer.event("sub-1", 2);
+    assert_eq!(offsets(&mut events, 1), [2]);
+}
+
+#[test]
+fn a_request_that_is_never_answered_does_not_hold_back_the_change_of_servers() {
+    let (replica, primary) = (Fake::new(), Fake::new());
+    let patience = Duration::from_millis(400);
+    let (client, mut peer) = replica.connect(Options {
+        connect_timeout: Duration::ZERO,
+        request_timeout: patience,
+        ..fake::options(&[&replica, &primary])
+    });
+    let mut events = watch(&client, &mut peer, 1);
+    let read = client.submit(&GetInstanceRequest { instance_id: "a".into() });
+    peer.expect("GET_INSTANCE");
+    // The server lives, so the connection is not given up for the one answer that is missing.
+    let began = Instant::now();
+    while began.elapsed() < patience / 2 {
+        ping(&client, &mut peer);
+    }
+    let write = client.submit(&ApplyEventRequest::new("a", "E"));
+    let asked = peer.expect("APPLY_EVENT");
+    peer.error(&asked, "READ_ONLY_MODE", false);
+    assert_eq!(read.wait().unwrap_err().reason(), Some(reason::TIMEOUT));
+    let mut peer = primary.greet();
+    assert_eq!(take_up(&mut peer, "sub-2"), 1);
+    peer.event("sub-2", 1);
+    assert_eq!(offsets(&mut events, 1), [1]);
+    drop(write);
 }
 
 #[test]
