@@ -1,70 +1,18 @@
-//! A disk that fills up and one whose syncs fail, made by a library that is loaded before the C library.
+//! A disk that fills up and one whose syncs fail, step by step.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-
-use rstmdb_testkit::process::{Launch, ServerProcess};
+use rstmdb_testkit::process::ServerProcess;
 use rstmdb_testkit::wire::Wire;
 use serde_json::{Value, json};
 
-use crate::launch;
+use crate::failing_disk::Disk;
 
-/// The library, compiled once.
-fn library() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/network/failing_disk.c");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (library, new) = (folder.join("failing-disk.so"), folder.join("failing-disk.new"));
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&new).arg(source);
-        let output = gcc
-            .arg("-ldl")
-            .output()
-            .unwrap_or_else(|error| panic!("gcc: {error}; install gcc and try again"));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "gcc: {}\n{said}", output.status);
-        std::fs::rename(new, &library).unwrap();
-        library
-    })
-}
+/// The call of a failure, its effect, and where it shows: on the whole disk.
+const FULL: [&str; 3] = ["write", "ENOSPC", "/"];
+const FULL_AFTER_HALF: [&str; 3] = ["write", "half", "/"];
+const NO_SYNC: [&str; 3] = ["sync", "EIO", "/"];
 
-/// A data directory on a disk that fails when it is told to.
-struct Disk {
-    folder: tempfile::TempDir,
-}
-
-impl Disk {
-    fn new() -> Disk {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("data")).unwrap();
-        Disk { folder }
-    }
-
-    fn launch(&self) -> Launch {
-        // As the kernel names it, should the folder for temporary files be a link.
-        let data = self.folder.path().join("data").canonicalize().unwrap();
-        launch(&data)
-            .env("LD_PRELOAD", library().display())
-            .env("RSTMDB_FAIL_DIR", data.display())
-            .env("RSTMDB_FAIL_FLAG", self.flag().display())
-    }
-
-    fn flag(&self) -> PathBuf {
-        self.folder.path().join("flag")
-    }
-
-    fn fail(&self, how: &str) {
-        // At once for who reads it.
-        let new = self.folder.path().join("new-flag");
-        std::fs::write(&new, how).unwrap();
-        std::fs::rename(new, self.flag()).unwrap();
-    }
-
-    fn heal(&self) {
-        std::fs::remove_file(self.flag()).unwrap();
-    }
+fn fail(disk: &Disk, [call, effect, path_part]: [&str; 3]) {
+    disk.set(call, effect, path_part);
 }
 
 fn begin(wire: &mut Wire) {
@@ -126,7 +74,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_next_start() {
     let mut watcher = server.wire();
     watcher.call("WATCH_ALL", json!({})).unwrap();
     assert_eq!(health(&server).0, 200);
-    disk.fail("sync");
+    fail(&disk, NO_SYNC);
     for n in 51..=70 {
         let params = json!({"instance_id": "i", "event": "E", "payload": {"n": n}});
         wire.send(&n.to_string(), "APPLY_EVENT", &params);
@@ -139,7 +87,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_next_start() {
         assert!(known, "{answer}");
     }
     // Syncs would succeed again, but what the failed one was for may be gone from the disk's cache.
-    disk.heal();
+    disk.clear("sync");
     let refused = apply(&mut wire, 80).unwrap_err();
     assert!(is(&refused, "writes_stopped", false), "{refused}");
     let (status, reason) = health(&server);
@@ -169,7 +117,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_next_start() {
 
 #[test]
 fn a_full_disk_refuses_writes_and_they_go_on_when_there_is_room() {
-    for how in ["full", "half"] {
+    for how in [FULL, FULL_AFTER_HALF] {
         let disk = Disk::new();
         let server = disk.launch().start();
         let mut wire = server.wire();
@@ -178,26 +126,26 @@ fn a_full_disk_refuses_writes_and_they_go_on_when_there_is_room() {
             apply(&mut wire, n).unwrap();
         }
         for round in 0..3 {
-            disk.fail(how);
+            fail(&disk, how);
             for n in 0..10 {
                 let refused = apply(&mut wire, 1000 + n).unwrap_err();
-                assert!(is(&refused, "disk_full", true), "{how}: {refused}");
+                assert!(is(&refused, "disk_full", true), "{how:?}: {refused}");
             }
             // A checkpoint needs room too, and is none the worse for not getting it.
             wire.call("COMPACT", json!({"force_snapshot": true})).unwrap_err();
             assert_eq!(last(&mut wire), 20 + round);
-            disk.heal();
+            disk.clear(how[0]);
             assert_eq!(apply(&mut wire, 21 + round).unwrap()["applied"], true);
             wire.call("COMPACT", json!({"force_snapshot": true})).unwrap();
         }
         assert_eq!(health(&server).0, 200);
-        disk.fail(how);
+        fail(&disk, how);
         apply(&mut wire, 2000).unwrap_err();
         server.kill();
-        disk.heal();
+        disk.clear(how[0]);
         let server = disk.launch().start();
         let mut wire = server.wire();
-        assert_eq!(logged(&mut wire), (1..=23).collect::<Vec<_>>(), "{how}");
+        assert_eq!(logged(&mut wire), (1..=23).collect::<Vec<_>>(), "{how:?}");
         assert_eq!(last(&mut wire), 23);
         // A key that was refused has never happened.
         assert_eq!(apply(&mut wire, 2000).unwrap()["applied"], true);
@@ -207,14 +155,14 @@ fn a_full_disk_refuses_writes_and_they_go_on_when_there_is_room() {
 
 #[test]
 fn a_start_on_a_disk_that_fails_says_so_and_harms_nothing() {
-    for (how, code) in [("full", 8), ("sync", 8)] {
+    for (how, code) in [(FULL, 8), (NO_SYNC, 8)] {
         let disk = Disk::new();
         let server = disk.launch().start();
         let mut wire = server.wire();
         begin(&mut wire);
         apply(&mut wire, 1).unwrap();
         server.kill();
-        disk.fail(how);
+        fail(&disk, how);
         let mut said = String::new();
         match disk.launch().try_start() {
             // A start may find nothing to write.
@@ -225,7 +173,7 @@ fn a_start_on_a_disk_that_fails_says_so_and_harms_nothing() {
             }
         }
         assert!(!said.contains("panicked"), "{said}");
-        disk.heal();
+        disk.clear(how[0]);
         let server = disk.launch().start();
         assert_eq!(last(&mut server.wire()), 1);
         server.stop();

@@ -4,9 +4,16 @@
 
 #[cfg(target_os = "linux")]
 mod disk;
+#[cfg(target_os = "linux")]
+mod disk_hangs;
+#[cfg(target_os = "linux")]
+mod disk_under_load;
+#[cfg(target_os = "linux")]
+mod failing_disk;
 mod kill;
 #[cfg(target_os = "linux")]
 mod memory;
+mod power;
 mod python;
 mod stop;
 mod writers;

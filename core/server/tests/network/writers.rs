@@ -85,6 +85,35 @@ pub fn write(
     })
 }
 
+/// Everyone who writes, until the server goes away.
+pub struct Writing {
+    writers: Vec<JoinHandle<Told>>,
+    heard: mpsc::Receiver<()>,
+}
+
+impl Writing {
+    /// Stores what they need and starts them.
+    pub fn begin(address: SocketAddr, round: u64) -> Writing {
+        begin(&mut Wire::connect(address));
+        let (ticks, heard) = mpsc::channel();
+        let start = |writer| write(address, round, writer, ticks.clone());
+        Writing { writers: (0..WRITERS).map(start).collect(), heard }
+    }
+
+    /// Waits for so many answers from now on.
+    pub fn await_answers(&self, count: usize) {
+        self.heard.try_iter().count();
+        for _ in 0..count {
+            self.heard.recv().unwrap();
+        }
+    }
+
+    /// What they were told, once the server is gone.
+    pub fn told(self) -> Vec<Told> {
+        self.writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    }
+}
+
 fn send(wire: &mut Wire, round: u64, writer: u64, number: u64) -> std::io::Result<()> {
     let events: Vec<Value> =
         parts(number).iter().map(|part| event(writer, &key(round, writer, number, part))).collect();
