@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         machine: "door".into(),
         version: 1,
         initial_ctx: Some(Json::parse(r#"{"has_key": false}"#)?),
+        initial_state: None,
         idempotency_key: None,
     })?;
     let id = created.instance_id;

@@ -189,7 +189,7 @@ impl Workload {
             request["initial_ctx"] = self.context();
         }
         // Nothing is drawn for it: seeds that found something keep their commands.
-        if request.to_string().len() % 4 == 0 {
+        if request.to_string().len().is_multiple_of(4) {
             request["initial_state"] = json!(if machine == "order" { "paid" } else { "there" });
         }
         self.key(&mut request, 400);

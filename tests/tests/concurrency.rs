@@ -164,6 +164,7 @@ fn one_key_from_many_threads_applies_once() {
             machine: "toggle".into(),
             version: 1,
             initial_ctx: None,
+            initial_state: None,
             idempotency_key: Some(format!("create-{number}").into()),
         };
         const KEYS: usize = 40;

@@ -96,12 +96,19 @@ fn with_context(mut request: CreateInstanceRequest) -> CreateInstanceRequest {
     request
 }
 
+const OTHER_START: &str = "creations in another state than the initial one (initial_state)";
+
 impl Call for CreateInstanceRequest {
     const OLDER: Option<Reword> =
         Some(|params| serde_json::to_string(&with_context(serde_json::from_str(params)?)));
 
     fn repeat(&self) -> Repeat {
         keyed(self.idempotency_key.as_ref())
+    }
+
+    fn needs(&self) -> Option<&'static str> {
+        // It would start in the initial state, without a word.
+        self.initial_state.as_ref().map(|_| OTHER_START)
     }
 }
 
@@ -242,7 +249,13 @@ impl Call for BatchRequest {
         if self.mode == BatchMode::Atomic {
             return Some("batches that happen as a whole or not at all (mode atomic)");
         }
-        self.idempotency_key.as_ref().map(|_| "keys of batches (idempotency_key)")
+        if self.idempotency_key.is_some() {
+            return Some("keys of batches (idempotency_key)");
+        }
+        self.ops.iter().find_map(|op| match op {
+            BatchOperation::CreateInstance(request) => request.needs(),
+            _ => None,
+        })
     }
 
     fn seed(&self) -> Seed {

@@ -175,10 +175,11 @@ pub(crate) fn to_event(
         event_id: None,
     };
     match effect.body {
-        Body::Create { machine, id, .. } => {
+        Body::Create { machine, id, state, .. } => {
             let entry = entry(machine)?;
+            let state = state.unwrap_or_else(|| entry.machine.initial());
             Some(InstanceEvent {
-                to_state: Some(entry.state_name(entry.machine.initial())),
+                to_state: Some(entry.state_name(state)),
                 ctx,
                 ..event(entry, id, InstanceEventKind::Created)
             })

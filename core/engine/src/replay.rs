@@ -57,7 +57,7 @@ impl Replayer<'_> {
     }
 
     fn create(&self, offset: Offset, effect: &Effect<'_>) -> Option<()> {
-        let Body::Create { machine, id, key, .. } = effect.body else { return None };
+        let Body::Create { machine, id, state, key, .. } = effect.body else { return None };
         let machine = self.state.machines.read().by_number(machine)?.clone();
         let hash = self.state.hash(id);
         let mut partition = self.state.partition(hash);
@@ -65,11 +65,13 @@ impl Replayer<'_> {
         if existing.and_then(|slot| partition.slot(slot)).is_some_and(|slot| slot.last >= offset) {
             return Some(());
         }
-        let state = machine.state_name(machine.machine.initial());
+        let state = state.unwrap_or_else(|| machine.machine.initial());
+        machine.machine.states().get(state as usize)?;
+        let name = machine.state_name(state);
         let ctx = own_context(&effect.body)?;
-        let birth = Birth { id: id.into(), machine, ctx, at: effect.at, offset };
+        let birth = Birth { id: id.into(), machine, state, ctx, at: effect.at, offset };
         let (slot, _) = partition.create(hash, existing, birth);
-        let answer = Answer::Create { id: id.into(), state };
+        let answer = Answer::Create { id: id.into(), state: name };
         match key {
             Some(key) if key.global => {
                 drop(partition);

@@ -217,7 +217,16 @@ impl Model {
             _ => {}
         }
         let machine = self.machine(&request.machine, request.version)?;
-        let state = machine.states()[machine.initial() as usize].clone();
+        let state = match request.initial_state.clone() {
+            Some(state) if machine.states().contains(&state) => state,
+            Some(state) => {
+                return Err(Error::invalid(reason::INVALID_REQUEST, "no such state")
+                    .with("machine", request.machine.as_str())
+                    .with("version", request.version)
+                    .with("state", state.as_str()));
+            }
+            None => machine.states()[machine.initial() as usize].clone(),
+        };
         if request.instance_id.is_none() {
             self.generated_ids.pop_front();
         }

@@ -343,6 +343,9 @@ impl Generator {
         if self.random.chance(50) {
             request["initial_ctx"] = self.payload();
         }
+        if self.random.chance(20) {
+            request["initial_state"] = self.name(STATES);
+        }
         self.key(&mut request, 30, KEYS);
         request
     }

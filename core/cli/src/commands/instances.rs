@@ -35,6 +35,10 @@ pub(crate) struct CreateInstance {
     /// The context to start with: JSON, @FILE, or - for standard input.
     #[arg(short, long, value_name = "JSON|@FILE")]
     ctx: Option<String>,
+    /// The state to start in, for instances that come from elsewhere; no guard is asked. The
+    /// machine's initial state when absent.
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
     /// A retry with the same key gets the first result.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -50,6 +54,7 @@ impl CreateInstance {
             machine: self.machine.into(),
             version,
             initial_ctx,
+            initial_state: optional_text(self.state),
             idempotency_key: optional_text(self.idempotency_key),
         })?;
         session.output.show(&result, |result| {

@@ -17,7 +17,10 @@ const FLUSH_ALL: u8 = 6;
 
 const KIND_MASK: u8 = 0x0f;
 const HAS_KEY: u8 = 0x10;
+/// Of an apply.
 const HAS_EVENT_ID: u8 = 0x20;
+/// Of a create.
+const HAS_STATE: u8 = 0x20;
 const HAS_CONTEXT: u8 = 0x40;
 const GLOBAL_KEY: u8 = 0x80;
 
@@ -51,6 +54,8 @@ pub(crate) enum Body<'a> {
         machine: u32,
         id: &'a str,
         ctx: &'a str,
+        /// Where it starts; None for the machine's initial state.
+        state: Option<u32>,
         /// The last effect of the id's former life, 0 for none.
         previous: Offset,
         key: Option<KeyRef<'a>>,
@@ -126,12 +131,17 @@ impl<'a> Effect<'a> {
                 put_str(out, definition);
                 PUT_MACHINE
             }
-            Body::Create { machine, id, ctx, previous, key } => {
+            Body::Create { machine, id, ctx, state, previous, key } => {
                 put_u64(out, u64::from(machine));
                 put_str(out, id);
                 put_u64(out, previous);
                 put_str(out, ctx);
-                CREATE | put_key(out, key)
+                let mut flags = 0;
+                if let Some(state) = state {
+                    put_u64(out, u64::from(state));
+                    flags |= HAS_STATE;
+                }
+                CREATE | flags | put_key(out, key)
             }
             Body::Apply { machine, id, event, from, to, payload, ctx, previous, event_id, key } => {
                 put_u64(out, u64::from(machine));
@@ -187,7 +197,9 @@ impl<'a> Effect<'a> {
                 let id = reader.str()?;
                 let previous = reader.u64()?;
                 let ctx = reader.str()?;
-                Body::Create { machine, id, ctx, previous, key: get_key(reader, kind)? }
+                let state = if kind & HAS_STATE != 0 { Some(reader.u32()?) } else { None };
+                let key = get_key(reader, kind)?;
+                Body::Create { machine, id, ctx, state, previous, key }
             }
             APPLY => {
                 let machine = reader.u32()?;
@@ -321,7 +333,8 @@ mod tests {
         let key = Some(KeyRef { key: "k", fingerprint: 7, global: false });
         let bodies = [
             Body::PutMachine { number: 1, machine: "order", version: 2, definition: "{}" },
-            Body::Create { machine: 1, id: "ä", ctx: "{}", previous: 0, key },
+            Body::Create { machine: 1, id: "ä", ctx: "{}", state: None, previous: 0, key },
+            Body::Create { machine: 1, id: "b", ctx: "{}", state: Some(300), previous: 2, key },
             Body::Apply {
                 machine: 1,
                 id: "a",
@@ -343,7 +356,7 @@ mod tests {
             Effect { at: -5, body }.encode(&mut bytes);
         }
         let mut payload = Vec::new();
-        put_record(&mut payload, 6, &bytes);
+        put_record(&mut payload, 7, &bytes);
         let mut single = Vec::new();
         Effect { at: 1, body: Body::FlushAll }.encode(&mut single);
         put_record(&mut payload, 1, &single);
@@ -351,13 +364,13 @@ mod tests {
         for (index, body) in bodies.into_iter().enumerate() {
             assert_eq!(effects.next(), Some((40 + index as u64, Effect { at: -5, body })));
         }
-        assert_eq!(effects.next(), Some((46, Effect { at: 1, body: Body::FlushAll })));
+        assert_eq!(effects.next(), Some((47, Effect { at: 1, body: Body::FlushAll })));
         assert_eq!(effects.next(), None);
         assert!(!effects.is_damaged());
         for cut in 1..payload.len() {
             let mut effects = Effects::new(&payload[..cut], 1);
             let read = effects.by_ref().count();
-            assert!(effects.is_damaged() || read < 7);
+            assert!(effects.is_damaged() || read < 8);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rstmdb_machine::StateId;
 use rstmdb_types::error::reason;
 use rstmdb_types::{
     CreateInstanceRequest, CreateInstanceResult, Error, ErrorCode, Json, Offset, Result, Text,
@@ -21,6 +22,7 @@ pub(crate) struct Change {
     /// The slot of the deleted instance whose id is used again.
     existing: Option<u32>,
     machine: Arc<MachineEntry>,
+    state: StateId,
     ctx: Json,
 }
 
@@ -61,6 +63,19 @@ impl CreateInstance {
             Some(ctx) => env.limits.check_initial_context(ctx),
             None => Ok(()),
         }
+    }
+
+    /// Where the instance starts.
+    fn state(&self, machine: &MachineEntry) -> Result<StateId> {
+        let Some(name) = &self.request.initial_state else { return Ok(machine.machine.initial()) };
+        machine.machine.state_id(name).ok_or_else(|| {
+            let (of, version) = (machine.name.as_str(), machine.version);
+            let message = format!("machine {of:?} version {version} has no state {name:?}");
+            Error::invalid(reason::INVALID_REQUEST, message)
+                .with("machine", of)
+                .with("version", version)
+                .with("state", name.as_str())
+        })
     }
 
     fn first_result(
@@ -147,9 +162,10 @@ impl InstanceWrite for CreateInstance {
         if machine.is_retired() {
             return Err(machine_not_found(&machine.name, machine.version, None));
         }
+        let state = self.state(&machine)?;
         let given = self.request.initial_ctx.as_ref().filter(|ctx| !ctx.is_null());
         let ctx = given.cloned().unwrap_or_else(Json::empty_object);
-        Ok(Step::Change(Change { existing, machine, ctx }))
+        Ok(Step::Change(Change { existing, machine, state, ctx }))
     }
 
     fn encode(&self, env: &Env<'_>, partition: &Partition, change: &Change, out: &mut Vec<u8>) {
@@ -161,6 +177,7 @@ impl InstanceWrite for CreateInstance {
                 machine: change.machine.number,
                 id: &self.id,
                 ctx: change.ctx.as_str(),
+                state: (change.state != change.machine.machine.initial()).then_some(change.state),
                 previous: former.map_or(0, |slot| slot.last),
                 key: key_ref(key, self.fingerprint, self.global),
             },
@@ -176,10 +193,11 @@ impl InstanceWrite for CreateInstance {
         change: Change,
         offset: Offset,
     ) -> (CreateInstanceResult, Option<UndoStep>, Option<KeyEntry>) {
-        let state = change.machine.state_name(change.machine.machine.initial());
+        let state = change.machine.state_name(change.state);
         let birth = Birth {
             id: self.id.clone(),
             machine: change.machine,
+            state: change.state,
             ctx: change.ctx,
             at: env.now,
             offset,

@@ -68,12 +68,12 @@ fn to_entry(machines: &Machines, effect: &Effect<'_>, ctx: Option<Json>) -> WalE
                 .unwrap_or_default(),
             definition: Json::from_canonical(definition),
         },
-        Body::Create { machine, id, key: used, .. } => WalEntry::CreateInstance {
+        Body::Create { machine, id, state, key: used, .. } => WalEntry::CreateInstance {
             instance_id: id.into(),
             machine: entry(machine).map(|entry| entry.name.clone()).unwrap_or_default(),
             version: entry(machine).map_or(0, |entry| entry.version),
             initial_state: entry(machine)
-                .map(|entry| entry.state_name(entry.machine.initial()))
+                .map(|entry| entry.state_name(state.unwrap_or_else(|| entry.machine.initial())))
                 .unwrap_or_default(),
             initial_ctx: ctx,
             idempotency_key: key(used),

@@ -146,6 +146,7 @@ pub(crate) struct Transition<'a> {
 pub(crate) struct Birth {
     pub id: Text,
     pub machine: Arc<MachineEntry>,
+    pub state: u32,
     pub ctx: Json,
     pub at: TimestampMs,
     pub offset: Offset,
@@ -304,14 +305,13 @@ impl Partition {
         existing: Option<u32>,
         birth: Birth,
     ) -> (u32, UndoStep) {
-        let state = birth.machine.machine.initial();
         let new = Slot {
             created_at: birth.at,
             updated_at: birth.at,
             life: birth.offset,
             last: birth.offset,
             anchor: birth.offset,
-            ..Slot::restored(birth.id, birth.machine, birth.ctx, state)
+            ..Slot::restored(birth.id, birth.machine, birth.ctx, birth.state)
         };
         let (slot, former) = self.place(hash, existing, new);
         self.enter(slot);

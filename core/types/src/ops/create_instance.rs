@@ -17,6 +17,10 @@ pub struct CreateInstanceRequest {
     /// The context to start with; `{}` when absent or null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_ctx: Option<Json>,
+    /// The state to start in, for instances that come from elsewhere; the machine's initial state
+    /// when absent. No guard is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_state: Option<Text>,
     /// A retry with the same key gets the first result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Text>,
@@ -30,6 +34,7 @@ impl CreateInstanceRequest {
             machine: machine.into(),
             version,
             initial_ctx: None,
+            initial_state: None,
             idempotency_key: None,
         }
     }
@@ -38,6 +43,13 @@ impl CreateInstanceRequest {
     #[must_use]
     pub fn with_ctx(mut self, context: impl Into<Json>) -> Self {
         self.initial_ctx = Some(context.into());
+        self
+    }
+
+    /// Sets the state to start in.
+    #[must_use]
+    pub fn with_state(mut self, state: impl Into<Text>) -> Self {
+        self.initial_state = Some(state.into());
         self
     }
 
@@ -54,7 +66,7 @@ impl CreateInstanceRequest {
 pub struct CreateInstanceResult {
     /// The id, generated when the request had none.
     pub instance_id: Text,
-    /// The machine's initial state.
+    /// The state it is in: the machine's initial state, or the one that was asked for.
     pub state: Text,
     /// The log offset of the creation.
     pub wal_offset: Offset,
