@@ -4,6 +4,12 @@
 pub mod auth;
 mod compaction;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+pub mod fuzzing;
+#[cfg(test)]
+mod fuzzing_tests;
 pub mod http;
 pub mod logging;
 pub mod metrics;

@@ -15,5 +15,7 @@ mod watches;
 
 pub(crate) use answer::Served;
 pub(crate) use connection::Shared;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use connection::serve;
 pub(crate) use inbox::FrameMemory;
 pub(crate) use listener::accept;

@@ -1,0 +1,4 @@
+//! Runs `rstmdb_server::fuzzing::frames` on generated input.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rstmdb_server::fuzzing::frames(data));
