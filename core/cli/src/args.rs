@@ -86,12 +86,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(matches) => matches,
         Err(problem) => return refuse(&problem, wants_json(&arguments)),
     };
-    let cli = match Cli::from_arg_matches(&matches) {
+    let mut cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(problem) => return refuse(&problem, wants_json(&arguments)),
     };
     let output = Output { format: cli.global.output };
-    let mut session = match session(&matches, &cli.global, output) {
+    let to = match &mut cli.command {
+        Some(Command::ImportPeer(import)) => import.to.take(),
+        _ => None,
+    };
+    let mut session = match session(&matches, cli.global, to, output) {
         Ok(session) => session,
         Err(error) => {
             output.error(&error);
@@ -106,8 +110,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Where and how to work, by the options and the environment.
-fn session(matches: &ArgMatches, global: &Global, output: Output) -> Result<Session> {
-    let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+fn session(
+    matches: &ArgMatches,
+    mut global: Global,
+    to: Option<String>,
+    output: Output,
+) -> Result<Session> {
+    let said = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    if to.is_some() && (said("server") || said("path")) {
+        return Err(error::usage("--to is the same as --server; give one place to copy to"));
+    }
+    let is_to = to.is_some();
+    if is_to {
+        global.connection.use_server(to);
+    }
+    let given = |name: &str| said(name) || (is_to && name == "server");
     let place = global.connection.place(given)?;
     if place.is_server() && given("fsync") {
         let message = "--fsync is for directories; a server syncs as storage.fsync_policy says";

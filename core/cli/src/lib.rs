@@ -11,6 +11,7 @@ mod diagram;
 mod error;
 mod help_markdown;
 pub mod import;
+mod import_peer;
 mod in_flight;
 mod interrupt;
 mod output;
@@ -19,5 +20,6 @@ mod progress;
 mod replay;
 mod session;
 mod shell;
+mod talk;
 
 pub use args::run;

@@ -123,6 +123,11 @@ pub(crate) fn is_url(text: &str) -> bool {
 }
 
 impl Connection {
+    /// Takes this server instead of the one that was named.
+    pub(crate) fn use_server(&mut self, server: Option<String>) {
+        self.server = server;
+    }
+
     /// Decides where the database is. `given` says what stands on the command line: that comes before
     /// the environment.
     pub(crate) fn place(&self, given: impl Fn(&str) -> bool) -> Result<Place> {

@@ -11,12 +11,12 @@ use crate::output::is_watched;
 const RECOVERY: &str = "{msg} {bar:30} {bytes}/{total_bytes}, {eta} left";
 const IMPORT: &str = "{bar:30} {percent:>3}%  {msg}, {eta} left";
 
-/// A bar over the bytes of an import; hidden unless a person watches.
-pub(crate) fn of_import(total_bytes: u64) -> ProgressBar {
+/// A bar over the bytes or the things of an import; hidden unless a person watches.
+pub(crate) fn of_import(total: u64) -> ProgressBar {
     if !is_watched() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(total_bytes).with_style(style(IMPORT));
+    let bar = ProgressBar::new(total).with_style(style(IMPORT));
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }

@@ -30,10 +30,21 @@ fn in_memory() -> (TestServer, Place) {
     (server, place)
 }
 
+/// An address that no other test has, so that a restart finds its port free again.
+///
+/// All of 127.0.0.0/8 is this machine on Linux, and connections of others come from 127.0.0.1.
+fn own_address(port: u16) -> Address {
+    if !cfg!(target_os = "linux") {
+        return Address::local(port);
+    }
+    let process = std::process::id();
+    format!("127.{}.{}.3:{port}", 1 + (process >> 8) % 250, process % 256).parse().unwrap()
+}
+
 /// A server on a directory, on this port.
 fn on_directory(directory: &Path, port: u16) -> TestServer {
     let mut config = TestServer::config();
-    config.network.bind_addr = Address::local(port);
+    config.network.bind_addr = own_address(port);
     let location = Location::directory(directory.to_str().unwrap());
     let engine = Engine::open(location, config.engine_options()).unwrap();
     TestServer::start(Arc::new(engine), config).unwrap()
@@ -244,7 +255,7 @@ fn the_second_of_two_servers_answers() {
 #[test]
 fn ping_waits_until_the_server_answers() {
     // Who is there first is no server: it hangs up.
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = TcpListener::bind(own_address(0).as_str()).unwrap();
     let address = other.local_addr().unwrap();
     let place = Place::on_server(address);
     let ran = place.run(&["ping", "--wait", "--timeout", "0s"]);
@@ -259,7 +270,7 @@ fn ping_waits_until_the_server_answers() {
     }
     drop(other);
     let server = TestServer::in_memory(|config| {
-        config.network.bind_addr = Address::local(address.port());
+        config.network.bind_addr = own_address(address.port());
     });
     let ran = place.ran(waiting.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "PONG\n"), "{}", ran.stderr);

@@ -1,6 +1,7 @@
 //! Commands on machine definitions.
 
 use clap::Args;
+use rstmdb::error::reason;
 use rstmdb::{
     GetMachineRequest, GetMachineResult, ListMachinesRequest, Operation, PutMachineRequest,
     PutMachineResult,
@@ -44,7 +45,14 @@ impl PutMachine {
         let definition = json_argument("definition", &self.definition)?;
         let mut request = PutMachineRequest::new(self.name, self.version, definition);
         request.strict = !self.lenient;
-        let result = session.open(Operation::PutMachine)?.put_machine(request)?;
+        let database = session.open(Operation::PutMachine)?;
+        let result = match database.put_machine(request.clone()) {
+            Err(error) if request.strict && error.reason() == Some(reason::UNSUPPORTED) => {
+                session.output.note("an older server does not look for warnings in definitions");
+                database.put_machine(PutMachineRequest { strict: false, ..request })?
+            }
+            other => other?,
+        };
         for warning in &result.warnings {
             let suggestion = warning.suggestion.as_deref();
             let suggestion = suggestion.map(|name| format!(" (did you mean {name:?}?)"));

@@ -18,6 +18,7 @@ use crate::diagram::Diagram;
 use crate::error::Outcome;
 use crate::help_markdown::HelpMarkdown;
 use crate::import::ImportLog;
+use crate::import_peer::ImportPeer;
 use crate::session::Session;
 use crate::shell::Shell;
 
@@ -73,6 +74,7 @@ commands! {
     Verify(maintenance::Verify),
     Repair(maintenance::Repair),
     ImportLog(ImportLog),
+    ImportPeer(ImportPeer),
     HashToken(token::HashToken),
     Shell(Shell),
     Bench(Bench),

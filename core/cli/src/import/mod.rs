@@ -29,8 +29,9 @@ use crate::error::{self, Failure, Outcome, quote};
 use crate::interrupt;
 use crate::progress;
 use crate::session::{Session, json_argument};
+use crate::talk::Talk;
 use machine::{Target, store};
-use report::{Report, Talk};
+use report::Report;
 use run::{Run, Source};
 
 /// Replay a recorded event log (CSV), one instance for each case.
@@ -153,7 +154,8 @@ impl ImportLog {
             }
             if run.is_full() {
                 run.flush(report)?;
-                talk.progress(events.bytes(), report);
+                let done = report.events_applied + report.events_existing;
+                talk.progress(events.bytes(), done, "events");
             }
             if is_interrupted() {
                 run.finish(report)?;

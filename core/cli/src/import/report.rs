@@ -1,9 +1,7 @@
 //! What an import tells: refused and malformed rows as they come, and figures at the end.
 
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use indicatif::ProgressBar;
 use rstmdb::blocking::Database;
 use rstmdb::{CountInstancesRequest, CountInstancesResult, Error, PutMachineResult, Result};
 use serde::Serialize;
@@ -12,7 +10,8 @@ use serde_json::json;
 use super::records::RowError;
 use crate::commands::count_table;
 use crate::error;
-use crate::output::{self, Format, Output, fields, number, rate};
+use crate::output::{fields, number, rate};
+use crate::talk::Talk;
 
 /// The figures of an import. Every row is counted once.
 #[derive(Debug, Serialize)]
@@ -137,46 +136,6 @@ impl Report {
             ("rate", format!("{} events/s", number(self.events_per_second))),
         ]);
         format!("{head}{}", count_table(&self.counts))
-    }
-}
-
-/// Where an import talks: lines on standard error, around the progress bar.
-#[derive(Debug)]
-pub(super) struct Talk {
-    output: Output,
-    bar: ProgressBar,
-    began: Cell<Instant>,
-}
-
-impl Talk {
-    pub(super) fn new(output: Output, bar: ProgressBar) -> Talk {
-        Talk { output, bar, began: Cell::new(Instant::now()) }
-    }
-
-    fn row(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> serde_json::Value) {
-        let line = match self.output.format {
-            Format::Table => output::clean(&text()),
-            Format::Json => json().to_string(),
-        };
-        self.bar.suspend(|| output::say(&line));
-    }
-
-    pub(super) fn note(&self, text: &str) {
-        self.bar.suspend(|| self.output.note(text));
-    }
-
-    pub(super) fn progress(&self, bytes: u64, report: &Report) {
-        if self.bar.is_hidden() {
-            return;
-        }
-        let events = report.events_applied + report.events_existing;
-        let rate = rate(events, self.began.get().elapsed().as_secs_f64());
-        self.bar.set_message(format!("{} events, {}/s", number(events), number(rate)));
-        self.bar.set_position(bytes);
-    }
-
-    pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
     }
 }
 

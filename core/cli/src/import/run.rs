@@ -14,12 +14,13 @@ use rstmdb::{
 };
 
 use super::events::{LogEvent, idempotency_key};
-use super::report::{Refused, Report, Talk, foreign, refused_before, unexpected};
+use super::report::{Refused, Report, foreign, refused_before, unexpected};
 use super::resume::{Applied, Earlier, Known, event_id, line_of};
 use crate::error::{Failure, Outcome};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::replay;
+use crate::talk::Talk;
 
 /// The most rows and payload bytes of one batch: enough to share a sync, little to lose.
 const ROWS_MAX: usize = 1024;
