@@ -32,10 +32,29 @@ pub fn await_condition(what: &str, mut holds: impl FnMut() -> bool) {
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
+/// A socket that several may hold, with one descriptor.
+struct Shared(Arc<TcpStream>);
+
+impl Read for Shared {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        (&*self.0).read(buffer)
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// One connection.
 pub struct Wire {
     stream: Box<dyn Stream>,
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
     /// How requests are written and messages expected.
     pub mode: WireMode,
     received: Vec<u8>,
@@ -53,20 +72,20 @@ impl std::fmt::Debug for Wire {
 impl Wire {
     /// Connects without saying anything.
     pub fn connect(address: SocketAddr) -> Wire {
-        let socket = dial(address);
-        Wire::over(Box::new(socket.try_clone().unwrap()), socket)
+        let socket = Arc::new(dial(address));
+        Wire::over(Box::new(Shared(socket.clone())), socket)
     }
 
     /// Connects with TLS. A handshake that fails shows when something is sent or read.
     pub fn connect_tls(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Wire {
-        let socket = dial(address);
+        let socket = Arc::new(dial(address));
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let tls = ClientConnection::new(config, name).unwrap();
-        let stream = StreamOwned::new(tls, socket.try_clone().unwrap());
+        let stream = StreamOwned::new(tls, Shared(socket.clone()));
         Wire::over(Box::new(stream), socket)
     }
 
-    fn over(stream: Box<dyn Stream>, socket: TcpStream) -> Wire {
+    fn over(stream: Box<dyn Stream>, socket: Arc<TcpStream>) -> Wire {
         Wire {
             stream,
             socket,

@@ -160,20 +160,38 @@ fn clients_that_do_not_read_take_little_memory() {
 }
 
 #[test]
-fn a_thousand_idle_connections_and_watchers_take_little_memory() {
+fn idle_connections_and_watchers_take_little_memory() {
     let directory = tempfile::tempdir().unwrap();
     let server = launch(directory.path()).set("network.max_connections", 0).start();
     let before = server.resident_bytes();
-    let mut idle: Vec<Wire> = (0..1000).map(|_| server.wire()).collect();
-    for (n, wire) in idle.iter_mut().enumerate() {
-        let op = if n % 4 == 0 { "WATCH_ALL" } else { "PING" };
+    // One in eleven watches: ten thousand idle ones and a thousand watchers in the long run.
+    let count = crate::rounds(1100, 11_000);
+    let mut open: Vec<Wire> = (0..count).map(|_| server.wire()).collect();
+    for (n, wire) in open.iter_mut().enumerate() {
+        let op = if n % 11 == 0 { "WATCH_ALL" } else { "PING" };
         wire.call(op, json!({})).unwrap();
     }
-    await_condition("all are counted", || server.metric("rstmdb_connections_active") >= 1000.0);
-    let each = server.resident_bytes().saturating_sub(before) / 1000;
-    println!("{each} bytes for each connection");
+    await_condition("all are counted", || {
+        server.metric("rstmdb_connections_active") >= count as f64
+    });
+    let each = server.resident_bytes().saturating_sub(before) / count;
+    println!(
+        "{count} connections, {each} bytes each, {} MiB in all",
+        server.resident_bytes() >> 20
+    );
     assert!(each < 32 << 10, "{each} bytes for each connection");
-    drop(idle);
+    // The watchers among them are served.
+    let definition = json!({"states": ["a"], "initial": "a",
+        "transitions": [{"from": "a", "event": "E", "to": "a"}]});
+    let params = json!({"machine": "loop", "version": 1, "definition": definition});
+    open[1].call("PUT_MACHINE", params).unwrap();
+    let params = json!({"instance_id": "i", "machine": "loop", "version": 1});
+    open[1].call("CREATE_INSTANCE", params).unwrap();
+    open[1].call("APPLY_EVENT", json!({"instance_id": "i", "event": "E"})).unwrap();
+    for watcher in open.iter_mut().step_by(11) {
+        assert_eq!(watcher.event()["event"], "E");
+    }
+    drop(open);
     server.await_idle();
     server.stop();
 }
