@@ -11,12 +11,23 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Seconds that `make soak` gives to each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test check fix generate bench soak conform interop doc clean toolchain
+.PHONY: help run demo test check fix generate bench soak conform interop doc clean toolchain
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
 
-run: toolchain ## build rstmdb-cli and run its demo on ./demo-data
+run: toolchain ## build the server and rstmdb-cli, and serve ./data on 127.0.0.1:7401
+	@cargo build --release --locked --package rstmdb-server --package rstmdb-cli
+	@echo
+	@echo "In another terminal:"
+	@echo "  $(TARGET_DIR)/release/rstmdb-cli demo --path demo-data   a tour, in a directory of its own"
+	@echo "  $(TARGET_DIR)/release/rstmdb-cli                         the shell, on this server"
+	@echo "  $(TARGET_DIR)/release/rstmdb-cli --help                  everything else"
+	@echo "Ctrl-C stops the server; the data stays in ./data."
+	@echo
+	@"$(TARGET_DIR)/release/rstmdb" --data ./data
+
+demo: toolchain ## build rstmdb-cli and run its demo on ./demo-data
 	@cargo build --release --locked --package rstmdb-cli
 	@"$(TARGET_DIR)/release/rstmdb-cli" demo
 

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 machine: "lamp".into(),
                 version: 1,
                 initial_ctx: None,
+                initial_state: None,
                 idempotency_key: None,
             })
             .await?
