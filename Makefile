@@ -10,6 +10,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Seconds that `make soak` gives to each fuzz target.
 FUZZ_SECONDS ?= 60
+# A machine to try with `make run`; the quotes are for echo.
+DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
 .PHONY: help run demo test check fix generate bench soak conform interop doc clean toolchain
 
@@ -20,9 +22,10 @@ run: toolchain ## build the server and rstmdb-cli, and serve ./data on 127.0.0.1
 	@cargo build --release --locked --package rstmdb-server --package rstmdb-cli
 	@echo
 	@echo "In another terminal:"
-	@echo "  $(TARGET_DIR)/release/rstmdb-cli demo --path demo-data   a tour, in a directory of its own"
-	@echo "  $(TARGET_DIR)/release/rstmdb-cli                         the shell, on this server"
-	@echo "  $(TARGET_DIR)/release/rstmdb-cli --help                  everything else"
+	@echo "  $(TARGET_DIR)/release/rstmdb-cli put-machine -n door -v 1 '$(DOOR)'"
+	@echo "  $(TARGET_DIR)/release/rstmdb-cli create-instance -m door -i front"
+	@echo "  $(TARGET_DIR)/release/rstmdb-cli apply-event -i front -e OPEN"
+	@echo "rstmdb-cli alone is a shell, rstmdb-cli tail shows what happens, make demo is a tour."
 	@echo "Ctrl-C stops the server; the data stays in ./data."
 	@echo
 	@"$(TARGET_DIR)/release/rstmdb" --data ./data
