@@ -10,51 +10,14 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread;
+use std::net::{SocketAddr, TcpListener};
 
+use common::relay::{cutting, older};
 use common::{ORDER, Place};
 use insta::assert_snapshot;
 use rstmdb_server::auth::TokenHash;
 use rstmdb_testkit::server::TestServer;
 use serde_json::Value;
-
-const HEADER_BYTES: usize = 18;
-
-/// Relays to a server and takes the word `extended` out of the hello: so both sides talk as they
-/// would with an older version. It lives as long as the test.
-fn older(server: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            let mut header = [0; HEADER_BYTES];
-            client.read_exact(&mut header).unwrap();
-            let length = u32::from_be_bytes(header[10..14].try_into().unwrap());
-            let mut hello = vec![0; length as usize];
-            client.read_exact(&mut hello).unwrap();
-            let hello = String::from_utf8(hello).unwrap().replace("\"extended\"", "\"extender\"");
-            // Without a checksum.
-            header[6..8].copy_from_slice(&[0, 0]);
-            let mut upstream = TcpStream::connect(server).unwrap();
-            upstream.write_all(&header).unwrap();
-            upstream.write_all(hello.as_bytes()).unwrap();
-            relay(client.try_clone().unwrap(), upstream.try_clone().unwrap());
-            relay(upstream, client);
-        }
-    });
-    address
-}
-
-fn relay(mut from: TcpStream, mut to: TcpStream) {
-    thread::spawn(move || {
-        // A connection that ends is how every test ends.
-        let _ = std::io::copy(&mut from, &mut to);
-        let _ = to.shutdown(std::net::Shutdown::Both);
-    });
-}
 
 /// A server with two machines, one with two versions, and orders in all states.
 fn source() -> (TestServer, Place) {
@@ -186,6 +149,33 @@ fn many_pages_are_copied_once() {
         let (code, report) = import(&here, from, &[]);
         assert_eq!((code, &report["instances_existing"]), (0, &6_000.into()), "{report}");
     }
+}
+
+#[test]
+fn lost_answers_are_looked_up() {
+    let server = TestServer::in_memory(|_| {});
+    let there = Place::on_server(server.address());
+    let mut log = String::from("ticket,activity,at\n");
+    for case in 0..2_000 {
+        log.push_str(&format!("case-{case},{},2024-01-01\n", ["Open", "Close"][case % 2]));
+    }
+    let file = there.file("log.csv", log);
+    let columns = ["--case", "ticket", "--activity", "activity", "--time", "at"];
+    let arguments: Vec<&str> = ["import-log", &file].into_iter().chain(columns).collect();
+    there.ok(&arguments);
+
+    let target = TestServer::in_memory(|_| {});
+    // 500 instances are asked for, then created: the cuts fall into both.
+    let cuts = (0..16).map(|number| 30_000 + number * 37_000 % 190_000).collect();
+    let here = Place::on_server(cutting(target.address(), cuts));
+    let from = server.address().to_string();
+    let ran = here.run(&["import-peer", "--output", "json", "--from", &from]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let losses = ran.stderr.matches("looking for what was stored").count();
+    assert!(losses > 0, "no answer was lost: choose other cuts");
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["instances_created"], 2_000, "{report}");
+    assert_eq!(here.json(&["count-instances"]), there.json(&["count-instances"]));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Arc;
 
+use common::relay::cutting;
 use common::{ORDER, Place};
 use insta::assert_snapshot;
 use rstmdb_engine::{Engine, Location};
@@ -436,4 +437,54 @@ fn an_import_over_the_network_ends_the_same() {
     assert_eq!(again["instances_existing"], 900);
     assert_eq!(again["counts"], other["counts"]);
     server.stop().unwrap();
+}
+
+#[test]
+fn an_import_survives_lost_answers_without_applying_a_row_twice_or_out_of_turn() {
+    // A third of the rows is refused: those must not pass when a batch is sent again.
+    let definition = r#"{"states": ["new", "open", "shut"], "initial": "new", "transitions": [
+        {"from": ["new", "shut"], "event": "Open", "to": "open"},
+        {"from": "open", "event": "Shut", "to": "shut"}]}"#;
+    let mut log = String::from("ticket,activity,changed_at,by\n");
+    for row in 0..6_000 {
+        let activity = ["Open", "Open", "Shut", "Shut", "Open"][(row / 100) % 5];
+        log.push_str(&format!("{},{activity},2024-01-01,row {row}\n", row % 100));
+    }
+    let server = TestServer::in_memory(|_| {});
+    let cuts = vec![900, 60_000, 210_000, 100_000, 150_000, 40_000, 260_000, 130_000];
+    let remote = Place::on_server(cutting(server.address(), cuts));
+    let here = Place::new();
+    let import = |place: &Place| {
+        let file = place.file("log.csv", &log);
+        let definition = place.file("definition.json", definition);
+        let arguments = [
+            "import-log",
+            &file,
+            "--case",
+            "ticket",
+            "--activity",
+            "activity",
+            "--time",
+            "changed_at",
+            "--definition",
+            &definition,
+        ];
+        let ran = place.run(&[&arguments as &[&str], &["--output", "json"]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let losses = ran.stderr.matches("looking for what was stored").count();
+        (serde_json::from_str::<Value>(&ran.stdout).unwrap(), losses)
+    };
+    let ((one, _), (other, losses)) = (import(&here), import(&remote));
+    assert!(losses > 2, "only {losses} answers were lost: choose other cuts");
+    for figure in ["events_applied", "events_refused", "instances_created", "counts"] {
+        assert_eq!(one[figure], other[figure], "{figure}: {one} {other}");
+    }
+    for case in ["0", "50", "99"] {
+        let events = |place: &Place| {
+            let history = place.json(&["history", case, "--limit", "1000"]);
+            let events = history["events"].as_array().unwrap().clone();
+            events.iter().map(|event| event["event_id"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(events(&here), events(&remote), "{case}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Runs the binary in a temporary folder and makes its output the same every time.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+pub mod relay;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
