@@ -54,7 +54,7 @@ fn a_batch_of_reads_stops_where_its_answer_is_full() {
     assert_eq!(reasons.last(), Some(&Some("limit_exceeded")));
     let pings = json!({"op": "BATCH", "params": {"ops": vec![json!({"op": "PING"}); 100]}});
     let results = wire.call("BATCH", json!({"ops": vec![pings; 20]})).unwrap();
-    let last = results["results"][19]["result"]["results"][99].clone();
+    let last = &results["results"][19];
     assert_eq!(last["error"]["details"]["reason"], "limit_exceeded", "{last}");
     assert_eq!(results["results"][0]["result"]["results"][99]["status"], "ok");
 }
