@@ -1,6 +1,7 @@
 //! Files that are generated, checked in, and compared on every check.
 
 mod cli;
+mod cpp;
 mod reference;
 mod source;
 mod surface;
@@ -24,6 +25,8 @@ const FILES: &[Generated] = &[
     Generated { path: "docs/reference/cli.md", make: cli::reference },
     Generated { path: "docs/reference/configuration.md", make: cli::configuration },
     Generated { path: "docs/rstmdb.example.yaml", make: cli::example_configuration },
+    Generated { path: "include/rstmdb.hpp", make: cpp::header },
+    Generated { path: "tests/conformance/c/operations.h", make: cpp::operation_list },
     Generated { path: "deny.toml", make: || Ok(licences::deny_toml()) },
 ];
 
