@@ -3,7 +3,9 @@
 
 pub mod clock;
 pub mod compare;
+pub mod exchange;
 pub mod faulty;
+pub mod host;
 pub mod model;
 pub mod process;
 pub mod program;

@@ -39,6 +39,8 @@ pub struct Scenario {
     pub requires: Vec<String>,
     /// How its database is opened.
     pub settings: Settings,
+    /// The same as the file has it.
+    pub options: Value,
     /// What `$ref` finds from the start.
     values: BTreeMap<String, Value>,
     steps: Vec<Value>,
@@ -97,8 +99,9 @@ fn read_scenario(
             return Err(at(format!("requires {feature:?} exactly when it uses it")));
         }
     }
+    let options = read.get("options").cloned().unwrap_or_else(|| json!({}));
     let (name, values, steps) = (name.to_owned(), values.clone(), steps.clone());
-    Ok(Scenario { name, requires, settings, values, steps })
+    Ok(Scenario { name, requires, settings, options, values, steps })
 }
 
 fn read_options(options: Option<&Value>) -> std::result::Result<Settings, Fault> {
