@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod arrows;
+mod conform;
 mod generate;
 mod licences;
 mod markdown;
@@ -30,6 +31,7 @@ usage: cargo xtask <task>
   licences           licence and origin of every dependency
   generate           write the generated files
   generate --check   fail when one of them is stale
+  conform [OPTIONS]  the conformance scenarios and programs in every language
   test [ARGUMENTS]   cargo test with ARGUMENTS, and a summary at the end";
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["licences"] => report(&[("licences", licences::check)]),
         ["generate"] => report(&[("generate", generate::write)]),
         ["generate", "--check"] => report(&[("generate", generate::check)]),
+        ["conform", rest @ ..] => conform::run(rest),
         ["test", rest @ ..] => tests_run::run(rest),
         _ => {
             eprintln!("{USAGE}");
