@@ -1636,10 +1636,10 @@ class Database {
     Future<Watch> watch_async(Operation operation, std::string_view request) const {
         auto watch = std::make_shared<detail::WatchHandle>();
         return {handle_,
-                [&](void *user_data, std::uint64_t *id, rstmdb_buffer *, rstmdb_error **error) {
+                [&](void *user_data, std::uint64_t *id, rstmdb_buffer *out, rstmdb_error **error) {
                     return rstmdb_watch_submit(raw(), static_cast<std::int32_t>(operation),
                                                detail::slice(request), detail::rstmdb_hpp_done,
-                                               user_data, &watch->watch, id, error);
+                                               user_data, &watch->watch, id, out, error);
                 },
                 [weak = std::weak_ptr<detail::Handle>(handle_), watch](std::string text, bool) {
                     return Watch(weak, watch, std::move(text));

@@ -33,4 +33,5 @@ pub use connect::Server;
 pub use decode::Call;
 pub use options::{Endpoint, Options, Retry, TlsOptions};
 pub use pending::{Pending, Watching};
+pub use runtime::after_fork;
 pub use watch::Subscription;

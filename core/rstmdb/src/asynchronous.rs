@@ -9,7 +9,10 @@ use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
 
 use crate::backend::Backend;
+use crate::clock::ManualClock;
 use crate::open::Place;
+use crate::request::Request;
+use crate::threads::{self, Working};
 
 /// A database whose methods are awaited, on any executor. Cloning gives another handle.
 ///
@@ -34,12 +37,26 @@ impl Database {
     pub async fn open_with(url: &str, options: Options) -> Result<Database> {
         match crate::open::place(url)? {
             Place::Here(location) => {
-                let opened = ::blocking::unblock(move || Engine::open(location, options)).await?;
+                let opened = threads::unblock(move || Engine::open(location, options)).await?;
                 Ok(Database { backend: Backend::Embedded(opened.into()) })
             }
             #[cfg(feature = "remote")]
             Place::There(options) => Database::connect(*options).await,
         }
+    }
+
+    /// Opens a database of this process that takes the time from `clock`.
+    ///
+    /// Errors: as [`Database::open`]; `BAD_REQUEST`, reason `invalid_option`, for a server's URL: a server has
+    /// a clock of its own.
+    pub async fn open_with_clock(
+        url: &str,
+        options: Options,
+        clock: ManualClock,
+    ) -> Result<Database> {
+        let location = crate::open::with_clock(url, clock)?;
+        let opened = threads::unblock(move || Engine::open(location, options)).await?;
+        Ok(Database { backend: Backend::Embedded(opened.into()) })
     }
 
     /// Connects to a server.
@@ -49,6 +66,11 @@ impl Database {
     pub async fn connect(options: crate::RemoteOptions) -> Result<Database> {
         let client = rstmdb_client::Client::connect(options).await?;
         Ok(Database { backend: Backend::Remote(client) })
+    }
+
+    /// Runs the operation that `request` belongs to.
+    pub async fn run<R: Request>(&self, request: R) -> Result<R::Result> {
+        request.run(self).await
     }
 
     /// The same database for threads.
@@ -82,7 +104,7 @@ impl Database {
         match &self.backend {
             Backend::Embedded(engine) => {
                 let engine = engine.clone();
-                let watching = ::blocking::unblock(move || engine.watch_instance(request));
+                let watching = threads::unblock(move || engine.watch_instance(request));
                 watching.await.map(|(result, inner)| (result, Subscription::embedded(inner)))
             }
             #[cfg(feature = "remote")]
@@ -101,7 +123,7 @@ impl Database {
         match &self.backend {
             Backend::Embedded(engine) => {
                 let engine = engine.clone();
-                let watching = ::blocking::unblock(move || engine.watch_all(request));
+                let watching = threads::unblock(move || engine.watch_all(request));
                 watching.await.map(|(result, inner)| (result, Subscription::embedded(inner)))
             }
             #[cfg(feature = "remote")]
@@ -109,6 +131,28 @@ impl Database {
                 let watching = client.watch_all(request);
                 watching.await.map(|(result, inner)| (result, Subscription::remote(inner)))
             }
+        }
+    }
+}
+
+impl Database {
+    /// Begins the watch `operation`, from the text of its request to the text of its result.
+    pub async fn watch_text(
+        &self,
+        operation: Operation,
+        request: &[u8],
+    ) -> Result<(String, Subscription)> {
+        use crate::call::{decode_text, encode_text, no_result};
+        match operation {
+            Operation::WatchInstance => {
+                let (result, events) = self.watch_instance(decode_text(request)?).await?;
+                Ok((encode_text(&result)?, events))
+            }
+            Operation::WatchAll => {
+                let (result, events) = self.watch_all(decode_text(request)?).await?;
+                Ok((encode_text(&result)?, events))
+            }
+            _ => Err(no_result(operation)),
         }
     }
 }
@@ -130,6 +174,41 @@ macro_rules! operations {
                         Err(crate::call::no_stream(operation))
                     }
                 }
+            }
+
+            /// As [`Database::call`], from the text of a request to the text of a result, whose
+            /// members come in the order of the documentation. An empty request is `{}`.
+            pub async fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
+                use crate::call::{decode_text, encode_text};
+                match operation {
+                    $(Operation::$variant => {
+                        encode_text(&self.$name(decode_text(request)?).await?)
+                    })*
+                    Operation::WatchInstance | Operation::WatchAll => {
+                        Err(crate::call::no_stream(operation))
+                    }
+                }
+            }
+        }
+
+        $(operations! { @request $kind $name $request })*
+    };
+    (@request memory $name:ident $request:ident) => {
+        operations! { @request $name $request false }
+    };
+    (@request files $name:ident $request:ident) => {
+        operations! { @request $name $request true }
+    };
+    (@request $name:ident $request:ident $on_files:literal) => {
+        impl Request for $request {
+            const ON_FILES: bool = $on_files;
+
+            fn run(self, database: &Database) -> impl Future<Output = Result<Self::Result>> + Send {
+                database.$name(self)
+            }
+
+            fn run_blocking(self, database: &crate::blocking::Database) -> Result<Self::Result> {
+                database.$name(self)
             }
         }
     };
@@ -163,7 +242,7 @@ pub struct Subscription {
 enum State {
     Ready(Box<rstmdb_engine::Subscription>),
     /// A read of older events runs on another thread.
-    Loading(::blocking::Task<Box<rstmdb_engine::Subscription>>),
+    Loading(Working<Box<rstmdb_engine::Subscription>>),
     #[cfg(feature = "remote")]
     Remote(rstmdb_client::Subscription),
     Ended,
@@ -209,7 +288,7 @@ impl Subscription {
                 },
                 State::Ready(mut inner) => {
                     if inner.needs_files() {
-                        self.state = State::Loading(::blocking::unblock(move || {
+                        self.state = State::Loading(threads::unblock(move || {
                             inner.load();
                             inner
                         }));

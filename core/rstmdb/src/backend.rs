@@ -131,7 +131,7 @@ impl Backend {
         match self {
             Backend::Embedded(engine) => {
                 let engine = engine.clone();
-                ::blocking::unblock(move || run(&engine, request)).await
+                crate::threads::unblock(move || run(&engine, request)).await
             }
             #[cfg(feature = "remote")]
             Backend::Remote(client) => client.submit(&request).await,
@@ -176,7 +176,7 @@ impl Backend {
         match self {
             Backend::Embedded(engine) => {
                 let engine = engine.clone();
-                ::blocking::unblock(move || engine.close()).await
+                crate::threads::unblock(move || engine.close()).await
             }
             #[cfg(feature = "remote")]
             Backend::Remote(client) => {

@@ -7,7 +7,9 @@ use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
 
 use crate::backend::{Backend, Pending};
+use crate::clock::ManualClock;
 use crate::open::Place;
+use crate::request::Request;
 
 /// A database whose methods wait. Cloning gives another handle to the same database.
 ///
@@ -56,6 +58,15 @@ impl Database {
         }
     }
 
+    /// Opens a database of this process that takes the time from `clock`.
+    ///
+    /// Errors: as [`Database::open`]; `BAD_REQUEST`, reason `invalid_option`, for a server's URL: a server has
+    /// a clock of its own.
+    pub fn open_with_clock(url: &str, options: Options, clock: ManualClock) -> Result<Database> {
+        let location = crate::open::with_clock(url, clock)?;
+        Ok(Database::from_engine(Arc::new(Engine::open(location, options)?)))
+    }
+
     /// Connects to a server.
     ///
     /// Errors: as [`Database::open`], and kind `Unauthorized` when the token is refused.
@@ -72,6 +83,11 @@ impl Database {
 
     pub(crate) fn from_backend(backend: Backend) -> Database {
         Database { backend }
+    }
+
+    /// Runs the operation that `request` belongs to.
+    pub fn run<R: Request>(&self, request: R) -> Result<R::Result> {
+        request.run_blocking(self)
     }
 
     /// The same database for executors.
@@ -148,6 +164,20 @@ macro_rules! operations {
                 use crate::call::{decode, encode};
                 match operation {
                     $(Operation::$variant => encode(&self.$name(decode(request)?)?),)*
+                    Operation::WatchInstance | Operation::WatchAll => {
+                        Err(crate::call::no_stream(operation))
+                    }
+                }
+            }
+
+            /// As [`Database::call`], from the text of a request to the text of a result, whose
+            /// members come in the order of the documentation. An empty request is `{}`.
+            pub fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
+                use crate::call::{decode_text, encode_text};
+                match operation {
+                    $(Operation::$variant => {
+                        encode_text(&self.$name(decode_text(request)?)?)
+                    })*
                     Operation::WatchInstance | Operation::WatchAll => {
                         Err(crate::call::no_stream(operation))
                     }

@@ -4,6 +4,8 @@ use rstmdb_engine::Location;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Result};
 
+use crate::clock::ManualClock;
+
 /// Where a database is.
 pub(crate) enum Place {
     /// In this process.
@@ -25,6 +27,16 @@ pub(crate) fn place(url: &str) -> Result<Place> {
         reason::UNSUPPORTED,
         "this program was built without the part for servers (feature \"remote\" of rstmdb)",
     ))
+}
+
+/// Finds the directory that `url` names, for a database with a clock of its own.
+pub(crate) fn with_clock(url: &str, clock: ManualClock) -> Result<Location> {
+    if is_server(url) {
+        let message = "a server has a clock of its own; a clock can be given to a database of this \
+                       process alone";
+        return Err(Error::invalid(reason::INVALID_OPTION, message).with("option", "clock"));
+    }
+    Ok(Location { clock: std::sync::Arc::new(clock), ..location(url)? })
 }
 
 fn is_server(url: &str) -> bool {

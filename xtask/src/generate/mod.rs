@@ -1,7 +1,10 @@
 //! Files that are generated, checked in, and compared on every check.
 
+mod c;
 mod cli;
 mod cpp;
+mod go;
+mod node;
 mod reference;
 mod source;
 mod surface;
@@ -27,6 +30,18 @@ const FILES: &[Generated] = &[
     Generated { path: "docs/rstmdb.example.yaml", make: cli::example_configuration },
     Generated { path: "include/rstmdb.hpp", make: cpp::header },
     Generated { path: "tests/conformance/c/operations.h", make: cpp::operation_list },
+    Generated { path: "bindings/go/types.gen.go", make: go::types },
+    Generated { path: "bindings/go/codec.gen.go", make: go::codec },
+    Generated { path: "bindings/go/errors.gen.go", make: go::errors },
+    Generated { path: "bindings/go/operations.gen.go", make: go::operations },
+    Generated { path: "node/src/types.ts", make: node::types },
+    Generated { path: "node/src/codec.ts", make: node::codec },
+    Generated { path: "node/src/operations.ts", make: node::operations },
+    Generated { path: "node/src/native.d.ts", make: node::native },
+    Generated { path: "bindings/c/src/operations.rs", make: c::operations },
+    Generated { path: "bindings/c/src/numbers.rs", make: c::numbers },
+    // After the files it is made from.
+    Generated { path: "include/rstmdb.h", make: c::header },
     Generated { path: "deny.toml", make: || Ok(licences::deny_toml()) },
 ];
 

@@ -1,0 +1,115 @@
+//! The threads on which callbacks run: a few for the whole process, begun with the first callback.
+//!
+//! They poll what is waited for and hand its result over. `RSTMDB_RUNTIME_THREADS` says how many there
+//! are, 1 unless told otherwise. A child made by `fork` gets its own.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use async_task::{Runnable, Task};
+use parking_lot::{Condvar, Mutex};
+
+use crate::fork;
+
+const THREADS_MAX: usize = 64;
+
+static THREADS: ArcSwapOption<Threads> = ArcSwapOption::const_empty();
+
+struct Threads {
+    process: u64,
+    queue: Mutex<Queue>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    tasks: VecDeque<Runnable>,
+    idle: usize,
+    started: bool,
+}
+
+thread_local! {
+    static HERE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the caller runs inside a callback.
+pub fn on_callback_thread() -> bool {
+    HERE.with(Cell::get)
+}
+
+/// Drives `future` on the threads. Dropping the task drops the future.
+pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task<()> {
+    let threads = Threads::current();
+    let (task, handle) = async_task::spawn(future, move |task| threads.push(task));
+    task.schedule();
+    handle
+}
+
+impl Threads {
+    fn current() -> Arc<Threads> {
+        loop {
+            let found = THREADS.load();
+            if let Some(threads) = &*found
+                && threads.process == fork::process()
+            {
+                return threads.clone();
+            }
+            let new = Arc::new(Threads {
+                process: fork::process(),
+                queue: Mutex::default(),
+                ready: Condvar::new(),
+            });
+            let before = THREADS.compare_and_swap(&found, Some(new));
+            // Tasks of the parent must not be dropped in the child: they hold its databases.
+            std::mem::forget(arc_swap::Guard::into_inner(before));
+        }
+    }
+
+    fn push(self: &Arc<Self>, task: Runnable) {
+        let mut queue = self.queue.lock();
+        queue.tasks.push_back(task);
+        if !queue.started {
+            queue.started = true;
+            drop(queue);
+            self.start();
+        } else if queue.idle > 0 {
+            drop(queue);
+            self.ready.notify_one();
+        }
+    }
+
+    fn start(self: &Arc<Self>) {
+        let wanted = std::env::var("RSTMDB_RUNTIME_THREADS").ok();
+        let wanted = wanted.and_then(|text| text.trim().parse().ok()).unwrap_or(1);
+        let mut running = 0;
+        for number in 0..wanted.clamp(1, THREADS_MAX) {
+            let threads = self.clone();
+            let thread = std::thread::Builder::new().name(format!("rstmdb-callback-{number}"));
+            running += usize::from(thread.spawn(move || threads.work()).is_ok());
+        }
+        if running == 0 {
+            // The next callback tries again; until then nothing is lost.
+            self.queue.lock().started = false;
+            tracing::error!("no thread for callbacks can be started");
+        }
+    }
+
+    fn work(&self) {
+        HERE.with(|here| here.set(true));
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(task) = queue.tasks.pop_front() {
+                drop(queue);
+                task.run();
+                queue = self.queue.lock();
+                continue;
+            }
+            queue.idle += 1;
+            self.ready.wait(&mut queue);
+            queue.idle -= 1;
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! A handle to a database: opens it, starts operations on it, closes it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rstmdb::error::reason;
+use rstmdb::{
+    Error, Json, ManualClock, Operation, Request, Result, Subscription, WatchAllRequest,
+    WatchAllResult, WatchInstanceRequest, WatchInstanceResult, blocking,
+};
+
+use crate::error::{closed, guard, invalid_option};
+use crate::options::{self, Place};
+use crate::started::Started;
+use crate::watch::Watch;
+use crate::{callbacks, echo, fork};
+
+/// How long a wait goes on before it looks whether it is to be interrupted.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// A handle to a database. Cloning gives another one to the same database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// The process that opened it; no other may touch what is in `opened`.
+    process: u64,
+    opened: OnceLock<Opened>,
+    closed: AtomicBool,
+    active: Arc<Active>,
+}
+
+#[derive(Debug)]
+enum Opened {
+    Database { waiting: rstmdb::Database, here: Option<Here> },
+    Echo,
+}
+
+/// What only a database of this process has.
+#[derive(Debug)]
+struct Here {
+    blocking: blocking::Database,
+    clock: Option<ManualClock>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.process != fork::process() {
+            // A child drops nothing that its parent's threads may hold: it would wait for them.
+            std::mem::forget(std::mem::take(&mut self.opened));
+        }
+    }
+}
+
+impl Database {
+    /// Opens the database at `url` with `options`, a JSON object, or nothing for the defaults.
+    ///
+    /// Errors: as those of the facade's `open`, and `BAD_REQUEST`, reason `invalid_option`, for an option
+    /// that is unknown, does not fit, or belongs to another kind of database.
+    pub fn open(url: &str, options: &str) -> Result<Database> {
+        let (database, started) = Database::open_start(url, options)?;
+        started.wait().map(|()| database)
+    }
+
+    /// Starts to open the database. The handle answers `Closed` until that is done.
+    ///
+    /// Errors: those that show before anything is opened.
+    pub fn open_start(url: &str, options: &str) -> Result<(Database, Started<()>)> {
+        fork::watch_for_forks();
+        let database = Database {
+            inner: Arc::new(Inner {
+                process: fork::process(),
+                opened: OnceLock::new(),
+                closed: AtomicBool::new(false),
+                active: Arc::default(),
+            }),
+        };
+        if url == echo::URL {
+            database.inner.settle(Opened::Echo)?;
+            return Ok((database, Started::Ready(Ok(()))));
+        }
+        let place = options::place(url, options)?;
+        let inner = database.inner.clone();
+        let url = url.to_owned();
+        let opening = async move {
+            let opened = open(&url, place).await?;
+            inner.settle(opened)
+        };
+        let started = Started::new(Some(database.inner.active.clone()), opening);
+        Ok((database, started))
+    }
+
+    /// Starts an operation.
+    pub fn start<R: Request>(&self, request: R) -> Started<R::Result> {
+        let database = match self.database() {
+            Ok(Some(database)) => database.clone(),
+            Ok(None) => return echo_typed(&request),
+            Err(error) => return Started::Ready(Err(error)),
+        };
+        self.begin(async move { request.run(&database).await })
+    }
+
+    /// Starts the operation `operation` on the text of a JSON request; its result is the text of a
+    /// JSON object. An empty request is `{}`. The watches have functions of their own.
+    pub fn start_json(&self, operation: Operation, request: &[u8]) -> Started<String> {
+        let request = request.to_vec();
+        match self.database() {
+            Ok(Some(database)) => {
+                let database = database.clone();
+                self.begin(async move { database.call_text(operation, &request).await })
+            }
+            Ok(None) => self.begin(echo::answer(request)),
+            Err(error) => Started::Ready(Err(error)),
+        }
+    }
+
+    /// Runs an operation and waits for it in this thread. During a long wait it asks `interrupted` now
+    /// and then; `None` when that said yes.
+    pub fn call<R: Request>(
+        &self,
+        request: R,
+        interrupted: impl FnMut() -> bool,
+    ) -> Option<Result<R::Result>> {
+        match self.here() {
+            // A thread that waits does the sync itself, which is faster than to wait for another.
+            Ok(Some(here)) if !R::ON_FILES => Some(guard(|| here.blocking.run(request))),
+            Ok(_) => wait(self.start(request), interrupted),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// As [`Database::start_json`], waiting in this thread.
+    pub fn call_json(&self, operation: Operation, request: &[u8]) -> Result<String> {
+        match self.here()? {
+            Some(here) => guard(|| here.blocking.call_text(operation, request)),
+            None => self.start_json(operation, request).wait(),
+        }
+    }
+
+    /// Starts to follow events.
+    pub fn watch_start<R: WatchRequest>(&self, request: R) -> Started<(R::Result, Watch)> {
+        let database = match self.database() {
+            Ok(Some(database)) => database.clone(),
+            Ok(None) => return Started::Ready(Err(echo::unsupported())),
+            Err(error) => return Started::Ready(Err(error)),
+        };
+        let active = self.inner.active.clone();
+        self.begin(async move {
+            let (result, events) = request.watch(&database).await?;
+            Ok((result, Watch::new(events, active)))
+        })
+    }
+
+    /// As [`Database::watch_start`], from the text of a JSON request to that of a result.
+    pub fn watch_start_json(
+        &self,
+        operation: Operation,
+        request: &[u8],
+    ) -> Started<(String, Watch)> {
+        let database = match self.database() {
+            Ok(Some(database)) => database.clone(),
+            Ok(None) => {
+                let watch = Watch::echo(self.inner.active.clone());
+                let request = request.to_vec();
+                return self.begin(async move { Ok((echo::answer(request).await?, watch)) });
+            }
+            Err(error) => return Started::Ready(Err(error)),
+        };
+        let active = self.inner.active.clone();
+        let request = request.to_vec();
+        self.begin(async move {
+            let (result, events) = database.watch_text(operation, &request).await?;
+            Ok((result, Watch::new(events, active)))
+        })
+    }
+
+    /// Asks for the database's part in replication: an object with `role`.
+    pub fn replication_status_start(&self) -> Started<Json> {
+        match self.database() {
+            Ok(Some(database)) => {
+                let database = database.clone();
+                self.begin(async move { database.replication_status().await })
+            }
+            Ok(None) => Started::Ready(Err(echo::unsupported())),
+            Err(error) => Started::Ready(Err(error)),
+        }
+    }
+
+    /// Moves the clock on that the option `manual_clock_ms` made.
+    pub fn advance_clock(&self, ms: i64) -> Result<()> {
+        let clock = self.here()?.and_then(|here| here.clock.as_ref());
+        let Some(clock) = clock else {
+            let message = "the clock can be moved only in a database of this process that was opened \
+                           with the option manual_clock_ms";
+            return Err(Error::invalid(reason::UNSUPPORTED, message));
+        };
+        if ms < 0 {
+            return Err(Error::invalid(reason::INVALID_REQUEST, "a clock can't be moved back"));
+        }
+        clock.advance(ms);
+        Ok(())
+    }
+
+    /// Starts to close: ready when everything is settled and every callback ran. Closing twice is fine.
+    ///
+    /// Operations end with their result or with kind `Closed`, watches end. Waiting for it inside a
+    /// callback is refused, since it would wait for itself.
+    pub fn close_start(&self) -> Started<()> {
+        if self.inner.process != fork::process() {
+            return Started::Ready(Ok(()));
+        }
+        self.inner.closed.store(true, Ordering::Release);
+        let inner = self.inner.clone();
+        Started::new(None, async move {
+            if let Some(Opened::Database { waiting, .. }) = inner.opened.get() {
+                waiting.close().await?;
+            }
+            inner.active.idle().await;
+            Ok(())
+        })
+    }
+
+    /// Closes and waits for it in this thread.
+    pub fn close(&self) -> Result<()> {
+        if callbacks::on_callback_thread() {
+            let message = "close can't wait inside a callback: it waits for all callbacks";
+            return Err(Error::invalid(reason::INVALID_REQUEST, message));
+        }
+        self.close_start().wait()
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Acquire) || self.inner.process != fork::process()
+    }
+
+    fn begin<T: 'static>(
+        &self,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Started<T> {
+        Started::new(Some(self.inner.active.clone()), future)
+    }
+
+    /// The database; none for the echo.
+    fn database(&self) -> Result<Option<&rstmdb::Database>> {
+        match self.inner.opened()? {
+            Opened::Database { waiting, .. } => Ok(Some(waiting)),
+            Opened::Echo => Ok(None),
+        }
+    }
+
+    fn here(&self) -> Result<Option<&Here>> {
+        match self.inner.opened()? {
+            Opened::Database { here, .. } => Ok(here.as_ref()),
+            Opened::Echo => Ok(None),
+        }
+    }
+}
+
+impl Inner {
+    fn settle(&self, opened: Opened) -> Result<()> {
+        let _ = self.opened.set(opened);
+        Ok(())
+    }
+
+    fn opened(&self) -> Result<&Opened> {
+        if self.process != fork::process() {
+            return Err(closed(
+                "this database was opened before the process forked; open it anew in the child",
+            ));
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed("the database was closed"));
+        }
+        self.opened.get().ok_or_else(|| closed("the database is not open yet"))
+    }
+}
+
+async fn open(url: &str, place: Place) -> Result<Opened> {
+    let here = |waiting: rstmdb::Database, clock| {
+        let here = Here { blocking: waiting.blocking(), clock };
+        Opened::Database { waiting, here: Some(here) }
+    };
+    Ok(match place {
+        Place::There(options) => {
+            let waiting = rstmdb::Database::connect(*options).await?;
+            Opened::Database { waiting, here: None }
+        }
+        Place::Here { options, clock: None } => {
+            here(rstmdb::Database::open_with(url, *options).await?, None)
+        }
+        Place::Here { options, clock: Some(clock) } => {
+            let opened = rstmdb::Database::open_with_clock(url, *options, clock.clone()).await?;
+            here(opened, Some(clock))
+        }
+    })
+}
+
+fn echo_typed<R: Request>(request: &R) -> Started<R::Result> {
+    Started::Ready(guard(|| {
+        let text = serde_json::to_string(request)
+            .map_err(|error| invalid_option("request", error.to_string()))?;
+        echo::misbehave(&text);
+        Err(echo::unsupported())
+    }))
+}
+
+fn wait<T>(started: Started<T>, mut interrupted: impl FnMut() -> bool) -> Option<Result<T>> {
+    let mut waiting = match started {
+        Started::Ready(result) => return Some(result),
+        Started::Waiting(waiting) => waiting,
+    };
+    loop {
+        match waiting.wait_timeout(SLICE) {
+            Ok(result) => return Some(result),
+            Err(still) => waiting = still,
+        }
+        if interrupted() {
+            return None;
+        }
+    }
+}
+
+/// The request of a watch.
+pub trait WatchRequest: Send + 'static {
+    /// What a watch says of its beginning.
+    type Result: Send + 'static;
+
+    /// Begins the watch.
+    fn watch(
+        self,
+        database: &rstmdb::Database,
+    ) -> impl Future<Output = Result<(Self::Result, Subscription)>> + Send;
+}
+
+impl WatchRequest for WatchAllRequest {
+    type Result = WatchAllResult;
+
+    fn watch(
+        self,
+        database: &rstmdb::Database,
+    ) -> impl Future<Output = Result<(WatchAllResult, Subscription)>> + Send {
+        database.watch_all(self)
+    }
+}
+
+impl WatchRequest for WatchInstanceRequest {
+    type Result = WatchInstanceResult;
+
+    fn watch(
+        self,
+        database: &rstmdb::Database,
+    ) -> impl Future<Output = Result<(WatchInstanceResult, Subscription)>> + Send {
+        database.watch_instance(self)
+    }
+}
+
+/// The callbacks to come, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Active(Mutex<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    callbacks: usize,
+    waiters: Vec<Waker>,
+}
+
+impl Active {
+    pub(crate) fn enter(self: Arc<Self>) -> Counted {
+        self.0.lock().callbacks += 1;
+        Counted(self)
+    }
+
+    /// Waits until none is to come.
+    async fn idle(&self) {
+        std::future::poll_fn(|context| {
+            let mut count = self.0.lock();
+            if count.callbacks == 0 {
+                return Poll::Ready(());
+            }
+            count.waiters.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A callback to come.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Active>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut count = self.0.0.lock();
+        count.callbacks -= 1;
+        if count.callbacks == 0 {
+            let waiters = std::mem::take(&mut count.waiters);
+            drop(count);
+            waiters.into_iter().for_each(Waker::wake);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! An operation that was started: done already, or something to wait for.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_task::Task;
+use parking_lot::Mutex;
+use rstmdb::Result;
+
+use crate::database::Active;
+use crate::{callbacks, error, park};
+
+/// An operation that was started.
+#[must_use = "the result of an operation is known only after waiting"]
+#[derive(Debug)]
+pub enum Started<T> {
+    /// Its result, which needed no waiting.
+    Ready(Result<T>),
+    /// Its result is still to come.
+    Waiting(Waiting<T>),
+}
+
+impl<T> Started<T> {
+    /// Waits for the result in this thread.
+    pub fn wait(self) -> Result<T> {
+        match self {
+            Started::Ready(result) => result,
+            Started::Waiting(waiting) => waiting.wait(),
+        }
+    }
+}
+
+impl<T: 'static> Started<T> {
+    /// Starts `future`: looks whether it is ready at once. `active` counts it while it is called back.
+    pub(crate) fn new(
+        active: Option<Arc<Active>>,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Started<T> {
+        let mut future = Guarded(Box::pin(future));
+        match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => Started::Ready(result),
+            Poll::Pending => Started::Waiting(Waiting { future, active }),
+        }
+    }
+}
+
+/// A result that is still to come. Dropping it gives up the waiting, not the write.
+#[must_use = "the result of an operation is known only after waiting"]
+pub struct Waiting<T> {
+    future: Guarded<T>,
+    active: Option<Arc<Active>>,
+}
+
+impl<T> std::fmt::Debug for Waiting<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiting")
+    }
+}
+
+impl<T> Waiting<T> {
+    /// Waits for the result in this thread.
+    pub fn wait(mut self) -> Result<T> {
+        match park::wait(Pin::new(&mut self.future), None) {
+            Some(result) => result,
+            None => Err(error::closed("nobody waits any more")),
+        }
+    }
+
+    /// Waits at most `timeout`; gives itself back when that passed. For loops that look for an
+    /// interruption now and then.
+    pub fn wait_timeout(mut self, timeout: Duration) -> std::result::Result<Result<T>, Waiting<T>> {
+        park::wait(Pin::new(&mut self.future), Some(timeout)).ok_or(self)
+    }
+}
+
+impl<T: Send + 'static> Waiting<T> {
+    /// Calls `done` with the result, once, on a thread of callbacks and under no lock, unless it is
+    /// cancelled before. `done` must not wait for other results of callbacks.
+    pub fn finish(self, done: impl FnOnce(Result<T>) + Send + 'static) -> Ticket {
+        let claim = Arc::new(AtomicBool::new(false));
+        let claimed = claim.clone();
+        // Counted until the callback ran or was dropped, so that closing can wait for it.
+        let counted = self.active.map(Active::enter);
+        let future = self.future;
+        let task = callbacks::spawn(async move {
+            let result = future.await;
+            if !claimed.swap(true, Ordering::AcqRel) {
+                // A callback that panics must not take the thread of all others with it.
+                if catch_unwind(AssertUnwindSafe(|| done(result))).is_err() {
+                    tracing::error!("a callback panicked");
+                }
+            }
+            drop(counted);
+        });
+        Ticket { claim, task: Mutex::new(Some(task)) }
+    }
+}
+
+/// A callback to come. Dropping it changes nothing.
+pub struct Ticket {
+    claim: Arc<AtomicBool>,
+    task: Mutex<Option<Task<()>>>,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").field("claimed", &self.claim).finish()
+    }
+}
+
+impl Ticket {
+    /// Gives up the waiting. True: the callback will not run. False: it ran, or is running.
+    ///
+    /// A write that was started goes on.
+    pub fn cancel(&self) -> bool {
+        if self.claim.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let task = self.task.lock().take();
+        drop(task);
+        true
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().take() {
+            task.detach();
+        }
+    }
+}
+
+/// A future whose panics are errors.
+struct Guarded<T>(Pin<Box<dyn Future<Output = Result<T>> + Send>>);
+
+impl<T> Future for Guarded<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let future = self.0.as_mut();
+        catch_unwind(AssertUnwindSafe(|| future.poll(context)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(error::of_panic(&*panic))))
+    }
+}

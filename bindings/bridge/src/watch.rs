@@ -1,0 +1,226 @@
+//! A watch, pulled from: nothing is read ahead of what was asked for, beyond the core's own bounded
+//! queues. Giving up a wait loses no event.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use rstmdb::error::reason;
+use rstmdb::{Error, InstanceEvent, Offset, Result, Subscription};
+
+use crate::database::Active;
+use crate::started::Started;
+use crate::{echo, fork};
+
+/// Events to be pulled. Cloning gives another handle to the same watch; it ends with the last one.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    process: u64,
+    active: Arc<Active>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    source: Source,
+    /// Events that were taken for someone who then gave up, and an error that came behind events.
+    returned: VecDeque<Result<InstanceEvent>>,
+    /// Whether somebody waits, and how to wake them when the watch ends.
+    taken: bool,
+    waiter: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Events(Subscription),
+    Echo(Offset),
+    Ended(Offset),
+}
+
+impl Source {
+    fn resume_offset(&self) -> Offset {
+        match self {
+            Source::Events(events) => events.resume_offset(),
+            Source::Echo(offset) | Source::Ended(offset) => *offset,
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
+        match self {
+            Source::Events(events) => {
+                let next = events.next();
+                pin!(next).poll(context)
+            }
+            Source::Echo(offset) => {
+                *offset += 1;
+                Poll::Ready(Some(Ok(echo::event(*offset))))
+            }
+            Source::Ended(_) => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.process != fork::process() {
+            let source = std::mem::replace(&mut self.state.get_mut().source, Source::Ended(0));
+            std::mem::forget(source);
+        }
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(events: Subscription, active: Arc<Active>) -> Watch {
+        Watch::of(Source::Events(events), active)
+    }
+
+    pub(crate) fn echo(active: Arc<Active>) -> Watch {
+        Watch::of(Source::Echo(0), active)
+    }
+
+    fn of(source: Source, active: Arc<Active>) -> Watch {
+        let state = State { source, returned: VecDeque::new(), taken: false, waiter: None };
+        let process = fork::process();
+        Watch { inner: Arc::new(Inner { process, active, state: Mutex::new(state) }) }
+    }
+
+    /// Waits for the next events: at least one, at most `events_max`. `None` when the watch has ended.
+    ///
+    /// One wait at a time: a second one is `BAD_REQUEST`. Giving it up loses no event.
+    pub fn next_start(&self, events_max: usize) -> Started<Option<Events>> {
+        if self.inner.process != fork::process() {
+            let message = "this watch was begun before the process forked";
+            return Started::Ready(Err(crate::error::closed(message)));
+        }
+        {
+            let mut state = self.inner.state.lock();
+            if state.taken {
+                let message = "somebody waits for the next event of this watch already";
+                return Started::Ready(Err(Error::invalid(reason::INVALID_REQUEST, message)));
+            }
+            state.taken = true;
+        }
+        let waiting = Taken(self.inner.clone());
+        let events_max = events_max.max(1);
+        Started::new(Some(self.inner.active.clone()), async move {
+            std::future::poll_fn(|context| waiting.poll(events_max, context)).await
+        })
+    }
+
+    /// The offset to resume from after the events handed out so far.
+    pub fn resume_offset(&self) -> Offset {
+        if self.inner.process != fork::process() {
+            return 0;
+        }
+        let state = self.inner.state.lock();
+        match state.returned.front() {
+            Some(Ok(event)) => event.wal_offset,
+            _ => state.source.resume_offset(),
+        }
+    }
+
+    /// Ends the watch; whoever waits gets `None`.
+    pub fn end(&self) {
+        if self.inner.process != fork::process() {
+            return;
+        }
+        let (source, waiter) = {
+            let mut state = self.inner.state.lock();
+            let resume = match state.returned.front() {
+                Some(Ok(event)) => event.wal_offset,
+                _ => state.source.resume_offset(),
+            };
+            state.returned.clear();
+            let source = std::mem::replace(&mut state.source, Source::Ended(resume));
+            (source, state.waiter.take())
+        };
+        drop(source);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+}
+
+/// The right to wait for the next events.
+struct Taken(Arc<Inner>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.taken = false;
+        state.waiter = None;
+    }
+}
+
+impl Taken {
+    fn poll(&self, events_max: usize, context: &mut Context<'_>) -> Poll<Result<Option<Events>>> {
+        let mut state = self.0.state.lock();
+        let mut events = Vec::new();
+        while events.len() < events_max {
+            let next = match state.returned.pop_front() {
+                Some(next) => Poll::Ready(Some(next)),
+                None => state.source.poll(context),
+            };
+            match next {
+                Poll::Ready(Some(Ok(event))) => events.push(event),
+                Poll::Ready(Some(Err(error))) if events.is_empty() => {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Some(error)) => {
+                    // It comes after the events before it.
+                    state.returned.push_front(error);
+                    break;
+                }
+                Poll::Ready(None) if events.is_empty() => return Poll::Ready(Ok(None)),
+                Poll::Ready(None) => break,
+                Poll::Pending if events.is_empty() => {
+                    state.waiter = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(Some(Events { events, watch: self.0.clone() })))
+    }
+}
+
+/// Events of a watch. Dropped without being taken, they are the next ones again.
+#[derive(Debug)]
+pub struct Events {
+    events: Vec<InstanceEvent>,
+    watch: Arc<Inner>,
+}
+
+impl Events {
+    /// Takes the events.
+    pub fn take(mut self) -> Vec<InstanceEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Takes the events as the text of a JSON list.
+    pub fn take_json(self) -> String {
+        serde_json::to_string(&self.take()).unwrap_or_else(|_| "[]".to_owned())
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if self.events.is_empty() {
+            return;
+        }
+        let mut state = self.watch.state.lock();
+        if matches!(state.source, Source::Ended(_)) {
+            return;
+        }
+        for event in self.events.drain(..).rev() {
+            state.returned.push_front(Ok(event));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! How results and errors are told apart in a text.
+
+use rstmdb_bridge as bridge;
+
+use bridge::types::{Error, Operation, Result};
+
+/// The text of an error.
+pub(crate) fn failure(error: &Error) -> String {
+    let mut text = bridge::error_json(error);
+    text.insert(0, '!');
+    text
+}
+
+/// The error that a constructor throws.
+pub(crate) fn thrown(error: Error) -> napi::Error {
+    napi::Error::from_reason(failure(&error))
+}
+
+/// The operation of a number.
+pub(crate) fn operation(number: u32) -> Result<Operation> {
+    let found = Operation::ALL.iter().find(|operation| **operation as u32 == number);
+    found.copied().ok_or_else(|| {
+        let message = format!("there is no operation {number}; use one of the table of operations");
+        Error::invalid("invalid_request", message)
+    })
+}
+
+/// A result, marked when it holds an integer that a JavaScript number would round.
+pub(crate) fn exact(mut text: String) -> String {
+    if may_round(text.as_bytes()) && rounds(text.as_bytes()) {
+        text.insert(0, '#');
+    }
+    text
+}
+
+/// The digits of 2^53.
+const DIGITS: usize = 16;
+
+/// Whether there is a run of 16 digits anywhere. Looks at each sixteenth byte, as such a run can't
+/// lie between two of them.
+fn may_round(text: &[u8]) -> bool {
+    let digits = |part: Option<&[u8]>| -> usize {
+        part.map_or(0, |part| part.iter().take_while(|byte| byte.is_ascii_digit()).count())
+    };
+    text.iter().enumerate().skip(DIGITS - 1).step_by(DIGITS).any(|(at, byte)| {
+        byte.is_ascii_digit() && {
+            let before = text.get(..at).map_or(0, |part| {
+                part.iter().rev().take_while(|byte| byte.is_ascii_digit()).count()
+            });
+            before + digits(text.get(at..)) >= DIGITS
+        }
+    })
+}
+
+/// Whether an integer of the JSON text is beyond 2^53.
+fn rounds(text: &[u8]) -> bool {
+    let mut bytes = text.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => drop(bytes.next()),
+                        _ => {}
+                    }
+                }
+            }
+            b'0'..=b'9' => {
+                let mut value = u128::from(byte - b'0');
+                let mut integer = true;
+                let part = |byte: &u8| byte.is_ascii_digit() || b".eE+-".contains(byte);
+                while let Some(byte) = bytes.next_if(part) {
+                    if byte.is_ascii_digit() {
+                        value = value.saturating_mul(10).saturating_add(u128::from(byte - b'0'));
+                    } else {
+                        integer = false;
+                    }
+                }
+                if integer && value > 1 << 53 {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}

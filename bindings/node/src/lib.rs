@@ -1,0 +1,206 @@
+//! The native addon of the TypeScript package: JSON text in, JSON text out.
+//!
+//! It converts and hands on, and knows nothing of any operation. An answer that is there at once is
+//! returned as text; otherwise a ticket number is returned, and the answer comes with others in one
+//! call of the function that the package gave to its `Environment`.
+//!
+//! A text that begins with `!` is an error, one that begins with `#` holds an integer that a
+//! JavaScript number would round, and any other is the JSON of the result.
+
+mod answer;
+mod environment;
+
+use std::sync::{Arc, OnceLock};
+
+use napi::bindgen_prelude::{Either, FnArgs, Function};
+use napi::{Env, Result};
+use napi_derive::napi;
+use parking_lot::Mutex;
+use rstmdb_bridge as bridge;
+
+use environment::Hub;
+
+/// A text, or the number of the ticket it will come with.
+type Outcome = Either<String, u32>;
+
+/// The function that takes finished tickets and their answers.
+type Complete<'a> = Function<'a, FnArgs<(Vec<u32>, Vec<String>)>, ()>;
+
+/// The version of the addon, which must be the package's.
+#[napi]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// What the addon keeps for one JavaScript thread; it ends with that thread.
+#[napi]
+#[derive(Debug)]
+pub struct Environment {
+    hub: Arc<Hub>,
+}
+
+#[napi]
+impl Environment {
+    /// `complete` gets all answers that are there, in one call.
+    #[napi(constructor)]
+    pub fn new(env: &Env, complete: Complete<'_>) -> Result<Self> {
+        let hub = Hub::new(complete)?;
+        let leaving = Arc::clone(&hub);
+        env.add_env_cleanup_hook(leaving, |hub| hub.leave())?;
+        Ok(Environment { hub })
+    }
+
+    /// Gives a ticket up: its answer will not come. False when it is already on its way.
+    #[napi]
+    pub fn cancel(&self, ticket: u32) -> bool {
+        self.hub.cancel(ticket)
+    }
+}
+
+/// One open database.
+#[napi]
+#[derive(Debug)]
+pub struct NativeDatabase {
+    hub: Arc<Hub>,
+    number: u32,
+    database: bridge::Database,
+    opening: Mutex<Option<bridge::Started<()>>>,
+}
+
+#[napi]
+impl NativeDatabase {
+    /// Begins to open; `opened` says how it went.
+    #[napi(constructor)]
+    pub fn new(environment: &Environment, url: String, options: String) -> Result<Self> {
+        let opened = bridge::guard(|| bridge::Database::open_start(&url, &options));
+        let (database, opening) = opened.map_err(answer::thrown)?;
+        let hub = Arc::clone(&environment.hub);
+        let number = hub.enter(&database);
+        Ok(NativeDatabase { hub, number, database, opening: Mutex::new(Some(opening)) })
+    }
+
+    /// Whether it could be opened. To be asked once.
+    #[napi]
+    pub fn opened(&self) -> Outcome {
+        match self.opening.lock().take() {
+            Some(opening) => self.hub.outcome(opening, |()| "null".to_owned()),
+            None => Either::A("null".to_owned()),
+        }
+    }
+
+    /// Begins an operation.
+    #[napi]
+    pub fn start(&self, operation: u32, request: String) -> Outcome {
+        match answer::operation(operation) {
+            Ok(operation) => {
+                let started = self.database.start_json(operation, request.as_bytes());
+                self.hub.outcome(started, answer::exact)
+            }
+            Err(error) => Either::A(answer::failure(&error)),
+        }
+    }
+
+    /// What replication is doing.
+    #[napi]
+    pub fn replication_status(&self) -> Outcome {
+        self.hub.outcome(self.database.replication_status_start(), |status| {
+            answer::exact(status.as_str().to_owned())
+        })
+    }
+
+    /// Moves the clock of a database that was opened with one that stands still.
+    #[napi]
+    pub fn advance_clock(&self, ms: i64) -> Outcome {
+        match bridge::guard(|| self.database.advance_clock(ms)) {
+            Ok(()) => Either::A("null".to_owned()),
+            Err(error) => Either::A(answer::failure(&error)),
+        }
+    }
+
+    /// Ends the database; ready when all is settled.
+    #[napi]
+    pub fn close(&self) -> Outcome {
+        self.hub.outcome(self.database.close_start(), |()| "null".to_owned())
+    }
+
+    /// Whether it was closed.
+    #[napi]
+    pub fn is_closed(&self) -> bool {
+        self.database.is_closed()
+    }
+}
+
+impl Drop for NativeDatabase {
+    fn drop(&mut self) {
+        self.hub.forget(self.number);
+    }
+}
+
+/// A watch that begins when it is asked for.
+#[napi]
+#[derive(Debug)]
+pub struct NativeWatch {
+    hub: Arc<Hub>,
+    starting: Mutex<Option<bridge::Started<(String, bridge::Watch)>>>,
+    watch: Arc<OnceLock<bridge::Watch>>,
+}
+
+#[napi]
+impl NativeWatch {
+    /// Begins to watch; `started` says how it went.
+    #[napi(constructor)]
+    pub fn new(database: &NativeDatabase, operation: u32, request: String) -> Result<Self> {
+        let operation = answer::operation(operation).map_err(answer::thrown)?;
+        let starting = database.database.watch_start_json(operation, request.as_bytes());
+        Ok(NativeWatch {
+            hub: Arc::clone(&database.hub),
+            starting: Mutex::new(Some(starting)),
+            watch: Arc::default(),
+        })
+    }
+
+    /// The result of the operation. To be asked once, before all else.
+    #[napi]
+    pub fn started(&self) -> Outcome {
+        let Some(starting) = self.starting.lock().take() else {
+            return Either::A("null".to_owned());
+        };
+        let place = Arc::clone(&self.watch);
+        self.hub.outcome(starting, move |(text, watch)| {
+            // It is set once: `starting` was taken.
+            drop(place.set(watch));
+            answer::exact(text)
+        })
+    }
+
+    /// The next events, as a list; `null` when the watch has ended.
+    #[napi]
+    pub fn next(&self, events_max: u32) -> Outcome {
+        let Some(watch) = self.watch.get() else { return Either::A("null".to_owned()) };
+        let started = watch.next_start(usize::try_from(events_max).unwrap_or(1));
+        self.hub.outcome(started, |events| match events {
+            Some(events) => answer::exact(events.take_json()),
+            None => "null".to_owned(),
+        })
+    }
+
+    /// Where a later watch goes on without gap or repeat, in digits.
+    #[napi]
+    pub fn resume_offset(&self) -> String {
+        self.watch.get().map_or(0, bridge::Watch::resume_offset).to_string()
+    }
+
+    /// Ends the watch.
+    #[napi]
+    pub fn end(&self) {
+        if let Some(watch) = self.watch.get() {
+            watch.end();
+        }
+    }
+}
+
+impl Drop for NativeWatch {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
