@@ -42,8 +42,27 @@ pub fn json() -> Result<String, String> {
             })
         })
         .collect();
+    let mut top = Vec::new();
+    for operation in Operation::ALL {
+        let (request, result) = operation.type_names();
+        top.extend([request, result]);
+    }
+    let types: Vec<Value> = shapes
+        .0
+        .iter()
+        .filter(|(name, _)| !top.contains(&name.as_str()))
+        .map(|(name, shape)| {
+            let kind = match (shape.is_enum, shape.is_untagged) {
+                (true, false) => "enum",
+                (true, true) => "untagged enum",
+                (false, _) => "struct",
+            };
+            json!({ "name": name, "kind": kind, "members": members(&shape.members) })
+        })
+        .collect();
     let sections = [
         ("operations", operations),
+        ("types", types),
         ("error_codes", codes),
         ("error_kinds", kinds),
         ("error_reasons", reasons),
@@ -62,10 +81,6 @@ pub fn json() -> Result<String, String> {
 
 fn row(operation: Operation, shapes: &Shapes) -> Result<Value, String> {
     let (request, result) = operation.type_names();
-    let members = |members: &[Member]| -> Vec<Value> {
-        let member = |m: &Member| json!({ "name": m.name, "type": m.kind, "required": m.required });
-        members.iter().map(member).collect()
-    };
     Ok(json!({
         "name": operation.name(),
         "wire_name": operation.wire_name(),
@@ -74,7 +89,13 @@ fn row(operation: Operation, shapes: &Shapes) -> Result<Value, String> {
         "can_fail": operation.can_fail(),
         "request": members(&shapes.get(request)?.members),
         "result": members(&shapes.get(result)?.members),
+        "doc": operation.doc(),
     }))
+}
+
+fn members(members: &[Member]) -> Vec<Value> {
+    let member = |m: &Member| json!({ "name": m.name, "type": m.kind, "required": m.required });
+    members.iter().map(member).collect()
 }
 
 #[cfg(test)]
@@ -89,6 +110,10 @@ mod tests {
         assert_eq!(count("error_codes"), ErrorCode::ALL.len());
         assert_eq!(count("error_kinds"), ErrorKind::ALL.len());
         assert_eq!(count("error_reasons"), reason::ALL.len());
+        let types = surface["types"].as_array().unwrap();
+        let has = |name: &str| types.iter().any(|shape| shape["name"] == name);
+        assert!(has("InstanceEvent") && has("BatchOperation") && has("WalEntry"));
+        assert!(!has("PingRequest"), "those of operations stand with them");
         let apply = &surface["operations"][8];
         assert_eq!(apply["name"], "apply_event");
         assert_eq!(apply["request"][0]["name"], "instance_id");
