@@ -120,6 +120,11 @@ impl TestServer {
         drop(self.stop.take());
     }
 
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("rstmdb://{}", self.address)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -1,0 +1,206 @@
+//! Databases of the bridge: started, called back, given up, closed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use rstmdb_bridge::types::{
+    ApplyEventRequest, CreateInstanceRequest, ErrorCode, ErrorKind, HistoryRequest, Json,
+    Operation, PutMachineRequest, Result,
+};
+use rstmdb_bridge::{Database, Started, Ticket, Waiting};
+use rstmdb_testkit::server::TestServer;
+
+const DEFINITION: &str = r#"{"states":["a","b"],"initial":"a","transitions":[
+    {"from":"a","event":"GO","to":"b"},{"from":"b","event":"GO","to":"a"}]}"#;
+
+fn with_instance(database: &Database) {
+    let definition = Json::parse(DEFINITION).unwrap();
+    database.start(PutMachineRequest::new("m", 1, definition)).wait().unwrap();
+    database.start(CreateInstanceRequest::new("i", "m", 1)).wait().unwrap();
+}
+
+fn memory() -> Database {
+    let database = Database::open("mem:", "").unwrap();
+    with_instance(&database);
+    database
+}
+
+/// What a callback is called with. A fast disk may be done at once, and then there is no ticket.
+fn finish<T: Send + 'static>(started: Started<T>) -> (Option<Ticket>, Receiver<Result<T>>) {
+    let (sender, receiver) = channel();
+    let tell = move |result| drop(sender.send(result));
+    match started {
+        Started::Waiting(waiting) => (Some(waiting.finish(tell)), receiver),
+        Started::Ready(result) => {
+            tell(result);
+            (None, receiver)
+        }
+    }
+}
+
+/// The echo answers later when it is asked to.
+fn later(database: &Database) -> Waiting<String> {
+    match database.start_json(Operation::Ping, br#"{"$wait":1}"#) {
+        Started::Waiting(waiting) => waiting,
+        Started::Ready(_) => panic!("ready at once"),
+    }
+}
+
+#[test]
+fn memory_answers_at_once_and_disks_call_back() {
+    let database = memory();
+    let ready = database.start(ApplyEventRequest::new("i", "GO"));
+    assert!(matches!(ready, Started::Ready(Ok(result)) if result.to_state == "b"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path().to_str().unwrap(), "").unwrap();
+    with_instance(&database);
+    let (_, results) = finish(database.start(ApplyEventRequest::new("i", "GO")));
+    assert_eq!(results.recv().unwrap().unwrap().to_state, "b");
+    let (_, results) = finish(database.start(HistoryRequest::new("i")));
+    assert_eq!(results.recv().unwrap().unwrap().events.len(), 2);
+    database.close().unwrap();
+}
+
+#[test]
+fn json_goes_in_and_comes_out() {
+    let database = memory();
+    let request = br#"{"instance_id":"i","event":"GO","payload":{"big":18446744073709551615}}"#;
+    let text = database.start_json(Operation::ApplyEvent, request).wait().unwrap();
+    assert!(text.contains(r#""ctx":{"big":18446744073709551615}"#), "{text}");
+    assert_eq!(text, {
+        let again = database.call_json(Operation::GetInstance, br#"{"instance_id":"i"}"#).unwrap();
+        assert!(again.contains(r#""state":"b""#), "{again}");
+        text.clone()
+    });
+    assert!(database.call_json(Operation::Ping, b"").unwrap().contains("pong"));
+    for bad in [&b"[]"[..], b"{", b"\xff", b"{\"instance_id\":1}", b"{}"] {
+        let error = database.call_json(Operation::GetInstance, bad).unwrap_err();
+        assert_eq!(error.reason(), Some("invalid_request"), "{bad:?}");
+        assert_eq!(error.operation(), Some("GET_INSTANCE"), "{bad:?}");
+    }
+    let error = database.call_json(Operation::WatchAll, b"{}").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BadRequest);
+}
+
+#[test]
+fn a_cancelled_callback_never_runs_and_the_write_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path().to_str().unwrap(), "").unwrap();
+    with_instance(&database);
+    let mut cancelled = 0;
+    for _ in 0..200 {
+        let (ticket, results) = finish(database.start(ApplyEventRequest::new("i", "GO")));
+        if ticket.is_some_and(|ticket| ticket.cancel()) {
+            cancelled += 1;
+            assert!(results.recv().is_err(), "it was told though it was cancelled");
+        } else {
+            results.recv().unwrap().unwrap();
+        }
+    }
+    assert!(cancelled > 0, "no callback was cancelled in time");
+    let stats = database.start(HistoryRequest { limit: Some(1000), ..HistoryRequest::new("i") });
+    assert_eq!(stats.wait().unwrap().events.len(), 201);
+}
+
+#[test]
+fn close_waits_for_callbacks_and_then_everything_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path().to_str().unwrap(), "").unwrap();
+    with_instance(&database);
+    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..100 {
+        let told = told.clone();
+        match database.start(ApplyEventRequest::new("i", "GO")) {
+            Started::Waiting(waiting) => drop(waiting.finish(move |_| {
+                told.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            })),
+            Started::Ready(_) => drop(told.fetch_add(1, std::sync::atomic::Ordering::SeqCst)),
+        }
+    }
+    database.close().unwrap();
+    assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), 100);
+    let error = database.start(ApplyEventRequest::new("i", "GO")).wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(database.is_closed());
+    database.close().unwrap();
+    // The directory is free again.
+    Database::open(folder.path().to_str().unwrap(), "").unwrap().close().unwrap();
+}
+
+#[test]
+fn close_inside_a_callback_is_refused() {
+    let database = Database::open("echo:", "").unwrap();
+    let (sender, receiver) = channel();
+    let inside = database.clone();
+    later(&database).finish(move |_| sender.send(inside.close()).unwrap());
+    let error = receiver.recv().unwrap().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BadRequest);
+    database.close().unwrap();
+}
+
+#[test]
+fn a_callback_that_panics_does_not_stop_the_next() {
+    let database = Database::open("echo:", "").unwrap();
+    later(&database).finish(|_| panic!("on purpose"));
+    let (_, results) = finish(Started::Waiting(later(&database)));
+    results.recv().unwrap().unwrap();
+    database.close().unwrap();
+}
+
+#[test]
+fn a_panic_of_the_core_is_an_internal_error() {
+    let database = Database::open("echo:", "").unwrap();
+    for request in [r#"{"$panic":1}"#, r#"{"$wait":1,"payload":{"$panic":1}}"#] {
+        let error = database.start_json(Operation::Ping, request.as_bytes()).wait().unwrap_err();
+        assert_eq!((error.code(), error.kind()), (ErrorCode::InternalError, ErrorKind::Internal));
+    }
+    let payload = Json::parse(r#"{"$panic":1}"#).unwrap();
+    let error = database.start(ApplyEventRequest::new("i", "GO").with_payload(payload)).wait();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Internal);
+    let (_, results) = finish(database.start_json(Operation::Ping, br#"{"$wait":1}"#));
+    assert_eq!(results.recv().unwrap().unwrap(), r#"{"$wait":1}"#);
+}
+
+#[test]
+fn a_handle_is_there_before_the_database_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().to_str().unwrap();
+    let (database, started) = Database::open_start(url, "").unwrap();
+    let (_, results) = finish(started);
+    results.recv().unwrap().unwrap();
+    with_instance(&database);
+    database.close().unwrap();
+
+    let (database, started) = Database::open_start("rstmdb://127.0.0.1:1", "").unwrap();
+    assert_eq!(started.wait().unwrap_err().kind(), ErrorKind::Unavailable);
+    let error = database.start(ApplyEventRequest::new("i", "GO")).wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    database.close().unwrap();
+}
+
+#[test]
+fn clocks_move_only_when_they_are_by_hand() {
+    let database = Database::open("mem:", r#"{"manual_clock_ms": 1000}"#).unwrap();
+    with_instance(&database);
+    database.advance_clock(500).unwrap();
+    database.start(ApplyEventRequest::new("i", "GO")).wait().unwrap();
+    let text = database.call_json(Operation::GetInstance, br#"{"instance_id":"i"}"#).unwrap();
+    assert!(text.contains("\"created_at\":1000,\"updated_at\":1500"), "{text}");
+    assert_eq!(database.advance_clock(-1).unwrap_err().code(), ErrorCode::BadRequest);
+    assert_eq!(memory().advance_clock(1).unwrap_err().reason(), Some("unsupported"));
+}
+
+#[test]
+fn waits_can_be_interrupted() {
+    let server = TestServer::in_memory(|_| {});
+    let database = Database::open(&server.url(), "").unwrap();
+    with_instance(&database);
+    let done = database.call(ApplyEventRequest::new("i", "GO"), || false).unwrap();
+    assert_eq!(done.unwrap().to_state, "b");
+    // Nothing listens any more, so that the next wait is long.
+    server.stop().unwrap();
+    assert!(database.call(HistoryRequest::new("i"), || true).is_none_or(|result| result.is_err()));
+    database.close().unwrap();
+}
