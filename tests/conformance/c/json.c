@@ -1,5 +1,6 @@
 /* See json.h. */
 
+#define _GNU_SOURCE
 #include "json.h"
 
 #include <stdio.h>
@@ -88,9 +89,9 @@ yyjson_mut_val *json_make(yyjson_mut_doc *doc, yyjson_mut_val *args, yyjson_mut_
 
 static size_t length(yyjson_mut_val *value) {
     if (!yyjson_mut_is_str(value)) {
-        return yyjson_mut_is_ctn(value) ? yyjson_mut_is_obj(value) ? yyjson_mut_obj_size(value)
-                                                                   : yyjson_mut_arr_size(value)
-                                        : SIZE_MAX;
+        return yyjson_mut_is_ctn(value)
+                   ? yyjson_mut_is_obj(value) ? yyjson_mut_obj_size(value) : yyjson_mut_arr_size(value)
+                   : SIZE_MAX;
     }
     size_t points = 0;
     const char *text = yyjson_mut_get_str(value);
@@ -167,7 +168,8 @@ static bool within(const char *part, char *why, size_t len) {
     return false;
 }
 
-bool json_matches(yyjson_mut_val *expected, yyjson_mut_val *got, yyjson_mut_val *saved, char *why, size_t len) {
+bool json_matches(yyjson_mut_val *expected, yyjson_mut_val *got, yyjson_mut_val *saved, char *why,
+                  size_t len) {
     size_t index, count;
     yyjson_mut_val *name, *value;
     yyjson_mut_obj_foreach(expected, index, count, name, value) {

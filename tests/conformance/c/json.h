@@ -22,7 +22,8 @@ yyjson_mut_val *json_at(yyjson_mut_val *value, const char *path);
 /* Arguments with saved and repeated values in their places; an empty object for NULL. */
 yyjson_mut_val *json_make(yyjson_mut_doc *doc, yyjson_mut_val *args, yyjson_mut_val *saved);
 /* Whether what came matches; `got` may be NULL. If not, `why` says where, beginning with a path. */
-bool json_matches(yyjson_mut_val *expected, yyjson_mut_val *got, yyjson_mut_val *saved, char *why, size_t len);
+bool json_matches(yyjson_mut_val *expected, yyjson_mut_val *got, yyjson_mut_val *saved, char *why,
+                  size_t len);
 /* What is compared of results, events and errors of programs. */
 yyjson_mut_val *json_keep(yyjson_mut_doc *doc, yyjson_mut_val *value, yyjson_mut_val *names);
 yyjson_mut_val *json_comparable(yyjson_mut_doc *doc, yyjson_mut_val *value);

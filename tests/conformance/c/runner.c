@@ -10,9 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static rstmdb_slice slice(const char *text, size_t len) {
-    return (rstmdb_slice){(const uint8_t *)text, len};
-}
+static rstmdb_slice slice(const char *text, size_t len) { return (rstmdb_slice){(const uint8_t *)text, len}; }
 
 /* What a call came to; takes the buffer and the error. */
 static outcome taken(int32_t status, rstmdb_buffer result, rstmdb_error *error) {
@@ -142,7 +140,7 @@ static outcome watch(void *db, const char *op, const char *request, size_t len, 
         if (other_way()) {
             pending waiting = PENDING;
             int32_t status = rstmdb_watch_submit(db, watches[i].number, slice(request, len), done, &waiting,
-                                                 &made, NULL, &error);
+                                                 &made, NULL, &out, &error);
             came = await(&waiting, status, out, error);
         } else {
             int32_t status = watches[i].call(db, slice(request, len), &made, &out, &error);
@@ -176,9 +174,7 @@ static outcome next_event(void *stream, int64_t timeout_ms) {
     return came;
 }
 
-static void unwatch(void *stream) {
-    rstmdb_watch_free(stream);
-}
+static void unwatch(void *stream) { rstmdb_watch_free(stream); }
 
 static outcome advance(void *db, int64_t ms) {
     rstmdb_error *error = NULL;

@@ -26,7 +26,7 @@ typedef struct run {
     yyjson_mut_val *saved; /* the values that `$ref` finds */
     yyjson_mut_val *options;
     char directory[512];
-    int host; /* the connection to the host of servers, 0 for none; */
+    int host;      /* the connection to the host of servers, 0 for none; */
     FILE *answers; /* what comes over it */
     void *db;
     int64_t advanced_ms;
@@ -207,6 +207,10 @@ static yyjson_mut_val *call(run *run, yyjson_mut_val *step, yyjson_mut_val *args
     *failed = got.failed;
     yyjson_mut_val *value = json_parse(run->doc, got.text, got.len);
     free(got.text);
+    /* A reason that there is none of is null in the JSON of an error, and absent in a scenario. */
+    if (value && *failed && yyjson_mut_is_null(yyjson_mut_obj_get(value, "reason"))) {
+        yyjson_mut_obj_remove_key(value, "reason");
+    }
     return value ? value : yyjson_mut_str(run->doc, "the answer is not JSON");
 }
 
@@ -302,7 +306,8 @@ static const char *run_scenario(run *run, yyjson_mut_val *scenario) {
     }
     yyjson_mut_val *options = yyjson_mut_obj_get(scenario, "options");
     run->options = options ? yyjson_mut_val_mut_copy(run->doc, options) : yyjson_mut_obj(run->doc);
-    yyjson_mut_obj_put(run->options, yyjson_mut_str(run->doc, "retention"), yyjson_mut_str(run->doc, "forever"));
+    yyjson_mut_obj_put(run->options, yyjson_mut_str(run->doc, "retention"),
+                       yyjson_mut_str(run->doc, "forever"));
     yyjson_mut_obj_put(run->options, yyjson_mut_str(run->doc, "free_bytes_min"), yyjson_mut_int(run->doc, 0));
     if (is_remote()) {
         yyjson_mut_obj_put(run->options, yyjson_mut_str(run->doc, "manual_clock_ms"),
@@ -365,7 +370,8 @@ static yyjson_mut_val *answer(run *run, yyjson_mut_val *step) {
         if (!cursor) {
             return list;
         }
-        yyjson_mut_obj_put(args, yyjson_mut_str(run->doc, "cursor"), yyjson_mut_val_mut_copy(run->doc, cursor));
+        yyjson_mut_obj_put(args, yyjson_mut_str(run->doc, "cursor"),
+                           yyjson_mut_val_mut_copy(run->doc, cursor));
     }
 }
 

@@ -1,5 +1,6 @@
 /* The part of the conformance runners of C and C++ that is about JSON: scenarios, programs, matching.
- * A language hands in how it opens a database and calls it. tests/conformance/SPEC.md is the specification. */
+ * A language hands in how it opens a database and calls it. tests/conformance/SPEC.md is the specification.
+ */
 
 #ifndef SUITE_H
 #define SUITE_H

@@ -27,8 +27,8 @@ bool other_way() {
 // Each kind has its own class: an error that comes as another one is a fault of the wrapper.
 bool has_its_class(const rstmdb::Error &error) {
     switch (error.kind()) {
-#define KIND(kind)                                                                                 \
-    case rstmdb::ErrorKind::kind:                                                                  \
+#define KIND(kind)                                                                                           \
+    case rstmdb::ErrorKind::kind:                                                                            \
         return dynamic_cast<const rstmdb::kind##Error *>(&error) != nullptr
         KIND(NotFound);
         KIND(AlreadyExists);
@@ -70,16 +70,15 @@ void close_db(void *db) { delete static_cast<Database *>(db); }
 using Call = std::function<std::string(const Database &, const std::string &)>;
 using Begin = std::function<rstmdb::Watch(const Database &, const std::string &)>;
 
-#define METHOD(WIRE, name)                                                                         \
-    {#WIRE, [](const Database &db, const std::string &request) {                                   \
-         return other_way() ? db.name##_async(request).get() : db.name(request);                   \
+#define METHOD(WIRE, name)                                                                                   \
+    {#WIRE, [](const Database &db, const std::string &request) {                                             \
+         return other_way() ? db.name##_async(request).get() : db.name(request);                             \
      }},
 
 outcome call(void *db, const char *op, const char *request, size_t len) {
     static const std::map<std::string, Call> calls = {RSTMDB_CALLS(METHOD)};
-    return attempt([&] {
-        return good(calls.at(op)(*static_cast<Database *>(db), std::string(request, len)));
-    });
+    return attempt(
+        [&] { return good(calls.at(op)(*static_cast<Database *>(db), std::string(request, len))); });
 }
 
 outcome watch(void *db, const char *op, const char *request, size_t len, void **stream) {
