@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod cases;
+mod languages;
 mod measure;
 mod network;
 mod peers;
@@ -19,8 +20,8 @@ use measure::{Scale, Section};
 const HELP: &str = "\
 usage: [GROUP]... [--quick] [--dir DIRECTORY] [--write FILE]
 
-  GROUP            run only these groups: micro memory durable reads footprint recovery network,
-                   or parts of the last: network:durable network:reads network:sizes
+  GROUP            run only these groups: micro memory durable reads footprint recovery languages
+                   network, or parts of the last: network:durable network:reads network:sizes
                    network:watches network:footprint network:start
   --quick          tiny sizes and no verdicts, to see that everything runs; of network: shorter
                    turns
@@ -31,13 +32,14 @@ usage: [GROUP]... [--quick] [--dir DIRECTORY] [--write FILE]
 type Group = (&'static str, fn(&Bench) -> Section);
 
 /// Those that need no server.
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     ("micro", cases::micro::run),
     ("memory", cases::memory::run),
     ("durable", cases::durable::run),
     ("reads", cases::reads::run),
     ("footprint", cases::footprint::run),
     ("recovery", cases::recovery::run),
+    ("languages", languages::run),
 ];
 
 fn groups() -> impl Iterator<Item = Group> {

@@ -179,6 +179,7 @@ pub fn seconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
 pub enum Unit {
     PerSecond,
     Seconds,
+    Millis,
     Micros,
     Nanos,
     Bytes,
@@ -192,6 +193,7 @@ impl Unit {
         match self {
             Unit::PerSecond => format!("{}/s", thousands(value)),
             Unit::Seconds => format!("{value:.2} s"),
+            Unit::Millis => format!("{value:.1} ms"),
             Unit::Micros => format!("{value:.1} us"),
             Unit::Nanos => format!("{value:.0} ns"),
             Unit::Bytes => format!("{} B", thousands(value)),

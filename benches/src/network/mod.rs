@@ -38,6 +38,12 @@ pub const GROUPS: [Group; 6] = [
     ("network:start", start::run),
 ];
 
+/// A server of this repository as it comes, with its data in a folder.
+pub fn our_server(folder: &std::path::Path) -> Server {
+    let settings = server::as_it_comes("rstmdb", "every_write");
+    Server::rcp(&server::ours(), folder, &settings)
+}
+
 /// How large and how long. A quick run is shorter, not smaller: its ratios mean something.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {

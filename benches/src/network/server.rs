@@ -66,7 +66,7 @@ impl Programs {
 }
 
 /// The server of this repository, built as it is released, or the one that `RSTMDB_SERVER` names.
-fn ours() -> PathBuf {
+pub fn ours() -> PathBuf {
     if let Some(path) = std::env::var_os("RSTMDB_SERVER") {
         return PathBuf::from(path);
     }

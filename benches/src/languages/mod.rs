@@ -1,0 +1,198 @@
+//! Every language against Rust calling the facade, turn by turn.
+//!
+//! A language's program prints a line of JSON for each figure. It is built and run by the targets
+//! `bench-build` and `bench-run` of its Makefile and measures what `rust.rs` measures: the same
+//! machine, instances, contexts and payloads. Each turn runs all programs once, so that a machine that
+//! gets slower meanwhile slows all of them.
+
+mod program;
+mod rust;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::Bench;
+use crate::measure::{Goal, Row, Samples, Section, Unit};
+use crate::network;
+use program::Language;
+
+/// The languages beside Rust, and the folder whose Makefile builds and runs their programs.
+const LANGUAGES: [Language; 6] = [
+    Language { name: "c", folder: "bindings/c" },
+    Language { name: "cpp", folder: "bindings/c" },
+    Language { name: "go", folder: "bindings/go" },
+    Language { name: "node", folder: "node" },
+    Language { name: "python-sync", folder: "python" },
+    Language { name: "python-async", folder: "python" },
+];
+
+/// One figure in all turns, by language and name.
+type Figures = BTreeMap<(&'static str, String), Samples>;
+
+/// How often and how long.
+struct Scale {
+    turns: usize,
+    seconds: Duration,
+}
+
+pub fn run(bench: &Bench) -> Section {
+    let scale = match bench.scale.quick {
+        true => Scale { turns: 1, seconds: Duration::from_millis(200) },
+        false => Scale { turns: 5, seconds: Duration::from_secs(1) },
+    };
+    let languages: Vec<&Language> =
+        LANGUAGES.iter().filter(|language| program::build(language)).collect();
+    // The published Python client and ours talk to the same server.
+    let folder = bench.folder();
+    let talks = languages.iter().any(|language| language.folder == "python");
+    let server = talks.then(|| network::our_server(folder.path()));
+    let url = server.as_ref().map(|server| format!("rstmdb://{}", server.address));
+    let mut figures = Figures::new();
+    for turn in 0..scale.turns {
+        let mut keep = |language: &'static str, name: String, value: f64| {
+            figures.entry((language, name)).or_default().0.push(value);
+        };
+        for (name, value) in rust::measure(bench, scale.seconds) {
+            keep("rust", name.to_owned(), value);
+        }
+        for language in &languages {
+            let folder = bench.folder();
+            for (name, value) in
+                program::measure(language, scale.seconds, folder.path(), url.as_deref())
+            {
+                keep(language.name, name, value);
+            }
+        }
+        eprintln!("languages: turn {} of {} is done", turn + 1, scale.turns);
+    }
+    Section { title: "Languages, against Rust on the facade", rows: rows(&figures, scale.turns) }
+}
+
+/// See [`CASES`].
+type Case = (&'static str, Unit, Option<(&'static str, &'static str)>);
+
+/// What is compared with what: the name, the unit, and the figure it is a share of with its language.
+const CASES: [Case; 7] = [
+    ("mem_apply", Unit::PerSecond, Some(("rust", "mem_apply"))),
+    ("mem_apply_64", Unit::PerSecond, Some(("rust", "mem_apply"))),
+    ("durable_apply_64", Unit::PerSecond, Some(("rust", "durable_apply_64"))),
+    ("batch_1000", Unit::PerSecond, Some(("rust", "batch_1000"))),
+    ("ours_64", Unit::PerSecond, Some(("python-async", "peer_64"))),
+    ("open_ms", Unit::Millis, None),
+    ("import_ms", Unit::Millis, None),
+];
+
+/// What a language is held to.
+fn goal(language: &str, case: &str) -> Goal {
+    match (case, language) {
+        (_, "rust") => Goal::Reported,
+        ("mem_apply", "c") => Goal::RatioAtLeast(0.4),
+        ("mem_apply", "go") => Goal::RatioAtLeast(0.2),
+        ("mem_apply", "python-sync") => Goal::RatioAtLeast(0.25),
+        ("mem_apply_64", "node") => Goal::RatioAtLeast(0.15),
+        ("mem_apply_64", "python-async") => Goal::RatioAtLeast(0.1),
+        ("durable_apply_64", _) => Goal::RatioAtLeast(0.7),
+        ("batch_1000", _) => Goal::RatioAtLeast(0.6),
+        ("ours_64", "python-async") => Goal::RatioAtLeast(4.0),
+        ("open_ms", _) => Goal::AtMost(50.0),
+        ("import_ms", _) => Goal::AtMost(30.0),
+        _ => Goal::Reported,
+    }
+}
+
+/// Who Rust's figures are shown as, beside those of the others.
+fn peer(language: &str, case: &str) -> String {
+    let in_words = match case {
+        "mem_apply" => "1 thread",
+        "durable_apply_64" => "64 in flight",
+        "batch_1000" => "batches of 1,000",
+        _ => "",
+    };
+    match language {
+        "rust" => format!("Rust, {in_words}"),
+        _ => "the published client".to_owned(),
+    }
+}
+
+fn describe(language: &str, case: &str) -> String {
+    let what = match case {
+        "mem_apply" => "`mem:`, one at a time",
+        "mem_apply_64" => "`mem:`, 64 in flight",
+        "durable_apply_64" => "directory, every write synced, 64 in flight",
+        "batch_1000" => "`mem:`, batches of 1,000",
+        "ours_64" => "on a server, 64 tasks",
+        "open_ms" => "open an empty directory to the first answer",
+        "import_ms" => "import",
+        other => other,
+    };
+    format!("{language}: {what}")
+}
+
+/// Rows by case, Rust first in each.
+fn rows(figures: &Figures, turns: usize) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let names = std::iter::once("rust").chain(LANGUAGES.iter().map(|language| language.name));
+    let names: Vec<&str> = names.collect();
+    for (case, unit, against) in CASES {
+        for name in &names {
+            let Some(ours) = figures.get(&(*name, case.to_owned())) else { continue };
+            // A turn in which a program failed would shift the turns after it.
+            let whole = |samples: &&Samples| samples.0.len() == turns;
+            let mut row = Row::new(describe(name, case), unit, ours.clone());
+            let other = against
+                .filter(|other| other != &(*name, case))
+                .and_then(|(language, case)| figures.get(&(language, case.to_owned())))
+                .filter(whole)
+                .filter(|_| ours.0.len() == turns);
+            if let (Some(samples), Some((language, case))) = (other, against) {
+                row = row.against(peer(language, case), samples);
+            }
+            rows.push(row.goal(goal(name, case)));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn languages_are_shares_of_rust() {
+        let mut figures = Figures::new();
+        for (language, name, values) in [
+            ("rust", "mem_apply", [100.0, 200.0]),
+            ("c", "mem_apply", [50.0, 100.0]),
+            ("python-async", "mem_apply_64", [5.0, 10.0]),
+            ("python-async", "ours_64", [8.0, 8.0]),
+            ("python-async", "peer_64", [1.0, 2.0]),
+            ("go", "open_ms", [60.0, 70.0]),
+        ] {
+            figures.insert((language, name.to_owned()), Samples(values.to_vec()));
+        }
+        let rows = rows(&figures, 2);
+        let shown: Vec<(&str, Option<bool>)> =
+            rows.iter().map(|row| (row.case.split(':').next().unwrap(), row.met())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("rust", None),
+                ("c", Some(true)),
+                ("python-async", Some(false)),
+                ("python-async", Some(true)),
+                ("go", Some(false))
+            ]
+        );
+        assert!(rows[1].markdown(false).contains("0.50x"), "{}", rows[1].markdown(false));
+    }
+
+    #[test]
+    fn a_program_that_failed_once_is_not_compared() {
+        let mut figures = Figures::new();
+        figures.insert(("rust", "mem_apply".to_owned()), Samples(vec![1.0, 2.0]));
+        figures.insert(("c", "mem_apply".to_owned()), Samples(vec![2.0]));
+        let rows = rows(&figures, 2);
+        assert_eq!(rows[1].met(), Some(false));
+        assert!(rows[1].ratio.is_none());
+    }
+}
