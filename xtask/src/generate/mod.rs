@@ -5,6 +5,7 @@ mod cli;
 mod cpp;
 mod go;
 mod node;
+mod python;
 mod reference;
 mod source;
 mod surface;
@@ -42,6 +43,14 @@ const FILES: &[Generated] = &[
     Generated { path: "bindings/c/src/numbers.rs", make: c::numbers },
     // After the files it is made from.
     Generated { path: "include/rstmdb.h", make: c::header },
+    Generated { path: "bindings/go/rstmdb.h", make: go::header },
+    Generated { path: "bindings/python/src/generated.rs", make: python::native },
+    Generated { path: "python/rstmdb/_native.pyi", make: python::stubs },
+    Generated { path: "python/rstmdb/_operations.py", make: python::async_operations },
+    Generated { path: "python/rstmdb/_sync_operations.py", make: python::sync_operations },
+    Generated { path: "python/rstmdb/_names.py", make: python::names },
+    Generated { path: "python/rstmdb/_sync_watch.py", make: python::sync_watch },
+    Generated { path: "python/rstmdb/sync.py", make: python::sync },
     Generated { path: "deny.toml", make: || Ok(licences::deny_toml()) },
 ];
 

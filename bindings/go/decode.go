@@ -1,0 +1,365 @@
+package rstmdb
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// A decoder reads JSON text from front to back. After its first error it finds nothing more, so
+// that callers look at the error once, in finish.
+type decoder struct {
+	text string
+	at   int
+	// The member being read, for messages.
+	member string
+	err    error
+}
+
+// Strings of a longer text are copied: one name that is kept must not keep a page of instances.
+const decodeShareMax = 4096
+
+func (d *decoder) fail(expected string) {
+	if d.err == nil {
+		where := ""
+		if d.member != "" {
+			where = fmt.Sprintf("member %q: ", d.member)
+		}
+		found := "the end"
+		if d.at < len(d.text) {
+			found = strconv.Quote(d.text[d.at:min(d.at+20, len(d.text))])
+		}
+		d.err = fmt.Errorf("rstmdb: %sexpected %s, found %s at byte %d", where, expected, found, d.at)
+	}
+	d.at = len(d.text)
+}
+
+// finish gives the first error; anything behind the value is one.
+func (d *decoder) finish() error {
+	d.blanks()
+	if d.err == nil && d.at < len(d.text) {
+		d.fail("the end")
+	}
+	return d.err
+}
+
+func (d *decoder) blanks() {
+	for d.at < len(d.text) && d.text[d.at] <= ' ' {
+		d.at++
+	}
+}
+
+// peek gives the next byte that is not a blank, 0 at the end.
+func (d *decoder) peek() byte {
+	if d.at < len(d.text) && d.text[d.at] > ' ' {
+		return d.text[d.at]
+	}
+	d.blanks()
+	if d.at == len(d.text) {
+		return 0
+	}
+	return d.text[d.at]
+}
+
+func (d *decoder) open(bracket byte, expected string) {
+	if d.peek() != bracket {
+		d.fail(expected)
+		return
+	}
+	d.at++
+}
+
+func (d *decoder) openObject() { d.open('{', "an object") }
+
+func (d *decoder) openArray() { d.open('[', "a list") }
+
+// more reports whether another member or item comes, and consumes what is before it.
+func (d *decoder) more(closing byte) bool {
+	switch d.peek() {
+	case closing:
+		d.at++
+		return false
+	case ',':
+		d.at++
+	case 0:
+		d.fail(strconv.QuoteRune(rune(closing)))
+	}
+	return d.err == nil
+}
+
+// key reads the name of a member and the colon behind it.
+func (d *decoder) key() string {
+	key := d.quoted()
+	if d.peek() != ':' {
+		d.fail("a colon")
+		return ""
+	}
+	d.at++
+	d.member = key
+	return key
+}
+
+// null consumes a null, if one comes.
+func (d *decoder) null() bool {
+	if d.peek() == 'n' && strings.HasPrefix(d.text[d.at:], "null") {
+		d.at += 4
+		return true
+	}
+	return false
+}
+
+func (d *decoder) string() string {
+	text := d.quoted()
+	if len(d.text) > decodeShareMax {
+		return strings.Clone(text)
+	}
+	return text
+}
+
+func (d *decoder) quoted() string {
+	if d.peek() != '"' {
+		d.fail("a string")
+		return ""
+	}
+	from := d.at + 1
+	for i := from; i < len(d.text); i++ {
+		switch d.text[i] {
+		case '"':
+			d.at = i + 1
+			return d.text[from:i]
+		case '\\':
+			return d.unescape(from, i)
+		}
+	}
+	d.fail("a string that ends")
+	return ""
+}
+
+// unescape reads a string from where its first escape is.
+func (d *decoder) unescape(from, i int) string {
+	out := append(make([]byte, 0, i-from+32), d.text[from:i]...)
+	for i < len(d.text) {
+		c := d.text[i]
+		i++
+		if c == '"' {
+			d.at = i
+			return string(out)
+		}
+		if c != '\\' || i == len(d.text) {
+			out = append(out, c)
+			continue
+		}
+		c = d.text[i]
+		i++
+		switch c {
+		case 'n':
+			out = append(out, '\n')
+		case 't':
+			out = append(out, '\t')
+		case 'r':
+			out = append(out, '\r')
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'u':
+			letter := hexRune(d.text, i)
+			i += 4
+			if utf16.IsSurrogate(letter) && strings.HasPrefix(d.text[min(i, len(d.text)):], `\u`) {
+				if pair := utf16.DecodeRune(letter, hexRune(d.text, i+2)); pair != utf8.RuneError {
+					letter = pair
+					i += 6
+				}
+			}
+			out = utf8.AppendRune(out, letter)
+		default:
+			out = append(out, c)
+		}
+	}
+	d.fail("a string that ends")
+	return ""
+}
+
+func hexRune(text string, at int) rune {
+	if at+4 > len(text) {
+		return utf8.RuneError
+	}
+	number, err := strconv.ParseUint(text[at:at+4], 16, 32)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(number)
+}
+
+func (d *decoder) bool() bool {
+	d.peek()
+	rest := d.text[d.at:]
+	switch {
+	case strings.HasPrefix(rest, "true"):
+		d.at += 4
+		return true
+	case strings.HasPrefix(rest, "false"):
+		d.at += 5
+	default:
+		d.fail("true or false")
+	}
+	return false
+}
+
+// number gives the text of a number, and whether it is an integer.
+func (d *decoder) number() (string, bool) {
+	d.peek()
+	from, integer := d.at, true
+	for i := from; ; i++ {
+		if i < len(d.text) {
+			switch c := d.text[i]; {
+			case c >= '0' && c <= '9' || c == '-' && i == from:
+				continue
+			case c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-':
+				integer = false
+				continue
+			}
+		}
+		d.at = i
+		return d.text[from:i], integer
+	}
+}
+
+func (d *decoder) uint64() uint64 {
+	from := d.at
+	text, integer := d.number()
+	value, err := strconv.ParseUint(text, 10, 64)
+	if !integer || err != nil {
+		d.at = from
+		d.fail("an integer from 0 to 18446744073709551615")
+		return 0
+	}
+	return value
+}
+
+func (d *decoder) uint32() uint32 {
+	from := d.at
+	value := d.uint64()
+	if value > math.MaxUint32 {
+		d.at = from
+		d.fail("an integer from 0 to 4294967295")
+		return 0
+	}
+	return uint32(value)
+}
+
+func (d *decoder) int64() int64 {
+	from := d.at
+	text, integer := d.number()
+	value, err := strconv.ParseInt(text, 10, 64)
+	if !integer || err != nil {
+		d.at = from
+		d.fail("an integer of 64 bits")
+		return 0
+	}
+	return value
+}
+
+// time reads milliseconds since 1970.
+func (d *decoder) time() time.Time {
+	return time.UnixMilli(d.int64()).UTC()
+}
+
+// value reads any JSON: nil, bool, string, int64, uint64 above its range, float64, []any and
+// map[string]any.
+func (d *decoder) value() any {
+	switch c := d.peek(); c {
+	case '"':
+		return d.string()
+	case '{':
+		return d.fields()
+	case '[':
+		d.at++
+		items := []any{}
+		for d.more(']') {
+			items = append(items, d.value())
+		}
+		return items
+	case 't', 'f':
+		return d.bool()
+	case 'n':
+		if d.null() {
+			return nil
+		}
+	default:
+		if c == '-' || c >= '0' && c <= '9' {
+			return d.anyNumber()
+		}
+	}
+	d.fail("a value")
+	return nil
+}
+
+func (d *decoder) fields() map[string]any {
+	d.at++
+	fields := map[string]any{}
+	for d.more('}') {
+		key := d.quoted()
+		if len(d.text) > decodeShareMax {
+			key = strings.Clone(key)
+		}
+		if d.peek() != ':' {
+			d.fail("a colon")
+			break
+		}
+		d.at++
+		fields[key] = d.value()
+	}
+	return fields
+}
+
+func (d *decoder) anyNumber() any {
+	from := d.at
+	text, integer := d.number()
+	if integer {
+		if value, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return value
+		}
+		if value, err := strconv.ParseUint(text, 10, 64); err == nil {
+			return value
+		}
+	}
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		d.at = from
+		d.fail("a number")
+		return nil
+	}
+	return value
+}
+
+// document reads any JSON as its text and, when it is an object, its members.
+func (d *decoder) document() (string, map[string]any) {
+	d.peek()
+	from := d.at
+	var fields map[string]any
+	if d.peek() == '{' {
+		fields = d.fields()
+	} else {
+		d.value()
+	}
+	return d.share(from), fields
+}
+
+// share gives the text from a position to here.
+func (d *decoder) share(from int) string {
+	if d.err != nil {
+		return ""
+	}
+	if len(d.text) > decodeShareMax {
+		return strings.Clone(d.text[from:d.at])
+	}
+	return d.text[from:d.at]
+}
+
+// skip passes over the value of a member that nobody knows: one that a newer core has added.
+func (d *decoder) skip(string) { d.value() }

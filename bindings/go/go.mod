@@ -1,0 +1,3 @@
+module github.com/rstmdb/rstmdb/bindings/go
+
+go 1.24
