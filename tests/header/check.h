@@ -21,10 +21,18 @@
         }                                                                                                    \
     } while (0)
 
-/* Fails with the error's text unless the status is RSTMDB_OK. */
-#define CHECK_OK(status, error) check_ok(status, error, __FILE__, __LINE__)
+/* Fails with the error's text unless the call's status is RSTMDB_OK. The call comes before the error is read. */
+#define CHECK_OK(call, error)                                                                                \
+    do {                                                                                                     \
+        int32_t status_ = (call);                                                                            \
+        check_ok(status_, error, __FILE__, __LINE__);                                                        \
+    } while (0)
 /* Fails unless the status is the code and the error has the kind; frees the error. */
-#define CHECK_ERROR(status, error, code, kind) check_error(status, error, code, kind, __FILE__, __LINE__)
+#define CHECK_ERROR(call, error, code, kind)                                                                 \
+    do {                                                                                                     \
+        int32_t status_ = (call);                                                                            \
+        check_error(status_, error, code, kind, __FILE__, __LINE__);                                         \
+    } while (0)
 
 /* How often to repeat what is repeated often: less under valgrind. */
 static inline int times(int often) { return getenv("RSTMDB_SLOW") ? (often + 99) / 100 : often; }

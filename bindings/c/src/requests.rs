@@ -53,7 +53,7 @@ pub unsafe extern "C" fn rstmdb_submit(
             let out = self::out(out)?;
             let callback = Callback::new(callback, user_data)?;
             let operation = self::operation(operation)?;
-            let request = request.bytes("request")?;
+            let request = request.text("request")?.as_bytes();
             match db.database().start_json(operation, request) {
                 Started::Ready(result) => {
                     *out = rstmdb_buffer::of(result?);
@@ -202,7 +202,7 @@ pub(crate) unsafe fn call(
         answer(err, || {
             let db = handle(db, "db")?;
             let out = self::out(out)?;
-            let request = request.bytes("request")?;
+            let request = request.text("request")?.as_bytes();
             *out = rstmdb_buffer::of(db.database().call_json(operation, request)?);
             Ok(RSTMDB_OK)
         })

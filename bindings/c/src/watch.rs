@@ -69,7 +69,7 @@ unsafe fn begin(
             let db = handle(db, "db")?;
             let place = handle_place(watch, "watch")?;
             let out = self::out(out)?;
-            let request = request.bytes("request")?;
+            let request = request.text("request")?.as_bytes();
             let (result, begun) = db.database().watch_start_json(operation, request).wait()?;
             *out = rstmdb_buffer::of(result);
             let requests = db.requests().clone();
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn rstmdb_watch_submit(
             let out = self::out(out)?;
             let callback = Callback::new(callback, user_data)?;
             let operation = self::operation(operation)?;
-            let request = request.bytes("request")?;
+            let request = request.text("request")?.as_bytes();
             let place = Arc::new(OnceLock::new());
             let given = rstmdb_watch { place: place.clone(), requests: db.requests().clone() };
             match db.database().watch_start_json(operation, request) {
