@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -211,10 +212,15 @@ impl std::str::FromStr for Json {
     }
 }
 
+/// What `serde_json` calls text that goes out as it is; a test compares the two.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
+        // As `RawValue` does it, without looking at the text once more.
+        let mut raw = serializer.serialize_struct(RAW_VALUE, 1)?;
+        raw.serialize_field(RAW_VALUE, &*self.0)?;
+        raw.end()
     }
 }
 
@@ -583,6 +589,15 @@ mod tests {
 
     fn json(text: &str) -> Json {
         Json::parse(text).unwrap()
+    }
+
+    #[test]
+    fn goes_out_as_raw_values_do() {
+        for text in ["null", "18446744073709551615", r#"{"a":[1,2.5,{"b":"\"\n"}]}"#] {
+            let (ours, raw) = (json(text), RawValue::from_string(text.to_owned()).unwrap());
+            assert_eq!(serde_json::to_string(&[&ours]).unwrap(), format!("[{text}]"));
+            assert_eq!(serde_json::to_value(&ours).unwrap(), serde_json::to_value(&raw).unwrap());
+        }
     }
 
     #[test]
