@@ -106,7 +106,9 @@ impl Matrix {
         let target_dir = target_dir()?;
         build_host(&target_dir)?;
         let (first, count) = choice.seeds();
-        let place = Place { target_dir: target_dir.clone(), folder: target_dir.join("conform") };
+        // A folder of its own: two runs may be under way.
+        let folder = target_dir.join("conform").join(std::process::id().to_string());
+        let place = Place { target_dir: target_dir.clone(), folder };
         place.write_programs(first, count)?;
         let host = Host::start(&target_dir)?;
         let columns = TARGETS.iter().copied().filter(|target| choice.runs_target(target)).collect();
@@ -142,6 +144,10 @@ impl Matrix {
             }
             eprintln!("conform: {} on {}: done", language.name, matrix.columns.join(" "));
             matrix.rows.push((language.name, cells));
+        }
+        if matrix.problems.is_empty() {
+            // What is left after a failure is there to be looked at.
+            let _ = std::fs::remove_dir_all(&place.folder);
         }
         Ok(matrix)
     }
