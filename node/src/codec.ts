@@ -6,12 +6,11 @@
  * @module
  */
 
-/* biome-ignore-all lint: generated */
 import { decodeError } from './errors.js';
-import { type Members, type Spec, encodeTagged, keepOffset } from './spec.js';
+import { type Members, type Spec, encodeTagged } from './spec.js';
 import type * as types from './types.js';
 
-// biome-ignore lint/suspicious/noExplicitAny: parsed JSON of a known shape.
+/** Parsed JSON of a known shape. */
 type Wire = any;
 
 function decodeWalEntryFlushAll(_w: Wire): types.WalEntryFlushAll {
@@ -134,8 +133,8 @@ function decodeIoStats(w: Wire): types.IoStats {
 
 function decodeWalRecord(w: Wire): types.WalRecord {
   const r: Wire = {
-    sequence: keepOffset(w.sequence),
-    offset: keepOffset(w.offset),
+    sequence: w.sequence,
+    offset: w.offset,
     timestamp: new Date(Number(w.timestamp)),
     entry: decodeWalEntry(w.entry),
   };
@@ -148,7 +147,7 @@ function decodeInstanceEvent(w: Wire): types.InstanceEvent {
     instanceId: w.instance_id,
     machine: w.machine,
     version: w.version,
-    walOffset: keepOffset(w.wal_offset),
+    walOffset: w.wal_offset,
     timestamp: new Date(Number(w.timestamp)),
     payload: w.payload,
   };
@@ -195,7 +194,7 @@ function decodeInstanceSummary(w: Wire): types.InstanceSummary {
     state: w.state,
     createdAt: new Date(Number(w.created_at)),
     updatedAt: new Date(Number(w.updated_at)),
-    lastWalOffset: keepOffset(w.last_wal_offset),
+    lastWalOffset: w.last_wal_offset,
   };
   return r;
 }
@@ -241,7 +240,7 @@ function decodeInfoResult(w: Wire): types.InfoResult {
     limits: decodeLimits(w.limits),
     instances: w.instances,
     machines: w.machines,
-    latestOffset: keepOffset(w.latest_offset),
+    latestOffset: w.latest_offset,
   };
   return r;
 }
@@ -267,7 +266,7 @@ function decodeSnapshotInstanceResult(w: Wire): types.SnapshotInstanceResult {
   const r: Wire = {
     instanceId: w.instance_id,
     snapshotId: w.snapshot_id,
-    walOffset: keepOffset(w.wal_offset),
+    walOffset: w.wal_offset,
     sizeBytes: w.size_bytes,
     checksum: w.checksum,
   };
@@ -300,8 +299,8 @@ function decodeWalStatsResult(w: Wire): types.WalStatsResult {
     entryCount: w.entry_count,
     segmentCount: w.segment_count,
     totalSizeBytes: w.total_size_bytes,
-    latestOffset: keepOffset(w.latest_offset),
-    firstOffset: keepOffset(w.first_offset),
+    latestOffset: w.latest_offset,
+    firstOffset: w.first_offset,
     ioStats: decodeIoStats(w.io_stats),
   };
   return r;
@@ -314,7 +313,7 @@ const WalStatsRequest: Members = {
 function decodeWalReadResult(w: Wire): types.WalReadResult {
   const r: Wire = {
     records: w.records.map(decodeWalRecord),
-    nextOffset: keepOffset(w.next_offset),
+    nextOffset: w.next_offset,
   };
   return r;
 }
@@ -328,7 +327,7 @@ const WalReadRequest: Members = {
 function decodeWatchAllResult(w: Wire): types.WatchAllResult {
   const r: Wire = {
     subscriptionId: w.subscription_id,
-    walOffset: keepOffset(w.wal_offset),
+    walOffset: w.wal_offset,
   };
   return r;
 }
@@ -349,7 +348,7 @@ function decodeWatchInstanceResult(w: Wire): types.WatchInstanceResult {
     subscriptionId: w.subscription_id,
     instanceId: w.instance_id,
     currentState: w.current_state,
-    currentWalOffset: keepOffset(w.current_wal_offset),
+    currentWalOffset: w.current_wal_offset,
   };
   return r;
 }
@@ -365,10 +364,10 @@ const WatchInstanceRequest: Members = {
 function decodeHistoryResult(w: Wire): types.HistoryResult {
   const r: Wire = {
     events: w.events.map(decodeInstanceEvent),
-    firstOffset: keepOffset(w.first_offset),
+    firstOffset: w.first_offset,
     truncated: w.truncated,
   };
-  if (w.next_cursor !== undefined) r.nextCursor = keepOffset(w.next_cursor);
+  if (w.next_cursor !== undefined) r.nextCursor = w.next_cursor;
   return r;
 }
 
@@ -386,13 +385,6 @@ function decodeBatchResult(w: Wire): types.BatchResult {
   };
   return r;
 }
-
-const BatchRequest: Members = {
-  __proto__: null,
-  mode: 'mode',
-  ops: ['ops', encodeTagged({ createInstance: ['CREATE_INSTANCE', CreateInstanceRequest], applyEvent: ['APPLY_EVENT', ApplyEventRequest], deleteInstance: ['DELETE_INSTANCE', DeleteInstanceRequest], getInstance: ['GET_INSTANCE', GetInstanceRequest] })],
-  idempotencyKey: 'idempotency_key',
-};
 
 function decodePermittedResult(w: Wire): types.PermittedResult {
   const r: Wire = {
@@ -415,7 +407,7 @@ function decodeApplyEventResult(w: Wire): types.ApplyEventResult {
     fromState: w.from_state,
     toState: w.to_state,
     ctx: w.ctx,
-    walOffset: keepOffset(w.wal_offset),
+    walOffset: w.wal_offset,
     applied: w.applied,
   };
   if (w.event_id !== undefined) r.eventId = w.event_id;
@@ -437,7 +429,7 @@ function decodeDeleteInstanceResult(w: Wire): types.DeleteInstanceResult {
   const r: Wire = {
     instanceId: w.instance_id,
     deleted: w.deleted,
-    walOffset: keepOffset(w.wal_offset),
+    walOffset: w.wal_offset,
   };
   return r;
 }
@@ -489,7 +481,7 @@ function decodeGetInstanceResult(w: Wire): types.GetInstanceResult {
     version: w.version,
     state: w.state,
     ctx: w.ctx,
-    lastWalOffset: keepOffset(w.last_wal_offset),
+    lastWalOffset: w.last_wal_offset,
     createdAt: new Date(Number(w.created_at)),
     updatedAt: new Date(Number(w.updated_at)),
   };
@@ -506,7 +498,7 @@ function decodeCreateInstanceResult(w: Wire): types.CreateInstanceResult {
   const r: Wire = {
     instanceId: w.instance_id,
     state: w.state,
-    walOffset: keepOffset(w.wal_offset),
+    walOffset: w.wal_offset,
   };
   return r;
 }
@@ -564,6 +556,13 @@ const PutMachineRequest: Members = {
   definition: 'definition',
   checksum: 'checksum',
   strict: 'strict',
+};
+
+const BatchRequest: Members = {
+  __proto__: null,
+  mode: 'mode',
+  ops: ['ops', encodeTagged({ createInstance: ['CREATE_INSTANCE', CreateInstanceRequest], applyEvent: ['APPLY_EVENT', ApplyEventRequest], deleteInstance: ['DELETE_INSTANCE', DeleteInstanceRequest], getInstance: ['GET_INSTANCE', GetInstanceRequest] })],
+  idempotencyKey: 'idempotency_key',
 };
 
 /** How an event of a watch is read. */

@@ -12,6 +12,11 @@ export declare function version(): string;
 export declare class Environment {
   /** `complete` gets all answers that are there, in one call. */
   constructor(complete: (tickets: number[], answers: string[]) => void);
+  /**
+   * Sends what the core has to say, of `level` and above, as ticket 0: a list of level, part
+   * and text. `off` ends it.
+   */
+  log(level: string): void;
   /** Gives a ticket up: its answer will not come. False when it is already on its way. */
   cancel(ticket: number): boolean;
 }

@@ -7,7 +7,6 @@
  */
 
 import type { RstmdbError } from './errors.js';
-import type { Json } from './json.js';
 import type {
   AnyMachine,
   ContextInput,

@@ -11,6 +11,12 @@ pub(crate) fn failure(error: &Error) -> String {
     text
 }
 
+/// A JSON list of texts.
+pub(crate) fn texts(texts: &[&str]) -> String {
+    bridge::types::Json::from_serialize(texts)
+        .map_or_else(|_| "[]".to_owned(), |json| json.to_string())
+}
+
 /// The error that a constructor throws.
 pub(crate) fn thrown(error: Error) -> napi::Error {
     napi::Error::from_reason(failure(&error))

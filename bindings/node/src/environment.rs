@@ -13,12 +13,18 @@ use napi::bindgen_prelude::{Either, FnArgs};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use parking_lot::Mutex;
 use rstmdb_bridge as bridge;
+use rstmdb_bridge::log;
 
 use crate::{Complete, Outcome, answer};
 
 type Batch = FnArgs<(Vec<u32>, Vec<String>)>;
 /// Without an error as first argument, and without keeping the event loop alive.
 type Call = ThreadsafeFunction<(), (), Batch, Status, false, true>;
+
+/// The number of no ticket: a message of the log.
+const LOG: u32 = 0;
+/// So many messages wait for a busy thread; more are lost.
+const LINES_MAX: usize = 10_000;
 
 /// What the databases, watches and tickets of one JavaScript thread share.
 pub(crate) struct Hub {
@@ -49,7 +55,10 @@ impl Waiting {
     fn number(&mut self) -> u32 {
         loop {
             self.last = self.last.wrapping_add(1);
-            if !self.tickets.contains_key(&self.last) && !self.databases.contains_key(&self.last) {
+            let taken = self.tickets.contains_key(&self.last)
+                || self.databases.contains_key(&self.last)
+                || self.last == LOG;
+            if !taken {
                 return self.last;
             }
         }
@@ -97,9 +106,32 @@ impl Hub {
         Either::B(number)
     }
 
+    /// Sends messages of `level` and above here.
+    pub(crate) fn log(self: &Arc<Self>, level: &str) -> bridge::types::Result<()> {
+        if level == "off" {
+            return log::set(log::LogLevel::ERROR, None);
+        }
+        let parsed = level.parse().map_err(|_| {
+            let known = "error, warn, info, debug, trace, off";
+            let message = format!("{level:?} is no level; use one of {known}");
+            bridge::types::Error::invalid("invalid_request", message)
+        })?;
+        let back = Arc::downgrade(self);
+        let receiver = move |level: log::LogLevel, target: &str, text: &str| {
+            if let Some(hub) = back.upgrade() {
+                let level = level.as_str().to_lowercase();
+                hub.complete(LOG, answer::texts(&[&level, target, text]));
+            }
+        };
+        log::set(parsed, Some(Arc::new(receiver)))
+    }
+
     fn complete(&self, number: u32, answer: String) {
         let first = {
             let mut queue = self.queue.lock();
+            if number == LOG && queue.tickets.len() >= LINES_MAX {
+                return;
+            }
             queue.tickets.push(number);
             queue.answers.push(answer);
             !std::mem::replace(&mut queue.called, true)

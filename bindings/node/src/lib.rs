@@ -50,6 +50,13 @@ impl Environment {
         Ok(Environment { hub })
     }
 
+    /// Sends what the core has to say, of `level` and above, as ticket 0: a list of level, part and
+    /// text. `off` ends it.
+    #[napi]
+    pub fn log(&self, level: String) -> Result<()> {
+        self.hub.log(&level).map_err(answer::thrown)
+    }
+
     /// Gives a ticket up: its answer will not come. False when it is already on its way.
     #[napi]
     pub fn cancel(&self, ticket: u32) -> bool {

@@ -1,0 +1,7 @@
+/**
+ * `rstmdb/client` for `import`.
+ *
+ * @module
+ */
+
+export * from './compat.js';

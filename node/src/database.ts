@@ -1,0 +1,133 @@
+/**
+ * A database: in memory, in a directory, or on a server.
+ *
+ * @module
+ */
+
+import { asyncDispose } from './dispose.js';
+import { MachineHandle } from './handle.js';
+import { type Json, stringify } from './json.js';
+import type { AnyMachine, DefinedMachine, MachineDefinition, MachineTypes } from './machine.js';
+import type { NativeDatabase } from './native.d.js';
+import { native } from './native.js';
+import { Operations } from './operations.js';
+import { encodeOptions, type OpenOptions } from './options.js';
+import { arrange, type CallOptions, rename, type Spec } from './spec.js';
+import { construct, environment, outcome } from './thread.js';
+import { Watch } from './watch.js';
+
+/**
+ * An open database, with one method for each operation. All of them can be called while others are
+ * under way; writes share their syncs.
+ *
+ * Waiting for an operation keeps the process alive; an open database does not. Close it where data
+ * matters to others: the directory is then free for the next process.
+ */
+export class Database extends Operations {
+  readonly #native: NativeDatabase;
+
+  private constructor(native: NativeDatabase) {
+    super();
+    this.#native = native;
+  }
+
+  /**
+   * Opens the database at `url`: `mem:` for one in memory, a path such as `./data` for a directory, or
+   * `rstmdb://host:7401` (encrypted: `rstmdbs://`) for a server.
+   */
+  static async open(url: string, options: OpenOptions = {}): Promise<Database> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const text = encodeOptions(options);
+    const database = new Database(
+      construct(() => new native.NativeDatabase(environment, url, text)),
+    );
+    try {
+      await outcome(database.#native.opened(), signal);
+    } catch (error) {
+      // It may have been opened for someone who gave up.
+      await database.close();
+      throw error;
+    }
+    return database;
+  }
+
+  /** Whether it was closed. */
+  get closed(): boolean {
+    return this.#native.isClosed();
+  }
+
+  /**
+   * Closes the database: operations under way end with their result or a `ClosedError`, watches end,
+   * and a directory is free for others when this is done. Closing twice is fine.
+   */
+  async close(): Promise<void> {
+    await outcome(this.#native.close());
+  }
+
+  /** Closes the database: `await using db = await Database.open('./data')`. */
+  async [asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** A machine that is known to the compiler, made by `defineMachine`. */
+  machine<M extends MachineTypes>(machine: DefinedMachine<M>): MachineHandle<M>;
+  /** A machine by name and version; with its definition, the compiler knows states and events. */
+  machine<const S extends string, const E extends string>(
+    name: string,
+    version: number,
+    definition: MachineDefinition<S, E>,
+  ): MachineHandle<{ readonly state: S; readonly event: E }>;
+  /** A machine by name and version, which the database has already. */
+  machine<M extends MachineTypes = AnyMachine>(name: string, version: number): MachineHandle<M>;
+  machine(
+    machine: string | DefinedMachine,
+    version?: number,
+    definition?: MachineDefinition,
+  ): MachineHandle {
+    if (typeof machine === 'string') {
+      return new MachineHandle(this, machine, version as number, definition);
+    }
+    return new MachineHandle(this, machine.name, machine.version, machine.definition);
+  }
+
+  /** What replication is doing: an object with `role`. */
+  async replicationStatus(options: CallOptions = {}): Promise<Json> {
+    options.signal?.throwIfAborted();
+    return (await outcome(this.#native.replicationStatus(), options.signal)) as Json;
+  }
+
+  /** For tests: moves the clock of a database that was opened with `manualClockMs`. */
+  async advanceClock(ms: number): Promise<void> {
+    await outcome(this.#native.advanceClock(ms));
+  }
+
+  /** @internal */
+  protected async invoke<R>(spec: Spec<R>, args: readonly unknown[]): Promise<R> {
+    const { request, signal } = arrange(spec, args);
+    if (signal?.aborted) throw signal.reason;
+    const started = this.#native.start(spec.number, encode(spec, request));
+    return spec.decode(await outcome(started, signal));
+  }
+
+  /** @internal */
+  protected async follow<R>(spec: Spec<R>, args: readonly unknown[]): Promise<Watch<R>> {
+    const { request, signal } = arrange(spec, args);
+    if (signal?.aborted) throw signal.reason;
+    const text = encode(spec, request);
+    const watch = construct(() => new native.NativeWatch(this.#native, spec.number, text));
+    const started = spec.decode(await outcome(watch.started(), signal));
+    return new Watch(watch, started, signal);
+  }
+}
+
+function encode(spec: Spec<unknown>, request: object): string {
+  return stringify(request, spec.name, (request) =>
+    rename(spec.members, request as object, spec.name),
+  );
+}
+
+/** Opens a database; the same as `Database.open`. */
+export function open(url: string, options?: OpenOptions): Promise<Database> {
+  return Database.open(url, options);
+}

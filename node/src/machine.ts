@@ -1,0 +1,133 @@
+/**
+ * Definitions of machines, and what the compiler knows of them.
+ *
+ * @module
+ */
+
+import type { Json, JsonInput, JsonObject } from './json.js';
+
+/**
+ * What the compiler may know of a machine; what is absent can be anything. Hand it to a method to
+ * say what to expect: `db.getInstance<{ context: Order }>(id)`.
+ */
+export interface MachineTypes {
+  /** The names of the states. */
+  readonly state?: string;
+  /** The names of the events. */
+  readonly event?: string;
+  /** What the context looks like. */
+  readonly context?: object;
+  /** What the payload of each event looks like. */
+  readonly payloads?: object;
+}
+
+/** A machine of which nothing is known. */
+export type AnyMachine = MachineTypes;
+
+/** The states of a machine. */
+export type StateOf<M extends MachineTypes> = M extends { readonly state: infer S extends string }
+  ? S
+  : string;
+
+/** The events of a machine. */
+export type EventOf<M extends MachineTypes> = M extends { readonly event: infer E extends string }
+  ? E
+  : string;
+
+/** The context of an instance, as it is read. */
+export type ContextOf<M extends MachineTypes> = M extends {
+  readonly context: infer C extends object;
+}
+  ? C
+  : JsonObject;
+
+/** The context of an instance, as it is given. */
+export type ContextInput<M extends MachineTypes> = M extends {
+  readonly context: infer C extends object;
+}
+  ? C
+  : object;
+
+/** The payload of an event, as it is read: `null` when the event had none. */
+export type PayloadOf<M extends MachineTypes> = M extends {
+  readonly payloads: infer P extends object;
+}
+  ? P[keyof P] | null
+  : Json;
+
+/** The payload of an event, as it is given. */
+export type PayloadInput<M extends MachineTypes, E extends string = string> = M extends {
+  readonly payloads: infer P extends object;
+}
+  ? E extends keyof P
+    ? P[E]
+    : string extends E
+      ? P[keyof P]
+      : JsonInput
+  : JsonInput;
+
+/** A transition of a machine. */
+export interface Transition<S extends string = string, E extends string = string> {
+  /** The state it leads out of, several of them, or `*` for all without one of their own. */
+  readonly from: NoInfer<S> | '*' | readonly NoInfer<S>[];
+  /** The event it takes. */
+  readonly event: E;
+  /** The state it leads to. */
+  readonly to: NoInfer<S>;
+  /** An expression over `ctx` and `event` that must hold, such as `ctx.total > 0`. */
+  readonly guard?: string | undefined;
+}
+
+/** A machine: its states, where instances begin, and which event leads where. */
+export interface MachineDefinition<S extends string = string, E extends string = string> {
+  /** The names of all states. */
+  readonly states: readonly S[];
+  /** The state instances begin in. */
+  readonly initial: NoInfer<S>;
+  /** Which event leads where. */
+  readonly transitions: readonly Transition<S, E>[];
+  /** States that nothing leads out of, not even `*`. */
+  readonly final?: readonly NoInfer<S>[] | undefined;
+  /** Anything that is to be kept with the definition. */
+  readonly meta?: JsonInput | undefined;
+}
+
+/** A definition with its name and version, whose states and events the compiler knows. */
+export interface DefinedMachine<M extends MachineTypes = AnyMachine> {
+  /** The machine's name. */
+  readonly name: string;
+  /** The machine's version. */
+  readonly version: number;
+  /** The definition. */
+  readonly definition: MachineDefinition;
+  /**
+   * The same machine, and the compiler knows its context and payloads too:
+   * `.withTypes<{ context: Order; payloads: { PAY: { method: string } } }>()`.
+   */
+  withTypes<T extends Pick<MachineTypes, 'context' | 'payloads'>>(): DefinedMachine<
+    Omit<M, keyof T> & T
+  >;
+  /** For the compiler alone; there is no such member. */
+  readonly '~types'?: M;
+}
+
+/**
+ * Names a definition. States and events become literal types, so that a misspelled one does not
+ * compile, neither here nor in `db.machine(order).applyEvent(id, 'PYA')`.
+ */
+export function defineMachine<const S extends string, const E extends string>(
+  name: string,
+  version: number,
+  definition: MachineDefinition<S, E>,
+): DefinedMachine<{ readonly state: S; readonly event: E }> {
+  const defined = {
+    name,
+    version,
+    definition: definition as MachineDefinition,
+    withTypes: () => defined,
+  };
+  return Object.freeze(defined) as unknown as DefinedMachine<{
+    readonly state: S;
+    readonly event: E;
+  }>;
+}

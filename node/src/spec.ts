@@ -1,0 +1,118 @@
+/**
+ * How a call becomes a request: members by their names here and on the wire.
+ *
+ * @module
+ */
+
+import { refuse } from './errors.js';
+
+/** What every method takes beside its request. */
+export interface CallOptions {
+  /**
+   * Ends the waiting: the call rejects with the signal's reason. A write that was begun goes on; its
+   * outcome can be read by repeating it with its idempotency key.
+   */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What remains of a request when its first members are arguments. */
+export type Rest<Request, Named extends keyof Request> = Omit<Request, Named> & CallOptions;
+
+/** The members of a request: their wire names, and how nested requests are written. */
+export interface Members {
+  readonly [name: string]:
+    | string
+    | readonly [name: string, encode: (value: unknown) => unknown]
+    | null;
+}
+
+/** One operation. */
+export interface Spec<Result> {
+  readonly name: string;
+  readonly number: number;
+  readonly required: readonly string[];
+  readonly members: Members;
+  // biome-ignore lint/suspicious/noExplicitAny: parsed JSON of a known shape.
+  readonly decode: (wire: any) => Result;
+}
+
+/** A request and what came with it. */
+export interface Call {
+  readonly request: object;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Sorts arguments: a request and options, or the required members by position. */
+export function arrange(spec: Spec<unknown>, args: readonly unknown[]): Call {
+  const { required } = spec;
+  const first = args[0];
+  if (required.length === 0) {
+    // Without members, such as `ping({ signal })`.
+    const bare = Object.keys(spec.members).length === 0;
+    return {
+      request: bare ? {} : given(spec, first),
+      signal: signalOf(spec, given(spec, bare ? first : args[1])),
+    };
+  }
+  if (typeof first === 'object' && first !== null && !Array.isArray(first)) {
+    return { request: first, signal: signalOf(spec, given(spec, args[1])) };
+  }
+  const options = given(spec, args[required.length]);
+  const { signal: _, ...request } = options as Record<string, unknown>;
+  required.forEach((name, index) => {
+    if (name in request) throw refuse(`${spec.name}: ${name} is given twice`);
+    request[name] = args[index];
+  });
+  return { request, signal: signalOf(spec, options) };
+}
+
+function given(spec: Spec<unknown>, value: unknown): object {
+  if (value === undefined) return {};
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  throw refuse(
+    `${spec.name}: expected an object of options, not ${JSON.stringify(value) ?? typeof value}`,
+  );
+}
+
+function signalOf(spec: Spec<unknown>, options: object): AbortSignal | undefined {
+  const { signal } = options as CallOptions;
+  if (signal === undefined || signal === null) return undefined;
+  if (typeof signal.addEventListener === 'function') return signal;
+  throw refuse(`${spec.name}: signal is not an AbortSignal`);
+}
+
+/** The request with the names of the wire. */
+export function rename(members: Members, request: object, what: string): object {
+  const wire: Record<string, unknown> = {};
+  for (const name of Object.keys(request)) {
+    const member = members[name];
+    const value = (request as Record<string, unknown>)[name];
+    if (typeof member === 'string') {
+      wire[member] = value;
+    } else if (member) {
+      wire[member[0]] = member[1](value);
+    } else if (value !== undefined) {
+      const known = Object.keys(members).join(', ');
+      throw refuse(`${what} has no member ${JSON.stringify(name)}; there are: ${known || 'none'}`, {
+        member: name,
+      });
+    }
+  }
+  return wire;
+}
+
+/** Writes a list of `{ op, params }`; what is unknown is left for the database to refuse. */
+export function encodeTagged(table: {
+  readonly [op: string]: readonly [name: string, members: Members];
+}): (value: unknown) => unknown {
+  return (value) => {
+    if (!Array.isArray(value)) return value;
+    return value.map((item: { op?: unknown; params?: unknown } | null) => {
+      const op = typeof item === 'object' && item !== null ? item.op : undefined;
+      const known = typeof op === 'string' && Object.hasOwn(table, op) ? table[op] : undefined;
+      const params = item?.params;
+      if (known === undefined || typeof params !== 'object' || params === null) return item;
+      return { op: known[0], params: rename(known[1], params, known[0]) };
+    });
+  };
+}
