@@ -733,8 +733,8 @@ const REPLACEMENTS: &[(&str, &str)] = &[
     ("AsyncIterator", "Iterator"),
     ("AsyncHandle", "BlockingHandle"),
     ("AsyncWatch", "BlockingWatch"),
-    ("._operations", "._sync_operations"),
-    ("._watch", "._sync_watch"),
+    ("from ._operations", "from ._sync_operations"),
+    ("from ._watch", "from ._sync_watch"),
 ];
 
 /// The text of an async file without the waiting. Lines between `# [async` and `# ]` are left out;

@@ -1,0 +1,156 @@
+//! Python arguments as the members of requests; what does not fit is an `ArgumentError` that names
+//! the argument.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyInt, PyMapping, PyString};
+use rstmdb_bridge::types::{BatchMode, BatchOperation, HistoryOrder, Json, Text};
+
+use crate::generated::batch_operation;
+use crate::{errors, json};
+
+/// A type that arguments are converted to; `path` names the argument in errors.
+pub trait FromPython: Sized {
+    /// Converts one argument.
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<Self>;
+}
+
+/// Says what came instead of what was wanted.
+fn unfit(value: &Bound<'_, PyAny>, path: &str, wanted: &str) -> PyErr {
+    let kind = match value.get_type().name() {
+        Ok(name) => name.to_string(),
+        Err(error) => return error,
+    };
+    errors::argument(value.py(), path, &format!("expected {wanted}, not {kind}"))
+}
+
+impl FromPython for Text {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<Text> {
+        if let Ok(text) = value.cast::<PyString>() {
+            return match text.to_cow() {
+                Ok(text) => Ok(Text::from(text)),
+                Err(_) => Err(errors::argument(
+                    value.py(),
+                    path,
+                    "text has a lone surrogate, which UTF-8 can't hold",
+                )),
+            };
+        }
+        if json::is_enum(value)? {
+            let inner = value.getattr("value")?;
+            if inner.is_instance_of::<PyString>() {
+                return Text::from_python(&inner, path);
+            }
+        }
+        Err(unfit(value, path, "str or an Enum of str"))
+    }
+}
+
+impl FromPython for bool {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<bool> {
+        match value.cast::<PyBool>() {
+            Ok(flag) => Ok(flag.is_true()),
+            Err(_) => Err(unfit(value, path, "bool")),
+        }
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty),*) => {$(
+        impl FromPython for $type {
+            fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<$type> {
+                if value.is_instance_of::<PyBool>() {
+                    return Err(unfit(value, path, "int"));
+                }
+                let Ok(number) = value.cast::<PyInt>() else {
+                    return Err(unfit(value, path, "int"));
+                };
+                number.extract::<$type>().map_err(|_| {
+                    let message = format!("expected 0 to {}, not {number}", <$type>::MAX);
+                    errors::argument(value.py(), path, &message)
+                })
+            }
+        }
+    )*};
+}
+
+integers!(u32, u64);
+
+impl FromPython for Json {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<Json> {
+        json::from_python(value, path)
+    }
+}
+
+impl<T: FromPython> FromPython for Option<T> {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<Option<T>> {
+        if value.is_none() { Ok(None) } else { T::from_python(value, path).map(Some) }
+    }
+}
+
+impl<T: FromPython> FromPython for Vec<T> {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<Vec<T>> {
+        if value.is_none() {
+            return Ok(Vec::new());
+        }
+        // One text is a sequence of texts to Python, but hardly meant.
+        if value.is_instance_of::<PyString>() || value.cast::<PyMapping>().is_ok() {
+            return Err(unfit(value, path, "a list"));
+        }
+        let Ok(elements) = value.try_iter() else {
+            return Err(unfit(value, path, "a list"));
+        };
+        elements
+            .enumerate()
+            .map(|(index, element)| match T::from_python(&element?, "") {
+                Ok(element) => Ok(element),
+                Err(error) if is_argument(value.py(), &error) => {
+                    let message = error.value(value.py()).getattr("message")?.to_string();
+                    let message = message.trim_start_matches(": ");
+                    Err(errors::argument(value.py(), &format!("{path}[{index}]"), message))
+                }
+                Err(error) => Err(error),
+            })
+            .collect()
+    }
+}
+
+/// Whether an element was refused here; its place in the list is then put before the message.
+fn is_argument(py: Python<'_>, error: &PyErr) -> bool {
+    error.value(py).hasattr("message").unwrap_or(false)
+}
+
+impl FromPython for BatchMode {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<BatchMode> {
+        match Text::from_python(value, path)?.as_str() {
+            "atomic" => Ok(BatchMode::Atomic),
+            "best_effort" => Ok(BatchMode::BestEffort),
+            _ => Err(errors::argument(value.py(), path, "expected \"atomic\" or \"best_effort\"")),
+        }
+    }
+}
+
+impl FromPython for HistoryOrder {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<HistoryOrder> {
+        match Text::from_python(value, path)?.as_str() {
+            "newest" => Ok(HistoryOrder::Newest),
+            "oldest" => Ok(HistoryOrder::Oldest),
+            _ => Err(errors::argument(value.py(), path, "expected \"newest\" or \"oldest\"")),
+        }
+    }
+}
+
+/// `ApplyEvent(…)` and its like, or the form of the wire: `{"op": "APPLY_EVENT", "params": {…}}`.
+impl FromPython for BatchOperation {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<BatchOperation> {
+        if let Some(operation) = batch_operation(value) {
+            return Ok(operation);
+        }
+        if value.is_instance_of::<PyDict>() {
+            let text = json::from_python(value, path)?;
+            return text
+                .decode()
+                .map_err(|error| errors::argument(value.py(), path, &error.to_string()));
+        }
+        Err(unfit(value, path, "ApplyEvent, CreateInstance, DeleteInstance or GetInstance"))
+    }
+}

@@ -1,0 +1,215 @@
+//! Waiting for results, in an event loop and in a thread.
+//!
+//! A result that is not ready is brought by a thread of the bridge. It is put into the queue of the
+//! event loop that asked, and the loop is woken once for all results that are in its queue by then:
+//! that thread takes the interpreter's lock once for a batch, not for each result.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use rstmdb_bridge::types::Result;
+use rstmdb_bridge::{Started, Ticket, Waiting};
+
+use crate::errors;
+
+/// Makes the Python value of a result, on the thread of the loop.
+pub type Deliver = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+/// An event loop and the results that wait to be handed over there.
+struct Loop {
+    object: Py<PyAny>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    results: Vec<(Py<PyAny>, Deliver)>,
+    /// Whether the loop was told already.
+    is_woken: bool,
+}
+
+/// The loops in use, the last one first.
+static LOOPS: Mutex<Vec<Arc<Loop>>> = Mutex::new(Vec::new());
+
+impl Loop {
+    /// The loop that runs in this thread; an error when there is none.
+    fn running(py: Python<'_>) -> PyResult<Arc<Loop>> {
+        static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let running = RUNNING.get_or_try_init(py, || -> PyResult<_> {
+            Ok(PyModule::import(py, "asyncio")?.getattr("get_running_loop")?.unbind())
+        })?;
+        let object = running.bind(py).call0()?;
+        let found = LOOPS.lock().iter().find(|known| known.object.is(&object)).cloned();
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let new = Arc::new(Loop { object: object.unbind(), queue: Mutex::default() });
+        // Python code must not run under the lock.
+        let known = LOOPS.lock().clone();
+        let mut open = vec![new.clone()];
+        for other in known {
+            if !other.object.bind(py).call_method0("is_closed")?.is_truthy()? {
+                open.push(other);
+            }
+        }
+        let closed = std::mem::replace(&mut *LOOPS.lock(), open);
+        drop(closed);
+        Ok(new)
+    }
+
+    /// Called by threads of the bridge.
+    fn push(self: &Arc<Self>, future: Py<PyAny>, deliver: Deliver) {
+        let is_first = {
+            let mut queue = self.queue.lock();
+            queue.results.push((future, deliver));
+            !std::mem::replace(&mut queue.is_woken, true)
+        };
+        if !is_first {
+            return;
+        }
+        // None while the interpreter ends: nobody waits any more.
+        let _ = Python::try_attach(|py| {
+            let wake = Wake { waiting: self.clone() };
+            let told = Py::new(py, wake).and_then(|wake| {
+                self.object.call_method1(py, intern!(py, "call_soon_threadsafe"), (wake,))
+            });
+            if told.is_err() {
+                // The loop was closed; what was dropped with it is not waited for.
+                let mut queue = self.queue.lock();
+                queue.is_woken = false;
+                let results = std::mem::take(&mut queue.results);
+                drop(queue);
+                drop(results);
+            }
+        });
+    }
+
+    /// Runs in the loop.
+    fn hand_over(&self, py: Python<'_>) -> PyResult<()> {
+        let results = {
+            let mut queue = self.queue.lock();
+            queue.is_woken = false;
+            std::mem::take(&mut queue.results)
+        };
+        for (future, deliver) in results {
+            let future = future.bind(py);
+            // Cancelled: dropping what came gives events back to their watch.
+            if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+                continue;
+            }
+            // An exception is handed over as a value, so that a future nobody awaits is no noise.
+            let value = match deliver(py) {
+                Ok(value) => value,
+                Err(error) => error.into_value(py).into_any(),
+            };
+            future.call_method1(intern!(py, "set_result"), (value,))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a loop is told to call.
+#[pyclass(frozen, module = "rstmdb._native")]
+struct Wake {
+    waiting: Arc<Loop>,
+}
+
+#[pymethods]
+impl Wake {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        self.waiting.hand_over(py)
+    }
+}
+
+/// A result to come: a future of the running loop, whose value may be an exception to raise.
+#[pyclass(frozen, module = "rstmdb._native")]
+pub struct Pending {
+    future: Py<PyAny>,
+    ticket: Ticket,
+}
+
+#[pymethods]
+impl Pending {
+    /// The future of the loop.
+    #[getter]
+    fn future(&self, py: Python<'_>) -> Py<PyAny> {
+        self.future.clone_ref(py)
+    }
+
+    /// Gives up the waiting, not the write.
+    fn cancel(&self) -> bool {
+        self.ticket.cancel()
+    }
+}
+
+/// The result when it is there, else a [`Pending`] of the running loop. `settle` runs as soon as the
+/// result is there, on any thread; `convert` in the loop, if somebody still waits.
+pub fn in_loop<T: Send + 'static, U: Send + 'static>(
+    py: Python<'_>,
+    started: Started<T>,
+    settle: impl FnOnce(T) -> U + Send + 'static,
+    convert: impl FnOnce(Python<'_>, U) -> PyResult<Py<PyAny>> + Send + 'static,
+) -> PyResult<Py<PyAny>> {
+    let waiting = match started {
+        Started::Ready(result) => return deliver(py, result.map(settle), convert),
+        Started::Waiting(waiting) => waiting,
+    };
+    let running = Loop::running(py)?;
+    let future = running.object.call_method0(py, intern!(py, "create_future"))?;
+    let promised = future.clone_ref(py);
+    let ticket = waiting.finish(move |result| {
+        let result = result.map(settle);
+        running.push(promised, Box::new(move |py| deliver(py, result, convert)));
+    });
+    Ok(Py::new(py, Pending { future, ticket })?.into_any())
+}
+
+fn deliver<T>(
+    py: Python<'_>,
+    result: Result<T>,
+    convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    match result {
+        Ok(value) => convert(py, value),
+        Err(error) => Err(errors::raised(py, &error)),
+    }
+}
+
+/// How long a thread waits before it looks for a signal, such as Ctrl-C.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Waits in this thread, for at most `timeout`; None when that passed.
+pub fn in_thread<T: Send>(
+    py: Python<'_>,
+    started: Started<T>,
+    timeout: Option<Duration>,
+) -> PyResult<Option<T>> {
+    let mut waiting: Waiting<T> = match started {
+        Started::Ready(result) => {
+            return result.map(Some).map_err(|error| errors::raised(py, &error));
+        }
+        Started::Waiting(waiting) => waiting,
+    };
+    let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let slice = left.map_or(SLICE, |left| left.min(SLICE));
+        match py.detach(|| waiting.wait_timeout(slice)) {
+            Ok(result) => return result.map(Some).map_err(|error| errors::raised(py, &error)),
+            Err(_) if left.is_some_and(|left| left.is_zero()) => return Ok(None),
+            Err(still) => waiting = still,
+        }
+        py.check_signals()?;
+    }
+}
+
+/// Waits in this thread for as long as it takes.
+pub fn wait<T: Send>(py: Python<'_>, started: Started<T>) -> PyResult<T> {
+    // Without a timeout there is always a result.
+    in_thread(py, started, None)?
+        .ok_or_else(|| pyo3::exceptions::PyTimeoutError::new_err("no result came"))
+}

@@ -1,0 +1,129 @@
+"""Watches: events as they happen, and the past before that when an offset is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+# [async
+from ._native import Pending
+from ._waiting import finish
+
+# ]
+if TYPE_CHECKING:
+    # [async
+    from collections.abc import AsyncIterator, Callable, Generator
+    from types import TracebackType
+    from typing import Any
+
+    from ._native import AsyncWatch, InstanceEvent
+    # ]
+    # [sync
+    # from types import TracebackType
+    #
+    # from ._native import BlockingWatch, InstanceEvent
+    # ]
+
+R = TypeVar("R")
+
+
+class Watch(Generic[R]):
+    """The events of one watch, in the order of the log.
+
+    Nothing is lost when events come faster than they are taken: they are read from the log then. A watch
+    on a server outlives its connection. It ends when it or its database is closed.
+    """
+
+    __slots__ = ("__weakref__", "_watch")
+
+    def __init__(self, watch: AsyncWatch[R]) -> None:
+        self._watch = watch
+
+    @property
+    def result(self) -> R:
+        """What the operation answered: where the log, or the instance, was when the watch began."""
+        return self._watch.result
+
+    @property
+    def resume_offset(self) -> int:
+        """Give this as `from_offset` to a new watch to go on after the last event taken."""
+        return self._watch.resume_offset
+
+    # [async
+    async def next(self) -> InstanceEvent | None:
+        """Waits for the next event; None when the watch has ended. Being cancelled loses no event."""
+        event = self._watch.next()
+        return await finish(event) if isinstance(event, Pending) else event
+
+    # ]
+    # [sync
+    # def next(self, timeout: float | None = None) -> InstanceEvent | None:
+    #     """Waits for the next event; None when the watch has ended.
+    #
+    #     Raises `TimeoutError` when none comes within `timeout` seconds.
+    #     """
+    #     return self._watch.next(timeout)
+    #
+    # ]
+    async def close(self) -> None:
+        """Ends the watch. Who waits for its next event sees the end."""
+        self._watch.end()
+
+    def __aiter__(self) -> Watch[R]:
+        return self
+
+    async def __anext__(self) -> InstanceEvent:
+        event = await self.next()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def __aenter__(self) -> Watch[R]:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"Watch({self.result!r}, resume_offset={self.resume_offset})"
+# [async
+
+
+class WatchOpening(Generic[R]):
+    """A watch that is about to begin: `await` it, or use it in `async with` or `async for`."""
+
+    __slots__ = ("_opened", "_start")
+
+    def __init__(self, start: Callable[[], AsyncWatch[R] | Pending[AsyncWatch[R]]]) -> None:
+        self._start = start
+        self._opened: Watch[R] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Watch[R]]:
+        return self._open().__await__()
+
+    async def _open(self) -> Watch[R]:
+        answer = self._start()
+        return Watch(await finish(answer) if isinstance(answer, Pending) else answer)
+
+    async def __aenter__(self) -> Watch[R]:
+        self._opened = await self._open()
+        return self._opened
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def __aiter__(self) -> AsyncIterator[InstanceEvent]:
+        async with await self._open() as watch:
+            async for event in watch:
+                yield event
+# ]
