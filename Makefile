@@ -13,10 +13,17 @@ FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run demo test check fix generate bench soak conform interop doc clean toolchain
+.PHONY: help run demo test check fix generate bench soak conform interop wheels npm-pack clib crates publish-crates \
+	doc clean
+	toolchain languages test-languages check-languages
+
+# What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
+CRATES := rstmdb-types rstmdb-machine rstmdb-engine rstmdb-protocol rstmdb-client rstmdb rstmdb-server rstmdb-cli
+# A folder for each language, each with a Makefile of its own. C first: Go is built on it.
+LANGUAGES := bindings/c bindings/go python node
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s%s\n", $$1, $$2 }'
 
 run: toolchain ## build the server and rstmdb-cli, and serve ./data on 127.0.0.1:7401
 	@cargo build --release --locked --package rstmdb-server --package rstmdb-cli
@@ -34,15 +41,30 @@ demo: toolchain ## build rstmdb-cli and run its demo on ./demo-data
 	@cargo build --release --locked --package rstmdb-cli
 	@"$(TARGET_DIR)/release/rstmdb-cli" demo
 
-test: toolchain check doc ## check, build the documentation, then run every test and example
+test: toolchain check doc ## check, build the documentation, then every test and example in every language
 	@cargo xtask test --workspace
 	@cargo xtask test --package rstmdb-tests --features guard-check --test guards
 	@cargo xtask test --package rstmdb-engine --features shuttle shuttle_
+	@$(MAKE) --no-print-directory test-languages
+	@$(MAKE) --no-print-directory conform
 
-check: toolchain ## format, lints, import direction, tidiness, licences, generated files; writes nothing
+check: toolchain ## format, lints, types, import direction, tidiness, licences, generated files; writes nothing
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@cargo xtask check
+	@$(MAKE) --no-print-directory check-languages
+
+test-languages: languages
+	@for folder in $(LANGUAGES); do \
+	    if [ -f "$(TARGET_DIR)/without/$$folder" ]; then continue; fi; \
+	    echo "== $$folder: test"; $(MAKE) --no-print-directory -C "$$folder" test; \
+	done
+
+check-languages: languages
+	@for folder in $(LANGUAGES); do \
+	    if [ -f "$(TARGET_DIR)/without/$$folder" ]; then continue; fi; \
+	    echo "== $$folder: check"; $(MAKE) --no-print-directory -C "$$folder" check; \
+	done
 
 fix: toolchain ## the writing twin of check: format, apply lints, generate
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged --locked
@@ -68,8 +90,8 @@ soak: toolchain ## the random tests with many more seeds, then a minute of each 
 	    echo "soak: no fuzz target failed: $$(echo $$targets)"; \
 	fi
 
-conform: toolchain ## run the conformance scenarios
-	@cargo xtask test --package rstmdb-tests conformance
+conform: toolchain languages ## the conformance scenarios and seeded programs: languages by targets
+	@cargo xtask conform
 
 interop: toolchain ## the vectors, the client and import-peer against the published server 0.3.0
 	@peer="$(abspath $(TARGET_DIR))/peers/bin/rstmdb"; \
@@ -78,6 +100,21 @@ interop: toolchain ## the vectors, the client and import-peer against the publis
 	fi; \
 	RSTMDB_PEER="$$peer" cargo xtask test --package rstmdb-tests --package rstmdb-cli interop -- --ignored
 
+wheels: toolchain languages ## build the Python wheel and sdist, and try them in an empty environment
+	@$(MAKE) --no-print-directory -C python package
+
+npm-pack: toolchain languages ## build the npm packages, and try them in an empty folder
+	@$(MAKE) --no-print-directory -C node package
+
+clib: toolchain languages ## build librstmdb with header and pkg-config file, and try it in an empty prefix
+	@$(MAKE) --no-print-directory -C bindings/c package
+
+crates: toolchain ## package the Rust crates as they are published
+	cargo package --locked --no-verify $(CRATES:%=--package %)
+
+publish-crates: toolchain ## publish the Rust crates; needs a token of crates.io
+	cargo publish --locked --no-verify $(CRATES:%=--package %)
+
 doc: toolchain ## build the documentation of the crates; warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	@echo "$(TARGET_DIR)/doc/rstmdb/index.html"
@@ -85,6 +122,29 @@ doc: toolchain ## build the documentation of the crates; warnings are errors
 clean: ## remove what was built, and the demo's data
 	cargo clean
 	rm -rf demo-data
+
+# What the languages need beside Rust. Outside CI a language whose tools are missing is left out, and said so.
+languages:
+	@rm -rf "$(TARGET_DIR)/without"; \
+	without() { \
+	    echo "make: $$2" >&2; \
+	    if [ "$${CI:-}" = true ]; then exit 1; fi; \
+	    echo "make: $$1 is left out" >&2; \
+	    mkdir -p "$$(dirname "$(TARGET_DIR)/without/$$1")"; touch "$(TARGET_DIR)/without/$$1"; \
+	}; \
+	if ! command -v cc >/dev/null 2>&1 || ! command -v c++ >/dev/null 2>&1; then \
+	    without bindings/c "cc or c++ is missing; install gcc and g++, or clang (Debian: apt-get install build-essential)"; \
+	    without bindings/go "Go needs a C compiler for cgo"; \
+	fi; \
+	if ! command -v go >/dev/null 2>&1; then \
+	    without bindings/go "go is missing; install Go 1.24 or newer from https://go.dev/dl"; \
+	fi; \
+	if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1; then \
+	    without python "Python 3.9 or newer with venv is missing; install it from https://www.python.org (Debian: apt-get install python3-venv)"; \
+	fi; \
+	if ! node -e 'process.exit(process.versions.node.split(".")[0] < 18)' >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then \
+	    without node "Node.js 18 or newer with npm is missing; install it from https://nodejs.org"; \
+	fi
 
 # Rust itself is the one thing that is not installed without being asked for; rust-toolchain.toml
 # pins the version, and rustup fetches that version on first use.
