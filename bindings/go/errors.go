@@ -162,10 +162,6 @@ func invalidOption(message string) *Error {
 	return &Error{Code: CodeBadRequest, Kind: KindInvalid, Reason: ReasonInvalidOption, Message: message}
 }
 
-func closedError() *Error {
-	return &Error{Code: CodeInternalError, Kind: KindClosed, Reason: ReasonClosed, Message: "the database was closed; open it again"}
-}
-
 // contextError says that a context ended the waiting. A write may still happen: only reads can be
 // repeated without looking.
 func contextError(ctx context.Context, operation string, isWrite bool) error {

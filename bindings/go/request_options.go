@@ -26,7 +26,7 @@ type PageOption interface {
 // DeleteOption is an option of DeleteInstance. A DeleteInstanceRequest is one too.
 type DeleteOption interface{ setDelete(*DeleteInstanceRequest) }
 
-// BatchOption is an option of Batch.
+// BatchOption is an option of Batch. A BatchRequest is one too.
 type BatchOption interface{ setBatch(*BatchRequest) }
 
 // KeyOption is an idempotency key, of a delete or a batch.
@@ -44,6 +44,7 @@ type WALOption interface{ setWAL(*WALReadRequest) }
 func (r ListInstancesRequest) setList(to *ListInstancesRequest)     { *to = r }
 func (r CountInstancesRequest) setCount(to *CountInstancesRequest)  { *to = r }
 func (r DeleteInstanceRequest) setDelete(to *DeleteInstanceRequest) { *to = r }
+func (r BatchRequest) setBatch(to *BatchRequest)                    { *to = r }
 func (r HistoryRequest) setHistory(to *HistoryRequest)              { *to = r }
 func (r WALReadRequest) setWAL(to *WALReadRequest)                  { *to = r }
 
@@ -134,8 +135,12 @@ func WALLimit(count uint64) WALOption { return walLimit(count) }
 
 type key string
 
-func (k key) setDelete(r *DeleteInstanceRequest) { r.IdempotencyKey = string(k) }
-func (k key) setBatch(r *BatchRequest)           { r.IdempotencyKey = string(k) }
+func (k key) setDelete(r *DeleteInstanceRequest) {
+	r.IdempotencyKey, r.ForceSendFields = string(k), append(r.ForceSendFields, "IdempotencyKey")
+}
+func (k key) setBatch(r *BatchRequest) {
+	r.IdempotencyKey, r.ForceSendFields = string(k), append(r.ForceSendFields, "IdempotencyKey")
+}
 
 // WithIdempotencyKey: a retry with the same key gets the first result.
 func WithIdempotencyKey(value string) KeyOption { return key(value) }

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	rstmdb "github.com/rstmdb/rstmdb/bindings/go"
+)
+
+// required are the members that a typed request can't be without, by wire name of the operation.
+var required = map[string][]string{}
+
+func readSurface(path string) error {
+	surface, err := readFile(path)
+	if err != nil {
+		return err
+	}
+	for _, row := range surface["operations"].([]any) {
+		operation := row.(object)
+		name := operation["wire_name"].(string)
+		required[name] = nil
+		for _, member := range operation["request"].([]any) {
+			if member := member.(object); member["required"] == true {
+				required[name] = append(required[name], member["name"].(string))
+			}
+		}
+	}
+	return nil
+}
+
+// request reads arguments into a typed request; what does not fit is the error that SPEC.md asks for.
+func request[T any](op string, args any) (T, error) {
+	var typed T
+	if problem := missing(op, args); problem != "" {
+		return typed, misfit(problem)
+	}
+	text := canonical(args)
+	if err := json.Unmarshal([]byte(text), &typed); err != nil {
+		return typed, misfit(err.Error())
+	}
+	return typed, nil
+}
+
+func missing(op string, args any) string {
+	members, ok := args.(object)
+	if !ok {
+		return "the arguments are not an object"
+	}
+	for _, name := range required[op] {
+		if value, present := members[name]; !present || value == nil && name != "definition" {
+			return fmt.Sprintf("%s is missing", name)
+		}
+	}
+	operations, _ := members["ops"].([]any)
+	for _, operation := range operations {
+		if envelope, ok := operation.(object); ok {
+			name, _ := envelope["op"].(string)
+			params, present := envelope["params"]
+			if !present {
+				params = object{}
+			}
+			if _, known := required[name]; known {
+				if problem := missing(name, params); problem != "" {
+					return problem
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func misfit(message string) error {
+	return &rstmdb.Error{
+		Code: rstmdb.CodeBadRequest, Kind: rstmdb.KindInvalid,
+		Reason: rstmdb.ReasonInvalidRequest, Message: message,
+	}
+}
+
+// call runs an operation through its method, with what its method takes.
+func call(ctx context.Context, db *rstmdb.Database, op string, args any) (any, error) {
+	method, known := methods[op]
+	if !known {
+		return nil, fmt.Errorf("the runner does not know %s", op)
+	}
+	return method(ctx, db, args)
+}
+
+var methods = map[string]func(context.Context, *rstmdb.Database, any) (any, error){
+	"PUT_MACHINE": direct("PUT_MACHINE", (*rstmdb.Database).PutMachine),
+	"GET_MACHINE": direct("GET_MACHINE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.GetMachineRequest) (*rstmdb.GetMachineResult, error) {
+		return db.GetMachine(ctx, r.Machine, r.Version)
+	}),
+	"LIST_MACHINES": direct("LIST_MACHINES", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.ListMachinesRequest) (*rstmdb.ListMachinesResult, error) {
+		items, err := db.ListMachines(ctx)
+		return &rstmdb.ListMachinesResult{Items: items}, err
+	}),
+	"CREATE_INSTANCE": direct("CREATE_INSTANCE", (*rstmdb.Database).CreateInstance),
+	"GET_INSTANCE": direct("GET_INSTANCE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.GetInstanceRequest) (*rstmdb.GetInstanceResult, error) {
+		return db.GetInstance(ctx, r.InstanceID)
+	}),
+	"LIST_INSTANCES": direct("LIST_INSTANCES", func(db *rstmdb.Database, ctx context.Context, r rstmdb.ListInstancesRequest) (*rstmdb.ListInstancesResult, error) {
+		return db.ListInstances(ctx, r)
+	}),
+	"COUNT_INSTANCES": direct("COUNT_INSTANCES", func(db *rstmdb.Database, ctx context.Context, r rstmdb.CountInstancesRequest) (*[]rstmdb.InstanceCount, error) {
+		counts, err := db.CountInstances(ctx, r)
+		return &counts, err
+	}),
+	"DELETE_INSTANCE": direct("DELETE_INSTANCE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.DeleteInstanceRequest) (*rstmdb.DeleteInstanceResult, error) {
+		return db.DeleteInstance(ctx, r.InstanceID, r)
+	}),
+	"APPLY_EVENT": direct("APPLY_EVENT", (*rstmdb.Database).ApplyEvent),
+	"PERMITTED":   direct("PERMITTED", (*rstmdb.Database).Permitted),
+	"BATCH": direct("BATCH", func(db *rstmdb.Database, ctx context.Context, r rstmdb.BatchRequest) (*rstmdb.BatchResult, error) {
+		results, err := db.Batch(ctx, r.Mode, r.Ops, r)
+		return &rstmdb.BatchResult{Results: results}, err
+	}),
+	"HISTORY": direct("HISTORY", func(db *rstmdb.Database, ctx context.Context, r rstmdb.HistoryRequest) (*rstmdb.HistoryResult, error) {
+		return db.History(ctx, r.InstanceID, r)
+	}),
+	"WAL_READ": direct("WAL_READ", func(db *rstmdb.Database, ctx context.Context, r rstmdb.WALReadRequest) (*rstmdb.WALReadResult, error) {
+		return db.WALRead(ctx, r.FromOffset, r)
+	}),
+	"WAL_STATS": direct("WAL_STATS", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.WALStatsRequest) (*rstmdb.WALStatsResult, error) {
+		return db.WALStats(ctx)
+	}),
+	"COMPACT": direct("COMPACT", func(db *rstmdb.Database, ctx context.Context, r rstmdb.CompactRequest) (*rstmdb.CompactResult, error) {
+		return db.Compact(ctx, r.ForceSnapshot)
+	}),
+	"SNAPSHOT_INSTANCE": direct("SNAPSHOT_INSTANCE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.SnapshotInstanceRequest) (*rstmdb.SnapshotInstanceResult, error) {
+		return db.SnapshotInstance(ctx, r.InstanceID)
+	}),
+	"FLUSH_ALL": direct("FLUSH_ALL", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.FlushAllRequest) (*rstmdb.FlushAllResult, error) {
+		return db.FlushAll(ctx)
+	}),
+	"INFO": direct("INFO", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.InfoRequest) (*rstmdb.InfoResult, error) {
+		return db.Info(ctx)
+	}),
+	"PING": direct("PING", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.PingRequest) (*rstmdb.PingResult, error) {
+		return &rstmdb.PingResult{Pong: true}, db.Ping(ctx)
+	}),
+}
+
+// direct is a method of the module between JSON values.
+func direct[Q, R any](op string, method func(*rstmdb.Database, context.Context, Q) (*R, error)) func(context.Context, *rstmdb.Database, any) (any, error) {
+	return func(ctx context.Context, db *rstmdb.Database, args any) (any, error) {
+		typed, err := request[Q](op, args)
+		if err != nil {
+			return nil, err
+		}
+		result, err := method(db, ctx, typed)
+		if err != nil {
+			return nil, err
+		}
+		return valueOf(result)
+	}
+}
+
+// watch begins a watch and gives it with what it says first.
+func watch(ctx context.Context, db *rstmdb.Database, op string, args any) (*rstmdb.Subscription, any, error) {
+	if op == "WATCH_ALL" {
+		typed, err := request[rstmdb.WatchAllRequest](op, withContexts(args))
+		if err != nil {
+			return nil, nil, err
+		}
+		sub, err := db.WatchAll(ctx, typed)
+		if err != nil {
+			return nil, nil, err
+		}
+		value, err := valueOf(sub.AllStart)
+		return sub, value, err
+	}
+	typed, err := request[rstmdb.WatchInstanceRequest](op, withContexts(args))
+	if err != nil {
+		return nil, nil, err
+	}
+	sub, err := db.WatchInstance(ctx, typed)
+	if err != nil {
+		return nil, nil, err
+	}
+	value, err := valueOf(sub.InstanceStart)
+	return sub, value, err
+}
+
+// withContexts spells out that contexts come when nothing is said: a bool of Go has no third value.
+func withContexts(args any) any {
+	members, ok := args.(object)
+	if !ok {
+		return args
+	}
+	all := object{"include_ctx": true}
+	for name, value := range members {
+		all[name] = value
+	}
+	return all
+}
+
+func valueOf(result any) (any, error) {
+	text, err := json.Marshal(result)
+	if err != nil {
+		return nil, err
+	}
+	return parse(text)
+}
+
+// errorOf is an error of the database as a JSON value.
+func errorOf(err error) (object, bool) {
+	var found *rstmdb.Error
+	if !errors.As(err, &found) {
+		return nil, false
+	}
+	value, _ := valueOf(found)
+	members, ok := value.(object)
+	return members, ok
+}
