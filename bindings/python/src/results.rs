@@ -83,6 +83,7 @@ macro_rules! result_class {
         }
 
         #[pymethods]
+        #[allow(clippy::wrong_self_convention)]
         impl $name {
             $(#[doc = $plain_doc]
             #[getter]
@@ -227,6 +228,7 @@ macro_rules! entry_class {
         }
 
         #[pymethods]
+        #[allow(clippy::wrong_self_convention)]
         impl $name {
             $(#[doc = $plain_doc]
             #[getter]
@@ -310,6 +312,7 @@ macro_rules! batch_class {
         }
 
         #[pymethods]
+        #[allow(clippy::wrong_self_convention)]
         impl $name {
             #[new]
             #[pyo3(signature = $signature)]
