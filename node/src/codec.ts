@@ -441,10 +441,7 @@ const DeleteInstanceRequest: Members = {
 };
 
 function decodeCountInstancesResult(w: Wire): types.CountInstancesResult {
-  const r: Wire = {
-    counts: w.counts.map(decodeInstanceCount),
-  };
-  return r;
+  return w.map(decodeInstanceCount);
 }
 
 const CountInstancesRequest: Members = {

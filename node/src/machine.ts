@@ -15,8 +15,8 @@ export interface MachineTypes {
   readonly state?: string;
   /** The names of the events. */
   readonly event?: string;
-  /** What the context looks like. */
-  readonly context?: object;
+  /** What the context looks like; an object unless said otherwise. */
+  readonly context?: unknown;
   /** What the payload of each event looks like. */
   readonly payloads?: object;
 }
@@ -35,18 +35,14 @@ export type EventOf<M extends MachineTypes> = M extends { readonly event: infer 
   : string;
 
 /** The context of an instance, as it is read. */
-export type ContextOf<M extends MachineTypes> = M extends {
-  readonly context: infer C extends object;
-}
+export type ContextOf<M extends MachineTypes> = M extends { readonly context: infer C }
   ? C
   : JsonObject;
 
 /** The context of an instance, as it is given. */
-export type ContextInput<M extends MachineTypes> = M extends {
-  readonly context: infer C extends object;
-}
+export type ContextInput<M extends MachineTypes> = M extends { readonly context: infer C }
   ? C
-  : object;
+  : JsonInput;
 
 /** The payload of an event, as it is read: `null` when the event had none. */
 export type PayloadOf<M extends MachineTypes> = M extends {

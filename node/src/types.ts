@@ -306,10 +306,7 @@ export interface CountInstancesRequest<M extends MachineTypes = AnyMachine> {
 }
 
 /** Exact counts, sorted by machine, version and the definition's order of states; no zeros. */
-export interface CountInstancesResult<M extends MachineTypes = AnyMachine> {
-  /** One entry for each machine, version and state that has instances. */
-  readonly counts: readonly InstanceCount<M>[];
-}
+export type CountInstancesResult<M extends MachineTypes = AnyMachine> = readonly InstanceCount<M>[];
 
 /** Names the instance to delete. */
 export interface DeleteInstanceRequest {

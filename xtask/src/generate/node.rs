@@ -124,8 +124,13 @@ fn declare(text: &mut String, shapes: &Shapes, name: &str, side: Side) -> Result
         text.push_str(";\n\n");
         return Ok(());
     }
-    let generic =
-        if is_generic(shapes, name) { "<M extends MachineTypes = AnyMachine>" } else { "" };
+    if let Some(member) = transparent(shape) {
+        let kind = kind(shapes, name, member, side);
+        let generic = generics(shapes, name);
+        let _ = writeln!(text, "export type {title}{generic} = {kind};\n");
+        return Ok(());
+    }
+    let generic = generics(shapes, name);
     let _ = writeln!(text, "export interface {title}{generic} {{");
     if let Some((_, tag)) = name.split_once(':') {
         let _ = writeln!(text, "  readonly type: '{tag}';");
@@ -196,6 +201,15 @@ fn plain(shapes: &Shapes, kind: &str, owner: &str) -> String {
         other if is_generic(shapes, other) => format!("{}<M>", title(other)),
         other => title(other),
     }
+}
+
+/// The one member that stands for the whole on the wire.
+fn transparent(shape: &Shape) -> Option<&Member> {
+    shape.members.first().filter(|_| shape.is_transparent)
+}
+
+fn generics(shapes: &Shapes, name: &str) -> &'static str {
+    if is_generic(shapes, name) { "<M extends MachineTypes = AnyMachine>" } else { "" }
 }
 
 /// Whether a machine that is known to the compiler narrows the type.
@@ -308,6 +322,14 @@ fn members(text: &mut String, shapes: &Shapes, name: &str, shape: &Shape) {
 
 fn decode_struct(text: &mut String, shapes: &Shapes, name: &str, shape: &Shape) {
     let title = title(name);
+    if let Some(member) = transparent(shape) {
+        let value = read(shapes, member).replace(&format!("w.{}", member.name), "w");
+        let _ = writeln!(
+            text,
+            "function decode{title}(w: Wire): types.{title} {{\n  return {value};\n}}\n"
+        );
+        return;
+    }
     let arg = if shape.members.is_empty() { "_w" } else { "w" };
     let _ = writeln!(text, "function decode{title}({arg}: Wire): types.{title} {{");
     text.push_str("  const r: Wire = {\n");

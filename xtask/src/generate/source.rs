@@ -15,6 +15,8 @@ pub struct Shape {
     pub is_enum: bool,
     /// An enum whose variants are told apart by what they hold.
     pub is_untagged: bool,
+    /// A struct that is its one member on the wire.
+    pub is_transparent: bool,
 }
 
 /// A field of a struct or a variant of an enum.
@@ -65,6 +67,7 @@ impl Shapes {
                     doc: std::mem::take(&mut doc),
                     is_enum,
                     is_untagged: attributes.contains("serde(untagged)"),
+                    is_transparent: attributes.contains("serde(transparent)"),
                     members: Vec::new(),
                 };
                 if line.ends_with('{') {
