@@ -217,6 +217,21 @@ function decodeDefinitionWarning(w: Wire): types.DefinitionWarning {
   return r;
 }
 
+function decodeValidateMachineResult(w: Wire): types.ValidateMachineResult {
+  const r: Wire = {
+    definition: w.definition,
+    checksum: w.checksum,
+    warnings: (w.warnings ?? []).map(decodeDefinitionWarning),
+  };
+  return r;
+}
+
+const ValidateMachineRequest: Members = {
+  __proto__: null,
+  definition: 'definition',
+  strict: 'strict',
+};
+
 function decodePingResult(w: Wire): types.PingResult {
   const r: Wire = {
     pong: w.pong,
@@ -714,4 +729,11 @@ export const OPERATIONS = {
     members: PingRequest,
     decode: decodePingResult,
   } satisfies Spec<types.PingResult>,
+  validateMachine: {
+    name: 'VALIDATE_MACHINE',
+    number: 22,
+    required: ['definition'],
+    members: ValidateMachineRequest,
+    decode: decodeValidateMachineResult,
+  } satisfies Spec<types.ValidateMachineResult>,
 } as const;

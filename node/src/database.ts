@@ -5,6 +5,7 @@
  */
 
 import { asyncDispose } from './dispose.js';
+import { refuse } from './errors.js';
 import { MachineHandle } from './handle.js';
 import { type Json, stringify } from './json.js';
 import type { AnyMachine, DefinedMachine, MachineDefinition, MachineTypes } from './machine.js';
@@ -12,7 +13,7 @@ import type { NativeDatabase } from './native.d.js';
 import { native } from './native.js';
 import { Operations } from './operations.js';
 import { encodeOptions, type OpenOptions } from './options.js';
-import { arrange, type CallOptions, rename, type Spec } from './spec.js';
+import { arrange, type CallOptions, expectOptions, rename, type Spec } from './spec.js';
 import { construct, environment, outcome } from './thread.js';
 import { Watch } from './watch.js';
 
@@ -35,10 +36,12 @@ export class Database extends Operations {
    * Opens the database at `url`: `mem:` for one in memory, a path such as `./data` for a directory, or
    * `rstmdb://host:7401` (encrypted: `rstmdbs://`) for a server.
    */
-  static async open(url: string, options: OpenOptions = {}): Promise<Database> {
-    const { signal } = options;
+  static async open(url: string, options?: OpenOptions): Promise<Database> {
+    const given: OpenOptions = expectOptions(options, 'open');
+    if (typeof url !== 'string') throw refuse(`open: expected a URL or a path, not ${typeof url}`);
+    const { signal } = given;
     signal?.throwIfAborted();
-    const text = encodeOptions(options);
+    const text = encodeOptions(given);
     const database = new Database(
       construct(() => new native.NativeDatabase(environment, url, text)),
     );
@@ -92,9 +95,10 @@ export class Database extends Operations {
   }
 
   /** What replication is doing: an object with `role`. */
-  async replicationStatus(options: CallOptions = {}): Promise<Json> {
-    options.signal?.throwIfAborted();
-    return (await outcome(this.#native.replicationStatus(), options.signal)) as Json;
+  async replicationStatus(options?: CallOptions): Promise<Json> {
+    const { signal }: CallOptions = expectOptions(options, 'replicationStatus');
+    signal?.throwIfAborted();
+    return (await outcome(this.#native.replicationStatus(), signal)) as Json;
   }
 
   /** For tests: moves the clock of a database that was opened with `manualClockMs`. */

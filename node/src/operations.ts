@@ -315,4 +315,21 @@ export abstract class Operations {
   ping(...args: unknown[]): Promise<types.PingResult> {
     return this.invoke(OPERATIONS.ping, args);
   }
+
+  /**
+   * Checks a machine definition without storing it.
+   *
+   * @returns What would be stored.
+   */
+  validateMachine(definition: MachineDefinition, options?: Rest<types.ValidateMachineRequest, 'definition'>): Promise<types.ValidateMachineResult>;
+
+  /**
+   * Checks a machine definition without storing it.
+   *
+   * @returns What would be stored.
+   */
+  validateMachine(request: types.ValidateMachineRequest, options?: CallOptions): Promise<types.ValidateMachineResult>;
+  validateMachine(...args: unknown[]): Promise<types.ValidateMachineResult> {
+    return this.invoke(OPERATIONS.validateMachine, args);
+  }
 }

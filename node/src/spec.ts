@@ -67,11 +67,15 @@ export function arrange(spec: Spec<unknown>, args: readonly unknown[]): Call {
 }
 
 function given(spec: Spec<unknown>, value: unknown): object {
+  return expectOptions(value, spec.name);
+}
+
+/** The options, or none. */
+export function expectOptions(value: unknown, what: string): object {
   if (value === undefined) return {};
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
-  throw refuse(
-    `${spec.name}: expected an object of options, not ${JSON.stringify(value) ?? typeof value}`,
-  );
+  const found = Array.isArray(value) ? 'a list' : value === null ? 'null' : `a ${typeof value}`;
+  throw refuse(`${what}: expected an object of options, not ${found}`);
 }
 
 function signalOf(spec: Spec<unknown>, options: object): AbortSignal | undefined {

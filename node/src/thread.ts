@@ -5,6 +5,7 @@
  */
 
 import { setImmediate, setInterval } from 'node:timers';
+import { onAbort } from './abort.js';
 import { decodeError } from './errors.js';
 import { parse } from './json.js';
 import type { LogLevel, LogListener } from './log.js';
@@ -77,15 +78,14 @@ function answer(ticket: number, signal: AbortSignal | undefined): Promise<string
       add(ticket, resolve);
       return;
     }
-    const abort = (): void => {
+    const release = onAbort(signal, () => {
       if (remove(ticket)) {
         environment.cancel(ticket);
         reject(signal.reason);
       }
-    };
-    signal.addEventListener('abort', abort, { once: true });
+    });
     add(ticket, (text) => {
-      signal.removeEventListener('abort', abort);
+      release();
       resolve(text);
     });
   });

@@ -600,6 +600,24 @@ export interface PingResult {
   readonly pong: boolean;
 }
 
+/** Asks whether a definition could be stored. */
+export interface ValidateMachineRequest {
+  /** The definition, a JSON object; see the definition reference. */
+  readonly definition: MachineDefinition;
+  /** Refuse the definition when there is a warning. */
+  readonly strict?: boolean | undefined;
+}
+
+/** What would be stored. */
+export interface ValidateMachineResult {
+  /** The definition in normal form. */
+  readonly definition: MachineDefinition;
+  /** CRC-32C of the normal form, 8 lower-case hex digits. */
+  readonly checksum: string;
+  /** What is suspicious about the definition. */
+  readonly warnings: readonly DefinitionWarning[];
+}
+
 /** Something in a definition that is allowed but probably not meant. */
 export interface DefinitionWarning {
   /** Where, as a path such as `transitions[2].gaurd`. */

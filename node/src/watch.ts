@@ -4,6 +4,7 @@
  * @module
  */
 
+import { onAbort } from './abort.js';
 import { decodeInstanceEvent } from './codec.js';
 import { asyncDispose } from './dispose.js';
 import type { AnyMachine, MachineTypes } from './machine.js';
@@ -31,6 +32,7 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
 
   readonly #native: NativeWatch;
   readonly #signal: AbortSignal | undefined;
+  readonly #release: (() => void) | undefined;
   /** Fetched and not handed out, in wire form. */
   #fetched: { readonly wal_offset: Offset }[] = [];
   #next = 0;
@@ -46,7 +48,7 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
     this.#native = native;
     this.started = started;
     this.#signal = signal;
-    signal?.addEventListener('abort', this.#abort, { once: true });
+    if (signal !== undefined) this.#release = onAbort(signal, this.#abort);
     if (signal?.aborted) this.#abort();
   }
 
@@ -103,7 +105,7 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#release?.();
     this.#native.end();
   }
 

@@ -181,7 +181,8 @@ async function programs(folder, out) {
     const lines = [];
     try {
       await on.open();
-      for (const step of program.steps) lines.push(`${canonical(await answer(on, watches, step))}\n`);
+      for (const step of program.steps)
+        lines.push(`${canonical(await answer(on, watches, step))}\n`);
       writeFileSync(join(out, file.replace(/json$/, 'jsonl')), lines.join(''));
       report(`programs/${file.slice(0, -5)}`, 'passed');
     } catch (error) {

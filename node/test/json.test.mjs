@@ -1,0 +1,170 @@
+// What goes in comes out, to the last digit; what JSON can't say is an error with its place.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Database, InvalidError } from 'rstmdb';
+import { lamp } from './support/sample.mjs';
+
+async function keeper(t) {
+  const db = await Database.open('mem:');
+  t.after(() => db.close());
+  await db.machine(lamp).putMachine();
+  let number = 0;
+  return async (value) => {
+    number += 1;
+    const instanceId = `i-${number}`;
+    await db.createInstance('lamp', 1, { instanceId, initialCtx: { value } });
+    return (await db.getInstance(instanceId)).ctx.value;
+  };
+}
+
+test('values come back as they were', async (t) => {
+  const keep = await keeper(t);
+  for (const value of [
+    null,
+    true,
+    '',
+    'ä € 𝄞 \u0000 \u2028 "\\',
+    0,
+    -1,
+    0.1,
+    1e21,
+    1e-7,
+    2 ** 53,
+    -(2 ** 53),
+    [],
+    {},
+    [1, [2, { a: null }]],
+    { 'a.b': 1, '': 2, __proto: 3 },
+    'x'.repeat(100_000),
+  ]) {
+    assert.deepEqual(await keep(value), value);
+  }
+});
+
+test('a member may be called __proto__ and stays a member', async (t) => {
+  const keep = await keeper(t);
+  for (const text of [
+    '{"__proto__":{"a":1}}',
+    '{"__proto__":{"a":1},"big":18446744073709551615}',
+  ]) {
+    const value = JSON.parse(text, (_, v) => (v > 2 ** 63 ? 2n ** 64n - 1n : v));
+    const kept = await keep(value);
+    assert.deepEqual(Object.keys(kept), Object.keys(value));
+    assert.equal(kept.a, undefined);
+  }
+});
+
+test('integers beyond 2^53 are bigints and exact', async (t) => {
+  const keep = await keeper(t);
+  for (const value of [
+    2n ** 53n + 1n,
+    2n ** 63n,
+    2n ** 64n - 1n,
+    -(2n ** 63n),
+    -(2n ** 53n) - 1n,
+  ]) {
+    assert.equal(await keep(value), value);
+    assert.deepEqual(await keep([value, 1, '9007199254740993', 0.25]), [
+      value,
+      1,
+      '9007199254740993',
+      0.25,
+    ]);
+  }
+  assert.equal(await keep(7n), 7, 'a small one is a number when it is read');
+  assert.equal(await keep(2 ** 60), 2n ** 60n, 'a large number keeps the digits it stands for');
+  assert.equal(
+    await keep('9007199254740993'),
+    '9007199254740993',
+    'digits in a string are a string',
+  );
+  assert.equal(await keep(0.12345678901234568), 0.12345678901234568);
+});
+
+test('whoever has a toJSON says how it is written', async (t) => {
+  const keep = await keeper(t);
+  const when = new Date(1_700_000_000_000);
+  assert.equal(await keep(when), when.toISOString());
+  assert.deepEqual(await keep({ at: when, n: 2n ** 60n }), {
+    at: when.toISOString(),
+    n: 2n ** 60n,
+  });
+  assert.deepEqual(await keep({ toJSON: () => ({ toJSON: () => 5 }) }), 5);
+  class Point {
+    x = 1;
+    #hidden = 2;
+    sum() {
+      return this.x + this.#hidden;
+    }
+  }
+  assert.deepEqual(await keep(new Point()), { x: 1 });
+  assert.deepEqual(await keep(Object.create(null, { a: { value: 1, enumerable: true } })), {
+    a: 1,
+  });
+  assert.deepEqual(await keep({ a: 1, b: undefined }), { a: 1 }, 'undefined members are left out');
+});
+
+test('what JSON can’t say is an error that names the place', async (t) => {
+  const keep = await keeper(t);
+  const cycle = { a: [] };
+  cycle.a.push(cycle);
+  let deep = [];
+  for (let depth = 0; depth < 5_000; depth += 1) deep = [deep];
+  for (const [value, place, problem] of [
+    [{ a: [1, { b: Number.NaN }] }, 'initialCtx.value.a[1].b', /NaN/],
+    [Number.POSITIVE_INFINITY, 'initialCtx.value', /Infinity/],
+    [[() => 1], 'initialCtx.value[0]', /function/],
+    [{ 'a b': Symbol('s') }, 'initialCtx.value["a b"]', /symbol/],
+    [[undefined], 'initialCtx.value[0]', /undefined/],
+    [new Array(1), 'initialCtx.value[0]', /undefined/],
+    [2n ** 64n, 'initialCtx.value', /64 bits/],
+    [-(2n ** 63n) - 1n, 'initialCtx.value', /64 bits/],
+    [{ a: 'x\ud800y' }, 'initialCtx.value.a', /surrogate/],
+    [{ '\udc00': 1 }, 'initialCtx.value', /surrogate/],
+    [new Map([[1, 2]]), 'initialCtx.value', /Map/],
+    [new Uint8Array(2), 'initialCtx.value', /Uint8Array/],
+    [/x/, 'initialCtx.value', /RegExp/],
+    [new Date(Number.NaN), 'initialCtx.value', /invalid date/],
+    [{ toJSON: () => Number.NaN }, 'initialCtx.value', /NaN/],
+    [cycle, 'initialCtx.value.a[0]', /contains itself/],
+    [deep, null, /deep/],
+  ]) {
+    const error = await keep(value).catch((error) => error);
+    assert.ok(error instanceof InvalidError, String(problem));
+    assert.match(error.message, problem);
+    assert.equal(error.reason, 'invalid_request');
+    if (place !== null) assert.equal(error.context.path, place);
+  }
+});
+
+test('a getter or toJSON that throws is the caller’s own error', async (t) => {
+  const keep = await keeper(t);
+  const broken = {
+    get a() {
+      throw new RangeError('mine');
+    },
+  };
+  await assert.rejects(keep(broken), RangeError);
+  await assert.rejects(
+    keep({
+      toJSON() {
+        throw new RangeError('mine');
+      },
+    }),
+    RangeError,
+  );
+});
+
+test('text that looks like an escaped surrogate is text', async (t) => {
+  const keep = await keeper(t);
+  assert.equal(await keep('\\ud800'), '\\ud800');
+});
+
+test('offsets beyond 2^53 are taken as bigints', async (t) => {
+  const db = await Database.open('mem:');
+  t.after(() => db.close());
+  const read = await db.walRead(2n ** 60n);
+  assert.deepEqual(read.records, []);
+  await assert.rejects(db.walRead(2n ** 64n), /64 bits/);
+});

@@ -1,0 +1,89 @@
+// Everything that tests/conformance/surface.json lists is there, under its name here.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { camel } from './conformance/wire.mjs';
+
+const require = createRequire(import.meta.url);
+const rstmdb = require('rstmdb');
+
+import ts from 'typescript-5';
+
+const root = new URL('../..', import.meta.url);
+const surface = JSON.parse(readFileSync(new URL('tests/conformance/surface.json', root), 'utf8'));
+
+/** The interfaces and type aliases of the declarations that users get. */
+function declarations() {
+  const path = new URL('node/dist/types.d.ts', root);
+  const source = ts.createSourceFile(
+    'types.d.ts',
+    readFileSync(path, 'utf8'),
+    ts.ScriptTarget.ES2022,
+  );
+  return new Map(source.statements.filter((s) => s.name).map((s) => [s.name.text, s]));
+}
+
+test('every operation is a method of Database, and nothing else is', () => {
+  const expected = surface.operations.map(({ name }) => camel(name)).sort();
+  const { Operations } = { Operations: Object.getPrototypeOf(rstmdb.Database.prototype) };
+  const found = Object.getOwnPropertyNames(Operations).filter((name) => name !== 'constructor');
+  assert.deepEqual(found.sort(), expected);
+});
+
+test('requests and results have the members of the surface', () => {
+  const types = declarations();
+  for (const operation of surface.operations) {
+    const title = operation.name.replace(/(?:^|_)([a-z])/g, (_, letter) => letter.toUpperCase());
+    for (const side of ['request', 'result']) {
+      const name = `${title}${side === 'request' ? 'Request' : 'Result'}`;
+      const declared = types.get(name);
+      assert.ok(declared, `${name} is declared`);
+      // A result that is a list on the wire is one here.
+      if (!ts.isInterfaceDeclaration(declared)) {
+        assert.equal(operation[side].length, 1, name);
+        continue;
+      }
+      const members = declared.members.map((member) => member.name.text).sort();
+      assert.deepEqual(members, operation[side].map((member) => camel(member.name)).sort(), name);
+      if (side === 'request') {
+        const required = declared.members.filter((m) => !m.questionToken).map((m) => m.name.text);
+        const wanted = operation.request.filter((m) => m.required).map((m) => camel(m.name));
+        assert.deepEqual(required.sort(), wanted.sort(), `required members of ${name}`);
+      }
+    }
+  }
+});
+
+test('codes, kinds and reasons of errors are those of the surface', () => {
+  const names = (rows, key) => rows.map((row) => row[key]).sort();
+  assert.deepEqual([...rstmdb.ERROR_CODES].sort(), names(surface.error_codes, 'code'));
+  assert.deepEqual([...rstmdb.ERROR_KINDS].sort(), names(surface.error_kinds, 'kind'));
+  assert.deepEqual([...rstmdb.ERROR_REASONS].sort(), names(surface.error_reasons, 'reason'));
+});
+
+test('every kind of error has a class of its own', () => {
+  for (const { kind } of surface.error_kinds) {
+    const name = kind.replace(/(?:^|_)([a-z])/g, (_, letter) => letter.toUpperCase());
+    const made = rstmdb[`${name}Error`];
+    assert.ok(made.prototype instanceof rstmdb.RstmdbError, kind);
+    assert.equal(made.prototype.name, `${name}Error`);
+  }
+});
+
+test('import and require see the same', async () => {
+  for (const path of ['rstmdb', 'rstmdb/client']) {
+    const required = require(path);
+    const imported = await import(path);
+    for (const name of Object.keys(required)) assert.equal(imported[name], required[name], name);
+    assert.ok(Object.keys(required).length > 5);
+  }
+});
+
+test('the package, its addon and the workspace have one version', () => {
+  const cargo = readFileSync(new URL('Cargo.toml', root), 'utf8');
+  const { version } = JSON.parse(readFileSync(new URL('node/package.json', root), 'utf8'));
+  assert.equal(rstmdb.version, version);
+  assert.equal(/\[workspace\.package\]\nversion = "(.*)"/.exec(cargo)[1], version);
+});
