@@ -605,6 +605,8 @@ enum class Operation : std::int32_t {
     Info = RSTMDB_OPERATION_INFO,
     /// Answers when the database is alive.
     Ping = RSTMDB_OPERATION_PING,
+    /// Checks a machine definition without storing it.
+    ValidateMachine = RSTMDB_OPERATION_VALIDATE_MACHINE,
 };
 
 /// Asks to store a definition. Definitions are immutable: a change is a new version.
@@ -1047,6 +1049,22 @@ struct PingRequest {
     /// The request as JSON.
     std::string to_json() const {
         detail::Writer writer;
+        return writer.finish();
+    }
+};
+
+/// Asks whether a definition could be stored.
+struct ValidateMachineRequest {
+    /// The definition, a JSON object; see the definition reference.
+    Json definition{};
+    /// Refuse the definition when there is a warning.
+    std::optional<bool> strict{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("definition", definition);
+        writer.member("strict", strict);
         return writer.finish();
     }
 };
@@ -1582,6 +1600,22 @@ class Database {
     template <class T, detail::if_text<T> = 0>
     Future<std::string> ping_async(const T &request) const {
         return call_async(Operation::Ping, request);
+    }
+
+    /// Checks a machine definition without storing it.
+    /// Result: `definition`, `checksum`, `warnings`?.
+    std::string validate_machine(const ValidateMachineRequest &request) const {
+        return blocking(rstmdb_validate_machine, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string validate_machine(const T &request) const {
+        return blocking(rstmdb_validate_machine, request);
+    }
+    Future<std::string> validate_machine_async(const ValidateMachineRequest &request) const {
+        return call_async(Operation::ValidateMachine, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> validate_machine_async(const T &request) const {
+        return call_async(Operation::ValidateMachine, request);
     }
 
     /// What is known of replication, as JSON.

@@ -2405,6 +2405,118 @@ func (r *SnapshotInstanceResult) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
+func (r *ValidateMachineRequest) appendJSON(b []byte) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	b = append(b, `"definition":`...)
+	if b, err = appendValue(b, r.Definition, 0); err != nil {
+		return b, err
+	}
+	b = append(b, ',')
+	if r.Strict || forced(r.ForceSendFields, "Strict") {
+		b = append(b, `"strict":`...)
+		b = strconv.AppendBool(b, r.Strict)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ValidateMachineRequest) decode(d *decoder) {
+	*r = ValidateMachineRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "definition":
+			r.Definition = d.value()
+		case "strict":
+			r.Strict = d.bool()
+			if !r.Strict {
+				r.ForceSendFields = append(r.ForceSendFields, "Strict")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ValidateMachineRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ValidateMachineRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ValidateMachineResult) appendJSON(b []byte) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	b = append(b, `"definition":`...)
+	if b, err = appendRaw(b, r.rawDefinition, r.Definition); err != nil {
+		return b, err
+	}
+	b = append(b, ',')
+	b = append(b, `"checksum":`...)
+	b = appendText(b, r.Checksum)
+	b = append(b, ',')
+	if len(r.Warnings) > 0 {
+		b = append(b, `"warnings":`...)
+		b = append(b, '[')
+		for i := range r.Warnings {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = r.Warnings[i].appendJSON(b); err != nil {
+				return b, err
+			}
+		}
+		b = append(b, ']')
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ValidateMachineResult) decode(d *decoder) {
+	*r = ValidateMachineResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if key != "definition" && d.null() {
+			continue
+		}
+		switch key {
+		case "definition":
+			r.rawDefinition = d.definition(&r.Definition)
+		case "checksum":
+			r.Checksum = d.string()
+		case "warnings":
+			d.openArray()
+			r.Warnings = []DefinitionWarning{}
+			for d.more(']') {
+				r.Warnings = append(r.Warnings, DefinitionWarning{})
+				r.Warnings[len(r.Warnings)-1].decode(d)
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ValidateMachineResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ValidateMachineResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
 func (r *WALEntry) appendJSON(b []byte) ([]byte, error) {
 	var err error
 	b = append(b, '{')

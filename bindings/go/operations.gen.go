@@ -72,6 +72,9 @@ const (
 
 	// OpPing: Answers when the database is alive.
 	OpPing Operation = 21
+
+	// OpValidateMachine: Checks a machine definition without storing it.
+	OpValidateMachine Operation = 22
 )
 
 var operationNames = [...]string{
@@ -97,6 +100,7 @@ var operationNames = [...]string{
 	"FLUSH_ALL",
 	"INFO",
 	"PING",
+	"VALIDATE_MACHINE",
 }
 
 // Operations that change the database, by number.
@@ -121,6 +125,7 @@ var operationWrites = [...]bool{
 	true,
 	false,
 	true,
+	false,
 	false,
 	false,
 }
@@ -158,4 +163,9 @@ func (db *Database) FlushAll(ctx context.Context) (*FlushAllResult, error) {
 // Info returns name, version, features and limits.
 func (db *Database) Info(ctx context.Context) (*InfoResult, error) {
 	return invoke[InfoResult](ctx, db, OpInfo, &InfoRequest{})
+}
+
+// ValidateMachine checks a machine definition without storing it.
+func (db *Database) ValidateMachine(ctx context.Context, request ValidateMachineRequest) (*ValidateMachineResult, error) {
+	return invoke[ValidateMachineResult](ctx, db, OpValidateMachine, &request)
 }

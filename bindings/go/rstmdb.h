@@ -94,6 +94,9 @@
 // Answers when the database is alive.
 #define RSTMDB_OPERATION_PING 21
 
+// Checks a machine definition without storing it.
+#define RSTMDB_OPERATION_VALIDATE_MACHINE 22
+
 // The peer speaks another protocol version.
 #define RSTMDB_ERROR_UNSUPPORTED_PROTOCOL 1
 
@@ -477,6 +480,14 @@ int32_t rstmdb_ping(const struct rstmdb_db *db,
                     struct rstmdb_slice request,
                     struct rstmdb_buffer *out,
                     struct rstmdb_error **err);
+
+// Checks a machine definition without storing it. Waits for the outcome.
+//
+// `request` is a `ValidateMachineRequest`, `*out` becomes a `ValidateMachineResult`, both as JSON objects.
+int32_t rstmdb_validate_machine(const struct rstmdb_db *db,
+                                struct rstmdb_slice request,
+                                struct rstmdb_buffer *out,
+                                struct rstmdb_error **err);
 
 // Starts an operation, one of `RSTMDB_OPERATION_…` but the watches, without waiting for its outcome.
 //

@@ -875,6 +875,40 @@ type SnapshotInstanceResult struct {
 	Checksum string `json:"checksum"`
 }
 
+// ValidateMachineRequest asks whether a definition could be stored.
+type ValidateMachineRequest struct {
+	// The definition, a JSON object; see the definition reference. Anything that encodes to
+	// JSON; json.RawMessage is taken as it is.
+	Definition any `json:"definition"`
+
+	// Refuse the definition when there is a warning.
+	Strict bool `json:"strict,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// ValidateMachineResult says what would be stored.
+type ValidateMachineResult struct {
+	// The definition in normal form.
+	Definition MachineDefinition `json:"definition"`
+
+	// CRC-32C of the normal form, 8 lower-case hex digits.
+	Checksum string `json:"checksum"`
+
+	// What is suspicious about the definition.
+	Warnings []DefinitionWarning `json:"warnings,omitempty"`
+
+	// The text of Definition.
+	rawDefinition string
+}
+
+// RawDefinition is Definition as exact JSON text, also when it is not an object. See [Decode].
+func (r *ValidateMachineResult) RawDefinition() json.RawMessage {
+	return rawMessage(r.rawDefinition, r.Definition)
+}
+
 // WALEntry says what one log entry says.
 type WALEntry struct {
 	// What happened; it says which of the other fields are set.

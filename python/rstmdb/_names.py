@@ -56,6 +56,7 @@ class Operation(str, Enum):
     FLUSH_ALL = "FLUSH_ALL"
     INFO = "INFO"
     PING = "PING"
+    VALIDATE_MACHINE = "VALIDATE_MACHINE"
     HELLO = "HELLO"
     AUTH = "AUTH"
     BYE = "BYE"
@@ -126,4 +127,5 @@ OPERATIONS = (
     "flush_all",
     "info",
     "ping",
+    "validate_machine",
 )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PingResult,
         PutMachineResult,
         SnapshotInstanceResult,
+        ValidateMachineResult,
         WalReadResult,
         WalStatsResult,
         WatchAllResult,
@@ -429,4 +430,22 @@ class Operations:
             The answer.
         """
         answer = self._handle.ping()
+        return await finish(answer) if isinstance(answer, Pending) else answer
+
+    async def validate_machine(
+        self,
+        definition: Any,
+        *,
+        strict: bool = False,
+    ) -> ValidateMachineResult:
+        """Checks a machine definition without storing it.
+
+        Args:
+            definition: The definition, a JSON object; see the definition reference.
+            strict: Refuse the definition when there is a warning.
+
+        Returns:
+            What would be stored.
+        """
+        answer = self._handle.validate_machine(definition, strict)
         return await finish(answer) if isinstance(answer, Pending) else answer

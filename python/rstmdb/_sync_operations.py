@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PingResult,
         PutMachineResult,
         SnapshotInstanceResult,
+        ValidateMachineResult,
         WalReadResult,
         WalStatsResult,
         WatchAllResult,
@@ -399,3 +400,15 @@ class Operations:
             The answer.
         """
         return self._handle.ping()
+
+    def validate_machine(self, definition: Any, *, strict: bool = False) -> ValidateMachineResult:
+        """Checks a machine definition without storing it.
+
+        Args:
+            definition: The definition, a JSON object; see the definition reference.
+            strict: Refuse the definition when there is a warning.
+
+        Returns:
+            What would be stored.
+        """
+        return self._handle.validate_machine(definition, strict)

@@ -65,6 +65,7 @@ pub fn submit<'a>(engine: &'a Engine, operation: Operation, request: &Value) -> 
         Operation::Batch => answer(engine.batch(decode!())),
         Operation::WalStats => answer(engine.wal_stats(decode!())),
         Operation::FlushAll => answer(engine.flush_all(decode!())),
+        Operation::ValidateMachine => answer(engine.validate_machine(decode!())),
         Operation::Info => answer(engine.info(decode!())),
         Operation::Ping => answer(engine.ping(decode!())),
         Operation::History => known(engine.history(decode!())),

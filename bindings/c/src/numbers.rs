@@ -63,6 +63,9 @@ pub const RSTMDB_OPERATION_INFO: i32 = 20;
 /// Answers when the database is alive.
 pub const RSTMDB_OPERATION_PING: i32 = 21;
 
+/// Checks a machine definition without storing it.
+pub const RSTMDB_OPERATION_VALIDATE_MACHINE: i32 = 22;
+
 /// The peer speaks another protocol version.
 pub const RSTMDB_ERROR_UNSUPPORTED_PROTOCOL: i32 = 1;
 

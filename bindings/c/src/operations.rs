@@ -272,3 +272,17 @@ pub unsafe extern "C" fn rstmdb_ping(
     // SAFETY: the caller gives pointers that are NULL or what their names say.
     unsafe { call(db, Operation::Ping, request, out, err) }
 }
+
+/// Checks a machine definition without storing it. Waits for the outcome.
+///
+/// `request` is a `ValidateMachineRequest`, `*out` becomes a `ValidateMachineResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_validate_machine(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ValidateMachine, request, out, err) }
+}

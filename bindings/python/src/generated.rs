@@ -31,6 +31,7 @@ handles! {
         flush_all() => FlushAllRequest;
         info() => InfoRequest;
         ping() => PingRequest;
+        validate_machine(definition, strict) => ValidateMachineRequest;
     }
     watches: {
         watch_instance(instance_id, include_ctx, from_offset, include_lifecycle) => WatchInstanceRequest;
@@ -253,6 +254,14 @@ result_class! {
 }
 
 result_class! {
+    ValidateMachineResult(t::ValidateMachineResult), "What would be stored.",
+    plain: [checksum: "CRC-32C of the normal form, 8 lower-case hex digits."],
+    times: [],
+    cached: [definition: "The definition in normal form.", warnings: "What is suspicious about the definition."],
+    shown: ["definition", "checksum", "warnings"],
+}
+
+result_class! {
     WalReadResult(t::WalReadResult), "A piece of the log.",
     plain: [next_offset: "Where to read on."],
     times: [],
@@ -418,6 +427,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PingResult>()?;
     module.add_class::<PutMachineResult>()?;
     module.add_class::<SnapshotInstanceResult>()?;
+    module.add_class::<ValidateMachineResult>()?;
     module.add_class::<WalReadResult>()?;
     module.add_class::<WalRecord>()?;
     module.add_class::<WalStatsResult>()?;

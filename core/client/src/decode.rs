@@ -220,6 +220,12 @@ impl Call for PermittedRequest {
     }
 }
 
+impl Call for ValidateMachineRequest {
+    fn needs(&self) -> Option<&'static str> {
+        Some("validate_machine")
+    }
+}
+
 impl Call for HistoryRequest {
     fn needs(&self) -> Option<&'static str> {
         Some("history")

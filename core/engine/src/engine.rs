@@ -192,6 +192,8 @@ operations! { pending:
     info(InfoRequest) -> InfoResult;
     /// Answers when the database is alive.
     ping(PingRequest) -> PingResult;
+    /// Checks a machine definition without storing it.
+    validate_machine(ValidateMachineRequest) -> ValidateMachineResult;
 }
 
 operations! { blocking:

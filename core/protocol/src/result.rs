@@ -29,6 +29,7 @@ macro_rules! as_it_is {
 as_it_is!(
     Value,
     GetMachineResult,
+    ValidateMachineResult,
     CreateInstanceResult,
     DeleteInstanceResult,
     PermittedResult,

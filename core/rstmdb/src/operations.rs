@@ -45,6 +45,8 @@ macro_rules! for_each_operation {
             memory Info info(InfoRequest) -> InfoResult;
             /// Answers when the database is alive.
             memory Ping ping(PingRequest) -> PingResult;
+            /// Checks a machine definition without storing it.
+            memory ValidateMachine validate_machine(ValidateMachineRequest) -> ValidateMachineResult;
         }
     };
 }

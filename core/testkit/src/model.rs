@@ -143,6 +143,7 @@ impl Model {
             Op::Compact => run(request, |r| self.compact(r)),
             Op::SnapshotInstance => run(request, |r| self.snapshot_instance(r)),
             Op::FlushAll => run(request, |r| self.flush_all(r)),
+            Op::ValidateMachine => run(request, |r| self.validate_machine(r)),
             Op::Info => run(request, |r| self.info(r)),
             Op::Ping => run(request, |_: PingRequest| Ok(PingResult { pong: true })),
         }
@@ -179,6 +180,20 @@ impl Model {
             version: request.version,
             stored_checksum: checksum,
             created,
+            warnings,
+        })
+    }
+
+    /// See [`Operation::ValidateMachine`].
+    pub fn validate_machine(
+        &self,
+        request: ValidateMachineRequest,
+    ) -> Result<ValidateMachineResult> {
+        let limits = &self.settings.limits;
+        let (machine, warnings) = Machine::parse(&request.definition, limits, request.strict)?;
+        Ok(ValidateMachineResult {
+            definition: machine.normal_form().clone(),
+            checksum: machine.checksum().into(),
             warnings,
         })
     }

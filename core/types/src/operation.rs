@@ -145,6 +145,9 @@ operations! {
     /// Answers when the database is alive.
     Ping = 21, "PING", "ping", Read,
         PingRequest => PingResult, can_fail: false;
+    /// Checks a machine definition without storing it.
+    ValidateMachine = 22, "VALIDATE_MACHINE", "validate_machine", Read,
+        ValidateMachineRequest => ValidateMachineResult, can_fail: true;
 }
 
 #[cfg(test)]

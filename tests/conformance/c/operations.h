@@ -19,7 +19,8 @@
     X(SNAPSHOT_INSTANCE, snapshot_instance) \
     X(FLUSH_ALL, flush_all) \
     X(INFO, info) \
-    X(PING, ping)
+    X(PING, ping) \
+    X(VALIDATE_MACHINE, validate_machine)
 
 #define RSTMDB_WATCHES(X) \
     X(WATCH_INSTANCE, watch_instance) \

@@ -3,8 +3,8 @@
 use clap::Args;
 use rstmdb::error::reason;
 use rstmdb::{
-    GetMachineRequest, GetMachineResult, ListMachinesRequest, Operation, PutMachineRequest,
-    PutMachineResult,
+    DefinitionWarning, GetMachineRequest, GetMachineResult, ListMachinesRequest, Operation,
+    PutMachineRequest, PutMachineResult, ValidateMachineRequest, ValidateMachineResult,
 };
 use serde::Deserialize;
 
@@ -53,14 +53,18 @@ impl PutMachine {
             }
             other => other?,
         };
-        for warning in &result.warnings {
-            let suggestion = warning.suggestion.as_deref();
-            let suggestion = suggestion.map(|name| format!(" (did you mean {name:?}?)"));
-            let (path, message) = (&warning.path, &warning.message);
-            let suggestion = suggestion.unwrap_or_default();
-            session.output.note(&format!("warning: {path}: {message}{suggestion}"));
-        }
+        note_warnings(session, &result.warnings);
         session.output.show(&result, stored)
+    }
+}
+
+fn note_warnings(session: &mut Session, warnings: &[DefinitionWarning]) {
+    for warning in warnings {
+        let suggestion = warning.suggestion.as_deref();
+        let suggestion = suggestion.map(|name| format!(" (did you mean {name:?}?)"));
+        let (path, message) = (&warning.path, &warning.message);
+        let suggestion = suggestion.unwrap_or_default();
+        session.output.note(&format!("warning: {path}: {message}{suggestion}"));
     }
 }
 
@@ -71,6 +75,39 @@ fn stored(result: &PutMachineResult) -> String {
         ("checksum", result.stored_checksum.to_string()),
         ("created", yes_no(result.created).to_owned()),
     ])
+}
+
+/// Check a machine definition without storing it.
+///
+/// A definition with warnings (an unknown key, an unreachable state) is refused unless --lenient is
+/// given.
+#[derive(Debug, Args)]
+#[command(
+    visible_alias = "vm",
+    after_help = "\
+Examples:
+  rstmdb-cli validate-machine @order.json
+  rstmdb-cli validate-machine --lenient - --output json"
+)]
+pub(crate) struct ValidateMachine {
+    /// Accept a definition with warnings, and print them.
+    #[arg(long)]
+    lenient: bool,
+    /// The definition: JSON, @FILE, or - for standard input.
+    #[arg(value_name = "DEFINITION|@FILE")]
+    definition: String,
+}
+
+impl ValidateMachine {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        let definition = json_argument("definition", &self.definition)?;
+        let request = ValidateMachineRequest { definition, strict: !self.lenient };
+        let result = session.open(Operation::ValidateMachine)?.validate_machine(request)?;
+        note_warnings(session, &result.warnings);
+        session.output.show(&result, |result: &ValidateMachineResult| {
+            fields([("valid", "yes".to_owned()), ("checksum", result.checksum.to_string())])
+        })
+    }
 }
 
 /// Show a machine definition.

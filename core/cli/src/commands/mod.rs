@@ -46,6 +46,7 @@ macro_rules! commands {
 // In the order of the help: machines, instances, events, the log, the database, tools.
 commands! {
     PutMachine(machines::PutMachine),
+    ValidateMachine(machines::ValidateMachine),
     GetMachine(machines::GetMachine),
     ListMachines(machines::ListMachines),
     Diagram(Diagram),

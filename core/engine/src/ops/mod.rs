@@ -16,6 +16,7 @@ mod instances;
 mod machines;
 mod permitted;
 mod snapshot_instance;
+mod validate_machine;
 mod wal;
 mod watch;
 

@@ -66,6 +66,7 @@ pub(crate) fn dispatch(answer: Answer<'_, '_>, operation: Operation, params: &st
         Operation::PutMachine => run!(put_machine),
         Operation::GetMachine => run!(get_machine),
         Operation::ListMachines => run!(list_machines),
+        Operation::ValidateMachine => run!(validate_machine),
         Operation::WalStats => run!(wal_stats),
         Operation::Info => run!(info),
         Operation::Ping => {
@@ -123,6 +124,7 @@ pub(crate) fn perform(
         Operation::PutMachine => run!(pending put_machine),
         Operation::GetMachine => run!(pending get_machine),
         Operation::ListMachines => run!(pending list_machines),
+        Operation::ValidateMachine => run!(pending validate_machine),
         Operation::WalStats => run!(pending wal_stats),
         Operation::Info => run!(pending info),
         Operation::Ping => Box::new(PingResult { pong: true }),
