@@ -14,15 +14,14 @@ FUZZ_SECONDS ?= 60
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
 .PHONY: help run demo test check fix generate bench soak conform interop wheels npm-pack clib crates publish-crates \
-	doc clean
-	toolchain languages test-core test-languages check-languages
+	doc clean toolchain languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
 CRATES := rstmdb-types rstmdb-machine rstmdb-engine rstmdb-protocol rstmdb-client rstmdb rstmdb-server rstmdb-cli
 # A folder for each language, each with a Makefile of its own. C first: Go is built on it.
 LANGUAGES := bindings/c bindings/go python node
 # The crates whose tests run on every system; the rest of the tests need Linux.
-CORE := rstmdb-types rstmdb-machine rstmdb-engine rstmdb-protocol rstmdb-client rstmdb
+CORE := $(filter-out rstmdb-server rstmdb-cli,$(CRATES))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s%s\n", $$1, $$2 }'

@@ -1,7 +1,9 @@
 //! Measures rstmdb and what people would pick instead, side by side in one run.
 //!
 //! `cargo bench -p rstmdb-benches` runs everything, `-- durable reads` some groups, `-- --help` says
-//! the rest. See docs/benchmarks.md for the table and for how to read it.
+//! the rest. See docs/benchmarks.md for the table and for how to read it. They read what only Linux tells, so
+//! elsewhere this crate is empty.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod cases;

@@ -1,4 +1,5 @@
 //! Every case that needs no server runs, on tiny sizes.
+#![cfg(target_os = "linux")]
 
 use std::process::Command;
 
