@@ -57,7 +57,7 @@ func (o *BatchOperation) decode(d *decoder) {
 			if !d.null() {
 				d.peek()
 				from := d.at
-				d.value()
+				d.pass()
 				params = d.share(from)
 			}
 		default:
@@ -149,7 +149,7 @@ func (r *BatchOperationResult) decode(d *decoder) {
 		case "last_wal_offset":
 			r.GetInstance = new(GetInstanceResult)
 		}
-		look.value()
+		look.pass()
 	}
 	switch {
 	case r.ApplyEvent != nil:

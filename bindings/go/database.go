@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,7 +18,13 @@ import (
 // the garbage collector finds it.
 type Database struct {
 	handle *C.rstmdb_db
+	// How many calls use the handle; with the bit closedBit no others may begin.
+	users   atomic.Int64
+	free    func()
+	cleanup runtime.Cleanup
 }
+
+const closedBit = 1 << 62
 
 // Client is a Database; the name that goes with Connect.
 type Client = Database
@@ -39,36 +47,58 @@ func Open(ctx context.Context, url string, options ...Option) (*Database, error)
 	x := takeExchange()
 	handle := C.rgo_open_submit(stringPointer(url), C.size_t(len(url)), bytePointer(settings.text),
 		C.size_t(len(settings.text)), C.uintptr_t(x.handle), &x.reply)
-	db := &Database{handle: handle}
 	// Freeing closes what is still open, which can take a while: not in the collector's goroutine.
 	free := func(handle *C.rstmdb_db) { go C.rstmdb_free(handle) }
-	cleanup := runtime.AddCleanup(db, free, handle)
+	db := &Database{handle: handle, free: sync.OnceFunc(func() { C.rstmdb_free(handle) })}
+	db.cleanup = runtime.AddCleanup(db, free, handle)
 	o, err := x.wait(ctx, db)
 	x.give()
-	if err == nil && o.err == nil {
-		err = settings.check(ctx, db)
-		if err == nil {
+	if err != nil {
+		err = contextError(ctx, "", false)
+	} else if err = o.err; err == nil {
+		if err = settings.check(ctx, db); err == nil {
 			return db, nil
 		}
-	} else if err != nil {
-		err = contextError(ctx, "", false)
-	} else {
-		err = o.err
 	}
-	cleanup.Stop()
-	free(handle)
+	db.cleanup.Stop()
+	go db.free()
 	return nil, err
 }
 
 // Close ends watches, waits for requests in flight and closes the database. Afterwards every call
 // fails with ErrClosed. Closing again is fine.
 func (db *Database) Close() error {
+	if !db.enter() {
+		return nil
+	}
+	defer db.leave()
 	x := takeExchange()
 	C.rgo_close_submit(db.handle, C.uintptr_t(x.handle), &x.reply)
 	o, _ := x.wait(context.Background(), db)
 	x.give()
+	if o.err != nil {
+		return o.err
+	}
+	db.users.Or(closedBit)
+	return nil
+}
+
+// enter begins the use of the handle, unless the database was closed; leave ends it.
+func (db *Database) enter() bool {
+	if db.users.Add(1)&closedBit != 0 {
+		db.leave()
+		return false
+	}
+	return true
+}
+
+// leave frees the handle after its last use: the collector would not know how much that is.
+func (db *Database) leave() {
+	if db.users.Add(-1) == closedBit {
+		db.cleanup.Stop()
+		db.free()
+	}
 	runtime.KeepAlive(db)
-	return o.err
 }
 
 // Call runs an operation on JSON text, for those who have it already; the typed methods are this
@@ -88,19 +118,24 @@ func (db *Database) Call(ctx context.Context, op Operation, request json.RawMess
 
 // AdvanceClock moves the clock of a database that was opened WithManualClock; it is for tests.
 func (db *Database) AdvanceClock(by time.Duration) error {
-	var failure *C.rstmdb_error
-	status := C.rstmdb_advance_clock(db.handle, C.int64_t(by.Milliseconds()), &failure)
-	x := exchange{}
-	x.reply.status, x.reply.error = status, failure
-	runtime.KeepAlive(db)
+	if !db.enter() {
+		return closedError("")
+	}
+	defer db.leave()
+	var x exchange
+	x.reply.status = C.rstmdb_advance_clock(db.handle, C.int64_t(by.Milliseconds()), &x.reply.error)
 	return x.settled().err
 }
 
 // run submits the request of an exchange and gives the exchange back.
 func (db *Database) run(ctx context.Context, x *exchange, op Operation) (string, error) {
+	if !db.enter() {
+		x.give()
+		return "", closedError(op.String())
+	}
 	text, err := x.submit(ctx, db, op)
 	x.give()
-	runtime.KeepAlive(db)
+	db.leave()
 	if err != nil {
 		if _, known := err.(*Error); !known {
 			return "", contextError(ctx, op.String(), op.IsWrite())

@@ -362,4 +362,65 @@ func (d *decoder) share(from int) string {
 }
 
 // skip passes over the value of a member that nobody knows: one that a newer core has added.
-func (d *decoder) skip(string) { d.value() }
+func (d *decoder) skip(string) { d.pass() }
+
+// pass goes behind a value without making it. It looks no further than it must: what is inside may
+// be wrong.
+func (d *decoder) pass() {
+	depth := 0
+	for {
+		switch c := d.peek(); c {
+		case '"':
+			d.passString()
+		case '{', '[':
+			d.at++
+			depth++
+		case '}', ']':
+			d.at++
+			depth--
+		case ',', ':':
+			if depth == 0 {
+				d.fail("a value")
+				return
+			}
+			d.at++
+			continue
+		case 0:
+			d.fail("a value")
+			return
+		default:
+			from := d.at
+			for d.at < len(d.text) && !isEnd(d.text[d.at]) {
+				d.at++
+			}
+			if d.at == from {
+				d.fail("a value")
+				return
+			}
+		}
+		if depth <= 0 || d.err != nil {
+			if depth < 0 {
+				d.fail("a value")
+			}
+			return
+		}
+	}
+}
+
+func (d *decoder) passString() {
+	for i := d.at + 1; i < len(d.text); i++ {
+		switch d.text[i] {
+		case '"':
+			d.at = i + 1
+			return
+		case '\\':
+			i++
+		}
+	}
+	d.fail("a string that ends")
+}
+
+// isEnd reports whether a number or a word ends before this byte.
+func isEnd(c byte) bool {
+	return c <= ' ' || c == ',' || c == ':' || c == '}' || c == ']' || c == '{' || c == '[' || c == '"'
+}

@@ -162,6 +162,13 @@ func invalidOption(message string) *Error {
 	return &Error{Code: CodeBadRequest, Kind: KindInvalid, Reason: ReasonInvalidOption, Message: message}
 }
 
+func closedError(operation string) error {
+	return &Error{
+		Code: CodeInternalError, Kind: KindClosed, Reason: ReasonClosed,
+		Message: "the database was closed", Operation: operation,
+	}
+}
+
 // contextError says that a context ended the waiting. A write may still happen: only reads can be
 // repeated without looking.
 func contextError(ctx context.Context, operation string, isWrite bool) error {

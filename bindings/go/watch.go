@@ -138,6 +138,11 @@ func (db *Database) watch(ctx context.Context, op Operation, request appender, s
 		x.give()
 		return nil, inOperation(err, op)
 	}
+	if !db.enter() {
+		x.give()
+		return nil, closedError(op.String())
+	}
+	defer db.leave()
 	handle := C.rgo_watch_submit(db.handle, C.int32_t(op), bytePointer(x.request),
 		C.size_t(len(x.request)), C.uintptr_t(x.handle), &x.reply)
 	o, err := x.wait(ctx, db)
@@ -149,7 +154,6 @@ func (db *Database) watch(ctx context.Context, op Operation, request appender, s
 	if err != nil {
 		x.give()
 		C.rstmdb_watch_free(handle)
-		runtime.KeepAlive(db)
 		return nil, err
 	}
 	w := &watch{
@@ -244,7 +248,7 @@ func (w *watch) deliver(ctx context.Context, x *exchange) error {
 			var event Event
 			// One text to an event: one that is kept does not keep the others.
 			from := d.at
-			d.value()
+			d.pass()
 			one := decoder{text: strings.Clone(d.text[from:d.at])}
 			event.decode(&one)
 			if one.err != nil {
