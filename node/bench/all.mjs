@@ -1,0 +1,60 @@
+// The Node rows of the language benchmarks, as JSON lines. Environment: RSTMDB_BENCH_SECONDS,
+// RSTMDB_BENCH_DIR.
+
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { folder, INSTANCES, ids, print, rate, withDatabase } from './load.mjs';
+
+/** Each instance gets an event in turn; calls are begun in this order however many are under way. */
+function* events() {
+  for (let number = 0; ; number += 1) {
+    const event = Math.floor(number / INSTANCES) % 2 === 0 ? 'FLIP' : 'FLOP';
+    yield [ids[number % INSTANCES], event, { payload: { n: number } }];
+  }
+}
+
+function apply(db, loops) {
+  const turns = events();
+  return rate(loops, () => {
+    const [instanceId, event, options] = turns.next().value;
+    return db.applyEvent(instanceId, event, options);
+  });
+}
+
+async function batches(db) {
+  const turns = events();
+  const calls = await rate(1, () => {
+    const ops = ids.map(() => {
+      const [instanceId, event, { payload }] = turns.next().value;
+      return { op: 'applyEvent', params: { instanceId, event, payload } };
+    });
+    return db.batch(ops, { mode: 'atomic' });
+  });
+  return calls * INSTANCES;
+}
+
+/** From the call of open to the first answer, in a fresh process; the least of several. */
+function opening() {
+  const code = `
+    const begin = performance.now();
+    const { Database } = require('rstmdb');
+    Database.open(process.argv[1]).then(async (db) => {
+      await db.listMachines();
+      console.log(performance.now() - begin);
+      await db.close();
+    });`;
+  const times = Array.from({ length: 5 }, () => {
+    const path = folder();
+    const cwd = new URL('.', import.meta.url);
+    const { stdout } = spawnSync(process.execPath, ['-e', code, path], { cwd, encoding: 'utf8' });
+    rmSync(path, { recursive: true, force: true });
+    return Number(stdout);
+  });
+  return Math.min(...times);
+}
+
+print('mem_apply', await withDatabase('mem:', (db) => apply(db, 1)), 'ops/s');
+print('mem_apply_64', await withDatabase('mem:', (db) => apply(db, 64)), 'ops/s');
+print('durable_apply_64', await withDatabase(undefined, (db) => apply(db, 64)), 'ops/s');
+print('batch_1000', await withDatabase('mem:', batches), 'ops/s');
+print('open_ms', opening(), 'ms');

@@ -1,0 +1,222 @@
+// The names of @rstmdb/client as its documentation has them, and Database, on a server.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { Database } from 'rstmdb';
+import {
+  AuthenticationError,
+  Client,
+  ClientOptions,
+  ConflictError,
+  ConnectionError,
+  InvalidTransitionError,
+  NotFoundError,
+} from 'rstmdb/client';
+import { TlsFiles } from '../dist/tls_files.js';
+import { lamp, order } from './support/sample.mjs';
+import { startServer } from './support/server.mjs';
+
+let server;
+before(async () => {
+  server = await startServer();
+});
+after(() => server.stop());
+
+async function connected(t) {
+  const client = await Client.connect('127.0.0.1', server.port, { clientName: 'test' });
+  t.after(() => client.close());
+  await client.putMachine('order', 1, order.definition);
+  await client.putMachine('lamp', 1, lamp.definition);
+  return client;
+}
+
+test('machines are put, got and listed', async (t) => {
+  const client = await connected(t);
+  const { definition } = await client.getMachine('order', 1);
+  assert.equal(definition.initial, 'created');
+  const machines = await client.listMachines();
+  assert.deepEqual(
+    machines.find(({ name }) => name === 'order'),
+    { name: 'order', versions: [1] },
+  );
+});
+
+test('an instance has id, state and context', async (t) => {
+  const client = await connected(t);
+  const context = { total: 40 };
+  const made = await client.createInstance({ machine: 'order', version: 1, id: 'c-1', context });
+  assert.deepEqual(made, { id: 'c-1', machine: 'order', version: 1, state: 'created', context });
+  const applied = await client.applyEvent({
+    instanceId: 'c-1',
+    event: 'PAY',
+    payload: { method: 'card' },
+    expectedState: 'created',
+  });
+  assert.equal(applied.previousState, 'created');
+  assert.equal(applied.currentState, 'paid');
+  const { id, state, context: after } = await client.getInstance('c-1');
+  assert.deepEqual([id, state, after], ['c-1', 'paid', { method: 'card', total: 40 }]);
+  const deleted = await client.deleteInstance('c-1');
+  assert.equal(deleted.deleted, true);
+});
+
+test('a batch takes operations and gives a list', async (t) => {
+  const client = await connected(t);
+  const results = await client.batch({
+    mode: 'atomic',
+    operations: [
+      {
+        op: 'createInstance',
+        params: { machine: 'lamp', version: 1, id: 'b-1', context: { a: 1 } },
+      },
+      { op: 'applyEvent', params: { instanceId: 'b-1', event: 'PRESS' } },
+      { op: 'getInstance', params: { id: 'b-1' } },
+    ],
+  });
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['ok', 'ok', 'ok'],
+  );
+  assert.equal(results[2].result.state, 'on');
+});
+
+test('errors have the documented classes', async (t) => {
+  const client = await connected(t);
+  await assert.rejects(client.getInstance('nope'), NotFoundError);
+  await client.createInstance({ machine: 'lamp', version: 1, id: 'e-1' });
+  const press = { instanceId: 'e-1', event: 'PRESS', expectedState: 'on' };
+  const conflict = await client.applyEvent(press).catch((error) => error);
+  assert.ok(conflict instanceof ConflictError);
+  assert.equal(conflict.retryable, false);
+  await assert.rejects(
+    client.applyEvent({ instanceId: 'e-1', event: 'X' }),
+    InvalidTransitionError,
+  );
+  const options = { connectionTimeout: 500, reconnect: { enabled: false } };
+  await assert.rejects(Client.connect('127.0.0.1', 1, options), ConnectionError);
+});
+
+test('a watch is an iterator, and has listeners', async (t) => {
+  const client = await connected(t);
+  await client.createInstance({ machine: 'lamp', version: 1, id: 'w-1' });
+  const press = () => client.applyEvent({ instanceId: 'w-1', event: 'PRESS' });
+  await press();
+  const stream = client.watchInstance('w-1', { fromOffset: 1 });
+  const heard = [];
+  const enough = new Promise((resolve, reject) => {
+    stream.on('error', reject);
+    stream.on('event', ({ event, toState }) => {
+      heard.push([event, toState]);
+      if (heard.length === 2) resolve();
+    });
+  });
+  const ended = new Promise((resolve) => stream.on('end', resolve));
+  await press();
+  await enough;
+  assert.deepEqual(heard, [
+    ['PRESS', 'on'],
+    ['PRESS', 'off'],
+  ]);
+  await stream.close();
+  await ended;
+  const all = await client.watchAll({ machines: ['lamp'], toStates: ['off'], fromOffset: 1 });
+  for await (const event of all) {
+    assert.deepEqual([event.event, event.toState], ['PRESS', 'off']);
+    break;
+  }
+  const failing = client.watchInstance('not-there');
+  const error = await new Promise((resolve) => {
+    failing.on('error', resolve);
+    failing.on('event', () => undefined);
+  });
+  assert.ok(error instanceof NotFoundError);
+});
+
+test('ping and info answer', async (t) => {
+  const client = await connected(t);
+  assert.equal((await client.ping()).pong, true);
+  const info = await client.info();
+  assert.equal(info.version, info.serverVersion);
+  assert.equal(typeof info.stats.instances, 'number');
+});
+
+test('options are built step by step', async () => {
+  const config = ClientOptions.create('127.0.0.1')
+    .port(server.port)
+    .connectionTimeout(5_000)
+    .requestTimeout(5_000)
+    .build();
+  assert.deepEqual(config, {
+    host: '127.0.0.1',
+    port: server.port,
+    connectionTimeout: 5_000,
+    requestTimeout: 5_000,
+  });
+  const client = new Client(config);
+  await assert.rejects(client.ping(), /connect\(\) first/);
+  await client.connect();
+  await client.connect();
+  assert.equal((await client.ping()).pong, true);
+  await client.close();
+  await assert.rejects(client.ping(), /connect\(\) first/);
+});
+
+test('a wrong token is an AuthenticationError', async (t) => {
+  const guarded = await startServer(
+    '--set',
+    'auth.required=true',
+    '--set',
+    'auth.tokens=["right"]',
+  );
+  t.after(() => guarded.stop());
+  await assert.rejects(
+    Client.connect('127.0.0.1', guarded.port, { auth: 'wrong' }),
+    AuthenticationError,
+  );
+  const client = await Client.connect('127.0.0.1', guarded.port, { auth: 'right' });
+  assert.equal((await client.ping()).pong, true);
+  await client.close();
+  const db = await Database.open(`rstmdb://127.0.0.1:${guarded.port}`, { token: 'right' });
+  await db.close();
+});
+
+test('certificates may be given by content', async () => {
+  const files = new TlsFiles();
+  const pem = '-----BEGIN CERTIFICATE-----\n';
+  const { ca, clientCert, clientKey, insecure } = await files.options({
+    ca: '/etc/ca.pem',
+    cert: pem,
+    key: Buffer.from(pem),
+    rejectUnauthorized: false,
+  });
+  assert.equal(ca, '/etc/ca.pem');
+  assert.equal(readFileSync(clientCert, 'utf8'), pem);
+  assert.equal(readFileSync(clientKey, 'utf8'), pem);
+  assert.equal(insecure, true);
+  await files.remove();
+  assert.throws(() => readFileSync(clientKey), { code: 'ENOENT' });
+});
+
+test('a database on a server takes the same calls as one in this process', async (t) => {
+  const db = await Database.open(server.url);
+  t.after(() => db.close());
+  const lamps = db.machine(lamp);
+  await lamps.putMachine();
+  await lamps.createInstance({ instanceId: 'r-1', initialCtx: { big: 2n ** 63n } });
+  const watch = await lamps.watchInstance('r-1');
+  await Promise.all(Array.from({ length: 64 }, () => lamps.applyEvent('r-1', 'PRESS')));
+  const { ctx, state } = await lamps.getInstance('r-1');
+  assert.deepEqual([ctx.big, state], [2n ** 63n, 'off']);
+  let seen = 0;
+  for await (const event of watch) {
+    seen += 1;
+    if (seen === 64) assert.equal(event.toState, 'off');
+    if (seen === 64) break;
+  }
+  const control = new AbortController();
+  const call = db.ping({ signal: control.signal });
+  control.abort();
+  await assert.rejects(call, { name: 'AbortError' });
+});
