@@ -155,16 +155,24 @@ static void next_submit_tells_by_callback_or_at_once(void) {
     flip(db, 1);
     wait_for(&done, 1);
     CHECK(done.last_status == RSTMDB_OK);
+    /* An event that is there already is told at once; it may still be on its way. */
     flip(db, 1);
-    CHECK_OK(rstmdb_watch_next_submit(watch, 10, count_callback, &done, NULL, &out, &error), error);
-    CHECK(has(out, "\"wal_offset\":4"));
-    rstmdb_buffer_free(out);
+    int calls = 2;
+    int32_t status = rstmdb_watch_next_submit(watch, 10, count_callback, &done, NULL, &out, &error);
+    if (status == RSTMDB_OK) {
+        CHECK(has(out, "\"wal_offset\":4"));
+        rstmdb_buffer_free(out);
+        calls = 1;
+    } else {
+        CHECK(status == RSTMDB_PENDING);
+    }
+    wait_for(&done, calls);
     CHECK(rstmdb_watch_next_submit(watch, 10, count_callback, &done, NULL, &out, &error) == RSTMDB_PENDING);
     rstmdb_watch_free(watch);
-    wait_for(&done, 2);
+    wait_for(&done, calls + 1);
     CHECK(done.last_status == RSTMDB_ENDED);
     rstmdb_free(db);
-    CHECK(counted(&done) == 2);
+    CHECK(counted(&done) == calls + 1);
 }
 
 typedef struct collector {
@@ -194,13 +202,15 @@ static void cancelling_a_wait_loses_no_event(void) {
         rstmdb_buffer out;
         rstmdb_error *error = NULL;
         uint64_t id = 0;
-        int32_t status = rstmdb_watch_next_submit(watch, 3, collect, &self, &id, &out, &error);
-        if (status == RSTMDB_OK) {
+        int32_t status;
+        while ((status = rstmdb_watch_next_submit(watch, 3, collect, &self, &id, &out, &error)) == RSTMDB_OK) {
             pthread_mutex_lock(&self.mutex);
             count_events(out, &self.offset);
             pthread_mutex_unlock(&self.mutex);
             rstmdb_buffer_free(out);
-            status = rstmdb_watch_next_submit(watch, 3, collect, &self, &id, &out, &error);
+        }
+        if (status > 0) {
+            CHECK_OK(status, error);
         }
         CHECK(status == RSTMDB_PENDING);
         flip(db, 1);
@@ -237,10 +247,12 @@ static void watching_can_be_started(void) {
     CHECK(take(watch, 1, -1, &offset) == 1);
     rstmdb_watch_free(watch);
     watch = NULL;
+    latch refused = LATCH;
     status = rstmdb_watch_submit(db, RSTMDB_OPERATION_WATCH_INSTANCE, text("{\"instance_id\":\"two\"}"),
-                                 count_callback, &done, &watch, NULL, &out, &error);
+                                 count_callback, &refused, &watch, NULL, &out, &error);
     if (status == RSTMDB_PENDING) {
-        wait_for(&done, counted(&done) + 1);
+        wait_for(&refused, 1);
+        CHECK(refused.last_status == RSTMDB_ERROR_INSTANCE_NOT_FOUND);
         rstmdb_watch_free(watch);
     } else {
         CHECK(status == RSTMDB_ERROR_INSTANCE_NOT_FOUND && !watch);

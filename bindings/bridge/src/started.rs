@@ -1,6 +1,6 @@
 //! An operation that was started: done already, or something to wait for.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -82,14 +82,13 @@ impl<T: Send + 'static> Waiting<T> {
     /// Calls `done` with the result, once, on a thread of callbacks and under no lock, unless it is
     /// cancelled before. `done` must not wait for other results of callbacks.
     pub fn finish(self, done: impl FnOnce(Result<T>) + Send + 'static) -> Ticket {
-        let claim = Arc::new(AtomicBool::new(false));
-        let claimed = claim.clone();
         // Counted until the callback ran or was dropped, so that closing can wait for it.
         let counted = self.active.map(Active::enter);
-        let future = self.future;
+        let claimed = AtomicBool::new(false);
+        let outcome = Arc::new(Outcome { claimed, future: Mutex::new(Some(self.future)) });
+        let awaited = outcome.clone();
         let task = callbacks::spawn(async move {
-            let result = future.await;
-            if !claimed.swap(true, Ordering::AcqRel) {
+            if let Some(result) = poll_fn(|context| awaited.poll(context)).await {
                 // A callback that panics must not take the thread of all others with it.
                 if catch_unwind(AssertUnwindSafe(|| done(result))).is_err() {
                     tracing::error!("a callback panicked");
@@ -97,28 +96,68 @@ impl<T: Send + 'static> Waiting<T> {
             }
             drop(counted);
         });
-        Ticket { claim, task: Mutex::new(Some(task)) }
+        Ticket { outcome, task: Mutex::new(Some(task)) }
+    }
+}
+
+/// What a callback waits for, and whether it or a cancellation has the outcome.
+struct Outcome<T> {
+    claimed: AtomicBool,
+    future: Mutex<Option<Guarded<T>>>,
+}
+
+impl<T> Outcome<T> {
+    /// The result, for the callback; none when it was given up.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        let mut future = self.future.lock();
+        let Some(waiting) = future.as_mut() else { return Poll::Ready(None) };
+        let Poll::Ready(result) = Pin::new(waiting).poll(context) else { return Poll::Pending };
+        *future = None;
+        if self.claimed.swap(true, Ordering::AcqRel) {
+            // Under the lock: whoever gave up finds everything as if nobody had waited, so a watch has
+            // its events back.
+            drop(result);
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some(result))
+    }
+}
+
+/// An outcome that can be given up, whatever it is.
+trait GiveUp: Send + Sync {
+    fn give_up(&self) -> bool;
+}
+
+impl<T: Send> GiveUp for Outcome<T> {
+    fn give_up(&self) -> bool {
+        if self.claimed.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let future = self.future.lock().take();
+        drop(future);
+        true
     }
 }
 
 /// A callback to come. Dropping it changes nothing.
 pub struct Ticket {
-    claim: Arc<AtomicBool>,
+    outcome: Arc<dyn GiveUp>,
     task: Mutex<Option<Task<()>>>,
 }
 
 impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("claimed", &self.claim).finish()
+        f.write_str("Ticket")
     }
 }
 
 impl Ticket {
-    /// Gives up the waiting. True: the callback will not run. False: it ran, or is running.
+    /// Gives up the waiting. True: the callback will not run, and what it waited for is free for
+    /// another. False: it ran, or is running.
     ///
     /// A write that was started goes on.
     pub fn cancel(&self) -> bool {
-        if self.claim.swap(true, Ordering::AcqRel) {
+        if !self.outcome.give_up() {
             return false;
         }
         let task = self.task.lock().take();

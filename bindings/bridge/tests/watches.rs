@@ -46,8 +46,11 @@ fn events_that_nobody_took_are_the_next_ones_again() {
     let applied: Vec<u64> = (0..4).map(|_| apply(&database)).collect();
     drop(watch.next_start(2).wait().unwrap());
     assert_eq!(watch.resume_offset(), applied[0]);
-    assert_eq!(offsets(watch.next_start(100).wait().unwrap()), applied[..2]);
-    assert_eq!(offsets(watch.next_start(100).wait().unwrap()), applied[2..]);
+    let mut seen = Vec::new();
+    while seen.len() < applied.len() {
+        seen.extend(offsets(watch.next_start(100).wait().unwrap()));
+    }
+    assert_eq!(seen, applied);
 }
 
 #[test]
@@ -64,11 +67,9 @@ fn cancelled_waits_lose_nothing() {
                 let (sender, receiver) = channel();
                 let ticket = waiting.finish(move |events| sender.send(events).unwrap());
                 applied.push(apply(&database));
+                // Cancelled, the wait is gone at once: the next one finds the place free.
                 if !ticket.cancel() {
                     seen.extend(offsets(receiver.recv().unwrap().unwrap()));
-                } else {
-                    // The place is free as soon as the wait is gone.
-                    while receiver.recv().is_ok() {}
                 }
             }
         }
