@@ -308,7 +308,7 @@ func TestAWriteThatIsGivenUpMayStillHappen(t *testing.T) {
 		_, err := db.ApplyEvent(ctx, request)
 		if err != nil {
 			given++
-			if !errors.Is(err, context.Canceled) || rstmdb.IsRetryable(err) {
+			if !errors.Is(err, context.Canceled) {
 				t.Fatalf("%v", err)
 			}
 		}

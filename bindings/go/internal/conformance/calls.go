@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 
 	rstmdb "github.com/rstmdb/rstmdb/bindings/go"
 )
@@ -33,14 +35,18 @@ func readSurface(path string) error {
 // request reads arguments into a typed request; what does not fit is the error that SPEC.md asks for.
 func request[T any](op string, args any) (T, error) {
 	var typed T
+	err := requestInto(&typed, op, args)
+	return typed, err
+}
+
+func requestInto(typed any, op string, args any) error {
 	if problem := missing(op, args); problem != "" {
-		return typed, misfit(problem)
+		return misfit(problem)
 	}
-	text := canonical(args)
-	if err := json.Unmarshal([]byte(text), &typed); err != nil {
-		return typed, misfit(err.Error())
+	if err := json.Unmarshal([]byte(canonical(args)), typed); err != nil {
+		return misfit(err.Error())
 	}
-	return typed, nil
+	return nil
 }
 
 func missing(op string, args any) string {
@@ -80,15 +86,42 @@ func misfit(message string) error {
 
 // call runs an operation through its method, with what its method takes.
 func call(ctx context.Context, db *rstmdb.Database, op string, args any) (any, error) {
-	method, known := methods[op]
-	if !known {
-		return nil, fmt.Errorf("the runner does not know %s", op)
+	if method, short := shortened[op]; short {
+		return method(ctx, db, args)
 	}
-	return method(ctx, db, args)
+	method := reflect.ValueOf(db).MethodByName(goName(op))
+	if !method.IsValid() {
+		return nil, fmt.Errorf("the module has no method %s", goName(op))
+	}
+	given := []reflect.Value{reflect.ValueOf(ctx)}
+	if method.Type().NumIn() > 1 {
+		typed := reflect.New(method.Type().In(1))
+		if err := requestInto(typed.Interface(), op, args); err != nil {
+			return nil, err
+		}
+		given = append(given, typed.Elem())
+	}
+	results := method.Call(given)
+	if err, failed := results[1].Interface().(error); failed {
+		return nil, err
+	}
+	return valueOf(results[0].Interface())
 }
 
-var methods = map[string]func(context.Context, *rstmdb.Database, any) (any, error){
-	"PUT_MACHINE": direct("PUT_MACHINE", (*rstmdb.Database).PutMachine),
+// goName is the name of an operation's method.
+func goName(op string) string {
+	var name strings.Builder
+	for _, word := range strings.Split(op, "_") {
+		if word != "WAL" {
+			word = word[:1] + strings.ToLower(word[1:])
+		}
+		name.WriteString(word)
+	}
+	return name.String()
+}
+
+// shortened are the methods that take or give something shorter than request and result.
+var shortened = map[string]func(context.Context, *rstmdb.Database, any) (any, error){
 	"GET_MACHINE": direct("GET_MACHINE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.GetMachineRequest) (*rstmdb.GetMachineResult, error) {
 		return db.GetMachine(ctx, r.Machine, r.Version)
 	}),
@@ -96,7 +129,6 @@ var methods = map[string]func(context.Context, *rstmdb.Database, any) (any, erro
 		items, err := db.ListMachines(ctx)
 		return &rstmdb.ListMachinesResult{Items: items}, err
 	}),
-	"CREATE_INSTANCE": direct("CREATE_INSTANCE", (*rstmdb.Database).CreateInstance),
 	"GET_INSTANCE": direct("GET_INSTANCE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.GetInstanceRequest) (*rstmdb.GetInstanceResult, error) {
 		return db.GetInstance(ctx, r.InstanceID)
 	}),
@@ -110,8 +142,6 @@ var methods = map[string]func(context.Context, *rstmdb.Database, any) (any, erro
 	"DELETE_INSTANCE": direct("DELETE_INSTANCE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.DeleteInstanceRequest) (*rstmdb.DeleteInstanceResult, error) {
 		return db.DeleteInstance(ctx, r.InstanceID, r)
 	}),
-	"APPLY_EVENT": direct("APPLY_EVENT", (*rstmdb.Database).ApplyEvent),
-	"PERMITTED":   direct("PERMITTED", (*rstmdb.Database).Permitted),
 	"BATCH": direct("BATCH", func(db *rstmdb.Database, ctx context.Context, r rstmdb.BatchRequest) (*rstmdb.BatchResult, error) {
 		results, err := db.Batch(ctx, r.Mode, r.Ops, r)
 		return &rstmdb.BatchResult{Results: results}, err
@@ -122,20 +152,11 @@ var methods = map[string]func(context.Context, *rstmdb.Database, any) (any, erro
 	"WAL_READ": direct("WAL_READ", func(db *rstmdb.Database, ctx context.Context, r rstmdb.WALReadRequest) (*rstmdb.WALReadResult, error) {
 		return db.WALRead(ctx, r.FromOffset, r)
 	}),
-	"WAL_STATS": direct("WAL_STATS", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.WALStatsRequest) (*rstmdb.WALStatsResult, error) {
-		return db.WALStats(ctx)
-	}),
 	"COMPACT": direct("COMPACT", func(db *rstmdb.Database, ctx context.Context, r rstmdb.CompactRequest) (*rstmdb.CompactResult, error) {
 		return db.Compact(ctx, r.ForceSnapshot)
 	}),
 	"SNAPSHOT_INSTANCE": direct("SNAPSHOT_INSTANCE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.SnapshotInstanceRequest) (*rstmdb.SnapshotInstanceResult, error) {
 		return db.SnapshotInstance(ctx, r.InstanceID)
-	}),
-	"FLUSH_ALL": direct("FLUSH_ALL", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.FlushAllRequest) (*rstmdb.FlushAllResult, error) {
-		return db.FlushAll(ctx)
-	}),
-	"INFO": direct("INFO", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.InfoRequest) (*rstmdb.InfoResult, error) {
-		return db.Info(ctx)
 	}),
 	"PING": direct("PING", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.PingRequest) (*rstmdb.PingResult, error) {
 		return &rstmdb.PingResult{Pong: true}, db.Ping(ctx)
