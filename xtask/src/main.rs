@@ -14,6 +14,7 @@ mod spdx;
 mod tests_run;
 mod tidy;
 mod tree;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ type Task = (&'static str, fn() -> Outcome);
 
 const USAGE: &str = "\
 usage: cargo xtask <task>
-  check              arrows, tidy, licences and generate --check; writes nothing
+  check              arrows, tidy, licences, workflows and generate --check; writes nothing
   arrows             who imports whom, against the table in xtask/src/arrows.rs
   tidy               file sizes, headers, leftovers, markdown links
   licences           licence and origin of every dependency
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             ("arrows", arrows::check),
             ("tidy", tidy::check),
             ("licences", licences::check),
+            ("workflows", workflows::check),
             ("generate", generate::check),
         ]),
         ["arrows"] => report(&[("arrows", arrows::check)]),
