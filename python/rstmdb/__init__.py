@@ -44,32 +44,30 @@ from .errors import (
 if TYPE_CHECKING:
     from . import sync as sync
     from . import types as types
-    from .compat import (
-        ApplyEventResult as ApplyEventResult,
-    )
-    from .compat import Client as Client
-    from .compat import Connection as Connection
-    from .compat import CreateInstanceResult as CreateInstanceResult
-    from .compat import FlushAllResult as FlushAllResult
-    from .compat import Frame as Frame
-    from .compat import GetInstanceResult as GetInstanceResult
-    from .compat import GetMachineResult as GetMachineResult
-    from .compat import InstanceSummary as InstanceSummary
-    from .compat import ListInstancesResult as ListInstancesResult
-    from .compat import PutMachineResult as PutMachineResult
-    from .compat import Request as Request
-    from .compat import Response as Response
-    from .compat import ResponseError as ResponseError
-    from .compat import StreamEvent as StreamEvent
-    from .compat import UnwatchResult as UnwatchResult
-    from .compat import WalIoStats as WalIoStats
-    from .compat import WalStatsResult as WalStatsResult
-    from .compat import WatchAllResult as WatchAllResult
-    from .compat import WatchInstanceResult as WatchInstanceResult
-    from .compat import create_ssl_context as create_ssl_context
+    from .client import Client as Client
+    from .connection import Connection as Connection
     from .errors import ConnectionError as ConnectionError
     from .errors import ProtocolError as ProtocolError
     from .errors import ServerError as ServerError
+    from .models import ApplyEventResult as ApplyEventResult
+    from .models import CreateInstanceResult as CreateInstanceResult
+    from .models import FlushAllResult as FlushAllResult
+    from .models import GetInstanceResult as GetInstanceResult
+    from .models import GetMachineResult as GetMachineResult
+    from .models import InstanceSummary as InstanceSummary
+    from .models import ListInstancesResult as ListInstancesResult
+    from .models import PutMachineResult as PutMachineResult
+    from .models import Request as Request
+    from .models import Response as Response
+    from .models import ResponseError as ResponseError
+    from .models import StreamEvent as StreamEvent
+    from .models import UnwatchResult as UnwatchResult
+    from .models import WalIoStats as WalIoStats
+    from .models import WalStatsResult as WalStatsResult
+    from .models import WatchAllResult as WatchAllResult
+    from .models import WatchInstanceResult as WatchInstanceResult
+    from .protocol import Frame as Frame
+    from .tls import create_ssl_context as create_ssl_context
 
 __version__ = _names.__version__
 if _native.__version__ != __version__:
@@ -113,32 +111,34 @@ __all__ = [
     "set_log",
 ]
 
-_MODULES = {"compat", "sync", "types"}
 # Loaded when they are asked for, so that `import rstmdb` stays quick.
-_COMPAT = {
-    "ApplyEventResult",
-    "Client",
-    "Connection",
-    "CreateInstanceResult",
-    "FlushAllResult",
-    "Frame",
-    "GetInstanceResult",
-    "GetMachineResult",
-    "InstanceSummary",
-    "ListInstancesResult",
-    "PutMachineResult",
-    "Request",
-    "Response",
-    "ResponseError",
-    "StreamEvent",
-    "UnwatchResult",
-    "WalIoStats",
-    "WalStatsResult",
-    "WatchAllResult",
-    "WatchInstanceResult",
-    "create_ssl_context",
+_MODULES = {"client", "connection", "models", "protocol", "sync", "tls", "types"}
+_PUBLISHED = {
+    "Client": "client",
+    "Connection": "connection",
+    "ApplyEventResult": "models",
+    "CreateInstanceResult": "models",
+    "FlushAllResult": "models",
+    "GetInstanceResult": "models",
+    "GetMachineResult": "models",
+    "InstanceSummary": "models",
+    "ListInstancesResult": "models",
+    "PutMachineResult": "models",
+    "Request": "models",
+    "Response": "models",
+    "ResponseError": "models",
+    "StreamEvent": "models",
+    "UnwatchResult": "models",
+    "WalIoStats": "models",
+    "WalStatsResult": "models",
+    "WatchAllResult": "models",
+    "WatchInstanceResult": "models",
+    "Frame": "protocol",
+    "create_ssl_context": "tls",
+    "ConnectionError": "errors",
+    "ProtocolError": "errors",
+    "ServerError": "errors",
 }
-_COMPAT_ERRORS = {"ConnectionError", "ProtocolError", "ServerError"}
 
 
 def __getattr__(name: str) -> Any:
@@ -146,15 +146,12 @@ def __getattr__(name: str) -> Any:
 
     if name in _MODULES:
         return importlib.import_module(f"rstmdb.{name}")
-    if name in _COMPAT:
-        value = getattr(importlib.import_module("rstmdb.compat"), name)
-    elif name in _COMPAT_ERRORS:
-        value = getattr(importlib.import_module("rstmdb.errors"), name)
-    else:
+    if name not in _PUBLISHED:
         raise AttributeError(f"module 'rstmdb' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"rstmdb.{_PUBLISHED[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_COMPAT, *_COMPAT_ERRORS})
+    return sorted({*globals(), *_MODULES, *_PUBLISHED})

@@ -93,7 +93,7 @@ class Database(Operations):
         For operations that are known by name only; the methods are checked by tools and are faster.
         """
         name = operation if isinstance(operation, str) else str(operation.value)
-        answer = self._handle.call(str(name), {} if request is None else request)
+        answer: Any = self._handle.call(str(name), {} if request is None else request)
         # [async
         if isinstance(answer, Pending):
             answer = await finish(answer)
@@ -102,7 +102,7 @@ class Database(Operations):
 
     async def replication_status(self) -> dict[str, Any]:
         """The database's part in replication: an object with `role`."""
-        answer = self._handle.replication_status()
+        answer: Any = self._handle.replication_status()
         # [async
         if isinstance(answer, Pending):
             answer = await finish(answer)
@@ -326,6 +326,8 @@ class InstanceView:
 
     def __repr__(self) -> str:
         return repr(self.instance)
+
+
 # [async
 
 
@@ -359,10 +361,12 @@ class Opening:
     ) -> None:
         if self._database is not None:
             await self._database.close()
+
+
 # ]
 
 
-def open(  # noqa: A001 - rstmdb.open reads as it should
+def open(
     url: str | os.PathLike[str],
     *,
     fsync: str | None = None,

@@ -103,7 +103,9 @@ class Machine(Generic[S, E]):
         """Adds a transition. Returns the machine."""
         event = text_of(transition.event)
         if self._events is not None and event not in self._events:
-            raise ValueError(f"machine {self.name!r} has no event {event!r}{_nearest(self._events)}")
+            raise ValueError(
+                f"machine {self.name!r} has no event {event!r}{_nearest(self._events)}"
+            )
         row: dict[str, Any] = {
             "from": self._sources(transition.source),
             "event": event,
@@ -144,9 +146,7 @@ class Machine(Generic[S, E]):
     def _state(self, state: S) -> str:
         text = text_of(state)
         if text not in self._states:
-            raise ValueError(
-                f"machine {self.name!r} has no state {text!r}{_nearest(self._states)}"
-            )
+            raise ValueError(f"machine {self.name!r} has no state {text!r}{_nearest(self._states)}")
         return text
 
     def _sources(self, source: S | Iterable[S] | str) -> str | list[str]:

@@ -68,3 +68,5 @@ class Watch(Generic[R]):
 
     def __repr__(self) -> str:
         return f"Watch({self.result!r}, resume_offset={self.resume_offset})"
+
+

@@ -90,6 +90,8 @@ class Watch(Generic[R]):
 
     def __repr__(self) -> str:
         return f"Watch({self.result!r}, resume_offset={self.resume_offset})"
+
+
 # [async
 
 
@@ -126,4 +128,6 @@ class WatchOpening(Generic[R]):
         async with await self._open() as watch:
             async for event in watch:
                 yield event
+
+
 # ]

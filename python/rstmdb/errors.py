@@ -202,9 +202,7 @@ def _from_native(
     )
 
 
-def _restored(
-    made: type[RstmdbError], args: tuple[Any, ...], state: dict[str, Any]
-) -> RstmdbError:
+def _restored(made: type[RstmdbError], args: tuple[Any, ...], state: dict[str, Any]) -> RstmdbError:
     """Undoes pickling, without the constructor's arguments having to be kept."""
     error = made.__new__(made, *args)
     error.args = args

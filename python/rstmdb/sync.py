@@ -73,12 +73,12 @@ class Database(Operations):
         For operations that are known by name only; the methods are checked by tools and are faster.
         """
         name = operation if isinstance(operation, str) else str(operation.value)
-        answer = self._handle.call(str(name), {} if request is None else request)
+        answer: Any = self._handle.call(str(name), {} if request is None else request)
         return answer
 
     def replication_status(self) -> dict[str, Any]:
         """The database's part in replication: an object with `role`."""
-        answer = self._handle.replication_status()
+        answer: Any = self._handle.replication_status()
         status: dict[str, Any] = answer
         return status
 
@@ -295,7 +295,9 @@ class InstanceView:
         return repr(self.instance)
 
 
-def open(  # noqa: A001 - rstmdb.open reads as it should
+
+
+def open(
     url: str | os.PathLike[str],
     *,
     fsync: str | None = None,

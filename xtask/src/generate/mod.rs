@@ -35,6 +35,7 @@ const FILES: &[Generated] = &[
     Generated { path: "bindings/go/codec.gen.go", make: go::codec },
     Generated { path: "bindings/go/errors.gen.go", make: go::errors },
     Generated { path: "bindings/go/operations.gen.go", make: go::operations },
+    Generated { path: "bindings/go/surface.gen_test.go", make: go::surface },
     Generated { path: "node/src/types.ts", make: node::types },
     Generated { path: "node/src/codec.ts", make: node::codec },
     Generated { path: "node/src/operations.ts", make: node::operations },
@@ -51,6 +52,7 @@ const FILES: &[Generated] = &[
     Generated { path: "python/rstmdb/_names.py", make: python::names },
     Generated { path: "python/rstmdb/_sync_watch.py", make: python::sync_watch },
     Generated { path: "python/rstmdb/sync.py", make: python::sync },
+    Generated { path: "python/rstmdb/types.py", make: python::types },
     Generated { path: "deny.toml", make: || Ok(licences::deny_toml()) },
 ];
 

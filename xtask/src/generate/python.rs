@@ -699,6 +699,39 @@ pub fn names() -> Result<String, String> {
     Ok(text)
 }
 
+/// `python/rstmdb/types.py`: the classes of results and of operations of a batch.
+pub fn types() -> Result<String, String> {
+    let shapes = Shapes::read()?;
+    let mut names: Vec<String> = result_classes(&shapes)?.into_keys().collect();
+    names.extend(entry_classes(&shapes)?.into_iter().map(|(name, _)| name));
+    names.extend(batch_classes(&shapes)?.into_iter().map(|(name, _)| name));
+    names.sort_unstable();
+    let mut text = format!("# {GENERATED_MARK}\n");
+    text.push_str(concat!(
+        "\"\"\"The types of results, and of the operations of a batch.\n\n",
+        "They are frozen. Each has `to_dict()` and `to_json()`, compares by value, can be pickled and used in\n",
+        "`match`. Lists of rows can be looped over, indexed, and turned into a table with `to_arrow()` or\n",
+        "`to_pandas()`. Contexts, payloads and definitions are plain Python values, converted when they are\n",
+        "asked for first.\n\"\"\"\n\n",
+        "from __future__ import annotations\n\nfrom typing import TYPE_CHECKING\n\nfrom ._native import (\n",
+    ));
+    for name in &names {
+        let _ = writeln!(text, "    {name},");
+    }
+    text.push_str(concat!(
+        ")\nfrom ._values import BatchOperation, Name\n\nif TYPE_CHECKING:\n",
+        "    from ._native import BatchOperationResult as BatchOperationResult\n",
+        "    from ._native import WalEntry as WalEntry\n\n__all__ = [\n",
+    ));
+    names.extend(["BatchOperation".to_owned(), "Name".to_owned()]);
+    names.sort_unstable();
+    for name in &names {
+        let _ = writeln!(text, "    \"{name}\",");
+    }
+    text.push_str("]\n");
+    Ok(text)
+}
+
 fn version() -> Result<String, String> {
     let path = tree::root().join("Cargo.toml");
     let manifest = std::fs::read_to_string(&path).map_err(|e| format!("Cargo.toml: {e}"))?;
