@@ -272,7 +272,7 @@ func TestAForgottenDatabaseIsClosed(t *testing.T) {
 }
 
 func TestWaitingHoldsNoThread(t *testing.T) {
-	_, url := server(t)
+	url := server(t)
 	db := open(t, url)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -359,7 +359,7 @@ func TestTheLogGoesToALogger(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	_, url := server(t)
+	url := server(t)
 	db := open(t, url)
 	if err := db.Ping(t.Context()); err != nil {
 		t.Fatal(err)

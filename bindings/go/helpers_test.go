@@ -68,15 +68,8 @@ func opened(t testing.TB, url string, options ...rstmdb.Option) *rstmdb.Database
 	return db
 }
 
-// A host makes servers that are tried out against.
-type host struct {
-	t     testing.TB
-	conn  net.Conn
-	lines *bufio.Reader
-}
-
-// server starts a server with an empty database and gives its host and its URL.
-func server(t testing.TB) (*host, string) {
+// server starts a server with an empty database and gives its URL.
+func server(t testing.TB) string {
 	t.Helper()
 	program := os.Getenv("RSTMDB_HOST_PROGRAM")
 	if program == "" {
@@ -114,20 +107,10 @@ func server(t testing.TB) (*host, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	h := &host{t: t, conn: conn, lines: bufio.NewReader(conn)}
-	return h, h.ask(`{"start": {}}`)
-}
-
-func (h *host) ask(line string) string {
-	h.t.Helper()
-	fmt.Fprintln(h.conn, line)
-	text, err := h.lines.ReadBytes('\n')
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	fmt.Fprintln(conn, `{"start": {}}`)
 	var answer struct{ URL, Error string }
-	if err := json.Unmarshal(text, &answer); err != nil || answer.Error != "" {
-		h.t.Fatalf("%s: %v", text, err)
+	if err := json.NewDecoder(bufio.NewReader(conn)).Decode(&answer); err != nil || answer.Error != "" {
+		t.Fatalf("%+v, %v", answer, err)
 	}
 	return answer.URL
 }

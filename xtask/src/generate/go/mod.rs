@@ -6,7 +6,7 @@ mod tables;
 mod types;
 
 pub use codec::codec;
-pub use tables::{errors, operations};
+pub use tables::{errors, operations, surface};
 pub use types::types;
 
 use super::source::{Member, Shape, Shapes};

@@ -3,7 +3,7 @@
 use rstmdb_types::error::reason;
 use rstmdb_types::{ErrorCode, ErrorKind, Operation};
 
-use super::{comment, go_name, start, type_name};
+use super::{comment, go_name, is_transparent, start, type_name};
 use crate::generate::source::Shapes;
 
 /// Operations whose methods take or give something shorter than request and result, written by hand
@@ -73,6 +73,26 @@ fn constants<'a>(rows: impl Iterator<Item = (String, &'a str, &'a str, &'a str)>
         out.push_str(&format!("\t{name}{kind} = {value:?}\n"));
     }
     out + ")\n"
+}
+
+/// The request and the result of every operation, for the test that compares them with
+/// `surface.json`.
+pub fn surface() -> Result<String, String> {
+    let mut out = start("The types of every operation, for the test of the surface.");
+    out.push_str("\nvar operationTypes = []operationType{\n");
+    for operation in Operation::ALL {
+        let (request, result) = operation.type_names();
+        let result = match is_transparent(result) {
+            true => "counts".to_owned(),
+            false => type_name(result),
+        };
+        out.push_str(&format!(
+            "\t{{{:?}, {}{{}}, {result}{{}}}},\n",
+            go_name(operation.name()),
+            type_name(request),
+        ));
+    }
+    Ok(out + "}\n")
 }
 
 /// The numbers and names of operations, and a method for each that is not written by hand.
