@@ -164,11 +164,12 @@ test('options are built step by step', async () => {
 });
 
 test('a wrong token is an AuthenticationError', async (t) => {
+  const hash = createHash('sha256').update('right').digest('hex');
   const guarded = await startServer(
     '--set',
     'auth.required=true',
     '--set',
-    'auth.tokens=["right"]',
+    `auth.token_hashes=${hash}`,
   );
   t.after(() => guarded.stop());
   await assert.rejects(

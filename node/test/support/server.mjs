@@ -19,11 +19,13 @@ export async function startServer(...flags) {
   const ended = once(child, 'exit');
   const lines = createInterface({ input: child.stderr });
   const port = await new Promise((resolve, reject) => {
+    const said = [];
     lines.on('line', (line) => {
+      said.push(line);
       const found = /127\.0\.0\.1:(\d+)/.exec(line);
       if (found && found[1] !== '0') resolve(Number(found[1]));
     });
-    lines.on('close', () => reject(new Error(`${BINARY} did not start`)));
+    lines.on('close', () => reject(new Error(`${BINARY} did not start: ${said.join('\n')}`)));
     child.on('error', reject);
   });
   return {
