@@ -6,9 +6,7 @@
 static const rstmdb_slice nothing = {NULL, 0};
 static char directory[256];
 
-static rstmdb_db *open_directory(void) {
-    return open_db(new_directory(directory, sizeof directory), "");
-}
+static rstmdb_db *open_directory(void) { return open_db(new_directory(directory, sizeof directory), ""); }
 
 static void free_directory(rstmdb_db *db) {
     rstmdb_free(db);
@@ -138,11 +136,12 @@ static void close_from_a_callback_is_refused_and_can_be_started(void) {
     closer self = {db, LATCH, LATCH, 0};
     rstmdb_buffer out;
     rstmdb_error *error = NULL;
-    CHECK(rstmdb_submit(db, RSTMDB_OPERATION_PING, text("{\"$wait\":1}"), close_in_callback, &self, NULL, &out,
-                        &error) == RSTMDB_PENDING);
+    CHECK(rstmdb_submit(db, RSTMDB_OPERATION_PING, text("{\"$wait\":1}"), close_in_callback, &self, NULL,
+                        &out, &error) == RSTMDB_PENDING);
     wait_for(&self.closed, 1);
     CHECK(self.done_before_close == 1);
-    CHECK_ERROR(rstmdb_ping(db, nothing, &out, &error), error, RSTMDB_ERROR_INTERNAL_ERROR, RSTMDB_KIND_CLOSED);
+    CHECK_ERROR(rstmdb_ping(db, nothing, &out, &error), error, RSTMDB_ERROR_INTERNAL_ERROR,
+                RSTMDB_KIND_CLOSED);
     rstmdb_free(db);
 }
 
@@ -178,8 +177,8 @@ static void a_cancelled_request_has_no_callback_or_has_had_it(void) {
         uint64_t id = 0;
         rstmdb_buffer out;
         rstmdb_error *error = NULL;
-        CHECK(rstmdb_submit(db, RSTMDB_OPERATION_PING, text("{\"$wait\":1}"), count_callback, &done, &id, &out,
-                            &error) == RSTMDB_PENDING);
+        CHECK(rstmdb_submit(db, RSTMDB_OPERATION_PING, text("{\"$wait\":1}"), count_callback, &done, &id,
+                            &out, &error) == RSTMDB_PENDING);
         CHECK(id != 0);
         if (i % 3 != 0) {
             cancelled += rstmdb_cancel(db, id);
@@ -246,7 +245,8 @@ static void opening_can_be_started(void) {
     /* A server that is not there; freeing the handle gives the waiting up. */
     latch lost = LATCH;
     rstmdb_db *away = NULL;
-    status = rstmdb_open_submit(text("rstmdb://127.0.0.1:1"), nothing, count_callback, &lost, &away, NULL, &error);
+    status =
+        rstmdb_open_submit(text("rstmdb://127.0.0.1:1"), nothing, count_callback, &lost, &away, NULL, &error);
     CHECK(status == RSTMDB_PENDING && away);
     rstmdb_free(away);
     CHECK(counted(&lost) == 1 && lost.last_status > 0);

@@ -21,7 +21,8 @@
         }                                                                                                    \
     } while (0)
 
-/* Fails with the error's text unless the call's status is RSTMDB_OK. The call comes before the error is read. */
+/* Fails with the error's text unless the call's status is RSTMDB_OK. The call comes before the error is read.
+ */
 #define CHECK_OK(call, error)                                                                                \
     do {                                                                                                     \
         int32_t status_ = (call);                                                                            \
@@ -38,7 +39,8 @@
 static inline int times(int often) { return getenv("RSTMDB_SLOW") ? (often + 99) / 100 : often; }
 
 static inline rstmdb_slice text(const char *text) {
-    return (rstmdb_slice){(const uint8_t *)text, strlen(text)};
+    rstmdb_slice slice = {(const uint8_t *)text, strlen(text)};
+    return slice;
 }
 
 static inline bool is(rstmdb_slice slice, const char *expected) {

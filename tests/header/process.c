@@ -28,8 +28,9 @@ static void in_child(rstmdb_db *inherited, rstmdb_watch *watch, const char *own)
     const int32_t internal = RSTMDB_ERROR_INTERNAL_ERROR, closed = RSTMDB_KIND_CLOSED;
     CHECK_ERROR(rstmdb_ping(inherited, nothing, &out, &error), error, internal, closed);
     CHECK_ERROR(rstmdb_apply_event(inherited, text(FLIP), &out, &error), error, internal, closed);
-    CHECK_ERROR(rstmdb_submit(inherited, RSTMDB_OPERATION_PING, nothing, count_callback, &never, NULL, &out, &error),
-                error, internal, closed);
+    CHECK_ERROR(
+        rstmdb_submit(inherited, RSTMDB_OPERATION_PING, nothing, count_callback, &never, NULL, &out, &error),
+        error, internal, closed);
     CHECK(rstmdb_watch_next(watch, 1, 0, &out, &error) != RSTMDB_OK);
     rstmdb_error_free(error);
     rstmdb_watch_free(watch);
@@ -40,8 +41,8 @@ static void in_child(rstmdb_db *inherited, rstmdb_watch *watch, const char *own)
     rstmdb_free(db);
     db = open_db(own, "");
     put_switch(db);
-    int32_t status = rstmdb_submit(db, RSTMDB_OPERATION_APPLY_EVENT, text(FLIP), count_callback, &done, NULL, &out,
-                                   &error);
+    int32_t status = rstmdb_submit(db, RSTMDB_OPERATION_APPLY_EVENT, text(FLIP), count_callback, &done, NULL,
+                                   &out, &error);
     if (status == RSTMDB_PENDING) {
         wait_for(&done, 1);
         CHECK(done.last_status == RSTMDB_OK);
@@ -63,17 +64,25 @@ static void a_child_starts_anew(void) {
     CHECK_OK(rstmdb_watch_all(db, nothing, &watch, &out, &error), error);
     rstmdb_buffer_free(out);
     /* The threads of callbacks run when the process forks. */
-    int pending = rstmdb_submit(db, RSTMDB_OPERATION_APPLY_EVENT, text(FLIP), count_callback, &done, NULL, &out,
-                                &error) == RSTMDB_PENDING;
+    int pending = rstmdb_submit(db, RSTMDB_OPERATION_APPLY_EVENT, text(FLIP), count_callback, &done, NULL,
+                                &out, &error) == RSTMDB_PENDING;
     new_directory(own, sizeof own);
     fflush(stdout);
+    int news[2];
+    CHECK(pipe(news) == 0);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
         in_child(db, watch, own);
+        CHECK(write(news[1], "y", 1) == 1);
         _exit(0);
     }
-    CHECK(exit_code(child) == 0);
+    /* By a word and not by the exit code: what the child inherited and may not free, valgrind calls lost. */
+    char word = 0;
+    close(news[1]);
+    CHECK(read(news[0], &word, 1) == 1 && word == 'y');
+    close(news[0]);
+    CHECK(exit_code(child) < 128);
     /* The parent notices nothing. */
     wait_for(&done, pending);
     must(rstmdb_apply_event, db, FLIP, "\"applied\":true");
@@ -114,7 +123,8 @@ static int leave_everything_open(const char *directory, const char *how) {
     CHECK(!pthread_create(&thread, NULL, wait_for_ever, other));
     must(rstmdb_apply_event, db, FLIP, "\"applied\":true");
     for (int i = 0; i < 100; i++) {
-        rstmdb_submit(db, RSTMDB_OPERATION_APPLY_EVENT, text(FLIP), count_callback, &done, NULL, &out, &error);
+        rstmdb_submit(db, RSTMDB_OPERATION_APPLY_EVENT, text(FLIP), count_callback, &done, NULL, &out,
+                      &error);
     }
     if (!strcmp(how, "_exit")) {
         _exit(0);
@@ -140,7 +150,8 @@ static void a_process_can_end_with_everything_open(void) {
         CHECK(exit_code(child) == 0);
         /* What was acknowledged is there. */
         rstmdb_db *db = open_db(directory, "");
-        must(rstmdb_history, db, "{\"instance_id\":\"one\",\"order\":\"oldest\",\"limit\":2}", "\"wal_offset\":3");
+        must(rstmdb_history, db, "{\"instance_id\":\"one\",\"order\":\"oldest\",\"limit\":2}",
+             "\"wal_offset\":3");
         rstmdb_free(db);
         remove_directory(directory);
     }
@@ -177,10 +188,11 @@ static void open_and_close(const char *url) {
     CHECK_OK(rstmdb_watch_all(db, nothing, &watch, &out, &error), error);
     rstmdb_buffer_free(out);
     if (strcmp(url, "echo:")) {
-        CHECK(rstmdb_watch_next_submit(watch, 1, count_callback, &done, NULL, &out, &error) == RSTMDB_PENDING);
+        CHECK(rstmdb_watch_next_submit(watch, 1, count_callback, &done, NULL, &out, &error) ==
+              RSTMDB_PENDING);
     } else {
-        CHECK(rstmdb_submit(db, RSTMDB_OPERATION_PING, text("{\"$wait\":1}"), count_callback, &done, NULL, &out,
-                            &error) == RSTMDB_PENDING);
+        CHECK(rstmdb_submit(db, RSTMDB_OPERATION_PING, text("{\"$wait\":1}"), count_callback, &done, NULL,
+                            &out, &error) == RSTMDB_PENDING);
     }
     rstmdb_free(db);
     CHECK(counted(&done) == 1);
@@ -201,8 +213,8 @@ static void cycle(const char *url, int often) {
     /* and threads that work for all databases come and go. */
     if (grown > 65536 + often * 16L || entries("/proc/self/fd") > files + 8 ||
         entries("/proc/self/task") > threads + 16) {
-        fprintf(stderr, "%s, %d times: %ld bytes more, files %ld to %ld, threads %ld to %ld\n", url, often, grown,
-                files, entries("/proc/self/fd"), threads, entries("/proc/self/task"));
+        fprintf(stderr, "%s, %d times: %ld bytes more, files %ld to %ld, threads %ld to %ld\n", url, often,
+                grown, files, entries("/proc/self/fd"), threads, entries("/proc/self/task"));
         abort();
     }
 }

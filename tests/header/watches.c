@@ -3,7 +3,6 @@
 #define _DEFAULT_SOURCE
 #include "check.h"
 
-
 static rstmdb_watch *watch_all(const rstmdb_db *db, const char *request) {
     rstmdb_watch *watch = NULL;
     rstmdb_buffer out;
@@ -203,7 +202,8 @@ static void cancelling_a_wait_loses_no_event(void) {
         rstmdb_error *error = NULL;
         uint64_t id = 0;
         int32_t status;
-        while ((status = rstmdb_watch_next_submit(watch, 3, collect, &self, &id, &out, &error)) == RSTMDB_OK) {
+        while ((status = rstmdb_watch_next_submit(watch, 3, collect, &self, &id, &out, &error)) ==
+               RSTMDB_OK) {
             pthread_mutex_lock(&self.mutex);
             count_events(out, &self.offset);
             pthread_mutex_unlock(&self.mutex);
@@ -233,8 +233,8 @@ static void watching_can_be_started(void) {
     rstmdb_error *error = NULL;
     latch done = LATCH;
     static const char history[] = "{\"instance_id\":\"one\",\"from_offset\":1,\"include_lifecycle\":true}";
-    int32_t status = rstmdb_watch_submit(db, RSTMDB_OPERATION_WATCH_INSTANCE, text(history), count_callback, &done,
-                                         &watch, NULL, &out, &error);
+    int32_t status = rstmdb_watch_submit(db, RSTMDB_OPERATION_WATCH_INSTANCE, text(history), count_callback,
+                                         &done, &watch, NULL, &out, &error);
     CHECK(watch && (status == RSTMDB_OK || status == RSTMDB_PENDING));
     if (status == RSTMDB_PENDING) {
         wait_for(&done, 1);

@@ -1,0 +1,78 @@
+// Ships every order that is paid, each exactly once, however often it is stopped: it keeps the place in
+// the log up to which it has worked in a file, and goes on from there.
+//
+//   worker URL FILE COUNT     ends after COUNT orders
+
+#include <cstdint>
+#include <fstream>
+#include <iostream>
+#include <rstmdb.hpp>
+#include <string>
+
+namespace {
+
+// Three paid orders to work on, unless they are there.
+void make_orders(const rstmdb::Database &db) {
+    db.put_machine({"order", 1, R"({
+        "states": ["created", "paid", "shipped"],
+        "initial": "created",
+        "transitions": [
+            {"from": "created", "event": "PAY", "to": "paid"},
+            {"from": "paid", "event": "SHIP", "to": "shipped"}
+        ]
+    })"});
+    for (const std::string id : {"order-1", "order-2", "order-3"}) {
+        try {
+            db.create_instance({id, "order", 1});
+            db.apply_event({id, "PAY"});
+        } catch (const rstmdb::AlreadyExistsError &) {
+        }
+    }
+}
+
+// The id in an event. A program uses its JSON library; these ids have nothing to unescape.
+std::string instance_id(const std::string &event) {
+    static const std::string name = R"("instance_id":")";
+    const auto start = event.find(name) + name.size();
+    return event.substr(start, event.find('"', start) - start);
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    if (argc != 4) {
+        std::cerr << "worker URL FILE COUNT\n";
+        return 2;
+    }
+    try {
+        const auto db = rstmdb::Database::open(argv[1]);
+        make_orders(db);
+
+        std::uint64_t place = 1; // the beginning of the log
+        std::ifstream(argv[2]) >> place;
+
+        rstmdb::WatchAllRequest paid;
+        paid.machines = {"order"};
+        paid.to_states = {"paid"};
+        paid.include_ctx = false;
+        paid.from_offset = place == 0 ? 1 : place;
+        auto events = db.watch_all(paid);
+
+        int left = std::stoi(argv[3]);
+        for (const std::string &event : events) {
+            const std::string id = instance_id(event);
+            // The key makes a repetition harmless: the worker may have stopped before it wrote its place.
+            rstmdb::ApplyEventRequest ship{id, "SHIP"};
+            ship.idempotency_key = "ship-" + id;
+            db.apply_event(ship);
+            std::ofstream(argv[2]) << events.resume_offset() << "\n";
+            std::cout << "shipped " << id << std::endl;
+            if (--left == 0) {
+                break;
+            }
+        }
+    } catch (const rstmdb::Error &error) {
+        std::cerr << error.what() << "\n";
+        return 1;
+    }
+}
