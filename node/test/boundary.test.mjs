@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Database, InternalError, InvalidError, RstmdbError, setLog } from 'rstmdb';
 import { folder, lamp, sample } from './support/sample.mjs';
@@ -181,7 +182,7 @@ test('messages of the log reach the listener; one that throws is an uncaught exc
   assert.equal(stdout, 'uncaught\n');
 });
 
-const here = new URL('.', import.meta.url).pathname;
+const here = fileURLToPath(new URL('.', import.meta.url));
 
 test('ten thousand databases are opened and closed without growth', async () => {
   const code = `

@@ -3,13 +3,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { Database } from 'rstmdb';
 import { folder } from './support/sample.mjs';
 
 const run = promisify(execFile);
-const here = new URL('.', import.meta.url).pathname;
+const here = fileURLToPath(new URL('.', import.meta.url));
 const HEAD = `
   const { Database, defineMachine } = require('rstmdb');
   const lamp = defineMachine('lamp', 1, { states: ['off', 'on'], initial: 'off', transitions: [
@@ -80,19 +81,13 @@ test('an error that nobody catches ends the process as usual', async () => {
   assert.match(error.stderr, /NotFoundError/);
 });
 
+/** Evaluated code has no folder of its own to find the package from. */
 function worker(code, url) {
+  const index = JSON.stringify(fileURLToPath(new URL('../dist/index.js', import.meta.url)));
+  const head = HEAD.replace("require('rstmdb')", `require(${index})`);
   const script = `const { parentPort, workerData: url } = require('node:worker_threads');
-    ${HEAD}(async () => {${code}})();`;
-  // Evaluated code is resolved from the working directory.
-  const source = `process.chdir; module.paths.unshift(...require('node:module')
-    ._nodeModulePaths(${JSON.stringify(here)})); ${script}`;
-  return new Worker(rstmdbFrom(source), { eval: true, workerData: url });
-}
-
-/** Evaluated workers have no folder of their own to find the package from. */
-function rstmdbFrom(source) {
-  const path = JSON.stringify(new URL('../dist/index.js', import.meta.url).pathname);
-  return source.replace("require('rstmdb')", `require(${path})`);
+    ${head}(async () => {${code}})();`;
+  return new Worker(script, { eval: true, workerData: url });
 }
 
 const message = (worker) =>

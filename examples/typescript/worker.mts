@@ -1,0 +1,66 @@
+// A worker that ships what was paid, and resumes where it stopped: run it as often as you like.
+//
+//   node worker.mjs [path or URL] [file to remember the place in]
+
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { ConflictError, Database, InvalidTransitionError, defineMachine } from 'rstmdb';
+
+const order = defineMachine('order', 1, {
+  states: ['created', 'paid', 'shipped'],
+  initial: 'created',
+  transitions: [
+    { from: 'created', event: 'PAY', to: 'paid' },
+    { from: 'paid', event: 'SHIP', to: 'shipped' },
+  ],
+});
+const [, , url = 'mem:', place = 'worker-place.txt'] = process.argv;
+
+const stopping = new AbortController();
+process.once('SIGTERM', () => stopping.abort()).once('SIGINT', () => stopping.abort());
+
+const db = await Database.open(url);
+const orders = db.machine(order);
+await orders.putMachine();
+// Something to do, for those who try it.
+const { instanceId } = await orders.createInstance();
+await orders.applyEvent(instanceId, 'PAY');
+
+/** The place to go on from; the beginning when there is none yet. */
+async function remembered(): Promise<bigint> {
+  const text = await readFile(place, 'utf8').catch(() => '1');
+  return BigInt(text.trim());
+}
+
+/** By way of another file, so that a power cut leaves one of both whole. */
+async function remember(offset: number | bigint): Promise<void> {
+  await writeFile(`${place}.new`, `${offset}\n`);
+  await rename(`${place}.new`, place);
+}
+
+const { signal } = stopping;
+const fromOffset = await remembered();
+const watch = await orders.watchAll({ fromOffset, toStates: ['paid'] }, { signal });
+console.log(`watching from ${fromOffset}`);
+try {
+  for await (const event of watch) {
+    try {
+      // Seen twice, after a crash before `remember`, it is shipped once: the key says so.
+      const idempotencyKey = `ship-${event.instanceId}-${event.walOffset}`;
+      const { applied } = await orders.applyEvent(event.instanceId, 'SHIP', {
+        expectedState: 'paid',
+        idempotencyKey,
+      });
+      console.log(`${event.instanceId} ${applied ? 'shipped' : 'was shipped before'}`);
+    } catch (error) {
+      // Someone else was faster.
+      if (!(error instanceof ConflictError || error instanceof InvalidTransitionError)) throw error;
+      console.log(`${event.instanceId} went on without us`);
+    }
+    await remember(watch.resumeOffset);
+  }
+} catch (error) {
+  if (!signal.aborted) throw error;
+  console.log('stopped');
+} finally {
+  await db.close();
+}
