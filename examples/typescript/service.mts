@@ -53,6 +53,8 @@ async function live(request: IncomingMessage, response: ServerResponse): Promise
   const fromOffset = typeof last === 'string' ? BigInt(last) + 1n : 1;
   const watch = await orders.watchAll({ fromOffset, includeLifecycle: true }, { signal });
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+  // The browser learns that it is connected before anything happens.
+  response.flushHeaders();
   try {
     for await (const event of watch) {
       const { instanceId, event: name, kind, toState, timestamp } = event;
