@@ -51,8 +51,10 @@ class Watch(Generic[R]):
     # [async
     async def next(self) -> InstanceEvent | None:
         """Waits for the next event; None when the watch has ended. Being cancelled loses no event."""
-        event = self._watch.next()
-        return await finish(event) if isinstance(event, Pending) else event
+        # What a wait brought is taken only afterwards, so that being cancelled in between loses nothing.
+        while isinstance(event := self._watch.next(), Pending):
+            await finish(event)
+        return event
 
     # ]
     # [sync

@@ -32,7 +32,7 @@ def test_events_are_watched(url: str, request: pytest.FixtureRequest) -> None:
         with db.watch_instance(name) as events:
             for n in range(300):
                 db.apply_event(name, "GO", {"n": n})
-            seen = [event.payload["n"] for event, _ in zip(events, range(300))]
+            seen = [event.payload["n"] for _, event in zip(range(300), events)]
             assert seen == list(range(300))
             with pytest.raises(TimeoutError):
                 events.next(timeout=0)
@@ -72,9 +72,9 @@ INTERRUPTED = """
 import signal, sys, threading, rstmdb.sync
 db = rstmdb.sync.open(sys.argv[1])
 watch = db.watch_all()
-# Sent while the main thread waits, or just before: either way it must be seen.
-threading.Timer(0.0, signal.raise_signal, (signal.SIGINT,)).start()
 try:
+    # Sent while the main thread waits, or just before: either way it must be seen.
+    threading.Timer(0.0, signal.raise_signal, (signal.SIGINT,)).start()
     watch.next()
 except KeyboardInterrupt:
     db.close()

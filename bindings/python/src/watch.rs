@@ -7,10 +7,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 use rstmdb_bridge::types::{InstanceEvent, Offset};
-use rstmdb_bridge::{Events, Watch};
+use rstmdb_bridge::{Events, Started, Watch};
 
 use crate::results::IntoPython;
-use crate::waiting;
+use crate::{errors, waiting};
 
 /// How many events are fetched at once.
 const EVENTS_MAX: usize = 256;
@@ -108,7 +108,7 @@ impl AsyncWatch {
         self.fetched.resume_offset()
     }
 
-    /// The next event, None when the watch has ended, or a `Pending`.
+    /// The next event, None when the watch has ended, or a `Pending` after which to ask again.
     fn next(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         if let Some(event) = self.fetched.pop() {
             return event.into_python(py);
@@ -123,17 +123,21 @@ impl AsyncWatch {
             }
             started
         });
+        let started = match started {
+            Started::Ready(result) => {
+                let events = result.map_err(|error| errors::raised(py, &error))?;
+                let is_open = self.fetched.fill(events);
+                return event_or_none(py, if is_open { self.fetched.pop() } else { None });
+            }
+            waiting => waiting,
+        };
         let coming = Coming::new(&self.fetched);
-        waiting::in_loop(
-            py,
-            started,
-            // On the thread of the bridge, so that a loop that is gone or no longer cares loses nothing.
-            move |events| {
-                let is_open = coming.0.fill(events);
-                (is_open, coming.0.clone())
-            },
-            |py, (is_open, fetched)| event_or_none(py, if is_open { fetched.pop() } else { None }),
-        )
+        // Put down on the thread of the bridge and taken by the next call: a loop that is gone, or a task
+        // that is cancelled after it was woken, loses nothing.
+        let settle = move |events| {
+            coming.0.fill(events);
+        };
+        waiting::in_loop(py, started, settle, |py, ()| Ok(py.None()))
     }
 
     /// Ends the watch; who waits for its next event gets None.
@@ -143,8 +147,8 @@ impl AsyncWatch {
 }
 
 /// Whether somebody waits already, so that there is nothing to put in order.
-fn started_in_vain<T>(started: &rstmdb_bridge::Started<T>) -> bool {
-    matches!(started, rstmdb_bridge::Started::Ready(Err(_)))
+fn started_in_vain<T>(started: &Started<T>) -> bool {
+    matches!(started, Started::Ready(Err(_)))
 }
 
 /// A watch in a thread.
