@@ -2,9 +2,8 @@
 
 package rstmdb
 
-// Whatever pkg-config says: the shared library where there is one, and with the tag
-// rstmdb_shared left out also what a static one needs.
+// Whatever pkg-config finds: the shared library where there is one, else the static one with what it
+// needs of the system.
 
-// #cgo rstmdb_shared pkg-config: rstmdb
-// #cgo !rstmdb_shared pkg-config: --static rstmdb
+// #cgo pkg-config: --static rstmdb
 import "C"
