@@ -9,7 +9,7 @@ from typing_extensions import TypeAlias
 from ._values import BatchOperation, Name
 from .errors import RstmdbError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 __version__: str
 
@@ -18,7 +18,7 @@ def json_value(text: str) -> Any: ...
 def set_log(level: str, receiver: Callable[[str, str, str], object] | None) -> None: ...
 
 @final
-class Pending(Generic[T]):
+class Pending(Generic[_T]):
     """A result to come: a future of the running loop, whose value may be an exception to raise."""
 
     @property
@@ -26,22 +26,22 @@ class Pending(Generic[T]):
     def cancel(self) -> bool: ...
 
 @final
-class AsyncWatch(Generic[T]):
+class AsyncWatch(Generic[_T]):
     """A watch in an event loop."""
 
     @property
-    def result(self) -> T: ...
+    def result(self) -> _T: ...
     @property
     def resume_offset(self) -> int: ...
     def next(self) -> InstanceEvent | Pending[None] | None: ...
     def end(self) -> None: ...
 
 @final
-class BlockingWatch(Generic[T]):
+class BlockingWatch(Generic[_T]):
     """A watch in a thread."""
 
     @property
-    def result(self) -> T: ...
+    def result(self) -> _T: ...
     @property
     def resume_offset(self) -> int: ...
     def next(self, timeout: float | None = None) -> InstanceEvent | None: ...

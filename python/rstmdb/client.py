@@ -29,7 +29,7 @@ from .models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
     from ._watch import Watch
 
@@ -388,7 +388,7 @@ class _WatchCall(Coroutine[Any, Any, R], Generic[R]):
             self._running = self._run()
         return self._running
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, Any, R]:
         return self._coroutine().__await__()
 
     def send(self, value: Any) -> Any:
@@ -429,8 +429,9 @@ class _Stream:
             yield event
 
 
-def _plain(result: Any) -> Any:
-    return result.to_dict()
+def _plain(result: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = result.to_dict()
+    return plain
 
 
 def _model(model: type[R], result: Any) -> R:

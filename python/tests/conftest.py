@@ -53,7 +53,16 @@ class Server:
     def __init__(self, folder: Path, *arguments: str) -> None:
         program = os.environ.get("RSTMDB_SERVER", str(ROOT / "target/debug/rstmdb"))
         self.process = subprocess.Popen(
-            [program, "--data", str(folder), "--bind", "127.0.0.1:0", "--metrics-bind", "off", *arguments],
+            [
+                program,
+                "--data",
+                str(folder),
+                "--bind",
+                "127.0.0.1:0",
+                "--metrics-bind",
+                "off",
+                *arguments,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -69,6 +78,7 @@ class Server:
             found = re.search(r"127\.0\.0\.1:(\d+)", line)
             if found:
                 return int(found.group(1))
+        self.stop()
         raise RuntimeError("the server did not start:\n" + "".join(lines))
 
     def stop(self) -> None:

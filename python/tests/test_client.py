@@ -27,7 +27,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "auth.required=true",
         "--set",
         # SHA-256 of "my-secret-token".
-        "auth.token_hashes=[\"ea5add57437cbf20af59034d7ed17968dcc56767b41965fcc5b376d45db8b4a3\"]",
+        "auth.token_hashes=ea5add57437cbf20af59034d7ed17968dcc56767b41965fcc5b376d45db8b4a3",
     )
     yield running
     running.stop()
@@ -184,7 +184,7 @@ def test_models_work_without_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # The examples of the published package's README, which is MIT, as they stand there.
-QUICK_START = '''
+QUICK_START = """
 import asyncio
 from rstmdb import Client
 
@@ -209,8 +209,8 @@ async def main():
         print(f"Transition: {result.from_state} -> {result.to_state}")
 
 asyncio.run(main())
-'''
-WATCH = '''
+"""
+WATCH = """
 import asyncio
 from rstmdb import Client
 
@@ -225,7 +225,7 @@ async def main():
             print(f"Event: {event.instance_id} {event.from_state} -> {event.to_state}")
 
 asyncio.run(main())
-'''
+"""
 
 
 def test_its_documented_examples_run(secured: Server, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,7 +83,9 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("kind", ["mem:", "file:", "rstmdb://"])
-def test_ctrl_c_interrupts_a_wait(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_ctrl_c_interrupts_a_wait(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     url = {"mem:": "mem:", "file:": str(tmp_path / "data")}.get(kind)
     url = url or request.getfixturevalue("server").url
     done = subprocess.run(
