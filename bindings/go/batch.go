@@ -134,22 +134,27 @@ func (r *BatchOperationResult) appendJSON(b []byte) ([]byte, error) {
 	return append(b, "null"...), nil
 }
 
-// decode tells the results apart by a member that no other one has.
+func (r *BatchOperationResult) isUnknown() bool {
+	return r.ApplyEvent == nil && r.DeleteInstance == nil && r.GetInstance == nil
+}
+
+// decode tells the results apart by a member that no other one has before it.
 func (r *BatchOperationResult) decode(d *decoder) {
 	*r = BatchOperationResult{}
 	d.peek()
 	look := decoder{text: d.text, at: d.at}
 	look.openObject()
-	for look.more('}') {
-		switch key := look.key(); key {
-		case "applied":
+	for r.isUnknown() && look.more('}') {
+		switch look.key() {
+		case "applied", "from_state":
 			r.ApplyEvent = new(ApplyEventResult)
 		case "deleted":
 			r.DeleteInstance = new(DeleteInstanceResult)
-		case "last_wal_offset":
+		case "last_wal_offset", "ctx":
 			r.GetInstance = new(GetInstanceResult)
+		default:
+			look.pass()
 		}
-		look.pass()
 	}
 	switch {
 	case r.ApplyEvent != nil:

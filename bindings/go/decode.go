@@ -18,10 +18,36 @@ type decoder struct {
 	// The member being read, for messages.
 	member string
 	err    error
+	// Short strings of a long text, to make those that come again once.
+	seen *[seenCount]string
 }
 
 // Strings of a longer text are copied: one name that is kept must not keep a page of instances.
 const decodeShareMax = 4096
+
+const (
+	seenCount    = 64
+	seenBytesMax = 32
+)
+
+// keep makes a string of the text one that may be kept.
+func (d *decoder) keep(text string) string {
+	if len(d.text) <= decodeShareMax || text == "" {
+		return text
+	}
+	if len(text) > seenBytesMax {
+		return strings.Clone(text)
+	}
+	if d.seen == nil {
+		d.seen = new([seenCount]string)
+	}
+	// Names of states, machines and members come again and again.
+	place := &d.seen[(len(text)*7+int(text[0])*31+int(text[len(text)-1]))%seenCount]
+	if *place != text {
+		*place = strings.Clone(text)
+	}
+	return *place
+}
 
 func (d *decoder) fail(expected string) {
 	if d.err == nil {
@@ -113,11 +139,7 @@ func (d *decoder) null() bool {
 }
 
 func (d *decoder) string() string {
-	text := d.quoted()
-	if len(d.text) > decodeShareMax {
-		return strings.Clone(text)
-	}
-	return text
+	return d.keep(d.quoted())
 }
 
 func (d *decoder) quoted() string {
@@ -303,10 +325,7 @@ func (d *decoder) fields() map[string]any {
 	d.at++
 	fields := map[string]any{}
 	for d.more('}') {
-		key := d.quoted()
-		if len(d.text) > decodeShareMax {
-			key = strings.Clone(key)
-		}
+		key := d.keep(d.quoted())
 		if d.peek() != ':' {
 			d.fail("a colon")
 			break
@@ -355,10 +374,7 @@ func (d *decoder) share(from int) string {
 	if d.err != nil {
 		return ""
 	}
-	if len(d.text) > decodeShareMax {
-		return strings.Clone(d.text[from:d.at])
-	}
-	return d.text[from:d.at]
+	return d.keep(d.text[from:d.at])
 }
 
 // skip passes over the value of a member that nobody knows: one that a newer core has added.
