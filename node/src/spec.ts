@@ -57,12 +57,16 @@ export function arrange(spec: Spec<unknown>, args: readonly unknown[]): Call {
   if (typeof first === 'object' && first !== null && !Array.isArray(first)) {
     return { request: first, signal: signalOf(spec, given(spec, args[1])) };
   }
-  const options = given(spec, args[required.length]);
-  const { signal: _, ...request } = options as Record<string, unknown>;
-  required.forEach((name, index) => {
+  const options = given(spec, args[required.length]) as Record<string, unknown>;
+  const request: Record<string, unknown> = {};
+  for (let index = 0; index < required.length; index += 1) {
+    request[required[index] as string] = args[index];
+  }
+  for (const name of Object.keys(options)) {
+    if (name === 'signal') continue;
     if (name in request) throw refuse(`${spec.name}: ${name} is given twice`);
-    request[name] = args[index];
-  });
+    request[name] = options[name];
+  }
   return { request, signal: signalOf(spec, options) };
 }
 

@@ -95,20 +95,29 @@ function answer(ticket: number, signal: AbortSignal | undefined): Promise<string
 const TURN = 256;
 let ready = 0;
 
+/** Whether an answer is there, and it is not the turn of others: then `read` needs no waiting. */
+export function isReady(started: string | number): started is string {
+  if (typeof started === 'number') return false;
+  ready = (ready + 1) % TURN;
+  return ready !== 0;
+}
+
 /** What the native side answers, parsed; an error is thrown here, where the stack still says whose. */
 export async function outcome(
   started: string | number,
   signal?: AbortSignal | undefined,
 ): Promise<unknown> {
-  let text: string;
-  if (typeof started === 'number') {
-    text = await answer(started, signal);
-  } else {
-    text = started;
-    ready += 1;
-    if (ready % TURN === 0) await new Promise<void>((resolve) => setImmediate(resolve));
-  }
-  return read(text);
+  return isReady(started) ? read(started) : later(started, signal);
+}
+
+/** As `outcome`, for what `isReady` said no to. */
+export async function later(
+  started: string | number,
+  signal: AbortSignal | undefined,
+): Promise<unknown> {
+  if (typeof started === 'number') return read(await answer(started, signal));
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  return read(started);
 }
 
 /** The result in an answer. Throws the error in it. */

@@ -56,6 +56,24 @@ test('requests and results have the members of the surface', () => {
   }
 });
 
+test('the types that requests and results hold have the members of the surface', () => {
+  const types = declarations();
+  let compared = 0;
+  for (const { name: written, kind, members } of surface.types) {
+    // An entry of the log is of its type.
+    const [whole, tag] = written.split(':');
+    const name = tag ? `${whole}${camel(`_${tag}`)}` : whole;
+    const declared = types.get(name);
+    assert.ok(declared, `${name} is declared`);
+    if (kind !== 'struct' || !ts.isInterfaceDeclaration(declared)) continue;
+    const found = declared.members.map((member) => member.name.text).sort();
+    const wanted = members.map((member) => camel(member.name));
+    assert.deepEqual(found, (tag ? [...wanted, 'type'] : wanted).sort(), name);
+    compared += 1;
+  }
+  assert.ok(compared > 5);
+});
+
 test('codes, kinds and reasons of errors are those of the surface', () => {
   const names = (rows, key) => rows.map((row) => row[key]).sort();
   assert.deepEqual([...rstmdb.ERROR_CODES].sort(), names(surface.error_codes, 'code'));
