@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -324,6 +325,43 @@ func TestAWriteThatIsGivenUpMayStillHappen(t *testing.T) {
 	}
 }
 
+// A program may end in the middle of everything: no crash, and what is on the disk is whole.
+func TestAProgramEndsWithOpenWatchesAndRequests(t *testing.T) {
+	if path := os.Getenv("RSTMDB_TEST_ENDS"); path != "" {
+		endAbruptly(t, path)
+	}
+	path := filepath.Join(t.TempDir(), "data")
+	command := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+	command.Env = append(os.Environ(), "RSTMDB_TEST_ENDS="+path)
+	output, err := command.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		t.Fatalf("%v: %s", err, output)
+	}
+	db := open(t, path)
+	if _, err := db.GetInstance(t.Context(), "loop-1"); err != nil {
+		t.Error(err)
+	}
+}
+
+func endAbruptly(t *testing.T, path string) {
+	db := opened(t, path)
+	sub, err := db.WatchAll(background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 64 {
+		go func() {
+			for applyTo(db, "loop-1", "E", nil) == nil {
+			}
+		}()
+	}
+	for range 10 {
+		<-sub.Events
+	}
+	os.Exit(7)
+}
+
 func TestManyGoroutinesShareADatabase(t *testing.T) {
 	for _, url := range []string{"mem:", t.TempDir()} {
 		db := opened(t, url)
@@ -351,24 +389,45 @@ func TestManyGoroutinesShareADatabase(t *testing.T) {
 
 func TestTheLogGoesToALogger(t *testing.T) {
 	var lines lines
-	if err := rstmdb.SetLogger(slog.New(slog.NewJSONHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
+	loud := slog.New(slog.NewJSONHandler(&lines, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	if err := rstmdb.SetLogger(loud); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := rstmdb.SetLogger(nil); err != nil {
-			t.Error(err)
+	defer rstmdb.SetLogger(nil)
+	open(t, t.TempDir())
+	if text := lines.all(); !strings.Contains(text, `"level":"INFO"`) || !strings.Contains(text, `"target":"rstmdb`) {
+		t.Errorf("nothing about the opening: %s", text)
+	}
+	quiet := slog.New(slog.NewJSONHandler(&lines, &slog.HandlerOptions{Level: slog.LevelError}))
+	for _, logger := range []*slog.Logger{quiet, nil} {
+		if err := rstmdb.SetLogger(logger); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	url := server(t)
-	db := open(t, url)
-	if err := db.Ping(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_ = db.Close()
-	if err := rstmdb.SetLogger(nil); err != nil {
-		t.Fatal(err)
+		before := lines.all()
+		open(t, t.TempDir())
+		if after := lines.all(); after != before {
+			t.Errorf("what nobody wants came: %s", after[len(before):])
+		}
 	}
 }
+
+// A handler that panics must not end the program.
+func TestALoggerThatPanicsIsSurvived(t *testing.T) {
+	if err := rstmdb.SetLogger(slog.New(panicking{})); err != nil {
+		t.Fatal(err)
+	}
+	defer rstmdb.SetLogger(nil)
+	db := open(t, t.TempDir())
+	if err := db.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+type panicking struct{ slog.Handler }
+
+func (panicking) Enabled(context.Context, slog.Level) bool { return true }
+
+func (panicking) Handle(context.Context, slog.Record) error { panic("the handler panics") }
 
 type lines struct {
 	mu   sync.Mutex
@@ -379,6 +438,12 @@ func (l *lines) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(line)
+}
+
+func (l *lines) all() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func threads(t *testing.T) int { return entries(t, "/proc/self/task") }
