@@ -1,6 +1,9 @@
 //! The Python package's share of the table: rows for the native module, its stubs, the methods of both
 //! `Database` classes, the names of errors, and `rstmdb.sync`, which is the async code without waiting.
 
+mod stubs;
+mod sync;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -10,6 +13,9 @@ use rstmdb_types::{ErrorCode, ErrorKind, Operation};
 use super::source::{Member, Shape, Shapes};
 use crate::tidy::GENERATED_MARK;
 use crate::tree;
+
+pub use stubs::stubs;
+pub use sync::{sync, sync_watch};
 
 /// Optional arguments that may be given without their name, because it would only repeat the obvious.
 const POSITIONAL: &[&str] = &["instance_id", "initial_ctx", "payload"];
@@ -315,76 +321,6 @@ fn parameter(member: &Member, shapes: &Shapes, with_default: bool) -> String {
 
 const FUTURE: &str = "from __future__ import annotations\n";
 
-/// `python/rstmdb/_native.pyi`.
-pub fn stubs() -> Result<String, String> {
-    let shapes = Shapes::read()?;
-    let mut text = format!("# {GENERATED_MARK}\n");
-    text.push_str(include_str!("python_stub_head.pyi"));
-    for (handle, watch, is_async) in
-        [("AsyncHandle", "AsyncWatch", true), ("BlockingHandle", "BlockingWatch", false)]
-    {
-        push_handle_stub(&mut text, handle, watch, is_async, &shapes)?;
-    }
-    for (name, shape) in result_classes(&shapes)? {
-        push_class_stub(&mut text, &name, shape, &shapes);
-    }
-    let entries = entry_classes(&shapes)?;
-    for (name, shape) in &entries {
-        push_class_stub(&mut text, name, shape, &shapes);
-    }
-    for (name, shape) in batch_classes(&shapes)? {
-        push_batch_stub(&mut text, &name, shape, &shapes);
-    }
-    let union = |names: Vec<String>| names.join(" | ");
-    let entry_names = entries.into_iter().map(|(name, _)| name).collect();
-    let batch_results = shapes.get("BatchOperationResult")?.members.iter().map(|m| m.kind.clone());
-    let _ = write!(
-        text,
-        "\nWalEntry: TypeAlias = {}\nBatchOperationResult: TypeAlias = {}\n",
-        union(entry_names),
-        union(batch_results.collect()),
-    );
-    Ok(text)
-}
-
-fn push_handle_stub(
-    text: &mut String,
-    handle: &str,
-    watch: &str,
-    is_async: bool,
-    shapes: &Shapes,
-) -> Result<(), String> {
-    let answer = |kind: &str| {
-        if is_async { format!("{kind} | Pending[{kind}]") } else { kind.to_owned() }
-    };
-    let opened = answer(handle);
-    let closed = if is_async { "Pending[None] | None" } else { "None" };
-    let any = if is_async { "Pending[Any] | Any" } else { "Any" };
-    let _ = write!(
-        text,
-        "\n@final\nclass {handle}:\n    @staticmethod\n    def open(url: str, options: str) -> {opened}: ...\n    \
-         @property\n    def is_closed(self) -> bool: ...\n    def close(self) -> {closed}: ...\n    \
-         def call(self, operation: str, request: Any) -> {any}: ...\n    \
-         def replication_status(self) -> {any}: ...\n    \
-         def advance_clock(self, ms: int) -> None: ...\n"
-    );
-    for operation in operations(false).chain(operations(true)) {
-        let (request, result) = operation.type_names();
-        let (required, positional, keyword) = arguments(shapes.get(request)?);
-        let all = required.iter().chain(&positional).chain(&keyword);
-        let mut parameters = vec!["self".to_owned()];
-        parameters.extend(all.map(|member| parameter(member, shapes, false)));
-        let kind = if operation.name().starts_with("watch_") {
-            format!("{watch}[{result}]")
-        } else {
-            result.to_owned()
-        };
-        let name = operation.name();
-        push_signature(text, "def", name, &parameters, &answer(&kind), " ...");
-    }
-    Ok(())
-}
-
 /// A signature as the formatter leaves it: on one line when that fits.
 fn push_signature(
     text: &mut String,
@@ -406,116 +342,6 @@ fn push_signature(
     }
     let _ = inner;
     let _ = writeln!(text, "    ) -> {result}:{body}");
-}
-
-fn push_class_stub(text: &mut String, name: &str, shape: &Shape, shapes: &Shapes) {
-    let _ = write!(text, "\n@final\nclass {name}:\n    {}\n\n", docstring(&shape.doc));
-    let names: Vec<String> = shape.members.iter().map(|m| format!("{:?}", m.name)).collect();
-    let comma = if names.len() == 1 { "," } else { "" };
-    let arguments = format!("    __match_args__ = ({}{comma})\n", names.join(", "));
-    if arguments.trim_end().chars().count() <= 100 {
-        text.push_str(&arguments);
-    } else {
-        text.push_str("    __match_args__ = (\n");
-        for name in names {
-            let _ = writeln!(text, "        {name},");
-        }
-        text.push_str("    )\n");
-    }
-    for member in &shape.members {
-        let kind = result_type(&member.kind, shapes);
-        let is_optional = !member.required
-            && !member.kind.starts_with("Vec<")
-            && kind != "Any"
-            && !(member.kind == "InstanceEventKind");
-        let kind = if is_optional { format!("{kind} | None") } else { kind };
-        push_property(text, &member.name, &kind, &member.doc);
-        if member.kind == "TimestampMs" {
-            push_property(text, &format!("{}_ms", member.name), "int", &member.doc);
-        }
-    }
-    if let Some(page) = page(shape, shapes) {
-        let list = shape.members.iter().find(|member| member.name == page);
-        let row = list.map_or("Any", |member| element(&member.kind));
-        let _ = write!(
-            text,
-            "    def __len__(self) -> int: ...\n    def __iter__(self) -> Iterator[{row}]: ...\n    \
-             @overload\n    def __getitem__(self, index: int, /) -> {row}: ...\n    \
-             @overload\n    def __getitem__(self, index: slice, /) -> tuple[{row}, ...]: ...\n    \
-             def to_arrow(self) -> Any:\n        {}\n    def to_pandas(self) -> Any:\n        {}\n",
-            docstring("The rows as a `pyarrow.Table`; needs pyarrow."),
-            docstring("The rows as a `pandas.DataFrame`; needs pandas."),
-        );
-    }
-    let _ = write!(
-        text,
-        "    def to_dict(self) -> Any:\n        {}\n    def to_json(self) -> str:\n        {}\n    \
-         @staticmethod\n    def from_json(text: str) -> {name}: ...\n    \
-         def __eq__(self, other: object, /) -> bool: ...\n    \
-         def __hash__(self) -> int: ...\n    \
-         def __copy__(self) -> {name}: ...\n    \
-         def __deepcopy__(self, _memo: object) -> {name}: ...\n    \
-         def __reduce__(self) -> tuple[Any, ...]: ...\n",
-        docstring("Plain values, named as on the wire; times are milliseconds."),
-        docstring("JSON text, as `from_json` takes it."),
-    );
-}
-
-fn push_property(text: &mut String, name: &str, kind: &str, doc: &str) {
-    let _ = write!(
-        text,
-        "    @property\n    def {name}(self) -> {kind}:\n        {}\n",
-        docstring(doc)
-    );
-}
-
-fn push_batch_stub(text: &mut String, name: &str, shape: &Shape, shapes: &Shapes) {
-    let doc = format!("{} One operation of a batch.", shape.doc);
-    let _ = write!(text, "\n@final\nclass {name}:\n    {}\n\n", docstring(&doc));
-    let (required, positional, keyword) = arguments(shape);
-    let all: Vec<&Member> = required.iter().chain(&positional).chain(&keyword).copied().collect();
-    let names: Vec<String> = all.iter().map(|m| format!("{:?}", m.name)).collect();
-    let comma = if names.len() == 1 { "," } else { "" };
-    let line = format!("    __match_args__ = ({}{comma})", names.join(", "));
-    if line.chars().count() <= 100 {
-        let _ = writeln!(text, "{line}");
-    } else {
-        text.push_str("    __match_args__ = (\n");
-        for name in names {
-            let _ = writeln!(text, "        {name},");
-        }
-        text.push_str("    )\n");
-    }
-    let mut parameters = vec!["cls".to_owned()];
-    parameters.extend(required.iter().chain(&positional).map(|m| parameter(m, shapes, true)));
-    if !keyword.is_empty() {
-        parameters.push("*".to_owned());
-    }
-    parameters.extend(keyword.iter().map(|m| parameter(m, shapes, true)));
-    push_signature(text, "def", "__new__", &parameters, name, " ...");
-    for member in all {
-        let kind = result_type(&member.kind, shapes);
-        let kind = if member.required || kind == "Any" { kind } else { format!("{kind} | None") };
-        push_property(text, &member.name, &kind, &member.doc);
-    }
-    let _ = write!(
-        text,
-        "    def to_dict(self) -> Any:\n        {}\n    \
-         def __eq__(self, other: object, /) -> bool: ...\n    \
-         def __hash__(self) -> int: ...\n    \
-         def __reduce__(self) -> tuple[Any, ...]: ...\n    \
-         @staticmethod\n    def _from_json(text: str) -> {name}: ...\n",
-        docstring("The operation as it is on the wire."),
-    );
-}
-
-/// One docstring line, or more when it is long.
-fn docstring(doc: &str) -> String {
-    let doc = doc.replace('\\', "\\\\").replace("\"\"\"", "'''");
-    if doc.chars().count() <= 86 {
-        return format!("\"\"\"{doc}\"\"\"");
-    }
-    format!("\"\"\"{}\n        \"\"\"", wrapped(&doc, "        ", 88))
 }
 
 /// Words in lines of at most `width` characters behind `indent`.
@@ -740,67 +566,6 @@ fn version() -> Result<String, String> {
     version
         .map(|version| version.trim_matches('"').to_owned())
         .ok_or_else(|| "Cargo.toml: [workspace.package] has no version".to_owned())
-}
-
-/// `python/rstmdb/sync.py`, from `_database.py`.
-pub fn sync() -> Result<String, String> {
-    without_waiting("python/rstmdb/_database.py")
-}
-
-/// `python/rstmdb/_sync_watch.py`, from `_watch.py`.
-pub fn sync_watch() -> Result<String, String> {
-    without_waiting("python/rstmdb/_watch.py")
-}
-
-/// What differs between the two; the longer ones first.
-const REPLACEMENTS: &[(&str, &str)] = &[
-    ("async def ", "def "),
-    ("async with ", "with "),
-    ("async for ", "for "),
-    ("await ", ""),
-    ("__aenter__", "__enter__"),
-    ("__aexit__", "__exit__"),
-    ("__aiter__", "__iter__"),
-    ("__anext__", "__next__"),
-    ("StopAsyncIteration", "StopIteration"),
-    ("AsyncIterator", "Iterator"),
-    ("AsyncHandle", "BlockingHandle"),
-    ("AsyncWatch", "BlockingWatch"),
-    ("from ._operations", "from ._sync_operations"),
-    ("from ._watch", "from ._sync_watch"),
-];
-
-/// The text of an async file without the waiting. Lines between `# [async` and `# ]` are left out;
-/// lines between `# [sync` and `# ]` are there as comments and become code.
-fn without_waiting(path: &str) -> Result<String, String> {
-    let source = std::fs::read_to_string(tree::root().join(path))
-        .map_err(|error| format!("{path}: {error}"))?;
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let mut text = format!("# {GENERATED_MARK} from {name}\n");
-    let (mut is_left_out, mut is_comment) = (false, false);
-    for line in source.lines() {
-        match line.trim() {
-            "# [async" => is_left_out = true,
-            "# [sync" => is_comment = true,
-            "# ]" => (is_left_out, is_comment) = (false, false),
-            _ if is_left_out => {}
-            _ => {
-                let mut line = line.to_owned();
-                if is_comment {
-                    line = line.replacen("# ", "", 1);
-                    if line.trim() == "#" {
-                        line.clear();
-                    }
-                }
-                for (from, to) in REPLACEMENTS {
-                    line = line.replace(from, to);
-                }
-                text.push_str(line.trim_end());
-                text.push('\n');
-            }
-        }
-    }
-    Ok(text)
 }
 
 fn camel(name: &str) -> String {
