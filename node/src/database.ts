@@ -4,12 +4,12 @@
  * @module
  */
 
+import type { NativeDatabase } from './addon.js';
 import { asyncDispose } from './dispose.js';
 import { refuse } from './errors.js';
 import { MachineHandle } from './handle.js';
 import { type Json, stringify } from './json.js';
 import type { AnyMachine, DefinedMachine, MachineDefinition, MachineTypes } from './machine.js';
-import type { NativeDatabase } from './native.d.js';
 import { native } from './native.js';
 import { Operations } from './operations.js';
 import { encodeOptions, type OpenOptions } from './options.js';

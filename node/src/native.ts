@@ -4,7 +4,7 @@
  * @module
  */
 
-import type * as Native from './native.d.js';
+import type * as Native from './addon.js';
 
 /** The version of the package, and of the addon. */
 export const version: string = require('../package.json').version;

@@ -5,10 +5,10 @@
  */
 
 import { onAbort } from './abort.js';
+import type { NativeWatch } from './addon.js';
 import { decodeInstanceEvent } from './codec.js';
 import { asyncDispose } from './dispose.js';
 import type { AnyMachine, MachineTypes } from './machine.js';
-import type { NativeWatch } from './native.d.js';
 import { outcome } from './thread.js';
 import type { InstanceEvent, Offset } from './types.js';
 

@@ -39,7 +39,7 @@ const FILES: &[Generated] = &[
     Generated { path: "node/src/types.ts", make: node::types },
     Generated { path: "node/src/codec.ts", make: node::codec },
     Generated { path: "node/src/operations.ts", make: node::operations },
-    Generated { path: "node/src/native.d.ts", make: node::native },
+    Generated { path: "node/src/addon.ts", make: node::native },
     Generated { path: "bindings/c/src/operations.rs", make: c::operations },
     Generated { path: "bindings/c/src/numbers.rs", make: c::numbers },
     // After the files it is made from.

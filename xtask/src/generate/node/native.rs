@@ -1,11 +1,11 @@
-//! `native.d.ts`: the functions of the addon, read from the crate that makes them.
+//! `addon.ts`: the functions of the addon, read from the crate that makes them.
 
 use std::fmt::Write as _;
 
 use super::{camel, doc, finish, head};
 use crate::tree;
 
-/// `node/src/native.d.ts`: the functions of the addon, read from the crate that makes them.
+/// `node/src/addon.ts`: the functions of the addon, read from the crate that makes them.
 pub fn native() -> Result<String, String> {
     let mut text = head("The native addon, `bindings/node`.");
     for file in tree::text_files() {
