@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-# The sources of the package, which have no native module, must not be found in its place.
-os.chdir(Path(__file__).parent)
 ORDER: dict[str, Any] = {
     "states": ["created", "paid", "shipped", "cancelled"],
     "initial": "created",
@@ -32,6 +30,11 @@ LOOP: dict[str, Any] = {
     "initial": "on",
     "transitions": [{"from": "on", "event": "GO", "to": "on"}],
 }
+
+
+def pytest_sessionstart() -> None:
+    """The sources of the package, which have no native module, must not be found in its place."""
+    os.chdir(Path(__file__).parent)
 
 
 @pytest.hookimpl(tryfirst=True)
