@@ -42,6 +42,34 @@ pub fn broken_links(files: &[TextFile]) -> Vec<String> {
 }
 
 /// Relative link targets with their lines.
+/// Programs of the first page that nothing runs: each must stand in the page of its language too, whose
+/// blocks that language's tests run.
+pub fn unproven_blocks(files: &[TextFile]) -> Vec<String> {
+    const PROVEN: &[(&str, &str)] = &[("python", "python/README.md"), ("ts", "node/README.md")];
+    let text = |path: &str| files.iter().find(|file| file.path == path).map(|file| &*file.text);
+    let first = text("README.md").unwrap_or_default();
+    let mut problems = Vec::new();
+    for (language, page) in PROVEN {
+        let proven = blocks(text(page).unwrap_or_default(), language);
+        for block in blocks(first, language) {
+            if !proven.contains(&block) {
+                let begin = block.lines().find(|line| !line.is_empty()).unwrap_or_default();
+                problems.push(format!(
+                    "README.md: the program that begins with {begin:?} is not in {page}, where it would be run"
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// What stands between the fences of a language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let after = text.split(&*fence).skip(1);
+    after.filter_map(|rest| rest.split_once("\n```")).map(|(block, _)| block).collect()
+}
+
 fn links(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in prose(text) {
@@ -155,6 +183,17 @@ mod tests {
                 "docs/a.md:3: docs/a.md has no heading #b",
             ]
         );
+    }
+
+    #[test]
+    fn programs_of_the_first_page_must_be_run_somewhere() {
+        let file = |path: &str, text: &str| TextFile { path: path.into(), text: text.into() };
+        let page = file("python/README.md", "a\n```python\nimport a\n```\n```python\nb()\n```\n");
+        let good = file("README.md", "x\n```python\nb()\n```\n```rust\nc();\n```\n");
+        assert!(unproven_blocks(&[page, good]).is_empty());
+        let page = file("python/README.md", "```python\nb()\n```\n");
+        let bad = file("README.md", "```python\nb(1)\n```\n");
+        assert_eq!(unproven_blocks(&[page, bad]).len(), 1);
     }
 
     #[test]
