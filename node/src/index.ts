@@ -37,6 +37,7 @@ export {
   type EventOf,
   type MachineDefinition,
   type MachineTypes,
+  type Merged,
   type PayloadInput,
   type PayloadOf,
   type StateOf,

@@ -1,9 +1,12 @@
 // The names of @rstmdb/client as its documentation has them, and Database, on a server.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { Database } from 'rstmdb';
 import {
   AuthenticationError,
@@ -132,6 +135,30 @@ test('a watch is an iterator, and has listeners', async (t) => {
     failing.on('event', () => undefined);
   });
   assert.ok(error instanceof NotFoundError);
+});
+
+test('a listener that throws is an uncaught exception, and the watch goes on', async () => {
+  const code = `
+    const { Client } = require('rstmdb/client');
+    let uncaught = 0;
+    process.on('uncaughtException', () => { uncaught += 1; });
+    (async () => {
+      const client = await Client.connect('127.0.0.1', Number(process.argv[1]));
+      await client.putMachine('lamp', 1, ${JSON.stringify(lamp.definition)});
+      await client.createInstance({ machine: 'lamp', version: 1, id: 'l-1' });
+      for (let n = 0; n < 3; n += 1) await client.applyEvent({ instanceId: 'l-1', event: 'PRESS' });
+      const stream = client.watchInstance('l-1', { fromOffset: 1 });
+      let heard = 0;
+      stream.on('event', () => {
+        heard += 1;
+        if (heard === 3) setImmediate(() => { console.log(uncaught); client.close(); });
+        throw new Error('mine');
+      });
+    })();`;
+  const cwd = fileURLToPath(new URL('.', import.meta.url));
+  const run = promisify(execFile);
+  const { stdout } = await run(process.execPath, ['-e', code, String(server.port)], { cwd });
+  assert.equal(stdout, '3\n');
 });
 
 test('ping and info answer', async (t) => {
