@@ -37,7 +37,6 @@ export {
   type EventOf,
   type MachineDefinition,
   type MachineTypes,
-  type Merged,
   type PayloadInput,
   type PayloadOf,
   type StateOf,

@@ -88,11 +88,6 @@ export interface MachineDefinition<S extends string = string, E extends string =
   readonly meta?: JsonInput | undefined;
 }
 
-/** The members of both, the second's where both have one. */
-export type Merged<A, B> = {
-  readonly [K in keyof A | keyof B]: K extends keyof B ? B[K] : K extends keyof A ? A[K] : never;
-};
-
 /** A definition with its name and version, whose states and events the compiler knows. */
 export interface DefinedMachine<M extends MachineTypes = AnyMachine> {
   /** The machine's name. */
@@ -105,7 +100,9 @@ export interface DefinedMachine<M extends MachineTypes = AnyMachine> {
    * The same machine, and the compiler knows its context and payloads too:
    * `.withTypes<{ context: Order; payloads: { PAY: { method: string } } }>()`.
    */
-  withTypes<T extends Pick<MachineTypes, 'context' | 'payloads'>>(): DefinedMachine<Merged<M, T>>;
+  withTypes<T extends Pick<MachineTypes, 'context' | 'payloads'>>(): DefinedMachine<
+    Omit<M, keyof T> & T
+  >;
   /** For the compiler alone; there is no such member. */
   readonly '~types'?: M;
 }
