@@ -170,6 +170,12 @@ def test_the_version_is_one() -> None:
     assert rstmdb.__version__ == version.group(1)
 
 
+@pytest.mark.parametrize("name", ["LICENSE", "NOTICE"])
+def test_the_package_has_the_licence_of_the_repository(name: str) -> None:
+    # Packages can't take files from above their folder.
+    assert (ROOT / "python" / name).read_bytes() == (ROOT / name).read_bytes()
+
+
 def test_packages_that_are_optional_are_not_imported() -> None:
     import sys
 
