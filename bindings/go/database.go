@@ -108,6 +108,7 @@ func (db *Database) Call(ctx context.Context, op Operation, request json.RawMess
 		return nil, contextError(ctx, op.String(), false)
 	}
 	x := takeExchange()
+	defer x.give()
 	x.request = append(x.request[:0], request...)
 	text, err := db.run(ctx, x, op)
 	if err != nil {
@@ -127,14 +128,12 @@ func (db *Database) AdvanceClock(by time.Duration) error {
 	return x.settled().err
 }
 
-// run submits the request of an exchange and gives the exchange back.
+// run submits the request of an exchange; the text lives until the exchange is given back.
 func (db *Database) run(ctx context.Context, x *exchange, op Operation) (string, error) {
 	if !db.enter() {
-		x.give()
 		return "", closedError(op.String())
 	}
 	text, err := x.submit(ctx, db, op)
-	x.give()
 	db.leave()
 	if err != nil {
 		if _, known := err.(*Error); !known {
@@ -156,9 +155,9 @@ func invoke[R any, P resultOf[R]](ctx context.Context, db *Database, op Operatio
 		return nil, contextError(ctx, op.String(), false)
 	}
 	x := takeExchange()
+	defer x.give()
 	var err error
 	if x.request, err = request.appendJSON(x.request[:0]); err != nil {
-		x.give()
 		return nil, inOperation(err, op)
 	}
 	text, err := db.run(ctx, x, op)
@@ -166,7 +165,10 @@ func invoke[R any, P resultOf[R]](ctx context.Context, db *Database, op Operatio
 		return nil, err
 	}
 	result := new(R)
-	return result, read(P(result), text, op)
+	if err := read(P(result), text, op); err != nil {
+		return nil, err
+	}
+	return result, nil
 }
 
 // read decodes what the core sent.

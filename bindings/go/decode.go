@@ -360,13 +360,28 @@ func (d *decoder) anyNumber() any {
 func (d *decoder) document() (string, map[string]any) {
 	d.peek()
 	from := d.at
-	var fields map[string]any
-	if d.peek() == '{' {
-		fields = d.fields()
-	} else {
-		d.value()
+	if len(d.text) <= decodeShareMax {
+		fields := d.object()
+		return d.share(from), fields
 	}
-	return d.share(from), fields
+	// One copy, which the strings inside share.
+	d.pass()
+	text := d.share(from)
+	inner := decoder{text: text}
+	fields := inner.object()
+	if inner.err != nil && d.err == nil {
+		d.err = inner.err
+	}
+	return text, fields
+}
+
+// object reads any JSON and gives the members of an object.
+func (d *decoder) object() map[string]any {
+	if d.peek() == '{' {
+		return d.fields()
+	}
+	d.value()
+	return nil
 }
 
 // share gives the text from a position to here.

@@ -29,10 +29,10 @@ type mailbox struct {
 }
 
 // Results up to this size need no second crossing to be freed.
-const memoryBytes = 4096
+const memoryBytes = decodeShareMax
 
 // Requests above this size do not stay in the pool.
-const requestBytesMax = 64 << 10
+const requestBytesMax = 1 << 20
 
 // An exchange is what one request needs. They are pooled, each with a mailbox and a handle of its
 // own, so that a request answered at once makes neither.
@@ -42,6 +42,8 @@ type exchange struct {
 	request []byte
 	memory  [memoryBytes]byte
 	reply   C.rgo_reply
+	// A long result, still the library's, until the exchange is given back.
+	borrowed C.rstmdb_buffer
 }
 
 var exchanges = sync.Pool{New: func() any {
@@ -54,8 +56,12 @@ var exchanges = sync.Pool{New: func() any {
 
 func takeExchange() *exchange { return exchanges.Get().(*exchange) }
 
-// give returns an exchange whose request has had its outcome or was cancelled.
+// give returns an exchange whose request has had its outcome or was cancelled. A long result ends here.
 func (x *exchange) give() {
+	if x.borrowed.data != nil {
+		C.rstmdb_buffer_free(x.borrowed)
+		x.borrowed = C.rstmdb_buffer{}
+	}
 	if cap(x.request) > requestBytesMax {
 		x.request = nil
 	}
@@ -63,12 +69,17 @@ func (x *exchange) give() {
 }
 
 // submit runs an operation and waits for its outcome without holding a thread. A context that ends
-// stops the waiting, not the work.
+// stops the waiting, not the work. The text of a long result, one of more than decodeShareMax bytes,
+// may be used until the exchange is given back: what is kept of it must be copied, as decoders do.
 func (x *exchange) submit(ctx context.Context, db *Database, op Operation) (string, error) {
 	C.rgo_submit(db.handle, C.int32_t(op), bytePointer(x.request), C.size_t(len(x.request)),
 		C.uintptr_t(x.handle), (*C.uint8_t)(&x.memory[0]), memoryBytes, &x.reply)
 	if x.reply.status == C.RSTMDB_OK && x.reply.result.data == nil {
 		return string(x.memory[:x.reply.len]), nil
+	}
+	if x.reply.status == C.RSTMDB_OK && x.reply.result.len > decodeShareMax {
+		x.borrowed, x.reply = x.reply.result, C.rgo_reply{}
+		return unsafe.String((*byte)(unsafe.Pointer(x.borrowed.data)), int(x.borrowed.len)), nil
 	}
 	o, err := x.wait(ctx, db)
 	if err != nil {
