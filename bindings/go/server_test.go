@@ -140,10 +140,7 @@ func TestADeadlineReachesARequestOnItsWay(t *testing.T) {
 }
 
 func TestTLSConfigsAreHandedToTheCore(t *testing.T) {
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, certificate(t), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	ca := newAuthority(t).write(t, t.TempDir(), "ca")
 	fromFiles, err := rstmdb.TLSFromFiles(ca, "", "")
 	if err != nil {
 		t.Fatal(err)
@@ -174,20 +171,128 @@ func TestTLSConfigsAreHandedToTheCore(t *testing.T) {
 	}
 }
 
-// certificate makes an authority, as PEM.
-func certificate(t *testing.T) []byte {
+// A listener that asks for a certificate sees the client's, and the client trusts it: what a config
+// of TLSFromFiles says has reached the core.
+func TestCertificatesOfBothSidesAreChecked(t *testing.T) {
+	folder := t.TempDir()
+	authority := newAuthority(t)
+	ca := authority.write(t, folder, "ca")
+	serverCert, serverKey := authority.issue(t, folder, "server")
+	clientCert, clientKey := authority.issue(t, folder, "client")
+	pair, err := tls.LoadX509KeyPair(serverCert, serverKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(authority.cert)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	names := make(chan string, 1)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if conn := conn.(*tls.Conn); conn.Handshake() == nil {
+				select {
+				case names <- conn.ConnectionState().PeerCertificates[0].Subject.CommonName:
+				default:
+				}
+			}
+			_ = conn.Close()
+		}
+	}()
+	config, err := rstmdb.TLSFromFiles(ca, clientCert, clientKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	connected := make(chan error, 1)
+	go func() {
+		_, err := rstmdb.Connect(ctx, listener.Addr().String(), &rstmdb.Options{TLS: config})
+		connected <- err
+	}()
+	select {
+	case name := <-names:
+		if name != "client" {
+			t.Errorf("the client is %q", name)
+		}
+	case <-time.After(patience):
+		t.Error("no handshake")
+	}
+	cancel()
+	if err := <-connected; err == nil {
+		t.Error("a listener that says nothing was taken for a server")
+	}
+}
+
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	return makeCertificate(t, "ca", nil)
+}
+
+// makeCertificate makes one that an authority signs, or one that signs itself.
+func makeCertificate(t *testing.T, name string, by *authority) authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tests"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	signer := authority{template, key}
+	if by == nil {
+		template.IsCA, template.BasicConstraintsValid = true, true
+		template.KeyUsage = x509.KeyUsageCertSign
+	} else {
+		signer = *by
+		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, signer.cert, &key.PublicKey, signer.key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority{cert, key}
+}
+
+func (a authority) write(t *testing.T, folder, name string) string {
+	t.Helper()
+	return writePEM(t, filepath.Join(folder, name+".pem"), "CERTIFICATE", a.cert.Raw)
+}
+
+// issue makes a certificate and its key, as files.
+func (a authority) issue(t *testing.T, folder, name string) (string, string) {
+	t.Helper()
+	made := makeCertificate(t, name, &a)
+	key, err := x509.MarshalPKCS8PrivateKey(made.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.write(t, folder, name), writePEM(t, filepath.Join(folder, name+".key"), "PRIVATE KEY", key)
+}
+
+func writePEM(t *testing.T, path, kind string, der []byte) string {
+	t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
