@@ -6,11 +6,10 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use async_task::{Runnable, Task};
-use parking_lot::{Condvar, Mutex};
 
 use crate::fork;
 
@@ -20,6 +19,8 @@ static THREADS: ArcSwapOption<Threads> = ArcSwapOption::const_empty();
 
 struct Threads {
     process: u64,
+    // Not those of parking_lot: they note who waits in a table of the process, where a child of fork
+    // would find threads that it does not have.
     queue: Mutex<Queue>,
     ready: Condvar,
 }
@@ -68,8 +69,12 @@ impl Threads {
         }
     }
 
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn push(self: &Arc<Self>, task: Runnable) {
-        let mut queue = self.queue.lock();
+        let mut queue = self.queue();
         queue.tasks.push_back(task);
         if !queue.started {
             queue.started = true;
@@ -92,23 +97,23 @@ impl Threads {
         }
         if running == 0 {
             // The next callback tries again; until then nothing is lost.
-            self.queue.lock().started = false;
+            self.queue().started = false;
             tracing::error!("no thread for callbacks can be started");
         }
     }
 
     fn work(&self) {
         HERE.with(|here| here.set(true));
-        let mut queue = self.queue.lock();
+        let mut queue = self.queue();
         loop {
             if let Some(task) = queue.tasks.pop_front() {
                 drop(queue);
                 task.run();
-                queue = self.queue.lock();
+                queue = self.queue();
                 continue;
             }
             queue.idle += 1;
-            self.ready.wait(&mut queue);
+            queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
             queue.idle -= 1;
         }
     }

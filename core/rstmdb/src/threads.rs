@@ -8,12 +8,11 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use parking_lot::{Condvar, Mutex};
 
 use crate::process::forks;
 
@@ -28,6 +27,8 @@ type Job = Box<dyn FnOnce() + Send>;
 struct Pool {
     /// The value of [`forks`] in the process whose threads these are.
     process: u64,
+    // Not those of parking_lot: they note who waits in a table of the process, where a child of fork
+    // would find threads that it does not have.
     queue: Mutex<Queue>,
     ready: Condvar,
 }
@@ -45,7 +46,7 @@ pub(crate) fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     let place = result.clone();
     Pool::current().run(Box::new(move || {
         let done = catch_unwind(AssertUnwindSafe(work));
-        let before = std::mem::replace(&mut *place.lock(), State::Done(done));
+        let before = std::mem::replace(&mut *locked(&place), State::Done(done));
         if let State::Working(Some(waker)) = before {
             waker.wake();
         }
@@ -72,7 +73,7 @@ impl<T> Future for Working<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let mut state = self.0.lock();
+        let mut state = locked(&self.0);
         if let State::Working(waker) = &mut *state {
             match waker {
                 Some(waker) => waker.clone_from(context.waker()),
@@ -108,7 +109,7 @@ impl Pool {
     }
 
     fn run(self: Arc<Self>, job: Job) {
-        let mut queue = self.queue.lock();
+        let mut queue = locked(&self.queue);
         queue.jobs.push_back(job);
         if queue.jobs.len() <= queue.idle {
             self.ready.notify_one();
@@ -123,8 +124,8 @@ impl Pool {
         let thread = std::thread::Builder::new().name("rstmdb-files".to_owned());
         if thread.spawn(move || pool.work()).is_err() {
             // Without a thread of its own the work is done by its caller, if by nobody else.
-            self.queue.lock().threads -= 1;
-            let job = self.queue.lock().jobs.pop_front();
+            locked(&self.queue).threads -= 1;
+            let job = locked(&self.queue).jobs.pop_front();
             if let Some(job) = job {
                 job();
             }
@@ -132,21 +133,28 @@ impl Pool {
     }
 
     fn work(&self) {
-        let mut queue = self.queue.lock();
+        let mut queue = locked(&self.queue);
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
                 job();
-                queue = self.queue.lock();
+                queue = locked(&self.queue);
                 continue;
             }
             queue.idle += 1;
-            let timed_out = self.ready.wait_for(&mut queue, IDLE).timed_out();
+            let (woken, wait) =
+                self.ready.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
             queue.idle -= 1;
-            if timed_out && queue.jobs.is_empty() {
+            if wait.timed_out() && queue.jobs.is_empty() {
                 queue.threads -= 1;
                 return;
             }
         }
     }
+}
+
+/// Nothing here panics under a lock, so what it guards is whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
