@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +295,25 @@ async def test_an_operation_can_be_called_by_name() -> None:
         assert await db.replication_status() == {"role": "standalone"}
         with pytest.raises(rstmdb.ArgumentError, match="NOPE"):
             await db.call("NOPE")
+
+
+def test_a_task_that_a_loop_left_behind_is_collected(tmp_path: Path) -> None:
+    loop = asyncio.new_event_loop()
+    db = loop.run_until_complete(_open(str(tmp_path / "data")))
+    watch = loop.run_until_complete(_watched(db))
+    task = loop.create_task(watch.next())
+    loop.run_until_complete(asyncio.sleep(0))
+    gone = weakref.ref(task)
+    # What asyncio says of such a task is true, and not the question here.
+    loop.set_exception_handler(lambda *_: None)
+    loop.close()
+    del task
+    asyncio.run(db.close())
+    # The loop itself is known until another one is there.
+    del loop
+    gc.collect()
+    assert gone() is None
+
+
+async def _watched(db: rstmdb.Database) -> rstmdb.Watch[Any]:
+    return await db.watch_all()

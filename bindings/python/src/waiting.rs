@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
-use rstmdb_bridge::types::Result;
+use rstmdb_bridge::types;
 use rstmdb_bridge::{Started, Ticket, Waiting};
 
 use crate::errors;
@@ -144,6 +145,11 @@ impl Pending {
     fn cancel(&self) -> bool {
         self.ticket.cancel()
     }
+
+    // The future knows the task that awaits it, and that task this object.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.future)
+    }
 }
 
 /// The result when it is there, else a [`Pending`] of the running loop. `settle` runs as soon as the
@@ -170,7 +176,7 @@ pub fn in_loop<T: Send + 'static, U: Send + 'static>(
 
 fn deliver<T>(
     py: Python<'_>,
-    result: Result<T>,
+    result: types::Result<T>,
     convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     match result {
