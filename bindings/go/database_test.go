@@ -156,6 +156,17 @@ func TestListsAreReadPageByPage(t *testing.T) {
 	if seen != 26 {
 		t.Errorf("saw %d", seen)
 	}
+	// What the first page skips, the others don't; a loop that starts again starts at the beginning.
+	skipping := db.AllInstances(ctx, rstmdb.ListInstancesRequest{Machine: "loop", Limit: 4, Offset: 6})
+	for range 2 {
+		seen = 0
+		for range skipping {
+			seen++
+		}
+		if seen != 20 {
+			t.Errorf("saw %d", seen)
+		}
+	}
 	counts, err := db.CountInstances(ctx, rstmdb.WithState("a"))
 	if err != nil || len(counts) != 1 || counts[0].Count != 26 {
 		t.Errorf("%+v, %v", counts, err)

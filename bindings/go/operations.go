@@ -3,6 +3,7 @@ package rstmdb
 import (
 	"context"
 	"iter"
+	"slices"
 )
 
 // GetMachine returns a machine definition.
@@ -44,7 +45,9 @@ func (db *Database) ListInstances(ctx context.Context, options ...ListOption) (*
 
 // AllInstances iterates over instances by id, page after page, and stays exact while others write.
 func (db *Database) AllInstances(ctx context.Context, options ...ListOption) iter.Seq2[InstanceSummary, error] {
+	given := len(options)
 	return func(yield func(InstanceSummary, error) bool) {
+		options := options[:given:given]
 		for {
 			page, err := db.ListInstances(ctx, options...)
 			if err != nil {
@@ -59,7 +62,12 @@ func (db *Database) AllInstances(ctx context.Context, options ...ListOption) ite
 			if page.NextCursor == "" {
 				return
 			}
-			options = append(options[:len(options):len(options)], WithCursor(page.NextCursor))
+			next := listOption(func(r *ListInstancesRequest) {
+				// What the first page skipped is skipped.
+				r.Cursor, r.Offset = page.NextCursor, 0
+				r.ForceSendFields = slices.DeleteFunc(slices.Clone(r.ForceSendFields), func(name string) bool { return name == "Offset" })
+			})
+			options = append(options[:given:given], next)
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package rstmdb
 
+import "slices"
+
 // A request struct given as an option sets everything at once, and options after it change it:
 //
 //	db.ListInstances(ctx, rstmdb.WithMachine("order"), rstmdb.WithLimit(20))
@@ -41,12 +43,37 @@ type HistoryOption interface{ setHistory(*HistoryRequest) }
 // WALOption chooses a part of the log. A WALReadRequest is one too.
 type WALOption interface{ setWAL(*WALReadRequest) }
 
-func (r ListInstancesRequest) setList(to *ListInstancesRequest)     { *to = r }
-func (r CountInstancesRequest) setCount(to *CountInstancesRequest)  { *to = r }
-func (r DeleteInstanceRequest) setDelete(to *DeleteInstanceRequest) { *to = r }
-func (r BatchRequest) setBatch(to *BatchRequest)                    { *to = r }
-func (r HistoryRequest) setHistory(to *HistoryRequest)              { *to = r }
-func (r WALReadRequest) setWAL(to *WALReadRequest)                  { *to = r }
+// Options append to ForceSendFields, and must not write into the caller's: hence slices.Clip.
+
+func (r ListInstancesRequest) setList(to *ListInstancesRequest) {
+	*to = r
+	to.ForceSendFields = slices.Clip(r.ForceSendFields)
+}
+
+func (r CountInstancesRequest) setCount(to *CountInstancesRequest) {
+	*to = r
+	to.ForceSendFields = slices.Clip(r.ForceSendFields)
+}
+
+func (r DeleteInstanceRequest) setDelete(to *DeleteInstanceRequest) {
+	*to = r
+	to.ForceSendFields = slices.Clip(r.ForceSendFields)
+}
+
+func (r BatchRequest) setBatch(to *BatchRequest) {
+	*to = r
+	to.ForceSendFields = slices.Clip(r.ForceSendFields)
+}
+
+func (r HistoryRequest) setHistory(to *HistoryRequest) {
+	*to = r
+	to.ForceSendFields = slices.Clip(r.ForceSendFields)
+}
+
+func (r WALReadRequest) setWAL(to *WALReadRequest) {
+	*to = r
+	to.ForceSendFields = slices.Clip(r.ForceSendFields)
+}
 
 type machineFilter string
 

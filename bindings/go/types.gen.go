@@ -97,10 +97,10 @@ type ApplyEventRequest struct {
 	// Refuse with `CONFLICT` unless this is the offset of the instance's last change.
 	ExpectedWALOffset uint64 `json:"expected_wal_offset,omitempty"`
 
-	// Kept with the event and returned by `get_instance` as `last_event_id`.
+	// Kept with the event and returned by GetInstance as LastEventID.
 	EventID string `json:"event_id,omitempty"`
 
-	// A retry with the same key gets the first result, with `applied` false.
+	// A retry with the same key gets the first result, with Applied false.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 
 	// ForceSendFields names fields that are sent although they have their zero value, such as
@@ -126,7 +126,7 @@ type ApplyEventResult struct {
 	// False when this is the remembered result of an earlier request with the same key.
 	Applied bool `json:"applied"`
 
-	// The request's `event_id`.
+	// The request's EventID.
 	EventID string `json:"event_id,omitempty"`
 
 	// The text of Ctx.
@@ -363,7 +363,7 @@ type GetInstanceResult struct {
 	// The log offset of the last change.
 	LastWALOffset uint64 `json:"last_wal_offset"`
 
-	// The `event_id` of the last applied event, when it carried one.
+	// The EventID of the last applied event, when it carried one.
 	LastEventID string `json:"last_event_id,omitempty"`
 
 	// When the instance was created.
@@ -431,7 +431,7 @@ type HistoryRequest struct {
 	// The most events to return; 100 when absent.
 	Limit uint32 `json:"limit,omitempty"`
 
-	// Continue after a page: its `next_cursor`.
+	// Continue after a page: its NextCursor.
 	Cursor uint64 `json:"cursor,omitempty"`
 
 	// ForceSendFields names fields that are sent although they have their zero value, such as
@@ -492,7 +492,7 @@ type InfoResult struct {
 	// The features of the protocol.
 	Features []string `json:"features"`
 
-	// Whether writes are accepted; when not, `health` says why.
+	// Whether writes are accepted; when not, Health says why.
 	Writable bool `json:"writable"`
 
 	// `ok`, or what is wrong.
@@ -563,7 +563,7 @@ type InstanceEvent struct {
 	// Integers are int64, or uint64 above its range; other numbers are float64.
 	Ctx map[string]any `json:"ctx,omitempty"`
 
-	// The event's `event_id`.
+	// The event's EventID.
 	EventID string `json:"event_id,omitempty"`
 
 	// The text of Payload.
@@ -684,7 +684,7 @@ type ListInstancesRequest struct {
 	// How many matching instances to skip.
 	Offset uint32 `json:"offset,omitempty"`
 
-	// Continue after a page: its `next_cursor`. Stays exact while others write.
+	// Continue after a page: its NextCursor. Stays exact while others write.
 	Cursor string `json:"cursor,omitempty"`
 
 	// ForceSendFields names fields that are sent although they have their zero value, such as
@@ -1031,7 +1031,7 @@ type WALReadResult struct {
 
 // WALRecord is one entry of the log with its place.
 type WALRecord struct {
-	// The number of the entry; the same as `offset`.
+	// The number of the entry; the same as Offset.
 	Sequence uint64 `json:"sequence"`
 
 	// The log offset.

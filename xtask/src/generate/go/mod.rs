@@ -9,6 +9,10 @@ pub use codec::codec;
 pub use tables::{errors, operations, surface};
 pub use types::types;
 
+use std::collections::BTreeMap;
+
+use rstmdb_types::Operation;
+
 use super::source::{Member, Shape, Shapes};
 use crate::tidy::GENERATED_MARK;
 use crate::tree;
@@ -174,7 +178,35 @@ fn structs(shapes: &Shapes) -> Result<Vec<Struct>, String> {
     }
     structs.push(log_entry(shapes)?);
     structs.sort_by(|a, b| a.name.cmp(&b.name));
+    let words = words(&structs);
+    for structure in &mut structs {
+        structure.doc = in_go(&structure.doc, &words);
+        for field in &mut structure.fields {
+            field.doc = in_go(&field.doc, &words);
+        }
+    }
     Ok(structs)
+}
+
+/// The names of fields and operations as they stand in documentation, and what they are in Go.
+fn words(structs: &[Struct]) -> BTreeMap<String, String> {
+    let fields = structs.iter().flat_map(|structure| &structure.fields);
+    let fields = fields.map(|field| (field.json.clone(), field.go.clone()));
+    let operations = Operation::ALL.iter().map(|op| (op.name().to_owned(), go_name(op.name())));
+    fields.chain(operations).collect()
+}
+
+/// Documentation that speaks of `last_event_id` speaks of LastEventID in Go.
+fn in_go(doc: &str, words: &BTreeMap<String, String>) -> String {
+    let mut out = String::new();
+    for (index, part) in doc.split('`').enumerate() {
+        match words.get(part) {
+            Some(name) if index % 2 == 1 => out.push_str(name),
+            _ if index % 2 == 1 => out.push_str(&format!("`{part}`")),
+            _ => out.push_str(part),
+        }
+    }
+    out
 }
 
 fn structure(name: &str, shape: &Shape, shapes: &Shapes) -> Result<Struct, String> {
@@ -309,6 +341,16 @@ mod tests {
         assert_eq!(go_name("instance_id"), "InstanceID");
         assert_eq!(go_name("initial_ctx"), "InitialCtx");
         assert_eq!(type_name("WalReadRequest"), "WALReadRequest");
+    }
+
+    #[test]
+    fn documentation_uses_the_names_of_go() {
+        let words = words(&structs(&Shapes::read().unwrap()).unwrap());
+        let doc = "Kept and returned by `get_instance` as `last_event_id`, or `null`.";
+        assert_eq!(
+            in_go(doc, &words),
+            "Kept and returned by GetInstance as LastEventID, or `null`."
+        );
     }
 
     #[test]
