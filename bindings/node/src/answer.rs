@@ -1,7 +1,10 @@
 //! How results and errors are told apart in a text.
 
+use napi::Env;
+use napi::bindgen_prelude::Either;
 use rstmdb_bridge as bridge;
 
+use crate::{Given, Outcome};
 use bridge::types::{Error, Operation, Result};
 
 /// The text of an error.
@@ -9,6 +12,15 @@ pub(crate) fn failure(error: &Error) -> String {
     let mut text = bridge::error_json(error);
     text.insert(0, '!');
     text
+}
+
+/// Hands a text over. Most are ASCII, which JavaScript keeps as it is, without decoding it.
+pub(crate) fn given(env: &Env, outcome: Outcome) -> napi::Result<Given<'_>> {
+    match outcome {
+        Either::A(text) if text.is_ascii() => env.create_string_latin1(text).map(Either::A),
+        Either::A(text) => env.create_string(text).map(Either::A),
+        Either::B(ticket) => Ok(Either::B(ticket)),
+    }
 }
 
 /// A JSON list of texts.

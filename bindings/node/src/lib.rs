@@ -13,7 +13,7 @@ mod environment;
 use std::sync::{Arc, OnceLock};
 
 use napi::bindgen_prelude::{Either, FnArgs, Function};
-use napi::{Env, Result};
+use napi::{Env, JsString, Result};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use rstmdb_bridge as bridge;
@@ -22,6 +22,9 @@ use environment::Hub;
 
 /// A text, or the number of the ticket it will come with.
 type Outcome = Either<String, u32>;
+
+/// The same as JavaScript keeps it.
+type Given<'env> = Either<JsString<'env>, u32>;
 
 /// The function that takes finished tickets and their answers.
 type Complete<'a> = Function<'a, FnArgs<(Vec<u32>, Vec<String>)>, ()>;
@@ -97,14 +100,20 @@ impl NativeDatabase {
 
     /// Begins an operation.
     #[napi]
-    pub fn start(&self, operation: u32, request: String) -> Outcome {
-        match answer::operation(operation) {
+    pub fn start<'env>(
+        &self,
+        env: &'env Env,
+        operation: u32,
+        request: String,
+    ) -> Result<Given<'env>> {
+        let outcome = match answer::operation(operation) {
             Ok(operation) => {
                 let started = self.database.start_json(operation, request.as_bytes());
                 self.hub.outcome(started, answer::exact)
             }
             Err(error) => Either::A(answer::failure(&error)),
-        }
+        };
+        answer::given(env, outcome)
     }
 
     /// What replication is doing.
@@ -182,13 +191,16 @@ impl NativeWatch {
 
     /// The next events, as a list; `null` when the watch has ended.
     #[napi]
-    pub fn next(&self, events_max: u32) -> Outcome {
-        let Some(watch) = self.watch.get() else { return Either::A("null".to_owned()) };
+    pub fn next<'env>(&self, env: &'env Env, events_max: u32) -> Result<Given<'env>> {
+        let Some(watch) = self.watch.get() else {
+            return answer::given(env, Either::A("null".to_owned()));
+        };
         let started = watch.next_start(usize::try_from(events_max).unwrap_or(1));
-        self.hub.outcome(started, |events| match events {
+        let outcome = self.hub.outcome(started, |events| match events {
             Some(events) => answer::exact(events.take_json()),
             None => "null".to_owned(),
-        })
+        });
+        answer::given(env, outcome)
     }
 
     /// Where a later watch goes on without gap or repeat, in digits.
