@@ -146,7 +146,7 @@ languages:
 	if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1; then \
 	    without python "Python 3.9 or newer with venv is missing; install it from https://www.python.org (Debian: apt-get install python3-venv)"; \
 	fi; \
-	if ! node -e 'process.exit(process.versions.node.split(".")[0] < 18)' >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then \
+	if ! node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then \
 	    without node "Node.js 18 or newer with npm is missing; install it from https://nodejs.org"; \
 	fi
 
