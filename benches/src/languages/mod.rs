@@ -2,8 +2,8 @@
 //!
 //! A language's program prints a line of JSON for each figure. It is built and run by the targets
 //! `bench-build` and `bench-run` of its Makefile and measures what `rust.rs` measures: the same
-//! machine, instances, contexts and payloads. Each turn runs all programs once, so that a machine that
-//! gets slower meanwhile slows all of them.
+//! machine, instances, contexts and payloads. Each turn runs all programs once, and Rust right before each of
+//! them: a share is that of two neighbours, so that a machine that gets slower meanwhile slows both.
 
 mod program;
 mod rust;
@@ -28,6 +28,13 @@ const LANGUAGES: [Language; 5] = [
 /// One figure in all turns, by language and name.
 type Figures = BTreeMap<(&'static str, String), Samples>;
 
+const RUST: &str = "rust";
+
+/// The name of Rust's figure right before a language's.
+fn beside(name: &str) -> String {
+    format!("rust beside: {name}")
+}
+
 /// How often and how long.
 struct Scale {
     turns: usize,
@@ -51,14 +58,19 @@ pub fn run(bench: &Bench) -> Section {
         let mut keep = |language: &'static str, name: String, value: f64| {
             figures.entry((language, name)).or_default().0.push(value);
         };
-        for (name, value) in rust::measure(bench, scale.seconds) {
-            keep("rust", name.to_owned(), value);
+        if languages.is_empty() {
+            for (name, value) in rust::measure(bench, scale.seconds) {
+                keep(RUST, name.to_owned(), value);
+            }
         }
         for language in &languages {
+            for (name, value) in rust::measure(bench, scale.seconds) {
+                keep(RUST, name.to_owned(), value);
+                keep(language.name, beside(name), value);
+            }
             let folder = bench.folder();
-            for (name, value) in
-                program::measure(language, scale.seconds, folder.path(), url.as_deref())
-            {
+            let printed = program::measure(language, scale.seconds, folder.path(), url.as_deref());
+            for (name, value) in printed {
                 keep(language.name, name, value);
             }
         }
@@ -67,18 +79,25 @@ pub fn run(bench: &Bench) -> Section {
     Section { title: "Languages, against Rust on the facade", rows: rows(&figures, scale.turns) }
 }
 
-/// See [`CASES`].
-type Case = (&'static str, Unit, Option<(&'static str, &'static str)>);
+/// What a figure is a share of.
+#[derive(Clone, Copy)]
+enum Against {
+    /// The figure of Rust with this name.
+    Rust(&'static str),
+    /// The figure of the same language with this name.
+    Own(&'static str),
+    Nothing,
+}
 
-/// What is compared with what: the name, the unit, and the figure it is a share of with its language.
-const CASES: [Case; 7] = [
-    ("mem_apply", Unit::PerSecond, Some(("rust", "mem_apply"))),
-    ("mem_apply_64", Unit::PerSecond, Some(("rust", "mem_apply"))),
-    ("durable_apply_64", Unit::PerSecond, Some(("rust", "durable_apply_64"))),
-    ("batch_1000", Unit::PerSecond, Some(("rust", "batch_1000"))),
-    ("ours_64", Unit::PerSecond, Some(("python-async", "peer_64"))),
-    ("open_ms", Unit::Millis, None),
-    ("import_ms", Unit::Millis, None),
+/// The names of figures, their units, and what they are compared with.
+const CASES: [(&str, Unit, Against); 7] = [
+    ("mem_apply", Unit::PerSecond, Against::Rust("mem_apply")),
+    ("mem_apply_64", Unit::PerSecond, Against::Rust("mem_apply")),
+    ("durable_apply_64", Unit::PerSecond, Against::Rust("durable_apply_64")),
+    ("batch_1000", Unit::PerSecond, Against::Rust("batch_1000")),
+    ("ours_64", Unit::PerSecond, Against::Own("peer_64")),
+    ("open_ms", Unit::Millis, Against::Nothing),
+    ("import_ms", Unit::Millis, Against::Nothing),
 ];
 
 /// What a language is held to.
@@ -99,17 +118,12 @@ fn goal(language: &str, case: &str) -> Goal {
     }
 }
 
-/// Who Rust's figures are shown as, beside those of the others.
-fn peer(language: &str, case: &str) -> String {
-    let in_words = match case {
-        "mem_apply" => "1 thread",
-        "durable_apply_64" => "64 in flight",
-        "batch_1000" => "batches of 1,000",
-        _ => "",
-    };
-    match language {
-        "rust" => format!("Rust, {in_words}"),
-        _ => "the published client".to_owned(),
+/// What the figure of Rust beside those of the others is.
+fn in_words(case: &str) -> &'static str {
+    match case {
+        "mem_apply" => "Rust, 1 thread",
+        "durable_apply_64" => "Rust, 64 in flight",
+        _ => "Rust, batches of 1,000",
     }
 }
 
@@ -130,21 +144,25 @@ fn describe(language: &str, case: &str) -> String {
 /// Rows by case, Rust first in each.
 fn rows(figures: &Figures, turns: usize) -> Vec<Row> {
     let mut rows = Vec::new();
-    let names = std::iter::once("rust").chain(LANGUAGES.iter().map(|language| language.name));
+    let names = std::iter::once(RUST).chain(LANGUAGES.iter().map(|language| language.name));
     let names: Vec<&str> = names.collect();
+    // A turn in which a program failed would shift the turns after it.
+    let whole = |language, case: String| {
+        figures.get(&(language, case)).filter(|samples| samples.0.len() == turns)
+    };
     for (case, unit, against) in CASES {
-        for name in &names {
-            let Some(ours) = figures.get(&(*name, case.to_owned())) else { continue };
-            // A turn in which a program failed would shift the turns after it.
-            let whole = |samples: &&Samples| samples.0.len() == turns;
+        for name in names.iter().copied() {
+            let Some(ours) = figures.get(&(name, case.to_owned())) else { continue };
             let mut row = Row::new(describe(name, case), unit, ours.clone());
-            let other = against
-                .filter(|other| other != &(*name, case))
-                .and_then(|(language, case)| figures.get(&(language, case.to_owned())))
-                .filter(whole)
-                .filter(|_| ours.0.len() == turns);
-            if let (Some(samples), Some((language, case))) = (other, against) {
-                row = row.against(peer(language, case), samples);
+            let other = match against {
+                Against::Rust(case) => Some((in_words(case), whole(name, beside(case)))),
+                Against::Own(case) => Some(("the published client", whole(name, case.to_owned()))),
+                Against::Nothing => None,
+            };
+            if let Some((words, Some(samples))) = other
+                && ours.0.len() == turns
+            {
+                row = row.against(words, samples);
             }
             rows.push(row.goal(goal(name, case)));
         }
@@ -161,7 +179,9 @@ mod tests {
         let mut figures = Figures::new();
         for (language, name, values) in [
             ("rust", "mem_apply", [100.0, 200.0]),
+            ("c", "rust beside: mem_apply", [100.0, 200.0]),
             ("c", "mem_apply", [50.0, 100.0]),
+            ("python-async", "rust beside: mem_apply", [100.0, 200.0]),
             ("python-async", "mem_apply_64", [5.0, 10.0]),
             ("python-async", "ours_64", [8.0, 8.0]),
             ("python-async", "peer_64", [1.0, 2.0]),
@@ -189,6 +209,7 @@ mod tests {
     fn a_program_that_failed_once_is_not_compared() {
         let mut figures = Figures::new();
         figures.insert(("rust", "mem_apply".to_owned()), Samples(vec![1.0, 2.0]));
+        figures.insert(("c", beside("mem_apply")), Samples(vec![1.0, 2.0]));
         figures.insert(("c", "mem_apply".to_owned()), Samples(vec![2.0]));
         let rows = rows(&figures, 2);
         assert_eq!(rows[1].met(), Some(false));
