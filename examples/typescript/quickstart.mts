@@ -1,6 +1,6 @@
 // Define, create, apply, read, be refused.
 
-import { Database, InvalidTransitionError, defineMachine } from 'rstmdb';
+import { Database, defineMachine, InvalidTransitionError } from 'rstmdb';
 
 const order = defineMachine('order', 1, {
   states: ['created', 'paid', 'shipped', 'delivered', 'cancelled'],

@@ -1,6 +1,6 @@
 // Idempotency keys: a retry gets the first answer.
 
-import { Database, RstmdbError, defineMachine } from 'rstmdb';
+import { Database, defineMachine, RstmdbError } from 'rstmdb';
 
 const account = defineMachine('account', 1, {
   states: ['open'],

@@ -3,7 +3,7 @@
 //   node service.mjs [URL or path] [port]      then open http://127.0.0.1:3000/
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { Database, type ErrorKind, RstmdbError, defineMachine } from 'rstmdb';
+import { Database, defineMachine, type ErrorKind, RstmdbError } from 'rstmdb';
 
 const order = defineMachine('order', 1, {
   states: ['created', 'paid', 'shipped', 'cancelled'],
@@ -61,7 +61,8 @@ async function live(request: IncomingMessage, response: ServerResponse): Promise
       const data = JSON.stringify({ instanceId, event: name ?? kind, toState, timestamp });
       // A browser that reads slowly slows the watch down, and nothing piles up here.
       const sent = response.write(`id: ${event.walOffset}\ndata: ${data}\n\n`);
-      if (!sent) await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+      if (!sent)
+        await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
     }
     response.end();
   } catch (error) {
@@ -110,7 +111,9 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
     send(response, 201, await orders.createInstance({ initialCtx }));
   } else if (request.method === 'POST' && first === 'orders' && id && event) {
     // The name comes from outside: the database says whether there is such an event.
-    const applied = await db.applyEvent(decodeURIComponent(id), event, { payload: await body(request) });
+    const applied = await db.applyEvent(decodeURIComponent(id), event, {
+      payload: await body(request),
+    });
     send(response, 200, applied);
   } else {
     send(response, 404, { message: `there is no ${request.method} ${request.url}` });

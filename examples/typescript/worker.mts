@@ -3,7 +3,7 @@
 //   node worker.mjs [path or URL] [file to remember the place in]
 
 import { readFile, rename, writeFile } from 'node:fs/promises';
-import { ConflictError, Database, InvalidTransitionError, defineMachine } from 'rstmdb';
+import { ConflictError, Database, defineMachine, InvalidTransitionError } from 'rstmdb';
 
 const order = defineMachine('order', 1, {
   states: ['created', 'paid', 'shipped'],
