@@ -317,3 +317,25 @@ def test_a_task_that_a_loop_left_behind_is_collected(tmp_path: Path) -> None:
 
 async def _watched(db: rstmdb.Database) -> rstmdb.Watch[Any]:
     return await db.watch_all()
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """A loop that can't look at sockets, as the one that Windows has."""
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        raise NotImplementedError
+
+
+def test_a_loop_without_readers_is_woken_too(tmp_path: Path) -> None:
+    async def work() -> int:
+        async with rstmdb.open(tmp_path / "data") as db:
+            await db.put_machine("m", 1, LOOP)
+            watch = await db.watch_all(include_lifecycle=True)
+            await asyncio.gather(*(db.create_instance("m", 1, f"i{n}") for n in range(200)))
+            return len([await watch.next() for _ in range(200)])
+
+    loop = WithoutReaders()
+    try:
+        assert loop.run_until_complete(work()) == 200
+    finally:
+        loop.close()

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use arc_swap::ArcSwapOption;
 use async_task::{Runnable, Task};
@@ -41,12 +42,30 @@ pub fn on_callback_thread() -> bool {
     HERE.with(Cell::get)
 }
 
-/// Drives `future` on the threads. Dropping the task drops the future.
+/// Drives `future`, on the threads whenever it is woken. Dropping the task drops the future.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task<()> {
     let threads = Threads::current();
     let (task, handle) = async_task::spawn(future, move |task| threads.push(task));
-    task.schedule();
+    if on_callback_thread() {
+        // A callback may hold what the next one wants.
+        task.schedule();
+    } else {
+        // Up to where it waits, here: waking a thread for that costs more than the operation.
+        task.run();
+    }
     handle
+}
+
+/// Goes on on a thread of callbacks.
+pub(crate) async fn arrive() {
+    std::future::poll_fn(|context| {
+        if on_callback_thread() {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Threads {

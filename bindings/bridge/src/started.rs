@@ -88,7 +88,9 @@ impl<T: Send + 'static> Waiting<T> {
         let outcome = Arc::new(Outcome { claimed, future: Mutex::new(Some(self.future)) });
         let awaited = outcome.clone();
         let task = callbacks::spawn(async move {
-            if let Some(result) = poll_fn(|context| awaited.poll(context)).await {
+            let result = poll_fn(|context| awaited.poll(context)).await;
+            callbacks::arrive().await;
+            if let Some(result) = result {
                 // A callback that panics must not take the thread of all others with it.
                 if catch_unwind(AssertUnwindSafe(|| done(result))).is_err() {
                     tracing::error!("a callback panicked");

@@ -4,7 +4,11 @@
 //! event loop that asked, and the loop is woken once for all results that are in its queue by then:
 //! that thread takes the interpreter's lock once for a batch, not for each result.
 
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -24,6 +28,8 @@ pub type Deliver = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 struct Loop {
     object: Py<PyAny>,
     queue: Mutex<Queue>,
+    /// How to wake it without the interpreter's lock, where it can look at sockets.
+    bell: Bell,
 }
 
 #[derive(Default)]
@@ -48,7 +54,9 @@ impl Loop {
         if let Some(found) = found {
             return Ok(found);
         }
-        let new = Arc::new(Loop { object: object.unbind(), queue: Mutex::default() });
+        let bell = Bell::new();
+        let new = Arc::new(Loop { object: object.unbind(), queue: Mutex::default(), bell });
+        new.bell.hang(py, &new)?;
         // Python code must not run under the lock.
         let known = LOOPS.lock().clone();
         let mut open = vec![new.clone()];
@@ -69,7 +77,7 @@ impl Loop {
             queue.results.push((future, deliver));
             !std::mem::replace(&mut queue.is_woken, true)
         };
-        if !is_first {
+        if !is_first || self.bell.ring() {
             return;
         }
         // None while the interpreter ends: nobody waits any more.
@@ -91,6 +99,7 @@ impl Loop {
 
     /// Runs in the loop.
     fn hand_over(&self, py: Python<'_>) -> PyResult<()> {
+        self.bell.hush();
         let results = {
             let mut queue = self.queue.lock();
             queue.is_woken = false;
@@ -111,6 +120,79 @@ impl Loop {
         }
         Ok(())
     }
+}
+
+/// A pair of sockets: a thread of the bridge writes a byte, and the loop reads it.
+///
+/// `call_soon_threadsafe` needs the interpreter's lock, for which a thread may have to wait while the
+/// loop is busy, and all results behind it with it. Loops without readers, such as the proactor's on
+/// Windows, are woken that way all the same.
+#[cfg(unix)]
+struct Bell {
+    ends: Option<(UnixStream, UnixStream)>,
+    hangs: AtomicBool,
+}
+
+#[cfg(unix)]
+impl Bell {
+    fn new() -> Bell {
+        let ends = UnixStream::pair().and_then(|(near, far)| {
+            near.set_nonblocking(true)?;
+            far.set_nonblocking(true)?;
+            Ok((near, far))
+        });
+        Bell { ends: ends.ok(), hangs: AtomicBool::new(false) }
+    }
+
+    /// Lets the loop look at it, if it can.
+    fn hang(&self, py: Python<'_>, waiting: &Arc<Loop>) -> PyResult<()> {
+        use std::os::fd::AsRawFd;
+        let Some((_, far)) = &self.ends else { return Ok(()) };
+        let wake = Py::new(py, Wake { waiting: waiting.clone() })?;
+        let hung = waiting.object.call_method1(py, "add_reader", (far.as_raw_fd(), wake));
+        self.hangs.store(hung.is_ok(), Ordering::Release);
+        Ok(())
+    }
+
+    /// False when the loop must be woken in another way.
+    fn ring(&self) -> bool {
+        use std::io::Write;
+        if !self.hangs.load(Ordering::Acquire) {
+            return false;
+        }
+        let Some((near, _)) = &self.ends else { return false };
+        let mut near: &UnixStream = near;
+        near.write(&[1]).is_ok()
+    }
+
+    /// Takes what was written.
+    fn hush(&self) {
+        use std::io::Read;
+        let Some((_, far)) = &self.ends else { return };
+        let mut far: &UnixStream = far;
+        // What is left there calls again.
+        let _ = far.read(&mut [0; 64]);
+    }
+}
+
+#[cfg(not(unix))]
+struct Bell;
+
+#[cfg(not(unix))]
+impl Bell {
+    fn new() -> Bell {
+        Bell
+    }
+
+    fn hang(&self, _: Python<'_>, _: &Arc<Loop>) -> PyResult<()> {
+        Ok(())
+    }
+
+    fn ring(&self) -> bool {
+        false
+    }
+
+    fn hush(&self) {}
 }
 
 /// What a loop is told to call.
