@@ -176,13 +176,13 @@ async def open_ms_async(folder: Path) -> float:
     return took * 1000
 
 
-def import_ms() -> float:
+def import_ms(folder: Path) -> float:
     """What `import rstmdb` takes in a new interpreter, beyond what it has imported by itself."""
     code = "import time; t = time.perf_counter(); import rstmdb; print(time.perf_counter() - t)"
     times = []
     for _ in range(5):
         done = subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=folder
         )
         times.append(float(done.stdout))
     return min(times) * 1000
@@ -197,7 +197,7 @@ def main() -> None:
         folder = Path(name)
         if mode == "sync":
             show("open_ms", open_ms(folder), "ms")
-            show("import_ms", import_ms(), "ms")
+            show("import_ms", import_ms(folder), "ms")
             blocking("mem:")
             return
         show("open_ms", asyncio.run(open_ms_async(folder)), "ms")
