@@ -219,8 +219,8 @@ typedef struct rstmdb_slice {
 
 // Receives an outcome, once, on a thread of the library and under no lock. `status` is `RSTMDB_OK` and
 // `result` is there, or it is the number of `error`, or it is `RSTMDB_ENDED`. What it receives
-// belongs to it: `rstmdb_buffer_free`, `rstmdb_error_free`. It may call any function but `rstmdb_close`
-// and `rstmdb_free`, and should not take long: the next callback waits for it.
+// belongs to it: `rstmdb_buffer_free`, `rstmdb_error_free`. It may call any function but `rstmdb_close`,
+// and should not take long: the next callback waits for it.
 typedef void (*rstmdb_callback)(void *user_data,
                                 int32_t status,
                                 struct rstmdb_buffer result,
@@ -309,15 +309,16 @@ int32_t rstmdb_open_submit(struct rstmdb_slice url,
 int32_t rstmdb_close(const struct rstmdb_db *db,
                      struct rstmdb_error **err);
 
-// Starts to close a database; its callback is the last one. `RSTMDB_OK`: it is closed, and the callback
-// will not run.
+// Starts to close a database; its callback comes after those of all operations. `RSTMDB_OK`: it is
+// closed, and the callback will not run. Fit for callbacks.
 int32_t rstmdb_close_submit(const struct rstmdb_db *db,
                             rstmdb_callback callback,
                             void *user_data,
                             struct rstmdb_error **err);
 
 // Frees a database, and closes it when that was not done: then it waits as `rstmdb_close` does. NULL
-// is fine. Nobody else may be using the handle; watches may outlive it.
+// is fine. Nobody else may be using the handle; watches may outlive it. Inside a callback, where waiting
+// would be for itself, it starts to close and returns.
 void rstmdb_free(struct rstmdb_db *db);
 
 // Asks for the database's part in replication: `*out` is a JSON object with `role`, which is
@@ -495,7 +496,7 @@ int32_t rstmdb_validate_machine(const struct rstmdb_db *db,
 // callback runs once, perhaps before this returns, unless `rstmdb_cancel` returns 1. Otherwise it is
 // the number of an error, and the callback will not run.
 //
-// `request_id` may be NULL when nothing will be cancelled.
+// `request_id` may be NULL when nothing will be cancelled; it becomes 0 where no callback is to come.
 int32_t rstmdb_submit(const struct rstmdb_db *db,
                       int32_t operation,
                       struct rstmdb_slice request,
@@ -544,7 +545,7 @@ int32_t rstmdb_watch_submit(const struct rstmdb_db *db,
 
 // Waits for the next events, at most `timeout_ms` milliseconds; a negative time is for ever.
 //
-// `RSTMDB_OK`: `*out` is a JSON list of 1 to `events_max` events, or `[]` when the time passed.
+// `RSTMDB_OK`: `*out` is a JSON list of 1 to `events_max` events, 10,000 at most, or `[]` when the time passed.
 // `RSTMDB_ENDED`: the watch has ended.
 int32_t rstmdb_watch_next(const struct rstmdb_watch *watch,
                           uint32_t events_max,

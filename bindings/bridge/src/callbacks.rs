@@ -11,6 +11,8 @@ use std::task::Poll;
 
 use arc_swap::ArcSwapOption;
 use async_task::{Runnable, Task};
+use rstmdb::error::reason;
+use rstmdb::{Error, ErrorCode, Result};
 
 use crate::fork;
 
@@ -30,20 +32,30 @@ struct Threads {
 struct Queue {
     tasks: VecDeque<Runnable>,
     idle: usize,
-    started: bool,
+    threads: usize,
 }
 
 thread_local! {
-    static HERE: Cell<bool> = const { Cell::new(false) };
+    /// The process for which this thread runs callbacks; a child that was forked inside of one is another.
+    static HERE: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// Whether the caller runs inside a callback.
 pub fn on_callback_thread() -> bool {
-    HERE.with(Cell::get)
+    HERE.with(Cell::get).is_some_and(|process| process == fork::process())
+}
+
+/// Sees to it that there is a thread, so that no callback can be promised in vain.
+///
+/// Errors: kind `Unavailable`, reason `io`, when the system has none left.
+pub(crate) fn begin() -> Result<()> {
+    Threads::current().begin()
 }
 
 /// Drives `future`, on the threads whenever it is woken. Dropping the task drops the future.
-pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task<()> {
+pub(crate) fn spawn<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> Task<T> {
     let threads = Threads::current();
     let (task, handle) = async_task::spawn(future, move |task| threads.push(task));
     if on_callback_thread() {
@@ -95,34 +107,39 @@ impl Threads {
     fn push(self: &Arc<Self>, task: Runnable) {
         let mut queue = self.queue();
         queue.tasks.push_back(task);
-        if !queue.started {
-            queue.started = true;
-            drop(queue);
-            self.start();
-        } else if queue.idle > 0 {
+        if queue.idle > 0 {
             drop(queue);
             self.ready.notify_one();
         }
     }
 
-    fn start(self: &Arc<Self>) {
+    fn begin(self: &Arc<Self>) -> Result<()> {
+        let mut queue = self.queue();
+        if queue.threads > 0 {
+            return Ok(());
+        }
         let wanted = std::env::var("RSTMDB_RUNTIME_THREADS").ok();
         let wanted = wanted.and_then(|text| text.trim().parse().ok()).unwrap_or(1);
-        let mut running = 0;
         for number in 0..wanted.clamp(1, THREADS_MAX) {
             let threads = self.clone();
             let thread = std::thread::Builder::new().name(format!("rstmdb-callback-{number}"));
-            running += usize::from(thread.spawn(move || threads.work()).is_ok());
+            match thread.spawn(move || threads.work()) {
+                Ok(_) => queue.threads += 1,
+                // Fewer do as well.
+                Err(_) if queue.threads > 0 => break,
+                Err(error) => {
+                    let message = format!("no thread for callbacks can be started: {error}");
+                    return Err(
+                        Error::new(ErrorCode::InternalError, message).with_reason(reason::IO)
+                    );
+                }
+            }
         }
-        if running == 0 {
-            // The next callback tries again; until then nothing is lost.
-            self.queue().started = false;
-            tracing::error!("no thread for callbacks can be started");
-        }
+        Ok(())
     }
 
     fn work(&self) {
-        HERE.with(|here| here.set(true));
+        HERE.with(|here| here.set(Some(self.process)));
         let mut queue = self.queue();
         loop {
             if let Some(task) = queue.tasks.pop_front() {

@@ -1,24 +1,24 @@
 //! A handle to a database: opens it, starts operations on it, closes it.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Waker};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use async_task::Task;
 use rstmdb::error::reason;
 use rstmdb::{
     Error, Json, ManualClock, Operation, Request, Result, Subscription, WatchAllRequest,
     WatchAllResult, WatchInstanceRequest, WatchInstanceResult, blocking,
 };
 
+use crate::active::Active;
 use crate::error::{closed, guard, invalid_option};
 use crate::options::{self, Place};
-use crate::started::Started;
+use crate::started::{Guarded, Started};
 use crate::watch::Watch;
-use crate::{callbacks, echo, fork};
+use crate::{callbacks, echo, fork, park};
 
 /// How long a wait goes on before it looks whether it is to be interrupted.
 const SLICE: Duration = Duration::from_millis(50);
@@ -34,7 +34,6 @@ struct Inner {
     /// The process that opened it; no other may touch what is in `opened`.
     process: u64,
     opened: OnceLock<Opened>,
-    closed: AtomicBool,
     active: Arc<Active>,
 }
 
@@ -66,58 +65,81 @@ impl Database {
     /// Errors: as those of the facade's `open`, and `BAD_REQUEST`, reason `invalid_option`, for an option
     /// that is unknown, does not fit, or belongs to another kind of database.
     pub fn open(url: &str, options: &str) -> Result<Database> {
-        let (database, started) = Database::open_start(url, options)?;
-        started.wait().map(|()| database)
+        let (database, place) = Database::prepare(url, options)?;
+        if let Some(place) = place {
+            // Here, and not on a thread of callbacks: the caller may be one.
+            let _counted = database.inner.active.operation();
+            let opened = guard(|| park::complete(open(url.to_owned(), place)))?;
+            guard(|| park::complete(database.inner.settle(opened)))?;
+        }
+        Ok(database)
     }
 
     /// Starts to open the database. The handle answers `Closed` until that is done.
     ///
     /// Errors: those that show before anything is opened.
     pub fn open_start(url: &str, options: &str) -> Result<(Database, Started<()>)> {
+        let (database, place) = Database::prepare(url, options)?;
+        let Some(place) = place else { return Ok((database, Started::Ready(Ok(())))) };
+        let inner = database.inner.clone();
+        let url = url.to_owned();
+        // It goes on when nobody waits any more, and is counted until it has ended: a directory is free
+        // when closing has ended, not some time after.
+        let counted = inner.active.operation();
+        let opening = Detached(Some(callbacks::spawn(async move {
+            let opened = Guarded::new(open(url, place)).await;
+            let settled = match opened {
+                Ok(opened) => inner.settle(opened).await,
+                Err(error) => Err(error),
+            };
+            drop(counted);
+            settled
+        })));
+        let started = Started::new(database.inner.active.operation(), opening);
+        Ok((database, started))
+    }
+
+    /// A handle, and what is to be opened for it: nothing for the echo.
+    fn prepare(url: &str, options: &str) -> Result<(Database, Option<Place>)> {
         fork::watch_for_forks();
+        callbacks::begin()?;
         let database = Database {
             inner: Arc::new(Inner {
                 process: fork::process(),
                 opened: OnceLock::new(),
-                closed: AtomicBool::new(false),
                 active: Arc::default(),
             }),
         };
         if url == echo::URL {
-            database.inner.settle(Opened::Echo)?;
-            return Ok((database, Started::Ready(Ok(()))));
+            let _ = database.inner.opened.set(Opened::Echo);
+            return Ok((database, None));
         }
         let place = options::place(url, options)?;
-        let inner = database.inner.clone();
-        let url = url.to_owned();
-        let opening = async move {
-            let opened = open(&url, place).await?;
-            inner.settle(opened)
-        };
-        let started = Started::new(Some(database.inner.active.clone()), opening);
-        Ok((database, started))
+        Ok((database, Some(place)))
     }
 
     /// Starts an operation.
     pub fn start<R: Request>(&self, request: R) -> Started<R::Result> {
+        let counted = self.inner.active.operation();
         let database = match self.database() {
             Ok(Some(database)) => database.clone(),
             Ok(None) => return echo_typed(&request),
             Err(error) => return Started::Ready(Err(error)),
         };
-        self.begin(async move { request.run(&database).await })
+        Started::new(counted, async move { request.run(&database).await })
     }
 
     /// Starts the operation `operation` on the text of a JSON request; its result is the text of a
     /// JSON object. An empty request is `{}`. The watches have functions of their own.
     pub fn start_json(&self, operation: Operation, request: &[u8]) -> Started<String> {
+        let counted = self.inner.active.operation();
         let request = request.to_vec();
         match self.database() {
             Ok(Some(database)) => {
                 let database = database.clone();
-                self.begin(async move { database.call_text(operation, &request).await })
+                Started::new(counted, async move { database.call_text(operation, &request).await })
             }
-            Ok(None) => self.begin(echo::answer(request)),
+            Ok(None) => Started::new(counted, echo::answer(request)),
             Err(error) => Started::Ready(Err(error)),
         }
     }
@@ -147,13 +169,14 @@ impl Database {
 
     /// Starts to follow events.
     pub fn watch_start<R: WatchRequest>(&self, request: R) -> Started<(R::Result, Watch)> {
+        let active = self.inner.active.clone();
+        let counted = active.operation();
         let database = match self.database() {
             Ok(Some(database)) => database.clone(),
             Ok(None) => return Started::Ready(Err(echo::unsupported())),
             Err(error) => return Started::Ready(Err(error)),
         };
-        let active = self.inner.active.clone();
-        self.begin(async move {
+        Started::new(counted, async move {
             let (result, events) = request.watch(&database).await?;
             Ok((result, Watch::new(events, active)))
         })
@@ -165,18 +188,21 @@ impl Database {
         operation: Operation,
         request: &[u8],
     ) -> Started<(String, Watch)> {
+        let active = self.inner.active.clone();
+        let counted = active.operation();
+        let request = request.to_vec();
         let database = match self.database() {
             Ok(Some(database)) => database.clone(),
             Ok(None) => {
-                let watch = Watch::echo(self.inner.active.clone());
-                let request = request.to_vec();
-                return self.begin(async move { Ok((echo::answer(request).await?, watch)) });
+                let watch = Watch::echo(active);
+                return Started::new(
+                    counted,
+                    async move { Ok((echo::answer(request).await?, watch)) },
+                );
             }
             Err(error) => return Started::Ready(Err(error)),
         };
-        let active = self.inner.active.clone();
-        let request = request.to_vec();
-        self.begin(async move {
+        Started::new(counted, async move {
             let (result, events) = database.watch_text(operation, &request).await?;
             Ok((result, Watch::new(events, active)))
         })
@@ -184,10 +210,11 @@ impl Database {
 
     /// Asks for the database's part in replication: an object with `role`.
     pub fn replication_status_start(&self) -> Started<Json> {
+        let counted = self.inner.active.operation();
         match self.database() {
             Ok(Some(database)) => {
                 let database = database.clone();
-                self.begin(async move { database.replication_status().await })
+                Started::new(counted, async move { database.replication_status().await })
             }
             Ok(None) => Started::Ready(Err(echo::unsupported())),
             Err(error) => Started::Ready(Err(error)),
@@ -209,44 +236,40 @@ impl Database {
         Ok(())
     }
 
-    /// Starts to close: ready when everything is settled and every callback ran. Closing twice is fine.
+    /// Starts to close: ready when everything is settled, every callback of an operation ran, and what
+    /// was being opened is closed again. Closing twice is fine.
     ///
     /// Operations end with their result or with kind `Closed`, watches end. Waiting for it inside a
-    /// callback is refused, since it would wait for itself.
+    /// callback would wait for itself.
     pub fn close_start(&self) -> Started<()> {
         if self.inner.process != fork::process() {
             return Started::Ready(Ok(()));
         }
-        self.inner.closed.store(true, Ordering::Release);
-        let inner = self.inner.clone();
-        Started::new(None, async move {
-            if let Some(Opened::Database { waiting, .. }) = inner.opened.get() {
-                waiting.close().await?;
-            }
-            inner.active.idle().await;
-            Ok(())
-        })
+        Started::new(self.inner.active.closing(), self.inner.clone().close())
     }
 
-    /// Closes and waits for it in this thread.
+    /// Closes and waits for it in this thread, and for the callbacks of those that closed it too.
     pub fn close(&self) -> Result<()> {
+        if self.inner.process != fork::process() {
+            return Ok(());
+        }
         if callbacks::on_callback_thread() {
             let message = "close can't wait inside a callback: it waits for all callbacks";
             return Err(Error::invalid(reason::INVALID_REQUEST, message));
         }
-        self.close_start().wait()
+        let closed = guard(|| park::complete(self.inner.clone().close()));
+        park::complete(self.inner.active.closings_end());
+        closed
     }
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.inner.closed.load(Ordering::Acquire) || self.inner.process != fork::process()
+        self.inner.active.is_closed() || self.is_inherited()
     }
 
-    fn begin<T: 'static>(
-        &self,
-        future: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Started<T> {
-        Started::new(Some(self.inner.active.clone()), future)
+    /// Whether it was opened before the process forked: then nothing can be done with it.
+    pub fn is_inherited(&self) -> bool {
+        self.inner.process != fork::process()
     }
 
     /// The database; none for the echo.
@@ -266,9 +289,30 @@ impl Database {
 }
 
 impl Inner {
-    fn settle(&self, opened: Opened) -> Result<()> {
+    /// Keeps what was opened, unless it was closed meanwhile.
+    async fn settle(&self, opened: Opened) -> Result<()> {
         let _ = self.opened.set(opened);
-        Ok(())
+        // Whoever closes looks for what was opened after saying so.
+        if !self.active.is_closed() {
+            return Ok(());
+        }
+        self.close_opened().await?;
+        Err(closed("the database was closed while it was being opened"))
+    }
+
+    async fn close(self: Arc<Self>) -> Result<()> {
+        self.active.close();
+        let closed = self.close_opened().await;
+        // Also when closing failed: nobody may be called back after this.
+        self.active.operations_end().await;
+        closed
+    }
+
+    async fn close_opened(&self) -> Result<()> {
+        match self.opened.get() {
+            Some(Opened::Database { waiting, .. }) => waiting.close().await,
+            Some(Opened::Echo) | None => Ok(()),
+        }
     }
 
     fn opened(&self) -> Result<&Opened> {
@@ -277,14 +321,36 @@ impl Inner {
                 "this database was opened before the process forked; open it anew in the child",
             ));
         }
-        if self.closed.load(Ordering::Acquire) {
+        if self.active.is_closed() {
             return Err(closed("the database was closed"));
         }
         self.opened.get().ok_or_else(|| closed("the database is not open yet"))
     }
 }
 
-async fn open(url: &str, place: Place) -> Result<Opened> {
+/// A task that goes on when nobody waits for it.
+struct Detached<T>(Option<Task<T>>);
+
+impl<T> Future for Detached<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match &mut self.0 {
+            Some(task) => Pin::new(task).poll(context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Detached<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
+
+async fn open(url: String, place: Place) -> Result<Opened> {
     let here = |waiting: rstmdb::Database, clock| {
         let here = Here { blocking: waiting.blocking(), clock };
         Opened::Database { waiting, here: Some(here) }
@@ -295,10 +361,10 @@ async fn open(url: &str, place: Place) -> Result<Opened> {
             Opened::Database { waiting, here: None }
         }
         Place::Here { options, clock: None } => {
-            here(rstmdb::Database::open_with(url, *options).await?, None)
+            here(rstmdb::Database::open_with(&url, *options).await?, None)
         }
         Place::Here { options, clock: Some(clock) } => {
-            let opened = rstmdb::Database::open_with_clock(url, *options, clock.clone()).await?;
+            let opened = rstmdb::Database::open_with_clock(&url, *options, clock.clone()).await?;
             here(opened, Some(clock))
         }
     })
@@ -360,51 +426,5 @@ impl WatchRequest for WatchInstanceRequest {
         database: &rstmdb::Database,
     ) -> impl Future<Output = Result<(WatchInstanceResult, Subscription)>> + Send {
         database.watch_instance(self)
-    }
-}
-
-/// The callbacks to come, counted.
-#[derive(Debug, Default)]
-pub(crate) struct Active(Mutex<Count>);
-
-#[derive(Debug, Default)]
-struct Count {
-    callbacks: usize,
-    waiters: Vec<Waker>,
-}
-
-impl Active {
-    pub(crate) fn enter(self: Arc<Self>) -> Counted {
-        self.0.lock().callbacks += 1;
-        Counted(self)
-    }
-
-    /// Waits until none is to come.
-    async fn idle(&self) {
-        std::future::poll_fn(|context| {
-            let mut count = self.0.lock();
-            if count.callbacks == 0 {
-                return Poll::Ready(());
-            }
-            count.waiters.push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-/// A callback to come.
-#[derive(Debug)]
-pub(crate) struct Counted(Arc<Active>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut count = self.0.0.lock();
-        count.callbacks -= 1;
-        if count.callbacks == 0 {
-            let waiters = std::mem::take(&mut count.waiters);
-            drop(count);
-            waiters.into_iter().for_each(Waker::wake);
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! its result; the types are those of the facade, [`types`].
 #![deny(missing_docs)]
 
+mod active;
 mod callbacks;
 mod database;
 mod echo;

@@ -1,7 +1,7 @@
 //! What the core has to say while it works, handed to the program that embeds it.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use rstmdb::Result;
@@ -22,15 +22,12 @@ static RECEIVER: ArcSwapOption<(Level, Receiver)> = ArcSwapOption::const_empty()
 ///
 /// Errors: reason `unsupported` when the program collects `tracing` by itself.
 pub fn set(level: Level, receiver: Option<Receiver>) -> Result<()> {
-    static INSTALLED: Once = Once::new();
-    let mut installed = Ok(());
-    INSTALLED.call_once(|| {
-        installed = tracing::subscriber::set_global_default(Forwarder).map_err(|_| {
-            let message = "this program collects the messages of tracing itself already";
-            rstmdb::Error::invalid(reason::UNSUPPORTED, message)
-        });
-    });
-    installed?;
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    let install = || tracing::subscriber::set_global_default(Forwarder).is_ok();
+    if !INSTALLED.get_or_init(install) {
+        let message = "this program collects the messages of tracing itself already";
+        return Err(rstmdb::Error::invalid(reason::UNSUPPORTED, message));
+    }
     RECEIVER.store(receiver.map(|receiver| Arc::new((level, receiver))));
     tracing::callsite::rebuild_interest_cache();
     Ok(())

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rstmdb::{Error, Limits, ManualClock, Options, RemoteOptions, Result, Retention, TlsOptions};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::error::invalid_option;
 
@@ -29,36 +31,58 @@ pub(crate) fn place(url: &str, options: &str) -> Result<Place> {
     Ok(Place::Here { options: Box::new(given.options()?), clock })
 }
 
-fn parse<'a, T: Deserialize<'a> + Default>(
-    text: &'a str,
+fn parse<T: DeserializeOwned + Default>(
+    text: &str,
     misplaced: &[&str],
     where_they_belong: &str,
 ) -> Result<T> {
     if text.trim().is_empty() {
         return Ok(T::default());
     }
-    if !text.trim_start().starts_with('{') {
+    let given: Value = serde_json::from_str(text)
+        .map_err(|error| invalid_option("options", format!("options: {error}")))?;
+    let Some(members) = given.as_object() else {
         return Err(invalid_option("options", "the options must be a JSON object"));
+    };
+    if let Some(name) = misplaced.iter().find(|name| members.contains_key(**name)) {
+        let message = format!("option {name:?} is for {where_they_belong}; leave it out here");
+        return Err(invalid_option(name, message));
     }
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let given = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        // A member that nobody knows is reported at its parent; its name is in the message.
-        let problem = error.inner().to_string();
-        let misplaced = misplaced
-            .iter()
-            .find(|name| problem.starts_with(&format!("unknown field `{name}`")) || path == **name);
-        match misplaced {
-            Some(name) => invalid_option(
-                name,
-                format!("option {name:?} is for {where_they_belong}; leave it out here"),
-            ),
-            None if path == "." => invalid_option("options", format!("options: {problem}")),
-            None => invalid_option(&path, format!("option {path:?}: {problem}")),
+    check_objects(members)?;
+    serde_path_to_error::deserialize(&given).map_err(|error| {
+        let (path, problem) = (error.path().to_string(), error.inner().to_string());
+        match &*path {
+            // A member that nobody knows is reported at its parent; its name is in the message.
+            "." => invalid_option("options", format!("options: {problem}")),
+            // What was given may be the secret, in another type.
+            "token" => invalid_option("token", "option \"token\" must be a string"),
+            path => invalid_option(path, format!("option {path:?}: {problem}")),
         }
-    })?;
-    reader.end().map_err(|error| invalid_option("options", format!("options: {error}")))?;
-    Ok(given)
+    })
+}
+
+/// Deserialising would take a list of the members' values for an object, and any limit.
+fn check_objects(members: &Map<String, Value>) -> Result<()> {
+    for name in ["limits", "retry"] {
+        if members.get(name).is_some_and(|value| !value.is_object() && !value.is_null()) {
+            return Err(invalid_option(name, format!("option {name:?} must be an object")));
+        }
+    }
+    if members.get("tls").is_some_and(Value::is_array) {
+        return Err(invalid_option("tls", "option \"tls\" must be true, false or an object"));
+    }
+    let Some(limits) = members.get("limits").and_then(Value::as_object) else { return Ok(()) };
+    let known = serde_json::to_value(Limits::default()).unwrap_or_default();
+    match limits.keys().find(|name| known.get(name).is_none()) {
+        None => Ok(()),
+        Some(name) => {
+            let path = format!("limits.{name}");
+            let known = known.as_object().into_iter().flat_map(Map::keys);
+            let known: Vec<&str> = known.map(String::as_str).collect();
+            let known = known.join(", ");
+            Err(invalid_option(&path, format!("there is no limit {name:?}; there are {known}")))
+        }
+    }
 }
 
 macro_rules! options {
@@ -264,9 +288,15 @@ mod tests {
             ("mem:", r#"{"fsync": 3}"#, "fsync"),
             ("mem:", r#"{"fsync": "sometimes"}"#, "sometimes"),
             ("mem:", r#"{"limits": {"states_max": "x"}}"#, "limits.states_max"),
+            ("mem:", r#"{"limits": {"nope": 1}}"#, "nope"),
+            ("mem:", r#"{"limits": [1]}"#, "limits"),
+            ("rstmdb://h", r#"{"retry": [1]}"#, "retry"),
+            ("rstmdb://h", r#"{"tls": ["a"]}"#, "tls"),
             ("mem:", r#"{"token": "s3cret"}"#, "token"),
             ("mem:", "[]", "object"),
             ("mem:", "{} {}", "options"),
+            ("mem:", r#"{"fsync": "nev"#, "options: EOF"),
+            ("rstmdb://h", r#"{"token": 1234567}"#, "must be a string"),
             ("rstmdb://h", r#"{"fsync": "never"}"#, "fsync"),
             ("rstmdb://t@h", r#"{"token": "s3cret"}"#, "token"),
             ("rstmdbs://h", r#"{"tls": false}"#, "tls"),
@@ -277,6 +307,7 @@ mod tests {
             assert_eq!(error.reason(), Some("invalid_option"), "{url} {text}");
             assert!(error.message().contains(name), "{url} {text}: {error}");
             assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+            assert!(!format!("{error:?}").contains("1234567"), "{error:?}");
         }
     }
 }

@@ -12,8 +12,8 @@ use async_task::Task;
 use parking_lot::Mutex;
 use rstmdb::Result;
 
-use crate::database::Active;
-use crate::{callbacks, error, park};
+use crate::active::Counted;
+use crate::{callbacks, error, fork, park};
 
 /// An operation that was started.
 #[must_use = "the result of an operation is known only after waiting"]
@@ -36,24 +36,27 @@ impl<T> Started<T> {
 }
 
 impl<T: 'static> Started<T> {
-    /// Starts `future`: looks whether it is ready at once. `active` counts it while it is called back.
+    /// Starts `future`: looks whether it is ready at once. It is counted while it is not.
     pub(crate) fn new(
-        active: Option<Arc<Active>>,
+        counted: Counted,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Started<T> {
-        let mut future = Guarded(Box::pin(future));
+        let mut future = Guarded::new(future);
         match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => Started::Ready(result),
-            Poll::Pending => Started::Waiting(Waiting { future, active }),
+            Poll::Pending => Started::Waiting(Waiting { future, counted }),
         }
     }
 }
 
 /// A result that is still to come. Dropping it gives up the waiting, not the write.
+///
+/// Closing the database waits until it was waited for, called back, given up or dropped.
 #[must_use = "the result of an operation is known only after waiting"]
 pub struct Waiting<T> {
     future: Guarded<T>,
-    active: Option<Arc<Active>>,
+    /// Until the callback ran or was dropped, so that closing can wait for it.
+    counted: Counted,
 }
 
 impl<T> std::fmt::Debug for Waiting<T> {
@@ -82,8 +85,8 @@ impl<T: Send + 'static> Waiting<T> {
     /// Calls `done` with the result, once, on a thread of callbacks and under no lock, unless it is
     /// cancelled before. `done` must not wait for other results of callbacks.
     pub fn finish(self, done: impl FnOnce(Result<T>) + Send + 'static) -> Ticket {
-        // Counted until the callback ran or was dropped, so that closing can wait for it.
-        let counted = self.active.map(Active::enter);
+        let counted = self.counted;
+        let done = Quiet(Some(done));
         let claimed = AtomicBool::new(false);
         let outcome = Arc::new(Outcome { claimed, future: Mutex::new(Some(self.future)) });
         let awaited = outcome.clone();
@@ -92,13 +95,38 @@ impl<T: Send + 'static> Waiting<T> {
             callbacks::arrive().await;
             if let Some(result) = result {
                 // A callback that panics must not take the thread of all others with it.
-                if catch_unwind(AssertUnwindSafe(|| done(result))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| done.run(result))).is_err() {
                     tracing::error!("a callback panicked");
                 }
             }
             drop(counted);
         });
-        Ticket { outcome, task: Mutex::new(Some(task)) }
+        Ticket { process: fork::process(), outcome, task: Mutex::new(Some(task)) }
+    }
+}
+
+/// A function to call once. What it holds may panic when it is dropped without having run: that ends
+/// here too.
+struct Quiet<F>(Option<F>);
+
+impl<F> Quiet<F> {
+    fn run<T>(mut self, result: Result<T>)
+    where
+        F: FnOnce(Result<T>),
+    {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+impl<F> Drop for Quiet<F> {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take()
+            && catch_unwind(AssertUnwindSafe(|| drop(done))).is_err()
+        {
+            tracing::error!("what a callback held panicked when it was dropped");
+        }
     }
 }
 
@@ -114,14 +142,12 @@ impl<T> Outcome<T> {
         let mut future = self.future.lock();
         let Some(waiting) = future.as_mut() else { return Poll::Ready(None) };
         let Poll::Ready(result) = Pin::new(waiting).poll(context) else { return Poll::Pending };
+        let given_up = self.claimed.swap(true, Ordering::AcqRel);
+        // Under the lock, and before the place is free: whoever gave up finds everything as if nobody
+        // had waited, so a watch has its events back.
+        let result = (!given_up).then_some(result);
         *future = None;
-        if self.claimed.swap(true, Ordering::AcqRel) {
-            // Under the lock: whoever gave up finds everything as if nobody had waited, so a watch has
-            // its events back.
-            drop(result);
-            return Poll::Ready(None);
-        }
-        Poll::Ready(Some(result))
+        Poll::Ready(result)
     }
 }
 
@@ -143,6 +169,8 @@ impl<T: Send> GiveUp for Outcome<T> {
 
 /// A callback to come. Dropping it changes nothing.
 pub struct Ticket {
+    /// A child made by `fork` has none of the threads that may hold the locks.
+    process: u64,
     outcome: Arc<dyn GiveUp>,
     task: Mutex<Option<Task<()>>>,
 }
@@ -159,7 +187,7 @@ impl Ticket {
     ///
     /// A write that was started goes on.
     pub fn cancel(&self) -> bool {
-        if !self.outcome.give_up() {
+        if self.process != fork::process() || !self.outcome.give_up() {
             return false;
         }
         let task = self.task.lock().take();
@@ -177,7 +205,13 @@ impl Drop for Ticket {
 }
 
 /// A future whose panics are errors.
-struct Guarded<T>(Pin<Box<dyn Future<Output = Result<T>> + Send>>);
+pub(crate) struct Guarded<T>(Pin<Box<dyn Future<Output = Result<T>> + Send>>);
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(future: impl Future<Output = Result<T>> + Send + 'static) -> Guarded<T> {
+        Guarded(Box::pin(future))
+    }
+}
 
 impl<T> Future for Guarded<T> {
     type Output = Result<T>;

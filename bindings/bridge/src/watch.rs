@@ -10,9 +10,12 @@ use parking_lot::Mutex;
 use rstmdb::error::reason;
 use rstmdb::{Error, InstanceEvent, Offset, Result, Subscription};
 
-use crate::database::Active;
+use crate::active::Active;
 use crate::started::Started;
 use crate::{echo, fork};
+
+/// The most events that are handed out at once, whatever was asked for.
+const EVENTS_MAX: usize = 10_000;
 
 /// Events to be pulled. Cloning gives another handle to the same watch; it ends with the last one.
 #[derive(Clone, Debug)]
@@ -91,7 +94,7 @@ impl Watch {
         Watch { inner: Arc::new(Inner { process, active, state: Mutex::new(state) }) }
     }
 
-    /// Waits for the next events: at least one, at most `events_max`. `None` when the watch has ended.
+    /// Waits for the next events: at least one, at most `events_max` and 10,000. `None` when the watch has ended.
     ///
     /// One wait at a time: a second one is `BAD_REQUEST`. Giving it up loses no event.
     pub fn next_start(&self, events_max: usize) -> Started<Option<Events>> {
@@ -108,8 +111,8 @@ impl Watch {
             state.taken = true;
         }
         let waiting = Taken(self.inner.clone());
-        let events_max = events_max.max(1);
-        Started::new(Some(self.inner.active.clone()), async move {
+        let events_max = events_max.clamp(1, EVENTS_MAX);
+        Started::new(self.inner.active.operation(), async move {
             std::future::poll_fn(|context| waiting.poll(events_max, context)).await
         })
     }
@@ -216,7 +219,10 @@ impl Drop for Events {
             return;
         }
         let mut state = self.watch.state.lock();
-        if matches!(state.source, Source::Ended(_)) {
+        if let Source::Ended(resume) = &mut state.source {
+            // Nobody received them: whoever goes on later begins with them.
+            let first = self.events.first().map_or(*resume, |event| event.wal_offset);
+            *resume = first.min(*resume);
             return;
         }
         for event in self.events.drain(..).rev() {

@@ -204,3 +204,84 @@ fn waits_can_be_interrupted() {
     assert!(database.call(HistoryRequest::new("i"), || true).is_none_or(|result| result.is_err()));
     database.close().unwrap();
 }
+
+#[test]
+fn close_waits_for_those_who_are_about_to_be_called_back() {
+    let database = Database::open("echo:", "").unwrap();
+    let (begun, begins) = channel();
+    let (sender, receiver) = channel();
+    let inside = database.clone();
+    let thread = std::thread::spawn(move || {
+        let waiting = later(&inside);
+        begun.send(()).unwrap();
+        waiting.finish(move |_| sender.send(()).unwrap());
+    });
+    begins.recv().unwrap();
+    database.close().unwrap();
+    receiver.try_recv().expect("a callback ran after close returned");
+    thread.join().unwrap();
+}
+
+#[test]
+fn close_waits_for_the_callback_of_another_close() {
+    let database = Database::open("echo:", "").unwrap();
+    let (sender, receiver) = channel();
+    let waiting = later(&database);
+    if let Started::Waiting(closing) = database.close_start() {
+        closing.finish(move |_| sender.send(()).unwrap());
+    }
+    waiting.finish(drop);
+    database.close().unwrap();
+    receiver.try_recv().expect("a callback ran after close returned");
+}
+
+#[test]
+fn a_database_that_is_closed_while_it_opens_is_closed() {
+    for cancel in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().to_str().unwrap();
+        for _ in 0..10 {
+            let (database, started) = Database::open_start(url, "").unwrap();
+            let (ticket, _results) = finish(started);
+            if cancel && let Some(ticket) = ticket {
+                ticket.cancel();
+            }
+            database.close().unwrap();
+            Database::open(url, "").unwrap().close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_callback_may_open_and_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().to_str().unwrap().to_owned();
+    let database = Database::open("echo:", "").unwrap();
+    let (sender, receiver) = channel();
+    later(&database).finish(move |_| {
+        let other = Database::open(&url, "").unwrap();
+        with_instance(&other);
+        let history = other.start(HistoryRequest::new("i")).wait();
+        sender.send(history.map(|history| history.events.len())).unwrap();
+    });
+    assert_eq!(receiver.recv().unwrap().unwrap(), 1);
+    database.close().unwrap();
+}
+
+#[test]
+fn what_a_cancelled_callback_held_may_panic() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+    let database = memory();
+    let (_, watch) = database.watch_start_json(Operation::WatchAll, b"{}").wait().unwrap();
+    let Started::Waiting(next) = watch.next_start(1) else { panic!("there is no event") };
+    let bomb = Bomb;
+    assert!(next.finish(move |_| drop(bomb)).cancel());
+    let echo = Database::open("echo:", "").unwrap();
+    let (_, results) = finish(Started::Waiting(later(&echo)));
+    results.recv().unwrap().unwrap();
+}

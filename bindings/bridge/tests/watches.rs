@@ -81,6 +81,18 @@ fn cancelled_waits_lose_nothing() {
 }
 
 #[test]
+fn events_that_nobody_took_come_after_resuming() {
+    let database = Database::open("mem:", "").unwrap();
+    let watch = prepare(&database);
+    let applied: Vec<u64> = (0..4).map(|_| apply(&database)).collect();
+    assert_eq!(offsets(watch.next_start(1).wait().unwrap()), applied[..1]);
+    let untaken = watch.next_start(2).wait().unwrap();
+    watch.end();
+    drop(untaken);
+    assert_eq!(watch.resume_offset(), applied[1]);
+}
+
+#[test]
 fn one_wait_at_a_time() {
     let database = Database::open("mem:", "").unwrap();
     let watch = prepare(&database);

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use rstmdb_bridge::{Database, types};
+use rstmdb_bridge::{Database, Started, on_callback_thread, types};
 
 use crate::boundary::{RSTMDB_OK, answer, handle, out};
 use crate::error::rstmdb_error;
@@ -116,8 +116,8 @@ pub unsafe extern "C" fn rstmdb_close(db: *const rstmdb_db, err: *mut *mut rstmd
     }
 }
 
-/// Starts to close a database; its callback is the last one. `RSTMDB_OK`: it is closed, and the callback
-/// will not run.
+/// Starts to close a database; its callback comes after those of all operations. `RSTMDB_OK`: it is
+/// closed, and the callback will not run. Fit for callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rstmdb_close_submit(
     db: *const rstmdb_db,
@@ -136,7 +136,8 @@ pub unsafe extern "C" fn rstmdb_close_submit(
 }
 
 /// Frees a database, and closes it when that was not done: then it waits as `rstmdb_close` does. NULL
-/// is fine. Nobody else may be using the handle; watches may outlive it.
+/// is fine. Nobody else may be using the handle; watches may outlive it. Inside a callback, where waiting
+/// would be for itself, it starts to close and returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rstmdb_free(db: *mut rstmdb_db) {
     if db.is_null() {
@@ -144,7 +145,15 @@ pub unsafe extern "C" fn rstmdb_free(db: *mut rstmdb_db) {
     }
     // SAFETY: it came from one of the functions above, and the caller frees it once.
     let db = unsafe { Box::from_raw(db) };
-    let closed = rstmdb_bridge::guard(|| db.database.close());
+    let closed = rstmdb_bridge::guard(|| {
+        if !on_callback_thread() {
+            return db.database.close();
+        }
+        if let Started::Waiting(waiting) = db.database.close_start() {
+            drop(waiting.finish(drop));
+        }
+        Ok(())
+    });
     // There is nobody to tell; a caller who wants to know closes first.
     drop(closed);
     let dropped = rstmdb_bridge::guard(|| {

@@ -17,8 +17,8 @@ use crate::memory::{misused, rstmdb_buffer, rstmdb_slice};
 
 /// Receives an outcome, once, on a thread of the library and under no lock. `status` is `RSTMDB_OK` and
 /// `result` is there, or it is the number of `error`, or it is `RSTMDB_ENDED`. What it receives
-/// belongs to it: `rstmdb_buffer_free`, `rstmdb_error_free`. It may call any function but `rstmdb_close`
-/// and `rstmdb_free`, and should not take long: the next callback waits for it.
+/// belongs to it: `rstmdb_buffer_free`, `rstmdb_error_free`. It may call any function but `rstmdb_close`,
+/// and should not take long: the next callback waits for it.
 pub type rstmdb_callback = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -34,7 +34,7 @@ pub type rstmdb_callback = Option<
 /// callback runs once, perhaps before this returns, unless `rstmdb_cancel` returns 1. Otherwise it is
 /// the number of an error, and the callback will not run.
 ///
-/// `request_id` may be NULL when nothing will be cancelled.
+/// `request_id` may be NULL when nothing will be cancelled; it becomes 0 where no callback is to come.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rstmdb_submit(
     db: *const rstmdb_db,
@@ -54,13 +54,13 @@ pub unsafe extern "C" fn rstmdb_submit(
             let callback = Callback::new(callback, user_data)?;
             let operation = self::operation(operation)?;
             let request = request.text("request")?.as_bytes();
+            let id = id_place(request_id);
             match db.database().start_json(operation, request) {
                 Started::Ready(result) => {
                     *out = rstmdb_buffer::of(result?);
                     Ok(RSTMDB_OK)
                 }
                 Started::Waiting(waiting) => {
-                    let id = request_id.as_mut();
                     db.requests().call_back(waiting, id, move |result| {
                         callback.run(result.map(|text| (RSTMDB_OK, text)));
                     });
@@ -79,6 +79,10 @@ pub unsafe extern "C" fn rstmdb_submit(
 pub unsafe extern "C" fn rstmdb_cancel(db: *const rstmdb_db, request_id: u64) -> i32 {
     // SAFETY: NULL, or a handle that was not freed.
     let Some(db) = (unsafe { db.as_ref() }) else { return 0 };
+    if db.database().is_inherited() {
+        // A thread that this process does not have may hold the lock.
+        return 0;
+    }
     let cancelled = rstmdb_bridge::guard(|| Ok(db.requests().cancel(request_id)));
     i32::from(cancelled.unwrap_or(false))
 }
@@ -173,11 +177,11 @@ pub(crate) unsafe fn begin(
     callback: Callback,
     request_id: *mut u64,
 ) -> Result<i32> {
+    // SAFETY: the caller vouches for it.
+    let id = unsafe { id_place(request_id) };
     match started {
         Started::Ready(result) => result.map(|()| RSTMDB_OK),
         Started::Waiting(waiting) => {
-            // SAFETY: the caller vouches for it.
-            let id = unsafe { request_id.as_mut() };
             requests.call_back(waiting, id, move |result| {
                 callback.run(result.map(|()| (RSTMDB_OK, String::new())));
             });
@@ -207,6 +211,17 @@ pub(crate) unsafe fn call(
             Ok(RSTMDB_OK)
         })
     }
+}
+
+/// A place for the id of a request, which is 0 until there is one.
+///
+/// # Safety
+/// `pointer` is NULL or may be written to.
+pub(crate) unsafe fn id_place<'a>(pointer: *mut u64) -> Option<&'a mut u64> {
+    // SAFETY: the caller vouches for it.
+    let place = unsafe { pointer.as_mut() }?;
+    *place = 0;
+    Some(place)
 }
 
 /// A place for a handle, set to NULL.

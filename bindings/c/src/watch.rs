@@ -1,6 +1,7 @@
 //! Watches.
 
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,17 +12,46 @@ use crate::boundary::{RSTMDB_ENDED, RSTMDB_OK, RSTMDB_PENDING, answer, handle, o
 use crate::database::rstmdb_db;
 use crate::error::rstmdb_error;
 use crate::memory::{misused, rstmdb_buffer, rstmdb_slice};
-use crate::requests::{Callback, Requests, handle_place, operation, rstmdb_callback};
+use crate::requests::{Callback, Requests, handle_place, id_place, operation, rstmdb_callback};
 
 /// A watch: events to be pulled. Any thread may use it, one wait for events at a time.
 pub struct rstmdb_watch {
-    place: Arc<OnceLock<Watch>>,
+    place: Arc<Place>,
     requests: Arc<Requests>,
 }
 
+/// Where a watch is as soon as it has begun.
+#[derive(Default)]
+struct Place {
+    watch: OnceLock<Watch>,
+    /// It may be ended before it has begun.
+    ended: AtomicBool,
+}
+
+impl Place {
+    fn begin(&self, watch: Watch) {
+        let watch = self.watch.get_or_init(|| watch);
+        if self.ended.load(Ordering::SeqCst) {
+            watch.end();
+        }
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if let Some(watch) = self.watch.get() {
+            watch.end();
+        }
+    }
+}
+
 impl rstmdb_watch {
-    fn watch(&self) -> Result<&Watch> {
-        self.place.get().ok_or_else(|| misused("watch", "has not begun yet; wait for its callback"))
+    /// The watch; none when it ended before it had begun.
+    fn watch(&self) -> Result<Option<&Watch>> {
+        match self.place.watch.get() {
+            None if self.place.ended.load(Ordering::SeqCst) => Ok(None),
+            None => Err(misused("watch", "has not begun yet; wait for its callback")),
+            watch => Ok(watch),
+        }
     }
 }
 
@@ -73,7 +103,8 @@ unsafe fn begin(
             let (result, begun) = db.database().watch_start_json(operation, request).wait()?;
             *out = rstmdb_buffer::of(result);
             let requests = db.requests().clone();
-            let given = rstmdb_watch { place: Arc::new(OnceLock::from(begun)), requests };
+            let given = rstmdb_watch { place: Arc::default(), requests };
+            given.place.begin(begun);
             *place = Box::into_raw(Box::new(given));
             Ok(RSTMDB_OK)
         })
@@ -106,23 +137,23 @@ pub unsafe extern "C" fn rstmdb_watch_submit(
             let callback = Callback::new(callback, user_data)?;
             let operation = self::operation(operation)?;
             let request = request.text("request")?.as_bytes();
-            let place = Arc::new(OnceLock::new());
+            let place = Arc::new(Place::default());
+            let id = id_place(request_id);
             let given = rstmdb_watch { place: place.clone(), requests: db.requests().clone() };
             match db.database().watch_start_json(operation, request) {
                 Started::Ready(begun) => {
                     let (result, begun) = begun?;
                     *out = rstmdb_buffer::of(result);
-                    let _ = place.set(begun);
+                    place.begin(begun);
                     *handle = Box::into_raw(Box::new(given));
                     Ok(RSTMDB_OK)
                 }
                 Started::Waiting(waiting) => {
                     *handle = Box::into_raw(Box::new(given));
-                    let id = request_id.as_mut();
                     db.requests().call_back(waiting, id, move |begun| {
                         callback.run(begun.map(|(result, begun)| {
                             // A handle that was freed meanwhile leaves the place, and the watch, to this.
-                            let _ = place.set(begun);
+                            place.begin(begun);
                             (RSTMDB_OK, result)
                         }));
                     });
@@ -135,7 +166,7 @@ pub unsafe extern "C" fn rstmdb_watch_submit(
 
 /// Waits for the next events, at most `timeout_ms` milliseconds; a negative time is for ever.
 ///
-/// `RSTMDB_OK`: `*out` is a JSON list of 1 to `events_max` events, or `[]` when the time passed.
+/// `RSTMDB_OK`: `*out` is a JSON list of 1 to `events_max` events, 10,000 at most, or `[]` when the time passed.
 /// `RSTMDB_ENDED`: the watch has ended.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rstmdb_watch_next(
@@ -148,8 +179,9 @@ pub unsafe extern "C" fn rstmdb_watch_next(
     // SAFETY: the caller gives pointers that are NULL or what their names say.
     unsafe {
         answer(err, || {
-            let watch = handle(watch, "watch")?.watch()?;
+            let watch = handle(watch, "watch")?;
             let out = self::out(out)?;
+            let Some(watch) = watch.watch()? else { return Ok(RSTMDB_ENDED) };
             let events = match watch.next_start(count(events_max)) {
                 Started::Ready(events) => events?,
                 Started::Waiting(waiting) => match u64::try_from(timeout_ms) {
@@ -188,14 +220,15 @@ pub unsafe extern "C" fn rstmdb_watch_next_submit(
             let handle = handle(watch, "watch")?;
             let out = self::out(out)?;
             let callback = Callback::new(callback, user_data)?;
-            match handle.watch()?.next_start(count(events_max)) {
+            let id = id_place(request_id);
+            let Some(watch) = handle.watch()? else { return Ok(RSTMDB_ENDED) };
+            match watch.next_start(count(events_max)) {
                 Started::Ready(events) => {
                     let (status, text) = tell(events?);
                     *out = rstmdb_buffer::of(text);
                     Ok(status)
                 }
                 Started::Waiting(waiting) => {
-                    let id = request_id.as_mut();
                     handle.requests.call_back(waiting, id, move |events| {
                         callback.run(events.map(tell));
                     });
@@ -210,7 +243,7 @@ pub unsafe extern "C" fn rstmdb_watch_next_submit(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rstmdb_watch_resume_offset(watch: *const rstmdb_watch) -> u64 {
     // SAFETY: NULL, or a watch that was not freed.
-    let watch = unsafe { watch.as_ref() }.and_then(|watch| watch.place.get());
+    let watch = unsafe { watch.as_ref() }.and_then(|watch| watch.place.watch.get());
     let offset = rstmdb_bridge::guard(|| Ok(watch.map_or(0, Watch::resume_offset)));
     offset.unwrap_or(0)
 }
@@ -219,10 +252,10 @@ pub unsafe extern "C" fn rstmdb_watch_resume_offset(watch: *const rstmdb_watch) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rstmdb_unwatch(watch: *const rstmdb_watch) {
     // SAFETY: NULL, or a watch that was not freed.
-    let watch = unsafe { watch.as_ref() }.and_then(|watch| watch.place.get());
+    let watch = unsafe { watch.as_ref() };
     let ended = rstmdb_bridge::guard(|| {
         if let Some(watch) = watch {
-            watch.end();
+            watch.place.end();
         }
         Ok(())
     });

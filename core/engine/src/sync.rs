@@ -32,12 +32,18 @@ mod real {
 
     /// A waker that ends the next or present [`park`] of this thread.
     pub(crate) fn thread_waker() -> Waker {
-        WAKER.with(Waker::clone)
+        WAKER.try_with(Waker::clone).unwrap_or_else(|_| Waker::noop().clone())
     }
+
+    /// What a thread has of its own is gone when handlers of its end run: nobody can wake it then, and
+    /// it looks again soon.
+    const AT_THE_END: Duration = Duration::from_millis(1);
 
     /// Waits until this thread's waker is used; may return for no reason.
     pub(crate) fn park(timeout: Option<Duration>) {
+        let is_ending = WAKER.try_with(|_| ()).is_err();
         match timeout {
+            _ if is_ending => std::thread::park_timeout(AT_THE_END),
             Some(timeout) => std::thread::park_timeout(timeout),
             None => std::thread::park(),
         }
