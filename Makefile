@@ -143,8 +143,8 @@ languages:
 	if ! command -v go >/dev/null 2>&1; then \
 	    without bindings/go "go is missing; install Go 1.24 or newer from https://go.dev/dl"; \
 	fi; \
-	if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1; then \
-	    without python "Python 3.9 or newer with venv is missing; install it from https://www.python.org (Debian: apt-get install python3-venv)"; \
+	if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then \
+	    without python "Python 3.10 or newer with venv is missing; install it from https://www.python.org (Debian: apt-get install python3-venv)"; \
 	fi; \
 	if ! node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then \
 	    without node "Node.js 18 or newer with npm is missing; install it from https://nodejs.org"; \

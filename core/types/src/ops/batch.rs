@@ -1,6 +1,9 @@
 //! Runs several operations, all or nothing or each on its own.
 
-use serde::de::Error as _;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -59,30 +62,120 @@ pub enum BatchOperation {
 
 impl<'de> Deserialize<'de> for BatchOperation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Envelope)
+    }
+}
+
+/// Reads `{"op": …, "params": …}`: the parameters directly where `op` comes first.
+struct Envelope;
+
+impl<'de> Visitor<'de> for Envelope {
+    type Value = BatchOperation;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with op and params")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BatchOperation, A::Error> {
         #[derive(Deserialize)]
-        struct Envelope {
-            op: String,
-            #[serde(default)]
-            params: Option<Box<RawValue>>,
+        #[serde(field_identifier, rename_all = "snake_case")]
+        enum Field {
+            Op,
+            Params,
+            #[serde(other)]
+            Other,
         }
-        let envelope = Envelope::deserialize(deserializer)?;
-        let params = envelope.params.as_deref().map_or("{}", RawValue::get);
-        if !params.starts_with('{') {
-            return Err(D::Error::custom(format!("params of {} is not an object", envelope.op)));
+        let (mut op, mut operation, mut early) = (None, None, None::<Box<RawValue>>);
+        while let Some(field) = map.next_key()? {
+            match (field, op) {
+                (Field::Other, _) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                (Field::Op, Some(_)) => return Err(A::Error::duplicate_field("op")),
+                (Field::Op, None) => op = Some(Op::named(&map.next_value::<String>()?)?),
+                (Field::Params, _) if operation.is_some() || early.is_some() => {
+                    return Err(A::Error::duplicate_field("params"));
+                }
+                (Field::Params, Some(op)) => operation = Some(map.next_value_seed(op)?),
+                (Field::Params, None) => early = Some(map.next_value()?),
+            }
         }
-        let operation = match envelope.op.as_str() {
-            "CREATE_INSTANCE" => serde_json::from_str(params).map(BatchOperation::CreateInstance),
-            "APPLY_EVENT" => serde_json::from_str(params).map(BatchOperation::ApplyEvent),
-            "DELETE_INSTANCE" => serde_json::from_str(params).map(BatchOperation::DeleteInstance),
-            "GET_INSTANCE" => serde_json::from_str(params).map(BatchOperation::GetInstance),
+        let op = op.ok_or_else(|| A::Error::missing_field("op"))?;
+        if let Some(operation) = operation {
+            return Ok(operation);
+        }
+        let params = early.as_deref().map_or("{}", RawValue::get);
+        let mut deserializer = serde_json::Deserializer::from_str(params);
+        op.deserialize(&mut deserializer).map_err(A::Error::custom)
+    }
+}
+
+/// Which operation the parameters are of.
+#[derive(Clone, Copy)]
+enum Op {
+    CreateInstance,
+    ApplyEvent,
+    DeleteInstance,
+    GetInstance,
+}
+
+impl Op {
+    fn named<E: serde::de::Error>(name: &str) -> Result<Op, E> {
+        Ok(match name {
+            "CREATE_INSTANCE" => Op::CreateInstance,
+            "APPLY_EVENT" => Op::ApplyEvent,
+            "DELETE_INSTANCE" => Op::DeleteInstance,
+            "GET_INSTANCE" => Op::GetInstance,
             other => {
-                return Err(D::Error::custom(format!(
+                return Err(E::custom(format!(
                     "op is {other:?}, expected CREATE_INSTANCE, APPLY_EVENT, DELETE_INSTANCE or \
                      GET_INSTANCE"
                 )));
             }
-        };
-        operation.map_err(D::Error::custom)
+        })
+    }
+
+    fn of_map<'de, A: MapAccess<'de>>(self, map: A) -> Result<BatchOperation, A::Error> {
+        let params = MapAccessDeserializer::new(map);
+        match self {
+            Op::CreateInstance => {
+                Deserialize::deserialize(params).map(BatchOperation::CreateInstance)
+            }
+            Op::ApplyEvent => Deserialize::deserialize(params).map(BatchOperation::ApplyEvent),
+            Op::DeleteInstance => {
+                Deserialize::deserialize(params).map(BatchOperation::DeleteInstance)
+            }
+            Op::GetInstance => Deserialize::deserialize(params).map(BatchOperation::GetInstance),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Op {
+    type Value = BatchOperation;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<BatchOperation, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// An object; a list of its members' values is not one, though a struct would be read from it.
+impl<'de> Visitor<'de> for Op {
+    type Value = BatchOperation;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("params to be an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<BatchOperation, A::Error> {
+        self.of_map(map)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<BatchOperation, E> {
+        let mut nothing = serde_json::Deserializer::from_str("{}");
+        Deserializer::deserialize_map(&mut nothing, self).map_err(E::custom)
     }
 }
 
@@ -173,7 +266,19 @@ mod tests {
             serde_json::from_str(&serde_json::to_string(&request).unwrap()).unwrap();
         assert_eq!(back, request);
         assert!(serde_json::from_str::<BatchRequest>(r#"{"ops":[],"mode":"atmic"}"#).is_err());
-        for ops in [r#"[{"op":"NOPE"}]"#, r#"[{"op":"GET_INSTANCE","params":["a"]}]"#] {
+        let same = r#"{"ops":[{"op":"APPLY_EVENT","x":[1],"params":{"event":"E","instance_id":"a",
+            "payload":{"b":1}}}],"mode":"atomic"}"#;
+        assert_eq!(serde_json::from_str::<BatchRequest>(same).unwrap(), request);
+        for ops in [
+            r#"[{"op":"NOPE"}]"#,
+            r#"[{"op":"GET_INSTANCE","params":["a"]}]"#,
+            r#"[{"params":["a"],"op":"GET_INSTANCE"}]"#,
+            r#"[{"op":"GET_INSTANCE"}]"#,
+            r#"[{"op":"GET_INSTANCE","params":null}]"#,
+            r#"[{"params":{"instance_id":"a"}}]"#,
+            r#"[{"op":"GET_INSTANCE","op":"GET_INSTANCE","params":{"instance_id":"a"}}]"#,
+            r#"["GET_INSTANCE"]"#,
+        ] {
             let text = format!("{{\"ops\":{ops}}}");
             assert!(serde_json::from_str::<BatchRequest>(&text).is_err(), "{text}");
         }
