@@ -93,6 +93,41 @@ async def test_resuming_goes_on_after_the_last_event_taken() -> None:
         assert watch.resume_offset == offsets[3]
         await watch.close()
         assert await watch.next() is None
+        assert watch.resume_offset == offsets[3]
+        async with db.watch_all(from_offset=offsets[5]) as other:
+            async for event in other:
+                assert event.wal_offset == offsets[5]
+                break
+        assert other.resume_offset == offsets[6]
+
+
+async def test_an_event_that_a_cancelled_wait_had_is_not_behind_the_resume_offset() -> None:
+    async with rstmdb.open("mem:") as db:
+        await db.put_machine("m", 1, LOOP)
+        await db.create_instance("m", 1, "i")
+        watch = await db.watch_all()
+        before = watch.resume_offset
+        waiting = asyncio.ensure_future(watch.next())
+        await asyncio.sleep(0)
+        offset = (await db.apply_event("i", "GO")).wal_offset
+        # The event is on its way, and nobody has it until the task runs.
+        assert before == offset == watch.resume_offset
+        await watch.close()
+        event = await waiting
+        assert watch.resume_offset == (offset if event is None else offset + 1)
+
+
+async def test_no_event_comes_after_the_database_was_closed(tmp_path: Path) -> None:
+    async with rstmdb.open(tmp_path / "data") as db:
+        await db.put_machine("m", 1, LOOP)
+        await db.create_instance("m", 1, "i")
+        watch = await db.watch_all()
+        for _ in range(5):
+            await db.apply_event("i", "GO")
+        event = await watch.next()
+        assert event is not None
+    assert await watch.next() is None
+    assert watch.resume_offset == event.wal_offset + 1
 
 
 async def test_cancelling_a_wait_loses_no_event(url: str, request: pytest.FixtureRequest) -> None:

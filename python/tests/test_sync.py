@@ -41,6 +41,50 @@ def test_events_are_watched(url: str, request: pytest.FixtureRequest) -> None:
         db.ping()
 
 
+def test_a_watch_goes_on_after_the_last_event_that_was_taken(
+    url: str, request: pytest.FixtureRequest
+) -> None:
+    name = request.node.name
+    with sync.open(url) as db:
+        db.put_machine(name, 1, LOOP)
+        db.create_instance(name, 1, name)
+        start = db.wal_stats().latest_offset
+        assert start is not None
+        with db.watch_all(machines=[name], from_offset=start) as watch:
+            for n in range(10):
+                db.apply_event(name, "GO", {"n": n})
+            assert watch.resume_offset == start
+            event = watch.next()
+            assert event is not None
+            assert watch.resume_offset == event.wal_offset + 1
+        # The others were fetched already, and nobody received them.
+        assert watch.resume_offset == event.wal_offset + 1
+        assert watch.next() is None
+        with db.watch_all(machines=[name], from_offset=watch.resume_offset) as again:
+            following = again.next()
+            assert following is not None
+            assert following.payload["n"] == event.payload["n"] + 1
+        untouched = db.watch_all(machines=[name], from_offset=start)
+        untouched.close()
+        assert untouched.resume_offset == start
+
+
+def test_no_event_comes_after_the_database_was_closed(
+    url: str, request: pytest.FixtureRequest
+) -> None:
+    name = request.node.name
+    with sync.open(url) as db:
+        db.put_machine(name, 1, LOOP)
+        db.create_instance(name, 1, name)
+        watch = db.watch_all(machines=[name])
+        for _ in range(5):
+            db.apply_event(name, "GO")
+        event = watch.next()
+        assert event is not None
+    assert watch.next() is None
+    assert watch.resume_offset == event.wal_offset + 1
+
+
 def test_a_waiting_thread_sees_the_end(url: str) -> None:
     with sync.open(url) as db:
         watch = db.watch_all()

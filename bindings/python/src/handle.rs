@@ -3,16 +3,17 @@
 //! They have the same methods. Those of the operations are made from the rows of `generated.rs`: each
 //! builds its typed request straight from the arguments.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use rstmdb_bridge::types::{Json, Operation, Result};
+use rstmdb_bridge::types::{Json, Operation, Result, Text};
 use rstmdb_bridge::{Database, Request, Started, WatchRequest, log, on_callback_thread};
 
+use crate::from_python::FromPython;
 use crate::results::IntoPython;
 use crate::to_python::ToPython;
+use crate::waiting::locked;
 use crate::watch::{AsyncWatch, BlockingWatch};
 use crate::{errors, json, waiting};
 
@@ -88,9 +89,11 @@ fn is_memory(url: &str) -> bool {
     url.starts_with("mem:")
 }
 
-fn named(py: Python<'_>, operation: &str) -> PyResult<Operation> {
-    Operation::from_name(operation).ok_or_else(|| {
-        errors::argument(py, "operation", &format!("there is no operation {operation:?}"))
+fn named(operation: &Bound<'_, PyAny>) -> PyResult<Operation> {
+    let name = Text::from_python(operation, "operation")?;
+    Operation::from_name(name.as_str()).ok_or_else(|| {
+        let message = format!("there is no operation {:?}", name.as_str());
+        errors::argument(operation.py(), "operation", &message)
     })
 }
 
@@ -132,12 +135,13 @@ impl AsyncHandle {
         request: R,
     ) -> PyResult<Py<PyAny>> {
         let started = py.detach(|| self.database.watch_start(request));
+        let database = self.database.clone();
         waiting::in_loop(
             py,
             started,
             |begun| begun,
-            |py, (result, watch)| {
-                let watch = AsyncWatch::new(watch, result.into_python(py)?);
+            move |py, (result, watch)| {
+                let watch = AsyncWatch::new(watch, &database, result.into_python(py)?);
                 Ok(Py::new(py, watch)?.into_any())
             },
         )
@@ -170,7 +174,7 @@ impl BlockingHandle {
     ) -> PyResult<Py<PyAny>> {
         let started = py.detach(|| self.database.watch_start(request));
         let (result, watch) = waiting::wait(py, started)?;
-        let watch = BlockingWatch::new(watch, result.into_python(py)?);
+        let watch = BlockingWatch::new(watch, &self.database, result.into_python(py)?);
         Ok(Py::new(py, watch)?.into_any())
     }
 }
@@ -222,7 +226,7 @@ macro_rules! handles {
             fn call(
                 &self,
                 py: Python<'_>,
-                operation: &str,
+                operation: &Bound<'_, PyAny>,
                 request: &Bound<'_, PyAny>,
             ) -> PyResult<Py<PyAny>> {
                 $crate::handle::call_in_loop(self, py, operation, request)
@@ -291,7 +295,7 @@ macro_rules! handles {
             fn call(
                 &self,
                 py: Python<'_>,
-                operation: &str,
+                operation: &Bound<'_, PyAny>,
                 request: &Bound<'_, PyAny>,
             ) -> PyResult<Py<PyAny>> {
                 $crate::handle::call_in_thread(self, py, operation, request)
@@ -367,7 +371,7 @@ pub fn close_in_thread(handle: &BlockingHandle, py: Python<'_>) -> PyResult<()> 
 pub fn call_in_loop(
     handle: &AsyncHandle,
     py: Python<'_>,
-    operation: &str,
+    operation: &Bound<'_, PyAny>,
     request: &Bound<'_, PyAny>,
 ) -> PyResult<Py<PyAny>> {
     let started = begin(&handle.database, py, operation, request)?;
@@ -378,7 +382,7 @@ pub fn call_in_loop(
 pub fn call_in_thread(
     handle: &BlockingHandle,
     py: Python<'_>,
-    operation: &str,
+    operation: &Bound<'_, PyAny>,
     request: &Bound<'_, PyAny>,
 ) -> PyResult<Py<PyAny>> {
     let started = begin(&handle.database, py, operation, request)?;
@@ -388,10 +392,10 @@ pub fn call_in_thread(
 fn begin(
     database: &Database,
     py: Python<'_>,
-    operation: &str,
+    operation: &Bound<'_, PyAny>,
     request: &Bound<'_, PyAny>,
 ) -> PyResult<Started<String>> {
-    let operation = named(py, operation)?;
+    let operation = named(operation)?;
     let request = json::from_python(request, "request")?;
     Ok(py.detach(|| database.start_json(operation, request.as_str().as_bytes())))
 }
@@ -429,11 +433,11 @@ pub fn set_log(py: Python<'_>, level: &str, receiver: Option<Py<PyAny>>) -> PyRe
         .parse()
         .map_err(|_| errors::argument(py, "level", "expected error, warn, info, debug or trace"))?;
     let Some(receiver) = receiver else {
-        *MESSAGES.sender.lock() = None;
+        *locked(&MESSAGES.sender) = None;
         return log::set(level, None).map_err(|error| errors::raised(py, &error));
     };
     let (sender, messages) = std::sync::mpsc::channel::<(log::LogLevel, String, String)>();
-    *MESSAGES.sender.lock() = Some(sender);
+    *locked(&MESSAGES.sender) = Some(sender);
     let forward = move || {
         while let Ok((level, target, message)) = messages.recv() {
             let told = Python::try_attach(|py| {
@@ -449,7 +453,7 @@ pub fn set_log(py: Python<'_>, level: &str, receiver: Option<Py<PyAny>>) -> PyRe
     };
     std::thread::Builder::new().name("rstmdb-log".to_owned()).spawn(forward)?;
     let send = |level, target: &str, message: &str| {
-        if let Some(sender) = &*MESSAGES.sender.lock() {
+        if let Some(sender) = &*locked(&MESSAGES.sender) {
             let _ = sender.send((level, target.to_owned(), message.to_owned()));
         }
     };

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
@@ -32,6 +33,21 @@ impl Refused {
         self.path.push(step);
         self
     }
+
+    fn into_error(self, py: Python<'_>, path: &str) -> PyErr {
+        let steps: String = self.path.iter().rev().map(String::as_str).collect();
+        let path = format!("{path}{steps}");
+        let Some(raised) = self.raised else {
+            return errors::argument(py, &path, &self.message);
+        };
+        // Ctrl-C and the like are not about the value.
+        if !raised.is_instance_of::<PyException>(py) {
+            return raised;
+        }
+        let error = errors::argument(py, &path, &format!("converting it raised {raised}"));
+        error.set_cause(py, Some(raised));
+        error
+    }
 }
 
 impl From<PyErr> for Refused {
@@ -44,13 +60,7 @@ impl From<PyErr> for Refused {
 pub fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<Json> {
     let mut text = String::with_capacity(128);
     let py = value.py();
-    write(value, 0, &mut text).map_err(|refused| {
-        if let Some(error) = refused.raised {
-            return error;
-        }
-        let steps: String = refused.path.iter().rev().map(String::as_str).collect();
-        errors::argument(py, &format!("{path}{steps}"), &refused.message)
-    })?;
+    write(value, 0, &mut text).map_err(|refused| refused.into_error(py, path))?;
     // Sorts members and settles the form of numbers and escapes where this is needed.
     Json::parse(&text).map_err(|error| errors::argument(py, path, &error.to_string()))
 }
@@ -198,9 +208,15 @@ fn write_other(value: &Bound<'_, PyAny>, depth: usize, out: &mut String) -> Resu
         return write_members(members.into_iter(), depth, out);
     }
     if value.hasattr("__index__")? {
-        let number = value.call_method0("__index__")?;
-        let number = number.cast::<PyInt>().map_err(|_| Refused::new("__index__ gave no int"))?;
-        return write_integer(number, out);
+        match value.call_method0("__index__") {
+            Ok(number) => {
+                let unfit = |_| Refused::new("__index__ gave no int");
+                return write_integer(number.cast::<PyInt>().map_err(unfit)?, out);
+            }
+            // Arrays have the method too, and none of them but those of one integer an answer.
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let kind = value.get_type().name()?.to_string();
     let fix = match kind.as_str() {

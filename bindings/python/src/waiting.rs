@@ -6,12 +6,11 @@
 
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 #[cfg(unix)]
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
@@ -20,6 +19,12 @@ use rstmdb_bridge::types;
 use rstmdb_bridge::{Started, Ticket, Waiting};
 
 use crate::errors;
+
+/// The lock of the standard library, which a child of a fork can use: another's list of waiting threads
+/// would be that of the parent.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Makes the Python value of a result, on the thread of the loop.
 pub type Deliver = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -50,7 +55,7 @@ impl Loop {
             Ok(PyModule::import(py, "asyncio")?.getattr("get_running_loop")?.unbind())
         })?;
         let object = running.bind(py).call0()?;
-        let found = LOOPS.lock().iter().find(|known| known.object.is(&object)).cloned();
+        let found = locked(&LOOPS).iter().find(|known| known.object.is(&object)).cloned();
         if let Some(found) = found {
             return Ok(found);
         }
@@ -58,14 +63,14 @@ impl Loop {
         let new = Arc::new(Loop { object: object.unbind(), queue: Mutex::default(), bell });
         new.bell.hang(py, &new)?;
         // Python code must not run under the lock.
-        let known = LOOPS.lock().clone();
+        let known = locked(&LOOPS).clone();
         let mut open = vec![new.clone()];
         for other in known {
             if !other.object.bind(py).call_method0("is_closed")?.is_truthy()? {
                 open.push(other);
             }
         }
-        let closed = std::mem::replace(&mut *LOOPS.lock(), open);
+        let closed = std::mem::replace(&mut *locked(&LOOPS), open);
         drop(closed);
         Ok(new)
     }
@@ -73,7 +78,7 @@ impl Loop {
     /// Called by threads of the bridge.
     fn push(self: &Arc<Self>, future: Py<PyAny>, deliver: Deliver) {
         let is_first = {
-            let mut queue = self.queue.lock();
+            let mut queue = locked(&self.queue);
             queue.results.push((future, deliver));
             !std::mem::replace(&mut queue.is_woken, true)
         };
@@ -88,7 +93,7 @@ impl Loop {
             });
             if told.is_err() {
                 // The loop was closed; what was dropped with it is not waited for.
-                let mut queue = self.queue.lock();
+                let mut queue = locked(&self.queue);
                 queue.is_woken = false;
                 let results = std::mem::take(&mut queue.results);
                 drop(queue);
@@ -101,7 +106,7 @@ impl Loop {
     fn hand_over(&self, py: Python<'_>) -> PyResult<()> {
         self.bell.hush();
         let results = {
-            let mut queue = self.queue.lock();
+            let mut queue = locked(&self.queue);
             queue.is_woken = false;
             std::mem::take(&mut queue.results)
         };

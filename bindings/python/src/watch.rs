@@ -1,15 +1,15 @@
 //! Watches, pulled from: each call gives the next event, and a cancelled wait loses none.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 use rstmdb_bridge::types::{InstanceEvent, Offset};
-use rstmdb_bridge::{Events, Started, Watch};
+use rstmdb_bridge::{Database, Events, Started, Watch};
 
 use crate::results::IntoPython;
+use crate::waiting::locked;
 use crate::{errors, waiting};
 
 /// How many events are fetched at once.
@@ -18,41 +18,78 @@ const EVENTS_MAX: usize = 256;
 /// Events that were fetched and not yet handed over.
 struct Fetched {
     watch: Watch,
+    database: Database,
     state: Mutex<State>,
     settled: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     events: VecDeque<InstanceEvent>,
     /// How many waits may still bring events.
     coming: usize,
+    /// After the last event that was handed over; what was only fetched does not count.
+    resume_offset: Offset,
+    ended: bool,
 }
 
 impl Fetched {
-    fn new(watch: Watch) -> Arc<Fetched> {
-        Arc::new(Fetched { watch, state: Mutex::default(), settled: Condvar::new() })
+    fn new(watch: Watch, database: &Database) -> Arc<Fetched> {
+        let resume_offset = watch.resume_offset();
+        let state = State { events: VecDeque::new(), coming: 0, resume_offset, ended: false };
+        let state = Mutex::new(state);
+        Arc::new(Fetched { watch, database: database.clone(), state, settled: Condvar::new() })
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    /// The next event that is here, to be handed over; none after the watch or its database was closed.
     fn pop(&self) -> Option<InstanceEvent> {
-        self.state.lock().events.pop_front()
+        self.pop_from(&mut self.state())
     }
 
-    /// False when the watch has ended.
-    fn fill(&self, events: Option<Events>) -> bool {
-        let Some(events) = events else { return false };
-        self.state.lock().events.extend(events.take());
-        true
+    fn pop_from(&self, state: &mut State) -> Option<InstanceEvent> {
+        if self.database.is_closed() {
+            state.events.clear();
+        }
+        let event = state.events.pop_front()?;
+        state.resume_offset = event.wal_offset + 1;
+        Some(event)
+    }
+
+    /// Puts down what came.
+    fn fill(&self, events: Option<Events>) {
+        Self::fill_in(&mut self.state(), events);
+    }
+
+    fn fill_in(state: &mut State, events: Option<Events>) {
+        // Events that come after the end were received by nobody.
+        if let Some(events) = events
+            && !state.ended
+        {
+            state.events.extend(events.take());
+        }
+    }
+
+    /// Puts down what came and takes the first of it, before another thread does.
+    fn fill_and_pop(&self, events: Option<Events>) -> Option<InstanceEvent> {
+        let mut state = self.state();
+        Self::fill_in(&mut state, events);
+        self.pop_from(&mut state)
     }
 
     fn resume_offset(&self) -> Offset {
-        let front = self.state.lock().events.front().map(|event| event.wal_offset);
-        front.unwrap_or_else(|| self.watch.resume_offset())
+        self.state().resume_offset
     }
 
     fn end(&self) {
+        {
+            let mut state = self.state();
+            state.ended = true;
+            state.events.clear();
+        }
         self.watch.end();
-        self.state.lock().events.clear();
     }
 }
 
@@ -61,14 +98,14 @@ struct Coming(Arc<Fetched>);
 
 impl Coming {
     fn new(fetched: &Arc<Fetched>) -> Coming {
-        fetched.state.lock().coming += 1;
+        fetched.state().coming += 1;
         Coming(fetched.clone())
     }
 }
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        self.0.state.lock().coming -= 1;
+        self.0.state().coming -= 1;
         self.0.settled.notify_all();
     }
 }
@@ -89,8 +126,8 @@ pub struct AsyncWatch {
 
 impl AsyncWatch {
     /// The object for a watch and what it said of its beginning.
-    pub fn new(watch: Watch, result: Py<PyAny>) -> AsyncWatch {
-        AsyncWatch { fetched: Fetched::new(watch), result }
+    pub fn new(watch: Watch, database: &Database, result: Py<PyAny>) -> AsyncWatch {
+        AsyncWatch { fetched: Fetched::new(watch, database), result }
     }
 }
 
@@ -117,17 +154,17 @@ impl AsyncWatch {
         let started = py.detach(|| {
             let started = fetched.watch.next_start(EVENTS_MAX);
             // A wait that was cancelled as its events came: they are put down in a moment, and first.
-            let mut state = fetched.state.lock();
+            let mut state = fetched.state();
             while state.coming > 0 && !started_in_vain(&started) {
-                fetched.settled.wait(&mut state);
+                state = fetched.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            drop(state);
             started
         });
         let started = match started {
             Started::Ready(result) => {
                 let events = result.map_err(|error| errors::raised(py, &error))?;
-                let is_open = self.fetched.fill(events);
-                return event_or_none(py, if is_open { self.fetched.pop() } else { None });
+                return event_or_none(py, self.fetched.fill_and_pop(events));
             }
             waiting => waiting,
         };
@@ -160,8 +197,8 @@ pub struct BlockingWatch {
 
 impl BlockingWatch {
     /// The object for a watch and what it said of its beginning.
-    pub fn new(watch: Watch, result: Py<PyAny>) -> BlockingWatch {
-        BlockingWatch { fetched: Fetched::new(watch), result }
+    pub fn new(watch: Watch, database: &Database, result: Py<PyAny>) -> BlockingWatch {
+        BlockingWatch { fetched: Fetched::new(watch, database), result }
     }
 }
 
@@ -196,8 +233,7 @@ impl BlockingWatch {
         let Some(events) = waiting::in_thread(py, started, timeout)? else {
             return Err(pyo3::exceptions::PyTimeoutError::new_err("no event came in time"));
         };
-        let is_open = self.fetched.fill(events);
-        event_or_none(py, if is_open { self.fetched.pop() } else { None })
+        event_or_none(py, self.fetched.fill_and_pop(events))
     }
 
     /// Ends the watch; who waits for its next event gets None.
