@@ -470,10 +470,12 @@ template <class T> class [[nodiscard]] Future {
     T get() {
         wait();
         const auto completion = std::move(completion_);
+        // Moved out with the handles it has: a future that was taken keeps nothing open.
+        const Finish finish = std::exchange(finish_, nullptr);
         if (completion->error) {
             std::rethrow_exception(completion->error);
         }
-        return finish_(std::move(completion->text), completion->ended);
+        return finish(std::move(completion->text), completion->ended);
     }
 
     /// Stops the waiting, not the write. True: the outcome will not come, and `get` throws
@@ -490,7 +492,8 @@ template <class T> class [[nodiscard]] Future {
     }
 
     /// Calls `continuation` once: at once when the outcome is there, else on a thread of the
-    /// library, where it must not block for long, close the database or throw.
+    /// library. There it must not throw, block for long, or wait for another future, which may wait
+    /// for the same thread; calls that wait for their own result are fine, `close` is not.
     void on_ready(std::function<void()> continuation) {
         {
             const std::lock_guard<std::mutex> lock(state().mutex);
@@ -1099,6 +1102,7 @@ class [[nodiscard]] Watch {
 
     /// `next_batch` as a future. Cancelling it loses no event. One at a time.
     Future<std::optional<std::string>> next_batch_async(std::uint32_t events_max) {
+        state();
         const auto watch = watch_;
         return {database_,
                 [&](void *user_data, std::uint64_t *request, rstmdb_buffer *out,
@@ -1117,15 +1121,13 @@ class [[nodiscard]] Watch {
     }
 
     /// Whether the watch has ended and its last event was taken.
-    bool ended() const noexcept { return watch_->ended; }
+    bool ended() const noexcept { return !watch_ || watch_->ended; }
 
     /// Where a new watch goes on after the last event that was taken: its `from_offset`.
-    std::uint64_t resume_offset() const noexcept {
-        return rstmdb_watch_resume_offset(watch_->watch);
-    }
+    std::uint64_t resume_offset() const noexcept { return rstmdb_watch_resume_offset(raw()); }
 
     /// Ends the watch, from any thread; whoever waits in `next` gets nothing.
-    void unwatch() const noexcept { rstmdb_unwatch(watch_->watch); }
+    void unwatch() const noexcept { rstmdb_unwatch(raw()); }
 
     /// Goes over the events until the watch ends.
     class iterator {
@@ -1168,16 +1170,26 @@ class [[nodiscard]] Watch {
           std::string result)
         : database_(std::move(database)), watch_(std::move(watch)), result_(std::move(result)) {}
 
+    const rstmdb_watch *raw() const noexcept { return watch_ ? watch_->watch : nullptr; }
+
+    detail::WatchHandle &state() const {
+        if (!watch_) {
+            throw std::logic_error("this rstmdb::Watch was moved from");
+        }
+        return *watch_;
+    }
+
     std::optional<std::string> take(std::uint32_t events_max, std::int64_t timeout_ms) {
+        detail::WatchHandle &handle = state();
         detail::Buffer out;
         rstmdb_error *error = nullptr;
         const std::int32_t status =
-            rstmdb_watch_next(watch_->watch, events_max, timeout_ms, out.out(), &error);
+            rstmdb_watch_next(handle.watch, events_max, timeout_ms, out.out(), &error);
         if (status > 0) {
             detail::raise(error);
         }
         if (status == RSTMDB_ENDED) {
-            watch_->ended = true;
+            handle.ended = true;
             return std::nullopt;
         }
         return out.text();
@@ -1200,7 +1212,8 @@ class [[nodiscard]] Watch {
 
 /// A database: a directory of this process, one in memory, or a server.
 ///
-/// The destructor closes it. Calls are const: a `const Database &` may be shared by threads.
+/// The destructor closes it: it waits as `close` does, but in a continuation, where it only starts
+/// to close. Calls are const: a `const Database &` may be shared by threads.
 class Database {
   public:
     /// Opens `mem:`, a directory (`./data`) or a server (`rstmdb://host:7401`). `options` is a JSON
@@ -1235,7 +1248,8 @@ class Database {
     ~Database() = default;
 
     /// Waits for everything under way and closes; every later call throws `ClosedError`. Twice is
-    /// fine. Not from a continuation.
+    /// fine. In a continuation or a resumed coroutine it would wait for itself, and throws
+    /// `InvalidError`; there, use `close_async`.
     void close() const {
         rstmdb_error *error = nullptr;
         if (rstmdb_close(raw(), &error) != RSTMDB_OK) {
@@ -1243,8 +1257,66 @@ class Database {
         }
     }
 
+    /// `close` without waiting, also from a continuation or a coroutine: ready when everything under
+    /// way is settled and the database is closed. It can not be cancelled.
+    Future<void> close_async() const {
+        return {handle_,
+                [&](void *user_data, std::uint64_t *, rstmdb_buffer *, rstmdb_error **error) {
+                    return rstmdb_close_submit(raw(), detail::rstmdb_hpp_done, user_data, error);
+                },
+                [](std::string, bool) {}};
+    }
+
     /// Any operation but the watches by its number; `request` is its JSON.
     std::string call(Operation operation, std::string_view request) const {
+        // Each by its own function: those may wait on any thread, and waiting for a future in a
+        // continuation may be waiting for the same thread.
+        switch (operation) {
+            case Operation::PutMachine:
+                return blocking(rstmdb_put_machine, request);
+            case Operation::GetMachine:
+                return blocking(rstmdb_get_machine, request);
+            case Operation::ListMachines:
+                return blocking(rstmdb_list_machines, request);
+            case Operation::CreateInstance:
+                return blocking(rstmdb_create_instance, request);
+            case Operation::GetInstance:
+                return blocking(rstmdb_get_instance, request);
+            case Operation::ListInstances:
+                return blocking(rstmdb_list_instances, request);
+            case Operation::CountInstances:
+                return blocking(rstmdb_count_instances, request);
+            case Operation::DeleteInstance:
+                return blocking(rstmdb_delete_instance, request);
+            case Operation::ApplyEvent:
+                return blocking(rstmdb_apply_event, request);
+            case Operation::Permitted:
+                return blocking(rstmdb_permitted, request);
+            case Operation::Batch:
+                return blocking(rstmdb_batch, request);
+            case Operation::History:
+                return blocking(rstmdb_history, request);
+            case Operation::WalRead:
+                return blocking(rstmdb_wal_read, request);
+            case Operation::WalStats:
+                return blocking(rstmdb_wal_stats, request);
+            case Operation::Compact:
+                return blocking(rstmdb_compact, request);
+            case Operation::SnapshotInstance:
+                return blocking(rstmdb_snapshot_instance, request);
+            case Operation::FlushAll:
+                return blocking(rstmdb_flush_all, request);
+            case Operation::Info:
+                return blocking(rstmdb_info, request);
+            case Operation::Ping:
+                return blocking(rstmdb_ping, request);
+            case Operation::ValidateMachine:
+                return blocking(rstmdb_validate_machine, request);
+            case Operation::WatchInstance:
+            case Operation::WatchAll:
+                break;
+        }
+        // What is not an operation with one answer is refused at once.
         return call_async(operation, request).get();
     }
 

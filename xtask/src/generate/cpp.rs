@@ -24,6 +24,7 @@ pub fn header() -> Result<String, String> {
         ("@RAISE@", raise()),
         ("@OPERATIONS@", operations()),
         ("@REQUESTS@", requests(&shapes)?),
+        ("@CALLS@", calls()),
         ("@METHODS@", methods(&shapes)?),
     ];
     let mut text = format!("// {GENERATED_MARK} from {TEMPLATE} and core/types\n");
@@ -111,6 +112,22 @@ fn operations() -> String {
         let _ = writeln!(text, "    {operation:?} = RSTMDB_OPERATION_{},", operation.wire_name());
     }
     text + "};\n"
+}
+
+/// The cases of a switch over the operations: each by the function that waits, the watches by none.
+fn calls() -> String {
+    let mut text = String::new();
+    for operation in Operation::ALL.iter().filter(|operation| !is_watch(**operation)) {
+        let _ = writeln!(
+            text,
+            "case Operation::{operation:?}:\n    return blocking(rstmdb_{}, request);",
+            operation.name()
+        );
+    }
+    for operation in Operation::ALL.iter().filter(|operation| is_watch(**operation)) {
+        let _ = writeln!(text, "case Operation::{operation:?}:");
+    }
+    text + "    break;\n"
 }
 
 /// The requests of all operations, and before each what it is made of.
@@ -319,6 +336,11 @@ mod tests {
             assert!(text.contains(&format!("struct {request} {{")), "{request}");
             assert!(text.contains(&format!(" {name}(const {request} &")), "{name}");
             assert!(text.contains(&format!(" {name}_async(const {request} &")), "{name}");
+            assert_eq!(
+                text.contains(&format!("return blocking(rstmdb_{name}, request);")),
+                !is_watch(*operation),
+                "{name}"
+            );
         }
         let list = operation_list().unwrap();
         assert_eq!(list.matches("    X(").count(), Operation::ALL.len());
