@@ -8,7 +8,7 @@ import { EventEmitter } from 'node:events';
 import { Database } from './database.js';
 import { asyncDispose } from './dispose.js';
 import { ClosedError } from './errors.js';
-import type { JsonInput, JsonObject } from './json.js';
+import { type JsonInput, type JsonObject, stored } from './json.js';
 import type { MachineDefinition } from './machine.js';
 import type { OpenOptions } from './options.js';
 import { type ClientTls, TlsFiles } from './tls_files.js';
@@ -165,6 +165,8 @@ export class ClientOptions {
 export class Client {
   readonly #config: ClientConfig;
   #db: Promise<Database> | undefined;
+  /** Ends the connecting. */
+  #giveUp = new AbortController();
   #files: TlsFiles | undefined;
 
   constructor(config: ClientConfig) {
@@ -185,53 +187,62 @@ export class Client {
   /** Connects. Once connected, connecting again does nothing. */
   async connect(): Promise<void> {
     this.#db ??= this.#open();
+    const mine = this.#db;
     try {
-      await this.#db;
+      await mine;
     } catch (error) {
-      this.#db = undefined;
+      // Another one may be under way since.
+      if (this.#db === mine) this.#db = undefined;
       throw error;
     }
   }
 
-  /** Closes the connection. */
+  /** Closes the connection. A `connect` under way rejects with a `ClosedError`. */
   async close(): Promise<void> {
-    const db = this.#db;
+    const opening = this.#db;
+    const files = this.#files;
     this.#db = undefined;
+    this.#files = undefined;
+    this.#giveUp.abort(closed('the client was closed while it connected'));
     try {
-      await (await db)?.close();
+      // Whoever connects is told why that failed; here there is nothing left to close then.
+      const db = await opening?.catch(() => undefined);
+      await db?.close();
     } finally {
-      await this.#files?.remove();
+      await files?.remove();
     }
   }
 
   /** The database behind it, with all operations. */
   async database(): Promise<Database> {
     if (this.#db !== undefined) return this.#db;
-    throw new ClosedError({
-      code: 'INTERNAL_ERROR',
-      kind: 'closed',
-      reason: 'closed',
-      message: 'the client is not connected; call connect() first',
-      retryable: false,
-      context: {},
-    });
+    throw closed('the client is not connected; call connect() first');
   }
 
   async #open(): Promise<Database> {
     const { host, port = 7401, auth, tls, reconnect, clientName } = this.#config;
-    this.#files = new TlsFiles();
+    const files = new TlsFiles();
+    this.#files = files;
+    this.#giveUp = new AbortController();
+    const { signal } = this.#giveUp;
     const attempts = reconnect?.enabled === false ? 0 : (reconnect?.maxAttempts ?? 10);
     const options: OpenOptions = {
       token: auth,
       clientName,
       connectTimeoutMs: this.#config.connectionTimeout ?? 10_000,
       requestTimeoutMs: this.#config.requestTimeout ?? 30_000,
-      tls: typeof tls === 'object' ? await this.#files.options(tls) : tls,
+      tls: typeof tls === 'object' ? await files.options(tls) : tls,
       retry: { attempts, backoffMinMs: reconnect?.interval },
+      signal,
     };
     // An IPv6 address stands in brackets.
     const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
-    return Database.open(`rstmdb://${name}:${port}`, options);
+    try {
+      return await Database.open(`rstmdb://${name}:${port}`, options);
+    } catch (error) {
+      await files.remove();
+      throw error;
+    }
   }
 
   /** Stores a machine definition. */
@@ -259,7 +270,8 @@ export class Client {
     const { machine, version, context = {} } = params;
     const created = await (await this.database()).createInstance(creation(params));
     const { instanceId: id, state } = created;
-    return { id, machine, version, state, context: context as JsonObject };
+    // As it is stored, and not the caller's own object, which they may change.
+    return { id, machine, version, state, context: stored(context, 'context') as JsonObject };
   }
 
   /** Returns the state and context of an instance. */
@@ -321,6 +333,18 @@ export class Client {
   }
 }
 
+function closed(message: string): ClosedError {
+  const code = 'INTERNAL_ERROR';
+  return new ClosedError({
+    code,
+    kind: 'closed',
+    reason: 'closed',
+    message,
+    retryable: false,
+    context: {},
+  });
+}
+
 function instance(got: types.GetInstanceResult): Instance & types.GetInstanceResult {
   return { ...got, id: got.instanceId, context: got.ctx };
 }
@@ -348,11 +372,16 @@ function operation(given: BatchOperation): types.BatchOperation {
 
 /**
  * A watch as an async iterator, or with listeners: `event` for each event, `error` when it fails,
- * `end` when it is over. Listen or iterate, not both.
+ * `end` when it is over. Listen for events or iterate, not both. A listener for `error` or `end` alone
+ * learns what becomes of the watch, and takes no event away from who listens or iterates later.
  */
 export class WatchStream extends EventEmitter implements AsyncIterable<StreamEvent> {
   readonly #watch: Promise<Watch>;
   #listening = false;
+  /** What was asked for to see whether there is anything at all; the first that a reader gets. */
+  #first: Promise<IteratorResult<StreamEvent, undefined>> | undefined;
+  #read = false;
+  #told = false;
 
   /** @internal */
   constructor(watch: Promise<Watch>) {
@@ -361,19 +390,42 @@ export class WatchStream extends EventEmitter implements AsyncIterable<StreamEve
     // Who never listens nor iterates never learns of it; that is no uncaught error.
     watch.catch(() => undefined);
     this.on('newListener', (name) => {
-      if (name !== 'event' || this.#listening) return;
-      this.#listening = true;
-      void this.#listen();
+      if (name === 'event' && !this.#listening) {
+        this.#listening = true;
+        void this.#listen();
+      }
+      if ((name === 'error' || name === 'end') && !this.#read) this.#peek();
     });
   }
 
   async #listen(): Promise<void> {
     try {
-      for await (const event of await this.#watch) this.#tell('event', event);
-      this.#tell('end');
+      for await (const event of this) this.#tell('event', event);
+      this.#over('end');
     } catch (error) {
-      this.#tell('error', error);
+      this.#over('error', error);
     }
+  }
+
+  /** Learns how it goes, for those who listen for nothing but that. */
+  #peek(): void {
+    if (this.#first !== undefined) return;
+    this.#first = this.#watch.then((watch) => watch.next());
+    this.#first.then(
+      ({ done }) => {
+        if (done && !this.#read) this.#over('end');
+      },
+      (error) => {
+        if (!this.#read && this.listenerCount('error') > 0) this.#over('error', error);
+      },
+    );
+  }
+
+  /** It ends once, whoever saw it first. */
+  #over(name: 'end' | 'error', ...args: unknown[]): void {
+    if (this.#told) return;
+    this.#told = true;
+    this.#tell(name, ...args);
   }
 
   /** A listener that throws is an uncaught exception, and the watch goes on. */
@@ -389,7 +441,18 @@ export class WatchStream extends EventEmitter implements AsyncIterable<StreamEve
 
   /** The events, one after the other. */
   async *[Symbol.asyncIterator](): AsyncGenerator<StreamEvent, void, undefined> {
-    yield* await this.#watch;
+    this.#read = true;
+    const watch = await this.#watch;
+    try {
+      const first = this.#first;
+      this.#first = undefined;
+      const { done, value } = (await first) ?? { done: false, value: undefined };
+      if (done) return;
+      if (value !== undefined) yield value;
+      yield* watch;
+    } finally {
+      await watch.close();
+    }
   }
 
   /** Ends the watch. */

@@ -13,7 +13,14 @@ import type { AnyMachine, DefinedMachine, MachineDefinition, MachineTypes } from
 import { native } from './native.js';
 import { Operations } from './operations.js';
 import { encodeOptions, type OpenOptions } from './options.js';
-import { arrange, type CallOptions, expectOptions, rename, type Spec } from './spec.js';
+import {
+  arrange,
+  type CallOptions,
+  expectOptions,
+  expectSignal,
+  rename,
+  type Spec,
+} from './spec.js';
 import { construct, environment, isReady, later, outcome, read } from './thread.js';
 import { Watch } from './watch.js';
 
@@ -26,6 +33,8 @@ import { Watch } from './watch.js';
  */
 export class Database extends Operations {
   readonly #native: NativeDatabase;
+  /** What watches ask before they hand out what they have. */
+  readonly #state = { closing: false };
 
   private constructor(native: NativeDatabase) {
     super();
@@ -39,8 +48,11 @@ export class Database extends Operations {
   static async open(url: string, options?: OpenOptions): Promise<Database> {
     const given: OpenOptions = expectOptions(options, 'open');
     if (typeof url !== 'string') throw refuse(`open: expected a URL or a path, not ${typeof url}`);
-    const { signal } = given;
-    signal?.throwIfAborted();
+    if (/\p{Surrogate}/u.test(url)) {
+      throw refuse('open: the URL or path holds half a surrogate pair, which is no text');
+    }
+    const signal = expectSignal(given, 'open');
+    if (signal?.aborted) throw signal.reason;
     const text = encodeOptions(given);
     const database = new Database(
       construct(() => new native.NativeDatabase(environment, url, text)),
@@ -48,8 +60,10 @@ export class Database extends Operations {
     try {
       await outcome(database.#native.opened(), signal);
     } catch (error) {
-      // It may have been opened for someone who gave up.
-      await database.close();
+      // It may be opened yet, for someone who gave up and does not wait for the end of that either.
+      const closed = database.close();
+      if (signal?.aborted) closed.catch(() => undefined);
+      else await closed;
       throw error;
     }
     return database;
@@ -65,6 +79,7 @@ export class Database extends Operations {
    * and a directory is free for others when this is done. Closing twice is fine.
    */
   async close(): Promise<void> {
+    this.#state.closing = true;
     await outcome(this.#native.close());
   }
 
@@ -88,21 +103,27 @@ export class Database extends Operations {
     version?: number,
     definition?: MachineDefinition,
   ): MachineHandle {
-    if (typeof machine === 'string') {
-      return new MachineHandle(this, machine, version as number, definition);
+    if (typeof machine === 'object' && machine !== null) {
+      expectMachine(machine.name, machine.version);
+      return new MachineHandle(this, machine.name, machine.version, machine.definition);
     }
-    return new MachineHandle(this, machine.name, machine.version, machine.definition);
+    expectMachine(machine, version);
+    return new MachineHandle(this, machine, version as number, definition);
   }
 
   /** What replication is doing: an object with `role`. */
   async replicationStatus(options?: CallOptions): Promise<Json> {
-    const { signal }: CallOptions = expectOptions(options, 'replicationStatus');
-    signal?.throwIfAborted();
+    const given = expectOptions(options, 'replicationStatus');
+    const signal = expectSignal(given, 'replicationStatus');
+    if (signal?.aborted) throw signal.reason;
     return (await outcome(this.#native.replicationStatus(), signal)) as Json;
   }
 
   /** For tests: moves the clock of a database that was opened with `manualClockMs`. */
   async advanceClock(ms: number): Promise<void> {
+    if (!Number.isSafeInteger(ms)) {
+      throw refuse(`advanceClock: expected whole milliseconds, not ${shown(ms)}`);
+    }
     await outcome(this.#native.advanceClock(ms));
   }
 
@@ -122,8 +143,27 @@ export class Database extends Operations {
     const text = encode(spec, request);
     const watch = construct(() => new native.NativeWatch(this.#native, spec.number, text));
     const started = spec.decode(await outcome(watch.started(), signal));
-    return new Watch(watch, started, signal);
+    return new Watch(watch, started, this.#state, signal);
   }
+}
+
+function expectMachine(name: unknown, version: unknown): void {
+  if (typeof name !== 'string') {
+    throw refuse(
+      `machine: expected a name and a version, or what defineMachine made, not ${shown(name)}`,
+    );
+  }
+  if (!Number.isInteger(version)) {
+    throw refuse(
+      `machine ${JSON.stringify(name)}: expected a whole number as version, not ${shown(version)}`,
+      { machine: name },
+    );
+  }
+}
+
+/** A value as it stands in a message. */
+function shown(value: unknown): string {
+  return typeof value === 'number' || value == null ? String(value) : `a ${typeof value}`;
 }
 
 function encode(spec: Spec<unknown>, request: object): string {

@@ -38,8 +38,8 @@ const REFUSED = 4;
 const SAFE = 2 ** 53;
 const BIGINT_MIN = -(2n ** 63n);
 const BIGINT_MAX = 2n ** 64n - 1n;
-/** Far more than the database takes; a cycle ends here. */
-const DEPTH_MAX = 1000;
+/** So deep the native side reads a request; a cycle ends here too. */
+const DEPTH_MAX = 127;
 
 /**
  * Writes `value` in the form that `shape` gives it. `what` names it in errors, and places in them are
@@ -85,11 +85,24 @@ function isLarge(value: number): boolean {
 /** Reads a text that the addon marked with `#` when a number in it would be rounded. */
 export function parse(text: string): unknown {
   if (text.charCodeAt(0) !== 35) return JSON.parse(text);
-  return parseLossless(text.slice(1), null, (digits) => {
-    if (!/^-?\d{16,}$/.test(digits)) return Number(digits);
-    const exact = BigInt(digits);
-    return exact > SAFE || exact < -SAFE ? exact : Number(exact);
-  });
+  return parseLossless(text.slice(1), null, parseNumber);
+}
+
+/** A number as the database has it: an integer of 64 bits, or a float. */
+function parseNumber(digits: string): number | bigint {
+  if (!/^-?\d{16,}$/.test(digits)) return Number(digits);
+  const exact = BigInt(digits);
+  const large = exact > SAFE || exact < -SAFE;
+  return large && exact >= BIGINT_MIN && exact <= BIGINT_MAX ? exact : Number(digits);
+}
+
+/** The value that is read back when `value` was stored. */
+export function stored(value: unknown, what: string): unknown {
+  return parseLossless(
+    stringify(value, what, (value) => value),
+    null,
+    parseNumber,
+  );
 }
 
 /** What there is in a value, without naming places: this runs for every request. */
@@ -112,7 +125,7 @@ function inspect(value: unknown, depth: number): number {
 }
 
 function inspectObject(value: object, depth: number): number {
-  if (depth > DEPTH_MAX) return REFUSED;
+  if (depth >= DEPTH_MAX) return REFUSED;
   let flags = FINE;
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index += 1) flags |= inspect(value[index], depth + 1);
@@ -180,7 +193,9 @@ function explain(value: unknown, what: string): void {
       wrong('is undefined; use null');
     } else if (typeof value === 'object' && value !== null) {
       if (above.has(value)) wrong('contains itself');
-      if (above.size > DEPTH_MAX) wrong(`is nested more than ${DEPTH_MAX} deep`);
+      if (above.size >= DEPTH_MAX) {
+        wrong(`is nested too deep: a request may have ${DEPTH_MAX} levels at most`);
+      }
       above.add(value);
       children(value, path, visit, wrong);
       above.delete(value);

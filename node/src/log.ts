@@ -5,7 +5,7 @@
  */
 
 import { refuse } from './errors.js';
-import { environment, listen } from './thread.js';
+import { construct, environment, listen } from './thread.js';
 
 /** How important a message is. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
@@ -21,6 +21,10 @@ export function setLog(level: LogLevel, listener?: LogListener): void {
   if (listener !== undefined && typeof listener !== 'function') {
     throw refuse('setLog: the listener is not a function');
   }
+  if (typeof level !== 'string') {
+    throw refuse(`setLog: expected the name of a level, not a ${typeof level}`);
+  }
+  construct(() => environment.log(listener === undefined ? 'off' : level));
+  // Behind what may fail: a wrong level leaves all as it was.
   listen(listener);
-  environment.log(listener === undefined ? 'off' : level);
 }

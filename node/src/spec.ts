@@ -51,11 +51,11 @@ export function arrange(spec: Spec<unknown>, args: readonly unknown[]): Call {
     const bare = Object.keys(spec.members).length === 0;
     return {
       request: bare ? {} : given(spec, first),
-      signal: signalOf(spec, given(spec, bare ? first : args[1])),
+      signal: expectSignal(given(spec, bare ? first : args[1]), spec.name),
     };
   }
   if (typeof first === 'object' && first !== null && !Array.isArray(first)) {
-    return { request: first, signal: signalOf(spec, given(spec, args[1])) };
+    return { request: first, signal: expectSignal(given(spec, args[1]), spec.name) };
   }
   const options = given(spec, args[required.length]) as Record<string, unknown>;
   const request: Record<string, unknown> = {};
@@ -67,7 +67,7 @@ export function arrange(spec: Spec<unknown>, args: readonly unknown[]): Call {
     if (name in request) throw refuse(`${spec.name}: ${name} is given twice`);
     request[name] = options[name];
   }
-  return { request, signal: signalOf(spec, options) };
+  return { request, signal: expectSignal(options, spec.name) };
 }
 
 function given(spec: Spec<unknown>, value: unknown): object {
@@ -82,11 +82,12 @@ export function expectOptions(value: unknown, what: string): object {
   throw refuse(`${what}: expected an object of options, not ${found}`);
 }
 
-function signalOf(spec: Spec<unknown>, options: object): AbortSignal | undefined {
+/** The signal among the options, or none. */
+export function expectSignal(options: object, what: string): AbortSignal | undefined {
   const { signal } = options as CallOptions;
   if (signal === undefined || signal === null) return undefined;
   if (typeof signal.addEventListener === 'function') return signal;
-  throw refuse(`${spec.name}: signal is not an AbortSignal`);
+  throw refuse(`${what}: signal is not an AbortSignal`);
 }
 
 /** The request with the names of the wire. */

@@ -126,7 +126,7 @@ export function read(text: string): unknown {
   return parse(text);
 }
 
-/** Runs a constructor of the native side, which throws the text of an error. */
+/** Runs what throws on the native side: a constructor, say, which throws the text of an error. */
 export function construct<T>(make: () => T): T {
   try {
     return make();

@@ -18,6 +18,12 @@ const EVENTS_MAX = 256;
 /** Events of one instance or of many. */
 export type WatchEvent<M extends MachineTypes = AnyMachine> = InstanceEvent<M>;
 
+/** Somebody who asked for an event that is not there yet. */
+interface Waiter<M extends MachineTypes> {
+  readonly resolve: (result: IteratorResult<InstanceEvent<M>, undefined>) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
 /**
  * A watch: `for await (const event of watch)`. Leaving the loop ends it, and so does `close()`.
  *
@@ -31,50 +37,67 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
   readonly started: Started;
 
   readonly #native: NativeWatch;
+  readonly #owner: { readonly closing: boolean };
   readonly #signal: AbortSignal | undefined;
   readonly #release: (() => void) | undefined;
+  /** Behind the last event that was handed out. What is fetched or on its way does not count. */
+  #resume: Offset;
   /** Fetched and not handed out, in wire form. */
-  #fetched: { readonly wal_offset: Offset }[] = [];
+  #fetched: readonly unknown[] = [];
   #next = 0;
-  /** The last of those who asked before. */
-  #turn: Promise<unknown> = Promise.resolve();
-  #asking = 0;
+  /** Those who asked and were not answered, in their order. */
+  readonly #waiters: Waiter<M>[] = [];
+  #fetching = false;
   #ended = false;
   /** Why it ended, for the next one who asks. */
   #failure: { readonly reason: unknown } | undefined;
 
   /** @internal */
-  constructor(native: NativeWatch, started: Started, signal: AbortSignal | undefined) {
+  constructor(
+    native: NativeWatch,
+    started: Started,
+    owner: { readonly closing: boolean },
+    signal: AbortSignal | undefined,
+  ) {
     this.#native = native;
     this.started = started;
+    this.#owner = owner;
     this.#signal = signal;
+    const offset = BigInt(native.resumeOffset());
+    this.#resume = offset > Number.MAX_SAFE_INTEGER ? offset : Number(offset);
     if (signal !== undefined) this.#release = onAbort(signal, this.#abort);
     if (signal?.aborted) this.#abort();
   }
 
-  /** Where a later watch goes on without gap or repeat: give it as `fromOffset`. */
+  /**
+   * Where a later watch goes on without gap or repeat: give it as `fromOffset`. It is behind the last
+   * event that was handed out, and where the watch began as long as there was none.
+   */
   get resumeOffset(): Offset {
-    const next = this.#fetched[this.#next];
-    if (next !== undefined) return next.wal_offset;
-    const offset = BigInt(this.#native.resumeOffset());
-    return offset > Number.MAX_SAFE_INTEGER ? offset : Number(offset);
+    return this.#resume;
   }
 
   /** The next event; done when the watch or its database was closed. */
   next(): Promise<IteratorResult<InstanceEvent<M>, undefined>> {
-    if (this.#asking === 0 && this.#next < this.#fetched.length) {
-      return Promise.resolve(this.#take());
-    }
-    this.#asking += 1;
-    const mine = this.#turn.then(() => this.#pull());
-    this.#turn = mine.then(this.#done, this.#done);
-    return mine;
+    if (this.#owner.closing) this.#end();
+    if (this.#ended) return this.#last();
+    if (this.#next < this.#fetched.length) return Promise.resolve(this.#take());
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      if (!this.#fetching) void this.#fetch();
+    });
   }
 
   /** Ends the watch; `for await` calls it when its loop is left. */
   async return(): Promise<IteratorReturnResult<undefined>> {
     this.#end();
     return { value: undefined, done: true };
+  }
+
+  /** Ends the watch, and rejects with `reason`. */
+  async throw(reason?: unknown): Promise<IteratorReturnResult<undefined>> {
+    this.#end();
+    throw reason;
   }
 
   /** Ends the watch. Those who wait for an event are told that there is none. */
@@ -92,21 +115,26 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
     this.#end();
   }
 
-  readonly #done = (): void => {
-    this.#asking -= 1;
-  };
-
   readonly #abort = (): void => {
-    if (this.#ended) return;
-    this.#failure = { reason: this.#signal?.reason };
-    this.#end();
+    this.#end({ reason: this.#signal?.reason });
   };
 
-  #end(): void {
+  #end(failure?: { readonly reason: unknown }): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#failure = failure;
+    this.#fetched = [];
     this.#release?.();
     this.#native.end();
+    for (const waiter of this.#waiters.splice(0)) this.#last().then(waiter.resolve, waiter.reject);
+  }
+
+  /** What those get who ask behind the end: the first one is told why. */
+  #last(): Promise<IteratorReturnResult<undefined>> {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) return Promise.reject(failure.reason);
+    return Promise.resolve({ value: undefined, done: true });
   }
 
   #take(): IteratorYieldResult<InstanceEvent<M>> {
@@ -116,29 +144,38 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
       this.#fetched = [];
       this.#next = 0;
     }
+    this.#resume = behind(value.walOffset);
     return { value, done: false };
   }
 
-  async #pull(): Promise<IteratorResult<InstanceEvent<M>, undefined>> {
-    if (!this.#ended && this.#next < this.#fetched.length) return this.#take();
-    if (!this.#ended) {
-      try {
+  /** Fetches as long as somebody waits. */
+  async #fetch(): Promise<void> {
+    this.#fetching = true;
+    try {
+      while (this.#waiters.length > 0) {
         const events = await outcome(this.#native.next(EVENTS_MAX));
-        if (!this.#ended && events !== null) {
-          this.#fetched = events as { readonly wal_offset: Offset }[];
-          return this.#take();
-        }
-      } catch (error) {
-        if (!this.#ended) {
+        // Nobody receives what arrives behind the end, and `resumeOffset` is before it.
+        if (this.#ended) return;
+        if (events === null) {
           this.#end();
-          throw error;
+          return;
+        }
+        this.#fetched = events as readonly unknown[];
+        while (this.#next < this.#fetched.length) {
+          const waiter = this.#waiters.shift();
+          if (waiter === undefined) break;
+          waiter.resolve(this.#take());
         }
       }
-      this.#end();
+    } catch (error) {
+      this.#end({ reason: error });
+    } finally {
+      this.#fetching = false;
     }
-    const failure = this.#failure;
-    this.#failure = undefined;
-    if (failure !== undefined) throw failure.reason;
-    return { value: undefined, done: true };
   }
+}
+
+/** The offset behind `offset`. */
+function behind(offset: Offset): Offset {
+  return offset < 2 ** 53 ? Number(offset) + 1 : BigInt(offset) + 1n;
 }

@@ -76,6 +76,25 @@ test('urls and options of the wrong type are refused', async () => {
   }
 });
 
+test('what is no request is refused as an error of the database too', async (t) => {
+  const db = await Database.open('mem:', { manualClockMs: 0 });
+  t.after(() => db.close());
+  for (const ms of [5n, 'x', undefined, null, Number.NaN, 1.5, Number.POSITIVE_INFINITY, 2 ** 60]) {
+    await assert.rejects(db.advanceClock(ms), InvalidError, String(ms));
+  }
+  await db.advanceClock(5);
+  for (const signal of [5, {}, 'x']) {
+    await assert.rejects(Database.open('mem:', { signal }), InvalidError);
+    await assert.rejects(db.replicationStatus({ signal }), InvalidError);
+  }
+  for (const args of [['m'], ['m', '1'], ['m', 1.5], [null], [undefined], [{}], [5, 1]]) {
+    assert.throws(() => db.machine(...args), InvalidError, JSON.stringify(args));
+  }
+  // As a path it would be written with another character.
+  const path = `${folder()}/\ud800`;
+  await assert.rejects(Database.open(path), InvalidError);
+});
+
 test('a panic in the core is an InternalError, at once and later', async (t) => {
   // The message on standard error is expected here.
   const db = await Database.open('echo:');
@@ -149,6 +168,17 @@ test('large and deep values arrive or are refused by a limit', async (t) => {
       InvalidError,
     );
   }
+  // Deeper than the native side reads: the place is named here, in requests of any kind.
+  for (const refused of [
+    () => db.createInstance('lamp', 1, { initialCtx: { a: nested(126) } }),
+    () => db.createInstance('lamp', 1, { initialCtx: { a: nested(200) } }),
+    () => db.applyEvent('deep', 'PRESS', { payload: { a: nested(200) } }),
+  ]) {
+    const error = await refused().catch((error) => error);
+    assert.ok(error instanceof InvalidError);
+    assert.match(error.message, /nested too deep/);
+    assert.match(error.context.path, /^(initialCtx|payload)\.a\[0\]/);
+  }
 });
 
 test('names may hold any character, NUL too', async (t) => {
@@ -168,6 +198,17 @@ test('messages of the log reach the listener; one that throws is an uncaught exc
   assert.ok(lines.some(({ level, target }) => level === 'info' && target.startsWith('rstmdb')));
   assert.throws(() => setLog('loud', () => undefined), /use one of/);
   assert.throws(() => setLog('info', 'console'), /not a function/);
+  setLog('info', (level, target, message) => lines.push({ level, target, message }));
+  for (const wrong of [
+    () => setLog('loud', () => lines.push('wrong')),
+    () => setLog(undefined, () => lines.push('wrong')),
+    () => setLog(5),
+  ]) {
+    assert.throws(wrong, InvalidError);
+  }
+  lines.length = 0;
+  await (await Database.open(folder())).close();
+  assert.ok(lines.length > 0 && !lines.includes('wrong'), 'the listener before stays');
   const code = `
     const { Database, setLog } = require('rstmdb');
     setLog('info', () => { throw new Error('mine'); });

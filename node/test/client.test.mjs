@@ -3,11 +3,13 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Database } from 'rstmdb';
+import { ClosedError, Database } from 'rstmdb';
 import {
   AuthenticationError,
   Client,
@@ -51,6 +53,10 @@ test('an instance has id, state and context', async (t) => {
   const context = { total: 40 };
   const made = await client.createInstance({ machine: 'order', version: 1, id: 'c-1', context });
   assert.deepEqual(made, { id: 'c-1', machine: 'order', version: 1, state: 'created', context });
+  assert.notEqual(made.context, context, 'not the object of the caller');
+  const odd = { at: new Date(0), big: 2n ** 60n, large: 2 ** 60, huge: 1e20, left: undefined };
+  const stored = await client.createInstance({ machine: 'order', version: 1, context: odd });
+  assert.deepEqual(stored.context, (await client.getInstance(stored.id)).context);
   const applied = await client.applyEvent({
     instanceId: 'c-1',
     event: 'PAY',
@@ -135,6 +141,79 @@ test('a watch is an iterator, and has listeners', async (t) => {
     failing.on('event', () => undefined);
   });
   assert.ok(error instanceof NotFoundError);
+});
+
+test('a listener for errors alone hears of them, and takes no event away', async (t) => {
+  const client = await connected(t);
+  const failing = client.watchInstance('not-there');
+  const error = await new Promise((resolve) => failing.on('error', resolve));
+  assert.ok(error instanceof NotFoundError);
+  await client.createInstance({ machine: 'lamp', version: 1, id: 'w-2' });
+  const press = () => client.applyEvent({ instanceId: 'w-2', event: 'PRESS' });
+  await press();
+  await press();
+  const from = { fromOffset: 1 };
+  // Who listens or iterates later gets all of them.
+  const later = client.watchInstance('w-2', from);
+  later.on('error', () => assert.fail('no error is expected'));
+  await new Promise(setImmediate);
+  const heard = [];
+  for await (const { toState } of later) {
+    heard.push(toState);
+    if (heard.length === 2) break;
+  }
+  const other = client.watchInstance('w-2', from);
+  other.on('error', () => assert.fail('no error is expected'));
+  await new Promise((resolve) => {
+    other.on('event', ({ toState }) => {
+      heard.push(toState);
+      if (heard.length === 4) resolve();
+    });
+  });
+  assert.deepEqual(heard, ['on', 'off', 'on', 'off']);
+  const over = new Promise((resolve) => other.on('end', resolve));
+  await other.close();
+  await over;
+  // An end is heard of without a listener for events, too.
+  const quiet = client.watchInstance('w-2');
+  const quietly = new Promise((resolve) => quiet.on('end', resolve));
+  await quiet.close();
+  await quietly;
+});
+
+test('closing while connecting ends that, and is no error itself', async (t) => {
+  const sockets = new Set();
+  // It takes the connection and never says a word.
+  const silent = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+  });
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+  });
+  const { port } = silent.address();
+  const accepted = once(silent, 'connection');
+  // Longer than the test may take: only closing ends it.
+  const client = new Client({ host: '127.0.0.1', port, connectionTimeout: 600_000 });
+  const connecting = client.connect().catch((error) => error);
+  await accepted;
+  await client.close();
+  const error = await connecting;
+  assert.ok(error instanceof ClosedError, String(error));
+  await assert.rejects(client.ping(), /connect\(\) first/);
+  // Opening itself is given up as well, at once.
+  const control = new AbortController();
+  const again = once(silent, 'connection');
+  const opening = Database.open(`rstmdb://127.0.0.1:${port}`, {
+    signal: control.signal,
+    connectTimeoutMs: 600_000,
+  });
+  await again;
+  control.abort(new Error('enough'));
+  await assert.rejects(opening, /enough/);
 });
 
 test('a listener that throws is an uncaught exception, and the watch goes on', async () => {

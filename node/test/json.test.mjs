@@ -82,6 +82,40 @@ test('integers beyond 2^53 are bigints and exact', async (t) => {
   assert.equal(await keep(0.12345678901234568), 0.12345678901234568);
 });
 
+test('a number beyond 2^53 is a bigint when it is an integer of 64 bits, and a number else', async (t) => {
+  const keep = await keeper(t);
+  for (const [value, kept] of [
+    [1e16, 10n ** 16n],
+    [2 ** 63, 2n ** 63n],
+    [-(2 ** 63), -(2n ** 63n)],
+    [-1e19, -1e19],
+    [2 ** 64, 2 ** 64],
+    [1e20, 1e20],
+    [-0, 0],
+  ]) {
+    assert.equal(await keep(value), kept);
+    // Beside a bigint another parser reads it.
+    assert.deepEqual(await keep([value, 2n ** 60n]), [kept, 2n ** 60n]);
+  }
+});
+
+test('an error is sent to others as what toJSON gives', async (t) => {
+  const db = await Database.open('mem:');
+  t.after(() => db.close());
+  const error = await db.getInstance('nope').catch((error) => error);
+  const sent = structuredClone(error.toJSON());
+  assert.deepEqual(sent, {
+    code: 'INSTANCE_NOT_FOUND',
+    kind: 'not_found',
+    message: error.message,
+    retryable: false,
+    operation: 'GET_INSTANCE',
+    context: { instance_id: 'nope' },
+  });
+  // In requests and logs it is the same.
+  assert.deepEqual(JSON.parse(JSON.stringify(error)), sent);
+});
+
 test('whoever has a toJSON says how it is written', async (t) => {
   const keep = await keeper(t);
   const when = new Date(1_700_000_000_000);
