@@ -107,22 +107,27 @@ export async function outcome(
   started: string | number,
   signal?: AbortSignal | undefined,
 ): Promise<unknown> {
-  return isReady(started) ? read(started) : later(started, signal);
+  return read(isReady(started) ? started : await later(started, signal));
 }
 
-/** As `outcome`, for what `isReady` said no to. */
+/** The answer that `outcome` reads, for what `isReady` said no to. */
 export async function later(
   started: string | number,
   signal: AbortSignal | undefined,
-): Promise<unknown> {
-  if (typeof started === 'number') return read(await answer(started, signal));
+): Promise<string> {
+  if (typeof started === 'number') return answer(started, signal);
   await new Promise<void>((resolve) => setImmediate(resolve));
-  return read(started);
+  return started;
+}
+
+/** Whether an answer is an error. */
+export function isFailure(text: string): boolean {
+  return text.charCodeAt(0) === 33;
 }
 
 /** The result in an answer. Throws the error in it. */
 export function read(text: string): unknown {
-  if (text.charCodeAt(0) === 33) throw decodeError(JSON.parse(text.slice(1)));
+  if (isFailure(text)) throw decodeError(JSON.parse(text.slice(1)));
   return parse(text);
 }
 

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import * as rstmdb from 'rstmdb';
 import { Database, open } from 'rstmdb';
 import { folder, lamp, order, sample } from './support/sample.mjs';
@@ -41,6 +42,27 @@ test('members by position and by name are the same request', async (t) => {
   assert.deepEqual({ ...one, walOffset: 0 }, { ...other, walOffset: 0 });
   const again = await db.applyEvent('a', 'PRESS', { payload: { n: 1 }, idempotencyKey: 'k1' });
   assert.deepEqual(again, { ...one, applied: false });
+});
+
+test('the result of a batch, which is parsed when it is read, is an object like any other', async (t) => {
+  const db = await sample(t);
+  const create = { op: 'createInstance', params: { machine: 'lamp', version: 1, instanceId: 'a' } };
+  const read = { op: 'getInstance', params: { instanceId: 'a' } };
+  const get = () => db.batch([read, read]);
+  await db.batch([create]);
+  const { results } = await get();
+  assert.equal(results[1].result.instanceId, 'a');
+  const unread = [await get(), await get(), await get(), await get(), await get(), await get()];
+  assert.deepEqual(unread[0], { results });
+  assert.deepEqual(Object.keys(unread[1]), ['results']);
+  assert.deepEqual(structuredClone(unread[2]), { results });
+  assert.deepEqual({ ...unread[3] }, { results });
+  assert.equal(JSON.stringify(unread[4]), JSON.stringify({ results }));
+  assert.equal(inspect(unread[5], { depth: 9 }), inspect({ results }, { depth: 9 }));
+  const again = await get();
+  assert.equal(again.results, again.results);
+  // What is refused is refused at once.
+  await assert.rejects(db.batch([create], { mode: 'atomic' }), rstmdb.AlreadyExistsError);
 });
 
 test('a batch answers each operation in its place', async (t) => {
