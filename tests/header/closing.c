@@ -31,7 +31,7 @@ static void counting(void *user_data, int32_t status, rstmdb_buffer result, rstm
 static void working(void *user_data, int32_t status, rstmdb_buffer result, rstmdb_error *error) {
     watcher *self = user_data;
     wait_for(&self->gate, 1);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 60; i++) {
         must(rstmdb_ping, self->other, "{\"$wait\":1}", "$wait");
     }
     counting(user_data, status, result, error);
@@ -52,7 +52,7 @@ static void a_close_that_fails_waits_for_callbacks(void) {
     self.db = open_db(new_directory(directory, sizeof directory), "");
     put_switch(self.db);
     int pending = 0;
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 300; i++) {
         pending += submit(self.db, RSTMDB_OPERATION_APPLY_EVENT, FLIP, working, &self) == RSTMDB_PENDING;
     }
     /* From here on no file may grow: the last of the log can not be written. */
@@ -134,14 +134,14 @@ static void close_while_others_submit(const char *url, int32_t operation, const 
 }
 
 static void no_callback_runs_after_close_returned(void) {
-    close_while_others_submit("echo:", RSTMDB_OPERATION_PING, "{\"$wait\":1}", times(400));
-    close_while_others_submit("mem:", RSTMDB_OPERATION_HISTORY, "{\"instance_id\":\"one\"}", times(200));
-    close_while_others_submit(NULL, RSTMDB_OPERATION_APPLY_EVENT, FLIP, times(30));
+    close_while_others_submit("echo:", RSTMDB_OPERATION_PING, "{\"$wait\":1}", times(150));
+    close_while_others_submit("mem:", RSTMDB_OPERATION_HISTORY, "{\"instance_id\":\"one\"}", times(80));
+    close_while_others_submit(NULL, RSTMDB_OPERATION_APPLY_EVENT, FLIP, times(10));
 }
 
 static void close_waits_for_the_callback_of_close_submit(void) {
     rstmdb_db *other = open_db("echo:", "");
-    for (int round = 0; round < times(200); round++) {
+    for (int round = 0; round < times(60); round++) {
         watcher self = {.done = LATCH, .gate = LATCH, .other = other}, busy = self;
         self.db = open_db("echo:", "");
         busy.db = open_db("echo:", "");
@@ -165,7 +165,7 @@ static void close_waits_for_the_callback_of_close_submit(void) {
 }
 
 static void close_while_it_opens_leaves_nothing_open(void) {
-    for (int round = 0; round < times(20); round++) {
+    for (int round = 0; round < times(10); round++) {
         watcher self = {.done = LATCH};
         rstmdb_error *error = NULL;
         new_directory(directory, sizeof directory);

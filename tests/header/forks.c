@@ -130,15 +130,15 @@ static void fork_under_load(void (*work)(void *), int often) {
     remove_directory(directory);
 }
 
-static void a_child_of_a_busy_process_starts_anew(void) { fork_under_load(open_and_work, times(30)); }
+static void a_child_of_a_busy_process_starts_anew(void) { fork_under_load(open_and_work, times(12)); }
 
-static void a_child_may_cancel_what_its_parent_began(void) { fork_under_load(cancel_everything, times(100)); }
+static void a_child_may_cancel_what_its_parent_began(void) { fork_under_load(cancel_everything, times(50)); }
 
 /* Threads of the library that only wait, many of them, are in the parent alone. */
 static void a_child_of_an_idle_process_starts_anew(void) {
     rstmdb_db *db = open_db(new_directory(directory, sizeof directory), "");
     put_switch(db);
-    for (int i = 0; i < times(10); i++) {
+    for (int i = 0; i < times(6); i++) {
         latch done = LATCH;
         int pending = 0;
         for (int j = 0; j < 8; j++) {
@@ -165,7 +165,7 @@ static void fork_here(void *user_data, int32_t status, rstmdb_buffer result, rst
 
 static void a_callback_may_fork(void) {
     rstmdb_db *db = open_db("echo:", "");
-    for (int i = 1; i <= times(5); i++) {
+    for (int i = 1; i <= times(3); i++) {
         latch done = LATCH;
         rstmdb_buffer out;
         rstmdb_error *error = NULL;
