@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ._values import Name
 # [sync
 # from ._watch import Watch
+# from .errors import RstmdbError
 # ]
 
 S = TypeVar("S", bound="Name")
@@ -92,8 +93,7 @@ class Database(Operations):
 
         For operations that are known by name only; the methods are checked by tools and are faster.
         """
-        name = operation if isinstance(operation, str) else str(operation.value)
-        answer: Any = self._handle.call(str(name), {} if request is None else request)
+        answer: Any = self._handle.call(operation, {} if request is None else request)
         # [async
         if isinstance(answer, Pending):
             answer = await finish(answer)
@@ -301,6 +301,26 @@ class MachineHandle(Generic[S, E]):
     async def diagram(self) -> Diagram:
         """The machine as a picture, which notebooks show."""
         return Diagram(await self.definition(), f"{self.name} {self.version}")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        shown = {"text/plain": repr(self)}
+        if self._machine is not None:
+            definition = self._machine.definition
+        else:
+            # [async
+            # A notebook does not wait: what was read before is drawn.
+            found = self.database._definitions.get((self.name, self.version))
+            if found is None:
+                return shown
+            definition = found
+            # ]
+            # [sync
+            # try:
+            #     definition = self.definition()
+            # except RstmdbError:
+            #     return shown
+            # ]
+        return {**Diagram(definition, f"{self.name} {self.version}")._repr_mimebundle_(), **shown}
 
     async def view(self, instance_id: str) -> InstanceView:
         """An instance in the picture of its machine, which notebooks show."""

@@ -14,9 +14,13 @@ _PATHS = ("ca", "client_cert", "client_key")
 
 def address(url: str | os.PathLike[str]) -> str:
     """The URL or path to open."""
-    text = os.fspath(url)
+    text = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(text, str):
         raise _unfit("url", f"expected a str or a path of str, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _unfit("url", "text has a lone surrogate, which UTF-8 can't hold") from None
     return text
 
 

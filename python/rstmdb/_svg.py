@@ -2,13 +2,15 @@
 
 The layout is the usual one for such graphs: arrows that close a circle are turned around, states get layers
 by their longest way from the initial one, arrows across several layers and their labels get places of
-their own in between, and sweeps over the layers put neighbours side by side.
+their own in between, and sweeps over the layers put neighbours side by side. A machine with too many of
+those places for that, which nobody could read either, is shown as a list of its states and their ways out.
 """
 
 from __future__ import annotations
 
+import html
+import math
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 STATE_HEIGHT = 38.0
@@ -19,6 +21,16 @@ MARGIN = 22.0
 TITLE = 30.0
 GUARD_MAX = 34
 ANY = "any other state"
+# More places than this are a list: sweeping over them would take longer than a second on a slow machine.
+PLACES_MAX = 3000
+LIST_INDENT = 16.0
+
+# What XML can't hold, by what shows it: the pictures of control characters, and the sign for the rest.
+_SHOWN = {
+    **{code: 0x2400 + code for code in range(0x20)},
+    0x7F: 0x2421,
+    **dict.fromkeys((*range(0xD800, 0xE000), 0xFFFE, 0xFFFF), 0xFFFD),
+}
 
 STYLE = (
     "text{font:13px ui-sans-serif,system-ui,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2937}"
@@ -37,6 +49,7 @@ STYLE = (
     ".start{fill:#475569}"
     ".label{fill:#fff}"
     ".event{font-size:12px;text-anchor:middle;fill:#334155}"
+    ".way{font-size:12px;fill:#334155}"
     ".guard{font-size:11px;font-style:italic;text-anchor:middle;fill:#94a3b8}"
 )
 
@@ -52,6 +65,8 @@ class _Node:
         self.lines: list[tuple[str, str]] = []
         self.before: list[_Node] = []
         self.after: list[_Node] = []
+        self.index = 0
+        self.middle = 0.0
         self.x = 0.0
         self.y = 0.0
 
@@ -70,11 +85,16 @@ class _Edge:
 def draw(definition: Mapping[str, Any], title: str, marked: str | None = None) -> str:
     """The machine as SVG, with the state `marked` standing out."""
     names, edges = _graph(definition)
+    initial = str(definition.get("initial", names[0] if names else ""))
+    if len(names) + len(edges) > PLACES_MAX:
+        return _list(definition, title, marked, initial, names, edges)
     loops = [edge for edge in edges if edge.source == edge.target]
     ways = [edge for edge in edges if edge.source != edge.target]
-    initial = str(definition.get("initial", names[0] if names else ""))
     _turn_around(names, initial, ways)
     ranks = _ranks(names, ways)
+    crossed = sum(2 * abs(ranks[edge.source] - ranks[edge.target]) - 1 for edge in ways)
+    if len(names) + crossed > PLACES_MAX:
+        return _list(definition, title, marked, initial, names, edges)
     nodes = {name: _Node(2 * ranks[name], _width(name) + 30, STATE_HEIGHT, name) for name in names}
     layers: list[list[_Node]] = [[] for _ in range(2 * max(ranks.values(), default=0) + 1)]
     for name in names:
@@ -90,18 +110,20 @@ def draw(definition: Mapping[str, Any], title: str, marked: str | None = None) -
 
 def _graph(definition: Mapping[str, Any]) -> tuple[list[str], list[_Edge]]:
     names = [str(name) for name in definition.get("states", ())]
+    known = set(names)
     edges: dict[tuple[str, str], _Edge] = {}
     for row in definition.get("transitions", ()):
         sources = row["from"] if isinstance(row["from"], list) else [row["from"]]
         for source in sources:
             source = ANY if source == "*" else str(source)
-            if source == ANY and ANY not in names:
-                names.append(ANY)
+            if source not in known:
+                known.add(source)
+                names.append(source)
             edge = edges.setdefault((source, str(row["to"])), _Edge(source, str(row["to"])))
             edge.lines.append(("event", str(row["event"])))
             if row.get("guard"):
                 edge.lines.append(("guard", _cut(f"[{row['guard']}]")))
-    return names, [edge for edge in edges.values() if edge.target in names]
+    return names, [edge for edge in edges.values() if edge.target in known]
 
 
 def _turn_around(names: list[str], initial: str, edges: list[_Edge]) -> None:
@@ -133,17 +155,25 @@ def _ends(edge: _Edge) -> tuple[str, str]:
 
 
 def _ranks(names: list[str], edges: list[_Edge]) -> dict[str, int]:
+    """The length of the longest way to each state; there are no circles any more."""
     ranks = dict.fromkeys(names, 0)
-    for _ in names:
-        for edge in edges:
-            first, second = _ends(edge)
-            ranks[second] = max(ranks[second], ranks[first] + 1)
+    leaving: dict[str, list[str]] = {name: [] for name in names}
+    arriving = dict.fromkeys(names, 0)
+    for edge in edges:
+        first, second = _ends(edge)
+        leaving[first].append(second)
+        arriving[second] += 1
+    ready = [name for name in names if arriving[name] == 0]
+    for name in ready:
+        for after in leaving[name]:
+            ranks[after] = max(ranks[after], ranks[name] + 1)
+            arriving[after] -= 1
+            if arriving[after] == 0:
+                ready.append(after)
     # Whoever has only ways out stands next to where they lead, not at the very left.
-    for name in names:
-        ends = [_ends(edge) for edge in edges]
-        if ranks[name] == 0 and name == ANY:
-            nearest = min((ranks[second] for first, second in ends if first == name), default=1)
-            ranks[name] = max(0, nearest - 1)
+    if ranks.get(ANY) == 0:
+        nearest = min((ranks[second] for second in leaving[ANY]), default=1)
+        ranks[ANY] = max(0, nearest - 1)
     return ranks
 
 
@@ -178,16 +208,22 @@ def _room_for(node: _Node, loop: _Edge) -> None:
 
 def _order(layers: list[list[_Node]]) -> None:
     """Sweeps forth and back, putting each node at the middle of its neighbours."""
+    for layer in layers:
+        _number(layer)
     for sweep in range(12):
         forth = sweep % 2 == 0
         for layer in layers if forth else reversed(layers):
-            places = {id(node): index for line in layers for index, node in enumerate(line)}
-            middles = {}
-            for index, node in enumerate(layer):
+            for node in layer:
                 near = node.before if forth else node.after
-                found = [float(places[id(other)]) for other in near]
-                middles[id(node)] = sum(found) / len(found) if found else float(index)
-            layer.sort(key=lambda node: middles[id(node)])
+                found = sum(other.index for other in near)
+                node.middle = found / len(near) if near else float(node.index)
+            layer.sort(key=lambda node: node.middle)
+            _number(layer)
+
+
+def _number(layer: list[_Node]) -> None:
+    for index, node in enumerate(layer):
+        node.index = index
 
 
 def _place(layers: list[list[_Node]]) -> None:
@@ -260,15 +296,8 @@ def _picture(
     height += 2 * MARGIN + TITLE - 8
     width = max(width, _width(title) + 2 * MARGIN)
     final = {str(name) for name in definition.get("final", ())}
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" role="img" '
-        f'aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>',
-        f"<style>{STYLE}</style>",
-        f'<rect class="card" x=".5" y=".5" width="{width - 1:.0f}" height="{height - 1:.0f}" rx="10"/>',
-        f'<text class="title" x="{MARGIN:.0f}" y="25">{escape(title)}</text>',
-        f'<g transform="translate({MARGIN + 26:.1f} {MARGIN + TITLE - 8:.1f})">',
-    ]
+    parts = [*_card(title, width, height)]
+    parts.append(f'<g transform="translate({MARGIN + 26:.1f} {MARGIN + TITLE - 8:.1f})">')
     if initial in nodes:
         node = nodes[initial]
         left = node.x - _state_width(node) / 2
@@ -281,6 +310,68 @@ def _picture(
     parts.extend(_state(node, name in final, name == marked) for name, node in nodes.items())
     parts.append("</g></svg>")
     return "".join(parts)
+
+
+def _card(title: str, width: float, height: float) -> list[str]:
+    """The beginning of the picture: its style, its background and its title."""
+    shown = _shown(title)
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}" role="img" '
+        f'aria-label="{shown}"><title>{shown}</title>',
+        f"<style>{STYLE}</style>",
+        f'<rect class="card" x=".5" y=".5" width="{width - 1:.0f}" height="{height - 1:.0f}" rx="10"/>',
+        f'<text class="title" x="{MARGIN:.0f}" y="25">{shown}</text>',
+    ]
+
+
+def _list(
+    definition: Mapping[str, Any],
+    title: str,
+    marked: str | None,
+    initial: str,
+    names: list[str],
+    edges: list[_Edge],
+) -> str:
+    """The states in columns, each with its ways out below it."""
+    ways: dict[str, list[str]] = {name: [] for name in names}
+    for edge in edges:
+        for kind, text in edge.lines:
+            if kind == "event":
+                ways[edge.source].append(f"{text} \u2192 {edge.target}")
+            else:
+                ways[edge.source][-1] += f" {text}"
+    blocks = [(name, STATE_HEIGHT + 10 + LINE_HEIGHT * len(ways[name])) for name in names]
+    widths = {
+        name: max(
+            [_width(name) + 30, *(LIST_INDENT + 0.92 * _width(way) for way in ways[name])],
+        )
+        for name in names
+    }
+    # About as wide as it is high, whatever the names.
+    area = sum(high for _, high in blocks) * (max(widths.values(), default=0.0) + 2 * GAP_X)
+    column_height = max(math.sqrt(area), *(high for _, high in blocks))
+    final = {str(name) for name in definition.get("final", ())}
+    parts: list[str] = []
+    x, y, column, bottom = MARGIN + 26, MARGIN + TITLE - 8, 0.0, 0.0
+    top = y
+    for name, high in blocks:
+        if y > top and y + high > top + column_height:
+            x, y, column = x + column + 2 * GAP_X, top, 0.0
+        node = _Node(0, widths[name], STATE_HEIGHT, name)
+        node.x, node.y = x + _state_width(node) / 2, y + STATE_HEIGHT / 2
+        if name == initial:
+            parts.append(f'<circle class="start" cx="{x - 12:.1f}" cy="{node.y:.1f}" r="4.5"/>')
+        parts.append(_state(node, name in final, name == marked))
+        for index, way in enumerate(ways[name]):
+            line = y + STATE_HEIGHT + LINE_HEIGHT * (index + 1)
+            parts.append(
+                f'<text class="way" x="{x + LIST_INDENT:.1f}" y="{line:.1f}">{_shown(way)}</text>'
+            )
+        y += high
+        column, bottom = max(column, widths[name]), max(bottom, y)
+    width = max(x + column + MARGIN, _width(title) + 2 * MARGIN)
+    return "".join([*_card(title, width, bottom + MARGIN), *parts, "</svg>"])
 
 
 def _state_width(node: _Node) -> float:
@@ -301,7 +392,7 @@ def _state(node: _Node, is_final: bool, is_here: bool) -> str:
         drawn += f'<rect class="{kind}" x="{x + 3.5:.1f}" y="{y + 3.5:.1f}" {inner}/>'
     return (
         drawn
-        + f'<text class="{text}" x="{node.x:.1f}" y="{node.y + 4.5:.1f}">{escape(name)}</text>'
+        + f'<text class="{text}" x="{node.x:.1f}" y="{node.y + 4.5:.1f}">{_shown(name)}</text>'
     )
 
 
@@ -368,7 +459,7 @@ def _label(x: float, y: float, lines: list[tuple[str, str]]) -> str:
     )
     for index, (kind, text) in enumerate(lines):
         below = y - high / 2 + LINE_HEIGHT * index + 11.5
-        drawn += f'<text class="{kind}" x="{x:.1f}" y="{below:.1f}">{escape(text)}</text>'
+        drawn += f'<text class="{kind}" x="{x:.1f}" y="{below:.1f}">{_shown(text)}</text>'
     return drawn
 
 
@@ -381,6 +472,11 @@ def _width(text: str) -> float:
     return sum(
         11.0 if ord(c) > 0x2E7F else 8.3 if c.isupper() or c in "mwMW_" else 6.9 for c in text
     )
+
+
+def _shown(text: str) -> str:
+    """The text as it can stand in XML."""
+    return html.escape(text.translate(_SHOWN), quote=True)
 
 
 def _cut(text: str) -> str:

@@ -1,12 +1,14 @@
 """`Client`: the interface of the client published as rstmdb 0.2.1, for its users.
 
-Its names, arguments, results and errors are theirs; underneath is `rstmdb.open`, so a lost connection is
-made again and watches go on without gap. New programs use `rstmdb.open`, which offers more.
+Its names, arguments, results and errors are theirs; underneath is `rstmdb.open`, which makes a lost
+connection again when it is needed. New programs use `rstmdb.open`, which offers more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import builtins
+import json
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -38,6 +40,10 @@ __all__ = ["Client"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Seconds between looks at a connection that nobody uses.
+_LOOK_EVERY = 1.0
+# Deeper values are refused anyway.
+_DEPTH_MAX = 500
 # Events read ahead of the program, over all watches; more wait on the server's side.
 _EVENTS_MAX = 1000
 
@@ -77,12 +83,16 @@ class Client:
             insecure: Trust every server; for development.
             connect_timeout: Seconds that connecting may take.
             request_timeout: Seconds that a request may take.
-            auto_reconnect: A lost connection is made again in any case; with this, connecting is
-                repeated when a request finds that impossible.
+            auto_reconnect: Whether to try until the server can be reached again, when it can't be.
+                Without it, `events()` ends then.
             max_reconnect_attempts: How often that is tried; 0 for no end.
             reconnect_base_delay: Seconds before the first repetition; each time twice as many.
             reconnect_max_delay: The most seconds between repetitions.
-            on_reconnect: Called after connecting again.
+            on_reconnect: Called after connecting again; watches have ended then, and are to be begun
+                anew. Without it, watches go on by themselves.
+
+        Raises:
+            OSError: A certificate can't be read.
         """
         self.host = host
         self.port = port
@@ -91,6 +101,9 @@ class Client:
         if tls or ca_cert or client_cert:
             given = {"ca": ca_cert, "client_cert": client_cert, "client_key": client_key}
             self._tls = {name: value for name, value in given.items() if value}
+            for file in self._tls.values():
+                with builtins.open(file, "rb"):
+                    pass
             self._tls["insecure"] = insecure
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
@@ -100,13 +113,16 @@ class Client:
         self._delay_max = reconnect_max_delay
         self._on_reconnect = on_reconnect
         self._database: Database | None = None
-        self._watches: dict[str, tuple[Watch[Any], asyncio.Task[None]]] = {}
+        self._is_lost = False
+        self._telling: set[asyncio.Future[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._watches: dict[str, tuple[Watch[Any], asyncio.Task[None], asyncio.Queue[Any]]] = {}
         self._events: asyncio.Queue[StreamEvent | Exception | None] | None = None
 
     @property
     def is_connected(self) -> bool:
-        """Whether requests can be made."""
-        return self._database is not None and not self._database.is_closed
+        """Whether the server could be reached when it was last tried, which is every second."""
+        return self._database is not None and not self._database.is_closed and not self._is_lost
 
     async def connect(self) -> None:
         """Connects to the server."""
@@ -118,26 +134,55 @@ class Client:
             connect_timeout_ms=round(self._connect_timeout * 1000),
             request_timeout_ms=round(self._request_timeout * 1000),
             client_name="rstmdb-py",
+            # What is lost is seen here, and is told.
+            retry={"attempts": 0},
         )
         if self._events is None:
             self._events = asyncio.Queue(_EVENTS_MAX)
         self._database = await _translated(opening)
+        self._is_lost = False
+        self._looking = asyncio.create_task(self._look(self._database))
 
     async def close(self) -> None:
         """Closes the connection; `events()` ends."""
-        for watch, task in self._watches.values():
-            await watch.close()
-            task.cancel()
-        await asyncio.gather(*(task for _, task in self._watches.values()), return_exceptions=True)
-        self._watches.clear()
+        if self._looking is not None and self._looking is not asyncio.current_task():
+            self._looking.cancel()
+        self._looking = None
+        await self._end_watches(are_dropped=True)
         if self._database is not None:
             await self._database.close()
             self._database = None
+        self._events = None
+
+    async def _end_watches(self, *, are_dropped: bool) -> None:
+        """Ends all watches, and whoever loops over their events; what came before is dropped or kept."""
+        queues = {} if self._events is None else {id(self._events): self._events}
+        ended = list(self._watches.values())
+        self._watches.clear()
+        for watch, task, queue in ended:
+            queues[id(queue)] = queue
+            await watch.close()
+            if are_dropped:
+                task.cancel()
+        for queue in queues.values():
+            if are_dropped and queue.full():
+                queue.get_nowait()
+        waiting = [task for _, task, _ in ended]
+        if are_dropped:
+            await asyncio.gather(*waiting, return_exceptions=True)
+        for queue in queues.values():
+            self._tell_end(queue, waiting)
         if self._events is not None:
-            if self._events.full():
-                self._events.get_nowait()
-            self._events.put_nowait(None)
-            self._events = None
+            self._events = asyncio.Queue(_EVENTS_MAX)
+
+    def _tell_end(self, queue: asyncio.Queue[Any], before: list[asyncio.Task[None]]) -> None:
+        async def tell() -> None:
+            await asyncio.gather(*before, return_exceptions=True)
+            await queue.put(None)
+
+        task = asyncio.ensure_future(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def reconnect(self) -> None:
         """Closes the connection and makes another one."""
@@ -159,16 +204,78 @@ class Client:
             try:
                 if self._database is None:
                     raise ConnectionError("Not connected to server")
-                return await _translated(run(self._database))
+                answer = await self._seen(self._database, run)
             except ConnectionError as error:
                 attempt += 1
-                if not self._auto_reconnect:
+                # What may have been done is not done again.
+                if not self._auto_reconnect or not (error.retryable or self._database is None):
                     raise
                 if 0 < self._attempts_max < attempt:
                     message = f"Failed to reconnect after {self._attempts_max} attempts"
                     raise ConnectionError(message) from error
-                await asyncio.sleep(min(self._delay * 2 ** (attempt - 1), self._delay_max))
+                await asyncio.sleep(self._pause(attempt))
                 await self._try_to_connect()
+            else:
+                return answer
+
+    def _pause(self, attempt: int) -> float:
+        return float(min(self._delay * 2 ** min(attempt - 1, 60), self._delay_max))
+
+    async def _seen(self, database: Database, run: Callable[[Database], Awaitable[T]]) -> T:
+        """Runs a request, and remembers whether the server could be reached."""
+        try:
+            answer = await _translated(run(database))
+        except RstmdbError as error:
+            if error.reason == "connection_lost" and database is self._database:
+                await self._lose()
+            raise
+        if self._is_lost and database is self._database:
+            self._is_lost = False
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self._look(database))
+            if self._on_reconnect:
+                self._on_reconnect()
+        return answer
+
+    async def _lose(self) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        # Who is told begins watches anew; two of each would bring all events twice.
+        if self._on_reconnect or not self._auto_reconnect:
+            if self._auto_reconnect:
+                await self._stop_watches()
+            else:
+                await self._end_watches(are_dropped=False)
+
+    async def _stop_watches(self) -> None:
+        """Ends all watches, but not `events()`, which goes on with those that are begun next."""
+        ended = list(self._watches.values())
+        self._watches.clear()
+        for watch, _, queue in ended:
+            await watch.close()
+            if queue is not self._events:
+                self._tell_end(queue, [])
+
+    async def _look(self, database: Database) -> None:
+        """Looks after the connection: nothing else tells that it is gone while no request is made."""
+        attempt = 0
+        while database is self._database:
+            await asyncio.sleep(self._pause(attempt) if attempt else _LOOK_EVERY)
+            if self._is_lost and not self._auto_reconnect:
+                continue
+            try:
+                await self._seen(database, lambda db: db.ping())
+                attempt = 0
+            except ConnectionError:
+                attempt += 1
+                if self._auto_reconnect and 0 < self._attempts_max < attempt:
+                    await self._end_watches(are_dropped=False)
+                    self._looking = None
+                    return
+            except RstmdbError:
+                # The server answers.
+                attempt = 0
 
     async def _try_to_connect(self) -> None:
         if self._database is not None:
@@ -191,7 +298,8 @@ class Client:
         self, machine: str, version: int, definition: dict[str, Any]
     ) -> PutMachineResult:
         """Stores a machine definition."""
-        result = await self._request(lambda db: db.put_machine(machine, version, definition))
+        stored = _keyed(definition)
+        result = await self._request(lambda db: db.put_machine(machine, version, stored))
         return _model(PutMachineResult, result)
 
     async def get_machine(self, machine: str, version: int) -> GetMachineResult:
@@ -216,12 +324,13 @@ class Client:
         idempotency_key: str | None = None,
     ) -> CreateInstanceResult:
         """Creates an instance of a machine."""
+        ctx = _keyed(initial_ctx or None)
         result = await self._request(
             lambda db: db.create_instance(
                 machine,
                 version,
                 instance_id or None,
-                initial_ctx or None,
+                ctx,
                 idempotency_key=idempotency_key or None,
             )
         )
@@ -266,11 +375,12 @@ class Client:
         idempotency_key: str | None = None,
     ) -> ApplyEventResult:
         """Applies an event to an instance."""
+        given = _keyed(payload or None)
         result = await self._request(
             lambda db: db.apply_event(
                 instance_id,
                 event,
-                payload or None,
+                given,
                 expected_state=expected_state or None,
                 idempotency_key=idempotency_key or None,
             )
@@ -310,15 +420,18 @@ class Client:
 
     async def unwatch(self, subscription_id: str) -> UnwatchResult:
         """Ends a watch."""
-        watch, task = self._watches.pop(subscription_id, (None, None))
-        if watch is not None and task is not None:
+        found = self._watches.pop(subscription_id, None)
+        if found is not None:
+            watch, task, _ = found
             await watch.close()
             task.cancel()
-        return UnwatchResult(subscription_id=subscription_id, removed=watch is not None)
+        return UnwatchResult(subscription_id=subscription_id, removed=found is not None)
 
     async def events(self) -> AsyncIterator[StreamEvent]:
-        """The events of all watches that were begun, until the client is closed."""
+        """The events of all watches that were begun, until the client is closed or the server is gone."""
         queue = self._events
+        if self._is_lost and (not self._auto_reconnect or self._looking is None):
+            return
         while queue is not None:
             event = await queue.get()
             if event is None:
@@ -351,7 +464,7 @@ class Client:
         if queue is None:
             raise ConnectionError("Not connected to server")
         task = asyncio.create_task(_pump(watch, watch.result.subscription_id, queue))
-        self._watches[watch.result.subscription_id] = (watch, task)
+        self._watches[watch.result.subscription_id] = (watch, task, queue)
         return watch
 
 
@@ -424,9 +537,26 @@ class _Stream:
         """The events of this watch."""
         while True:
             event = await self._queue.get()
+            if event is None:
+                return
             if isinstance(event, Exception):
                 raise event
             yield event
+
+
+def _keyed(value: Any, depth: int = 0) -> Any:
+    """The value with keys of text, as `json` makes them of numbers, booleans and None."""
+    if isinstance(value, (list, tuple)) and depth < _DEPTH_MAX:
+        return [_keyed(element, depth + 1) for element in value]
+    if isinstance(value, dict) and depth < _DEPTH_MAX:
+        return {_key(key): _keyed(member, depth + 1) for key, member in value.items()}
+    return value
+
+
+def _key(key: Any) -> Any:
+    if isinstance(key, (int, float)) or key is None:
+        return json.dumps(key)
+    return key
 
 
 def _plain(result: Any) -> dict[str, Any]:
@@ -451,7 +581,7 @@ def _translation(error: RstmdbError) -> RstmdbError:
     if isinstance(error, (ConnectionError, ServerError)):
         return error
     made: RstmdbError
-    if error.kind == "closed" or error.reason in ("connection_lost", "timeout"):
+    if error.kind == "closed" or error.reason in ("connection_lost", "timeout", "outcome_unknown"):
         made = ConnectionError(error.message)
     else:
         made = ServerError(ErrorCode(error.code), error.message)

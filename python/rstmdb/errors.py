@@ -65,7 +65,9 @@ class RstmdbError(Exception):
         return self.message
 
     def __repr__(self) -> str:
-        parts = [repr(self.message), f"code={self.code!r}"]
+        parts = [repr(self.message)]
+        if self.code is not None:
+            parts.append(f"code={self.code!r}")
         if self.reason is not None:
             parts.append(f"reason={self.reason!r}")
         if self.operation is not None:
@@ -146,6 +148,11 @@ class ConnectionError(RstmdbError):
     """`Client` has no connection. Of the client published as rstmdb 0.2.1, kept for its users."""
 
     kind = "unavailable"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        # No answer came that could have a code.
+        self.code = None  # type: ignore[assignment]
 
 
 class ProtocolError(RstmdbError):

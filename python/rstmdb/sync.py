@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from ._values import Name
 from ._sync_watch import Watch
+from .errors import RstmdbError
 
 S = TypeVar("S", bound="Name")
 E = TypeVar("E", bound="Name")
@@ -72,8 +73,7 @@ class Database(Operations):
 
         For operations that are known by name only; the methods are checked by tools and are faster.
         """
-        name = operation if isinstance(operation, str) else str(operation.value)
-        answer: Any = self._handle.call(str(name), {} if request is None else request)
+        answer: Any = self._handle.call(operation, {} if request is None else request)
         return answer
 
     def replication_status(self) -> dict[str, Any]:
@@ -268,6 +268,17 @@ class MachineHandle(Generic[S, E]):
     def diagram(self) -> Diagram:
         """The machine as a picture, which notebooks show."""
         return Diagram(self.definition(), f"{self.name} {self.version}")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        shown = {"text/plain": repr(self)}
+        if self._machine is not None:
+            definition = self._machine.definition
+        else:
+            try:
+                definition = self.definition()
+            except RstmdbError:
+                return shown
+        return {**Diagram(definition, f"{self.name} {self.version}")._repr_mimebundle_(), **shown}
 
     def view(self, instance_id: str) -> InstanceView:
         """An instance in the picture of its machine, which notebooks show."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import pickle
 import re
 import sys
 from collections.abc import Iterator
@@ -264,7 +265,138 @@ async def test_a_wrong_token_is_refused(secured: Server) -> None:
 
 
 def test_certificates_are_options(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"ca\.pem"):
+        Client("h", tls=True, ca_cert=str(tmp_path / "ca.pem"), insecure=False)
+    (tmp_path / "ca.pem").write_text("no certificate")
     client = Client("h", tls=True, ca_cert=str(tmp_path / "ca.pem"), insecure=False)
     with pytest.raises(rstmdb.RstmdbError, match=r"ca\.pem"):
         asyncio.run(client.connect())
     assert rstmdb.create_ssl_context(insecure=True).verify_mode.name == "CERT_NONE"
+
+
+async def test_keys_become_text_as_json_makes_them(server: Server) -> None:
+    async with Client(port=server.port) as client:
+        await client.put_machine("keys", 1, ORDER)
+        given: Any = {1: {True: [{None: 2}]}, 1.5: "x"}
+        made = await client.create_instance("keys", 1, initial_ctx=given)
+        found = await client.get_instance(made.instance_id)
+        assert found.ctx == {"1": {"true": [{"null": 2}]}, "1.5": "x"}
+
+
+def test_an_error_without_an_answer_has_no_code() -> None:
+    error = rstmdb.ConnectionError("Not connected to server")
+    assert error.code is None
+    assert repr(error) == "ConnectionError('Not connected to server')"
+    assert str(pickle.loads(pickle.dumps(error))) == "Not connected to server"
+
+
+class Between:
+    """A way to a server that can be cut, and opened again at the same port."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self.port = 0
+        self.connections: list[asyncio.StreamWriter] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self.listener = await asyncio.start_server(self.join, "127.0.0.1", self.port)
+        self.port = self.listener.sockets[0].getsockname()[1]
+
+    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        self.connections += [writer, far_writer]
+        for start, end in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self.copy(start, end))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def copy(self, start: asyncio.StreamReader, end: asyncio.StreamWriter) -> None:
+        try:
+            while data := await start.read(65536):
+                end.write(data)
+        except OSError:
+            pass
+        end.close()
+
+    async def cut(self) -> None:
+        self.listener.close()
+        for connection in self.connections:
+            connection.close()
+        self.connections.clear()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def test_events_end_when_the_server_is_gone(server: Server) -> None:
+    between = Between(server.port)
+    await between.open()
+    async with Client(port=between.port) as client:
+        await client.put_machine("gone", 1, ORDER)
+        await client.create_instance("gone", 1, "gone", {"total": 1})
+        await client.watch_all(machines=["gone"])
+        await client.apply_event("gone", "PAY")
+        seen = []
+        async for event in client.events():
+            seen.append(event.event)
+            await between.cut()
+        assert seen == ["PAY"]
+        assert not client.is_connected
+        assert [event async for event in client.events()] == []
+        with pytest.raises(rstmdb.ConnectionError):
+            await client.ping()
+        assert not client.is_connected
+
+
+async def test_connecting_again_is_told(server: Server) -> None:
+    between = Between(server.port)
+    await between.open()
+    told = asyncio.Event()
+    client = Client(
+        port=between.port,
+        auto_reconnect=True,
+        reconnect_base_delay=0.01,
+        reconnect_max_delay=0.05,
+        on_reconnect=told.set,
+    )
+    async with client:
+        name = "again"
+        await client.put_machine(name, 1, ORDER)
+        await client.create_instance(name, 1, name, {"total": 1})
+        await client.watch_all(machines=[name])
+        events = client.events()
+        await between.cut()
+        request = asyncio.create_task(client.get_instance(name))
+        while client.is_connected:  # noqa: ASYNC110 - there is nothing else to wait for
+            await asyncio.sleep(0)
+        await between.open()
+        await told.wait()
+        assert client.is_connected
+        assert (await request).state == "created"
+        # As there, watches are begun anew by who is told; each event comes once.
+        again = await client.watch_all(machines=[name])
+        await client.apply_event(name, "PAY")
+        await client.apply_event(name, "SHIP")
+        found = [await events.__anext__() for _ in range(2)]
+        assert [event.event for event in found] == ["PAY", "SHIP"]
+        assert {event.subscription_id for event in found} == {again.subscription_id}
+        await between.cut()
+    await between.cut()
+
+
+async def test_trying_again_has_an_end(server: Server) -> None:
+    between = Between(server.port)
+    await between.open()
+    client = Client(
+        port=between.port,
+        auto_reconnect=True,
+        max_reconnect_attempts=2,
+        reconnect_base_delay=0.01,
+        reconnect_max_delay=0.01,
+    )
+    async with client:
+        await client.watch_all()
+        events = client.events()
+        await between.cut()
+        with pytest.raises(rstmdb.ConnectionError, match="after 2 attempts"):
+            await client.ping()
+        assert [event async for event in events] == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import xml.etree.ElementTree as ET
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,69 @@ def test_no_two_states_overlap() -> None:
     for index, (x, y) in enumerate(places):
         for other_x, other_y in places[index + 1 :]:
             assert abs(x - other_x) > 60 or abs(y - other_y) >= 38
+
+
+def random_machine(states: int, transitions: int) -> dict[str, Any]:
+    choose = random.Random(7).choice
+    names = [f"state {n}" for n in range(states)]
+    rows = [
+        {"from": choose(names), "event": f"E{n}", "to": choose(names), "guard": "ctx.a > 0"}
+        for n in range(transitions)
+    ]
+    return {"states": names, "initial": names[0], "transitions": rows, "final": names[-1:]}
+
+
+@pytest.mark.parametrize(("states", "transitions"), [(200, 600), (10_000, 30_000)])
+def test_large_machines_are_lists_of_their_states(states: int, transitions: int) -> None:
+    definition = random_machine(states, transitions)
+    svg = rstmdb.Diagram(definition, "large", "state 5").svg()
+    assert set(boxes(svg)) == set(definition["states"])
+    assert svg.count('class="here"') == svg.count('class="final"') == 1
+    row = definition["transitions"][0]
+    assert f"{row['event']} \u2192 {row['to']} [ctx.a &gt; 0]" in svg
+    tree = ET.fromstring(svg)
+    ways = tree.iter("{http://www.w3.org/2000/svg}text")
+    assert sum(1 for text in ways if text.attrib["class"] == "way") == transitions
+
+
+def test_a_long_chain_is_drawn() -> None:
+    names = [f"s{n}" for n in range(1000)]
+    rows = [{"from": a, "event": "NEXT", "to": b} for a, b in zip(names, names[1:])]
+    places = boxes(
+        rstmdb.Diagram({"states": names, "initial": "s0", "transitions": rows}, "chain").svg()
+    )
+    assert [places[name][0] for name in names] == sorted(places[name][0] for name in names)
+
+
+def test_names_that_xml_cant_hold_are_shown(tmp_path: Path) -> None:
+    definition = {
+        "states": ["a\x00b", "c\x1bd\ufffe"],
+        "initial": "a\x00b",
+        "transitions": [{"from": "a\x00b", "event": "E\x07", "to": "c\x1bd\ufffe"}],
+    }
+    picture = rstmdb.Diagram(definition, "odd\x0b", "a\x00b")
+    assert set(boxes(picture.svg())) == {"a\u2400b", "c\u241bd\ufffd"}
+    picture.save(tmp_path / "odd.svg")
+
+
+def test_handles_are_drawn_where_their_definition_is_known() -> None:
+    with sync.open("mem:") as db:
+        db.machine(order()).put()
+        handle = db.machine("order", 1)
+        shown = handle._repr_mimebundle_()
+        assert "shipped" in shown["image/svg+xml"]
+        assert shown["text/plain"] == repr(handle)
+        assert set(db.machine("nope", 1)._repr_mimebundle_()) == {"text/plain"}
+
+
+async def test_handles_in_loops_are_drawn_once_they_were_read() -> None:
+    async with rstmdb.open("mem:") as db:
+        await db.machine(order()).put()
+        assert "image/svg+xml" in db.machine(order())._repr_mimebundle_()
+        handle = db.machine("order", 1)
+        assert set(handle._repr_mimebundle_()) == {"text/plain"}
+        await handle.definition()
+        assert "image/svg+xml" in handle._repr_mimebundle_()
 
 
 def test_odd_machines_can_be_drawn(tmp_path: Path) -> None:

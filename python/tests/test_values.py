@@ -8,9 +8,11 @@ import enum
 import json
 import math
 import pickle
+import sys
 import types as builtin_types
 import uuid
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -355,3 +357,44 @@ def test_tables_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
             db.list_machines().to_arrow()
         with pytest.raises(ImportError, match=r"pip install 'rstmdb\[pandas\]'"):
             db.list_machines().to_pandas()
+
+
+def test_exceptions_of_values_are_told_with_their_path() -> None:
+    class Broken(Mapping[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            raise LookupError("mine")
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(["a"])
+
+        def __len__(self) -> int:
+            return 1
+
+    class Array:
+        def __index__(self) -> int:
+            raise TypeError("only arrays of one integer can be an index")
+
+    with sync.open("mem:") as db:
+        with pytest.raises(LookupError, match="mine") as caught:
+            db.create_instance("m", 1, "i", {"rows": [1, Broken()]})
+        if sys.version_info >= (3, 11):
+            notes = caught.value.__notes__
+            assert notes == ["while initial_ctx.rows[1] was converted to JSON"]
+        with pytest.raises(rstmdb.ArgumentError, match=r"initial_ctx\.data: a Array can't become"):
+            db.create_instance("m", 1, "i", {"data": Array()})
+
+
+@pytest.mark.parametrize("operation", [5, "\ud800", None, "NOPE", b"PING"])
+async def test_an_operation_that_is_none_is_named(operation: Any) -> None:
+    with sync.open("mem:") as db, pytest.raises(rstmdb.ArgumentError, match="operation: "):
+        db.call(operation)
+    async with rstmdb.open("mem:") as other:
+        with pytest.raises(rstmdb.ArgumentError, match="operation: "):
+            await other.call(operation)
+
+
+@pytest.mark.parametrize("url", [5, None, "\ud800", b"mem:"])
+def test_a_url_that_is_none_is_named(url: Any) -> None:
+    for opening in (sync.open, rstmdb.open):
+        with pytest.raises(rstmdb.ArgumentError, match="url: "):
+            opening(url)

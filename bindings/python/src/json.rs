@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
@@ -40,13 +40,11 @@ impl Refused {
         let Some(raised) = self.raised else {
             return errors::argument(py, &path, &self.message);
         };
-        // Ctrl-C and the like are not about the value.
-        if !raised.is_instance_of::<PyException>(py) {
-            return raised;
-        }
-        let error = errors::argument(py, &path, &format!("converting it raised {raised}"));
-        error.set_cause(py, Some(raised));
-        error
+        // An exception of the caller's own code passes through, and says where with a note, which
+        // Python has since 3.11.
+        let note = format!("while {path} was converted to JSON");
+        let _ = raised.value(py).call_method1("add_note", (note,));
+        raised
     }
 }
 
