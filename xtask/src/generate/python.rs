@@ -590,7 +590,8 @@ mod tests {
         for operation in Operation::ALL {
             let name = operation.name();
             assert!(native.contains(&format!("        {name}(")), "{name}");
-            assert_eq!(stubs.matches(&format!("def {name}(")).count(), 2, "{name}");
+            // A member of a result may have the name too.
+            assert!(stubs.matches(&format!("def {name}(")).count() >= 2, "{name}");
             assert!(methods.iter().all(|text| text.contains(&format!("def {name}("))), "{name}");
         }
         assert!(methods[0].contains("    async def ping(self) -> PingResult:\n"));
