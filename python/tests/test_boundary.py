@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import subprocess
@@ -248,8 +249,11 @@ async def test_errors_nobody_asks_for_make_no_noise(server: Server) -> None:
         await db.put_machine("quiet", 1, LOOP)
         await db.create_instance("quiet", 1, "quiet")
         # Begun, refused later, and never awaited.
-        pending = db._handle.create_instance("quiet", 1, "quiet", None, None, None)
-        assert isinstance(pending, Pending)
+        pending: Any = None
+        while not isinstance(pending, Pending):
+            # The answer is there at once now and then.
+            with contextlib.suppress(rstmdb.AlreadyExistsError):
+                pending = db._handle.create_instance("quiet", 1, "quiet", None, None, None)
         del pending
         gc.collect()
         await db.create_instance("quiet", 1)

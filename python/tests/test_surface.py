@@ -181,7 +181,8 @@ def test_packages_that_are_optional_are_not_imported() -> None:
 
     code = (
         "import sys, rstmdb; "
-        "print([n for n in ('pydantic', 'pyarrow', 'pandas', 'asyncio', 'ssl', 'json') "
+        "print([n for n in ('pydantic', 'pyarrow', 'pandas', 'asyncio', 'ssl', 'json', 'logging', "
+        "'inspect', 'dataclasses', 'pathlib') "
         "if n in sys.modules])"
     )
     done = subprocess.run(
