@@ -82,7 +82,7 @@ pub fn events(engine: &Engine) -> BTreeMap<String, u64> {
     let mut next = 1;
     loop {
         let request = json!({"from_offset": next, "limit": 1000});
-        let page = engine.wal_read(Json::from_value(&request).decode().unwrap()).unwrap();
+        let page = engine.wal_read(Json::from_value(&request).decode().unwrap()).wait().unwrap();
         if page.records.is_empty() {
             break;
         }

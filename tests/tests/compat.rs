@@ -45,8 +45,10 @@ fn dump(engine: &Engine) -> Value {
     let instances: Vec<_> = list.instances.iter().map(|instance| get(&instance.id)).collect();
     let mut histories: Vec<_> = list.instances.iter().map(|instance| instance.id.clone()).collect();
     histories.push("deleted".into());
-    let histories: Vec<_> =
-        histories.into_iter().map(|id| engine.history(HistoryRequest::new(id)).unwrap()).collect();
+    let histories: Vec<_> = histories
+        .into_iter()
+        .map(|id| engine.history(HistoryRequest::new(id)).wait().unwrap())
+        .collect();
     let machines = engine.list_machines(ListMachinesRequest {}).wait().unwrap();
     let log = WalReadRequest { from_offset: 1, limit: Some(1000) };
     json!({
@@ -54,7 +56,7 @@ fn dump(engine: &Engine) -> Value {
         "histories": histories,
         "machines": machines,
         "counts": engine.count_instances(CountInstancesRequest::default()).wait().unwrap(),
-        "log": engine.wal_read(log).unwrap(),
+        "log": engine.wal_read(log).wait().unwrap(),
         "retry": engine.apply_event(keyed()).wait().unwrap(),
         "batch_retry": engine.batch(batch()).wait().unwrap(),
     })
@@ -99,7 +101,7 @@ fn write(path: &Path) {
             let add = ApplyEventRequest::new(id, "ADD").with_payload(json!({"at": n, "r": round}));
             engine.apply_event(add).wait().unwrap();
         }
-        engine.compact(CompactRequest { force_snapshot: true }).unwrap();
+        engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap();
     }
     let force = ApplyEventRequest::new("i-4", "FINISH").with_payload(json!({"force": true}));
     engine.apply_event(force).wait().unwrap();

@@ -191,7 +191,7 @@ fn check_context(event: &InstanceEvent) {
 fn whole(engine: &Engine, mut request: HistoryRequest) -> Vec<InstanceEvent> {
     let mut events = Vec::new();
     loop {
-        let page = engine.history(request.clone()).unwrap();
+        let page = engine.history(request.clone()).wait().unwrap();
         events.extend(page.events);
         request.cursor = page.next_cursor;
         if request.cursor.is_none() {
@@ -215,7 +215,7 @@ fn a_cursor_of_another_instance_is_refused() {
     for order in [HistoryOrder::Newest, HistoryOrder::Oldest] {
         for cursor in foreign.iter().copied().chain([0, 1, 1000, Offset::MAX]) {
             let request = HistoryRequest { cursor: Some(cursor), ..request("alice", order, 3) };
-            let error = engine.history(request).unwrap_err();
+            let error = engine.history(request).wait().unwrap_err();
             assert_eq!(error.code(), ErrorCode::BadRequest);
             assert_eq!(error.reason(), Some(reason::INVALID_CURSOR), "{order:?} {cursor}");
         }
@@ -265,7 +265,7 @@ fn ambushed<T>(at: At, nth: usize, read: impl FnOnce(&Engine) -> T) -> T {
     std::thread::scope(|scope| {
         let compaction = scope.spawn(|| {
             trap.wait(|held| held.is_held);
-            let compacted = engine.compact(CompactRequest::default());
+            let compacted = engine.compact(CompactRequest::default()).wait();
             trap.change(|held| held.is_compacted = true);
             compacted
         });
@@ -282,8 +282,9 @@ fn ambushed<T>(at: At, nth: usize, read: impl FnOnce(&Engine) -> T) -> T {
 fn a_history_during_a_compaction_is_truncated_not_corrupt() {
     for order in [HistoryOrder::Newest, HistoryOrder::Oldest] {
         for nth in 0..3 {
-            let page =
-                ambushed(At::Read, nth, |engine| engine.history(request("alice", order, 1000)));
+            let page = ambushed(At::Read, nth, |engine| {
+                engine.history(request("alice", order, 1000)).wait()
+            });
             let page = page.unwrap_or_else(|error| panic!("{order:?} {nth}: {error}"));
             assert!(page.truncated);
             assert!(page.events.iter().all(|event| event.wal_offset >= page.first_offset));

@@ -190,9 +190,9 @@ fn an_acknowledged_change_cut_off_the_end_is_a_problem() {
 fn a_damaged_checkpoint_is_named_and_an_older_one_serves() {
     let (disk, _) = database(20);
     let engine = open(&disk).unwrap();
-    engine.compact(CompactRequest { force_snapshot: true }).unwrap();
+    engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap();
     apply(&engine, 20);
-    engine.compact(CompactRequest { force_snapshot: true }).unwrap();
+    engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap();
     apply(&engine, 20);
     let truth = context(&engine);
     engine.close().unwrap();
@@ -212,7 +212,7 @@ fn a_cut_drops_checkpoints_that_hold_later_changes() {
     let engine = open(&disk).unwrap();
     let early = context(&engine);
     apply(&engine, 20);
-    engine.compact(CompactRequest { force_snapshot: true }).unwrap();
+    engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap();
     engine.close().unwrap();
     let done = repair(&location(&disk), early.0, true).unwrap();
     assert_eq!(done.checkpoints_removed.len(), 1);

@@ -61,7 +61,7 @@ fn a_flush_during_a_checkpoint_leaves_a_database_that_opens() {
             engine.batch(request).wait().unwrap();
         }
         std::thread::scope(|scope| {
-            scope.spawn(|| engine.compact(CompactRequest { force_snapshot: true }).unwrap());
+            scope.spawn(|| engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap());
             while !disk.paths().iter().any(|path| path.ends_with(".ckpt.tmp")) {
                 std::thread::yield_now();
             }
@@ -119,7 +119,7 @@ fn the_bound_on_keys_is_that_of_the_database_and_holds_after_a_restart() {
         engine.close().unwrap();
         let engine = open(&disk, options.clone());
         check(&engine);
-        engine.compact(CompactRequest { force_snapshot: true }).unwrap();
+        engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap();
         engine.close().unwrap();
         let engine = open(&disk, options);
         check(&engine);
@@ -193,7 +193,7 @@ fn nothing_is_written_after_closing() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..3 {
-                        let _ = engine.compact(CompactRequest { force_snapshot: true });
+                        let _ = engine.compact(CompactRequest { force_snapshot: true }).wait();
                     }
                 });
             }

@@ -60,7 +60,7 @@ impl Database {
     }
 
     fn compact(&self) -> CompactResult {
-        self.engine.compact(CompactRequest::default()).unwrap()
+        self.engine.compact(CompactRequest::default()).wait().unwrap()
     }
 
     fn stats(&self) -> WalStatsResult {
@@ -69,7 +69,7 @@ impl Database {
 
     fn history(&self, id: &str, order: HistoryOrder) -> HistoryResult {
         let request = HistoryRequest { order, limit: Some(5), ..HistoryRequest::new(id) };
-        self.engine.history(request).unwrap()
+        self.engine.history(request).wait().unwrap()
     }
 
     /// Every page of a history, oldest first; contexts must be whole.
@@ -80,7 +80,7 @@ impl Database {
             let order = HistoryOrder::Oldest;
             let request =
                 HistoryRequest { order, cursor, limit: Some(7), ..HistoryRequest::new(id) };
-            let page = self.engine.history(request).unwrap();
+            let page = self.engine.history(request).wait().unwrap();
             for event in page.events {
                 let ctx = event.ctx.unwrap();
                 assert_eq!(ctx.root().get("first"), Some(rstmdb_types::JsonRef::Bool(true)));
@@ -173,7 +173,7 @@ fn readers_below_the_first_offset_are_told() {
     let error = db.engine.watch_all(request).unwrap_err();
     assert_eq!(error.context()["first_offset"], first);
     let last = db.apply("a", 1);
-    let page = db.engine.wal_read(WalReadRequest { from_offset: 1, limit: None }).unwrap();
+    let page = db.engine.wal_read(WalReadRequest { from_offset: 1, limit: None }).wait().unwrap();
     assert_eq!(page.records[0].offset, first);
     assert_eq!(page.next_offset, last + 1);
 }
@@ -213,6 +213,6 @@ fn nothing_new_means_no_new_checkpoint() {
     db.prepare();
     assert_eq!(db.compact().snapshots_created, 2);
     assert_eq!(db.compact().snapshots_created, 0);
-    let forced = db.engine.compact(CompactRequest { force_snapshot: true }).unwrap();
+    let forced = db.engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap();
     assert_eq!((forced.snapshots_created, forced.total_snapshots), (2, 2));
 }

@@ -117,7 +117,7 @@ fn a_failed_sync_ends_writing_and_loses_nothing_acknowledged() {
             let told = told.iter().filter(|(key, _)| key.starts_with(&mine));
             assert_eq!(Some(last), told.map(|(_, offset)| *offset).max().or(Some(2 + thread)));
         }
-        engine.compact(CompactRequest::default()).unwrap_err();
+        engine.compact(CompactRequest::default()).wait().unwrap_err();
         let _ = engine.close();
         drop(engine);
         if rng.chance(500) {

@@ -1,16 +1,20 @@
 //! The handle to an open database: its threads and its public methods.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rstmdb_types::error::reason;
 use rstmdb_types::*;
 
+use crate::log::queue::Queue;
 use crate::open::{Opened, open};
+use crate::ops::Edge;
 use crate::options::{Background, FsyncPolicy, Location, Options};
-use crate::pending::Pending;
-use crate::shared::Shared;
+use crate::pending::{Evaluated, Pending};
+use crate::shared::{EngineSink, Shared};
 use crate::storage::DirectoryLock;
 use crate::sync::{park, thread_waker};
 use crate::watch::Subscription;
@@ -111,13 +115,56 @@ impl Engine {
         &self.shared.options.limits
     }
 
-    /// As [`Engine::apply_event`], but a known idempotency key gets the first result even when the
-    /// request is another one: clients of RCP 0.3 rely on that.
-    pub fn apply_event_or_first(
-        &self,
-        request: ApplyEventRequest,
-    ) -> Pending<'_, ApplyEventResult> {
-        self.shared.apply_event_or_first(request).named(Operation::ApplyEvent)
+    pub(crate) fn queue(&self) -> &Queue<EngineSink> {
+        &self.shared.queue
+    }
+
+    /// Makes a command of a request, with the time and what new ids are made of.
+    pub fn command(&self, request: impl Into<Request>) -> Command {
+        let request = request.into();
+        let new_id = if request.needs_id() { uuid::Uuid::new_v4().as_u128() } else { 0 };
+        Command::new(request, self.shared.now(), new_id)
+    }
+
+    /// Carries a request out.
+    pub fn call<R: OperationRequest>(&self, request: R) -> Pending<&Engine, R::Result> {
+        Engine::submit(self, self.command(request.into_request())).of::<R>()
+    }
+
+    fn carry_out(&self, command: Command) -> Evaluated<Outcome> {
+        let Command { request, at_ms, new_id, any_request, .. } = command;
+        let edge = &Edge { at_ms, new_id, any_request };
+        let shared = &*self.shared;
+        let done = |result: Result<Outcome>| shared.ready(result);
+        match request {
+            Request::ApplyEvent(r) => shared.apply_event(r, edge).map(Outcome::ApplyEvent),
+            Request::GetInstance(r) => shared.get_instance(r).map(Outcome::GetInstance),
+            Request::CreateInstance(r) => {
+                shared.create_instance(r, edge).map(Outcome::CreateInstance)
+            }
+            Request::DeleteInstance(r) => {
+                shared.delete_instance(r, edge).map(Outcome::DeleteInstance)
+            }
+            Request::Batch(r) => shared.batch(r, edge).map(Outcome::Batch),
+            Request::PutMachine(r) => shared.put_machine(r, edge).map(Outcome::PutMachine),
+            Request::GetMachine(r) => shared.get_machine(r).map(Outcome::GetMachine),
+            Request::ListMachines(r) => shared.list_machines(r).map(Outcome::ListMachines),
+            Request::ListInstances(r) => shared.list_instances(r).map(Outcome::ListInstances),
+            Request::CountInstances(r) => shared.count_instances(r).map(Outcome::CountInstances),
+            Request::Permitted(r) => shared.permitted(r, edge).map(Outcome::Permitted),
+            Request::FlushAll(r) => shared.flush_all(r, edge).map(Outcome::FlushAll),
+            Request::ValidateMachine(r) => shared.validate_machine(r).map(Outcome::ValidateMachine),
+            Request::WalStats(r) => shared.wal_stats(r).map(Outcome::WalStats),
+            Request::Info(r) => shared.info(r).map(Outcome::Info),
+            Request::Ping(r) => shared.ping(r).map(Outcome::Ping),
+            Request::History(r) => done(shared.history(r).map(Outcome::History)),
+            Request::WalRead(r) => done(shared.wal_read(r).map(Outcome::WalRead)),
+            Request::Compact(r) => done(shared.compact(r).map(Outcome::Compact)),
+            Request::SnapshotInstance(r) => {
+                done(shared.snapshot_instance(r, edge).map(Outcome::SnapshotInstance))
+            }
+            Request::WatchInstance(_) | Request::WatchAll(_) => done(Err(is_a_watch())),
+        }
     }
 
     /// Follows the events of one instance.
@@ -125,86 +172,80 @@ impl Engine {
         &self,
         request: WatchInstanceRequest,
     ) -> Result<(WatchInstanceResult, Subscription)> {
-        named(self.shared.watch_instance(request), Operation::WatchInstance)
+        self.watch(request)
     }
 
     /// Follows the events of all instances that pass the filters.
     pub fn watch_all(&self, request: WatchAllRequest) -> Result<(WatchAllResult, Subscription)> {
-        named(self.shared.watch_all(request), Operation::WatchAll)
+        self.watch(request)
+    }
+
+    fn watch<R: OperationRequest>(&self, request: R) -> Result<(R::Result, Subscription)> {
+        let (outcome, subscription) = self.subscribe(self.command(request.into_request()))?;
+        let result = R::take(outcome).ok_or_else(is_no_watch)?;
+        Ok((result, subscription))
     }
 }
 
-fn named<T>(result: Result<T>, operation: Operation) -> Result<T> {
-    result.map_err(|error| error.with_operation(operation.wire_name()))
+impl Execute for Engine {
+    type Pending<H: Deref<Target = Engine> + Unpin> = Pending<H, Outcome>;
+    type Subscription = Subscription;
+
+    fn submit<H: Deref<Target = Engine> + Unpin>(this: H, command: Command) -> Pending<H, Outcome> {
+        let operation = command.request.operation();
+        let evaluated = this.carry_out(command);
+        Pending::new(this, operation, evaluated)
+    }
+
+    fn subscribe(&self, command: Command) -> Result<(Outcome, Subscription)> {
+        let Command { request, at_ms, new_id, any_request, .. } = command;
+        let edge = &Edge { at_ms, new_id, any_request };
+        let operation = request.operation();
+        let begun = match request {
+            Request::WatchInstance(request) => self
+                .shared
+                .watch_instance(request, edge)
+                .map(|(result, events)| (Outcome::WatchInstance(result), events)),
+            Request::WatchAll(request) => self
+                .shared
+                .watch_all(request, edge)
+                .map(|(result, events)| (Outcome::WatchAll(result), events)),
+            _ => Err(is_no_watch()),
+        };
+        begun.map_err(|error| error.with_operation(operation.wire_name()))
+    }
 }
+
+fn is_a_watch() -> Error {
+    Error::invalid(reason::INVALID_REQUEST, "a watch is a stream of events; subscribe to it")
+}
+
+fn is_no_watch() -> Error {
+    Error::invalid(reason::INVALID_REQUEST, "only watches can be subscribed to")
+}
+
+macro_rules! methods {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $method:ident $wire:literal,
+       $access:ident $place:ident $batch:ident $key:ident,
+       $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
+        impl Engine {
+            $(methods! { @ $place $(#[doc = $doc])+ $method $request $result })*
+        }
+    };
+    // Their methods return the stream of events too: see above.
+    (@ Stream $($rest:tt)*) => {};
+    (@ $place:ident $(#[doc = $doc:literal])+ $method:ident $request:ident $result:ident) => {
+        $(#[doc = $doc])+
+        pub fn $method(&self, request: $request) -> Pending<&Engine, $result> {
+            self.call(request)
+        }
+    };
+}
+
+rstmdb_types::for_each_operation!(methods);
 
 fn name_is_log(name: Option<&str>) -> bool {
     name == Some("rstmdb-log")
-}
-
-macro_rules! operations {
-    (pending: $($(#[$doc:meta])* $name:ident($request:ident) -> $result:ident;)*) => {
-        impl Engine {
-            $($(#[$doc])*
-            pub fn $name(&self, request: $request) -> Pending<'_, $result> {
-                self.shared.$name(request).named(<$request as OperationRequest>::OPERATION)
-            })*
-        }
-    };
-    (blocking: $($(#[$doc:meta])* $name:ident($request:ident) -> $result:ident;)*) => {
-        impl Engine {
-            $($(#[$doc])*
-            pub fn $name(&self, request: $request) -> Result<$result> {
-                named(self.shared.$name(request), <$request as OperationRequest>::OPERATION)
-            })*
-        }
-    };
-}
-
-operations! { pending:
-    /// Stores a machine definition under a name and version.
-    put_machine(PutMachineRequest) -> PutMachineResult;
-    /// Returns a machine definition.
-    get_machine(GetMachineRequest) -> GetMachineResult;
-    /// Lists machines and their versions.
-    list_machines(ListMachinesRequest) -> ListMachinesResult;
-    /// Creates an instance of a machine.
-    create_instance(CreateInstanceRequest) -> CreateInstanceResult;
-    /// Returns the state and context of an instance.
-    get_instance(GetInstanceRequest) -> GetInstanceResult;
-    /// Lists instances by id, a page at a time.
-    list_instances(ListInstancesRequest) -> ListInstancesResult;
-    /// Counts instances by machine, version and state.
-    count_instances(CountInstancesRequest) -> CountInstancesResult;
-    /// Deletes an instance; its id may be used again.
-    delete_instance(DeleteInstanceRequest) -> DeleteInstanceResult;
-    /// Applies an event to an instance.
-    apply_event(ApplyEventRequest) -> ApplyEventResult;
-    /// Says which events an instance would accept now.
-    permitted(PermittedRequest) -> PermittedResult;
-    /// Runs several operations, all or nothing or each on its own.
-    batch(BatchRequest) -> BatchResult;
-    /// Returns figures of the log.
-    wal_stats(WalStatsRequest) -> WalStatsResult;
-    /// Removes all machines and instances.
-    flush_all(FlushAllRequest) -> FlushAllResult;
-    /// Returns name, version, features and limits.
-    info(InfoRequest) -> InfoResult;
-    /// Answers when the database is alive.
-    ping(PingRequest) -> PingResult;
-    /// Checks a machine definition without storing it.
-    validate_machine(ValidateMachineRequest) -> ValidateMachineResult;
-}
-
-operations! { blocking:
-    /// Returns the events of one instance. Reads files.
-    history(HistoryRequest) -> HistoryResult;
-    /// Returns the log's entries in order. Reads files.
-    wal_read(WalReadRequest) -> WalReadResult;
-    /// Writes a checkpoint and deletes log segments that are no longer needed.
-    compact(CompactRequest) -> CompactResult;
-    /// Writes a snapshot of one instance.
-    snapshot_instance(SnapshotInstanceRequest) -> SnapshotInstanceResult;
 }
 
 impl Drop for Engine {

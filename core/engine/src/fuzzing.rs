@@ -107,14 +107,14 @@ fn use_it(engine: &Engine) {
     let list = engine.list_instances(ListInstancesRequest::default()).wait();
     for instance in list.map(|list| list.instances).unwrap_or_default() {
         let _ = engine.get_instance(GetInstanceRequest { instance_id: instance.id.clone() }).wait();
-        let _ = engine.history(HistoryRequest::new(instance.id.clone()));
+        let _ = engine.history(HistoryRequest::new(instance.id.clone())).wait();
         let request = ApplyEventRequest::new(instance.id.clone(), "GO");
         let _ = engine.apply_event(request.with_payload(Json::empty_object())).wait();
         let request = DeleteInstanceRequest { instance_id: instance.id, idempotency_key: None };
         let _ = engine.delete_instance(request).wait();
     }
-    let _ = engine.wal_read(WalReadRequest { from_offset: 1, limit: None });
-    let _ = engine.compact(CompactRequest { force_snapshot: true });
+    let _ = engine.wal_read(WalReadRequest { from_offset: 1, limit: None }).wait();
+    let _ = engine.compact(CompactRequest { force_snapshot: true }).wait();
 }
 
 fn put(storage: &MemoryStorage, path: &str, bytes: &[u8]) -> io::Result<()> {

@@ -1,61 +1,86 @@
 //! Results that may be shown once the log says so.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rstmdb_types::{Error, Operation, Result};
+use rstmdb_types::{Error, Operation, OperationRequest, Outcome, Result};
 
-use crate::log::queue::{Queue, Ticket};
+use crate::Engine;
+use crate::log::Ticket;
+use crate::log::queue::Queue;
 use crate::shared::EngineSink;
+
+/// What a command came to, and what it depends on.
+#[derive(Debug)]
+pub(crate) struct Evaluated<T> {
+    pub ticket: Ticket,
+    pub result: Result<T>,
+}
+
+impl<T> Evaluated<T> {
+    pub(crate) fn new(ticket: Ticket, result: Result<T>) -> Evaluated<T> {
+        Evaluated { ticket, result }
+    }
+
+    pub(crate) fn map<R>(self, into: impl FnOnce(T) -> R) -> Evaluated<R> {
+        Evaluated { ticket: self.ticket, result: self.result.map(into) }
+    }
+}
 
 /// A result that becomes visible once what it depends on is durable.
 ///
-/// Wait for it with [`Pending::wait`], or await it. Dropping it stops the waiting, not the write.
+/// `H` holds the engine: `&Engine`, or an `Arc<Engine>` for who outlives it. Wait for it with
+/// [`Pending::wait`], or await it. Dropping it stops the waiting, not the write.
 #[must_use = "a result is known only after waiting"]
-pub struct Pending<'a, T> {
-    commit: Commit<'a>,
+pub struct Pending<H: Deref<Target = Engine>, T> {
+    commit: Commit<H>,
     result: Option<Result<T>>,
 }
 
 /// The part of a [`Pending`] that is waited for: it comes out as an error when what the result says
 /// did not come to be.
 #[must_use = "a result is known only after waiting"]
-pub struct Commit<'a> {
-    operation: Option<Operation>,
-    queue: &'a Queue<EngineSink>,
+pub struct Commit<H: Deref<Target = Engine>> {
+    operation: Operation,
+    engine: H,
     ticket: Ticket,
     over: bool,
 }
 
-impl std::fmt::Debug for Commit<'_> {
+impl<H: Deref<Target = Engine>> std::fmt::Debug for Commit<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Commit(offset {})", self.ticket.offset)
     }
 }
 
-impl<T> std::fmt::Debug for Pending<'_, T> {
+impl<H: Deref<Target = Engine>, T> std::fmt::Debug for Pending<H, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pending(offset {})", self.commit.ticket.offset)
     }
 }
 
-impl Commit<'_> {
+impl<H: Deref<Target = Engine>> Commit<H> {
+    fn queue(&self) -> &Queue<EngineSink> {
+        self.engine.queue()
+    }
+
     /// Whether waiting would return at once. Asking does not get the write going: waiting, awaiting
     /// and dropping do.
     pub fn is_ready(&self) -> bool {
-        self.queue.settled(self.ticket).is_some()
+        self.queue().settled(self.ticket).is_some()
     }
 
     /// What became of it, when that is known already.
     pub fn settled(&mut self) -> Option<Result<()>> {
-        let settled = self.queue.settled(self.ticket)?;
+        let settled = self.queue().settled(self.ticket)?;
         Some(self.end(settled))
     }
 
     /// Waits until it is known what became of it.
     pub fn wait(mut self) -> Result<()> {
-        let settled = self.queue.wait(self.ticket);
+        let settled = self.queue().wait(self.ticket);
         self.end(settled)
     }
 
@@ -65,47 +90,33 @@ impl Commit<'_> {
     }
 
     fn name(&self, error: Error) -> Error {
-        match self.operation {
-            Some(operation) => error.with_operation(operation.wire_name()),
-            None => error,
-        }
+        error.with_operation(self.operation.wire_name())
     }
 }
 
-impl Future for Commit<'_> {
+impl<H: Deref<Target = Engine> + Unpin> Future for Commit<H> {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        match self.queue.poll(self.ticket, context) {
+        match self.queue().poll(self.ticket, context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(settled) => Poll::Ready(self.end(settled)),
         }
     }
 }
 
-impl Drop for Commit<'_> {
+impl<H: Deref<Target = Engine>> Drop for Commit<H> {
     fn drop(&mut self) {
-        if !self.over && self.queue.settled(self.ticket).is_none() {
-            self.queue.request_write();
+        if !self.over && self.queue().settled(self.ticket).is_none() {
+            self.queue().request_write();
         }
     }
 }
 
-impl<'a, T> Pending<'a, T> {
-    pub(crate) fn new(queue: &'a Queue<EngineSink>, ticket: Ticket, result: Result<T>) -> Self {
-        let commit = Commit { operation: None, queue, ticket, over: false };
-        Pending { commit, result: Some(result) }
-    }
-
-    /// A result that depends on nothing.
-    pub(crate) fn ready(queue: &'a Queue<EngineSink>, result: Result<T>) -> Self {
-        Pending::new(queue, queue.ticket(0), result)
-    }
-
-    /// Names the operation in the errors of the result.
-    pub(crate) fn named(mut self, operation: Operation) -> Self {
-        self.commit.operation = Some(operation);
-        self
+impl<H: Deref<Target = Engine>, T> Pending<H, T> {
+    pub(crate) fn new(engine: H, operation: Operation, evaluated: Evaluated<T>) -> Self {
+        let commit = Commit { operation, engine, ticket: evaluated.ticket, over: false };
+        Pending { commit, result: Some(evaluated.result) }
     }
 
     /// Whether waiting would return at once. Asking does not get the write going: waiting, awaiting
@@ -122,7 +133,7 @@ impl<'a, T> Pending<'a, T> {
 
     /// Takes the result apart, for callers that prepare an answer before they may give it: nothing of
     /// the result may be shown before the commit came out well.
-    pub fn split(mut self) -> (Commit<'a>, Result<T>) {
+    pub fn split(mut self) -> (Commit<H>, Result<T>) {
         let result = self.take();
         (self.commit, result)
     }
@@ -134,7 +145,17 @@ impl<'a, T> Pending<'a, T> {
     }
 }
 
-impl<T: Unpin> Future for Pending<'_, T> {
+impl<H: Deref<Target = Engine>> Pending<H, Outcome> {
+    /// The result of a request of type `R`.
+    pub fn of<R: OperationRequest>(self) -> Pending<H, R::Result> {
+        let Pending { commit, result } = self;
+        // An operation has the outcome of its own row of the table.
+        let take = |outcome| R::take(outcome).ok_or_else(crate::error::closed);
+        Pending { commit, result: result.map(|result| result.and_then(take)) }
+    }
+}
+
+impl<H: Deref<Target = Engine> + Unpin, T: Unpin> Future for Pending<H, T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {

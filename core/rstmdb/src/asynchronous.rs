@@ -221,7 +221,7 @@ macro_rules! operations {
     (@method files $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
         $(#[$doc])*
         pub async fn $name(&self, request: $request) -> Result<$result> {
-            self.backend.beside(request, Engine::$name).await
+            self.backend.beside(request).await
         }
     };
 }

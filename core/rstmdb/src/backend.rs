@@ -26,7 +26,7 @@ pub struct Pending<'a, T>(Place<'a, T>);
 
 #[derive(Debug)]
 enum Place<'a, T> {
-    Embedded(rstmdb_engine::Pending<'a, T>),
+    Embedded(rstmdb_engine::Pending<&'a Engine, T>),
     #[cfg(feature = "remote")]
     Remote(rstmdb_client::Pending<T>),
 }
@@ -93,7 +93,7 @@ macro_rules! operations {
         /// For a thread; see [`Backend::beside`] for executors.
         pub(crate) fn $name(&self, request: $request) -> Result<$result> {
             match self {
-                Backend::Embedded(engine) => engine.$name(request),
+                Backend::Embedded(engine) => engine.$name(request).wait(),
                 #[cfg(feature = "remote")]
                 Backend::Remote(client) => client.submit(&request).wait(),
             }
@@ -119,11 +119,7 @@ mod marks {
 
 impl Backend {
     /// Runs an operation on files beside the executor; a server needs no thread for it.
-    pub(crate) async fn beside<R>(
-        &self,
-        request: R,
-        run: fn(&Engine, R) -> Result<R::Result>,
-    ) -> Result<R::Result>
+    pub(crate) async fn beside<R>(&self, request: R) -> Result<R::Result>
     where
         R: marks::Request + Send + 'static,
         R::Result: Send + 'static,
@@ -131,7 +127,7 @@ impl Backend {
         match self {
             Backend::Embedded(engine) => {
                 let engine = engine.clone();
-                crate::threads::unblock(move || run(&engine, request)).await
+                crate::threads::unblock(move || engine.call(request).wait()).await
             }
             #[cfg(feature = "remote")]
             Backend::Remote(client) => client.submit(&request).await,

@@ -74,7 +74,7 @@ impl Compaction {
 
     async fn compact(&mut self, now: Mark) {
         let engine = self.engine.clone();
-        let compacting = move || engine.compact(CompactRequest::default());
+        let compacting = move || engine.compact(CompactRequest::default()).wait();
         match tokio::task::spawn_blocking(compacting).await {
             Ok(Ok(result)) => tracing::info!(
                 segments_deleted = result.segments_deleted,

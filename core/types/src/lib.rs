@@ -4,16 +4,18 @@
 //! every language binding use these types, so a result looks the same wherever it came from.
 #![deny(missing_docs)]
 
+pub mod command;
 pub mod error;
 pub mod json;
 pub mod limits;
 pub mod operation;
 pub mod ops;
 
+pub use command::{Command, Execute, Outcome, Request};
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use json::{Json, JsonError, JsonRef};
 pub use limits::Limits;
-pub use operation::{Operation, OperationRequest};
+pub use operation::{Access, Operation, OperationRequest, Place};
 pub use ops::*;
 
 /// Short text such as an instance id or a state name; up to 24 bytes are kept inline.

@@ -3,10 +3,100 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::command::{Outcome, Request};
 use crate::ops::*;
 
+/// Calls a macro with the table of operations, one row each:
+///
+/// ```text
+/// /// documentation
+/// Variant = number, method "WIRE_NAME", Read|Write Memory|Files|Stream batch|alone keyed|plain,
+///     Request => Result, can_fail: bool;
+/// ```
+///
+/// `Memory` operations answer at once or when the log says so; `Files` operations read or write files
+/// or take all locks, and so must not run on the thread of an executor; `Stream` operations begin a
+/// watch. Those of a `batch` may be its elements; `keyed` ones take an idempotency key.
+#[macro_export]
+macro_rules! for_each_operation {
+    ($make:ident) => {
+        $crate::for_each_operation!($make,);
+    };
+    ($make:ident, $($before:tt)*) => {
+        $make! { $($before)*
+            /// Stores a machine definition under a name and version.
+            PutMachine = 1, put_machine "PUT_MACHINE", Write Memory alone plain,
+                PutMachineRequest => PutMachineResult, can_fail: true;
+            /// Returns a machine definition.
+            GetMachine = 2, get_machine "GET_MACHINE", Read Memory alone plain,
+                GetMachineRequest => GetMachineResult, can_fail: true;
+            /// Lists machines and their versions.
+            ListMachines = 3, list_machines "LIST_MACHINES", Read Memory alone plain,
+                ListMachinesRequest => ListMachinesResult, can_fail: false;
+            /// Creates an instance of a machine.
+            CreateInstance = 4, create_instance "CREATE_INSTANCE", Write Memory batch keyed,
+                CreateInstanceRequest => CreateInstanceResult, can_fail: true;
+            /// Returns the state and context of an instance.
+            GetInstance = 5, get_instance "GET_INSTANCE", Read Memory batch plain,
+                GetInstanceRequest => GetInstanceResult, can_fail: true;
+            /// Lists instances by id, a page at a time.
+            ListInstances = 6, list_instances "LIST_INSTANCES", Read Memory alone plain,
+                ListInstancesRequest => ListInstancesResult, can_fail: true;
+            /// Counts instances by machine, version and state.
+            CountInstances = 7, count_instances "COUNT_INSTANCES", Read Memory alone plain,
+                CountInstancesRequest => CountInstancesResult, can_fail: false;
+            /// Deletes an instance; its id may be used again.
+            DeleteInstance = 8, delete_instance "DELETE_INSTANCE", Write Memory batch keyed,
+                DeleteInstanceRequest => DeleteInstanceResult, can_fail: true;
+            /// Applies an event to an instance.
+            ApplyEvent = 9, apply_event "APPLY_EVENT", Write Memory batch keyed,
+                ApplyEventRequest => ApplyEventResult, can_fail: true;
+            /// Says which events an instance would accept now.
+            Permitted = 10, permitted "PERMITTED", Read Memory alone plain,
+                PermittedRequest => PermittedResult, can_fail: true;
+            /// Runs several operations, all or nothing or each on its own.
+            Batch = 11, batch "BATCH", Write Memory alone keyed,
+                BatchRequest => BatchResult, can_fail: true;
+            /// Returns the events of one instance.
+            History = 12, history "HISTORY", Read Files alone plain,
+                HistoryRequest => HistoryResult, can_fail: true;
+            /// Follows the events of one instance.
+            WatchInstance = 13, watch_instance "WATCH_INSTANCE", Read Stream alone plain,
+                WatchInstanceRequest => WatchInstanceResult, can_fail: true;
+            /// Follows the events of all instances, filtered.
+            WatchAll = 14, watch_all "WATCH_ALL", Read Stream alone plain,
+                WatchAllRequest => WatchAllResult, can_fail: true;
+            /// Returns the log's entries in order.
+            WalRead = 15, wal_read "WAL_READ", Read Files alone plain,
+                WalReadRequest => WalReadResult, can_fail: true;
+            /// Returns figures of the log.
+            WalStats = 16, wal_stats "WAL_STATS", Read Memory alone plain,
+                WalStatsRequest => WalStatsResult, can_fail: false;
+            /// Writes a checkpoint and deletes log segments that are no longer needed.
+            Compact = 17, compact "COMPACT", Write Files alone plain,
+                CompactRequest => CompactResult, can_fail: false;
+            /// Writes a snapshot of one instance.
+            SnapshotInstance = 18, snapshot_instance "SNAPSHOT_INSTANCE", Read Files alone plain,
+                SnapshotInstanceRequest => SnapshotInstanceResult, can_fail: true;
+            /// Removes all machines and instances.
+            FlushAll = 19, flush_all "FLUSH_ALL", Write Files alone plain,
+                FlushAllRequest => FlushAllResult, can_fail: true;
+            /// Returns name, version, features and limits.
+            Info = 20, info "INFO", Read Memory alone plain,
+                InfoRequest => InfoResult, can_fail: false;
+            /// Answers when the database is alive.
+            Ping = 21, ping "PING", Read Memory alone plain,
+                PingRequest => PingResult, can_fail: false;
+            /// Checks a machine definition without storing it.
+            ValidateMachine = 22, validate_machine "VALIDATE_MACHINE", Read Memory alone plain,
+                ValidateMachineRequest => ValidateMachineResult, can_fail: true;
+        }
+    };
+}
+
 macro_rules! operations {
-    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $wire:literal, $snake:literal, $access:ident,
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $method:ident $wire:literal,
+       $access:ident $place:ident $batch:ident $key:ident,
        $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
         /// One operation of a database. The numbers are pinned for the C interface.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,12 +116,27 @@ macro_rules! operations {
 
             /// The name in snake case, such as `apply_event`.
             pub const fn name(self) -> &'static str {
-                match self { $(Operation::$name => $snake,)* }
+                match self { $(Operation::$name => stringify!($method),)* }
             }
 
-            /// Whether the operation changes the database.
-            pub const fn is_write(self) -> bool {
-                match self { $(Operation::$name => matches!(Access::$access, Access::Write),)* }
+            /// Whether it reads or changes the database.
+            pub const fn access(self) -> Access {
+                match self { $(Operation::$name => Access::$access,)* }
+            }
+
+            /// Where its work is done.
+            pub const fn place(self) -> Place {
+                match self { $(Operation::$name => Place::$place,)* }
+            }
+
+            /// Whether it may be an element of a batch.
+            pub const fn is_batchable(self) -> bool {
+                match self { $(Operation::$name => operations!(@batch $batch),)* }
+            }
+
+            /// Whether its request may carry an idempotency key.
+            pub const fn takes_key(self) -> bool {
+                match self { $(Operation::$name => operations!(@key $key),)* }
             }
 
             /// Whether a well-formed request can be refused.
@@ -55,8 +160,8 @@ macro_rules! operations {
             /// Finds an operation by its wire name or its snake case name.
             pub fn from_name(name: &str) -> Option<Operation> {
                 match name {
-                    $($wire | $snake => Some(Operation::$name),)*
-                    _ => None,
+                    $($wire => Some(Operation::$name),)*
+                    _ => Operation::ALL.iter().find(|operation| operation.name() == name).copied(),
                 }
             }
         }
@@ -64,13 +169,50 @@ macro_rules! operations {
         $(impl OperationRequest for $request {
             const OPERATION: Operation = Operation::$name;
             type Result = $result;
+
+            fn into_request(self) -> Request {
+                Request::$name(self)
+            }
+
+            fn take(outcome: Outcome) -> Option<$result> {
+                match outcome {
+                    Outcome::$name(result) => Some(result),
+                    _ => None,
+                }
+            }
         })*
     };
+    (@batch batch) => { true };
+    (@batch alone) => { false };
+    (@key keyed) => { true };
+    (@key plain) => { false };
 }
 
-enum Access {
+/// Whether an operation reads or changes the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It changes nothing that others see.
     Read,
+    /// It changes the database.
     Write,
+}
+
+/// Where the work of an operation is done, and so which thread may do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In memory: at once, or when the log says so.
+    Memory,
+    /// On files, or under all locks: beside the threads that serve others.
+    Files,
+    /// It begins a watch.
+    Stream,
+}
+
+impl Operation {
+    /// Whether the operation changes the database.
+    pub const fn is_write(self) -> bool {
+        matches!(self.access(), Access::Write)
+    }
 }
 
 /// A typed request that belongs to one operation.
@@ -79,76 +221,15 @@ pub trait OperationRequest: Serialize + DeserializeOwned {
     const OPERATION: Operation;
     /// What a success returns.
     type Result: Serialize + DeserializeOwned;
+
+    /// The request as a value of any operation.
+    fn into_request(self) -> Request;
+
+    /// The result in an outcome; `None` when it is another operation's.
+    fn take(outcome: Outcome) -> Option<Self::Result>;
 }
 
-operations! {
-    /// Stores a machine definition under a name and version.
-    PutMachine = 1, "PUT_MACHINE", "put_machine", Write,
-        PutMachineRequest => PutMachineResult, can_fail: true;
-    /// Returns a machine definition.
-    GetMachine = 2, "GET_MACHINE", "get_machine", Read,
-        GetMachineRequest => GetMachineResult, can_fail: true;
-    /// Lists machines and their versions.
-    ListMachines = 3, "LIST_MACHINES", "list_machines", Read,
-        ListMachinesRequest => ListMachinesResult, can_fail: false;
-    /// Creates an instance of a machine.
-    CreateInstance = 4, "CREATE_INSTANCE", "create_instance", Write,
-        CreateInstanceRequest => CreateInstanceResult, can_fail: true;
-    /// Returns the state and context of an instance.
-    GetInstance = 5, "GET_INSTANCE", "get_instance", Read,
-        GetInstanceRequest => GetInstanceResult, can_fail: true;
-    /// Lists instances by id, a page at a time.
-    ListInstances = 6, "LIST_INSTANCES", "list_instances", Read,
-        ListInstancesRequest => ListInstancesResult, can_fail: true;
-    /// Counts instances by machine, version and state.
-    CountInstances = 7, "COUNT_INSTANCES", "count_instances", Read,
-        CountInstancesRequest => CountInstancesResult, can_fail: false;
-    /// Deletes an instance; its id may be used again.
-    DeleteInstance = 8, "DELETE_INSTANCE", "delete_instance", Write,
-        DeleteInstanceRequest => DeleteInstanceResult, can_fail: true;
-    /// Applies an event to an instance.
-    ApplyEvent = 9, "APPLY_EVENT", "apply_event", Write,
-        ApplyEventRequest => ApplyEventResult, can_fail: true;
-    /// Says which events an instance would accept now.
-    Permitted = 10, "PERMITTED", "permitted", Read,
-        PermittedRequest => PermittedResult, can_fail: true;
-    /// Runs several operations, all or nothing or each on its own.
-    Batch = 11, "BATCH", "batch", Write,
-        BatchRequest => BatchResult, can_fail: true;
-    /// Returns the events of one instance.
-    History = 12, "HISTORY", "history", Read,
-        HistoryRequest => HistoryResult, can_fail: true;
-    /// Follows the events of one instance.
-    WatchInstance = 13, "WATCH_INSTANCE", "watch_instance", Read,
-        WatchInstanceRequest => WatchInstanceResult, can_fail: true;
-    /// Follows the events of all instances, filtered.
-    WatchAll = 14, "WATCH_ALL", "watch_all", Read,
-        WatchAllRequest => WatchAllResult, can_fail: true;
-    /// Returns the log's entries in order.
-    WalRead = 15, "WAL_READ", "wal_read", Read,
-        WalReadRequest => WalReadResult, can_fail: true;
-    /// Returns figures of the log.
-    WalStats = 16, "WAL_STATS", "wal_stats", Read,
-        WalStatsRequest => WalStatsResult, can_fail: false;
-    /// Writes a checkpoint and deletes log segments that are no longer needed.
-    Compact = 17, "COMPACT", "compact", Write,
-        CompactRequest => CompactResult, can_fail: false;
-    /// Writes a snapshot of one instance.
-    SnapshotInstance = 18, "SNAPSHOT_INSTANCE", "snapshot_instance", Read,
-        SnapshotInstanceRequest => SnapshotInstanceResult, can_fail: true;
-    /// Removes all machines and instances.
-    FlushAll = 19, "FLUSH_ALL", "flush_all", Write,
-        FlushAllRequest => FlushAllResult, can_fail: true;
-    /// Returns name, version, features and limits.
-    Info = 20, "INFO", "info", Read,
-        InfoRequest => InfoResult, can_fail: false;
-    /// Answers when the database is alive.
-    Ping = 21, "PING", "ping", Read,
-        PingRequest => PingResult, can_fail: false;
-    /// Checks a machine definition without storing it.
-    ValidateMachine = 22, "VALIDATE_MACHINE", "validate_machine", Read,
-        ValidateMachineRequest => ValidateMachineResult, can_fail: true;
-}
+for_each_operation!(operations);
 
 #[cfg(test)]
 mod tests {

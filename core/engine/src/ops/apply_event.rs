@@ -4,10 +4,10 @@ use rstmdb_machine::{Decision, Situation};
 use rstmdb_types::error::reason;
 use rstmdb_types::{ApplyEventRequest, ApplyEventResult, Error, ErrorCode, Json, Offset, Result};
 
-use super::{Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
+use super::{Edge, Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
 use crate::error::instance_not_found;
 use crate::log::{Body, Effect};
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::partition::{Transition, UndoStep};
 use crate::state::{Answer, KeyEntry, KeyTable, Partition, Slot};
@@ -29,10 +29,10 @@ pub(crate) struct ApplyEvent {
 }
 
 impl ApplyEvent {
-    pub(crate) fn new(request: ApplyEventRequest) -> ApplyEvent {
+    pub(crate) fn new(request: ApplyEventRequest, edge: &Edge) -> ApplyEvent {
         let keyed = request.idempotency_key.is_some();
         let fingerprint = if keyed { fingerprint("APPLY_EVENT", &request) } else { 0 };
-        ApplyEvent { request, fingerprint, any_request: false }
+        ApplyEvent { request, fingerprint, any_request: edge.any_request }
     }
 
     fn payload_bytes(&self) -> usize {
@@ -250,14 +250,11 @@ pub(crate) fn wrong_answer(entry: &KeyEntry) -> Error {
 }
 
 impl Shared {
-    pub(crate) fn apply_event(&self, request: ApplyEventRequest) -> Pending<'_, ApplyEventResult> {
-        self.write(ApplyEvent::new(request))
-    }
-
-    pub(crate) fn apply_event_or_first(
+    pub(crate) fn apply_event(
         &self,
         request: ApplyEventRequest,
-    ) -> Pending<'_, ApplyEventResult> {
-        self.write(ApplyEvent { any_request: true, ..ApplyEvent::new(request) })
+        edge: &Edge,
+    ) -> Evaluated<ApplyEventResult> {
+        self.write(edge, ApplyEvent::new(request, edge))
     }
 }

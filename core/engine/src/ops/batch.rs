@@ -17,9 +17,9 @@ use super::apply_event::{ApplyEvent, wrong_answer};
 use super::create_instance::CreateInstance;
 use super::delete_instance::DeleteInstance;
 use super::instances::get_in;
-use super::{Env, InstanceWrite, Step, commit, fingerprint, remembered};
+use super::{Edge, Env, InstanceWrite, Step, commit, fingerprint, remembered};
 use crate::log::{Body, Effect, Ticket};
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::{Answer, KeyEntry, KeyTable, Owner, Partition};
 
@@ -32,14 +32,17 @@ enum Prepared {
 }
 
 impl Prepared {
-    fn new(shared: &Shared, operation: BatchOperation) -> Prepared {
+    fn new(shared: &Shared, operation: BatchOperation, edge: &Edge, place: usize) -> Prepared {
         match operation {
             BatchOperation::CreateInstance(request) => {
-                Prepared::Create(Box::new(CreateInstance::new(shared, request)))
+                Prepared::Create(Box::new(CreateInstance::new(shared, request, || {
+                    edge.id(place as u128)
+                })))
             }
-            BatchOperation::ApplyEvent(request) => {
-                Prepared::Apply(Box::new(ApplyEvent::new(request)))
-            }
+            BatchOperation::ApplyEvent(request) => Prepared::Apply(Box::new(ApplyEvent::new(
+                request,
+                &Edge { any_request: false, ..*edge },
+            ))),
             BatchOperation::DeleteInstance(request) => {
                 Prepared::Delete(DeleteInstance::new(request))
             }
@@ -73,14 +76,14 @@ struct Run<'a, 'e> {
 }
 
 impl Shared {
-    pub(crate) fn batch(&self, request: BatchRequest) -> Pending<'_, BatchResult> {
+    pub(crate) fn batch(&self, request: BatchRequest, edge: &Edge) -> Evaluated<BatchResult> {
         if let Err(error) = self.check_batch(&request) {
-            return Pending::ready(&self.queue, Err(error));
+            return self.ready(Err(error));
         }
         self.queue.admit();
-        let (ticket, result) = self.run_batch(request);
+        let (ticket, result) = self.run_batch(request, edge);
         self.queue.announce();
-        Pending::new(&self.queue, ticket, result)
+        Evaluated::new(ticket, result)
     }
 
     fn check_batch(&self, request: &BatchRequest) -> Result<()> {
@@ -99,16 +102,16 @@ impl Shared {
         rstmdb_types::limits::check("ops", bytes.sum(), "batch_bytes_max", limits.batch_bytes_max)
     }
 
-    fn run_batch(&self, request: BatchRequest) -> (Ticket, Result<BatchResult>) {
+    fn run_batch(&self, request: BatchRequest, edge: &Edge) -> (Ticket, Result<BatchResult>) {
         let key = request.idempotency_key.clone();
         let fingerprint = if key.is_some() { fingerprint("BATCH", &request) } else { 0 };
         let atomic = request.mode == BatchMode::Atomic;
-        let prepared: Vec<Prepared> =
-            request.ops.into_iter().map(|operation| Prepared::new(self, operation)).collect();
+        let prepare = |(place, operation)| Prepared::new(self, operation, edge, place);
+        let prepared: Vec<Prepared> = request.ops.into_iter().enumerate().map(prepare).collect();
         let needs_global = key.is_some() || prepared.iter().any(Prepared::uses_global_key);
         let global = needs_global.then(|| self.state.global_keys.lock());
         let partitions = self.lock_for(&prepared);
-        let mut env = self.env();
+        let mut env = self.env(edge);
         // The batch itself may have to be taken back, whatever the storage.
         let volatile = env.undo_below.is_none();
         env.undo_below = Some(self.queue.committed());

@@ -9,10 +9,10 @@ use rstmdb_types::{
 };
 
 use super::apply_event::wrong_answer;
-use super::{Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
+use super::{Edge, Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
 use crate::error::machine_not_found;
 use crate::log::{Body, Effect};
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::partition::{Birth, UndoStep};
 use crate::state::{Answer, KeyEntry, KeyTable, MachineEntry, Owner, Partition};
@@ -37,7 +37,11 @@ pub(crate) struct CreateInstance {
 
 impl CreateInstance {
     /// Resolves the machine and the id, both outside the partition's lock.
-    pub(crate) fn new(shared: &Shared, request: CreateInstanceRequest) -> CreateInstance {
+    pub(crate) fn new(
+        shared: &Shared,
+        request: CreateInstanceRequest,
+        new_id: impl FnOnce() -> Text,
+    ) -> CreateInstance {
         let machines = shared.state.machines.read();
         let machine = machines.find(&request.machine, request.version).cloned();
         drop(machines);
@@ -45,10 +49,7 @@ impl CreateInstance {
         CreateInstance {
             fingerprint: if keyed { fingerprint("CREATE_INSTANCE", &request) } else { 0 },
             global: keyed && request.instance_id.is_none(),
-            id: request
-                .instance_id
-                .clone()
-                .unwrap_or_else(|| uuid::Uuid::new_v4().to_string().into()),
+            id: request.instance_id.clone().unwrap_or_else(new_id),
             machine,
             request,
         }
@@ -220,7 +221,8 @@ impl Shared {
     pub(crate) fn create_instance(
         &self,
         request: CreateInstanceRequest,
-    ) -> Pending<'_, CreateInstanceResult> {
-        self.write(CreateInstance::new(self, request))
+        edge: &Edge,
+    ) -> Evaluated<CreateInstanceResult> {
+        self.write(edge, CreateInstance::new(self, request, || edge.id(0)))
     }
 }

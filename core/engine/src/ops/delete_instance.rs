@@ -3,10 +3,10 @@
 use rstmdb_types::{DeleteInstanceRequest, DeleteInstanceResult, Offset, Result};
 
 use super::apply_event::wrong_answer;
-use super::{Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
+use super::{Edge, Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
 use crate::error::instance_not_found;
 use crate::log::{Body, Effect};
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::partition::UndoStep;
 use crate::state::{Answer, KeyEntry, KeyTable, Partition};
@@ -111,7 +111,8 @@ impl Shared {
     pub(crate) fn delete_instance(
         &self,
         request: DeleteInstanceRequest,
-    ) -> Pending<'_, DeleteInstanceResult> {
-        self.write(DeleteInstance::new(request))
+        edge: &Edge,
+    ) -> Evaluated<DeleteInstanceResult> {
+        self.write(edge, DeleteInstance::new(request))
     }
 }

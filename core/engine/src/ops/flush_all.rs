@@ -3,26 +3,31 @@
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, FlushAllRequest, FlushAllResult};
 
+use super::Edge;
 use crate::log::{Body, Effect};
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::{MachineUndo, Shared};
 use crate::state::partition::Undo;
 
 impl Shared {
-    pub(crate) fn flush_all(&self, _request: FlushAllRequest) -> Pending<'_, FlushAllResult> {
+    pub(crate) fn flush_all(
+        &self,
+        _request: FlushAllRequest,
+        edge: &Edge,
+    ) -> Evaluated<FlushAllResult> {
         if !self.options.allow_flush_all {
             let message = "flush_all is off; open the database with allow_flush_all to use it";
             let error = Error::invalid(reason::DISABLED, message).with("option", "allow_flush_all");
-            return Pending::ready(&self.queue, Err(error));
+            return self.ready(Err(error));
         }
         let mut machines = self.state.machines.write();
         let mut keys = self.state.global_keys.lock();
         let mut partitions = self.state.lock_all();
         let mut bytes = Vec::new();
-        Effect { at: self.now(), body: Body::FlushAll }.encode(&mut bytes);
+        Effect { at: edge.at_ms, body: Body::FlushAll }.encode(&mut bytes);
         let offset = match self.queue.append(1, &bytes) {
             Ok(offset) => offset,
-            Err(error) => return Pending::ready(&self.queue, Err(error)),
+            Err(error) => return self.ready(Err(error)),
         };
         let ticket = self.queue.ticket(offset);
         let durable = self.undo_below();
@@ -46,6 +51,6 @@ impl Shared {
         drop((machines, keys, partitions));
         self.queue.announce();
         let result = FlushAllResult { flushed: true, instances_removed, machines_removed };
-        Pending::new(&self.queue, ticket, Ok(result))
+        Evaluated::new(ticket, Ok(result))
     }
 }

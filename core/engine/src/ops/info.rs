@@ -5,15 +5,15 @@ use rstmdb_types::{
 };
 
 use crate::manifest::hex;
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::Shared;
 
 impl Shared {
-    pub(crate) fn ping(&self, _request: PingRequest) -> Pending<'_, PingResult> {
-        Pending::ready(&self.queue, self.check_open().map(|()| PingResult { pong: true }))
+    pub(crate) fn ping(&self, _request: PingRequest) -> Evaluated<PingResult> {
+        self.ready(self.check_open().map(|()| PingResult { pong: true }))
     }
 
-    pub(crate) fn info(&self, _request: InfoRequest) -> Pending<'_, InfoResult> {
+    pub(crate) fn info(&self, _request: InfoRequest) -> Evaluated<InfoResult> {
         self.observe(|| self.check_open().map(|()| self.describe()))
     }
 
@@ -34,7 +34,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn wal_stats(&self, _request: WalStatsRequest) -> Pending<'_, WalStatsResult> {
+    pub(crate) fn wal_stats(&self, _request: WalStatsRequest) -> Evaluated<WalStatsResult> {
         self.observe(|| self.check_open().map(|()| self.figures()))
     }
 

@@ -9,7 +9,7 @@ use rstmdb_types::{
 };
 
 use super::apply_event::live_slot;
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::{Shared, State};
 use crate::state::{CellFilter, Partition, Slot};
 
@@ -36,24 +36,21 @@ pub(crate) fn get_in(partition: &Partition, hash: u64, id: &str) -> Result<GetIn
 }
 
 impl Shared {
-    pub(crate) fn get_instance(
-        &self,
-        request: GetInstanceRequest,
-    ) -> Pending<'_, GetInstanceResult> {
+    pub(crate) fn get_instance(&self, request: GetInstanceRequest) -> Evaluated<GetInstanceResult> {
         if let Err(error) = self.check_open() {
-            return Pending::ready(&self.queue, Err(error));
+            return self.ready(Err(error));
         }
         let hash = self.state.hash(&request.instance_id);
         let partition = self.state.partition(hash);
         let result = get_in(&partition, hash, &request.instance_id);
         let ticket = self.seen(&partition, hash, &request.instance_id);
-        Pending::new(&self.queue, ticket, result)
+        Evaluated::new(ticket, result)
     }
 
     pub(crate) fn count_instances(
         &self,
         request: CountInstancesRequest,
-    ) -> Pending<'_, CountInstancesResult> {
+    ) -> Evaluated<CountInstancesResult> {
         self.observe(|| self.check_open().map(|()| self.count(&request)))
     }
 
@@ -92,7 +89,7 @@ impl Shared {
     pub(crate) fn list_instances(
         &self,
         request: ListInstancesRequest,
-    ) -> Pending<'_, ListInstancesResult> {
+    ) -> Evaluated<ListInstancesResult> {
         self.observe(|| self.check_open().and_then(|()| self.page(&request)))
     }
 

@@ -6,27 +6,36 @@ use rstmdb_types::{
     ListMachinesResult, MachineVersions, Offset, PutMachineRequest, PutMachineResult, Result,
 };
 
+use super::Edge;
 use crate::log::{Body, Effect, Ticket};
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::{MachineUndo, Shared};
 use crate::state::Machines;
 use crate::state::machines::check_definition_size;
 
 impl Shared {
-    pub(crate) fn put_machine(&self, request: PutMachineRequest) -> Pending<'_, PutMachineResult> {
+    pub(crate) fn put_machine(
+        &self,
+        request: PutMachineRequest,
+        edge: &Edge,
+    ) -> Evaluated<PutMachineResult> {
         self.queue.admit();
-        let (ticket, result) = self.store_machine(request);
+        let (ticket, result) = self.store_machine(request, edge);
         self.queue.announce();
-        Pending::new(&self.queue, ticket, result)
+        Evaluated::new(ticket, result)
     }
 
-    fn store_machine(&self, request: PutMachineRequest) -> (Ticket, Result<PutMachineResult>) {
+    fn store_machine(
+        &self,
+        request: PutMachineRequest,
+        edge: &Edge,
+    ) -> (Ticket, Result<PutMachineResult>) {
         let parsed = self.parse_machine(&request);
         let mut machines = self.state.machines.write();
         let stored = parsed.and_then(|parsed| {
             // Again, now that nobody else can store one.
             self.check_version_limit(&machines, &request)?;
-            self.insert_machine(&mut machines, request, parsed)
+            self.insert_machine(&mut machines, request, parsed, edge)
         });
         match stored {
             Ok((offset, result)) => (self.queue.ticket(offset), Ok(result)),
@@ -50,6 +59,7 @@ impl Shared {
         machines: &mut Machines,
         request: PutMachineRequest,
         (machine, warnings): (Machine, Vec<DefinitionWarning>),
+        edge: &Edge,
     ) -> Result<(Offset, PutMachineResult)> {
         let mut result = PutMachineResult {
             machine: request.machine.clone(),
@@ -76,7 +86,7 @@ impl Shared {
         }
         let mut bytes = Vec::new();
         Effect {
-            at: self.now(),
+            at: edge.at_ms,
             body: Body::PutMachine {
                 number: machines.next_number(),
                 machine: &request.machine,
@@ -113,7 +123,7 @@ impl Shared {
         .with("limit_value", most))
     }
 
-    pub(crate) fn get_machine(&self, request: GetMachineRequest) -> Pending<'_, GetMachineResult> {
+    pub(crate) fn get_machine(&self, request: GetMachineRequest) -> Evaluated<GetMachineResult> {
         let machines = self.state.machines.read();
         let found =
             self.check_open().and_then(|()| machines.find(&request.machine, request.version));
@@ -123,18 +133,16 @@ impl Shared {
                     definition: entry.machine.normal_form().clone(),
                     checksum: entry.machine.checksum().into(),
                 };
-                Pending::new(&self.queue, self.queue.ticket(entry.offset), Ok(result))
+                Evaluated::new(self.queue.ticket(entry.offset), Ok(result))
             }
-            Err(error) => {
-                Pending::new(&self.queue, self.queue.ticket(self.queue.appended()), Err(error))
-            }
+            Err(error) => Evaluated::new(self.queue.ticket(self.queue.appended()), Err(error)),
         }
     }
 
     pub(crate) fn list_machines(
         &self,
         _request: ListMachinesRequest,
-    ) -> Pending<'_, ListMachinesResult> {
+    ) -> Evaluated<ListMachinesResult> {
         self.observe(|| self.check_open().map(|()| self.machine_versions()))
     }
 

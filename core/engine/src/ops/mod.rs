@@ -21,12 +21,13 @@ mod wal;
 mod watch;
 
 use parking_lot::MutexGuard;
+use rstmdb_types::command::id_text;
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Limits, Offset, Result, TimestampMs};
+use rstmdb_types::{Error, ErrorCode, Limits, Offset, Result, Text, TimestampMs};
 
 use crate::error::closed;
 use crate::log::{KeyRef, Ticket};
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::keys::{KeyBounds, KeyBudget};
 use crate::state::partition::{Undo, UndoStep};
@@ -121,10 +122,30 @@ pub(crate) fn commit<W: InstanceWrite>(
     result
 }
 
+/// What a command brings beside its request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edge {
+    pub at_ms: TimestampMs,
+    pub new_id: u128,
+    pub any_request: bool,
+}
+
+impl Edge {
+    /// The `number`th new id.
+    pub(crate) fn id(&self, number: u128) -> Text {
+        id_text(self.new_id.wrapping_add(number))
+    }
+}
+
 impl Shared {
-    pub(crate) fn env(&self) -> Env<'_> {
+    /// A result that depends on nothing.
+    pub(crate) fn ready<T>(&self, result: Result<T>) -> Evaluated<T> {
+        Evaluated::new(self.queue.ticket(0), result)
+    }
+
+    pub(crate) fn env(&self, edge: &Edge) -> Env<'_> {
         Env {
-            now: self.now(),
+            now: edge.at_ms,
             limits: &self.options.limits,
             bounds: self.key_bounds(),
             key_budget: &self.state.key_budget,
@@ -135,28 +156,29 @@ impl Shared {
     }
 
     /// Runs one write: evaluate, append, apply.
-    pub(crate) fn write<W: InstanceWrite>(&self, write: W) -> Pending<'_, W::Result> {
+    pub(crate) fn write<W: InstanceWrite>(&self, edge: &Edge, write: W) -> Evaluated<W::Result> {
         self.queue.admit();
         let mut global = write.uses_global_key().then(|| self.state.global_keys.lock());
         let hash = self.state.hash(write.instance_id());
         let mut partition = self.state.partition(hash);
-        let outcome = self.write_locked(write, &mut partition, global.as_deref_mut(), hash);
+        let outcome = self.write_locked(edge, write, &mut partition, global.as_deref_mut(), hash);
         drop(partition);
         drop(global);
         self.queue.announce();
         let (ticket, result) = outcome;
-        Pending::new(&self.queue, ticket, result)
+        Evaluated::new(ticket, result)
     }
 
     fn write_locked<W: InstanceWrite>(
         &self,
+        edge: &Edge,
         write: W,
         partition: &mut MutexGuard<'_, Partition>,
         global: Option<&mut KeyTable>,
         hash: u64,
     ) -> (Ticket, Result<W::Result>) {
         // Made under the partition's lock: a checkpoint moves the boundary under all of them.
-        let env = self.env();
+        let env = self.env(edge);
         // What the answer reveals must be durable before the answer is given, even a refusal.
         let seen = |partition: &Partition, write: &W| match &global {
             Some(_) => self.queue.ticket(self.queue.appended()),
@@ -195,14 +217,14 @@ impl Shared {
     }
 
     /// A result of looking at several places, shown when everything that was there is durable.
-    pub(crate) fn observe<T>(&self, mut look: impl FnMut() -> Result<T>) -> Pending<'_, T> {
+    pub(crate) fn observe<T>(&self, mut look: impl FnMut() -> Result<T>) -> Evaluated<T> {
         loop {
             let before = self.queue.ticket(0).epoch;
             let result = look();
             let ticket = self.queue.ticket(self.queue.appended());
             // A write that was taken back meanwhile may have been seen: look again.
             if ticket.epoch == before {
-                return Pending::new(&self.queue, ticket, result);
+                return Evaluated::new(ticket, result);
             }
         }
     }

@@ -3,18 +3,23 @@
 use rstmdb_machine::Situation;
 use rstmdb_types::{PermittedRequest, PermittedResult, Result};
 
+use super::Edge;
 use super::apply_event::live_slot;
 use crate::log::Ticket;
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::Shared;
 
 impl Shared {
-    pub(crate) fn permitted(&self, request: PermittedRequest) -> Pending<'_, PermittedResult> {
-        let (ticket, result) = self.ask(&request);
-        Pending::new(&self.queue, ticket, self.check_open().and(result))
+    pub(crate) fn permitted(
+        &self,
+        request: PermittedRequest,
+        edge: &Edge,
+    ) -> Evaluated<PermittedResult> {
+        let (ticket, result) = self.ask(&request, edge);
+        Evaluated::new(ticket, self.check_open().and(result))
     }
 
-    fn ask(&self, request: &PermittedRequest) -> (Ticket, Result<PermittedResult>) {
+    fn ask(&self, request: &PermittedRequest, edge: &Edge) -> (Ticket, Result<PermittedResult>) {
         if let Some(payload) = &request.payload
             && let Err(error) = self.options.limits.check_payload(payload)
         {
@@ -34,7 +39,7 @@ impl Shared {
             state: slot.state,
             ctx: &slot.ctx,
             payload: request.payload.as_ref(),
-            now_ms: self.now(),
+            now_ms: edge.at_ms,
         });
         let result = PermittedResult {
             instance_id: slot.id.clone(),

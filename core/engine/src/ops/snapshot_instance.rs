@@ -6,6 +6,7 @@ use rstmdb_types::{
     Error, ErrorCode, GetInstanceRequest, Result, SnapshotInstanceRequest, SnapshotInstanceResult,
 };
 
+use super::Edge;
 use crate::error::io as io_error;
 use crate::shared::Shared;
 
@@ -15,10 +16,12 @@ impl Shared {
     pub(crate) fn snapshot_instance(
         &self,
         request: SnapshotInstanceRequest,
+        edge: &Edge,
     ) -> Result<SnapshotInstanceResult> {
-        let instance =
-            self.get_instance(GetInstanceRequest { instance_id: request.instance_id }).wait()?;
-        let snapshot_id = format!("snap-{}", uuid::Uuid::new_v4());
+        let read = self.get_instance(GetInstanceRequest { instance_id: request.instance_id });
+        self.queue.wait(read.ticket)?;
+        let instance = read.result?;
+        let snapshot_id = format!("snap-{}", edge.id(0));
         let text = serde_json::to_string(&instance)
             .map_err(|error| Error::new(ErrorCode::InternalError, error.to_string()))?;
         // Closing waits for this lock, and nothing may be written after it.

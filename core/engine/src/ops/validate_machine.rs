@@ -3,7 +3,7 @@
 use rstmdb_machine::Machine;
 use rstmdb_types::{Result, ValidateMachineRequest, ValidateMachineResult};
 
-use crate::pending::Pending;
+use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::machines::check_definition_size;
 
@@ -11,10 +11,10 @@ impl Shared {
     pub(crate) fn validate_machine(
         &self,
         request: ValidateMachineRequest,
-    ) -> Pending<'_, ValidateMachineResult> {
+    ) -> Evaluated<ValidateMachineResult> {
         let validated = self.check_open().and_then(|()| self.validate(&request));
         // It depends on nothing that was written.
-        Pending::new(&self.queue, self.queue.ticket(0), validated)
+        Evaluated::new(self.queue.ticket(0), validated)
     }
 
     fn validate(&self, request: &ValidateMachineRequest) -> Result<ValidateMachineResult> {

@@ -6,6 +6,7 @@ use rstmdb_types::{
     Offset, Result, WatchAllRequest, WatchAllResult, WatchInstanceRequest, WatchInstanceResult,
 };
 
+use super::Edge;
 use super::apply_event::live_slot;
 use crate::error::compacted;
 use crate::shared::Shared;
@@ -15,6 +16,7 @@ impl Shared {
     pub(crate) fn watch_instance(
         self: &Arc<Self>,
         request: WatchInstanceRequest,
+        edge: &Edge,
     ) -> Result<(WatchInstanceResult, Subscription)> {
         self.check_open()?;
         // Live from here on; events that the state below includes are left out by their offset.
@@ -24,7 +26,7 @@ impl Shared {
             let partition = self.state.partition(hash);
             let slot = live_slot(&partition, hash, &request.instance_id);
             let result = slot.map(|(_, slot)| WatchInstanceResult {
-                subscription_id: subscription_id(),
+                subscription_id: subscription_id(edge),
                 instance_id: request.instance_id.clone(),
                 current_state: slot.machine.state_name(slot.state),
                 current_wal_offset: slot.last,
@@ -53,11 +55,12 @@ impl Shared {
     pub(crate) fn watch_all(
         self: &Arc<Self>,
         request: WatchAllRequest,
+        edge: &Edge,
     ) -> Result<(WatchAllResult, Subscription)> {
         self.check_open()?;
         let mut subscription = Subscription::new(self.clone(), self.queue.committed() + 1);
         let result = WatchAllResult {
-            subscription_id: subscription_id(),
+            subscription_id: subscription_id(edge),
             wal_offset: subscription.resume_offset(),
         };
         if let Some(from) = self.replay_from(request.from_offset)? {
@@ -78,6 +81,6 @@ impl Shared {
     }
 }
 
-fn subscription_id() -> rstmdb_types::Text {
-    format!("sub-{}", uuid::Uuid::new_v4()).into()
+fn subscription_id(edge: &Edge) -> rstmdb_types::Text {
+    format!("sub-{}", edge.id(0)).into()
 }

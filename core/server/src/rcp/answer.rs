@@ -94,7 +94,7 @@ impl<'e> Answer<'_, 'e> {
     }
 
     /// Answers once what the result says is durable.
-    pub(crate) fn pending<T: WireResult>(self, pending: Pending<'e, T>) {
+    pub(crate) fn pending<T: WireResult>(self, pending: Pending<&'e Engine, T>) {
         let (commit, result) = pending.split();
         let begin = self.outbox.buffer().len();
         let error = self.form.write(result.as_ref().map_err(Clone::clone), self.outbox.buffer());

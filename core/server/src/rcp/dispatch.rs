@@ -4,7 +4,7 @@
 //! The plain dialect differs in a few
 //! rules: see `Dialect`.
 
-use rstmdb_engine::Engine;
+use rstmdb_engine::{Engine, Pending};
 use rstmdb_protocol::result::WireResult;
 use rstmdb_protocol::{Command, Dialect, Request};
 use rstmdb_types::error::reason;
@@ -55,7 +55,18 @@ pub(crate) fn dispatch(answer: Answer<'_, '_>, operation: Operation, params: &st
         return Some(elsewhere(answer, operation, params));
     }
     match operation {
-        Operation::ApplyEvent if dialect == Dialect::Plain => run!(apply_event_or_first),
+        Operation::ApplyEvent if dialect == Dialect::Plain => {
+            match decode(answer.form.command, params) {
+                Ok(request) => {
+                    answer.pending(apply_or_first(engine, request));
+                    None
+                }
+                Err(error) => {
+                    answer.refuse(error);
+                    None
+                }
+            }
+        }
         Operation::ApplyEvent => run!(apply_event),
         Operation::GetInstance => run!(get_instance),
         Operation::CreateInstance => run!(create_instance),
@@ -106,11 +117,13 @@ pub(crate) fn perform(
             Box::new(engine.$method(decode(command, params)?).wait()?)
         };
         (blocking $method:ident) => {
-            Box::new(engine.$method(decode(command, params)?)?)
+            Box::new(engine.$method(decode(command, params)?).wait()?)
         };
     }
     Ok(match operation {
-        Operation::ApplyEvent if dialect == Dialect::Plain => run!(pending apply_event_or_first),
+        Operation::ApplyEvent if dialect == Dialect::Plain => {
+            Box::new(apply_or_first(engine, decode(command, params)?).wait()?)
+        }
         Operation::ApplyEvent => run!(pending apply_event),
         Operation::GetInstance => run!(pending get_instance),
         Operation::CreateInstance => run!(pending create_instance),
@@ -131,11 +144,22 @@ pub(crate) fn perform(
         Operation::FlushAll => Box::new(engine.flush_all(FlushAllRequest {}).wait()?),
         Operation::History => run!(blocking history),
         Operation::WalRead => run!(blocking wal_read),
-        Operation::Compact => Box::new(engine.compact(compaction(decode(command, params)?))?),
+        Operation::Compact => {
+            Box::new(engine.compact(compaction(decode(command, params)?)).wait()?)
+        }
         Operation::SnapshotInstance => run!(blocking snapshot_instance),
         Operation::Batch => batch::perform(served, dialect, params, budget)?,
         Operation::WatchInstance | Operation::WatchAll => return Err(batch::misplaced(command)),
     })
+}
+
+/// A known key gets the first answer, even to another request.
+fn apply_or_first(
+    engine: &Engine,
+    request: ApplyEventRequest,
+) -> Pending<&Engine, ApplyEventResult> {
+    let command = rstmdb_types::Command { any_request: true, ..engine.command(request) };
+    Engine::submit(engine, command).of::<ApplyEventRequest>()
 }
 
 #[derive(serde::Deserialize)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rstmdb_engine::Commit;
+use rstmdb_engine::{Commit, Engine};
 use rstmdb_protocol::{Command, WireMode, message};
 use rstmdb_types::{ErrorCode, Text};
 use tokio::io::AsyncWrite;
@@ -32,7 +32,7 @@ pub(crate) struct Asked {
 
 /// An answer that waits for its commit, and what follows it.
 struct Gate<'e> {
-    commit: Commit<'e>,
+    commit: Commit<&'e Engine>,
     asked: Asked,
     id: Text,
     mode: WireMode,
@@ -100,7 +100,7 @@ impl<'e> Outbox<'e> {
     pub(crate) fn hold(
         &mut self,
         begin: usize,
-        mut commit: Commit<'e>,
+        mut commit: Commit<&'e Engine>,
         asked: Asked,
         form: &Form,
         error: Option<ErrorCode>,

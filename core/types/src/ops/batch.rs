@@ -60,6 +60,24 @@ pub enum BatchOperation {
     GetInstance(GetInstanceRequest),
 }
 
+impl From<BatchOperation> for crate::Request {
+    fn from(operation: BatchOperation) -> crate::Request {
+        match operation {
+            BatchOperation::CreateInstance(request) => request.into(),
+            BatchOperation::ApplyEvent(request) => request.into(),
+            BatchOperation::DeleteInstance(request) => request.into(),
+            BatchOperation::GetInstance(request) => request.into(),
+        }
+    }
+}
+
+impl BatchOperation {
+    /// Whether carrying it out makes a new id.
+    pub fn needs_id(&self) -> bool {
+        matches!(self, BatchOperation::CreateInstance(create) if create.instance_id.is_none())
+    }
+}
+
 impl<'de> Deserialize<'de> for BatchOperation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Envelope)
