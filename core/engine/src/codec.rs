@@ -16,6 +16,12 @@ pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
     put_u64(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
+/// How many bytes [`put_i64`] appends.
+pub(crate) fn i64_bytes(value: i64) -> usize {
+    let bits = 64 - (((value << 1) ^ (value >> 63)) as u64 | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
 /// Appends a text with its length.
 pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     put_u64(out, text.len() as u64);
@@ -99,7 +105,9 @@ mod tests {
         for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
             let mut out = Vec::new();
             put_u64(&mut out, value);
+            let before = out.len();
             put_i64(&mut out, value as i64);
+            assert_eq!(out.len() - before, i64_bytes(value as i64));
             let mut reader = Reader::new(&out);
             assert_eq!(reader.u64(), Some(value));
             assert_eq!(reader.i64(), Some(value as i64));

@@ -110,6 +110,11 @@ impl Engine {
         self.shared.replace_manifest(&mut manifest, next)
     }
 
+    /// How often the clock was found to be set, or far from the log's time.
+    pub fn clock_steps(&self) -> u64 {
+        self.shared.time.steps()
+    }
+
     /// What requests are held to.
     pub fn limits(&self) -> &Limits {
         &self.shared.options.limits
@@ -159,7 +164,7 @@ impl Engine {
             Request::Ping(r) => shared.ping(r).map(Outcome::Ping),
             Request::History(r) => done(shared.history(r).map(Outcome::History)),
             Request::WalRead(r) => done(shared.wal_read(r).map(Outcome::WalRead)),
-            Request::Compact(r) => done(shared.compact(r).map(Outcome::Compact)),
+            Request::Compact(r) => done(shared.compact(r, edge).map(Outcome::Compact)),
             Request::SnapshotInstance(r) => {
                 done(shared.snapshot_instance(r, edge).map(Outcome::SnapshotInstance))
             }
@@ -281,7 +286,7 @@ fn run_checkpoint_thread(shared: &Shared) {
         if shared.queue.is_closed() || since < shared.options.checkpoint_log_bytes {
             continue;
         }
-        if let Err(error) = shared.compact(CompactRequest::default()) {
+        if let Err(error) = shared.compact(CompactRequest::default(), &Edge::of(shared)) {
             tracing::warn!("the automatic checkpoint failed: {error}");
             // Try again after as much log again, not at once.
             shared.checkpointed_bytes.store(written, Ordering::Relaxed);

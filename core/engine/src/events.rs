@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rstmdb_types::{Error, InstanceEvent, InstanceEventKind, Json, Offset, Result, Text};
+use rstmdb_types::{Error, Json, Offset, Result, Text};
 
 use crate::error::{compacted, corrupt};
+use crate::log::kinds::{Context, Subject};
 use crate::log::{Body, Effect, Frame};
 use crate::shared::Shared;
-use crate::state::{MachineEntry, Machines};
 
 /// Contexts remembered by one reader of the log.
 const CONTEXTS_MAX: usize = 4096;
@@ -64,26 +64,9 @@ impl Shared {
     }
 }
 
-/// The context after an effect, if it says so itself.
-pub(crate) fn own_context(body: &Body<'_>) -> Option<Json> {
-    match body {
-        Body::Create { ctx, .. } | Body::Apply { ctx: Some(ctx), .. } => {
-            Some(Json::from_canonical(ctx))
-        }
-        _ => None,
-    }
-}
-
-fn payload_of(body: &Body<'_>) -> Option<Json> {
-    match body {
-        Body::Apply { payload: Some(payload), .. } => Some(Json::from_canonical(payload)),
-        _ => None,
-    }
-}
-
 /// The context after `payload` was merged into `before`.
-pub(crate) fn merged(before: &Json, payload: Option<&Json>) -> Json {
-    payload.map_or_else(|| before.clone(), |payload| before.merge(payload))
+pub(crate) fn merged(before: &Json, payload: Option<&str>) -> Json {
+    payload.map_or_else(|| before.clone(), |payload| before.merge(&Json::from_canonical(payload)))
 }
 
 /// Finds the context after each effect that one reader comes to.
@@ -101,14 +84,14 @@ impl Contexts {
         offset: Offset,
         body: &Body<'_>,
     ) -> Result<Option<Json>> {
-        let Some(id) = body.instance() else { return Ok(None) };
-        if matches!(body, Body::Delete { .. }) {
-            self.known.remove(id);
-            return Ok(None);
-        }
-        let ctx = match own_context(body) {
-            Some(ctx) => ctx,
-            None => self.derive(shared, offset, id, body)?,
+        let Some(Subject { id, previous }) = body.subject() else { return Ok(None) };
+        let ctx = match body.context() {
+            Context::Gone => {
+                self.known.remove(id);
+                return Ok(None);
+            }
+            Context::Whole(ctx) => ctx,
+            Context::Merge(payload) => self.derive(shared, offset, (id, previous), payload)?,
         };
         if self.known.len() >= CONTEXTS_MAX && !self.known.contains_key(id) {
             self.known.clear();
@@ -117,13 +100,17 @@ impl Contexts {
         Ok(Some(ctx))
     }
 
-    fn derive(&self, shared: &Shared, offset: Offset, id: &str, body: &Body<'_>) -> Result<Json> {
-        let payload = payload_of(body);
-        let previous = body.previous();
+    fn derive(
+        &self,
+        shared: &Shared,
+        offset: Offset,
+        (id, previous): (&str, Offset),
+        payload: Option<&str>,
+    ) -> Result<Json> {
         if let Some((at, before)) = self.known.get(id)
             && *at == previous
         {
-            return Ok(merged(before, payload.as_ref()));
+            return Ok(merged(before, payload));
         }
         let hash = shared.state.hash(id);
         {
@@ -133,76 +120,31 @@ impl Contexts {
                 return Ok(slot.ctx.clone());
             }
         }
-        let mut payloads = vec![payload];
+        let mut payloads = vec![payload.map(Json::from_canonical)];
         let mut at = previous;
         let anchor = loop {
             let read = shared.with_effect(at, |effect| {
-                (own_context(&effect.body), payload_of(&effect.body), effect.body.previous())
+                let told = match effect.body.context() {
+                    Context::Whole(ctx) => Some(ctx),
+                    Context::Merge(payload) => {
+                        payloads.push(payload.map(Json::from_canonical));
+                        None
+                    }
+                    // Nothing can be merged into what is gone.
+                    Context::Gone => Some(Json::empty_object()),
+                };
+                (told, effect.body.previous())
             });
             let read = read.map_err(|error| shared.unless_compacted(offset, error));
-            let (own, payload, before) = read?;
-            if let Some(ctx) = own {
-                break ctx;
+            match read? {
+                (Some(ctx), _) => break ctx,
+                (None, before) => at = before,
             }
-            payloads.push(payload);
-            at = before;
         };
-        let contexts = payloads.iter().rev();
-        Ok(contexts.fold(anchor, |ctx, payload| merged(&ctx, payload.as_ref())))
-    }
-}
-
-/// Turns an effect into the event it is for watches and histories; `None` for other effects.
-pub(crate) fn to_event(
-    machines: &Machines,
-    offset: Offset,
-    effect: &Effect<'_>,
-    ctx: Option<Json>,
-) -> Option<InstanceEvent> {
-    let entry = |number: u32| machines.by_number(number);
-    let event = |entry: &MachineEntry, id: &str, kind| InstanceEvent {
-        kind,
-        instance_id: id.into(),
-        machine: entry.name.clone(),
-        version: entry.version,
-        wal_offset: offset,
-        timestamp: effect.at,
-        from_state: None,
-        to_state: None,
-        event: None,
-        payload: Json::null(),
-        ctx: None,
-        event_id: None,
-    };
-    match effect.body {
-        Body::Create { machine, id, state, .. } => {
-            let entry = entry(machine)?;
-            let state = state.unwrap_or_else(|| entry.machine.initial());
-            Some(InstanceEvent {
-                to_state: Some(entry.state_name(state)),
-                ctx,
-                ..event(entry, id, InstanceEventKind::Created)
-            })
-        }
-        Body::Apply { machine, id, event: number, from, to, payload, event_id, .. } => {
-            let entry = entry(machine)?;
-            Some(InstanceEvent {
-                from_state: Some(entry.state_name(from)),
-                to_state: Some(entry.state_name(to)),
-                event: Some(entry.event_name(number)),
-                payload: payload.map_or_else(Json::null, Json::from_canonical),
-                ctx,
-                event_id: event_id.map(Text::from),
-                ..event(entry, id, InstanceEventKind::Applied)
-            })
-        }
-        Body::Delete { machine, id, from, .. } => {
-            let entry = entry(machine)?;
-            Some(InstanceEvent {
-                from_state: Some(entry.state_name(from)),
-                ..event(entry, id, InstanceEventKind::Deleted)
-            })
-        }
-        Body::PutMachine { .. } | Body::BatchResult { .. } | Body::FlushAll => None,
+        let merge = |ctx: Json, payload: &Option<Json>| match payload {
+            Some(payload) => ctx.merge(payload),
+            None => ctx,
+        };
+        Ok(payloads.iter().rev().fold(anchor, merge))
     }
 }

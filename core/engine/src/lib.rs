@@ -10,6 +10,7 @@ mod codec;
 mod engine;
 mod error;
 mod events;
+mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,6 +27,7 @@ mod shared;
 mod state;
 pub mod storage;
 mod sync;
+mod time;
 mod watch;
 
 pub use engine::Engine;

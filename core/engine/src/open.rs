@@ -19,8 +19,9 @@ use crate::log::{LogFiles, LogWriter, Ring, WriterSettings};
 use crate::manifest::{MANIFEST, Manifest};
 use crate::options::{Location, Options, ProgressUpdate};
 use crate::replay::Replayer;
-use crate::shared::{EngineSink, Shared, State, key_bounds};
+use crate::shared::{EngineSink, Shared, State};
 use crate::storage::{DirectoryLock, Storage};
+use crate::time::Time;
 
 /// A database that was just opened.
 pub(crate) struct Opened {
@@ -62,12 +63,13 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         recovered.writer,
     );
     let volatile = storage.is_volatile();
+    let log_time = state.log_time.load(std::sync::atomic::Ordering::Acquire);
     let shared = Shared {
         name: location.name,
         storage,
-        clock: location.clock,
+        time: Time::new(location.clock, (next > 1).then_some(log_time)),
         database,
-        queue: Queue::new(EngineSink::new(writer, state.clone()), next, volatile),
+        queue: Queue::new(EngineSink::new(writer, state.clone()), next, log_time, volatile),
         state,
         files,
         ring,
@@ -207,13 +209,11 @@ fn load(
     let none = manifest.checkpoints.is_empty().then_some(None);
     for candidate in candidates.chain(none) {
         let state = new_state(options);
-        let bounds = key_bounds(options, &state.key_budget);
         let mut loaded = Loaded::default();
         if let Some(checkpoint) = candidate {
             let loading = Loading {
                 storage,
                 database,
-                bounds,
                 progress: &|done, total| report(options, "loading the checkpoint", done, total),
             };
             match loading.load(&checkpoint.file, &state) {
@@ -243,7 +243,8 @@ fn load(
             after,
             durable: manifest.durable_offset.max(loaded.newest),
         };
-        let replayer = Replayer { state: &state, bounds };
+        state.begin_replay(loaded.newest);
+        let mut replayer = Replayer::new(&state);
         let recovered =
             recover(&plan, &mut |offset, effect| replayer.apply(offset, effect), &|done, total| {
                 report(options, "replaying the log", done, total)
@@ -257,7 +258,7 @@ fn load(
             }
             Err(error) => return Err(error),
         };
-        state.count_keys();
+        drop(replayer);
         tracing::info!("replayed {} changes after offset {after}", recovered.replayed);
         return Ok((state, recovered));
     }
@@ -265,15 +266,8 @@ fn load(
 }
 
 fn new_state(options: &Options) -> State {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let partitions =
-        if options.partitions == 0 { (cores * 8).clamp(16, 256) } else { options.partitions };
     // Ids are spread differently in each process, so that nobody can choose colliding ones.
-    State::new(
-        partitions.min(4096),
-        uuid::Uuid::new_v4().as_u64_pair().0,
-        options.idempotency_keys_max,
-    )
+    State::new(options, uuid::Uuid::new_v4().as_u64_pair().0)
 }
 
 fn report(options: &Options, stage: &'static str, done_bytes: u64, total_bytes: u64) {

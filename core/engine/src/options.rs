@@ -106,6 +106,9 @@ pub struct Options {
     pub idempotency_window: Duration,
     /// The most idempotency keys remembered; the oldest give way.
     pub idempotency_keys_max: usize,
+    /// Whether a digest of all instances is kept and written into the log now and then, so that
+    /// replicas, and a replay, notice when theirs differ.
+    pub digest: bool,
     /// Whether the id of a deleted instance may be used again.
     pub allow_instance_recreate: bool,
     /// Whether `flush_all` is allowed.
@@ -135,6 +138,7 @@ impl Default for Options {
             free_bytes_min: 64 << 20,
             idempotency_window: Duration::from_secs(24 * 3600),
             idempotency_keys_max: 1_000_000,
+            digest: false,
             allow_instance_recreate: true,
             allow_flush_all: false,
             create: true,

@@ -1,7 +1,7 @@
 //! The parts of an open database and how they hang together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Waker;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -11,10 +11,12 @@ use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
 use crate::manifest::Manifest;
 use crate::options::Options;
-use crate::state::keys::{KeyBounds, KeyBudget};
+use crate::state::keys::KeyBudget;
+use crate::state::locked::MachineUndo;
 use crate::state::partition::hash_id;
-use crate::state::{KeyTable, MachineEntry, Machines, Partition};
-use crate::storage::{Clock, Storage};
+use crate::state::{KeyTable, Machines, Partition, Slot};
+use crate::storage::Storage;
+use crate::time::Time;
 
 /// Everything in memory that changes follow.
 ///
@@ -29,25 +31,38 @@ pub(crate) struct State {
     pub boundary: AtomicU64,
     /// Counts flushes: a checkpoint that saw one begin and not end is of no use.
     pub flushes: AtomicU64,
+    /// Deleted instances that last changed before this offset are forgotten.
+    purge_floor: AtomicU64,
+    /// Digests in the log are compared behind this offset: before it, a checkpoint may be ahead.
+    pub digest_from: AtomicU64,
+    /// The time of the newest change that was loaded or replayed.
+    pub log_time: AtomicI64,
+    pub key_window_ms: i64,
     machine_undo: Mutex<Vec<(Offset, MachineUndo)>>,
     hash_seed: u64,
 }
 
-/// How to take back a change of the machines.
-pub(crate) enum MachineUndo {
-    Insert,
-    Flush { machines: Vec<Arc<MachineEntry>>, keys: KeyTable },
-}
-
 impl State {
-    pub(crate) fn new(partitions: usize, hash_seed: u64, keys_max: usize) -> State {
-        let count = partitions.next_power_of_two().max(1);
+    /// An empty state. The seed spreads ids and keys: what it is changes no effect.
+    pub(crate) fn new(options: &Options, hash_seed: u64) -> State {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = match options.partitions {
+            0 => (cores * 8).clamp(16, 256),
+            count => count.min(4096),
+        };
+        let count = count.next_power_of_two();
+        let partition = |_| Mutex::new(Partition::new(hash_seed, options.digest));
         State {
             machines: RwLock::default(),
-            global_keys: Mutex::default(),
-            key_budget: KeyBudget::new(keys_max),
+            global_keys: Mutex::new(KeyTable::new(hash_seed)),
+            key_budget: KeyBudget::new(options.idempotency_keys_max),
             flushes: AtomicU64::new(0),
-            partitions: (0..count).map(|_| Mutex::new(Partition::new(hash_seed))).collect(),
+            purge_floor: AtomicU64::new(0),
+            digest_from: AtomicU64::new(0),
+            log_time: AtomicI64::new(0),
+            key_window_ms: i64::try_from(options.idempotency_window.as_millis())
+                .unwrap_or(i64::MAX),
+            partitions: (0..count).map(partition).collect(),
             boundary: AtomicU64::new(0),
             machine_undo: Mutex::default(),
             hash_seed,
@@ -76,6 +91,21 @@ impl State {
         self.partitions.iter().map(Mutex::lock).collect()
     }
 
+    /// Deleted instances that last changed before this offset are forgotten.
+    pub(crate) fn purge_floor(&self) -> Offset {
+        self.purge_floor.load(Ordering::Acquire)
+    }
+
+    /// Whether an instance is forgotten, though its place may not be free yet.
+    pub(crate) fn is_purged(&self, slot: &Slot) -> bool {
+        slot.deleted && slot.last < self.purge_floor()
+    }
+
+    /// Moves the purge floor; returns the former one.
+    pub(crate) fn move_purge_floor(&self, floor: Offset) -> Offset {
+        self.purge_floor.swap(floor, Ordering::AcqRel)
+    }
+
     pub(crate) fn push_machine_undo(&self, offset: Offset, undo: MachineUndo, durable: Offset) {
         let mut list = self.machine_undo.lock();
         list.retain(|(offset, _)| *offset > durable);
@@ -99,6 +129,12 @@ impl State {
                     machines.undo_flush(flushed);
                     *keys = old;
                 }
+                Some((_, MachineUndo::Boundary(before))) => {
+                    self.boundary.store(before, Ordering::Release);
+                }
+                Some((_, MachineUndo::PurgeFloor(before))) => {
+                    self.move_purge_floor(before);
+                }
                 None => {}
             }
         }
@@ -107,8 +143,9 @@ impl State {
         self.key_budget.undo_after(durable);
     }
 
-    /// Counts the keys that were loaded and replayed.
-    pub(crate) fn count_keys(&self) {
+    /// What was loaded holds no change after `newest`; the log's are applied next.
+    pub(crate) fn begin_replay(&self, newest: Offset) {
+        self.digest_from.store(newest, Ordering::Release);
         let mut offsets: Vec<Offset> =
             self.global_keys.lock().iter().map(|entry| entry.offset).collect();
         for partition in &self.partitions {
@@ -170,7 +207,7 @@ pub(crate) struct Shared {
     pub name: String,
     pub options: Options,
     pub storage: Arc<dyn Storage>,
-    pub clock: Arc<dyn Clock>,
+    pub time: Time,
     pub database: [u8; 16],
     pub state: Arc<State>,
     pub queue: Queue<EngineSink>,
@@ -185,11 +222,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn now(&self) -> TimestampMs {
-        self.clock.now_ms()
-    }
-
-    pub(crate) fn key_bounds(&self) -> KeyBounds {
-        key_bounds(&self.options, &self.state.key_budget)
+        self.time.now()
     }
 
     /// The offset below which changes need no way back, `None` when none ever does.
@@ -199,13 +232,5 @@ impl Shared {
 
     pub(crate) fn first_offset(&self) -> Offset {
         self.first_offset.load(Ordering::Acquire)
-    }
-}
-
-/// Which keys count as remembered, now.
-pub(crate) fn key_bounds(options: &Options, budget: &KeyBudget) -> KeyBounds {
-    KeyBounds {
-        window_ms: i64::try_from(options.idempotency_window.as_millis()).unwrap_or(i64::MAX),
-        first: budget.first(),
     }
 }

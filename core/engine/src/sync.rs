@@ -8,7 +8,7 @@ pub(crate) use simulated::*;
 #[cfg(not(feature = "shuttle"))]
 mod real {
     use std::sync::Arc;
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
     use std::time::Duration;
 
@@ -57,7 +57,9 @@ mod simulated {
     use std::time::Duration;
 
     pub(crate) use shuttle::sync::MutexGuard;
-    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use shuttle::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering,
+    };
 
     /// A lock with the interface of the real one.
     #[derive(Debug, Default)]

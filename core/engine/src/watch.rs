@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rstmdb_types::{InstanceEvent, InstanceEventKind, Offset, Result, Text, WatchAllRequest};
 
 use crate::error::{closed, compacted, corrupt};
-use crate::events::{Contexts, to_event};
+use crate::events::Contexts;
+use crate::log::kinds::Stamp;
 use crate::log::{Effect, Frame, FrameCursor};
 use crate::shared::Shared;
 use crate::sync::{park, thread_waker};
@@ -243,7 +244,8 @@ impl Subscription {
         if self.filter.instance.as_ref().is_some_and(other) {
             return Ok(None);
         }
-        let event = to_event(&self.shared.state.machines.read(), offset, effect, None);
+        let stamp = Stamp { offset, at: effect.at };
+        let event = effect.body.event(&self.shared.state.machines.read(), stamp);
         let Some(mut event) = event.filter(|event| self.filter.wants(event)) else {
             return Ok(None);
         };

@@ -182,6 +182,8 @@ pub(crate) struct BlockReader<'a> {
     totals: Totals,
     /// The checkpoint's offset.
     pub offset: Offset,
+    /// The time in the log when it began.
+    pub created_at: TimestampMs,
 }
 
 impl<'a> BlockReader<'a> {
@@ -223,6 +225,7 @@ impl<'a> BlockReader<'a> {
             payload: Vec::new(),
             totals: Totals::default(),
             offset,
+            created_at: u64_at(&header, 40).unwrap_or_default() as i64,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Loading a checkpoint into an empty state.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use rstmdb_types::{Offset, Result};
 
@@ -10,7 +11,6 @@ use crate::codec::Reader;
 use crate::error::io as io_error;
 use crate::log::OFFSET_MAX;
 use crate::shared::State;
-use crate::state::keys::KeyBounds;
 use crate::state::{KeyEntry, Owner};
 use crate::storage::Storage;
 
@@ -18,7 +18,6 @@ use crate::storage::Storage;
 pub(crate) struct Loading<'a> {
     pub storage: &'a dyn Storage,
     pub database: [u8; 16],
-    pub bounds: KeyBounds,
     pub progress: &'a dyn Fn(u64, u64),
 }
 
@@ -41,6 +40,7 @@ impl Loading<'_> {
         let mut reader = BlockReader::open(&*opened, &path, &self.database)?;
         let offset = reader.offset;
         let mut newest = offset;
+        state.log_time.fetch_max(reader.created_at, Ordering::Relaxed);
         loop {
             let (done, total) = reader.progress();
             (self.progress)(done, total);
@@ -102,18 +102,19 @@ impl Loading<'_> {
     }
 
     fn load_key(&self, state: &State, id: Option<&str>, entry: KeyEntry) {
+        let bounds = state.key_budget.bounds(state.key_window_ms);
         match id {
             None => state
                 .global_keys
                 .lock()
-                .remember(KeyEntry { owner: Owner::DATABASE, ..entry }, self.bounds),
+                .remember(KeyEntry { owner: Owner::DATABASE, ..entry }, bounds),
             Some(id) => {
                 let hash = state.hash(id);
                 let mut partition = state.partition(hash);
                 // A key of a former life has no owner any more.
                 if let Some(slot) = partition.find(hash, id) {
                     let owner = Owner { slot, life: entry.owner.life };
-                    partition.remember(KeyEntry { owner, ..entry }, self.bounds);
+                    partition.remember(KeyEntry { owner, ..entry }, bounds);
                 }
             }
         }

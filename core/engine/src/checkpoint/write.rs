@@ -17,6 +17,7 @@ use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{io as io_error, write_failed};
 use crate::log::Ticket;
 use crate::manifest::CheckpointEntry;
+use crate::ops::Edge;
 use crate::options::Background;
 use crate::shared::Shared;
 use crate::state::KeyEntry;
@@ -32,13 +33,9 @@ const REST_MAX: Duration = Duration::from_millis(50);
 impl Shared {
     /// Marks the place in the log where a checkpoint begins. From here on every instance's first
     /// effect carries its whole context, so the log after it stands alone.
-    pub(crate) fn begin_checkpoint(&self) -> Result<Begin> {
+    pub(crate) fn begin_checkpoint(&self, edge: &Edge) -> Result<Begin> {
         self.queue.try_with_sink(|sink| sink.writer.begin_segment())?;
-        let _partitions = self.state.lock_all();
-        let offset = self.queue.appended();
-        self.state.boundary.store(offset, Ordering::Release);
-        let flushes = self.state.flushes.load(Ordering::SeqCst);
-        Ok(Begin { ticket: self.queue.ticket(offset), flushes })
+        self.mark(true, edge)
     }
 
     /// Writes a checkpoint that begins at a place and verifies it.
@@ -78,7 +75,7 @@ impl Shared {
             _ => {}
         }
         let file = self.storage.create(temporary)?;
-        let mut blocks = BlockWriter::new(file, &self.database, offset, self.now())?;
+        let mut blocks = BlockWriter::new(file, &self.database, offset, self.queue.log_time())?;
         let mut machines = 0;
         let mut bytes = Vec::new();
         let mut pace = Pace::new(self.options.background);
@@ -148,8 +145,10 @@ impl Shared {
                 piece.next = Some(number);
                 return piece;
             }
-            put_instance(out, slot);
-            piece.count += 1;
+            if !slot.is_free() && !self.state.is_purged(slot) {
+                put_instance(out, slot);
+                piece.count += 1;
+            }
         }
         piece.next = (end < partition.slot_count()).then_some(end);
         piece
@@ -173,7 +172,7 @@ impl Shared {
 pub(crate) struct Begin {
     pub ticket: Ticket,
     /// The flushes so far.
-    flushes: u64,
+    pub flushes: u64,
 }
 
 /// Some encoded instances.

@@ -3,6 +3,7 @@
 pub(crate) mod chains;
 pub(crate) mod files;
 pub(crate) mod frame;
+pub(crate) mod kinds;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod recovery;
@@ -14,7 +15,7 @@ pub(crate) mod writer;
 pub(crate) const OFFSET_MAX: rstmdb_types::Offset = i64::MAX as u64;
 
 pub(crate) use files::{Frame, FrameCursor, LogFiles, Segment};
+pub(crate) use kinds::{Body, Effect, KeyRef};
 pub(crate) use queue::Ticket;
-pub(crate) use record::{Body, Effect, KeyRef};
 pub(crate) use ring::Ring;
 pub(crate) use writer::{LogWriter, WriterSettings};

@@ -6,17 +6,18 @@
 //! thread, when several wait. A batch is acknowledged as a whole, in log order, or taken back as a
 //! whole together with everything appended after it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Offset, Result};
+use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
 use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX};
+use super::kinds::{Stamp, put_single};
 use super::record::put_record;
 use crate::error::{closed, write_failed};
 use crate::sync::{
-    AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, park, thread_waker,
+    AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, park, thread_waker,
 };
 
 /// When this many bytes wait to be written, new requests first help to write them.
@@ -96,10 +97,37 @@ pub(crate) struct Open {
     buffer: Vec<u8>,
     next: Offset,
     count: u32,
+    /// Where frames must end.
+    cuts: VecDeque<Cut>,
+    /// The time of the newest effect: that of later ones is not before it.
+    log_time: TimestampMs,
     refusal: Option<Error>,
 }
 
 impl Open {
+    /// Takes out what is before a cut, or all of it.
+    fn take(&mut self, cut: Option<Cut>) -> Batch {
+        let first = self.next - Offset::from(self.count);
+        let capacity = self.buffer.len().min(1 << 20);
+        let mut buffer = std::mem::replace(&mut self.buffer, empty_buffer(capacity));
+        let Some(Cut { end, count }) = cut else {
+            return Batch { first, count: std::mem::take(&mut self.count), buffer };
+        };
+        self.buffer.extend_from_slice(buffer.get(end..).unwrap_or_default());
+        buffer.truncate(end);
+        self.count -= count;
+        for later in &mut self.cuts {
+            later.end = later.end - end + FRAME_HEADER_BYTES;
+            later.count -= count;
+        }
+        Batch { first, count, buffer }
+    }
+
+    /// The time of the next effect, of someone who stamped it with `at`: time in the log never falls.
+    pub(crate) fn time(&self, at: TimestampMs) -> TimestampMs {
+        at.max(self.log_time)
+    }
+
     /// The offset of the next effect, unless writing is over.
     pub(crate) fn next(&self) -> Result<Offset> {
         match &self.refusal {
@@ -107,6 +135,13 @@ impl Open {
             None => Ok(self.next),
         }
     }
+}
+
+/// A place in the open buffer, and how many effects are before it.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    end: usize,
+    count: u32,
 }
 
 struct Failure {
@@ -125,6 +160,7 @@ struct Hot {
     appended: AtomicU64,
     committed: AtomicU64,
     buffered: AtomicUsize,
+    log_time: AtomicI64,
 }
 
 /// Who waits for which offset. Thousands may wait at once, so finding one must not mean looking at all.
@@ -158,11 +194,21 @@ impl<S: Sink> std::fmt::Debug for Queue<S> {
 }
 
 impl<S: Sink> Queue<S> {
-    /// A queue that gives out offsets from `next` on. Behind a volatile sink, appended is committed.
-    pub(crate) fn new(sink: S, next: Offset, volatile: bool) -> Queue<S> {
+    /// A queue that gives out offsets from `next` on, and no time before `log_time`. Behind a volatile
+    /// sink, appended is committed.
+    pub(crate) fn new(sink: S, next: Offset, log_time: TimestampMs, volatile: bool) -> Queue<S> {
+        let open = Open {
+            buffer: empty_buffer(0),
+            next,
+            count: 0,
+            cuts: VecDeque::new(),
+            log_time,
+            refusal: None,
+        };
         Queue {
             hot: Hot {
-                open: Mutex::new(Open { buffer: empty_buffer(0), next, count: 0, refusal: None }),
+                open: Mutex::new(open),
+                log_time: AtomicI64::new(log_time),
                 appended: AtomicU64::new(next - 1),
                 committed: AtomicU64::new(next - 1),
                 buffered: AtomicUsize::new(0),
@@ -220,18 +266,53 @@ impl<S: Sink> Queue<S> {
         self.hot.open.lock()
     }
 
-    /// Appends a record of `effects` effects and returns the offset of the first.
-    pub(crate) fn append(&self, effects: u32, bytes: &[u8]) -> Result<Offset> {
-        let mut open = self.hot.open.lock();
-        let first = open.next()?;
-        open.check_room(bytes.len())?;
-        self.append_to(&mut open, effects, bytes);
-        Ok(first)
+    /// Appends a record of one effect, given by its first byte, its time and its fields. It says where
+    /// the effect stands: its time is at least that of the one before.
+    pub(crate) fn append(&self, first: u8, at: TimestampMs, fields: &[u8]) -> Result<Stamp> {
+        self.append_with(first, at, fields, |_| ())
     }
 
-    /// Appends a record to the buffer that was locked with [`Queue::open`].
-    pub(crate) fn append_to(&self, open: &mut Open, effects: u32, bytes: &[u8]) {
+    /// As [`Queue::append`], and the frame ends behind it.
+    pub(crate) fn append_last(&self, first: u8, at: TimestampMs, fields: &[u8]) -> Result<Stamp> {
+        self.append_with(first, at, fields, |open| {
+            let (end, count) = (open.buffer.len(), open.count);
+            open.cuts.push_back(Cut { end, count });
+        })
+    }
+
+    fn append_with(
+        &self,
+        first: u8,
+        at: TimestampMs,
+        fields: &[u8],
+        then: impl FnOnce(&mut Open),
+    ) -> Result<Stamp> {
+        let mut open = self.hot.open.lock();
+        let offset = open.next()?;
+        open.check_room(fields.len())?;
+        let at = open.time(at);
+        put_single(&mut open.buffer, first, at, fields);
+        self.appended_to(&mut open, 1, at);
+        then(&mut open);
+        Ok(Stamp { offset, at })
+    }
+
+    /// The time of the newest effect.
+    pub(crate) fn log_time(&self) -> TimestampMs {
+        self.hot.log_time.load(Ordering::Acquire)
+    }
+
+    /// Appends a record to the buffer that was locked with [`Queue::open`]; `at` is of [`Open::time`].
+    pub(crate) fn append_to(&self, open: &mut Open, effects: u32, at: TimestampMs, bytes: &[u8]) {
         put_record(&mut open.buffer, effects, bytes);
+        self.appended_to(open, effects, at);
+    }
+
+    fn appended_to(&self, open: &mut Open, effects: u32, at: TimestampMs) {
+        if at > open.log_time {
+            open.log_time = at;
+            self.hot.log_time.store(at, Ordering::Release);
+        }
         open.count += effects;
         open.next += Offset::from(effects);
         self.hot.buffered.store(open.buffer.len(), Ordering::Relaxed);
@@ -363,23 +444,26 @@ impl<S: Sink> Queue<S> {
         })
     }
 
+    /// Writes everything that is appended: one batch, but for the places where frames must end.
     fn write_open(&self, sink: &mut S) {
-        let batch = {
+        while self.write_batch(sink) {}
+    }
+
+    /// Writes up to the next place where a frame must end; says whether there was one.
+    fn write_batch(&self, sink: &mut S) -> bool {
+        let (batch, was_cut) = {
             let mut open = self.hot.open.lock();
             if open.count == 0 {
                 drop(open);
                 // Nothing is on its way, so everybody's fate is known. Some may have asked just after
                 // it was, and of a write that was taken back the offset may not come again.
                 wake(&self.waiters, &self.waiting, Offset::MAX);
-                return;
+                return false;
             }
-            let capacity = open.buffer.len().min(1 << 20);
-            let buffer = std::mem::replace(&mut open.buffer, empty_buffer(capacity));
-            let batch =
-                Batch { first: open.next - Offset::from(open.count), count: open.count, buffer };
-            open.count = 0;
-            self.hot.buffered.store(0, Ordering::Relaxed);
-            batch
+            let cut = open.cuts.pop_front();
+            let batch = open.take(cut);
+            self.hot.buffered.store(open.buffer.len(), Ordering::Relaxed);
+            (batch, cut.is_some())
         };
         let (first, last) = (batch.first, batch.last());
         match sink.write(batch) {
@@ -387,8 +471,12 @@ impl<S: Sink> Queue<S> {
                 self.hot.committed.fetch_max(last, Ordering::SeqCst);
                 wake(&self.waiters, &self.waiting, last);
                 self.wake_watchers(last);
+                was_cut
             }
-            Err(failure) => self.fail(sink, first - 1, last, failure),
+            Err(failure) => {
+                self.fail(sink, first - 1, last, failure);
+                false
+            }
         }
     }
 
@@ -398,6 +486,7 @@ impl<S: Sink> Queue<S> {
             let mut open = self.hot.open.lock();
             open.buffer = empty_buffer(0);
             open.count = 0;
+            open.cuts.clear();
             open.next = durable + 1;
             if open.refusal.is_none() {
                 open.refusal.clone_from(&failure.fatal);
@@ -455,6 +544,11 @@ impl<S: Sink> Queue<S> {
         for (_, (_, waker)) in ready {
             waker.wake();
         }
+    }
+
+    /// Refuses all further appends: what is in memory is not what the log says.
+    pub(crate) fn poison(&self, error: Error) {
+        self.hot.open.lock().refusal.get_or_insert(error);
     }
 
     /// Refuses all further appends and wakes everybody.
@@ -531,7 +625,14 @@ mod tests {
 
     #[test]
     fn no_frame_grows_beyond_what_a_reader_accepts() {
-        let open = |length| Open { buffer: vec![0; length], next: 1, count: 0, refusal: None };
+        let open = |length| Open {
+            buffer: vec![0; length],
+            next: 1,
+            count: 0,
+            cuts: VecDeque::new(),
+            log_time: 0,
+            refusal: None,
+        };
         assert!(open(0).check_room(RECORD_BYTES_MAX).is_ok());
         let error = open(0).check_room(RECORD_BYTES_MAX + 1).unwrap_err();
         assert_eq!(error.reason(), Some(reason::LIMIT_EXCEEDED));

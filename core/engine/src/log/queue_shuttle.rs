@@ -83,13 +83,13 @@ impl Run {
             failure,
             is_stopped: false,
         };
-        Run { queue: Arc::new(Queue::new(sink, 1, false)), memory, written }
+        Run { queue: Arc::new(Queue::new(sink, 1, 0, false)), memory, written }
     }
 
     /// Applies a value; returns its ticket, unless writing is over.
     fn append(&self, value: u8) -> Option<Ticket> {
         let mut memory = self.memory.lock();
-        let offset = self.queue.append(1, &[value]).ok()?;
+        let offset = self.queue.append(0, 0, &[value]).ok()?.offset;
         let twice = memory.insert(offset, value);
         assert_eq!(twice, None, "an offset was given out twice");
         Some(self.queue.ticket(offset))

@@ -12,7 +12,7 @@ use rstmdb_types::{Offset, Result};
 
 use super::files::{LogFiles, Segment, Window};
 use super::frame::{self, Parsed};
-use super::record::Effect;
+use super::kinds::Effect;
 use super::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_number,
     segment_path,

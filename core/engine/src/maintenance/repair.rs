@@ -19,7 +19,7 @@ use crate::log::segment::{
 };
 use crate::manifest::{MANIFEST, Manifest};
 use crate::options::{Location, Options};
-use crate::shared::{State, key_bounds};
+use crate::shared::State;
 use crate::storage::Storage;
 
 /// What a repair does, or would do.
@@ -165,13 +165,8 @@ fn usable_checkpoints(
 ) -> Vec<crate::manifest::CheckpointEntry> {
     let options = Options::default();
     let usable = manifest.checkpoints.iter().filter(|entry| {
-        let state = State::new(16, 0, options.idempotency_keys_max);
-        let loading = Loading {
-            storage: &*location.storage,
-            database,
-            bounds: key_bounds(&options, &state.key_budget),
-            progress: &|_, _| {},
-        };
+        let state = State::new(&options, 0);
+        let loading = Loading { storage: &*location.storage, database, progress: &|_, _| {} };
         let loaded = loading.load(&entry.file, &state).is_ok();
         loaded && entry.offset <= to && newest_change(&state) <= to
     });

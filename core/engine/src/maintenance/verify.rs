@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::lock_existing;
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
-use crate::checkpoint::load::Loading;
+use crate::checkpoint::load::{Loaded, Loading};
 use crate::error::io as io_error;
 use crate::log::files::Window;
 use crate::log::frame::{self, FrameHeader, Parsed};
@@ -19,7 +19,7 @@ use crate::log::{FrameCursor, LogFiles, Segment};
 use crate::manifest::Manifest;
 use crate::options::{Location, Options};
 use crate::replay::Replayer;
-use crate::shared::{State, key_bounds};
+use crate::shared::State;
 use crate::storage::File;
 
 /// What `verify` found.
@@ -220,20 +220,21 @@ impl Verifier<'_> {
     /// Does what opening does, in memory: intact files may still not fit each other.
     fn replay(&mut self) -> Result<()> {
         let options = Options::default();
-        let state = State::new(16, 0, options.idempotency_keys_max);
-        let bounds = key_bounds(&options, &state.key_budget);
+        let state = State::new(&options, 0);
         let storage = &*self.location.storage;
         let database = self.database;
         let newest = self.manifest.checkpoints.last();
         let after = match newest {
             Some(checkpoint) => {
                 let progress = &|_, _| {};
-                let loading = Loading { storage, database, bounds, progress };
-                loading.load(&checkpoint.file, &state)?.offset
+                let loading = Loading { storage, database, progress };
+                loading.load(&checkpoint.file, &state)?
             }
-            None => 0,
+            None => Loaded::default(),
         };
-        let replayer = Replayer { state: &state, bounds };
+        state.begin_replay(after.newest);
+        let after = after.offset;
+        let mut replayer = Replayer::new(&state);
         let mut cursor = FrameCursor::new(&self.files, after + 1);
         while cursor.next <= self.report.last_offset {
             let Some(frame) = cursor.next(&self.files)? else { break };

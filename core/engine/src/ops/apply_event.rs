@@ -1,42 +1,32 @@
 //! Applies an event to an instance.
 
-use rstmdb_machine::{Decision, Situation};
+use rstmdb_machine::Situation;
 use rstmdb_types::error::reason;
 use rstmdb_types::{ApplyEventRequest, ApplyEventResult, Error, ErrorCode, Json, Offset, Result};
 
-use super::{Edge, Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
+use super::Edge;
+use super::decision::{AtOffset, Draft, Drafts, Env, Evaluate, Step};
+use super::keys::{Keyed, wrong_answer};
 use crate::error::instance_not_found;
-use crate::log::{Body, Effect};
+use crate::log::Body;
+use crate::log::kinds::{Apply, Piece};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
-use crate::state::partition::{Transition, UndoStep};
-use crate::state::{Answer, KeyEntry, KeyTable, Partition, Slot};
-
-/// What was decided about an event.
-pub(crate) struct Change {
-    slot: u32,
-    decision: Decision,
-    ctx: Json,
-    anchored: bool,
-}
+use crate::state::locked::{Known, Locked};
+use crate::state::{Answer, KeyEntry, Partition, Slot};
 
 /// An event on its way.
 pub(crate) struct ApplyEvent {
     request: ApplyEventRequest,
-    fingerprint: u64,
+    keyed: Keyed,
     /// Whether a known key answers for any request.
     any_request: bool,
 }
 
 impl ApplyEvent {
     pub(crate) fn new(request: ApplyEventRequest, edge: &Edge) -> ApplyEvent {
-        let keyed = request.idempotency_key.is_some();
-        let fingerprint = if keyed { fingerprint("APPLY_EVENT", &request) } else { 0 };
-        ApplyEvent { request, fingerprint, any_request: edge.any_request }
-    }
-
-    fn payload_bytes(&self) -> usize {
-        self.request.payload.as_ref().map_or(0, |payload| payload.as_str().len())
+        let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
+        ApplyEvent { request, keyed, any_request: edge.any_request }
     }
 
     fn check_limits(&self, env: &Env<'_>) -> Result<()> {
@@ -83,6 +73,25 @@ impl ApplyEvent {
         }
         Ok(())
     }
+
+    /// The first answer, if the request was there before.
+    fn first_result(
+        &self,
+        env: &Env<'_>,
+        partition: &Partition,
+        slot: u32,
+    ) -> Result<Option<ApplyEventResult>> {
+        let Some(key) = &self.request.idempotency_key else { return Ok(None) };
+        let (owner, table) = (partition.owner(slot), partition.keys());
+        if !self.any_request {
+            return self.keyed.find(table, owner, key, env)?.map(replay).transpose();
+        }
+        let known = table.find(owner, key, env.key_now, env.bounds);
+        let event_id = &self.request.event_id;
+        known
+            .map(|entry| Ok(ApplyEventResult { event_id: event_id.clone(), ..replay(entry)? }))
+            .transpose()
+    }
 }
 
 /// The instance of an id, unless it is deleted.
@@ -98,9 +107,8 @@ pub(crate) fn live_slot<'a>(
         .ok_or_else(|| instance_not_found(id))
 }
 
-impl InstanceWrite for ApplyEvent {
+impl Evaluate for ApplyEvent {
     type Result = ApplyEventResult;
-    type Change = Change;
 
     fn instance_id(&self) -> &str {
         &self.request.instance_id
@@ -109,28 +117,16 @@ impl InstanceWrite for ApplyEvent {
     fn evaluate(
         &self,
         env: &Env<'_>,
-        partition: &Partition,
-        _global: Option<&KeyTable>,
+        locked: &Locked<'_>,
         hash: u64,
-    ) -> Result<Step<ApplyEventResult, Change>> {
+    ) -> Result<Step<'_, ApplyEventResult>> {
         let request = &self.request;
         self.check_limits(env)?;
+        let partition =
+            locked.look(hash).ok_or_else(|| instance_not_found(&request.instance_id))?;
         let (number, slot) = live_slot(partition, hash, &request.instance_id)?;
-        if let Some(key) = &request.idempotency_key {
-            let owner = partition.owner(number);
-            let table = partition.keys();
-            let known = if self.any_request {
-                table.find(owner, key, env.now, env.bounds)
-            } else {
-                remembered(table, owner, key, self.fingerprint, env)?
-            };
-            if let Some(entry) = known {
-                let mut first = replay(entry)?;
-                if self.any_request {
-                    first.event_id.clone_from(&request.event_id);
-                }
-                return Ok(Step::Known(first));
-            }
+        if let Some(first) = self.first_result(env, partition, number)? {
+            return Ok(Step::Known(first));
         }
         self.check_expectations(slot)?;
         let decision = slot.machine.machine.decide(
@@ -150,78 +146,37 @@ impl InstanceWrite for ApplyEvent {
             None => slot.ctx.clone(),
         };
         env.limits.check_context("the context after the event", &ctx)?;
-        let anchored = slot.needs_anchor(self.payload_bytes(), env.boundary);
-        Ok(Step::Change(Change { slot: number, decision, ctx, anchored }))
-    }
-
-    fn encode(&self, env: &Env<'_>, partition: &Partition, change: &Change, out: &mut Vec<u8>) {
-        let Some(slot) = partition.slot(change.slot) else { return };
-        let payload = self.request.payload.as_ref().filter(|payload| !payload.is_null());
-        Effect {
-            at: env.now,
-            body: Body::Apply {
-                machine: slot.machine.number,
-                id: &slot.id,
-                event: change.decision.event,
-                from: slot.state,
-                to: change.decision.to,
-                payload: payload.map(Json::as_str),
-                ctx: change.anchored.then(|| change.ctx.as_str()),
-                previous: slot.last,
-                event_id: self.request.event_id.as_deref(),
-                key: key_ref(self.request.idempotency_key.as_deref(), self.fingerprint, false),
-            },
-        }
-        .encode(out);
-    }
-
-    fn commit(
-        self,
-        env: &Env<'_>,
-        partition: &mut Partition,
-        _hash: u64,
-        change: Change,
-        offset: Offset,
-    ) -> (ApplyEventResult, Option<UndoStep>, Option<KeyEntry>) {
-        let payload_bytes = self.payload_bytes();
-        let names = |slot: &Slot| {
-            (slot.machine.state_name(slot.state), slot.machine.state_name(change.decision.to))
-        };
-        let (from_state, to_state) = partition.slot(change.slot).map(names).unwrap_or_default();
-        let undo = partition.apply(
-            change.slot,
-            Transition {
-                to: change.decision.to,
-                ctx: change.ctx.clone(),
-                at: env.now,
-                offset,
-                event_id: self.request.event_id.as_deref(),
-                payload_bytes,
-                anchored: change.anchored,
-            },
-        );
-        let remember = self.request.idempotency_key.map(|key| KeyEntry {
-            owner: partition.owner(change.slot),
-            key,
-            fingerprint: self.fingerprint,
-            at: env.now,
-            offset,
-            answer: Answer::Apply {
-                from: from_state.clone(),
-                to: to_state.clone(),
-                ctx: change.ctx.clone(),
-                event_id: self.request.event_id.clone(),
-            },
+        let payload = request.payload.as_ref();
+        let payload_bytes = payload.map_or(0, |payload| payload.as_str().len());
+        let anchored = slot.needs_anchor(payload_bytes, env.boundary);
+        let body = Body::Apply(Apply {
+            machine: slot.machine.number,
+            id: &request.instance_id,
+            event: decision.event,
+            from: slot.state,
+            to: decision.to,
+            payload: payload.filter(|payload| !payload.is_null()).map(Json::as_str),
+            ctx: anchored.then(|| Piece::Value(ctx.clone())),
+            previous: slot.last,
+            event_id: request.event_id.as_deref(),
+            key: self.keyed.key_ref(request.idempotency_key.as_ref()),
         });
         let result = ApplyEventResult {
-            from_state,
-            to_state,
-            ctx: change.ctx,
-            wal_offset: offset,
+            from_state: slot.machine.state_name(slot.state),
+            to_state: slot.machine.state_name(decision.to),
+            ctx: ctx.clone(),
+            wal_offset: 0,
             applied: true,
-            event_id: self.request.event_id,
+            event_id: request.event_id.clone(),
         };
-        (result, undo, remember)
+        let known = Known::Instance { slot: number, ctx: Some(ctx) };
+        Ok(Step::Change(Drafts::One(Draft { body, known }), result))
+    }
+}
+
+impl AtOffset for ApplyEventResult {
+    fn at(self, offset: Offset) -> Self {
+        ApplyEventResult { wal_offset: offset, ..self }
     }
 }
 
@@ -239,22 +194,12 @@ fn replay(entry: &KeyEntry) -> Result<ApplyEventResult> {
     }
 }
 
-/// A fingerprint matched but the answer is of another operation: only a hash collision could do it.
-pub(crate) fn wrong_answer(entry: &KeyEntry) -> Error {
-    Error::new(
-        ErrorCode::Conflict,
-        format!("idempotency_key {:?} was used for another operation; use a new key", entry.key),
-    )
-    .with_reason(reason::IDEMPOTENCY_KEY_REUSED)
-    .with("idempotency_key", entry.key.as_str())
-}
-
 impl Shared {
     pub(crate) fn apply_event(
         &self,
         request: ApplyEventRequest,
         edge: &Edge,
     ) -> Evaluated<ApplyEventResult> {
-        self.write(edge, ApplyEvent::new(request, edge))
+        self.write(edge, &ApplyEvent::new(request, edge))
     }
 }

@@ -4,24 +4,28 @@
 //! beforehand and nothing comes in between. The effects of a batch are one record: on the disk there
 //! is all of it or nothing, in either mode.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
+use rstmdb_types::error::reason;
 use rstmdb_types::{
     BatchMode, BatchOperation, BatchOperationResult, BatchOutcome, BatchRequest, BatchResult,
-    Error, Json, Offset, Result, Text,
+    Error, ErrorCode, Json, Offset, Request, Result, Text,
 };
 
-use super::apply_event::{ApplyEvent, wrong_answer};
+use super::Edge;
+use super::apply_event::ApplyEvent;
 use super::create_instance::CreateInstance;
+use super::decision::{AtOffset, Draft, Drafts, Env, Evaluate, Record, Step};
 use super::delete_instance::DeleteInstance;
 use super::instances::get_in;
-use super::{Edge, Env, InstanceWrite, Step, commit, fingerprint, remembered};
-use crate::log::{Body, Effect, Ticket};
+use super::keys::{Keyed, wrong_answer};
+use crate::error::instance_not_found;
+use crate::log::Body;
+use crate::log::kinds::{self, Piece, Stamp};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
-use crate::state::{Answer, KeyEntry, KeyTable, Owner, Partition};
+use crate::state::locked::{Known, Locked, Needs};
+use crate::state::{Answer, KeyEntry, Owner};
 
 /// One operation, ready to run under the locks.
 enum Prepared {
@@ -29,24 +33,28 @@ enum Prepared {
     Apply(Box<ApplyEvent>),
     Delete(DeleteInstance),
     Get(Text),
+    /// It can be no element of a batch.
+    Refused(Error),
 }
 
 impl Prepared {
-    fn new(shared: &Shared, operation: BatchOperation, edge: &Edge, place: usize) -> Prepared {
-        match operation {
-            BatchOperation::CreateInstance(request) => {
-                Prepared::Create(Box::new(CreateInstance::new(shared, request, || {
-                    edge.id(place as u128)
-                })))
+    fn new(shared: &Shared, request: Request, edge: &Edge, place: usize) -> Prepared {
+        match request {
+            Request::CreateInstance(request) => {
+                let new_id = || edge.id(place as u128);
+                Prepared::Create(Box::new(CreateInstance::new(shared, request, new_id)))
             }
-            BatchOperation::ApplyEvent(request) => Prepared::Apply(Box::new(ApplyEvent::new(
-                request,
-                &Edge { any_request: false, ..*edge },
-            ))),
-            BatchOperation::DeleteInstance(request) => {
-                Prepared::Delete(DeleteInstance::new(request))
+            Request::ApplyEvent(request) => {
+                let edge = Edge { any_request: false, ..*edge };
+                Prepared::Apply(Box::new(ApplyEvent::new(request, &edge)))
             }
-            BatchOperation::GetInstance(request) => Prepared::Get(request.instance_id),
+            Request::DeleteInstance(request) => Prepared::Delete(DeleteInstance::new(request)),
+            Request::GetInstance(request) => Prepared::Get(request.instance_id),
+            other => {
+                let name = other.operation().wire_name();
+                let message = format!("{name} can't be part of a batch; send it alone");
+                Prepared::Refused(Error::invalid(reason::INVALID_REQUEST, message))
+            }
         }
     }
 
@@ -56,6 +64,7 @@ impl Prepared {
             Prepared::Apply(write) => write.instance_id(),
             Prepared::Delete(write) => write.instance_id(),
             Prepared::Get(id) => id,
+            Prepared::Refused(_) => "",
         }
     }
 
@@ -64,15 +73,28 @@ impl Prepared {
     }
 }
 
+/// Why a batch does not go on.
+enum Stop {
+    /// It is refused.
+    Refused(Error),
+    /// An operation needs more than what is locked.
+    Missing,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Refused(error)
+    }
+}
+
 /// What runs under the locks.
 struct Run<'a, 'e> {
+    shared: &'a Shared,
     env: &'a Env<'e>,
-    partitions: BTreeMap<usize, MutexGuard<'a, Partition>>,
-    global: Option<MutexGuard<'a, KeyTable>>,
+    locked: Locked<'a>,
     /// The offset of the next effect.
     next: Offset,
-    effects: u32,
-    bytes: Vec<u8>,
+    record: Record,
 }
 
 impl Shared {
@@ -81,9 +103,9 @@ impl Shared {
             return self.ready(Err(error));
         }
         self.queue.admit();
-        let (ticket, result) = self.run_batch(request, edge);
+        let evaluated = self.run_batch(request, edge);
         self.queue.announce();
-        Evaluated::new(ticket, result)
+        evaluated
     }
 
     fn check_batch(&self, request: &BatchRequest) -> Result<()> {
@@ -97,165 +119,169 @@ impl Shared {
         let bytes = request.ops.iter().map(|operation| match operation {
             BatchOperation::CreateInstance(create) => size(&create.initial_ctx),
             BatchOperation::ApplyEvent(apply) => size(&apply.payload),
-            BatchOperation::DeleteInstance(_) | BatchOperation::GetInstance(_) => 0,
+            _ => 0,
         });
         rstmdb_types::limits::check("ops", bytes.sum(), "batch_bytes_max", limits.batch_bytes_max)
     }
 
-    fn run_batch(&self, request: BatchRequest, edge: &Edge) -> (Ticket, Result<BatchResult>) {
-        let key = request.idempotency_key.clone();
-        let fingerprint = if key.is_some() { fingerprint("BATCH", &request) } else { 0 };
-        let atomic = request.mode == BatchMode::Atomic;
-        let prepare = |(place, operation)| Prepared::new(self, operation, edge, place);
-        let prepared: Vec<Prepared> = request.ops.into_iter().enumerate().map(prepare).collect();
-        let needs_global = key.is_some() || prepared.iter().any(Prepared::uses_global_key);
-        let global = needs_global.then(|| self.state.global_keys.lock());
-        let partitions = self.lock_for(&prepared);
-        let mut env = self.env(edge);
+    fn run_batch(&self, request: BatchRequest, edge: &Edge) -> Evaluated<BatchResult> {
+        let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
+        let keyed = Keyed { global: true, ..keyed };
+        let BatchRequest { mode, ops, idempotency_key: key } = request;
+        let prepare = |(place, operation): (usize, _)| {
+            Prepared::new(self, Request::from(operation), edge, place)
+        };
+        let prepared: Vec<Prepared> = ops.into_iter().enumerate().map(prepare).collect();
+        let number =
+            |one: &Prepared| self.state.partition_number(self.state.hash(one.instance_id()));
+        let needs = Needs {
+            machines: false,
+            global_keys: key.is_some() || prepared.iter().any(Prepared::uses_global_key),
+            partitions: prepared.iter().map(number).collect(),
+        };
+        let work = Work { prepared, key, keyed, mode };
+        match self.run_locked(&work, Locked::of(&self.state, &needs), edge) {
+            Ok(evaluated) => evaluated,
+            Err(Stop::Refused(error)) => self.after_all(Err(error)),
+            Err(Stop::Missing) => {
+                let evaluated = self.run_locked(&work, Locked::all(&self.state), edge);
+                evaluated.unwrap_or_else(|_| {
+                    self.ready(Err(self.fault("a batch misses what is locked").into()))
+                })
+            }
+        }
+    }
+
+    fn run_locked<'a>(
+        &'a self,
+        work: &Work,
+        locked: Locked<'a>,
+        edge: &Edge,
+    ) -> std::result::Result<Evaluated<BatchResult>, Stop> {
+        let env = self.env(edge);
         // The batch itself may have to be taken back, whatever the storage.
-        let volatile = env.undo_below.is_none();
-        env.undo_below = Some(self.queue.committed());
+        let volatile = self.undo_below().is_none();
+        let locked = locked.undoing(Some(self.queue.committed()));
         let mut open = self.queue.open();
         let base = match open.next() {
             Ok(next) => next,
-            Err(error) => return (self.queue.ticket(0), Err(error)),
+            Err(error) => return Ok(self.ready(Err(error))),
         };
-        if let (Some(key), Some(table)) = (&key, &global) {
-            match remembered(table, Owner::DATABASE, key, fingerprint, &env) {
+        if let (Some(key), Some(table)) = (&work.key, locked.global_keys()) {
+            match work.keyed.find(table, Owner::DATABASE, key, &env) {
                 Ok(None) => {}
                 Ok(Some(entry)) => {
-                    return (self.queue.ticket(entry.offset), replay(entry));
+                    return Ok(Evaluated::new(self.queue.ticket(entry.offset), replay(entry)));
                 }
-                Err(error) => return (self.queue.ticket(base - 1), Err(error)),
+                Err(error) => return Ok(Evaluated::new(self.queue.ticket(base - 1), Err(error))),
             }
         }
-        let mut run =
-            Run { env: &env, partitions, global, next: base, effects: 0, bytes: Vec::new() };
-        let mut result = run.run(self, prepared, atomic);
-        if let (Ok(outcomes), Some(key)) = (&result, key) {
-            run.remember(key, fingerprint, outcomes);
+        let record = Record::new(open.time(env.now));
+        let mut run = Run { shared: self, env: &env, locked, next: base, record };
+        let mut result = run.run(work);
+        if let Err(error) = open.check_room(run.record.bytes.len()) {
+            result = Err(error.into());
         }
-        if let Err(error) = open.check_room(run.bytes.len()) {
-            result = Err(error);
-        }
+        let Record { at, effects, bytes, .. } = &run.record;
         if result.is_err() {
-            run.take_back(base - 1);
-        } else if run.effects > 0 {
-            self.queue.append_to(&mut open, run.effects, &run.bytes);
+            run.locked.take_back(base - 1);
+        } else if *effects > 0 {
+            self.queue.append_to(&mut open, *effects, *at, bytes);
         }
         if volatile {
-            run.forget_undo();
+            run.locked.forget_undo();
         }
         // Reads inside saw what others appended before.
-        (self.queue.ticket(self.queue.appended()), result)
-    }
-
-    /// Locks the partitions of all instances named, in order.
-    fn lock_for(&self, prepared: &[Prepared]) -> BTreeMap<usize, MutexGuard<'_, Partition>> {
-        let number =
-            |one: &Prepared| self.state.partition_number(self.state.hash(one.instance_id()));
-        let mut numbers: Vec<usize> = prepared.iter().map(number).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let lock = |number: usize| Some((number, self.state.partitions.get(number)?.lock()));
-        numbers.into_iter().filter_map(lock).collect()
+        let ticket = self.queue.ticket(self.queue.appended());
+        match result {
+            Ok(result) => Ok(Evaluated::new(ticket, Ok(result))),
+            Err(Stop::Refused(error)) => Ok(Evaluated::new(ticket, Err(error))),
+            Err(Stop::Missing) => Err(Stop::Missing),
+        }
     }
 }
 
+/// A batch that is prepared.
+struct Work {
+    prepared: Vec<Prepared>,
+    key: Option<Text>,
+    keyed: Keyed,
+    mode: BatchMode,
+}
+
 impl Run<'_, '_> {
-    fn run(
-        &mut self,
-        shared: &Shared,
-        prepared: Vec<Prepared>,
-        atomic: bool,
-    ) -> Result<BatchResult> {
-        let mut results = Vec::with_capacity(prepared.len());
-        for (index, one) in prepared.into_iter().enumerate() {
-            let outcome = self.run_one(shared, one);
-            match outcome {
-                Err(error) if atomic => return Err(at_index(error, index)),
-                outcome => results.push(BatchOutcome::from(outcome)),
+    fn run(&mut self, work: &Work) -> std::result::Result<BatchResult, Stop> {
+        let mut results = Vec::with_capacity(work.prepared.len());
+        for (index, one) in work.prepared.iter().enumerate() {
+            match self.run_one(one) {
+                Ok(outcome) => results.push(BatchOutcome::from(Ok(outcome))),
+                Err(Stop::Missing) => return Err(Stop::Missing),
+                Err(Stop::Refused(error)) if work.mode == BatchMode::Atomic => {
+                    return Err(at_index(error, index).into());
+                }
+                Err(Stop::Refused(error)) => results.push(BatchOutcome::from(Err(error))),
             }
         }
-        Ok(BatchResult { results })
+        let result = BatchResult { results };
+        if let Some(key) = &work.key {
+            self.remember(key, work.keyed, &result)?;
+        }
+        Ok(result)
     }
 
-    fn run_one(&mut self, shared: &Shared, one: Prepared) -> Result<BatchOperationResult> {
-        let hash = shared.state.hash(one.instance_id());
-        let number = shared.state.partition_number(hash);
-        match one {
-            Prepared::Create(write) => {
-                self.write(number, hash, *write).map(BatchOperationResult::CreateInstance)
-            }
-            Prepared::Apply(write) => {
-                self.write(number, hash, *write).map(BatchOperationResult::ApplyEvent)
-            }
-            Prepared::Delete(write) => {
-                self.write(number, hash, write).map(BatchOperationResult::DeleteInstance)
-            }
+    fn run_one(&mut self, one: &Prepared) -> std::result::Result<BatchOperationResult, Stop> {
+        Ok(match one {
+            Prepared::Create(write) => BatchOperationResult::CreateInstance(self.write(&**write)?),
+            Prepared::Apply(write) => BatchOperationResult::ApplyEvent(self.write(&**write)?),
+            Prepared::Delete(write) => BatchOperationResult::DeleteInstance(self.write(write)?),
             Prepared::Get(id) => {
-                let partition = self.partitions.get(&number).ok_or_else(unlocked)?;
-                get_in(partition, hash, &id).map(BatchOperationResult::GetInstance)
+                let hash = self.shared.state.hash(id);
+                let partition = self.locked.look(hash).ok_or_else(|| instance_not_found(id))?;
+                BatchOperationResult::GetInstance(get_in(partition, hash, id)?)
+            }
+            Prepared::Refused(error) => return Err(error.clone().into()),
+        })
+    }
+
+    fn write<W: Evaluate>(&mut self, write: &W) -> std::result::Result<W::Result, Stop> {
+        let hash = self.shared.state.hash(write.instance_id());
+        let first = self.next;
+        match write.evaluate(self.env, &self.locked, hash)? {
+            Step::Known(result) => Ok(result),
+            Step::Missing(_) => Err(Stop::Missing),
+            Step::Change(Drafts::One(draft), result) => {
+                self.apply(draft)?;
+                Ok(result.at(first))
+            }
+            Step::Change(Drafts::Several(drafts), result) => {
+                for draft in drafts {
+                    self.apply(draft)?;
+                }
+                Ok(result.at(first))
             }
         }
     }
 
-    fn write<W: InstanceWrite>(&mut self, number: usize, hash: u64, write: W) -> Result<W::Result> {
-        let partition = self.partitions.get_mut(&number).ok_or_else(unlocked)?;
-        let change = match write.evaluate(self.env, partition, self.global.as_deref(), hash)? {
-            Step::Known(result) => return Ok(result),
-            Step::Change(change) => change,
-        };
-        write.encode(self.env, partition, &change, &mut self.bytes);
-        let offset = self.next;
+    /// Adds a change to the record and applies it: those after it see it.
+    fn apply(&mut self, draft: Draft<'_>) -> Result<()> {
+        self.record.put(&draft.body);
+        let stamp = Stamp { offset: self.next, at: self.record.at };
         self.next += 1;
-        self.effects += 1;
-        let global = self.global.as_deref_mut();
-        Ok(commit(write, self.env, partition, global, hash, change, offset))
+        self.shared.apply(&mut self.locked, draft, stamp)
     }
 
     /// Logs the result of a batch with a key, as an effect of its own at the batch's end.
-    fn remember(&mut self, key: Text, fingerprint: u64, result: &BatchResult) {
+    fn remember(&mut self, key: &Text, keyed: Keyed, result: &BatchResult) -> Result<()> {
+        let Some(key) = keyed.key_ref(Some(key)) else { return Ok(()) };
         // As text, not as a tree: contexts may nest as deep as a tree allows. It is only read back.
-        // Results are plain data: turning them into JSON can't fail.
-        let results = serde_json::to_string(result).unwrap_or_default();
-        let results = Json::from_canonical(&results);
-        Effect {
-            at: self.env.now,
-            body: Body::BatchResult { key: &key, fingerprint, results: results.as_str() },
-        }
-        .encode(&mut self.bytes);
-        let entry = KeyEntry {
-            owner: Owner::DATABASE,
-            key,
-            fingerprint,
-            at: self.env.now,
-            offset: self.next,
-            answer: Answer::Batch { results },
-        };
-        self.next += 1;
-        self.effects += 1;
-        if let Some(global) = self.global.as_deref_mut() {
-            let durable = self.env.undo_below.unwrap_or(entry.offset);
-            self.env.key_budget.add(entry.offset, durable);
-            global.remember(entry, self.env.bounds);
-        }
-    }
-
-    fn take_back(&mut self, to: Offset) {
-        for partition in self.partitions.values_mut() {
-            partition.roll_back(to);
-        }
-        if let Some(global) = self.global.as_deref_mut() {
-            global.undo_after(to);
-        }
-        self.env.key_budget.undo_after(to);
-    }
-
-    fn forget_undo(&mut self) {
-        for partition in self.partitions.values_mut() {
-            partition.forget_undo();
-        }
+        let results = serde_json::to_string(result)
+            .map_err(|error| Error::new(ErrorCode::InternalError, error.to_string()))?;
+        let body = Body::BatchResult(kinds::BatchResult {
+            key: key.key,
+            fingerprint: key.fingerprint,
+            results: Piece::Value(Json::from_canonical(&results)),
+        });
+        self.apply(Draft { body, known: Known::Nothing })
     }
 }
 
@@ -263,16 +289,11 @@ fn at_index(error: Error, index: usize) -> Error {
     error.with("index", index)
 }
 
-fn unlocked() -> Error {
-    // Every partition a batch touches was locked at its start.
-    crate::error::write_failed("the batch touched an instance it did not name")
-}
-
 fn replay(entry: &KeyEntry) -> Result<BatchResult> {
     let Answer::Batch { results } = &entry.answer else { return Err(wrong_answer(entry)) };
     results.decode().map_err(|error| {
         Error::new(
-            rstmdb_types::ErrorCode::InternalError,
+            ErrorCode::InternalError,
             format!("the remembered result of the batch can't be read: {error}"),
         )
         .with_source(Arc::new(error) as Arc<dyn std::error::Error + Send + Sync>)

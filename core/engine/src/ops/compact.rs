@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rstmdb_types::{CompactRequest, CompactResult, Offset, Result};
 
+use super::Edge;
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::io as io_error;
 use crate::log::Segment;
@@ -17,7 +18,7 @@ use crate::shared::Shared;
 const CHECKPOINTS_KEPT: usize = 2;
 
 impl Shared {
-    pub(crate) fn compact(&self, request: CompactRequest) -> Result<CompactResult> {
+    pub(crate) fn compact(&self, request: CompactRequest, edge: &Edge) -> Result<CompactResult> {
         self.check_open()?;
         // One at a time; the manifest is only changed under this lock.
         let mut manifest = self.manifest.lock();
@@ -26,15 +27,17 @@ impl Shared {
         let newest = manifest.checkpoints.last().map(|checkpoint| checkpoint.offset);
         let newest = newest.or(manifest.boundaries.last().copied());
         let mut snapshots_created = 0;
+        self.purge(&manifest, edge)?;
         if request.force_snapshot || newest.unwrap_or(0) < self.queue.appended() {
             // A flush in the middle spoils a checkpoint: then there is little left to write.
             snapshots_created = loop {
-                if let Some(created) = self.checkpoint(&mut manifest)? {
+                if let Some(created) = self.checkpoint(&mut manifest, edge)? {
                     break created;
                 }
             };
         }
         let (segments_deleted, bytes_reclaimed) = self.retain(&mut manifest)?;
+        self.purge(&manifest, edge)?;
         Ok(CompactResult {
             snapshots_created,
             segments_deleted,
@@ -45,9 +48,9 @@ impl Shared {
     }
 
     /// Writes a checkpoint; nothing if everything was flushed meanwhile.
-    fn checkpoint(&self, manifest: &mut Manifest) -> Result<Option<u64>> {
+    fn checkpoint(&self, manifest: &mut Manifest, edge: &Edge) -> Result<Option<u64>> {
         let bytes = self.files.counters.stats().bytes_written;
-        let begin = self.begin_checkpoint()?;
+        let begin = self.begin_checkpoint(edge)?;
         let offset = begin.ticket.offset;
         self.checkpointed_bytes.store(bytes, Ordering::Relaxed);
         if self.storage.is_volatile() {
@@ -140,7 +143,7 @@ impl Shared {
             }
             Retention::Age(age) => {
                 let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-                let oldest = self.now().saturating_sub(age);
+                let oldest = self.queue.log_time().saturating_sub(age);
                 // Everything in a segment is older than the segment after it.
                 let young = segments
                     .iter()

@@ -8,31 +8,23 @@ use rstmdb_types::{
     CreateInstanceRequest, CreateInstanceResult, Error, ErrorCode, Json, Offset, Result, Text,
 };
 
-use super::apply_event::wrong_answer;
-use super::{Edge, Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
-use crate::error::machine_not_found;
-use crate::log::{Body, Effect};
+use super::Edge;
+use super::decision::{AtOffset, Draft, Drafts, Env, Evaluate, Step};
+use super::keys::{Keyed, wrong_answer};
+use crate::error::{instance_not_found, machine_not_found};
+use crate::log::Body;
+use crate::log::kinds::{Create, Piece};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
-use crate::state::partition::{Birth, UndoStep};
-use crate::state::{Answer, KeyEntry, KeyTable, MachineEntry, Owner, Partition};
-
-/// What was decided about a creation.
-pub(crate) struct Change {
-    /// The slot of the deleted instance whose id is used again.
-    existing: Option<u32>,
-    machine: Arc<MachineEntry>,
-    state: StateId,
-    ctx: Json,
-}
+use crate::state::locked::{Known, Locked};
+use crate::state::{Answer, KeyEntry, MachineEntry, Owner};
 
 /// A creation on its way.
 pub(crate) struct CreateInstance {
     request: CreateInstanceRequest,
     id: Text,
     machine: Result<Arc<MachineEntry>>,
-    fingerprint: u64,
-    global: bool,
+    keyed: Keyed,
 }
 
 impl CreateInstance {
@@ -45,10 +37,10 @@ impl CreateInstance {
         let machines = shared.state.machines.read();
         let machine = machines.find(&request.machine, request.version).cloned();
         drop(machines);
-        let keyed = request.idempotency_key.is_some();
+        let key = request.idempotency_key.as_ref();
+        let global = key.is_some() && request.instance_id.is_none();
         CreateInstance {
-            fingerprint: if keyed { fingerprint("CREATE_INSTANCE", &request) } else { 0 },
-            global: keyed && request.instance_id.is_none(),
+            keyed: Keyed { global, ..Keyed::new(key, &request) },
             id: request.instance_id.clone().unwrap_or_else(new_id),
             machine,
             request,
@@ -82,28 +74,29 @@ impl CreateInstance {
     fn first_result(
         &self,
         env: &Env<'_>,
-        partition: &Partition,
-        global: Option<&KeyTable>,
-        existing: Option<u32>,
+        locked: &Locked<'_>,
+        hash: u64,
     ) -> Result<Option<CreateInstanceResult>> {
         let Some(key) = &self.request.idempotency_key else { return Ok(None) };
-        let known = match (global.filter(|_| self.global), existing) {
-            (Some(table), _) => remembered(table, Owner::DATABASE, key, self.fingerprint, env)?,
-            (None, Some(slot)) => {
-                let owner = partition.owner(slot);
-                let keys = partition.keys();
-                // The key of a delete does not stand in the way of the next life.
-                let deleted = partition.slot(slot).is_some_and(|slot| slot.deleted);
-                let known = keys.find(owner, key, env.now, env.bounds);
-                let of_create =
-                    known.is_some_and(|entry| matches!(entry.answer, Answer::Create { .. }));
-                if deleted && !of_create {
-                    None
-                } else {
-                    remembered(keys, owner, key, self.fingerprint, env)?
+        let known = if self.keyed.global {
+            let table = locked.global_keys().ok_or_else(|| instance_not_found(&self.id))?;
+            self.keyed.find(table, Owner::DATABASE, key, env)?
+        } else {
+            match locked.look(hash).zip(locked.find(hash, &self.id)) {
+                Some((partition, (number, slot))) => {
+                    let (owner, table) = (partition.owner(number), partition.keys());
+                    // The key of a delete does not stand in the way of the next life.
+                    let known = table.find(owner, key, env.key_now, env.bounds);
+                    let of_create =
+                        known.is_some_and(|entry| matches!(entry.answer, Answer::Create { .. }));
+                    if slot.deleted && !of_create {
+                        None
+                    } else {
+                        self.keyed.find(table, owner, key, env)?
+                    }
                 }
+                None => None,
             }
-            (None, None) => None,
         };
         known.map(replay).transpose()
     }
@@ -120,31 +113,29 @@ fn replay(entry: &KeyEntry) -> Result<CreateInstanceResult> {
     }
 }
 
-impl InstanceWrite for CreateInstance {
+impl Evaluate for CreateInstance {
     type Result = CreateInstanceResult;
-    type Change = Change;
 
     fn instance_id(&self) -> &str {
         &self.id
     }
 
     fn uses_global_key(&self) -> bool {
-        self.global
+        self.keyed.global
     }
 
     fn evaluate(
         &self,
         env: &Env<'_>,
-        partition: &Partition,
-        global: Option<&KeyTable>,
+        locked: &Locked<'_>,
         hash: u64,
-    ) -> Result<Step<CreateInstanceResult, Change>> {
+    ) -> Result<Step<'_, CreateInstanceResult>> {
         self.check_limits(env)?;
-        let existing = partition.find(hash, &self.id);
-        if let Some(first) = self.first_result(env, partition, global, existing)? {
+        if let Some(first) = self.first_result(env, locked, hash)? {
             return Ok(Step::Known(first));
         }
-        if let Some(slot) = existing.and_then(|slot| partition.slot(slot)) {
+        let former = locked.find(hash, &self.id).map(|(_, slot)| slot);
+        if let Some(slot) = former {
             let exists = |message: String| {
                 Error::new(ErrorCode::InstanceExists, message).with("instance_id", self.id.as_str())
             };
@@ -165,55 +156,26 @@ impl InstanceWrite for CreateInstance {
         }
         let state = self.state(&machine)?;
         let given = self.request.initial_ctx.as_ref().filter(|ctx| !ctx.is_null());
-        let ctx = given.cloned().unwrap_or_else(Json::empty_object);
-        Ok(Step::Change(Change { existing, machine, state, ctx }))
-    }
-
-    fn encode(&self, env: &Env<'_>, partition: &Partition, change: &Change, out: &mut Vec<u8>) {
-        let former = change.existing.and_then(|slot| partition.slot(slot));
-        let key = self.request.idempotency_key.as_deref();
-        Effect {
-            at: env.now,
-            body: Body::Create {
-                machine: change.machine.number,
-                id: &self.id,
-                ctx: change.ctx.as_str(),
-                state: (change.state != change.machine.machine.initial()).then_some(change.state),
-                previous: former.map_or(0, |slot| slot.last),
-                key: key_ref(key, self.fingerprint, self.global),
-            },
-        }
-        .encode(out);
-    }
-
-    fn commit(
-        self,
-        env: &Env<'_>,
-        partition: &mut Partition,
-        hash: u64,
-        change: Change,
-        offset: Offset,
-    ) -> (CreateInstanceResult, Option<UndoStep>, Option<KeyEntry>) {
-        let state = change.machine.state_name(change.state);
-        let birth = Birth {
-            id: self.id.clone(),
-            machine: change.machine,
-            state: change.state,
-            ctx: change.ctx,
-            at: env.now,
-            offset,
-        };
-        let (slot, undo) = partition.create(hash, change.existing, birth);
-        let remember = self.request.idempotency_key.map(|key| KeyEntry {
-            owner: if self.global { Owner::DATABASE } else { partition.owner(slot) },
-            key,
-            fingerprint: self.fingerprint,
-            at: env.now,
-            offset,
-            answer: Answer::Create { id: self.id.clone(), state: state.clone() },
+        let body = Body::Create(Create {
+            machine: machine.number,
+            id: &self.id,
+            ctx: Piece::Value(given.cloned().unwrap_or_else(Json::empty_object)),
+            state: (state != machine.machine.initial()).then_some(state),
+            previous: former.map_or(0, |slot| slot.last),
+            key: self.keyed.key_ref(self.request.idempotency_key.as_ref()),
         });
-        let result = CreateInstanceResult { instance_id: self.id, state, wal_offset: offset };
-        (result, Some(undo), remember)
+        let result = CreateInstanceResult {
+            instance_id: self.id.clone(),
+            state: machine.state_name(state),
+            wal_offset: 0,
+        };
+        Ok(Step::Change(Drafts::One(Draft { body, known: Known::Birth(machine) }), result))
+    }
+}
+
+impl AtOffset for CreateInstanceResult {
+    fn at(self, offset: Offset) -> Self {
+        CreateInstanceResult { wal_offset: offset, ..self }
     }
 }
 
@@ -223,6 +185,6 @@ impl Shared {
         request: CreateInstanceRequest,
         edge: &Edge,
     ) -> Evaluated<CreateInstanceResult> {
-        self.write(edge, CreateInstance::new(self, request, || edge.id(0)))
+        self.write(edge, &CreateInstance::new(self, request, || edge.id(0)))
     }
 }

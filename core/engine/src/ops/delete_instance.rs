@@ -2,26 +2,27 @@
 
 use rstmdb_types::{DeleteInstanceRequest, DeleteInstanceResult, Offset, Result};
 
-use super::apply_event::wrong_answer;
-use super::{Edge, Env, InstanceWrite, Step, fingerprint, key_ref, remembered};
+use super::Edge;
+use super::decision::{AtOffset, Draft, Drafts, Env, Evaluate, Step};
+use super::keys::{Keyed, wrong_answer};
 use crate::error::instance_not_found;
-use crate::log::{Body, Effect};
+use crate::log::Body;
+use crate::log::kinds::Delete;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
-use crate::state::partition::UndoStep;
-use crate::state::{Answer, KeyEntry, KeyTable, Partition};
+use crate::state::Answer;
+use crate::state::locked::{Known, Locked};
 
-/// A deletion on its way; what is decided is the slot.
+/// A deletion on its way.
 pub(crate) struct DeleteInstance {
     request: DeleteInstanceRequest,
-    fingerprint: u64,
+    keyed: Keyed,
 }
 
 impl DeleteInstance {
     pub(crate) fn new(request: DeleteInstanceRequest) -> DeleteInstance {
-        let keyed = request.idempotency_key.is_some();
-        let fingerprint = if keyed { fingerprint("DELETE_INSTANCE", &request) } else { 0 };
-        DeleteInstance { request, fingerprint }
+        let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
+        DeleteInstance { request, keyed }
     }
 
     fn result(&self, wal_offset: Offset) -> DeleteInstanceResult {
@@ -33,9 +34,8 @@ impl DeleteInstance {
     }
 }
 
-impl InstanceWrite for DeleteInstance {
+impl Evaluate for DeleteInstance {
     type Result = DeleteInstanceResult;
-    type Change = u32;
 
     fn instance_id(&self) -> &str {
         &self.request.instance_id
@@ -44,18 +44,16 @@ impl InstanceWrite for DeleteInstance {
     fn evaluate(
         &self,
         env: &Env<'_>,
-        partition: &Partition,
-        _global: Option<&KeyTable>,
+        locked: &Locked<'_>,
         hash: u64,
-    ) -> Result<Step<DeleteInstanceResult, u32>> {
+    ) -> Result<Step<'_, DeleteInstanceResult>> {
         let id = &self.request.instance_id;
-        let number = partition.find(hash, id).ok_or_else(|| instance_not_found(id))?;
-        let slot = partition.slot(number).ok_or_else(|| instance_not_found(id))?;
+        let found = locked.look(hash).zip(locked.find(hash, id));
+        let (partition, (number, slot)) = found.ok_or_else(|| instance_not_found(id))?;
         if let Some(key) = &self.request.idempotency_key {
             env.limits.check_name("idempotency_key", key)?;
             let owner = partition.owner(number);
-            let known = remembered(partition.keys(), owner, key, self.fingerprint, env)?;
-            if let Some(entry) = known {
+            if let Some(entry) = self.keyed.find(partition.keys(), owner, key, env)? {
                 return match entry.answer {
                     Answer::Delete => Ok(Step::Known(self.result(entry.offset))),
                     _ => Err(wrong_answer(entry)),
@@ -64,46 +62,23 @@ impl InstanceWrite for DeleteInstance {
         }
         // The last change of a deleted instance is its deletion.
         if slot.deleted {
-            Ok(Step::Known(self.result(slot.last)))
-        } else {
-            Ok(Step::Change(number))
+            return Ok(Step::Known(self.result(slot.last)));
         }
-    }
-
-    fn encode(&self, env: &Env<'_>, partition: &Partition, change: &u32, out: &mut Vec<u8>) {
-        let Some(slot) = partition.slot(*change) else { return };
-        Effect {
-            at: env.now,
-            body: Body::Delete {
-                machine: slot.machine.number,
-                id: &slot.id,
-                from: slot.state,
-                previous: slot.last,
-                key: key_ref(self.request.idempotency_key.as_deref(), self.fingerprint, false),
-            },
-        }
-        .encode(out);
-    }
-
-    fn commit(
-        self,
-        env: &Env<'_>,
-        partition: &mut Partition,
-        _hash: u64,
-        change: u32,
-        offset: Offset,
-    ) -> (DeleteInstanceResult, Option<UndoStep>, Option<KeyEntry>) {
-        let undo = partition.delete(change, env.now, offset);
-        let result = self.result(offset);
-        let remember = self.request.idempotency_key.map(|key| KeyEntry {
-            owner: partition.owner(change),
-            key,
-            fingerprint: self.fingerprint,
-            at: env.now,
-            offset,
-            answer: Answer::Delete,
+        let body = Body::Delete(Delete {
+            machine: slot.machine.number,
+            id,
+            from: slot.state,
+            previous: slot.last,
+            key: self.keyed.key_ref(self.request.idempotency_key.as_ref()),
         });
-        (result, undo, remember)
+        let known = Known::Instance { slot: number, ctx: None };
+        Ok(Step::Change(Drafts::One(Draft { body, known }), self.result(0)))
+    }
+}
+
+impl AtOffset for DeleteInstanceResult {
+    fn at(self, offset: Offset) -> Self {
+        DeleteInstanceResult { wal_offset: offset, ..self }
     }
 }
 
@@ -113,6 +88,6 @@ impl Shared {
         request: DeleteInstanceRequest,
         edge: &Edge,
     ) -> Evaluated<DeleteInstanceResult> {
-        self.write(edge, DeleteInstance::new(request))
+        self.write(edge, &DeleteInstance::new(request))
     }
 }

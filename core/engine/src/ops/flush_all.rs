@@ -1,13 +1,15 @@
 //! Removes all machines and instances.
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, FlushAllRequest, FlushAllResult};
+use rstmdb_types::{Error, FlushAllRequest, FlushAllResult, Offset};
 
 use super::Edge;
-use crate::log::{Body, Effect};
+use super::decision::{AtOffset, Draft, Drafts};
+use crate::log::Body;
+use crate::log::kinds::FlushAll;
 use crate::pending::Evaluated;
-use crate::shared::{MachineUndo, Shared};
-use crate::state::partition::Undo;
+use crate::shared::Shared;
+use crate::state::locked::{Known, Locked};
 
 impl Shared {
     pub(crate) fn flush_all(
@@ -20,37 +22,24 @@ impl Shared {
             let error = Error::invalid(reason::DISABLED, message).with("option", "allow_flush_all");
             return self.ready(Err(error));
         }
-        let mut machines = self.state.machines.write();
-        let mut keys = self.state.global_keys.lock();
-        let mut partitions = self.state.lock_all();
-        let mut bytes = Vec::new();
-        Effect { at: edge.at_ms, body: Body::FlushAll }.encode(&mut bytes);
-        let offset = match self.queue.append(1, &bytes) {
-            Ok(offset) => offset,
-            Err(error) => return self.ready(Err(error)),
+        let mut locked = Locked::all(&self.state).undoing(self.undo_below());
+        let instances = locked.partitions().map(|part| part.counts().iter().sum::<u64>()).sum();
+        let machines = locked.machines().map_or(0, |machines| machines.len() as u64);
+        let result = FlushAllResult {
+            flushed: true,
+            instances_removed: instances,
+            machines_removed: machines,
         };
-        let ticket = self.queue.ticket(offset);
-        let durable = self.undo_below();
-        let mut instances_removed = 0;
-        let bounds = self.key_bounds();
-        self.state.flushes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        for partition in &mut partitions {
-            instances_removed += partition.counts().iter().sum::<u64>();
-            let step = partition.flush(offset, bounds);
-            if let Some(durable) = durable {
-                partition.push_undo(Undo { offset, step }, durable);
-            }
-        }
-        let flushed = machines.flush(offset);
-        let machines_removed = flushed.len() as u64;
-        let old_keys = std::mem::take(&mut *keys);
-        if let Some(durable) = durable {
-            let undo = MachineUndo::Flush { machines: flushed, keys: old_keys };
-            self.state.push_machine_undo(offset, undo, durable);
-        }
-        drop((machines, keys, partitions));
+        let draft = Draft { body: Body::FlushAll(FlushAll), known: Known::Nothing };
+        let evaluated = self.log(&mut locked, edge.at_ms, Drafts::One(draft), result);
+        drop(locked);
         self.queue.announce();
-        let result = FlushAllResult { flushed: true, instances_removed, machines_removed };
-        Evaluated::new(ticket, Ok(result))
+        evaluated
+    }
+}
+
+impl AtOffset for FlushAllResult {
+    fn at(self, _offset: Offset) -> Self {
+        self
     }
 }

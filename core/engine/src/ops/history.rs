@@ -8,8 +8,9 @@ use rstmdb_types::{
 };
 
 use crate::error::instance_not_found;
-use crate::events::{merged, own_context, to_event};
+use crate::events::merged;
 use crate::log::chains::Chain;
+use crate::log::kinds::{Context, Stamp};
 use crate::shared::Shared;
 
 /// About as large as a page may get, in bytes.
@@ -87,8 +88,11 @@ impl Shared {
     fn link(&self, offset: Offset) -> Result<Link> {
         self.with_effect(offset, |effect| Link {
             // The machines are locked when everything is read: nobody waits for the disk.
-            event: to_event(&self.state.machines.read(), offset, effect, None),
-            own_context: own_context(&effect.body),
+            event: effect.body.event(&self.state.machines.read(), Stamp { offset, at: effect.at }),
+            own_context: match effect.body.context() {
+                Context::Whole(ctx) => Some(ctx),
+                Context::Merge(_) | Context::Gone => None,
+            },
             previous: effect.body.previous(),
         })
     }
@@ -216,7 +220,7 @@ fn with_contexts(links: impl Iterator<Item = Link>) -> Vec<InstanceEvent> {
     let mut events = Vec::new();
     for link in links {
         let Some(mut event) = link.event else { continue };
-        let payload = (!event.payload.is_null()).then_some(&event.payload);
+        let payload = (!event.payload.is_null()).then_some(event.payload.as_str());
         ctx = match (link.own_context, &ctx) {
             (Some(own), _) => Some(own),
             (None, Some(before)) => Some(merged(before, payload)),

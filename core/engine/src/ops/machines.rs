@@ -7,11 +7,28 @@ use rstmdb_types::{
 };
 
 use super::Edge;
-use crate::log::{Body, Effect, Ticket};
+use super::decision::{AtOffset, Draft, Drafts};
+use crate::log::Body;
+use crate::log::kinds::PutMachine;
 use crate::pending::Evaluated;
-use crate::shared::{MachineUndo, Shared};
+use crate::shared::Shared;
 use crate::state::Machines;
-use crate::state::machines::check_definition_size;
+use crate::state::locked::{Known, Locked, Needs};
+use crate::state::machines::{LANGUAGE_LEVEL, check_definition_size};
+
+/// What storing a definition comes to.
+enum Decided {
+    /// It is stored already, at this offset.
+    Known(Offset, PutMachineResult),
+    /// It becomes the machine of this number.
+    New(u32, Box<Machine>, PutMachineResult),
+}
+
+impl AtOffset for PutMachineResult {
+    fn at(self, _offset: Offset) -> Self {
+        self
+    }
+}
 
 impl Shared {
     pub(crate) fn put_machine(
@@ -20,26 +37,43 @@ impl Shared {
         edge: &Edge,
     ) -> Evaluated<PutMachineResult> {
         self.queue.admit();
-        let (ticket, result) = self.store_machine(request, edge);
+        let evaluated = self.store_machine(request, edge);
         self.queue.announce();
-        Evaluated::new(ticket, result)
+        evaluated
     }
 
     fn store_machine(
         &self,
         request: PutMachineRequest,
         edge: &Edge,
-    ) -> (Ticket, Result<PutMachineResult>) {
-        let parsed = self.parse_machine(&request);
-        let mut machines = self.state.machines.write();
-        let stored = parsed.and_then(|parsed| {
-            // Again, now that nobody else can store one.
-            self.check_version_limit(&machines, &request)?;
-            self.insert_machine(&mut machines, request, parsed, edge)
-        });
-        match stored {
-            Ok((offset, result)) => (self.queue.ticket(offset), Ok(result)),
-            Err(error) => (self.queue.ticket(self.queue.appended()), Err(error)),
+    ) -> Evaluated<PutMachineResult> {
+        let parsed = match self.parse_machine(&request) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.after_all(Err(error)),
+        };
+        let needs = Needs { machines: true, ..Needs::default() };
+        let mut locked = Locked::of(&self.state, &needs).undoing(self.undo_below());
+        let decided = match locked.machines() {
+            Ok(machines) => self.decide_machine(machines, &request, parsed),
+            Err(misfit) => Err(self.fault(misfit.0).into()),
+        };
+        match decided {
+            Ok(Decided::Known(offset, result)) => {
+                Evaluated::new(self.queue.ticket(offset), Ok(result))
+            }
+            Ok(Decided::New(number, machine, result)) => {
+                let definition = request.definition.clone();
+                let body = Body::PutMachine(PutMachine {
+                    number,
+                    machine: &request.machine,
+                    version: request.version,
+                    definition: request.definition.as_str(),
+                    level: LANGUAGE_LEVEL,
+                });
+                let known = Known::Machine(Box::new((*machine, definition)));
+                self.log(&mut locked, edge.at_ms, Drafts::One(Draft { body, known }), result)
+            }
+            Err(error) => self.after_all(Err(error)),
         }
     }
 
@@ -54,54 +88,39 @@ impl Shared {
         Machine::parse(&request.definition, limits, request.strict)
     }
 
-    fn insert_machine(
+    fn decide_machine(
         &self,
-        machines: &mut Machines,
-        request: PutMachineRequest,
+        machines: &Machines,
+        request: &PutMachineRequest,
         (machine, warnings): (Machine, Vec<DefinitionWarning>),
-        edge: &Edge,
-    ) -> Result<(Offset, PutMachineResult)> {
-        let mut result = PutMachineResult {
+    ) -> Result<Decided> {
+        // Again, now that nobody else can store one.
+        self.check_version_limit(machines, request)?;
+        let result = PutMachineResult {
             machine: request.machine.clone(),
             version: request.version,
             stored_checksum: machine.checksum().into(),
             created: false,
             warnings,
         };
-        if let Some(stored) = machines.get(&request.machine, request.version) {
-            if stored.machine.checksum() == machine.checksum() {
-                return Ok((stored.offset, result));
-            }
-            return Err(Error::new(
-                ErrorCode::MachineVersionExists,
-                format!(
-                    "machine {:?} version {} exists with another definition; definitions don't \
-                     change, store it as a new version",
-                    request.machine, request.version
-                ),
-            )
-            .with("machine", request.machine.as_str())
-            .with("version", request.version)
-            .with("stored_checksum", stored.machine.checksum()));
+        let Some(stored) = machines.get(&request.machine, request.version) else {
+            let result = PutMachineResult { created: true, ..result };
+            return Ok(Decided::New(machines.next_number(), Box::new(machine), result));
+        };
+        if stored.machine.checksum() == machine.checksum() {
+            return Ok(Decided::Known(stored.offset, result));
         }
-        let mut bytes = Vec::new();
-        Effect {
-            at: edge.at_ms,
-            body: Body::PutMachine {
-                number: machines.next_number(),
-                machine: &request.machine,
-                version: request.version,
-                definition: request.definition.as_str(),
-            },
-        }
-        .encode(&mut bytes);
-        let offset = self.queue.append(1, &bytes)?;
-        machines.insert(request.machine, request.version, machine, request.definition, offset);
-        if let Some(durable) = self.undo_below() {
-            self.state.push_machine_undo(offset, MachineUndo::Insert, durable);
-        }
-        result.created = true;
-        Ok((offset, result))
+        Err(Error::new(
+            ErrorCode::MachineVersionExists,
+            format!(
+                "machine {:?} version {} exists with another definition; definitions don't \
+                 change, store it as a new version",
+                request.machine, request.version
+            ),
+        )
+        .with("machine", request.machine.as_str())
+        .with("version", request.version)
+        .with("stored_checksum", stored.machine.checksum()))
     }
 
     fn check_version_limit(&self, machines: &Machines, request: &PutMachineRequest) -> Result<()> {

@@ -1,11 +1,10 @@
 //! Returns the log's entries in order.
 
-use rstmdb_types::{Json, Result, Text, WalEntry, WalReadRequest, WalReadResult, WalRecord};
+use rstmdb_types::{Json, Result, WalReadRequest, WalReadResult, WalRecord};
 
 use crate::events::Contexts;
-use crate::log::{Body, Effect, FrameCursor};
+use crate::log::FrameCursor;
 use crate::shared::Shared;
-use crate::state::Machines;
 
 /// A page ends early when its entries are about this large, in bytes.
 ///
@@ -26,6 +25,7 @@ impl Shared {
         let mut cursor = FrameCursor::new(&self.files, from);
         let mut contexts = Contexts::default();
         let mut bytes = 0;
+        let mut next_offset = from;
         'pages: while records.len() < limit && cursor.next <= head {
             let at = cursor.next;
             let read = cursor.next(&self.files);
@@ -43,57 +43,14 @@ impl Shared {
                 let ctx_bytes = ctx.as_ref().map_or(0, |ctx| ctx.as_str().len());
                 bytes += ctx_bytes + effect.body.text_bytes() + 256;
                 let machines = self.state.machines.read();
-                let entry = to_entry(&machines, &effect, ctx);
-                records.push(WalRecord { sequence: offset, offset, timestamp: effect.at, entry });
+                // What is the database's own business is a gap in the offsets.
+                if let Some(entry) = effect.body.entry(&machines, ctx.unwrap_or_else(Json::null)) {
+                    let timestamp = effect.at;
+                    records.push(WalRecord { sequence: offset, offset, timestamp, entry });
+                }
+                next_offset = offset + 1;
             }
         }
-        let next_offset = records.last().map_or(from, |record| record.offset + 1);
         Ok(WalReadResult { records, next_offset: next_offset.max(1) })
-    }
-}
-
-fn to_entry(machines: &Machines, effect: &Effect<'_>, ctx: Option<Json>) -> WalEntry {
-    let ctx = ctx.unwrap_or_else(Json::null);
-    let entry = |number: u32| machines.by_number(number);
-    let state = |number: u32, state: u32| {
-        entry(number).map(|entry| entry.state_name(state)).unwrap_or_default()
-    };
-    let key = |key: Option<crate::log::KeyRef<'_>>| key.map(|key| Text::from(key.key));
-    match effect.body {
-        Body::PutMachine { number, machine, version, definition } => WalEntry::PutMachine {
-            machine: machine.into(),
-            version,
-            definition_hash: entry(number)
-                .map(|entry| entry.machine.checksum().into())
-                .unwrap_or_default(),
-            definition: Json::from_canonical(definition),
-        },
-        Body::Create { machine, id, state, key: used, .. } => WalEntry::CreateInstance {
-            instance_id: id.into(),
-            machine: entry(machine).map(|entry| entry.name.clone()).unwrap_or_default(),
-            version: entry(machine).map_or(0, |entry| entry.version),
-            initial_state: entry(machine)
-                .map(|entry| entry.state_name(state.unwrap_or_else(|| entry.machine.initial())))
-                .unwrap_or_default(),
-            initial_ctx: ctx,
-            idempotency_key: key(used),
-        },
-        Body::Apply { machine, id, event, from, to, payload, event_id, key: used, .. } => {
-            WalEntry::ApplyEvent {
-                instance_id: id.into(),
-                event: entry(machine).map(|entry| entry.event_name(event)).unwrap_or_default(),
-                from_state: state(machine, from),
-                to_state: state(machine, to),
-                payload: payload.map_or_else(Json::null, Json::from_canonical),
-                ctx,
-                event_id: event_id.map(Text::from),
-                idempotency_key: key(used),
-            }
-        }
-        Body::Delete { id, key: used, .. } => {
-            WalEntry::DeleteInstance { instance_id: id.into(), idempotency_key: key(used) }
-        }
-        Body::BatchResult { key, .. } => WalEntry::BatchResult { idempotency_key: key.into() },
-        Body::FlushAll => WalEntry::FlushAll {},
     }
 }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rstmdb_machine::{Machine, StateId};
-use rstmdb_types::{Json, Limits, Offset, Result, Text};
+use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Limits, Offset, Result, Text};
 
 use crate::error::machine_not_found;
+use crate::log::kinds::Stamp;
+
+/// The language level that definitions are put with today.
+pub(crate) const LANGUAGE_LEVEL: u32 = 1;
 
 /// One version of a machine.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(crate) struct MachineEntry {
     pub offset: Offset,
     /// The cell of the first state: a cell is a state of one machine version, numbered densely.
     pub first_cell: u32,
+    /// The language level it was put with.
+    pub level: u32,
     /// Set when the machine was flushed; kept for readers of the log.
     pub retired: AtomicBool,
 }
@@ -38,6 +44,24 @@ impl MachineEntry {
 
     pub(crate) fn event_name(&self, event: u32) -> Text {
         self.machine.events().get(event as usize).cloned().unwrap_or_default()
+    }
+
+    /// An event of an instance of this machine, to be filled in.
+    pub(crate) fn event(&self, kind: InstanceEventKind, id: &str, stamp: Stamp) -> InstanceEvent {
+        InstanceEvent {
+            kind,
+            instance_id: id.into(),
+            machine: self.name.clone(),
+            version: self.version,
+            wal_offset: stamp.offset,
+            timestamp: stamp.at,
+            from_state: None,
+            to_state: None,
+            event: None,
+            payload: Json::null(),
+            ctx: None,
+            event_id: None,
+        }
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -105,6 +129,7 @@ impl Machines {
         machine: Machine,
         as_sent: Json,
         offset: Offset,
+        level: u32,
     ) -> Arc<MachineEntry> {
         let entry = Arc::new(MachineEntry {
             number: self.next_number(),
@@ -112,6 +137,7 @@ impl Machines {
             version,
             as_sent,
             offset,
+            level,
             first_cell: self.next_cell,
             retired: AtomicBool::new(false),
             machine,
@@ -122,7 +148,7 @@ impl Machines {
         entry
     }
 
-    /// Stores a definition that was stored before, as the log or a checkpoint has it.
+    /// Stores a definition as a checkpoint has it.
     pub(crate) fn restore(
         &mut self,
         name: &str,
@@ -133,7 +159,7 @@ impl Machines {
     ) -> Result<()> {
         let as_sent = Json::from_canonical(definition);
         let machine = Machine::load(&as_sent)?;
-        let entry = self.insert(name.into(), version, machine, as_sent, offset);
+        let entry = self.insert(name.into(), version, machine, as_sent, offset, LANGUAGE_LEVEL);
         if retired {
             self.retire(&entry);
         }

@@ -5,8 +5,10 @@
 
 pub(crate) mod index;
 pub(crate) mod keys;
+pub(crate) mod locked;
 pub(crate) mod machines;
 pub(crate) mod partition;
+pub(crate) mod side;
 
 pub(crate) use index::CellFilter;
 pub(crate) use keys::{Answer, KeyEntry, KeyTable, Owner};

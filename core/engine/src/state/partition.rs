@@ -1,6 +1,6 @@
 //! One partition: instances, their order, their keys, and how to take back what is not durable yet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -9,6 +9,7 @@ use rstmdb_types::{InstanceSummary, Json, Offset, Text, TimestampMs};
 use super::index::{Instances, NO_LEAF, OrderedIndex};
 use super::keys::{KeyBounds, KeyEntry, KeyTable, Owner};
 use super::machines::MachineEntry;
+use super::side::{Side, SideTable};
 
 /// Instances are kept in chunks of this many, so that growing never copies them all.
 const CHUNK: usize = 1024;
@@ -37,6 +38,10 @@ pub(crate) struct Slot {
     pub delta_events: u32,
     pub state: u32,
     pub deleted: bool,
+    /// Whether the partition's side table has more.
+    has_side: bool,
+    /// Whether nothing is here: the id was purged, and the place waits for another one.
+    is_free: bool,
     leaf: u32,
 }
 
@@ -45,6 +50,11 @@ const _: () = assert!(size_of::<Slot>() == 128);
 impl Slot {
     pub(crate) fn cell(&self) -> u32 {
         self.machine.cell(self.state)
+    }
+
+    /// Whether nothing is here.
+    pub(crate) fn is_free(&self) -> bool {
+        self.is_free
     }
 
     /// An instance read back from a checkpoint, to be filled in.
@@ -63,6 +73,8 @@ impl Slot {
             delta_events: 0,
             state,
             deleted: false,
+            has_side: false,
+            is_free: false,
             leaf: NO_LEAF,
         }
     }
@@ -77,6 +89,27 @@ impl Slot {
             updated_at: self.updated_at,
             last_wal_offset: self.last,
         }
+    }
+
+    /// A number that differs between instances that are not the same; 0 for deleted ones.
+    fn digest(&self, side: Option<&Side>) -> u64 {
+        if self.deleted || self.is_free {
+            return 0;
+        }
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        for text in [self.id.as_bytes(), self.ctx.as_str().as_bytes()] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text);
+        }
+        for number in [u64::from(self.machine.number), u64::from(self.state), self.last] {
+            hasher.update(&number.to_le_bytes());
+        }
+        if let Some(side) = side {
+            let mut bytes = Vec::new();
+            side.encode(&mut bytes);
+            hasher.update(&bytes);
+        }
+        hasher.digest()
     }
 
     /// Whether the next effect should carry the whole context.
@@ -125,6 +158,11 @@ pub(crate) enum UndoStep {
     Delete {
         slot: u32,
         former: Box<Slot>,
+        side: Option<Box<Side>>,
+    },
+    Attach {
+        slot: u32,
+        side: Option<Box<Side>>,
     },
     Flush(Box<Contents>),
 }
@@ -156,6 +194,8 @@ pub(crate) struct Birth {
 struct Slots {
     chunks: Vec<Vec<Slot>>,
     length: u32,
+    /// Places where nothing is.
+    free: Vec<u32>,
 }
 
 impl Slots {
@@ -165,6 +205,32 @@ impl Slots {
 
     fn get_mut(&mut self, slot: u32) -> Option<&mut Slot> {
         self.chunks.get_mut(slot as usize / CHUNK)?.get_mut(slot as usize % CHUNK)
+    }
+
+    /// Puts an instance into a free place.
+    fn put(&mut self, slot: Slot) -> u32 {
+        while let Some(number) = self.free.pop() {
+            // A place that an undo took off the end is free no more.
+            if let Some(place) = self.get_mut(number).filter(|place| place.is_free) {
+                *place = slot;
+                return number;
+            }
+        }
+        self.push(slot)
+    }
+
+    /// Frees a place: the last one, or for the next one to come.
+    fn clear(&mut self, number: u32) {
+        if number + 1 == self.length {
+            return self.pop();
+        }
+        if let Some(place) = self.get_mut(number) {
+            let machine = place.machine.clone();
+            *place = Slot::restored(Text::default(), machine, Json::null(), place.state);
+            place.deleted = true;
+            place.is_free = true;
+            self.free.push(number);
+        }
     }
 
     fn push(&mut self, slot: Slot) -> u32 {
@@ -219,6 +285,11 @@ pub(crate) struct Contents {
     /// Instances by cell, deleted ones left out.
     counts: Vec<u64>,
     pub keys: KeyTable,
+    side: SideTable,
+    /// Deleted instances by the offset of their deletion.
+    graves: BTreeMap<Offset, u32>,
+    /// The sum of the digests of all instances, where it is kept.
+    digest: u64,
 }
 
 /// One partition of the state.
@@ -226,6 +297,7 @@ pub(crate) struct Contents {
 pub(crate) struct Partition {
     contents: Contents,
     seed: u64,
+    keeps_digest: bool,
     undo: VecDeque<Undo>,
     /// Room for encoding an effect, kept to spare the allocation.
     pub scratch: Vec<u8>,
@@ -237,8 +309,30 @@ pub(crate) fn hash_id(id: &str, seed: u64) -> u64 {
 }
 
 impl Partition {
-    pub(crate) fn new(seed: u64) -> Partition {
-        Partition { seed, ..Partition::default() }
+    pub(crate) fn new(seed: u64, keeps_digest: bool) -> Partition {
+        let contents = Contents { keys: KeyTable::new(seed), ..Contents::default() };
+        Partition { contents, seed, keeps_digest, ..Partition::default() }
+    }
+
+    /// The digest of all instances, where it is kept.
+    pub(crate) fn digest(&self) -> Option<u64> {
+        self.keeps_digest.then_some(self.contents.digest)
+    }
+
+    /// What an instance has beside its slot.
+    pub(crate) fn side(&self, number: u32) -> Option<&Side> {
+        self.slot(number).filter(|slot| slot.has_side)?;
+        self.contents.side.get(&number).map(|side| &**side)
+    }
+
+    /// Counts what is in a slot out of the digest, before it changes, or into it, afterwards.
+    fn digest_slot(&mut self, number: u32, into: bool) {
+        if !self.keeps_digest {
+            return;
+        }
+        let digest = self.slot(number).map_or(0, |slot| slot.digest(self.side(number)));
+        let sum = &mut self.contents.digest;
+        *sum = if into { sum.wrapping_add(digest) } else { sum.wrapping_sub(digest) };
     }
 
     /// The slot of an id, deleted or not.
@@ -314,7 +408,11 @@ impl Partition {
             ..Slot::restored(birth.id, birth.machine, birth.ctx, birth.state)
         };
         let (slot, former) = self.place(hash, existing, new);
+        if let Some(former) = &former {
+            self.contents.graves.remove(&former.last);
+        }
         self.enter(slot);
+        self.digest_slot(slot, true);
         (slot, UndoStep::Create { slot, former })
     }
 
@@ -323,7 +421,7 @@ impl Partition {
         match existing.and_then(|slot| Some((slot, slots.get_mut(slot)?))) {
             Some((slot, old)) => (slot, Some(Box::new(std::mem::replace(old, new)))),
             None => {
-                let slot = slots.push(new);
+                let slot = slots.put(new);
                 let seed = self.seed;
                 by_id.insert_unique(hash, slot, |slot| hash_id(slots.id(*slot), seed));
                 (slot, None)
@@ -333,6 +431,7 @@ impl Partition {
 
     /// Moves an instance along a transition.
     pub(crate) fn apply(&mut self, number: u32, change: Transition<'_>) -> Option<UndoStep> {
+        self.digest_slot(number, false);
         let Contents { slots, index, .. } = &mut self.contents;
         let slot = slots.get_mut(number)?;
         let (from, to) = (slot.cell(), slot.machine.cell(change.to));
@@ -365,6 +464,7 @@ impl Partition {
             self.count(from, false);
             self.count(to, true);
         }
+        self.digest_slot(number, true);
         Some(UndoStep::Apply { slot: number, before })
     }
 
@@ -376,34 +476,84 @@ impl Partition {
         offset: Offset,
     ) -> Option<UndoStep> {
         let former = Box::new(self.slot(number)?.clone());
+        self.digest_slot(number, false);
         self.leave(number);
+        self.contents.graves.insert(offset, number);
+        let side = self.contents.side.remove(&number);
         let slot = self.contents.slots.get_mut(number)?;
         slot.deleted = true;
         slot.ctx = Json::null();
         slot.last_event_id = None;
         slot.updated_at = at;
         slot.last = offset;
-        Some(UndoStep::Delete { slot: number, former })
+        slot.has_side = false;
+        Some(UndoStep::Delete { slot: number, former, side })
     }
 
     /// Puts back an instance as a checkpoint has it.
     pub(crate) fn restore(&mut self, hash: u64, mut image: Slot) -> u32 {
         image.leaf = NO_LEAF;
-        let deleted = image.deleted;
+        image.has_side = false;
+        let (deleted, last) = (image.deleted, image.last);
         let (slot, _) = self.place(hash, None, image);
-        if !deleted {
+        if deleted {
+            self.contents.graves.insert(last, slot);
+        } else {
             self.enter(slot);
         }
+        self.digest_slot(slot, true);
         slot
+    }
+
+    /// Puts something beside an instance's slot, in the place of what was there.
+    pub(crate) fn attach(&mut self, number: u32, side: Side) -> Option<UndoStep> {
+        self.slot(number)?;
+        self.digest_slot(number, false);
+        let before = self.exchange_side(number, Some(Box::new(side)));
+        self.digest_slot(number, true);
+        Some(UndoStep::Attach { slot: number, side: before })
+    }
+
+    fn exchange_side(&mut self, number: u32, side: Option<Box<Side>>) -> Option<Box<Side>> {
+        let side = side.filter(|side| !side.is_empty());
+        let Contents { slots, side: table, .. } = &mut self.contents;
+        if let Some(slot) = slots.get_mut(number) {
+            slot.has_side = side.is_some();
+        }
+        match side {
+            Some(side) => table.insert(number, side),
+            None => table.remove(&number),
+        }
+    }
+
+    /// Whether an instance that was deleted before `floor` has its place yet.
+    pub(crate) fn has_graves(&self, floor: Offset) -> bool {
+        self.contents.graves.first_key_value().is_some_and(|(deleted, _)| *deleted < floor)
+    }
+
+    /// Frees the places of up to `most` instances that were deleted before `floor`; says whether there
+    /// are more. Nothing may need a way back to what they were.
+    pub(crate) fn sweep(&mut self, floor: Offset, most: usize) -> bool {
+        let mut swept = Vec::new();
+        while swept.len() < most && self.has_graves(floor) {
+            if let Some((_, number)) = self.contents.graves.pop_first() {
+                self.remove(number);
+                swept.push(number);
+            }
+        }
+        swept.sort_unstable();
+        self.contents.keys.forget_slots(&swept);
+        self.has_graves(floor)
     }
 
     /// Empties the partition of all that is older than `offset`.
     pub(crate) fn flush(&mut self, offset: Offset, bounds: KeyBounds) -> UndoStep {
-        let old = std::mem::take(&mut self.contents);
+        let empty = Contents { keys: KeyTable::new(self.seed), ..Contents::default() };
+        let old = std::mem::replace(&mut self.contents, empty);
         // Only in a replay over a checkpoint that was written meanwhile can anything be younger.
         let mut moved = HashMap::new();
         for (slot, number) in old.slots.chunks.iter().flatten().zip(0u32..) {
-            if slot.last >= offset {
+            if slot.last >= offset && !slot.is_free {
                 let new = self.restore(hash_id(&slot.id, self.seed), slot.clone());
                 moved.insert(number, new);
             }
@@ -417,12 +567,13 @@ impl Partition {
         UndoStep::Flush(Box::new(old))
     }
 
-    /// Keeps what is needed to take a change back until `durable` reaches it.
-    pub(crate) fn push_undo(&mut self, undo: Undo, durable: Offset) {
+    /// Keeps what is needed to take a change back until `durable` reaches it; `None`: nothing will.
+    pub(crate) fn keep_undo(&mut self, offset: Offset, step: UndoStep, durable: Option<Offset>) {
+        let Some(durable) = durable else { return };
         while self.undo.front().is_some_and(|oldest| oldest.offset <= durable) {
             self.undo.pop_front();
         }
-        self.undo.push_back(undo);
+        self.undo.push_back(Undo { offset, step });
     }
 
     /// Takes back every change after `durable`, newest first.
@@ -443,6 +594,7 @@ impl Partition {
     fn undo_step(&mut self, step: UndoStep) {
         match step {
             UndoStep::Apply { slot: number, before } => {
+                self.digest_slot(number, false);
                 let Contents { slots, index, .. } = &mut self.contents;
                 let Some(slot) = slots.get_mut(number) else { return };
                 let from = slot.cell();
@@ -460,40 +612,51 @@ impl Partition {
                     self.count(from, false);
                     self.count(to, true);
                 }
+                self.digest_slot(number, true);
             }
             UndoStep::Create { slot, former } => {
+                self.digest_slot(slot, false);
                 self.leave(slot);
                 match former {
                     Some(former) => {
+                        self.contents.graves.insert(former.last, slot);
                         if let Some(slot) = self.contents.slots.get_mut(slot) {
                             *slot = *former;
                             slot.leaf = NO_LEAF;
                         }
                     }
-                    None => self.remove_newest(slot),
+                    None => self.remove(slot),
                 }
             }
-            UndoStep::Delete { slot: number, former } => {
+            UndoStep::Delete { slot: number, former, side } => {
+                if let Some(deleted) = self.slot(number).map(|slot| slot.last) {
+                    self.contents.graves.remove(&deleted);
+                }
                 if let Some(slot) = self.contents.slots.get_mut(number) {
                     *slot = *former;
                     slot.leaf = NO_LEAF;
                 }
+                self.exchange_side(number, side);
                 self.enter(number);
+                self.digest_slot(number, true);
+            }
+            UndoStep::Attach { slot: number, side } => {
+                self.digest_slot(number, false);
+                self.exchange_side(number, side);
+                self.digest_slot(number, true);
             }
             UndoStep::Flush(contents) => self.contents = *contents,
         }
     }
 
-    /// Changes are undone newest first, so a new slot is the last one.
-    fn remove_newest(&mut self, slot: u32) {
+    /// Forgets an id and frees its place.
+    fn remove(&mut self, number: u32) {
         let Contents { slots, by_id, .. } = &mut self.contents;
-        let hash = hash_id(slots.id(slot), self.seed);
-        if let Ok(found) = by_id.find_entry(hash, |other| *other == slot) {
+        let hash = hash_id(slots.id(number), self.seed);
+        if let Ok(found) = by_id.find_entry(hash, |other| *other == number) {
             found.remove();
         }
-        if slot + 1 == slots.length {
-            slots.pop();
-        }
+        slots.clear(number);
     }
 
     /// The number of matching instances.

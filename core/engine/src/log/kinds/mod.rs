@@ -1,0 +1,299 @@
+//! Effects: what a change did, as values and as bytes. One file for each kind.
+//!
+//! An effect takes one offset. It says what happened (from, to, event, payload), not what was asked, so
+//! applying it evaluates no guard. [`Kind::apply`] is the only way state changes: live, in batches,
+//! when the log is replayed, and when it is verified. `../README.md` has the byte layout.
+
+use std::ops::Deref;
+
+use rstmdb_types::{InstanceEvent, Json, Offset, TimestampMs, WalEntry};
+
+use crate::codec::{Reader, i64_bytes, put_i64, put_str, put_u64};
+use crate::state::Machines;
+use crate::state::locked::{Known, Locked, Misfit};
+
+/// The low bits of the first byte: the kind.
+const KIND_MASK: u8 = 0x0f;
+/// In the place of a kind above it; the kind follows the time as a varint.
+const FURTHER: u8 = 15;
+const HAS_KEY: u8 = 0x10;
+const HAS_CONTEXT: u8 = 0x40;
+const GLOBAL_KEY: u8 = 0x80;
+
+/// One change.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Effect<'a> {
+    /// Its log time: never before that of the effect before it.
+    pub at: TimestampMs,
+    pub body: Body<'a>,
+}
+
+/// Where in the log an effect stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub offset: Offset,
+    pub at: TimestampMs,
+}
+
+/// One kind of effect.
+pub(crate) trait Kind<'a>: Sized {
+    /// Appends the fields after kind and time; returns the flags of the first byte.
+    fn encode(&self, out: &mut Vec<u8>) -> u8;
+
+    /// Reads what [`Kind::encode`] wrote; `None` when the bytes are not that.
+    fn decode(reader: &mut Reader<'a>, flags: u8) -> Option<Self>;
+
+    /// Changes the state, unless it knows the effect already from a checkpoint.
+    fn apply(&self, locked: &mut Locked<'_>, stamp: Stamp, known: Known) -> Result<(), Misfit>;
+
+    /// The entry that `wal_read` shows; `None` for what is the database's own business.
+    fn entry(&self, machines: &Machines, ctx: Json) -> Option<WalEntry>;
+
+    /// The event that watches and histories show, without its context.
+    fn event(&self, _machines: &Machines, _stamp: Stamp) -> Option<InstanceEvent> {
+        None
+    }
+
+    /// The instance that it is about.
+    fn subject(&self) -> Option<Subject<'a>> {
+        None
+    }
+
+    /// What it tells of the instance's context.
+    fn context(&self) -> Context<'_> {
+        Context::Gone
+    }
+
+    /// The bytes of the JSON text that came with the request.
+    fn text_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// The instance that an effect is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subject<'a> {
+    pub id: &'a str,
+    /// The effect before this one of the same id, 0 for none.
+    pub previous: Offset,
+}
+
+/// What an effect tells of its instance's context.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Context<'a> {
+    /// There is none afterwards.
+    Gone,
+    /// All of it.
+    Whole(Json),
+    /// What is merged into the one before.
+    Merge(Option<&'a str>),
+}
+
+/// JSON text: of a log that was read, or of a value that is there.
+#[derive(Debug, Clone)]
+pub(crate) enum Piece<'a> {
+    Read(&'a str),
+    Value(Json),
+}
+
+impl Piece<'_> {
+    pub(crate) fn json(&self) -> Json {
+        match self {
+            Piece::Read(text) => Json::from_canonical(text),
+            Piece::Value(json) => json.clone(),
+        }
+    }
+}
+
+impl Deref for Piece<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Piece::Read(text) => text,
+            Piece::Value(json) => json.as_str(),
+        }
+    }
+}
+
+impl PartialEq for Piece<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+/// An idempotency key as the log keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyRef<'a> {
+    pub key: &'a str,
+    /// Tells a retry from another request with the same key.
+    pub fingerprint: u64,
+    /// Whether the key belongs to the database instead of the instance.
+    pub global: bool,
+}
+
+macro_rules! kinds {
+    ($($number:literal $module:ident $name:ident $(<$life:lifetime>)?;)*) => {
+        $(mod $module;
+        pub(crate) use $module::$name;)*
+
+        /// What changed.
+        #[derive(Debug, Clone, PartialEq)]
+        pub(crate) enum Body<'a> {
+            $($name($name $(<$life>)?),)*
+        }
+
+        impl<'a> Body<'a> {
+            /// Appends the fields after the time; returns the first byte, with kind and flags.
+            pub(crate) fn encode(&self, out: &mut Vec<u8>) -> u8 {
+                match self {
+                    $(Body::$name(body) => {
+                        if $number >= FURTHER {
+                            put_u64(out, u64::from($number as u8));
+                        }
+                        body.encode(out) | FURTHER.min($number)
+                    })*
+                }
+            }
+
+            fn decode(reader: &mut Reader<'a>, kind: u64, flags: u8) -> Option<Body<'a>> {
+                match kind {
+                    $($number => Kind::decode(reader, flags).map(Body::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Changes the state, unless it knows the effect already from a checkpoint.
+            pub(crate) fn apply(
+                &self,
+                locked: &mut Locked<'_>,
+                stamp: Stamp,
+                known: Known,
+            ) -> Result<(), Misfit> {
+                match self { $(Body::$name(body) => body.apply(locked, stamp, known),)* }
+            }
+
+            /// The entry that `wal_read` shows.
+            pub(crate) fn entry(&self, machines: &Machines, ctx: Json) -> Option<WalEntry> {
+                match self { $(Body::$name(body) => body.entry(machines, ctx),)* }
+            }
+
+            /// The event that watches and histories show, without its context.
+            pub(crate) fn event(&self, machines: &Machines, stamp: Stamp) -> Option<InstanceEvent> {
+                match self { $(Body::$name(body) => body.event(machines, stamp),)* }
+            }
+
+            /// The instance the change is about, if it is about one.
+            pub(crate) fn subject(&self) -> Option<Subject<'a>> {
+                match self { $(Body::$name(body) => body.subject(),)* }
+            }
+
+            /// What it tells of the instance's context.
+            pub(crate) fn context(&self) -> Context<'_> {
+                match self { $(Body::$name(body) => body.context(),)* }
+            }
+
+            /// The bytes of the JSON text that came with the request.
+            pub(crate) fn text_bytes(&self) -> usize {
+                match self { $(Body::$name(body) => body.text_bytes(),)* }
+            }
+        }
+
+        /// Whether this release knows the kind.
+        fn is_known(kind: u64) -> bool {
+            [$($number,)*].contains(&kind)
+        }
+    };
+}
+
+pub(crate) use progress::PURGE_FLOOR;
+
+kinds! {
+    1 put_machine PutMachine<'a>;
+    2 create Create<'a>;
+    3 apply Apply<'a>;
+    4 delete Delete<'a>;
+    5 batch_result BatchResult<'a>;
+    6 flush_all FlushAll;
+    7 mark Mark;
+    16 progress Progress<'a>;
+}
+
+impl<'a> Body<'a> {
+    /// The id of the instance the change is about, if it is about one.
+    pub(crate) fn instance(&self) -> Option<&'a str> {
+        self.subject().map(|subject| subject.id)
+    }
+
+    /// The effect before this one of the same instance, 0 for none.
+    pub(crate) fn previous(&self) -> Offset {
+        self.subject().map_or(0, |subject| subject.previous)
+    }
+}
+
+/// Appends an effect whose fields are encoded.
+pub(crate) fn put_effect(out: &mut Vec<u8>, first: u8, at: TimestampMs, fields: &[u8]) {
+    out.push(first);
+    put_i64(out, at);
+    out.extend_from_slice(fields);
+}
+
+/// Appends a record of one effect.
+pub(crate) fn put_single(out: &mut Vec<u8>, first: u8, at: TimestampMs, fields: &[u8]) {
+    let length = 1 + i64_bytes(at) + fields.len();
+    put_u64(out, (length as u64) << 1);
+    put_effect(out, first, at, fields);
+}
+
+impl<'a> Effect<'a> {
+    /// Appends the effect's bytes.
+    #[cfg(test)]
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let mut fields = Vec::new();
+        let first = self.body.encode(&mut fields);
+        put_effect(out, first, self.at, &fields);
+    }
+
+    /// Reads one effect; `None` when the bytes are not one that is known.
+    pub(crate) fn decode(reader: &mut Reader<'a>) -> Option<Effect<'a>> {
+        let (kind, first, at) = Effect::head(reader)?;
+        Some(Effect { at, body: Body::decode(reader, kind, first & !KIND_MASK)? })
+    }
+
+    /// The number of the kind of an effect that is not known here.
+    pub(crate) fn unknown_kind(bytes: &[u8]) -> Option<u64> {
+        let (kind, ..) = Effect::head(&mut Reader::new(bytes))?;
+        (kind > 0 && !is_known(kind)).then_some(kind)
+    }
+
+    fn head(reader: &mut Reader<'_>) -> Option<(u64, u8, TimestampMs)> {
+        let first = reader.u8()?;
+        let at = reader.i64()?;
+        let kind = match first & KIND_MASK {
+            FURTHER => reader.u64()?,
+            kind => u64::from(kind),
+        };
+        Some((kind, first, at))
+    }
+}
+
+fn put_key(out: &mut Vec<u8>, key: Option<KeyRef<'_>>) -> u8 {
+    let Some(key) = key else { return 0 };
+    put_str(out, key.key);
+    out.extend_from_slice(&key.fingerprint.to_le_bytes());
+    if key.global { HAS_KEY | GLOBAL_KEY } else { HAS_KEY }
+}
+
+/// The outer `None` means damage, the inner one that there is no key.
+#[expect(clippy::option_option, reason = "two different kinds of absence")]
+fn get_key<'a>(reader: &mut Reader<'a>, flags: u8) -> Option<Option<KeyRef<'a>>> {
+    if flags & HAS_KEY == 0 {
+        return Some(None);
+    }
+    let key = reader.str()?;
+    let fingerprint = u64::from_le_bytes(reader.bytes(8)?.try_into().ok()?);
+    Some(Some(KeyRef { key, fingerprint, global: flags & GLOBAL_KEY != 0 }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! What the database logs of itself: places where checkpoints begin, and the purge floor.
+
+use rstmdb_types::{Offset, Result};
+
+use super::Edge;
+use super::decision::Draft;
+use crate::checkpoint::write::Begin;
+use crate::log::Body;
+use crate::log::kinds::{Mark, PURGE_FLOOR, Progress};
+use crate::manifest::Manifest;
+use crate::shared::Shared;
+use crate::state::locked::{Known, Locked, Needs};
+
+/// Instances forgotten under one hold of a lock.
+const SWEEP_MAX: usize = 1024;
+
+impl Shared {
+    /// Logs a mark: a place that a checkpoint may begin at, with the digest where one is kept.
+    pub(crate) fn mark(&self, is_boundary: bool, edge: &Edge) -> Result<Begin> {
+        let mut locked = self.lock_instances();
+        let body = Body::Mark(Mark { is_boundary, floor: 0, digest: locked.digest() });
+        let draft = Draft { body, known: Known::Nothing };
+        let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
+        let flushes = self.state.flushes.load(std::sync::atomic::Ordering::SeqCst);
+        Ok(Begin { ticket: self.queue.ticket(offset), flushes })
+    }
+
+    /// What is logged between two changes of instances must be applied between them too.
+    fn lock_instances(&self) -> Locked<'_> {
+        let partitions = (0..self.state.partitions.len()).collect();
+        let needs = Needs { partitions, ..Needs::default() };
+        Locked::of(&self.state, &needs).undoing(self.undo_below())
+    }
+
+    /// Forgets deleted instances that nobody can ask for any more: what they were is neither in the log
+    /// nor inside the window of idempotency keys. Which ones is an effect, so every node agrees.
+    pub(crate) fn purge(&self, manifest: &Manifest, edge: &Edge) -> Result<()> {
+        let floor = self.purge_floor(manifest);
+        let is_due = |floor| {
+            let mut partitions = self.state.partitions.iter();
+            partitions.any(|partition| partition.lock().has_graves(floor))
+        };
+        if floor > self.state.purge_floor() && is_due(floor) {
+            let mut locked = self.lock_instances();
+            let body =
+                Body::Progress(Progress { kind: PURGE_FLOOR, name: "", numbers: vec![floor] });
+            let draft = Draft { body, known: Known::Nothing };
+            let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
+            drop(locked);
+            // Nothing brings back what is swept.
+            self.queue.wait(self.queue.ticket(offset))?;
+        }
+        self.sweep(self.state.purge_floor());
+        Ok(())
+    }
+
+    fn sweep(&self, floor: Offset) {
+        for partition in &self.state.partitions {
+            while partition.lock().sweep(floor, SWEEP_MAX) {}
+        }
+    }
+
+    /// Up to where nobody needs a deleted instance: a segment that begins outside the window of keys
+    /// has only older changes before it.
+    fn purge_floor(&self, manifest: &Manifest) -> Offset {
+        let newest = self.queue.log_time();
+        let young = |created_at| newest.saturating_sub(created_at) < self.state.key_window_ms;
+        let segments = self.files.list();
+        let old = segments.iter().rev().find(|segment| !young(segment.created_at));
+        old.map_or(0, |segment| segment.first).min(manifest.first_offset)
+    }
+}
