@@ -21,7 +21,7 @@ use crate::watch::Subscription;
 
 /// An open database. Shared by reference or [`Arc`]; closed when dropped.
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     lock: Mutex<Option<Box<dyn DirectoryLock>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }

@@ -53,8 +53,10 @@ pub struct Model {
     /// Deleted instances stay here until their id is used again.
     instances: BTreeMap<Text, Instance>,
     keys: BTreeMap<Key, Remembered>,
-    /// Every entry ever logged; the one at offset `n` is at index `n - 1`.
-    wal: Vec<WalRecord>,
+    /// Everything ever logged; what is at offset `n` is at index `n - 1`, `None` for a mark.
+    wal: Vec<Option<WalRecord>>,
+    /// The offset of the last mark.
+    marked: Offset,
     /// Every change of an instance ever made.
     events: Vec<InstanceEvent>,
     /// The offset of the last `flush_all`.
@@ -101,6 +103,7 @@ impl Model {
             instances: BTreeMap::new(),
             keys: BTreeMap::new(),
             wal: Vec::new(),
+            marked: 0,
             events: Vec::new(),
             flushed_at: 0,
         }
@@ -439,7 +442,8 @@ impl Model {
 
     fn log(&mut self, entry: WalEntry) -> Offset {
         let offset = self.latest_offset() + 1;
-        self.wal.push(WalRecord { sequence: offset, offset, timestamp: self.now_ms, entry });
+        let record = WalRecord { sequence: offset, offset, timestamp: self.now_ms, entry };
+        self.wal.push(Some(record));
         offset
     }
 

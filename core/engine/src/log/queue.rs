@@ -480,6 +480,15 @@ impl<S: Sink> Queue<S> {
         }
     }
 
+    /// Does what a failed write of everything that waits does.
+    #[cfg(test)]
+    pub(crate) fn fail_for_test(&self) {
+        let mut sink = self.sink.lock();
+        let batch = crate::error::write_failed("a test");
+        let failure = SinkFailure { batch, fatal: None };
+        self.fail(&mut sink, self.committed(), self.appended(), failure);
+    }
+
     fn fail(&self, sink: &mut S, durable: Offset, batch_last: Offset, failure: SinkFailure) {
         let later = failure.fatal.clone().unwrap_or_else(|| failure.batch.clone());
         sink.roll_back(durable, &mut || {

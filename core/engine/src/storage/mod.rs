@@ -10,6 +10,8 @@ use std::sync::Arc;
 mod file;
 mod lock;
 mod memory;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use file::FileStorage;
 pub use memory::MemoryStorage;

@@ -206,9 +206,14 @@ impl Model {
         let most = u64::from(self.settings.limits.page_entries_max);
         let limit = request.limit.unwrap_or(100).min(most) as usize;
         let from = request.from_offset.max(self.first_offset);
-        let later = self.wal.iter().filter(|record| record.offset >= from);
+        let later = self.wal.iter().flatten().filter(|record| record.offset >= from);
         let records: Vec<WalRecord> = later.take(limit).cloned().collect();
-        let next_offset = records.last().map_or(from, |record| record.offset + 1);
+        let next_offset = if records.len() == limit {
+            records.last().map_or(from, |last| last.offset + 1)
+        } else {
+            // Marks are passed over, those at the end too.
+            from.max(self.latest_offset() + 1)
+        };
         Ok(WalReadResult { records, next_offset })
     }
 
@@ -226,7 +231,11 @@ impl Model {
 
     /// See [`Operation::Compact`]. It changes nothing that can be seen; what it says about files is
     /// made up.
-    pub fn compact(&self, _: CompactRequest) -> Result<CompactResult> {
+    pub fn compact(&mut self, request: CompactRequest) -> Result<CompactResult> {
+        if request.force_snapshot || self.marked < self.latest_offset() {
+            self.wal.push(None);
+            self.marked = self.latest_offset();
+        }
         Ok(CompactResult {
             snapshots_created: self.live(),
             segments_deleted: 0,
