@@ -7,6 +7,7 @@ use std::task::Waker;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rstmdb_types::{Offset, TimestampMs};
 
+use crate::checkpoint::format::Progress;
 use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
 use crate::manifest::Manifest;
@@ -27,6 +28,8 @@ pub(crate) struct State {
     pub partitions: Box<[Mutex<Partition>]>,
     /// The last checkpoint's offset: see [`crate::state::Slot::needs_anchor`].
     pub boundary: AtomicU64,
+    /// What checkpoints carry beside machines, instances and keys.
+    pub progress: Mutex<Vec<Progress>>,
     /// Counts flushes: a checkpoint that saw one begin and not end is of no use.
     pub flushes: AtomicU64,
     machine_undo: Mutex<Vec<(Offset, MachineUndo)>>,
@@ -46,6 +49,7 @@ impl State {
             machines: RwLock::default(),
             global_keys: Mutex::default(),
             key_budget: KeyBudget::new(keys_max),
+            progress: Mutex::default(),
             flushes: AtomicU64::new(0),
             partitions: (0..count).map(|_| Mutex::new(Partition::new(hash_seed))).collect(),
             boundary: AtomicU64::new(0),

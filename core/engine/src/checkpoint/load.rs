@@ -5,10 +5,14 @@ use std::io;
 use rstmdb_types::{Offset, Result};
 
 use super::checkpoint_path;
-use super::format::{BlockKind, BlockReader, get_instance, get_key, get_machine};
+use super::format::{
+    BlockKind, BlockReader, get_history, get_instance, get_key, get_machine, get_progress,
+};
 use crate::codec::Reader;
 use crate::error::io as io_error;
 use crate::log::OFFSET_MAX;
+use crate::log::lineage::Lineage;
+use crate::log::tip::Named;
 use crate::shared::State;
 use crate::state::keys::KeyBounds;
 use crate::state::{KeyEntry, Owner};
@@ -23,12 +27,15 @@ pub(crate) struct Loading<'a> {
 }
 
 /// What a checkpoint holds.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Loaded {
     /// Every change up to here.
     pub offset: Offset,
     /// The newest change in it: the log was on the disk up to there before the checkpoint counted.
     pub newest: Offset,
+    /// The last frame before it began.
+    pub named: Option<Named>,
+    pub lineage: Lineage,
 }
 
 impl Loading<'_> {
@@ -39,16 +46,21 @@ impl Loading<'_> {
         let opened =
             opened.map_err(|error: io::Error| io_error(&format!("opening {path}"), error))?;
         let mut reader = BlockReader::open(&*opened, &path, &self.database)?;
-        let offset = reader.offset;
-        let mut newest = offset;
+        let head = reader.head;
+        let mut loaded = Loaded {
+            offset: head.offset,
+            newest: head.offset,
+            named: head.named,
+            ..Loaded::default()
+        };
         loop {
             let (done, total) = reader.progress();
             (self.progress)(done, total);
             let Some((kind, entries, bytes)) = reader.next()? else {
-                return Ok(Loaded { offset, newest });
+                return Ok(loaded);
             };
-            match self.load_block(state, kind, entries, bytes) {
-                Some(last) if last <= OFFSET_MAX => newest = newest.max(last),
+            match self.load_block(state, &mut loaded.lineage, (kind, entries, bytes)) {
+                Some(last) if last <= OFFSET_MAX => loaded.newest = loaded.newest.max(last),
                 _ => return Err(reader.damaged("an intact block can't be read")),
             }
         }
@@ -58,9 +70,8 @@ impl Loading<'_> {
     fn load_block(
         &self,
         state: &State,
-        kind: BlockKind,
-        entries: u32,
-        bytes: &[u8],
+        lineage: &mut Lineage,
+        (kind, entries, bytes): (BlockKind, u32, &[u8]),
     ) -> Option<Offset> {
         let mut newest = 0;
         let mut reader = Reader::new(bytes);
@@ -95,6 +106,8 @@ impl Loading<'_> {
                     newest = newest.max(entry.offset);
                     self.load_key(state, id, entry);
                 }
+                BlockKind::Progress => state.progress.lock().push(get_progress(&mut reader)?),
+                BlockKind::Histories => lineage.add(get_history(&mut reader)?),
                 BlockKind::Footer => return None,
             }
         }

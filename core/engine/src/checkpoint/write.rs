@@ -10,12 +10,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Offset, Result, Text};
+use rstmdb_types::{Error, ErrorCode, Result, Text};
 
-use super::format::{BlockKind, BlockReader, BlockWriter, put_instance, put_key, put_machine};
+use super::format::{
+    BlockKind, BlockReader, BlockWriter, Head, put_history, put_instance, put_key, put_machine,
+    put_progress,
+};
 use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{io as io_error, write_failed};
 use crate::log::Ticket;
+use crate::log::lineage::Lineage;
+use crate::log::tip::Named;
 use crate::manifest::CheckpointEntry;
 use crate::options::Background;
 use crate::shared::Shared;
@@ -33,12 +38,17 @@ impl Shared {
     /// Marks the place in the log where a checkpoint begins. From here on every instance's first
     /// effect carries its whole context, so the log after it stands alone.
     pub(crate) fn begin_checkpoint(&self) -> Result<Begin> {
-        self.queue.try_with_sink(|sink| sink.writer.begin_segment())?;
+        let mut named = None;
+        self.queue.try_with_sink(|sink| {
+            sink.writer.begin_segment()?;
+            named = Some(sink.writer.tip().named());
+            Ok(())
+        })?;
         let _partitions = self.state.lock_all();
         let offset = self.queue.appended();
         self.state.boundary.store(offset, Ordering::Release);
         let flushes = self.state.flushes.load(Ordering::SeqCst);
-        Ok(Begin { ticket: self.queue.ticket(offset), flushes })
+        Ok(Begin { ticket: self.queue.ticket(offset), named, flushes })
     }
 
     /// Writes a checkpoint that begins at a place and verifies it.
@@ -49,13 +59,17 @@ impl Shared {
         &self,
         number: u64,
         begin: Begin,
-    ) -> Result<Option<CheckpointEntry>> {
+    ) -> Result<Option<(CheckpointEntry, Lineage)>> {
         let Ticket { offset, epoch } = begin.ticket;
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");
         let failed = |error: io::Error| checkpoint_failed(&path, error);
-        let (bytes, instances) = self.write_blocks(&temporary, offset).map_err(failed)?;
+        let head = Head { offset, created_at: self.now(), named: begin.named, digest: 0 };
+        // Then the epoch of every change up to the offset is written; it is synced before this counts.
+        self.queue.flush()?;
+        let lineage = self.files.lineage.lock().clone();
+        let (bytes, instances) = self.write_blocks(&temporary, &head, &lineage).map_err(failed)?;
         if self.state.flushes.load(Ordering::SeqCst) != begin.flushes {
             self.storage.remove(&temporary).map_err(failed)?;
             return Ok(None);
@@ -69,16 +83,21 @@ impl Shared {
         self.storage.sync_dir(CHECKPOINT_DIRECTORY).map_err(failed)?;
         let reopened = self.storage.open(&path).map_err(failed)?;
         BlockReader::open(&*reopened, &path, &self.database)?.verify()?;
-        Ok(Some(CheckpointEntry { file, offset, instances, bytes }))
+        Ok(Some((CheckpointEntry { file, offset, instances, bytes }, lineage)))
     }
 
-    fn write_blocks(&self, temporary: &str, offset: Offset) -> io::Result<(u64, u64)> {
+    fn write_blocks(
+        &self,
+        temporary: &str,
+        head: &Head,
+        lineage: &Lineage,
+    ) -> io::Result<(u64, u64)> {
         match self.storage.remove(temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let file = self.storage.create(temporary)?;
-        let mut blocks = BlockWriter::new(file, &self.database, offset, self.now())?;
+        let mut blocks = BlockWriter::new(file, &self.database, head)?;
         let mut machines = 0;
         let mut bytes = Vec::new();
         let mut pace = Pace::new(self.options.background);
@@ -114,6 +133,12 @@ impl Shared {
             for entry in &keys {
                 blocks.put(BlockKind::Keys, |out| put_key(out, None, entry))?;
             }
+        }
+        for progress in &*self.state.progress.lock() {
+            blocks.put(BlockKind::Progress, |out| put_progress(out, progress))?;
+        }
+        for begins in lineage.iter() {
+            blocks.put(BlockKind::Histories, |out| put_history(out, begins))?;
         }
         let instances = blocks.totals.instances;
         Ok((blocks.finish()?, instances))
@@ -172,6 +197,8 @@ impl Shared {
 /// Where a checkpoint begins.
 pub(crate) struct Begin {
     pub ticket: Ticket,
+    /// The last frame written.
+    named: Option<Named>,
     /// The flushes so far.
     flushes: u64,
 }

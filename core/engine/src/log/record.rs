@@ -1,8 +1,7 @@
-//! Records: what a change did, as bytes.
+//! Effects: what a change did, as bytes.
 //!
-//! A record holds the effects of one request; each effect takes one offset. An atomic batch is one
-//! record with several effects. An effect says what happened (from, to, event, payload), not what was
-//! asked, so replay evaluates no guard. See `README.md` beside this file for the byte layout.
+//! An effect says what happened (from, to, event, payload), not what was asked, so replay evaluates no
+//! guard. How effects stand in records is in `effects.rs`, the byte layout in `README.md`.
 
 use rstmdb_types::{Offset, TimestampMs};
 
@@ -251,126 +250,14 @@ fn get_key<'a>(reader: &mut Reader<'a>, kind: u8) -> Option<Option<KeyRef<'a>>> 
     Some(Some(KeyRef { key, fingerprint, global: kind & GLOBAL_KEY != 0 }))
 }
 
-/// Appends a record: its length, the number of effects, and the effects' bytes.
-pub(crate) fn put_record(out: &mut Vec<u8>, effects: u32, bytes: &[u8]) {
-    // One effect is the common case: it costs a single bit.
-    let length = bytes.len() as u64;
-    if effects == 1 {
-        put_u64(out, length << 1);
-    } else {
-        put_u64(out, length << 1 | 1);
-        put_u64(out, u64::from(effects));
-    }
-    out.extend_from_slice(bytes);
-}
-
-/// The effects in a frame's payload with their offsets; ends early at bytes that are not a record.
-#[derive(Debug, Clone)]
-pub(crate) struct Effects<'a> {
-    payload: Reader<'a>,
-    record: Reader<'a>,
-    left: u32,
-    next: Offset,
-    damaged: bool,
-}
-
-impl<'a> Effects<'a> {
-    pub(crate) fn new(payload: &'a [u8], first: Offset) -> Effects<'a> {
-        Effects {
-            payload: Reader::new(payload),
-            record: Reader::new(&[]),
-            left: 0,
-            next: first,
-            damaged: false,
-        }
-    }
-
-    /// Whether the iteration ended at bytes that are not a record.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.damaged
-    }
-
-    /// The offset of the next effect; after the iteration, the one behind the last.
-    pub(crate) fn next_offset(&self) -> Offset {
-        self.next
-    }
-
-    fn step(&mut self) -> Option<Effect<'a>> {
-        if self.left == 0 {
-            let head = self.payload.u64()?;
-            self.left = if head & 1 == 0 { 1 } else { self.payload.u32()? };
-            self.record = Reader::new(self.payload.bytes(usize::try_from(head >> 1).ok()?)?);
-        }
-        let effect = Effect::decode(&mut self.record)?;
-        self.left = self.left.checked_sub(1)?;
-        (self.left > 0 || self.record.is_empty()).then_some(effect)
-    }
-}
-
-impl<'a> Iterator for Effects<'a> {
-    type Item = (Offset, Effect<'a>);
-
-    fn next(&mut self) -> Option<(Offset, Effect<'a>)> {
-        if self.damaged || (self.left == 0 && self.payload.is_empty()) {
-            return None;
-        }
-        let Some(effect) = self.step() else {
-            self.damaged = true;
-            return None;
-        };
-        let offset = self.next;
-        self.next += 1;
-        Some((offset, effect))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn effects_round_trip() {
-        let key = Some(KeyRef { key: "k", fingerprint: 7, global: false });
-        let bodies = [
-            Body::PutMachine { number: 1, machine: "order", version: 2, definition: "{}" },
-            Body::Create { machine: 1, id: "ä", ctx: "{}", state: None, previous: 0, key },
-            Body::Create { machine: 1, id: "b", ctx: "{}", state: Some(300), previous: 2, key },
-            Body::Apply {
-                machine: 1,
-                id: "a",
-                event: 3,
-                from: 0,
-                to: 1,
-                payload: Some("{\"x\":1}"),
-                ctx: Some("{}"),
-                previous: 9,
-                event_id: Some("e"),
-                key,
-            },
-            Body::Delete { machine: 1, id: "a", from: 1, previous: 10, key: None },
-            Body::BatchResult { key: "b", fingerprint: 1, results: "[]" },
-            Body::FlushAll,
-        ];
-        let mut bytes = Vec::new();
-        for body in bodies {
-            Effect { at: -5, body }.encode(&mut bytes);
-        }
-        let mut payload = Vec::new();
-        put_record(&mut payload, 7, &bytes);
-        let mut single = Vec::new();
-        Effect { at: 1, body: Body::FlushAll }.encode(&mut single);
-        put_record(&mut payload, 1, &single);
-        let mut effects = Effects::new(&payload, 40);
-        for (index, body) in bodies.into_iter().enumerate() {
-            assert_eq!(effects.next(), Some((40 + index as u64, Effect { at: -5, body })));
-        }
-        assert_eq!(effects.next(), Some((47, Effect { at: 1, body: Body::FlushAll })));
-        assert_eq!(effects.next(), None);
-        assert!(!effects.is_damaged());
-        for cut in 1..payload.len() {
-            let mut effects = Effects::new(&payload[..cut], 1);
-            let read = effects.by_ref().count();
-            assert!(effects.is_damaged() || read < 8);
-        }
-    }
+/// Whether the kind byte of an effect has nothing that only a later release knows.
+pub(crate) fn is_known(byte: u8) -> bool {
+    let flags = match byte & KIND_MASK {
+        PUT_MACHINE | FLUSH_ALL => 0,
+        CREATE => HAS_KEY | GLOBAL_KEY | HAS_STATE,
+        APPLY => HAS_KEY | GLOBAL_KEY | HAS_EVENT_ID | HAS_CONTEXT,
+        DELETE | BATCH_RESULT => HAS_KEY | GLOBAL_KEY,
+        _ => return false,
+    };
+    byte & !KIND_MASK & !flags == 0
 }

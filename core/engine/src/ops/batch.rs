@@ -18,6 +18,7 @@ use super::create_instance::CreateInstance;
 use super::delete_instance::DeleteInstance;
 use super::instances::get_in;
 use super::{Env, InstanceWrite, Step, commit, fingerprint, remembered};
+use crate::log::effects::{close_effect, closed};
 use crate::log::{Body, Effect, Ticket};
 use crate::pending::Pending;
 use crate::shared::Shared;
@@ -138,7 +139,7 @@ impl Shared {
         if result.is_err() {
             run.take_back(base - 1);
         } else if run.effects > 0 {
-            self.queue.append_to(&mut open, run.effects, &run.bytes);
+            self.queue.append_to(&mut open, run.effects, closed(run.effects, &run.bytes));
         }
         if volatile {
             run.forget_undo();
@@ -203,7 +204,9 @@ impl Run<'_, '_> {
             Step::Known(result) => return Ok(result),
             Step::Change(change) => change,
         };
+        let begin = self.bytes.len();
         write.encode(self.env, partition, &change, &mut self.bytes);
+        close_effect(&mut self.bytes, begin);
         let offset = self.next;
         self.next += 1;
         self.effects += 1;
@@ -217,11 +220,13 @@ impl Run<'_, '_> {
         // Results are plain data: turning them into JSON can't fail.
         let results = serde_json::to_string(result).unwrap_or_default();
         let results = Json::from_canonical(&results);
+        let begin = self.bytes.len();
         Effect {
             at: self.env.now,
             body: Body::BatchResult { key: &key, fingerprint, results: results.as_str() },
         }
         .encode(&mut self.bytes);
+        close_effect(&mut self.bytes, begin);
         let entry = KeyEntry {
             owner: Owner::DATABASE,
             key,

@@ -45,7 +45,7 @@ impl Shared {
     }
 
     /// Writes a checkpoint; nothing if everything was flushed meanwhile.
-    fn checkpoint(&self, manifest: &mut Manifest) -> Result<Option<u64>> {
+    pub(crate) fn checkpoint(&self, manifest: &mut Manifest) -> Result<Option<u64>> {
         let bytes = self.files.counters.stats().bytes_written;
         let begin = self.begin_checkpoint()?;
         let offset = begin.ticket.offset;
@@ -60,10 +60,13 @@ impl Shared {
             .last()
             .and_then(|last| last.file.strip_suffix(".ckpt")?.parse::<u64>().ok());
         let number = last_number.unwrap_or(0) + 1;
-        let Some(entry) = self.write_checkpoint(number, begin)? else { return Ok(None) };
+        let Some((entry, lineage)) = self.write_checkpoint(number, begin)? else {
+            return Ok(None);
+        };
         let instances = entry.instances;
         let mut next = manifest.clone();
         next.checkpoints.push(entry);
+        next.history = lineage;
         if next.boundaries.last() != Some(&offset) {
             next.boundaries.push(offset);
         }
@@ -112,6 +115,8 @@ impl Shared {
         next.first_segment = first_kept.number;
         next.first_offset = first_offset;
         next.boundaries.retain(|boundary| *boundary + 1 >= first_offset);
+        next.history.forget_before(first_offset);
+        self.files.lineage.lock().forget_before(first_offset);
         // Readers are turned away first, then the manifest forgets, then the files go.
         self.first_offset.store(first_offset, Ordering::Release);
         self.replace_manifest(manifest, next)?;
