@@ -487,7 +487,11 @@ fn run_on(
 }
 
 fn open(recorder: &Recorder, clock: &Arc<TestClock>, options: &Options) -> Result<Engine> {
-    let location =
-        Location { storage: Arc::new(recorder.clone()), clock: clock.clone(), name: "test".into() };
+    let location = Location {
+        storage: Arc::new(recorder.clone()),
+        clock: clock.clone(),
+        name: "test".into(),
+        ..Location::memory()
+    };
     Engine::open(location, options.clone())
 }

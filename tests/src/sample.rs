@@ -32,6 +32,7 @@ pub fn location(disk: &FaultyStorage) -> Location {
         storage: Arc::new(disk.clone()),
         clock: Arc::new(TestClock::default()),
         name: "test".to_owned(),
+        ..Location::memory()
     }
 }
 
@@ -124,17 +125,40 @@ pub struct FrameAt {
     pub bytes: Vec<u8>,
 }
 
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// Where the frames of a segment begin.
+pub const SEGMENT_HEADER_BYTES: usize = 128;
+/// What a frame has around its payload: its header, and a checksum behind it.
+pub const FRAME_HEADER_BYTES: usize = 64;
+const FRAME_TRAILER_BYTES: usize = 4;
+
+impl FrameAt {
+    /// The first offset in it.
+    pub fn first(&self) -> u64 {
+        u64_at(&self.bytes, 16)
+    }
+
+    /// What was known to be on the disk when it was written.
+    pub fn mark(&self) -> u64 {
+        u64_at(&self.bytes, 48)
+    }
 }
 
 /// The frames of a segment.
 pub fn frames(disk: &FaultyStorage, segment: u64) -> Vec<FrameAt> {
     let bytes = disk.contents(&segment_path(segment)).unwrap();
+    let around = FRAME_HEADER_BYTES + FRAME_TRAILER_BYTES;
     let mut frames = Vec::new();
-    let mut position = 64;
-    while position + 44 <= bytes.len() && bytes[position..].starts_with(b"RFRM") {
-        let end = position + 44 + u32_at(&bytes, position + 8) as usize;
+    let mut position = SEGMENT_HEADER_BYTES;
+    while position + around <= bytes.len() && bytes[position..].starts_with(b"RFRM") {
+        let end = position + around + u32_at(&bytes, position + 8) as usize;
         frames.push(FrameAt { position, bytes: bytes[position..end].to_vec() });
         position = end;
     }
@@ -166,10 +190,12 @@ pub fn seal_frame(frame: &mut [u8], database: &[u8]) {
     frame[end..].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Sets the checksum of a header of 64 bytes right.
+/// Sets both checksums of the header of a segment or checkpoint right.
 pub fn seal_header(bytes: &mut [u8]) {
-    let checksum = crc32c::crc32c(&bytes[..60]);
-    bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
+    for end in [60, 124] {
+        let checksum = crc32c::crc32c(&bytes[..end]);
+        bytes[end..end + 4].copy_from_slice(&checksum.to_le_bytes());
+    }
 }
 
 /// The id of the database, as its segments have it.

@@ -18,6 +18,7 @@ pub fn on_disk(disk: &FaultyStorage) -> Location {
         storage: Arc::new(disk.clone()),
         clock: Arc::new(SystemClock),
         name: "test".to_owned(),
+        ..Location::memory()
     }
 }
 

@@ -21,6 +21,7 @@ fn location(path: &Path) -> Location {
         storage: Arc::new(FileStorage::new(path.to_owned())),
         clock: Arc::new(TestClock::default()),
         name: "fixture".to_owned(),
+        ..Location::memory()
     }
 }
 

@@ -24,7 +24,7 @@ impl Stopped {
 
 /// Several segments, the process killed after the last answer: no mark vouches for the last frame.
 fn killed(fsync: FsyncPolicy) -> Stopped {
-    let (disk, engine) = database(36, fsync);
+    let (disk, engine) = database(42, fsync);
     let truth = everything(&engine).unwrap();
     let image = disk.crash(Crash::KEEP_ALL).image();
     let disk = image.restart();
@@ -144,10 +144,8 @@ fn a_bad_frame_before_one_that_knew_it_is_damage() {
         let all = frames(&stopped.disk(), segment);
         for (number, frame) in all.iter().enumerate() {
             // A frame knows of those before it that were synced when it was written.
-            let mark =
-                |frame: &FrameAt| u64::from_le_bytes(frame.bytes[24..32].try_into().unwrap());
-            let first = u64::from_le_bytes(frame.bytes[16..24].try_into().unwrap());
-            let is_known = all[number + 1..].iter().any(|later| mark(later) >= first);
+            let first = frame.first();
+            let is_known = all[number + 1..].iter().any(|later| later.mark() >= first);
             let disk = stopped.disk();
             disk.flip_bit(&segment_path(segment), frame.position as u64 + 50, 2);
             if is_known {
@@ -195,9 +193,11 @@ fn a_missing_doubled_or_foreign_segment_is_damage() {
         assert_eq!(read(&disk).unwrap_err().reason(), Some(reason::CORRUPT));
         assert!(check(&disk).map_or(true, |report| !report.ok));
         // Cut below its header, it might as well be gone.
-        let disk = stopped.disk();
-        edit(&disk, &segment_path(*segment), |bytes| bytes.truncate(63));
-        assert_refused(&disk, &segment_path(*segment));
+        for length in [0, 63, 64, SEGMENT_HEADER_BYTES - 1] {
+            let disk = stopped.disk();
+            edit(&disk, &segment_path(*segment), |bytes| bytes.truncate(length));
+            assert_refused(&disk, &segment_path(*segment));
+        }
     }
     let (first, second) = (segment_path(all[0]), segment_path(all[1]));
     let disk = stopped.disk();
@@ -231,7 +231,7 @@ fn a_gap_and_a_repeat_between_frames_are_damage() {
     let assemble = |order: &[usize]| {
         let disk = stopped.disk();
         edit(&disk, &path, |bytes| {
-            bytes.truncate(64);
+            bytes.truncate(SEGMENT_HEADER_BYTES);
             order.iter().for_each(|number| bytes.extend(&all[*number].bytes));
         });
         disk
@@ -272,14 +272,14 @@ fn a_newer_format_is_refused_by_name() {
     let disk = stopped.disk();
     let path = segment_path(last_segment(&disk));
     edit(&disk, &path, |bytes| {
-        bytes[8] = 2;
+        bytes[8] = 3;
         seal_header(bytes);
     });
     refused(&disk, &path);
 
     let disk = stopped.disk();
     let mut frame = frames(&disk, last_segment(&disk)).pop().unwrap();
-    frame.bytes[4] = 2;
+    frame.bytes[4] = 3;
     seal_frame(&mut frame.bytes, &database_id(&disk));
     edit(&disk, &path, |bytes| {
         bytes[frame.position..frame.position + frame.bytes.len()].copy_from_slice(&frame.bytes);
@@ -289,7 +289,7 @@ fn a_newer_format_is_refused_by_name() {
     let disk = stopped.disk();
     let newest = disk.paths().into_iter().rfind(|path| path.ends_with(".ckpt")).unwrap();
     edit(&disk, &newest, |bytes| {
-        bytes[8] = 2;
+        bytes[8] = 3;
         seal_header(bytes);
     });
     refused(&disk, &newest);
@@ -297,7 +297,7 @@ fn a_newer_format_is_refused_by_name() {
     let disk = stopped.disk();
     edit(&disk, "MANIFEST", |bytes| {
         let text = String::from_utf8(bytes.clone()).unwrap();
-        let json = text.lines().next().unwrap().replace("\"format\":1", "\"format\":2");
+        let json = text.lines().next().unwrap().replace("\"format\":2", "\"format\":3");
         *bytes = format!("{json}\n{:08x}\n", crc32c::crc32c(json.as_bytes())).into_bytes();
     });
     refused(&disk, "MANIFEST");
@@ -345,7 +345,7 @@ fn no_flipped_bit_goes_unseen() {
         for path in disk.paths() {
             let length = disk.contents(&path).unwrap().len();
             let step = if is_soak() { 1 } else { 11 };
-            for byte in (0..length).filter(|byte| byte % step == 0 || *byte < 64) {
+            for byte in (0..length).filter(|byte| byte % step == 0 || *byte < 128) {
                 let bit = rng.below(8) as u8;
                 let disk = stopped.disk();
                 disk.flip_bit(&path, byte as u64, bit);

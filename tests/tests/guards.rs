@@ -10,6 +10,10 @@ use rstmdb_engine::guards::{Guard, set};
 use rstmdb_engine::maintenance::verify;
 use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault};
 use rstmdb_tests::sample::*;
+use rstmdb_types::ApplyEventRequest;
+
+/// The first frame after an opening comes behind one of this size.
+const EPOCH_FRAME_BYTES: usize = 92;
 
 /// What must hold thanks to a guard; panics when it does not.
 fn check_of(guard: Guard) -> fn() {
@@ -23,15 +27,22 @@ fn check_of(guard: Guard) -> fn() {
 }
 
 fn what_is_cut_off_does_not_come_back() {
-    let (disk, engine) = database(10, Never);
+    let (disk, engine) = database(8, Never);
+    // A torn frame, and behind it a whole one that was written without a sync in between.
+    let write = |engine: &rstmdb_engine::Engine, key: &str, text: &str| {
+        let payload = serde_json::json!({"text": text});
+        let request = ApplyEventRequest::new("a", "E").with_payload(payload).with_key(key);
+        engine.apply_event(request).wait().unwrap().wal_offset
+    };
+    write(&engine, "torn", &"x".repeat(EPOCH_FRAME_BYTES + 50));
+    write(&engine, "next", "y");
     let disk = disk.kill();
     drop(engine);
-    // A torn frame, and behind it a whole one that was written without a sync in between.
     let torn = frames(&disk, 1).into_iter().nth_back(1).unwrap();
-    disk.flip_bit(&segment_path(1), torn.position as u64 + 50, 0);
+    disk.flip_bit(&segment_path(1), torn.position as u64 + 80, 0);
     let engine = open(&disk, Never).unwrap();
-    // The same once more, as long as the torn one: the other would be right behind it.
-    let offset = apply(&engine, 8).unwrap();
+    // With the epoch frame before it as long as the torn one: the other would be right behind it.
+    let offset = write(&engine, "torn", &"z".repeat(50));
     let disk = disk.kill();
     drop(engine);
     let log = read(&disk).unwrap()["log"].as_array().unwrap().len() as u64;
@@ -61,7 +72,7 @@ fn a_flipped_bit_in_a_header_is_seen() {
     engine.close().unwrap();
     let image = disk.crash(Crash::KEEP_NONE).image();
     let frame = &frames(&disk, 1)[4];
-    for byte in 0..40 {
+    for byte in 0..FRAME_HEADER_BYTES {
         let disk = image.restart();
         disk.flip_bit(&segment_path(1), (frame.position + byte) as u64, 3);
         assert!(!verify(&location(&disk)).unwrap().ok, "byte {byte} of the header");

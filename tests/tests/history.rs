@@ -145,7 +145,7 @@ impl Storage for Ambush {
 
 fn open(storage: Arc<dyn Storage>, retention: Retention, background: Background) -> Engine {
     let clock = Arc::new(TestClock::default());
-    let location = Location { storage, clock, name: "test".to_owned() };
+    let location = Location { storage, clock, name: "test".to_owned(), ..Location::memory() };
     let options = Options {
         background,
         segment_bytes_max: 8192,

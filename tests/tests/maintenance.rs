@@ -16,6 +16,7 @@ fn location(disk: &FaultyStorage) -> Location {
         storage: Arc::new(disk.clone()),
         clock: Arc::new(TestClock::default()),
         name: "test".to_owned(),
+        ..Location::memory()
     }
 }
 

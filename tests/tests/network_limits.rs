@@ -132,6 +132,7 @@ fn requests_that_are_not_answered_are_bounded() {
         storage: Arc::new(disk.clone()),
         clock: Arc::new(TestClock::new()),
         name: "test".to_owned(),
+        ..Location::memory()
     };
     let gate = hold.clone();
     let observer = SyncObserver(Arc::new(move |_| drop(gate.lock().unwrap())));

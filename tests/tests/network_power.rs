@@ -25,6 +25,7 @@ fn start(disk: &FaultyStorage, policy: FsyncPolicy) -> TestServer {
         storage: Arc::new(disk.clone()),
         clock: Arc::new(SystemClock),
         name: "simulated".to_owned(),
+        ..Location::memory()
     };
     let engine = Engine::open(location, config.engine_options()).unwrap();
     TestServer::start(Arc::new(engine), config).unwrap()

@@ -16,6 +16,7 @@ fn open(disk: &FaultyStorage, options: Options) -> Engine {
         storage: Arc::new(disk.clone()),
         clock: Arc::new(TestClock::default()),
         name: "test".to_owned(),
+        ..Location::memory()
     };
     let options = Options { free_bytes_min: 0, checkpoint_log_bytes: 0, ..options };
     Engine::open(location, options).unwrap()

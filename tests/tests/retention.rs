@@ -98,8 +98,12 @@ impl Database {
 }
 
 fn open(storage: &Arc<dyn Storage>, clock: &Arc<TestClock>, retention: Retention) -> Engine {
-    let location =
-        Location { storage: storage.clone(), clock: clock.clone(), name: "test".to_owned() };
+    let location = Location {
+        storage: storage.clone(),
+        clock: clock.clone(),
+        name: "test".to_owned(),
+        ..Location::memory()
+    };
     let options = Options {
         background: Background::Inline,
         segment_bytes_max: 8192,

@@ -43,6 +43,10 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn u8(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
@@ -84,6 +88,11 @@ impl<'a> Reader<'a> {
         let length = usize::try_from(self.u64()?).ok()?;
         std::str::from_utf8(self.bytes(length)?).ok()
     }
+}
+
+/// A little-endian `u16` at a fixed place.
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
 /// A little-endian `u32` at a fixed place.

@@ -127,7 +127,8 @@ impl Engine {
     /// Makes a command of a request, with the time and what new ids are made of.
     pub fn command(&self, request: impl Into<Request>) -> Command {
         let request = request.into();
-        let new_id = if request.needs_id() { uuid::Uuid::new_v4().as_u128() } else { 0 };
+        let new_id =
+            if request.needs_id() { u128::from_le_bytes(self.shared.entropy.salt()) } else { 0 };
         Command::new(request, self.shared.now(), new_id)
     }
 

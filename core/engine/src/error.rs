@@ -17,18 +17,48 @@ pub(crate) fn corrupt(file: &str, position: u64, what: &str) -> Error {
     .with("position", position)
 }
 
-/// A file was written by a later release.
-pub(crate) fn newer_format(file: &str, found: u32, known: u32) -> Error {
-    Error::new(
+/// Something in intact bytes that only a later release knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Newer {
+    /// The format of a file or frame, and the newest known here.
+    Format(u32, u32),
+    FrameKind(u8),
+    FrameFlags(u16),
+    Effect(u64),
+    Key(u32),
+    Role,
+    Block(u8),
+}
+
+impl std::fmt::Display for Newer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Newer::Format(found, known) => {
+                write!(f, "has format {found}, this rstmdb reads up to {known}")
+            }
+            Newer::FrameKind(kind) => write!(f, "has a frame of the unknown kind {kind}"),
+            Newer::FrameFlags(flags) => write!(f, "has a frame with the unknown flags {flags:#x}"),
+            Newer::Effect(kind) => write!(f, "has an effect of the unknown kind {kind:#x}"),
+            Newer::Key(key) => write!(f, "is sealed with key {key}, which is not known here"),
+            Newer::Role => f.write_str("belongs to a database that is not alone"),
+            Newer::Block(kind) => write!(f, "has a block of the unknown kind {kind}"),
+        }
+    }
+}
+
+/// A later release wrote what is at a place of a file.
+pub(crate) fn newer_format(file: &str, position: u64, what: Newer) -> Error {
+    let error = Error::new(
         ErrorCode::InternalError,
-        format!(
-            "{file} has format {found}, this rstmdb reads up to {known}; use the newer rstmdb that \
-             wrote it"
-        ),
+        format!("{file} {what}; use the newer rstmdb that wrote it"),
     )
     .with_reason(reason::NEWER_FORMAT)
     .with("file", file)
-    .with("format", found)
+    .with("position", position);
+    match what {
+        Newer::Format(found, _) => error.with("format", found),
+        _ => error,
+    }
 }
 
 /// A file operation outside the write path failed.

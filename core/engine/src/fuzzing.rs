@@ -11,8 +11,10 @@ use rstmdb_types::*;
 
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::codec::u32_at;
-use crate::log::frame::{FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES, FrameHeader, seal};
-use crate::log::segment::{LOG_DIRECTORY, SegmentHeader, database_seed, segment_path};
+use crate::log::Sealer;
+use crate::log::frame::{DATA, FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES, FrameHeader, seal};
+use crate::log::segment::{LOG_DIRECTORY, SEGMENT_FORMAT, SegmentHeader, segment_path};
+use crate::log::tip::Tip;
 use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
 use crate::storage::{MemoryStorage, Storage};
 use crate::{Background, Engine, Location, Options};
@@ -22,28 +24,45 @@ const DATABASE: [u8; 16] = *b"fuzzing database";
 const CHAIN: u8 = 1;
 /// The checksums are left as they are.
 const RAW: u8 = 2;
+/// The files are of format 2.
+const FORMAT_2: u8 = 4;
 
-/// The frames of a segment. The first byte says what is set right before.
+/// The frames of a segment. The first byte says what is set right before, and the format.
 pub fn log(data: &[u8]) {
     let Some((mode, body)) = data.split_first() else { return };
-    let frames = if mode & RAW == 0 { seal_frames(body, mode & CHAIN != 0) } else { body.to_vec() };
-    let _ = open(&Manifest::new(DATABASE), 1, &frames, None);
+    let chain = mode & CHAIN != 0;
+    let frames = match mode & (RAW | FORMAT_2) {
+        0 => seal_frames_1(body, chain),
+        FORMAT_2 => seal_frames(body, chain),
+        _ => body.to_vec(),
+    };
+    let header = if mode & FORMAT_2 == 0 { segment_1(1) } else { segment(1) };
+    let manifest = manifest_of(mode);
+    let _ = open_with(|storage| manifest.write(storage), &header, &frames, None);
 }
 
-/// A checkpoint. The first byte says whether its checksums are set right before.
+fn manifest_of(mode: &u8) -> Manifest {
+    let format = if mode & FORMAT_2 == 0 { 1 } else { 2 };
+    Manifest { format, ..Manifest::new(DATABASE) }
+}
+
+/// A checkpoint. The first byte says whether its checksums are set right before, and the format.
 pub fn checkpoint(data: &[u8]) {
     let Some((mode, body)) = data.split_first() else { return };
-    let body = if mode & RAW == 0 { seal_checkpoint(body) } else { body.to_vec() };
+    let format = if mode & FORMAT_2 == 0 { 1 } else { 2 };
+    let body = if mode & RAW == 0 { seal_checkpoint(body, format) } else { body.to_vec() };
     let offset = body.get(32..40).and_then(|bytes| bytes.try_into().ok());
     let offset = offset.map_or(0, u64::from_le_bytes);
-    let mut manifest = Manifest::new(DATABASE);
+    let mut manifest = manifest_of(mode);
     manifest.checkpoints.push(CheckpointEntry {
         file: "000000000001.ckpt".to_owned(),
         offset,
         instances: 0,
         bytes: 0,
     });
-    let _ = open(&manifest, offset.saturating_add(1), &[], Some(&body));
+    let first = offset.saturating_add(1);
+    let header = if mode & FORMAT_2 == 0 { segment_1(first) } else { segment(first) };
+    let _ = open_with(|storage| manifest.write(storage), &header, &[], Some(&body));
 }
 
 /// A manifest: its JSON, the checksum is added.
@@ -52,21 +71,37 @@ pub fn manifest(data: &[u8]) {
     text.extend_from_slice(format!("\n{:08x}\n", crc32c::crc32c(data)).as_bytes());
     let first = Manifest::decode(&text).map_or(1, |manifest| manifest.first_offset);
     let write = |storage: &MemoryStorage| put(storage, MANIFEST, &text);
-    let _ = open_with(write, first, &[], None);
+    let _ = open_with(write, &segment(first), &[], None);
 }
 
-fn open(
-    manifest: &Manifest,
-    first: Offset,
-    frames: &[u8],
-    checkpoint: Option<&[u8]>,
-) -> io::Result<()> {
-    open_with(|storage| manifest.write(storage), first, frames, checkpoint)
+/// A segment without frames.
+fn segment(first: Offset) -> Vec<u8> {
+    let header = SegmentHeader {
+        format: SEGMENT_FORMAT,
+        database: DATABASE,
+        number: 1,
+        tip: Tip { next: first, index: first, ..Tip::START },
+        key: 0,
+        salt: [0; 16],
+        node: 0,
+        created_at: 0,
+    };
+    header.encode()
+}
+
+/// The same of format 1.
+fn segment_1(first: Offset) -> Vec<u8> {
+    let mut bytes = segment(first).get(..60).unwrap_or_default().to_vec();
+    if let Some(format) = bytes.get_mut(8) {
+        *format = 1;
+    }
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    bytes
 }
 
 fn open_with(
     write_manifest: impl FnOnce(&MemoryStorage) -> io::Result<()>,
-    first: Offset,
+    header: &[u8],
     frames: &[u8],
     checkpoint: Option<&[u8]>,
 ) -> io::Result<()> {
@@ -75,10 +110,7 @@ fn open_with(
         storage.create_dir(directory)?;
     }
     write_manifest(&storage)?;
-    let header =
-        SegmentHeader { database: DATABASE, number: 1, first, previous: 0, key: 0, created_at: 0 };
-    let segment = [&header.encode(), frames].concat();
-    put(&storage, &segment_path(1), &segment)?;
+    put(&storage, &segment_path(1), &[header, frames].concat())?;
     if let Some(checkpoint) = checkpoint {
         put(&storage, &checkpoint_path("000000000001.ckpt"), checkpoint)?;
     }
@@ -123,35 +155,69 @@ fn put(storage: &MemoryStorage, path: &str, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes frames of what could be some: lengths that fit, magic and checksum.
 fn seal_frames(bytes: &[u8], chain: bool) -> Vec<u8> {
-    let seed = database_seed(&DATABASE);
+    let sealer = Sealer::plain(&DATABASE);
     let mut out = Vec::with_capacity(bytes.len());
-    let (mut rest, mut next, mut previous) = (bytes, 1, 0);
-    while rest.len() > FRAME_HEADER_BYTES + FRAME_TRAILER_BYTES {
-        let room = rest.len() - FRAME_HEADER_BYTES - FRAME_TRAILER_BYTES;
-        let payload_bytes = u32_at(rest, 8).unwrap_or_default().min(room as u32);
-        let field = |at| crate::codec::u64_at(rest, at).unwrap_or_default();
-        let count = u32_at(rest, 12).unwrap_or_default();
-        let header = FrameHeader {
-            payload_bytes,
-            count,
-            first: if chain { next } else { field(16) },
-            synced: field(24),
-            previous: if chain { previous } else { u32_at(rest, 32).unwrap_or_default() },
-        };
-        let end = FRAME_HEADER_BYTES + payload_bytes as usize;
-        let mut frame = rest.get(..end).unwrap_or_default().to_vec();
-        previous = seal(&mut frame, &header, seed);
-        next = header.first.wrapping_add(u64::from(count));
+    let (mut rest, mut tip) = (bytes, Tip::START);
+    while let Some(room) = rest.len().checked_sub(FRAME_HEADER_BYTES + FRAME_TRAILER_BYTES) {
+        let length = (u32_at(rest, 8).unwrap_or_default() as usize).min(room);
+        let mut frame = rest.get(..FRAME_HEADER_BYTES + length).unwrap_or_default().to_vec();
+        if let Some(format) = frame.get_mut(4) {
+            *format = 2;
+        }
+        let Some(mut header) = FrameHeader::decode(&frame) else { break };
+        header.payload_bytes = length as u32;
+        if chain {
+            let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+            let FrameHeader { kind, flags, count, term, synced, .. } = header;
+            header = match kind {
+                DATA => tip.data(count, payload, synced),
+                kind => tip.control(kind, payload, synced),
+            };
+            (header.flags, header.term) = (flags, tip.term.max(term));
+        }
+        let checksum = seal(&mut frame, &header, &sealer);
+        if chain && header.first.checked_add(u64::from(header.count)).is_some() {
+            tip.advance(&header, checksum);
+        }
         out.extend_from_slice(&frame);
-        rest = rest.get(end + FRAME_TRAILER_BYTES..).unwrap_or_default();
+        rest = rest.get(FRAME_HEADER_BYTES + length + FRAME_TRAILER_BYTES..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// The same in format 1.
+fn seal_frames_1(bytes: &[u8], chain: bool) -> Vec<u8> {
+    const HEADER: usize = 40;
+    let sealer = Sealer::plain(&DATABASE);
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut rest, mut next, mut previous) = (bytes, 1u64, 0u32);
+    while let Some(room) = rest.len().checked_sub(HEADER + FRAME_TRAILER_BYTES) {
+        let length = (u32_at(rest, 8).unwrap_or_default() as usize).min(room);
+        let mut frame = rest.get(..HEADER + length).unwrap_or_default().to_vec();
+        let mut put = |at: usize, bytes: &[u8]| {
+            if let Some(place) = frame.get_mut(at..at + bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
+        };
+        put(0, b"RFRM\x01\0\0\0");
+        put(8, &(length as u32).to_le_bytes());
+        if chain {
+            put(16, &next.to_le_bytes());
+            put(32, &previous.to_le_bytes());
+        }
+        previous = sealer.checksum(&frame);
+        frame.extend_from_slice(&previous.to_le_bytes());
+        next = next.wrapping_add(u64::from(u32_at(rest, 12).unwrap_or_default()));
+        out.extend_from_slice(&frame);
+        rest = rest.get(HEADER + length + FRAME_TRAILER_BYTES..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
     out
 }
 
 /// Sets the checksums of the header, of every block and of the footer.
-fn seal_checkpoint(bytes: &[u8]) -> Vec<u8> {
-    const HEADER: usize = 64;
+fn seal_checkpoint(bytes: &[u8], format: u8) -> Vec<u8> {
     const BLOCK_HEADER: usize = 16;
     let mut out = bytes.to_vec();
     let put_u32 = |out: &mut Vec<u8>, at: usize, value: u32| {
@@ -160,14 +226,18 @@ fn seal_checkpoint(bytes: &[u8]) -> Vec<u8> {
         }
     };
     if let Some(magic) = out.get_mut(..12) {
-        magic.copy_from_slice(b"RSTMCKP\n\x01\0\0\0");
+        magic.copy_from_slice(b"RSTMCKP\n\0\0\0\0");
     }
+    put_u32(&mut out, 8, u32::from(format));
     if let Some(id) = out.get_mut(16..32) {
         id.copy_from_slice(&DATABASE);
     }
-    let mut whole = crc32c::crc32c(out.get(..HEADER - 4).unwrap_or_default());
-    put_u32(&mut out, HEADER - 4, whole);
-    let mut at = HEADER;
+    let (mut whole, mut at) = (0, 0);
+    for end in [64, 128].into_iter().take(usize::from(format)) {
+        whole = crc32c::crc32c(out.get(..end - 4).unwrap_or_default());
+        put_u32(&mut out, end - 4, whole);
+        at = end;
+    }
     while at + BLOCK_HEADER <= out.len() {
         let length = u32_at(&out, at).unwrap_or_default() as usize;
         let end = at.saturating_add(BLOCK_HEADER).saturating_add(length).min(out.len());

@@ -23,6 +23,8 @@ mod ops;
 pub mod options;
 mod pending;
 mod replay;
+#[cfg(test)]
+mod same_bytes_tests;
 mod shared;
 mod state;
 pub mod storage;

@@ -8,14 +8,15 @@ use std::io::{self, ErrorKind};
 use rstmdb_types::{Offset, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{corrupt, io as io_error, newer_format};
+use crate::error::{Newer, corrupt, io as io_error, newer_format};
 use crate::guards::{self, Guard};
 use crate::log::OFFSET_MAX;
+use crate::log::lineage::Lineage;
 use crate::storage::Storage;
 
 pub(crate) const MANIFEST: &str = "MANIFEST";
 const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
-const MANIFEST_VERSION: u32 = 1;
+pub(crate) const MANIFEST_FORMAT: u32 = 2;
 const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 
 /// The files of a database.
@@ -24,6 +25,11 @@ pub(crate) struct Manifest {
     pub format: u32,
     /// 32 hex digits.
     pub database_id: String,
+    /// 0 when alone.
+    #[serde(default)]
+    pub node_id: u16,
+    #[serde(default)]
+    pub role: Role,
     /// The oldest segment that belongs to the log.
     pub first_segment: u64,
     /// The first offset that can be read, with its context.
@@ -34,6 +40,20 @@ pub(crate) struct Manifest {
     pub checkpoints: Vec<CheckpointEntry>,
     /// Offsets after which every instance's first effect carries its whole context.
     pub boundaries: Vec<Offset>,
+    /// The histories as far back as the log reaches.
+    #[serde(default)]
+    pub history: Lineage,
+}
+
+/// What the database is to others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    #[default]
+    Alone,
+    /// One that only a later release knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One checkpoint.
@@ -49,13 +69,16 @@ pub(crate) struct CheckpointEntry {
 impl Manifest {
     pub(crate) fn new(database: [u8; 16]) -> Manifest {
         Manifest {
-            format: MANIFEST_VERSION,
+            format: MANIFEST_FORMAT,
             database_id: hex(&database),
+            node_id: 0,
+            role: Role::Alone,
             first_segment: 1,
             first_offset: 1,
             durable_offset: 0,
             checkpoints: Vec::new(),
             boundaries: Vec::new(),
+            history: Lineage::default(),
         }
     }
 
@@ -105,16 +128,25 @@ impl Manifest {
         }
         let format: Format =
             serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))?;
-        if format.format > MANIFEST_VERSION {
-            return Err(newer_format(MANIFEST, format.format, MANIFEST_VERSION));
+        if format.format > MANIFEST_FORMAT {
+            let what = Newer::Format(format.format, MANIFEST_FORMAT);
+            return Err(newer_format(MANIFEST, 0, what));
         }
         let manifest: Manifest =
             serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))?;
         let in_range = (1..=OFFSET_MAX).contains(&manifest.first_offset)
             && (1..=OFFSET_MAX).contains(&manifest.first_segment)
             && manifest.durable_offset <= OFFSET_MAX
-            && manifest.boundaries.iter().all(|boundary| *boundary <= OFFSET_MAX);
-        if in_range { Ok(manifest) } else { Err(damaged("a number is out of range")) }
+            && manifest.boundaries.iter().all(|boundary| *boundary <= OFFSET_MAX)
+            && manifest.history.iter().all(|begins| begins.first <= OFFSET_MAX);
+        if !in_range || !manifest.history.is_ordered() {
+            return Err(damaged("a number is out of range"));
+        }
+        // A member of something belongs to the server that leads it.
+        match (manifest.role, manifest.node_id) {
+            (Role::Alone, 0) => Ok(manifest),
+            _ => Err(newer_format(MANIFEST, 0, Newer::Role)),
+        }
     }
 
     /// Replaces the manifest: after a crash there is the old one or the new one.
@@ -157,7 +189,7 @@ mod tests {
         let file = storage.open(MANIFEST).unwrap();
         file.write_all_at(b"!", 20).unwrap();
         assert_eq!(Manifest::read(&storage).unwrap_err().reason(), Some("corrupt"));
-        manifest.format = 2;
+        manifest.format = 3;
         manifest.write(&storage).unwrap();
         assert_eq!(Manifest::read(&storage).unwrap_err().reason(), Some("newer_format"));
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rstmdb_types::error::reason;
@@ -13,10 +13,13 @@ use crate::checkpoint::load::{Loaded, Loading};
 use crate::error::{corrupt, io as io_error};
 use crate::log::queue::Queue;
 use crate::log::recovery::{Plan, Recovered, recover};
-use crate::log::segment::{LOG_DIRECTORY, SegmentHeader, database_seed, segment_number};
+use crate::log::segment::{
+    LOG_DIRECTORY, SEGMENT_FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number,
+};
+use crate::log::tip::Tip;
 use crate::log::writer::create_segment;
-use crate::log::{LogFiles, LogWriter, Ring, WriterSettings};
-use crate::manifest::{MANIFEST, Manifest};
+use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
+use crate::manifest::{MANIFEST, MANIFEST_FORMAT, Manifest};
 use crate::options::{Location, Options, ProgressUpdate};
 use crate::replay::Replayer;
 use crate::shared::{EngineSink, Shared, State};
@@ -42,15 +45,18 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         None => create(&location)?,
     };
     let database = manifest.database()?;
-    let files = Arc::new(LogFiles::new(storage.clone(), database_seed(&database)));
+    let sealer = Sealer::plain(&database);
+    let files = Arc::new(LogFiles::new(storage.clone(), sealer, manifest.history.clone()));
     let (state, recovered) = load(&location, &options, &manifest, database, &files)?;
     let ring = Arc::new(Ring::new(options.watch_ring_bytes));
     let state = Arc::new(state);
-    let next = recovered.writer.last + 1;
+    let next = recovered.writer.tip.next;
+    let is_older = manifest.format != MANIFEST_FORMAT || recovered.writer.format != SEGMENT_FORMAT;
     let writer = LogWriter::new(
         WriterSettings {
             storage: storage.clone(),
             clock: location.clock.clone(),
+            entropy: location.entropy.clone(),
             database,
             fsync: options.fsync,
             segment_bytes_max: options.segment_bytes_max,
@@ -67,6 +73,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     let shared = Shared {
         name: location.name,
         storage,
+        entropy: location.entropy,
         time: Time::new(location.clock, (next > 1).then_some(log_time)),
         database,
         queue: Queue::new(EngineSink::new(writer, state.clone()), next, log_time, volatile),
@@ -78,14 +85,31 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         checkpointed_bytes: AtomicU64::new(0),
         options,
     };
+    if is_older {
+        shared.change_format()?;
+    }
     tracing::info!(
-        "opened {} with {} instances at offset {}, fsync {}",
+        "opened {} with {} instances at offset {}, history {:016x}, fsync {}",
         shared.name,
         shared.state.instance_count(),
         next - 1,
+        shared.files.lineage.lock().of(next - 1).unwrap_or_default(),
         shared.options.fsync,
     );
     Ok(Opened { shared, lock })
+}
+
+impl Shared {
+    /// Goes on in the newest format: a segment of it begins, a checkpoint holds what was before, and
+    /// then the manifest says so. What is there of it after a crash is taken up by the next opening.
+    fn change_format(&self) -> Result<()> {
+        tracing::info!("{} goes on in format {MANIFEST_FORMAT}", self.name);
+        let mut manifest = self.manifest.lock();
+        manifest.format = MANIFEST_FORMAT;
+        let begin = self.begin_at_end()?;
+        self.checkpoint(&mut manifest, begin)?;
+        Ok(())
+    }
 }
 
 fn check_options(options: &Options) -> Result<()> {
@@ -136,7 +160,7 @@ fn create(location: &Location) -> Result<Manifest> {
     let storage = &*location.storage;
     let failed = |error: io::Error| io_error(&format!("creating {}", location.name), error);
     refuse_foreign_files(location)?;
-    let database = *uuid::Uuid::new_v4().as_bytes();
+    let database = location.entropy.salt();
     for directory in [LOG_DIRECTORY, CHECKPOINT_DIRECTORY] {
         storage.create_dir(directory).map_err(failed)?;
     }
@@ -145,11 +169,13 @@ fn create(location: &Location) -> Result<Manifest> {
         storage.remove(&format!("{LOG_DIRECTORY}/{name}")).map_err(failed)?;
     }
     let header = SegmentHeader {
+        format: SEGMENT_FORMAT,
         database,
         number: 1,
-        first: 1,
-        previous: 0,
-        key: 0,
+        tip: Tip::START,
+        key: Sealer::plain(&database).key(),
+        salt: location.entropy.salt(),
+        node: 0,
         created_at: location.clock.now_ms(),
     };
     create_segment(storage, &header).map_err(failed)?;
@@ -189,7 +215,7 @@ fn refuse_foreign_files(location: &Location) -> Result<()> {
         false => storage.open(&path).and_then(|file| file.len()).map_err(failed)?,
     };
     // The first segment holds frames only after the manifest was written.
-    if written > crate::log::segment::SEGMENT_HEADER_BYTES {
+    if written > SEGMENT_HEADER_BYTES {
         return Err(corrupt(MANIFEST, 0, "the manifest is missing"));
     }
     Ok(())
@@ -208,7 +234,8 @@ fn load(
     let candidates = manifest.checkpoints.iter().rev().map(Some);
     let none = manifest.checkpoints.is_empty().then_some(None);
     for candidate in candidates.chain(none) {
-        let state = new_state(options);
+        // Ids are spread differently in each process, so that nobody can choose colliding ones.
+        let state = State::new(options, location.entropy.next_u64());
         let mut loaded = Loaded::default();
         if let Some(checkpoint) = candidate {
             let loading = Loading {
@@ -227,14 +254,14 @@ fn load(
             }
         }
         let after = loaded.offset;
+        for begins in loaded.lineage.iter() {
+            files.lineage.lock().add(*begins);
+        }
         // An older checkpoint serves only if the log still reaches it.
         if manifest.first_offset > after + 1 {
             continue;
         }
-        state.boundary.store(
-            manifest.boundaries.last().copied().unwrap_or(0),
-            std::sync::atomic::Ordering::Release,
-        );
+        state.boundary.store(manifest.boundaries.last().copied().unwrap_or(0), Ordering::Release);
         let plan = Plan {
             storage,
             database,
@@ -242,6 +269,7 @@ fn load(
             first_segment: manifest.first_segment,
             after,
             durable: manifest.durable_offset.max(loaded.newest),
+            named: loaded.named,
         };
         state.begin_replay(loaded.newest);
         let mut replayer = Replayer::new(&state);
@@ -263,11 +291,6 @@ fn load(
         return Ok((state, recovered));
     }
     Err(failure.unwrap_or_else(|| corrupt(MANIFEST, 0, "no checkpoint can be used")))
-}
-
-fn new_state(options: &Options) -> State {
-    // Ids are spread differently in each process, so that nobody can choose colliding ones.
-    State::new(options, uuid::Uuid::new_v4().as_u64_pair().0)
 }
 
 fn report(options: &Options, stage: &'static str, done_bytes: u64, total_bytes: u64) {

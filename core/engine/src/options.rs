@@ -8,7 +8,7 @@ use std::time::Duration;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Limits};
 
-use crate::storage::{Clock, Storage};
+use crate::storage::{Clock, Entropy, Storage, SystemEntropy};
 
 /// When the log is synced to the disk, and with it what an acknowledgement promises.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -189,6 +189,8 @@ pub struct Location {
     pub storage: Arc<dyn Storage>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Where random numbers come from.
+    pub entropy: Arc<dyn Entropy>,
     /// For messages: the directory, or `mem:`.
     pub name: String,
 }
@@ -201,6 +203,7 @@ impl Location {
             name: path.display().to_string(),
             storage: Arc::new(crate::storage::FileStorage::new(path)),
             clock: Arc::new(crate::storage::SystemClock),
+            entropy: Arc::new(SystemEntropy),
         }
     }
 
@@ -210,6 +213,7 @@ impl Location {
             name: "mem:".to_owned(),
             storage: Arc::new(crate::storage::MemoryStorage::new()),
             clock: Arc::new(crate::storage::SystemClock),
+            entropy: Arc::new(SystemEntropy),
         }
     }
 }

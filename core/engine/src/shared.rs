@@ -15,7 +15,7 @@ use crate::state::keys::KeyBudget;
 use crate::state::locked::MachineUndo;
 use crate::state::partition::hash_id;
 use crate::state::{KeyTable, Machines, Partition, Slot};
-use crate::storage::Storage;
+use crate::storage::{Entropy, Storage};
 use crate::time::Time;
 
 /// Everything in memory that changes follow.
@@ -98,7 +98,7 @@ impl State {
 
     /// Whether an instance is forgotten, though its place may not be free yet.
     pub(crate) fn is_purged(&self, slot: &Slot) -> bool {
-        slot.deleted && slot.last < self.purge_floor()
+        slot.deleted && slot.is_gone(self.purge_floor())
     }
 
     /// Moves the purge floor; returns the former one.
@@ -208,6 +208,7 @@ pub(crate) struct Shared {
     pub options: Options,
     pub storage: Arc<dyn Storage>,
     pub time: Time,
+    pub entropy: Arc<dyn Entropy>,
     pub database: [u8; 16],
     pub state: Arc<State>,
     pub queue: Queue<EngineSink>,

@@ -98,6 +98,7 @@ impl Running {
             storage: Arc::new(FileStorage::new(directory.to_owned())),
             clock: clock.clone(),
             name: directory.display().to_string(),
+            ..Location::memory()
         };
         let mut running = Running { server: None, location, options, clock };
         running.reopen().map_err(|error| error.to_string())?;

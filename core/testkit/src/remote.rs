@@ -76,6 +76,7 @@ impl RemoteTarget {
             storage: Arc::new(FileStorage::new(directory.to_owned())),
             clock: clock.clone(),
             name: directory.display().to_string(),
+            ..Location::memory()
         };
         let (server, database) = start(&location, &options, &config, &url)?;
         let server = Some(server);

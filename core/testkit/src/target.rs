@@ -93,7 +93,8 @@ impl EngineTarget {
         disk: Disk,
     ) -> Result<EngineTarget> {
         let clock = Arc::new(TestClock::new());
-        let location = Location { storage, clock: clock.clone(), name: name.to_owned() };
+        let location =
+            Location { storage, clock: clock.clone(), name: name.to_owned(), ..Location::memory() };
         let database = open(&location, &options)?;
         Ok(EngineTarget { location, options, clock, database, watches: Vec::new(), disk })
     }

@@ -6,14 +6,20 @@ use std::sync::Arc;
 use rstmdb_types::{Json, Offset, Result, Text, TimestampMs};
 
 use crate::codec::{Reader, put_i64, put_str, put_u64, u32_at, u64_at};
-use crate::error::{corrupt, io as io_error, newer_format};
+use crate::error::{Newer, corrupt, io as io_error, newer_format};
 use crate::log::OFFSET_MAX;
+use crate::log::lineage::Begins;
+use crate::log::segment::checked;
+use crate::log::tip::Named;
+use crate::state::side::Side;
 use crate::state::{Answer, KeyEntry, MachineEntry, Owner, Slot};
 use crate::storage::File;
 
 const CHECKPOINT_MAGIC: [u8; 8] = *b"RSTMCKP\n";
-const CHECKPOINT_VERSION: u32 = 1;
-const HEADER_BYTES: usize = 64;
+const CHECKPOINT_FORMAT: u32 = 2;
+const HEADER_BYTES: usize = 128;
+/// The header of format 1, with which every later one begins: so any release can tell what is newer.
+const HEADER_1_BYTES: usize = 64;
 const BLOCK_HEADER_BYTES: usize = 16;
 /// The largest block; checked before memory is taken for one.
 const BLOCK_BYTES_MAX: usize = 512 << 20;
@@ -29,14 +35,92 @@ pub(crate) enum BlockKind {
     Machines = 1,
     Instances = 2,
     Keys = 3,
+    Attachments = 4,
+    // 5, settings, is reserved.
+    Progress = 6,
+    Histories = 7,
     Footer = 9,
 }
 
 impl BlockKind {
+    const ALL: [BlockKind; 7] = [
+        BlockKind::Machines,
+        BlockKind::Instances,
+        BlockKind::Keys,
+        BlockKind::Attachments,
+        BlockKind::Progress,
+        BlockKind::Histories,
+        BlockKind::Footer,
+    ];
+
     fn from_u8(value: u8) -> Option<BlockKind> {
-        [BlockKind::Machines, BlockKind::Instances, BlockKind::Keys, BlockKind::Footer]
-            .into_iter()
-            .find(|kind| *kind as u8 == value)
+        BlockKind::ALL.into_iter().find(|kind| *kind as u8 == value)
+    }
+}
+
+/// What the header of a checkpoint says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Every change up to here is in the checkpoint.
+    pub offset: Offset,
+    pub created_at: TimestampMs,
+    /// The last frame before it began; format 1 names none.
+    pub named: Option<Named>,
+    /// A hash of the state, 0: none.
+    pub digest: u64,
+}
+
+impl Head {
+    fn encode(&self, database: &[u8; 16]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        bytes.extend_from_slice(&CHECKPOINT_MAGIC);
+        bytes.extend_from_slice(&CHECKPOINT_FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(database);
+        bytes.extend_from_slice(&self.offset.to_le_bytes());
+        bytes.extend_from_slice(&self.created_at.to_le_bytes());
+        bytes.resize(HEADER_1_BYTES - 4, 0);
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        let named = self.named.unwrap_or(Named { index: 0, term: 0, chain: 0 });
+        for field in [named.index, named.term, named.chain, self.digest] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        bytes.resize(HEADER_BYTES - 4, 0);
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// Reads the header of `file`; also its length and the checksum at its end.
+    fn decode(bytes: &[u8], file: &str, database: &[u8; 16]) -> Result<(Head, usize, u32)> {
+        let damaged = |what: &str| corrupt(file, 0, what);
+        if bytes.len() < HEADER_1_BYTES || bytes.get(..8) != Some(&CHECKPOINT_MAGIC[..]) {
+            return Err(damaged("this is not a checkpoint"));
+        }
+        let format = checked(bytes, HEADER_1_BYTES as u64).and_then(|head| u32_at(head, 8));
+        let format = format.ok_or_else(|| damaged("the header's checksum does not match"))?;
+        if format > CHECKPOINT_FORMAT {
+            return Err(newer_format(file, 0, Newer::Format(format, CHECKPOINT_FORMAT)));
+        }
+        let length = if format == 1 { HEADER_1_BYTES } else { HEADER_BYTES };
+        if checked(bytes, length as u64).is_none() {
+            return Err(damaged("the header's checksum does not match"));
+        }
+        if bytes.get(16..32) != Some(&database[..]) {
+            return Err(damaged("the checkpoint belongs to another database"));
+        }
+        let field = |at| u64_at(bytes, at).unwrap_or_default();
+        let named = Named { index: field(64), term: field(72), chain: field(80) };
+        let is_first = format == 1;
+        let head = Head {
+            offset: field(32),
+            created_at: field(40) as i64,
+            named: (!is_first).then_some(named),
+            digest: if is_first { 0 } else { field(88) },
+        };
+        if head.offset > OFFSET_MAX {
+            return Err(damaged("the header is out of range"));
+        }
+        Ok((head, length, u32_at(bytes, length - 4).unwrap_or_default()))
     }
 }
 
@@ -64,25 +148,15 @@ impl BlockWriter {
     pub(crate) fn new(
         file: Arc<dyn File>,
         database: &[u8; 16],
-        offset: Offset,
-        created_at: TimestampMs,
+        head: &Head,
     ) -> io::Result<BlockWriter> {
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        header.extend_from_slice(&CHECKPOINT_MAGIC);
-        header.extend_from_slice(&CHECKPOINT_VERSION.to_le_bytes());
-        header.extend_from_slice(&[0; 4]);
-        header.extend_from_slice(database);
-        header.extend_from_slice(&offset.to_le_bytes());
-        header.extend_from_slice(&created_at.to_le_bytes());
-        header.resize(HEADER_BYTES - 4, 0);
-        let checksum = crc32c::crc32c(&header);
-        header.extend_from_slice(&checksum.to_le_bytes());
+        let header = head.encode(database);
         file.write_all_at(&header, 0)?;
         Ok(BlockWriter {
             file,
             position: HEADER_BYTES as u64,
             synced: 0,
-            checksums: checksum,
+            checksums: u32_at(&header, HEADER_BYTES - 4).unwrap_or_default(),
             block: vec![0; BLOCK_HEADER_BYTES],
             kind: BlockKind::Machines,
             entries: 0,
@@ -106,7 +180,10 @@ impl BlockWriter {
             BlockKind::Machines => self.totals.machines += 1,
             BlockKind::Instances => self.totals.instances += 1,
             BlockKind::Keys => self.totals.keys += 1,
-            BlockKind::Footer => {}
+            BlockKind::Attachments
+            | BlockKind::Progress
+            | BlockKind::Histories
+            | BlockKind::Footer => {}
         }
         Ok(())
     }
@@ -180,10 +257,7 @@ pub(crate) struct BlockReader<'a> {
     checksums: u32,
     payload: Vec<u8>,
     totals: Totals,
-    /// The checkpoint's offset.
-    pub offset: Offset,
-    /// The time in the log when it began.
-    pub created_at: TimestampMs,
+    pub head: Head,
 }
 
 impl<'a> BlockReader<'a> {
@@ -196,36 +270,17 @@ impl<'a> BlockReader<'a> {
         let mut header = [0; HEADER_BYTES];
         let length = file.len().map_err(failed)?;
         let read = file.read_full_at(&mut header, 0).map_err(failed)?;
-        let damaged = |what: &str| corrupt(path, 0, what);
-        if read < HEADER_BYTES || header.get(..8) != Some(&CHECKPOINT_MAGIC[..]) {
-            return Err(damaged("this is not a checkpoint"));
-        }
-        let stored = u32_at(&header, HEADER_BYTES - 4).unwrap_or_default();
-        let computed = crc32c::crc32c(header.get(..HEADER_BYTES - 4).unwrap_or_default());
-        if stored != computed {
-            return Err(damaged("the header's checksum does not match"));
-        }
-        let version = u32_at(&header, 8).unwrap_or_default();
-        if version > CHECKPOINT_VERSION {
-            return Err(newer_format(path, version, CHECKPOINT_VERSION));
-        }
-        if header.get(16..32) != Some(&database[..]) {
-            return Err(damaged("the checkpoint belongs to another database"));
-        }
-        let offset = u64_at(&header, 32).unwrap_or_default();
-        if offset > OFFSET_MAX {
-            return Err(damaged("the header is out of range"));
-        }
+        let header = header.get(..read).unwrap_or_default();
+        let (head, header_bytes, checksums) = Head::decode(header, path, database)?;
         Ok(BlockReader {
             file,
             path,
             length,
-            position: HEADER_BYTES as u64,
-            checksums: stored,
+            position: header_bytes as u64,
+            checksums,
             payload: Vec::new(),
             totals: Totals::default(),
-            offset,
-            created_at: u64_at(&header, 40).unwrap_or_default() as i64,
+            head,
         })
     }
 
@@ -256,18 +311,20 @@ impl<'a> BlockReader<'a> {
         if read < length || crc32c::crc32c_append(covered, &self.payload) != stored {
             return Err(self.damaged("a block's checksum does not match"));
         }
-        let kind = header.get(4).copied().and_then(BlockKind::from_u8);
-        let Some(kind) = kind else { return Err(self.damaged("a block is of unknown kind")) };
-        let total = match kind {
-            BlockKind::Machines => &mut self.totals.machines,
-            BlockKind::Instances => &mut self.totals.instances,
-            BlockKind::Keys => &mut self.totals.keys,
+        let kind = header.get(4).copied().unwrap_or_default();
+        let Some(kind) = BlockKind::from_u8(kind) else {
+            return Err(newer_format(self.path, self.position, Newer::Block(kind)));
+        };
+        match kind {
+            BlockKind::Machines => self.totals.machines += u64::from(entries),
+            BlockKind::Instances => self.totals.instances += u64::from(entries),
+            BlockKind::Keys => self.totals.keys += u64::from(entries),
+            BlockKind::Attachments | BlockKind::Progress | BlockKind::Histories => {}
             BlockKind::Footer => {
                 self.check_footer(start + length as u64)?;
                 return Ok(None);
             }
-        };
-        *total += u64::from(entries);
+        }
         self.checksums = crc32c::crc32c_append(self.checksums, &stored.to_le_bytes());
         self.position = start + length as u64;
         Ok(Some((kind, entries, &self.payload)))
@@ -298,8 +355,12 @@ pub(crate) fn put_machine(out: &mut Vec<u8>, entry: &MachineEntry) {
     put_str(out, &entry.name);
     put_u64(out, u64::from(entry.version));
     put_u64(out, entry.offset);
-    out.push(u8::from(entry.is_retired()));
+    let has_level = entry.level != 1;
+    out.push(u8::from(entry.is_retired()) * RETIRED + u8::from(has_level) * HAS_LEVEL);
     put_str(out, entry.as_sent.as_str());
+    if has_level {
+        put_u64(out, u64::from(entry.level));
+    }
 }
 
 /// A machine as a checkpoint has it.
@@ -310,17 +371,33 @@ pub(crate) struct MachineImage<'a> {
     pub offset: Offset,
     pub retired: bool,
     pub definition: &'a str,
+    pub level: u32,
 }
 
+const RETIRED: u8 = 1;
+const HAS_LEVEL: u8 = 2;
+
 pub(crate) fn get_machine<'a>(reader: &mut Reader<'a>) -> Option<MachineImage<'a>> {
-    Some(MachineImage {
-        number: reader.u32()?,
-        name: reader.str()?,
-        version: reader.u32()?,
-        offset: reader.u64()?,
-        retired: reader.u8()? != 0,
-        definition: reader.str()?,
-    })
+    let number = reader.u32()?;
+    let name = reader.str()?;
+    let version = reader.u32()?;
+    let offset = reader.u64()?;
+    let flags = reader.u8()?;
+    let definition = reader.str()?;
+    let level = if flags & HAS_LEVEL != 0 { reader.u32()? } else { 1 };
+    let retired = flags & RETIRED != 0;
+    Some(MachineImage { number, name, version, offset, retired, definition, level })
+}
+
+/// What an instance has beside its slot.
+pub(crate) fn put_side(out: &mut Vec<u8>, id: &str, side: &Side) {
+    put_str(out, id);
+    side.encode(out);
+}
+
+/// The id of an instance, and what it has beside its slot.
+pub(crate) fn get_side<'a>(reader: &mut Reader<'a>) -> Option<(&'a str, Side)> {
+    Some((reader.str()?, Side::decode(reader)?))
 }
 
 pub(crate) fn put_instance(out: &mut Vec<u8>, slot: &Slot) {
@@ -427,4 +504,14 @@ pub(crate) fn get_key<'a>(reader: &mut Reader<'a>) -> Option<(Option<&'a str>, K
         _ => return None,
     };
     Some((has_id.then_some(id), KeyEntry { owner, key, fingerprint, at, offset, answer }))
+}
+
+pub(crate) fn put_history(out: &mut Vec<u8>, begins: &Begins) {
+    out.extend_from_slice(&begins.id.to_le_bytes());
+    put_u64(out, begins.first);
+}
+
+pub(crate) fn get_history(reader: &mut Reader<'_>) -> Option<Begins> {
+    let id = u64_at(reader.bytes(8)?, 0)?;
+    Some(Begins { id, first: reader.u64()? })
 }

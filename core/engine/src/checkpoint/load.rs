@@ -6,10 +6,15 @@ use std::sync::atomic::Ordering;
 use rstmdb_types::{Offset, Result};
 
 use super::checkpoint_path;
-use super::format::{BlockKind, BlockReader, get_instance, get_key, get_machine};
+use super::format::{
+    BlockKind, BlockReader, get_history, get_instance, get_key, get_machine, get_side,
+};
 use crate::codec::Reader;
 use crate::error::io as io_error;
 use crate::log::OFFSET_MAX;
+use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
+use crate::log::lineage::Lineage;
+use crate::log::tip::Named;
 use crate::shared::State;
 use crate::state::{KeyEntry, Owner};
 use crate::storage::Storage;
@@ -22,12 +27,15 @@ pub(crate) struct Loading<'a> {
 }
 
 /// What a checkpoint holds.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Loaded {
     /// Every change up to here.
     pub offset: Offset,
     /// The newest change in it: the log was on the disk up to there before the checkpoint counted.
     pub newest: Offset,
+    /// The last frame before it began.
+    pub named: Option<Named>,
+    pub lineage: Lineage,
 }
 
 impl Loading<'_> {
@@ -38,17 +46,22 @@ impl Loading<'_> {
         let opened =
             opened.map_err(|error: io::Error| io_error(&format!("opening {path}"), error))?;
         let mut reader = BlockReader::open(&*opened, &path, &self.database)?;
-        let offset = reader.offset;
-        let mut newest = offset;
-        state.log_time.fetch_max(reader.created_at, Ordering::Relaxed);
+        let head = reader.head;
+        let mut loaded = Loaded {
+            offset: head.offset,
+            newest: head.offset,
+            named: head.named,
+            ..Loaded::default()
+        };
+        state.log_time.fetch_max(head.created_at, Ordering::Relaxed);
         loop {
             let (done, total) = reader.progress();
             (self.progress)(done, total);
             let Some((kind, entries, bytes)) = reader.next()? else {
-                return Ok(Loaded { offset, newest });
+                return Ok(loaded);
             };
-            match self.load_block(state, kind, entries, bytes) {
-                Some(last) if last <= OFFSET_MAX => newest = newest.max(last),
+            match self.load_block(state, &mut loaded.lineage, (kind, entries, bytes)) {
+                Some(last) if last <= OFFSET_MAX => loaded.newest = loaded.newest.max(last),
                 _ => return Err(reader.damaged("an intact block can't be read")),
             }
         }
@@ -58,9 +71,8 @@ impl Loading<'_> {
     fn load_block(
         &self,
         state: &State,
-        kind: BlockKind,
-        entries: u32,
-        bytes: &[u8],
+        lineage: &mut Lineage,
+        (kind, entries, bytes): (BlockKind, u32, &[u8]),
     ) -> Option<Offset> {
         let mut newest = 0;
         let mut reader = Reader::new(bytes);
@@ -73,15 +85,7 @@ impl Loading<'_> {
                         return None;
                     }
                     newest = newest.max(image.offset);
-                    machines
-                        .restore(
-                            image.name,
-                            image.version,
-                            image.definition,
-                            image.offset,
-                            image.retired,
-                        )
-                        .ok()?;
+                    machines.restore(&image).ok()?;
                 }
                 BlockKind::Instances => {
                     let slot =
@@ -95,6 +99,15 @@ impl Loading<'_> {
                     newest = newest.max(entry.offset);
                     self.load_key(state, id, entry);
                 }
+                BlockKind::Attachments => {
+                    let (id, side) = get_side(&mut reader)?;
+                    let hash = state.hash(id);
+                    let mut partition = state.partition(hash);
+                    let slot = partition.find(hash, id)?;
+                    partition.attach(slot, side)?;
+                }
+                BlockKind::Progress => load_progress(state, &Progress::decode(&mut reader, 0)?)?,
+                BlockKind::Histories => lineage.add(get_history(&mut reader)?),
                 BlockKind::Footer => return None,
             }
         }
@@ -119,4 +132,12 @@ impl Loading<'_> {
             }
         }
     }
+}
+
+fn load_progress(state: &State, progress: &Progress<'_>) -> Option<()> {
+    match (progress.kind, &*progress.numbers) {
+        (PURGE_FLOOR, [floor]) => state.move_purge_floor(*floor),
+        _ => return None,
+    };
+    Some(())
 }

@@ -12,15 +12,22 @@ use std::time::{Duration, Instant};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Offset, Result, Text};
 
-use super::format::{BlockKind, BlockReader, BlockWriter, put_instance, put_key, put_machine};
+use super::format::{
+    BlockKind, BlockReader, BlockWriter, Head, put_history, put_instance, put_key, put_machine,
+    put_side,
+};
 use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{io as io_error, write_failed};
 use crate::log::Ticket;
+use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
+use crate::log::lineage::Lineage;
+use crate::log::tip::Named;
 use crate::manifest::CheckpointEntry;
 use crate::ops::Edge;
 use crate::options::Background;
 use crate::shared::Shared;
 use crate::state::KeyEntry;
+use crate::state::side::Side;
 
 /// Instances or keys copied under one hold of a lock.
 const COPY_MAX: u32 = 64;
@@ -34,26 +41,60 @@ impl Shared {
     /// Marks the place in the log where a checkpoint begins. From here on every instance's first
     /// effect carries its whole context, so the log after it stands alone.
     pub(crate) fn begin_checkpoint(&self, edge: &Edge) -> Result<Begin> {
-        self.queue.try_with_sink(|sink| sink.writer.begin_segment())?;
-        self.mark(true, edge)
+        let named = self.begin_segment()?;
+        Ok(Begin { named, ..self.mark(true, edge)? })
+    }
+
+    /// The end of the log as the beginning of a checkpoint, without a mark: nobody asked for it.
+    pub(crate) fn begin_at_end(&self) -> Result<Begin> {
+        let named = self.begin_segment()?;
+        let _partitions = self.state.lock_all();
+        let offset = self.queue.appended();
+        self.state.boundary.store(offset, Ordering::Release);
+        Ok(Begin { named, ..self.begin_at(offset) })
+    }
+
+    /// What was written so far is the last frame of its segment.
+    fn begin_segment(&self) -> Result<Option<Named>> {
+        let mut named = None;
+        self.queue.try_with_sink(|sink| {
+            sink.writer.begin_segment()?;
+            named = Some(sink.writer.tip().named());
+            Ok(())
+        })?;
+        Ok(named)
+    }
+
+    /// A place in the log that was just appended, under the locks of all instances.
+    pub(crate) fn begin_at(&self, offset: Offset) -> Begin {
+        let flushes = self.state.flushes.load(Ordering::SeqCst);
+        let purge_floor = self.state.purge_floor();
+        Begin { ticket: self.queue.ticket(offset), named: None, purge_floor, flushes }
     }
 
     /// Writes a checkpoint that begins at a place and verifies it.
     ///
-    /// Nothing comes of it when everything was flushed meanwhile: the changes between its beginning and
-    /// the flush would find neither their instances nor an empty database.
+    /// Nothing comes of it when everything was flushed meanwhile, or instances purged that were deleted
+    /// after its beginning: the changes up to then would find neither their instances nor a new start.
     pub(crate) fn write_checkpoint(
         &self,
         number: u64,
         begin: Begin,
-    ) -> Result<Option<CheckpointEntry>> {
+    ) -> Result<Option<(CheckpointEntry, Lineage)>> {
         let Ticket { offset, epoch } = begin.ticket;
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");
         let failed = |error: io::Error| checkpoint_failed(&path, error);
-        let (bytes, instances) = self.write_blocks(&temporary, offset).map_err(failed)?;
-        if self.state.flushes.load(Ordering::SeqCst) != begin.flushes {
+        let head =
+            Head { offset, created_at: self.queue.log_time(), named: begin.named, digest: 0 };
+        // Then the epoch of every change up to the offset is written; it is synced before this counts.
+        self.queue.flush()?;
+        let lineage = self.files.lineage.lock().clone();
+        let (bytes, instances) =
+            self.write_blocks(&temporary, &head, &lineage, begin.purge_floor).map_err(failed)?;
+        let was_flushed = self.state.flushes.load(Ordering::SeqCst) != begin.flushes;
+        if was_flushed || self.state.purge_floor() > offset + 1 {
             self.storage.remove(&temporary).map_err(failed)?;
             return Ok(None);
         }
@@ -66,16 +107,22 @@ impl Shared {
         self.storage.sync_dir(CHECKPOINT_DIRECTORY).map_err(failed)?;
         let reopened = self.storage.open(&path).map_err(failed)?;
         BlockReader::open(&*reopened, &path, &self.database)?.verify()?;
-        Ok(Some(CheckpointEntry { file, offset, instances, bytes }))
+        Ok(Some((CheckpointEntry { file, offset, instances, bytes }, lineage)))
     }
 
-    fn write_blocks(&self, temporary: &str, offset: Offset) -> io::Result<(u64, u64)> {
+    fn write_blocks(
+        &self,
+        temporary: &str,
+        head: &Head,
+        lineage: &Lineage,
+        purge_floor: Offset,
+    ) -> io::Result<(u64, u64)> {
         match self.storage.remove(temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let file = self.storage.create(temporary)?;
-        let mut blocks = BlockWriter::new(file, &self.database, offset, self.queue.log_time())?;
+        let mut blocks = BlockWriter::new(file, &self.database, head)?;
         let mut machines = 0;
         let mut bytes = Vec::new();
         let mut pace = Pace::new(self.options.background);
@@ -83,8 +130,12 @@ impl Shared {
         for number in 0..self.state.partitions.len() {
             let mut from = Some(0);
             while let Some(at) = from {
-                let piece = self.encode_instances(number, at, machines, &mut bytes);
+                let place = Place { partition: number, slot: at };
+                let piece = self.encode_instances(place, purge_floor, machines, &mut bytes);
                 blocks.put_instances(piece.count, &bytes)?;
+                for (id, side) in &piece.sides {
+                    blocks.put(BlockKind::Attachments, |out| put_side(out, id, side))?;
+                }
                 from = piece.next;
                 // A machine stored meanwhile comes before its instances.
                 if piece.needs_machines {
@@ -112,6 +163,15 @@ impl Shared {
                 blocks.put(BlockKind::Keys, |out| put_key(out, None, entry))?;
             }
         }
+        if purge_floor > 0 {
+            let progress = Progress { kind: PURGE_FLOOR, name: "", numbers: vec![purge_floor] };
+            blocks.put(BlockKind::Progress, |out| {
+                progress.encode(out);
+            })?;
+        }
+        for begins in lineage.iter() {
+            blocks.put(BlockKind::Histories, |out| put_history(out, begins))?;
+        }
         let instances = blocks.totals.instances;
         Ok((blocks.finish()?, instances))
     }
@@ -128,15 +188,15 @@ impl Shared {
     /// Encodes some instances under their partition's lock, up to one whose machine is not written.
     fn encode_instances(
         &self,
-        partition: usize,
-        from: u32,
+        from: Place,
+        purge_floor: Offset,
         machines: u32,
         out: &mut Vec<u8>,
     ) -> Piece {
         out.clear();
-        let mut piece = Piece { count: 0, next: None, needs_machines: false };
-        let Some(partition) = self.state.partitions.get(partition) else { return piece };
-        let partition = partition.lock();
+        let mut piece = Piece::default();
+        let Some(partition) = self.state.partitions.get(from.partition) else { return piece };
+        let (partition, from) = (partition.lock(), from.slot);
         let end = from.saturating_add(COPY_MAX).min(partition.slot_count());
         for number in from..end {
             let Some(slot) = partition.slot(number) else { break };
@@ -145,9 +205,11 @@ impl Shared {
                 piece.next = Some(number);
                 return piece;
             }
-            if !slot.is_free() && !self.state.is_purged(slot) {
+            if !slot.is_gone(purge_floor) {
                 put_instance(out, slot);
                 piece.count += 1;
+                let side = partition.side(number).cloned();
+                piece.sides.extend(side.map(|side| (slot.id.clone(), side)));
             }
         }
         piece.next = (end < partition.slot_count()).then_some(end);
@@ -171,13 +233,27 @@ impl Shared {
 /// Where a checkpoint begins.
 pub(crate) struct Begin {
     pub ticket: Ticket,
+    /// The last frame written.
+    named: Option<Named>,
+    /// Where the purge floor was.
+    purge_floor: Offset,
     /// The flushes so far.
-    pub flushes: u64,
+    flushes: u64,
+}
+
+/// A slot of a partition.
+#[derive(Clone, Copy)]
+struct Place {
+    partition: usize,
+    slot: u32,
 }
 
 /// Some encoded instances.
+#[derive(Default)]
 struct Piece {
     count: u32,
+    /// What they have beside their slots.
+    sides: Vec<(Text, Side)>,
     /// The slot to go on with.
     next: Option<u32>,
     needs_machines: bool,

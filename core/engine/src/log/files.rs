@@ -9,11 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use rstmdb_types::{IoStats, Offset, Result, TimestampMs};
 
 use super::chains::Chains;
-use super::frame::{
-    FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FRAME_TRAILER_BYTES, FrameHeader, Parsed, parse,
-};
-use super::record::Effects;
-use super::segment::{SEGMENT_HEADER_BYTES, segment_path};
+use super::effects::Effects;
+use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameHeader, Parsed, parse};
+use super::lineage::Lineage;
+use super::sealer::Sealer;
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
 use crate::error::{corrupt, io as io_error, newer_format};
 use crate::storage::{File, Storage};
 
@@ -58,18 +58,26 @@ impl IoCounters {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub header: FrameHeader,
-    /// The whole frame, header and checksum included.
+    /// The plain payload is the bytes from `start` to `end`.
     bytes: Vec<u8>,
+    start: usize,
+    end: usize,
 }
 
 impl Frame {
-    pub(crate) fn new(header: FrameHeader, bytes: Vec<u8>) -> Frame {
-        Frame { header, bytes }
+    /// A frame that was read.
+    fn read(header: FrameHeader, payload: Vec<u8>) -> Frame {
+        Frame { header, start: 0, end: payload.len(), bytes: payload }
+    }
+
+    /// A frame that was written: what was sealed, with its plain payload of so many bytes.
+    pub(crate) fn written(header: FrameHeader, bytes: Vec<u8>, payload_bytes: usize) -> Frame {
+        Frame { header, bytes, start: FRAME_HEADER_BYTES, end: FRAME_HEADER_BYTES + payload_bytes }
     }
 
     pub(crate) fn effects(&self) -> Effects<'_> {
-        let end = self.bytes.len().saturating_sub(FRAME_TRAILER_BYTES);
-        Effects::new(self.bytes.get(FRAME_HEADER_BYTES..end).unwrap_or_default(), self.header.first)
+        let payload = self.bytes.get(self.start..self.end).unwrap_or_default();
+        Effects::new(self.header.format, payload, self.header.first)
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -83,6 +91,8 @@ pub(crate) struct Segment {
     pub number: u64,
     pub first: Offset,
     pub created_at: TimestampMs,
+    /// Where the first frame begins.
+    pub start: u64,
     /// Bytes that hold frames, header included.
     pub bytes: u64,
     /// Some frames: the first offset in each, and where it begins.
@@ -90,8 +100,15 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn new(number: u64, first: Offset, created_at: TimestampMs) -> Segment {
-        Segment { number, first, created_at, bytes: SEGMENT_HEADER_BYTES, places: Vec::new() }
+    pub(crate) fn new(header: &SegmentHeader) -> Segment {
+        Segment {
+            number: header.number,
+            first: header.tip.next,
+            created_at: header.created_at,
+            start: header.bytes(),
+            bytes: header.bytes(),
+            places: Vec::new(),
+        }
     }
 
     /// Records a frame that was found or written at `position`.
@@ -107,7 +124,7 @@ impl Segment {
         let at = self.places.partition_point(|(first, _)| *first <= offset);
         at.checked_sub(1)
             .and_then(|at| self.places.get(at))
-            .map_or(SEGMENT_HEADER_BYTES, |(_, position)| *position)
+            .map_or(self.start, |(_, position)| *position)
     }
 
     /// The end of what must be read to find an offset from the place before it on.
@@ -173,7 +190,9 @@ struct Stretch {
 /// The files of the log.
 pub(crate) struct LogFiles {
     storage: Arc<dyn Storage>,
-    seed: u32,
+    pub sealer: Sealer,
+    /// The histories whose beginning is in the log.
+    pub lineage: Mutex<Lineage>,
     segments: RwLock<BTreeMap<u64, Segment>>,
     open_files: Mutex<VecDeque<(u64, Arc<dyn File>)>>,
     cache: Mutex<FrameCache>,
@@ -188,20 +207,17 @@ impl std::fmt::Debug for LogFiles {
 }
 
 impl LogFiles {
-    pub(crate) fn new(storage: Arc<dyn Storage>, seed: u32) -> LogFiles {
+    pub(crate) fn new(storage: Arc<dyn Storage>, sealer: Sealer, lineage: Lineage) -> LogFiles {
         LogFiles {
             storage,
-            seed,
+            sealer,
+            lineage: Mutex::new(lineage),
             segments: RwLock::default(),
             open_files: Mutex::default(),
             cache: Mutex::default(),
             chains: Chains::default(),
             counters: IoCounters::default(),
         }
-    }
-
-    pub(crate) fn seed(&self) -> u32 {
-        self.seed
     }
 
     /// Adds a segment, or replaces what is known of it.
@@ -263,8 +279,10 @@ impl LogFiles {
         self.segments.read().get(&number).map(|segment| segment.bytes)
     }
 
-    fn after(&self, number: u64) -> Option<u64> {
-        self.segments.read().range(number + 1..).next().map(|(number, _)| *number)
+    /// The segment after this one, and where its first frame begins.
+    fn after(&self, number: u64) -> Option<(u64, u64)> {
+        let segments = self.segments.read();
+        segments.range(number + 1..).next().map(|(number, segment)| (*number, segment.start))
     }
 
     /// The frame that holds `offset`, which must be written.
@@ -300,6 +318,9 @@ impl LogFiles {
                 Err(_) if found.is_some() => break,
                 Err(error) => return Err(error),
             };
+            if !frame.header.has_effects() {
+                continue;
+            }
             if frame.header.first <= offset && offset <= frame.header.last() {
                 found = Some(frame.clone());
             }
@@ -341,14 +362,14 @@ impl FrameCursor {
         loop {
             let Some(end) = files.end_of(self.segment) else { return Ok(None) };
             if self.position >= end {
-                let Some(after) = files.after(self.segment) else { return Ok(None) };
+                let Some((after, start)) = files.after(self.segment) else { return Ok(None) };
                 self.segment = after;
-                self.position = SEGMENT_HEADER_BYTES;
+                self.position = start;
                 self.window = Window::default();
                 continue;
             }
             let frame = self.read(files, end)?;
-            if frame.header.last() < self.next {
+            if !frame.header.has_effects() || frame.header.last() < self.next {
                 continue;
             }
             if frame.header.first > self.next {
@@ -367,24 +388,21 @@ impl FrameCursor {
         let failed = |error| io_error(&format!("reading {}", path()), error);
         let file = files.open(self.segment).map_err(failed)?;
         let found = self.window.parse_at(&*file, self.position, end, files).map_err(failed)?;
-        let (header, bytes) = match found {
-            Parsed::Frame { header, .. } => {
-                (header, self.window.take(self.position, header.frame_bytes()))
-            }
+        let frame = match found {
+            Parsed::Frame { header, payload, .. } => Frame::read(header, payload.into_owned()),
             Parsed::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
-            Parsed::Newer(version) => {
-                return Err(newer_format(&path(), u32::from(version), 1));
-            }
+            Parsed::Newer { what, .. } => return Err(newer_format(&path(), self.position, what)),
             Parsed::Incomplete { .. } => {
                 return Err(corrupt(&path(), self.position, "the frame is cut off"));
             }
         };
-        if !self.started {
+        let frame_bytes = frame.header.frame_bytes() as u64;
+        if !self.started && frame.header.has_effects() {
             // Old segments are noted as they are read, for the next time.
-            files.note(self.segment, header.first, self.position, bytes.len() as u64);
+            files.note(self.segment, frame.header.first, self.position, frame_bytes);
         }
-        self.position += bytes.len() as u64;
-        Ok(Frame::new(header, bytes))
+        self.position += frame_bytes;
+        Ok(frame)
     }
 }
 
@@ -399,11 +417,6 @@ impl Window {
     fn from(&self, position: u64) -> &[u8] {
         let at = position.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
         at.and_then(|at| self.bytes.get(at..)).unwrap_or_default()
-    }
-
-    /// The bytes at a position that was parsed as a frame.
-    fn take(&self, position: u64, length: usize) -> Vec<u8> {
-        self.from(position).get(..length).unwrap_or_default().to_vec()
     }
 
     /// Parses what is at `position`, reading on as far as it needs and `end` allows.
@@ -421,7 +434,7 @@ impl Window {
             if have < wanted.min(possible) {
                 self.fill(file, position, wanted.max(READ_BYTES).min(possible), files)?;
             }
-            match parse(self.from(position), files.seed) {
+            match parse(self.from(position), &files.sealer) {
                 Parsed::Incomplete { frame_bytes }
                     if frame_bytes > wanted
                         && frame_bytes <= possible
@@ -433,7 +446,7 @@ impl Window {
             }
         }
         // Parsed again, because the borrow of the loop can't leave it; rare frames are that large.
-        Ok(parse(self.from(position), files.seed))
+        Ok(parse(self.from(position), &files.sealer))
     }
 
     fn fill(

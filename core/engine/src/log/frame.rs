@@ -1,103 +1,195 @@
-//! Frames: one group commit, with one checksum over all of it.
+//! Frames: one group commit, or something about the log itself, with one checksum over all of it.
 //!
 //! The checksum covers the header too, starts from the database's id, and the header repeats the
 //! checksum of the frame before: a frame verifies alone, and one that is stale, moved or from another
-//! database can't pass as the next one.
+//! database can't pass as the next one. Whatever an intact frame has that is not known here was written
+//! by a later release and is not damage. The byte layout is in `README.md` beside this file.
+
+use std::borrow::Cow;
 
 use rstmdb_types::Offset;
 
 use super::OFFSET_MAX;
-use super::record::Effects;
-use crate::codec::{u32_at, u64_at};
+use super::sealer::Sealer;
+use crate::codec::{u16_at, u32_at, u64_at};
+use crate::error::Newer;
 use crate::guards::{self, Guard};
 
 pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"RFRM");
-pub(crate) const FRAME_VERSION: u8 = 1;
+pub(crate) const FRAME_FORMAT: u8 = 2;
 /// Bytes before the payload.
-pub(crate) const FRAME_HEADER_BYTES: usize = 40;
+pub(crate) const FRAME_HEADER_BYTES: usize = 64;
+const FRAME_HEADER_1_BYTES: usize = 40;
 /// Bytes after the payload.
 pub(crate) const FRAME_TRAILER_BYTES: usize = 4;
 /// The largest payload; checked before memory is taken for one.
 pub(crate) const FRAME_PAYLOAD_BYTES_MAX: usize = 512 << 20;
 
-/// What a frame says about itself.
+/// Kinds: effects, nothing, and the beginning of an epoch. The last two are control frames.
+pub(crate) const DATA: u8 = 0;
+pub(crate) const BLANK: u8 = 1;
+pub(crate) const EPOCH: u8 = 3;
+
+/// Flags: the frame counts for nothing but its index; its payload is compressed.
+pub(crate) const VOID: u16 = 1;
+#[cfg(test)]
+pub(crate) const COMPRESSED: u16 = 2;
+
+/// What a frame says about itself. Of format 1, what it did not say yet is as if it were alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
+    pub format: u8,
+    pub kind: u8,
+    pub flags: u16,
+    /// As stored, which may be sealed.
     pub payload_bytes: u32,
     /// The number of offsets in the frame.
     pub count: u32,
     pub first: Offset,
+    /// The frame's number in the log.
+    pub index: u64,
+    pub term: u64,
+    /// The hash of all that was logged up to here, this frame included.
+    pub chain: u64,
     /// What was known to be on the disk when the frame was written: damage below is no torn write.
     pub synced: Offset,
+    /// How many offsets before the frame were not known to be committed.
+    pub uncommitted: u32,
     /// The checksum of the frame before.
     pub previous: u32,
 }
 
 impl FrameHeader {
-    /// The last offset of the frame.
+    /// The last offset of the frame; of a control frame the one before it.
     pub(crate) fn last(&self) -> Offset {
         self.first + Offset::from(self.count) - 1
     }
 
     /// The length of the whole frame.
     pub(crate) fn frame_bytes(&self) -> usize {
-        FRAME_HEADER_BYTES + self.payload_bytes as usize + FRAME_TRAILER_BYTES
+        header_bytes(self.format) + self.payload_bytes as usize + FRAME_TRAILER_BYTES
+    }
+
+    /// Whether readers look for effects here.
+    pub(crate) fn has_effects(&self) -> bool {
+        self.kind == DATA && self.flags & VOID == 0
+    }
+
+    fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
+        let mut bytes = [0u8; FRAME_HEADER_BYTES];
+        let fields: [&[u8]; 12] = [
+            &FRAME_MAGIC.to_le_bytes(),
+            &[FRAME_FORMAT, self.kind],
+            &self.flags.to_le_bytes(),
+            &self.payload_bytes.to_le_bytes(),
+            &self.count.to_le_bytes(),
+            &self.first.to_le_bytes(),
+            &self.index.to_le_bytes(),
+            &self.term.to_le_bytes(),
+            &self.chain.to_le_bytes(),
+            &self.synced.to_le_bytes(),
+            &self.uncommitted.to_le_bytes(),
+            &self.previous.to_le_bytes(),
+        ];
+        for (place, byte) in bytes.iter_mut().zip(fields.iter().copied().flatten()) {
+            *place = *byte;
+        }
+        bytes
+    }
+
+    /// Reads what may be a header; of a newer format, as if it were this one.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<FrameHeader> {
+        let format = *bytes.get(4).filter(|format| **format > 0)?;
+        let (u32_at, u64_at) = (|at| u32_at(bytes, at), |at| u64_at(bytes, at));
+        let first = u64_at(16)?;
+        let header = FrameHeader {
+            format,
+            kind: DATA,
+            flags: 0,
+            payload_bytes: u32_at(8)?,
+            count: u32_at(12)?,
+            first,
+            index: first,
+            term: 0,
+            chain: 0,
+            synced: u64_at(24)?,
+            uncommitted: 0,
+            previous: u32_at(32)?,
+        };
+        if format == 1 {
+            return Some(header);
+        }
+        Some(FrameHeader {
+            kind: *bytes.get(5)?,
+            flags: u16_at(bytes, 6)?,
+            index: u64_at(24)?,
+            term: u64_at(32)?,
+            chain: u64_at(40)?,
+            synced: u64_at(48)?,
+            uncommitted: u32_at(56)?,
+            previous: u32_at(60)?,
+            ..header
+        })
+    }
+
+    /// What of it is not known here.
+    fn newer(&self, sealer: &Sealer) -> Option<Newer> {
+        let unknown = self.flags & !(VOID | sealer.flags());
+        if self.format > FRAME_FORMAT {
+            Some(Newer::Format(u32::from(self.format), u32::from(FRAME_FORMAT)))
+        } else if !matches!(self.kind, DATA | BLANK | EPOCH) {
+            Some(Newer::FrameKind(self.kind))
+        } else {
+            (unknown != 0).then_some(Newer::FrameFlags(unknown))
+        }
     }
 }
 
+fn header_bytes(format: u8) -> usize {
+    if format == 1 { FRAME_HEADER_1_BYTES } else { FRAME_HEADER_BYTES }
+}
+
 /// Turns a buffer of room for the header followed by the payload into a frame; returns its checksum.
-pub(crate) fn seal(buffer: &mut Vec<u8>, header: &FrameHeader, seed: u32) -> u32 {
-    let mut bytes = [0u8; FRAME_HEADER_BYTES];
-    let fields: [&[u8]; 9] = [
-        &FRAME_MAGIC.to_le_bytes(),
-        &[FRAME_VERSION, 0, 0, 0],
-        &header.payload_bytes.to_le_bytes(),
-        &header.count.to_le_bytes(),
-        &header.first.to_le_bytes(),
-        &header.synced.to_le_bytes(),
-        &header.previous.to_le_bytes(),
-        &[0; 4],
-        &[],
-    ];
-    for (place, byte) in bytes.iter_mut().zip(fields.iter().copied().flatten()) {
-        *place = *byte;
-    }
+pub(crate) fn seal(buffer: &mut Vec<u8>, header: &FrameHeader, sealer: &Sealer) -> u32 {
     if let Some(room) = buffer.get_mut(..FRAME_HEADER_BYTES) {
-        room.copy_from_slice(&bytes);
+        room.copy_from_slice(&header.encode());
     }
-    let checksum = checksum(buffer, seed);
+    let checksum = checksum(buffer, FRAME_HEADER_BYTES, sealer);
     buffer.extend_from_slice(&checksum.to_le_bytes());
     checksum
 }
 
-fn checksum(frame: &[u8], seed: u32) -> u32 {
-    let covered = if guards::enabled(Guard::HeaderChecksum) { 0 } else { FRAME_HEADER_BYTES };
-    crc32c::crc32c_append(seed, frame.get(covered..).unwrap_or_default())
+fn checksum(frame: &[u8], header_bytes: usize, sealer: &Sealer) -> u32 {
+    let covered = if guards::enabled(Guard::HeaderChecksum) { 0 } else { header_bytes };
+    sealer.checksum(frame.get(covered..).unwrap_or_default())
 }
 
 /// What is at the start of some bytes of a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Parsed<'a> {
-    /// A whole, intact frame.
-    Frame { header: FrameHeader, payload: &'a [u8], checksum: u32 },
+    /// A whole, intact frame and its plain payload.
+    Frame { header: FrameHeader, payload: Cow<'a, [u8]>, checksum: u32 },
     /// The beginning of what may be a frame of this many bytes in all.
     Incomplete { frame_bytes: usize },
     /// Not a frame.
     Damaged(&'static str),
-    /// A frame of a newer format.
-    Newer(u8),
+    /// An intact frame with something that only a later release knows.
+    Newer { header: FrameHeader, what: Newer },
 }
 
-/// Looks at the start of `bytes`; `seed` is the database's.
-pub(crate) fn parse(bytes: &[u8], seed: u32) -> Parsed<'_> {
-    if bytes.len() < FRAME_HEADER_BYTES {
-        return Parsed::Incomplete { frame_bytes: FRAME_HEADER_BYTES };
+/// Looks at the start of `bytes`.
+pub(crate) fn parse<'a>(bytes: &'a [u8], sealer: &Sealer) -> Parsed<'a> {
+    let header_bytes = bytes.get(4).map_or(FRAME_HEADER_1_BYTES, |format| header_bytes(*format));
+    if bytes.len() < header_bytes {
+        return Parsed::Incomplete { frame_bytes: header_bytes };
     }
-    let Some(header) = parse_header(bytes) else {
-        return Parsed::Damaged("no frame begins here");
+    let header = match FrameHeader::decode(bytes) {
+        Some(header) if u32_at(bytes, 0) == Some(FRAME_MAGIC) => header,
+        _ => return Parsed::Damaged("no frame begins here"),
     };
     let is_offset = (1..=OFFSET_MAX).contains(&header.first) && header.synced <= OFFSET_MAX;
-    if header.payload_bytes as usize > FRAME_PAYLOAD_BYTES_MAX || header.count == 0 || !is_offset {
+    let is_index = header.index <= OFFSET_MAX;
+    if header.payload_bytes as usize > FRAME_PAYLOAD_BYTES_MAX || !is_offset || !is_index {
         return Parsed::Damaged("the frame header is out of range");
     }
     let frame_bytes = header.frame_bytes();
@@ -106,42 +198,28 @@ pub(crate) fn parse(bytes: &[u8], seed: u32) -> Parsed<'_> {
     };
     let covered = frame_bytes - FRAME_TRAILER_BYTES;
     let stored = u32_at(frame, covered).unwrap_or_default();
-    if checksum(frame.get(..covered).unwrap_or_default(), seed) != stored {
+    if checksum(frame.get(..covered).unwrap_or_default(), header_bytes, sealer) != stored {
         return Parsed::Damaged("the frame's checksum does not match");
     }
-    // The version is looked at only in an intact frame: a flipped bit is damage, not news.
-    match bytes.get(4) {
-        Some(&FRAME_VERSION) => {}
-        version => return Parsed::Newer(version.copied().unwrap_or_default()),
+    // What is not known is looked for only in an intact frame: a flipped bit is damage, not news.
+    if let Some(what) = header.newer(sealer) {
+        return Parsed::Newer { header, what };
     }
-    let payload = frame.get(FRAME_HEADER_BYTES..covered).unwrap_or_default();
-    Parsed::Frame { header, payload, checksum: stored }
-}
-
-fn parse_header(bytes: &[u8]) -> Option<FrameHeader> {
-    if u32_at(bytes, 0)? != FRAME_MAGIC {
-        return None;
+    if (header.count == 0) != (header.kind != DATA) {
+        return Parsed::Damaged("the frame's count does not fit its kind");
     }
-    Some(FrameHeader {
-        payload_bytes: u32_at(bytes, 8)?,
-        count: u32_at(bytes, 12)?,
-        first: u64_at(bytes, 16)?,
-        synced: u64_at(bytes, 24)?,
-        previous: u32_at(bytes, 32)?,
-    })
+    match sealer.open(&header, frame.get(header_bytes..covered).unwrap_or_default()) {
+        Some(payload) => Parsed::Frame { header, payload, checksum: stored },
+        None => Parsed::Damaged("the frame's payload can't be opened"),
+    }
 }
 
-/// The effects in a frame's payload.
-pub(crate) fn effects(payload: &[u8], first: Offset) -> Effects<'_> {
-    Effects::new(payload, first)
-}
-
-/// The first intact frame in `bytes` that fits, and where it begins.
+/// The first intact frame in `bytes` that fits, or any of a later release, and where it begins.
 pub(crate) fn find(
     bytes: &[u8],
-    seed: u32,
+    sealer: &Sealer,
     fits: impl Fn(&FrameHeader) -> bool,
-) -> Option<(usize, FrameHeader)> {
+) -> Option<(usize, FrameHeader, Option<Newer>)> {
     let magic = FRAME_MAGIC.to_le_bytes();
     let mut at = 0;
     while let Some(found) = bytes
@@ -149,10 +227,10 @@ pub(crate) fn find(
         .and_then(|rest| rest.windows(magic.len()).position(|window| window == magic))
     {
         at += found;
-        if let Parsed::Frame { header, .. } = parse(bytes.get(at..).unwrap_or_default(), seed)
-            && fits(&header)
-        {
-            return Some((at, header));
+        match parse(bytes.get(at..).unwrap_or_default(), sealer) {
+            Parsed::Frame { header, .. } if fits(&header) => return Some((at, header, None)),
+            Parsed::Newer { header, what } => return Some((at, header, Some(what))),
+            _ => {}
         }
         at += 1;
     }
@@ -162,40 +240,71 @@ pub(crate) fn find(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::tip::Tip;
 
-    fn frame(payload: &[u8]) -> (Vec<u8>, FrameHeader, u32) {
-        let header = FrameHeader {
-            payload_bytes: payload.len() as u32,
-            count: 1,
-            first: 7,
-            synced: 6,
-            previous: 99,
-        };
-        let mut buffer = vec![0; FRAME_HEADER_BYTES];
-        buffer.extend_from_slice(payload);
-        let checksum = seal(&mut buffer, &header, 5);
-        (buffer, header, checksum)
+    const TIP: Tip = Tip { next: 7, index: 9, term: 1 << 16, chain: 3, previous: 99 };
+
+    fn sealer() -> Sealer {
+        Sealer::plain(&[5; 16])
+    }
+
+    fn sealed(header: FrameHeader, payload: &[u8]) -> (Vec<u8>, u32) {
+        let mut buffer = [&[0; FRAME_HEADER_BYTES][..], payload].concat();
+        let checksum = seal(&mut buffer, &header, &sealer());
+        (buffer, checksum)
     }
 
     #[test]
     fn every_flipped_bit_is_seen() {
-        let (bytes, header, checksum) = frame(b"hello");
-        assert_eq!(parse(&bytes, 5), Parsed::Frame { header, payload: b"hello", checksum });
-        assert!(matches!(parse(&bytes, 6), Parsed::Damaged(_)), "another database");
+        let header = TIP.data(1, b"hello", 6);
+        let (bytes, checksum) = sealed(header, b"hello");
+        let payload = Cow::Borrowed(&b"hello"[..]);
+        assert_eq!(parse(&bytes, &sealer()), Parsed::Frame { header, payload, checksum });
+        let foreign = parse(&bytes, &Sealer::plain(&[6; 16]));
+        assert!(matches!(foreign, Parsed::Damaged(_)), "another database");
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(!matches!(parse(&damaged, 5), Parsed::Frame { .. }), "bit {bit}");
+            let found = parse(&damaged, &sealer());
+            assert!(matches!(found, Parsed::Damaged(_) | Parsed::Incomplete { .. }), "bit {bit}");
         }
     }
 
     #[test]
+    fn what_is_unknown_in_an_intact_frame_is_newer() {
+        let control = TIP.control(EPOCH, b"", 6);
+        for (header, what) in [
+            (FrameHeader { kind: 9, ..control }, Newer::FrameKind(9)),
+            (FrameHeader { kind: 2, count: 3, ..control }, Newer::FrameKind(2)),
+            (FrameHeader { flags: 2, ..control }, Newer::FrameFlags(2)),
+            (FrameHeader { flags: 0x8001, ..control }, Newer::FrameFlags(0x8000)),
+        ] {
+            let (bytes, _) = sealed(header, b"");
+            assert_eq!(parse(&bytes, &sealer()), Parsed::Newer { header, what });
+            let found = find(&bytes, &sealer(), |_| false);
+            assert_eq!(found, Some((0, header, Some(what))), "a newer frame always counts");
+        }
+        let (mut bytes, _) = sealed(control, b"");
+        bytes[4] = 3;
+        let end = bytes.len() - 4;
+        let checksum = sealer().checksum(&bytes[..end]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        let found = parse(&bytes, &sealer());
+        assert!(matches!(found, Parsed::Newer { what: Newer::Format(3, 2), .. }), "{found:?}");
+        // What is known and makes no sense is damage.
+        let (bytes, _) = sealed(FrameHeader { count: 1, ..control }, b"");
+        assert!(matches!(parse(&bytes, &sealer()), Parsed::Damaged(_)));
+    }
+
+    #[test]
     fn a_later_frame_is_found_behind_garbage() {
-        let (bytes, header, _) = frame(b"x");
+        let header = TIP.data(1, b"x", 6);
+        let (bytes, _) = sealed(header, b"x");
         let mut all = b"RFRM garbage RFR".to_vec();
         all.extend_from_slice(&bytes);
-        assert_eq!(find(&all, 5, |found| found.first == 7), Some((16, header)));
-        assert_eq!(find(&all, 5, |found| found.first == 8), None);
-        assert_eq!(find(&[0; 100], 5, |_| true), None);
+        let find = |bytes, first| find(bytes, &sealer(), |found| found.first == first);
+        assert_eq!(find(&all, 7), Some((16, header, None)));
+        assert_eq!(find(&all, 8), None);
+        assert_eq!(find(&[0; 100], 0), None);
     }
 }

@@ -1,14 +1,17 @@
 //! The log: the one ordered record of every change.
 
 pub(crate) mod chains;
+pub(crate) mod effects;
 pub(crate) mod files;
 pub(crate) mod frame;
 pub(crate) mod kinds;
+pub(crate) mod lineage;
 pub(crate) mod queue;
-pub(crate) mod record;
 pub(crate) mod recovery;
 pub(crate) mod ring;
+pub(crate) mod sealer;
 pub(crate) mod segment;
+pub(crate) mod tip;
 pub(crate) mod writer;
 
 /// Offsets stay below this, so that adding to one from a file never overflows.
@@ -18,4 +21,5 @@ pub(crate) use files::{Frame, FrameCursor, LogFiles, Segment};
 pub(crate) use kinds::{Body, Effect, KeyRef};
 pub(crate) use queue::Ticket;
 pub(crate) use ring::Ring;
+pub(crate) use sealer::Sealer;
 pub(crate) use writer::{LogWriter, WriterSettings};

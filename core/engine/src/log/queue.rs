@@ -12,9 +12,9 @@ use std::task::{Context, Poll, Waker};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
+use super::effects::put_record;
 use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX};
 use super::kinds::{Stamp, put_single};
-use super::record::put_record;
 use crate::error::{closed, write_failed};
 use crate::sync::{
     AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, park, thread_waker,

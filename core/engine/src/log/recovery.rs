@@ -10,15 +10,18 @@ use std::sync::Arc;
 
 use rstmdb_types::{Offset, Result};
 
+use super::effects::{Effects, Fault};
 use super::files::{LogFiles, Segment, Window};
-use super::frame::{self, Parsed};
+use super::frame::{self, EPOCH, FrameHeader, Parsed};
 use super::kinds::Effect;
+use super::lineage::Epoch;
 use super::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_number,
     segment_path,
 };
+use super::tip::{Named, Tip};
 use super::writer::WriterPosition;
-use crate::error::{corrupt, io as io_error, newer_format};
+use crate::error::{Newer, corrupt, io as io_error, newer_format};
 use crate::guards::{self, Guard};
 use crate::storage::{File, Storage};
 
@@ -33,6 +36,8 @@ pub(crate) struct Plan<'a> {
     pub after: Offset,
     /// Effects up to here were on the disk for certain.
     pub durable: Offset,
+    /// The frame that the checkpoint names.
+    pub named: Option<Named>,
 }
 
 /// A piece at the end of the log that was no whole frame.
@@ -54,8 +59,7 @@ pub(crate) struct Recovered {
 #[derive(Clone, Copy)]
 struct Reached {
     position: u64,
-    previous: u32,
-    next: Offset,
+    tip: Tip,
     /// What the last frame knew to be on the disk.
     synced: Offset,
 }
@@ -72,14 +76,14 @@ pub(crate) fn recover(
     let segments = open_segments(plan)?;
     let Some(last) = segments.last() else { return Err(missing_segment(plan.first_segment)) };
     let starts: Vec<Offset> =
-        segments.iter().skip(1).map(|(header, ..)| header.first).chain([Offset::MAX]).collect();
+        segments.iter().skip(1).map(|(header, ..)| header.tip.next).chain([Offset::MAX]).collect();
     let total: u64 = segments.iter().map(|(.., length)| length).sum();
     let mut done = 0;
     let mut replayed = 0;
     let mut end: Option<Reached> = None;
     let mut unsure = SEGMENT_HEADER_BYTES;
     for ((header, file, length), next_start) in segments.iter().zip(&starts) {
-        let mut segment = Segment::new(header.number, header.first, header.created_at);
+        let mut segment = Segment::new(header);
         let is_last = header.number == last.0.number;
         if !is_last && *next_start <= plan.after + 1 {
             segment.bytes = *length;
@@ -90,8 +94,10 @@ pub(crate) fn recover(
             Some(reached) => reached,
             None => begin(plan, header)?,
         };
-        check_border(header, &reached)?;
-        reached.position = SEGMENT_HEADER_BYTES;
+        if let Some(what) = reached.tip.border_fault(header) {
+            return Err(damaged_at(header.number, &Reached { position: 0, ..reached }, &what));
+        }
+        reached.position = segment.start;
         replayed +=
             read_segment(plan, (header, &**file, *length), &mut segment, &mut reached, replay)?;
         if !is_last && reached.position != *length {
@@ -102,7 +108,8 @@ pub(crate) fn recover(
             ));
         }
         segment.bytes = reached.position;
-        unsure = segment.place_before(reached.synced.max(plan.durable) + 1);
+        // Frames without an offset of their own may come before the next.
+        unsure = segment.place_before(reached.synced.max(plan.durable));
         plan.files.put(segment);
         done += length;
         progress(done, total);
@@ -114,13 +121,9 @@ pub(crate) fn recover(
 
 /// The start of the first segment that is read: the log must reach back to the checkpoint.
 fn begin(plan: &Plan<'_>, header: &SegmentHeader) -> Result<Reached> {
-    let reached = Reached {
-        position: 0,
-        previous: header.previous,
-        next: header.first,
-        synced: header.first.saturating_sub(1),
-    };
-    if header.first <= plan.after + 1 || !guards::enabled(Guard::SequenceGap) {
+    let reached = Reached { position: 0, tip: header.tip, synced: header.tip.last() };
+    check_named(plan, header.number, &reached)?;
+    if header.tip.next <= plan.after + 1 || !guards::enabled(Guard::SequenceGap) {
         return Ok(reached);
     }
     let what = format!("the log begins here, but changes after offset {} are needed", plan.after);
@@ -155,8 +158,8 @@ fn open_segments(plan: &Plan<'_>) -> Result<Vec<OpenSegment>> {
         let length = file.len().map_err(read_failed)?;
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         let read = file.read_full_at(&mut bytes, 0).map_err(read_failed)?;
-        let header =
-            SegmentHeader::decode(bytes.get(..read).unwrap_or_default(), &path, &plan.database)?;
+        let head = bytes.get(..read).unwrap_or_default();
+        let header = SegmentHeader::decode(head, &path, &plan.database, &plan.files.sealer)?;
         if header.number != number {
             return Err(corrupt(&path, 0, "the segment was renamed"));
         }
@@ -168,23 +171,19 @@ fn open_segments(plan: &Plan<'_>) -> Result<Vec<OpenSegment>> {
 fn damaged_at(number: u64, reached: &Reached, what: &str) -> rstmdb_types::Error {
     corrupt(&segment_path(number), reached.position, what)
         .with("segment", number)
-        .with("offset", reached.next)
+        .with("offset", reached.tip.next)
 }
 
-fn check_border(header: &SegmentHeader, reached: &Reached) -> Result<()> {
-    let follows = header.first == reached.next && header.previous == reached.previous;
-    if follows || !guards::enabled(Guard::SequenceGap) {
-        return Ok(());
+/// The log must be the one that the checkpoint was written from.
+fn check_named(plan: &Plan<'_>, number: u64, reached: &Reached) -> Result<()> {
+    match &plan.named {
+        Some(named) if reached.tip.contradicts(named) => Err(damaged_at(
+            number,
+            reached,
+            "the frame before is not the one that the checkpoint names",
+        )),
+        _ => Ok(()),
     }
-    let at_start = Reached { position: 0, ..*reached };
-    Err(damaged_at(
-        header.number,
-        &at_start,
-        &format!(
-            "the segment begins with offset {}, expected {}: frames before it are missing",
-            header.first, reached.next
-        ),
-    ))
 }
 
 /// Replays the frames of one segment up to the first thing that is not one.
@@ -204,36 +203,56 @@ fn read_segment(
             .map_err(|error| io_error(&format!("reading {path}"), error))?;
         let (frame, payload, checksum) = match parsed {
             Parsed::Frame { header, payload, checksum } => (header, payload, checksum),
-            Parsed::Newer(version) => return Err(newer_format(&path, u32::from(version), 1)),
+            Parsed::Newer { what, .. } => return Err(newer_format(&path, reached.position, what)),
             Parsed::Damaged(_) | Parsed::Incomplete { .. } => break,
         };
-        let follows = frame.first == reached.next && frame.previous == reached.previous;
-        if !follows && guards::enabled(Guard::SequenceGap) {
-            let what = format!(
-                "the frame holds offset {}, expected {}: it is stale or frames before it are \
-                 missing",
-                frame.first, reached.next
-            );
+        if let Some(what) = reached.tip.fault(header.format, &frame, &payload) {
             return Err(damaged_at(header.number, reached, &what));
         }
-        let mut effects = frame::effects(payload, frame.first);
-        for (offset, effect) in effects.by_ref() {
-            if offset > plan.after {
-                replay(offset, &effect)?;
-                replayed += 1;
-            }
-        }
-        if effects.is_damaged() || effects.next_offset() != frame.last() + 1 {
-            return Err(damaged_at(header.number, reached, "an intact frame holds no records"));
-        }
+        replayed += read_frame(plan, header.number, (&frame, &payload), reached, replay)?;
         let frame_bytes = frame.frame_bytes() as u64;
-        segment.note(frame.first, reached.position, frame_bytes);
+        segment.note(reached.tip.next, reached.position, frame_bytes);
         reached.position += frame_bytes;
-        reached.previous = checksum;
+        reached.tip.advance(&frame, checksum);
         reached.synced = frame.synced;
-        reached.next = frame.last() + 1;
+        check_named(plan, header.number, reached)?;
     }
     Ok(replayed)
+}
+
+/// Replays what a frame holds; returns how many effects that were.
+fn read_frame(
+    plan: &Plan<'_>,
+    number: u64,
+    (frame, payload): (&FrameHeader, &[u8]),
+    reached: &Reached,
+    replay: &mut Replay<'_>,
+) -> Result<u64> {
+    let damaged = |what: &str| damaged_at(number, reached, what);
+    if frame.kind == EPOCH {
+        let epoch = Epoch::decode(frame, payload);
+        let epoch = epoch.ok_or_else(|| damaged("an intact epoch frame makes no sense"))?;
+        plan.files.lineage.lock().add(epoch.begins);
+    }
+    if !frame.has_effects() {
+        return Ok(0);
+    }
+    let mut effects = Effects::new(frame.format, payload, frame.first);
+    let mut replayed = 0;
+    while let Some((offset, effect)) = effects.next() {
+        // Behind one that is not known, nothing fits.
+        if offset > plan.after && effects.fault().is_none() {
+            replay(offset, &effect)?;
+            replayed += 1;
+        }
+    }
+    match effects.fault() {
+        Some(Fault::Newer { kind }) => {
+            Err(newer_format(&segment_path(number), reached.position, Newer::Effect(kind)))
+        }
+        None if effects.next_offset() == frame.last() + 1 => Ok(replayed),
+        _ => Err(damaged("an intact frame holds no records")),
+    }
 }
 
 /// Decides about the end of the last segment and makes it ready.
@@ -247,7 +266,7 @@ fn finish(
     let path = segment_path(header.number);
     let failed = |error: io::Error| io_error(&format!("recovering {path}"), error);
     let torn = examine_tail(plan, header.number, &**file, *length, &reached)?;
-    if plan.durable >= reached.next {
+    if plan.durable >= reached.tip.next {
         return Err(damaged_at(
             header.number,
             &reached,
@@ -277,10 +296,10 @@ fn finish(
     }
     let writer = WriterPosition {
         segment: header.number,
+        format: header.format,
         position: reached.position,
         prepared,
-        previous: reached.previous,
-        last: reached.next - 1,
+        tip: reached.tip,
     };
     Ok(Recovered { file: file.clone(), writer, replayed })
 }
@@ -324,14 +343,20 @@ fn examine_tail(
         return Ok(None);
     }
     // Not every later frame knows: one that was written before the next sync does not.
-    let later = frame::find(&rest, plan.files.seed(), |later| later.synced >= reached.next);
-    if let Some((at, later)) = later {
-        let what = format!(
-            "no frame here, but the intact one at byte {} (offset {}) knew it to be on the disk",
-            reached.position + at as u64,
-            later.first
-        );
-        return Err(damaged_at(number, reached, &what));
+    let next = reached.tip.next;
+    match frame::find(&rest, &plan.files.sealer, |later| later.synced >= next) {
+        Some((at, _, Some(what))) => {
+            return Err(newer_format(&path, reached.position + at as u64, what));
+        }
+        Some((at, later, None)) => {
+            let what = format!(
+                "no frame here, but the intact one at byte {} (offset {}) knew it to be on the disk",
+                reached.position + at as u64,
+                later.first
+            );
+            return Err(damaged_at(number, reached, &what));
+        }
+        None => {}
     }
     Ok(Some(TornTail { file: path, position: reached.position, bytes: bytes as u64 }))
 }

@@ -12,14 +12,18 @@ use std::time::Instant;
 use rstmdb_types::{Offset, TimestampMs};
 
 use super::files::{Frame, IoCounters, LogFiles, Segment};
-use super::frame::{FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES, FrameHeader, seal};
+use super::frame::{EPOCH, FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES, FrameHeader, seal};
+use super::lineage::{Begins, Epoch};
 use super::queue::{Batch, SinkFailure, SinkResult};
 use super::ring::Ring;
-use super::segment::{LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
+use super::segment::{
+    LOG_DIRECTORY, SEGMENT_FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
+};
+use super::tip::Tip;
 use crate::error::{disk_full, outcome_unknown, writes_stopped};
 use crate::guards::{self, Guard};
 use crate::options::{FsyncPolicy, SyncObserver};
-use crate::storage::{Clock, File, Storage};
+use crate::storage::{Clock, Entropy, File, Storage};
 
 /// Space is prepared in steps that double between these, in bytes.
 const PREPARE_BYTES_MIN: u64 = 256 << 10;
@@ -30,12 +34,15 @@ const PREPARE_BYTES_MAX: u64 = 8 << 20;
 pub(crate) struct WriterSettings {
     pub storage: Arc<dyn Storage>,
     pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
     pub database: [u8; 16],
     pub fsync: FsyncPolicy,
     pub segment_bytes_max: u64,
     pub free_bytes_min: u64,
     pub sync_observer: Option<SyncObserver>,
 }
+
+type FrameResult = std::result::Result<Vec<u8>, SinkFailure>;
 
 /// Appends frames to the newest segment.
 pub(crate) struct LogWriter {
@@ -49,11 +56,12 @@ pub(crate) struct LogWriter {
     /// The file is filled with zeros up to here.
     prepared: u64,
     prepare_step: u64,
-    /// The next segment may be there already: nothing more goes into this one.
+    /// The next segment may be there already, or the format is older: nothing more goes into this one.
     is_ended: bool,
-    previous: u32,
-    /// The last offset written.
-    last: Offset,
+    /// What the next frame goes on from.
+    tip: Tip,
+    /// The history that begins with the next frame: nothing was written since the opening.
+    history: Option<u64>,
     /// The last offset known to be on the disk.
     synced: Offset,
     /// Offsets written since the last sync.
@@ -66,10 +74,11 @@ pub(crate) struct LogWriter {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WriterPosition {
     pub segment: u64,
+    /// The segment's format.
+    pub format: u32,
     pub position: u64,
     pub prepared: u64,
-    pub previous: u32,
-    pub last: Offset,
+    pub tip: Tip,
 }
 
 impl std::fmt::Debug for LogWriter {
@@ -92,6 +101,7 @@ impl LogWriter {
     ) -> LogWriter {
         LogWriter {
             synced_at: settings.clock.now_ms(),
+            history: Some(settings.entropy.next_u64()),
             settings,
             files,
             ring,
@@ -100,10 +110,9 @@ impl LogWriter {
             position: at.position,
             prepared: at.prepared,
             prepare_step: PREPARE_BYTES_MIN,
-            is_ended: false,
-            previous: at.previous,
-            last: at.last,
-            synced: at.last,
+            is_ended: at.format != SEGMENT_FORMAT,
+            tip: at.tip,
+            synced: at.tip.last(),
             unsynced: 0,
             poisoned: None,
         }
@@ -114,40 +123,67 @@ impl LogWriter {
         self.synced
     }
 
+    /// What the next frame goes on from.
+    pub(crate) fn tip(&self) -> Tip {
+        self.tip
+    }
+
     /// Writes a batch as one frame and syncs as the policy asks.
     pub(crate) fn append(&mut self, batch: Batch) -> SinkResult {
         self.refuse_after_poison()?;
-        let frame_bytes = (batch.buffer.len() + FRAME_TRAILER_BYTES) as u64;
+        let mut frame_bytes = (batch.buffer.len() + FRAME_TRAILER_BYTES) as u64;
+        if self.history.is_some() {
+            frame_bytes += (FRAME_HEADER_BYTES + Epoch::BYTES + FRAME_TRAILER_BYTES) as u64;
+        }
         let full = self.position + frame_bytes > self.settings.segment_bytes_max;
         if self.is_ended || (full && self.position > SEGMENT_HEADER_BYTES) {
             self.roll()?;
         }
         self.prepare(self.position + frame_bytes)?;
-        let header = FrameHeader {
-            payload_bytes: (batch.buffer.len() - FRAME_HEADER_BYTES) as u32,
-            count: batch.count,
-            first: batch.first,
-            synced: self.synced,
-            previous: self.previous,
-        };
-        let mut buffer = batch.buffer;
-        let checksum = seal(&mut buffer, &header, self.files.seed());
+        self.begin_history()?;
+        let payload = batch.buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+        let header = self.tip.data(batch.count, payload, self.synced);
+        let payload_bytes = payload.len();
+        let frame = self.write_frame(header, batch.buffer)?;
+        self.ring.push(|| Frame::written(header, frame, payload_bytes));
+        Ok(())
+    }
+
+    /// Tells the changes from here on from those that somebody may remember under the same offsets.
+    fn begin_history(&mut self) -> SinkResult {
+        let Some(id) = self.history else { return Ok(()) };
+        let begins = Begins { id, first: self.tip.next };
+        let epoch = Epoch { number: (self.tip.term >> 16) + 1, begins };
+        let payload = epoch.encode();
+        let header = self.tip.control(EPOCH, &payload, self.synced);
+        let mut buffer = vec![0; FRAME_HEADER_BYTES];
+        buffer.extend_from_slice(&payload);
+        self.write_frame(FrameHeader { term: epoch.number << 16, ..header }, buffer)?;
+        self.files.lineage.lock().add(begins);
+        self.history = None;
+        Ok(())
+    }
+
+    /// Writes a frame behind the last and syncs when its effects ask for it; returns its bytes, the
+    /// payload plain.
+    fn write_frame(&mut self, mut header: FrameHeader, mut buffer: Vec<u8>) -> FrameResult {
+        let plain = self.files.sealer.seal(&mut header, &mut buffer);
+        let checksum = seal(&mut buffer, &header, &self.files.sealer);
         if let Err(error) = self.file.write_all_at(&buffer, self.position) {
             return Err(self.take_back(&error));
         }
+        let written = buffer.len() as u64;
         IoCounters::add(&self.files.counters.writes, 1);
-        IoCounters::add(&self.files.counters.bytes_written, buffer.len() as u64);
-        self.unsynced += u64::from(batch.count);
-        if self.is_sync_due() {
+        IoCounters::add(&self.files.counters.bytes_written, written);
+        self.unsynced += u64::from(header.count);
+        if header.count > 0 && self.is_sync_due() {
             self.sync_file()?;
             self.synced = header.last();
         }
-        self.files.note(self.segment, header.first, self.position, buffer.len() as u64);
-        self.position += buffer.len() as u64;
-        self.previous = checksum;
-        self.last = header.last();
-        self.ring.push(|| Frame::new(header, buffer));
-        Ok(())
+        self.files.note(self.segment, header.first, self.position, written);
+        self.position += written;
+        self.tip.advance(&header, checksum);
+        Ok(plain.unwrap_or(buffer))
     }
 
     fn is_sync_due(&self) -> bool {
@@ -166,16 +202,16 @@ impl LogWriter {
     /// Syncs what is written but not synced.
     pub(crate) fn sync(&mut self) -> SinkResult {
         self.refuse_after_poison()?;
-        if self.synced < self.last {
+        if self.synced < self.tip.last() {
             self.sync_file()?;
-            self.synced = self.last;
+            self.synced = self.tip.last();
         }
         Ok(())
     }
 
     /// Syncs if the policy's time has come.
     pub(crate) fn sync_if_due(&mut self) -> SinkResult {
-        if self.synced < self.last && self.is_sync_due() { self.sync() } else { Ok(()) }
+        if self.synced < self.tip.last() && self.is_sync_due() { self.sync() } else { Ok(()) }
     }
 
     fn sync_file(&mut self) -> SinkResult {
@@ -277,21 +313,23 @@ impl LogWriter {
             self.prepared = self.position;
             // Under every policy: the next segment's header vouches for this one.
             self.sync_file()?;
-            self.synced = self.last;
+            self.synced = self.tip.last();
         }
         let header = SegmentHeader {
+            format: SEGMENT_FORMAT,
             database: self.settings.database,
             number: self.segment + 1,
-            first: self.last + 1,
-            previous: self.previous,
-            key: 0,
+            tip: self.tip,
+            key: self.files.sealer.key(),
+            salt: self.settings.entropy.salt(),
+            node: 0,
             created_at: self.settings.clock.now_ms(),
         };
         self.is_ended = true;
         match create_segment(&*self.settings.storage, &header) {
             Ok(file) => {
                 self.is_ended = false;
-                self.files.put(Segment::new(header.number, header.first, header.created_at));
+                self.files.put(Segment::new(&header));
                 self.file = file;
                 self.segment = header.number;
                 self.position = SEGMENT_HEADER_BYTES;
@@ -309,7 +347,8 @@ impl LogWriter {
     /// Begins a new segment now, so that the ones before can be deleted.
     pub(crate) fn begin_segment(&mut self) -> SinkResult {
         self.refuse_after_poison()?;
-        if self.position > SEGMENT_HEADER_BYTES { self.roll() } else { Ok(()) }
+        let is_new = !self.is_ended && self.position == SEGMENT_HEADER_BYTES;
+        if is_new { Ok(()) } else { self.roll() }
     }
 }
 

@@ -6,18 +6,18 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Offset, Result};
 use serde::Serialize;
 
-use super::lock_existing;
 use super::verify::verify;
+use super::{is_newer, lock_existing, log_files};
 use crate::checkpoint::load::Loading;
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::io as io_error;
 use crate::log::LogFiles;
 use crate::log::files::Window;
-use crate::log::frame::Parsed;
+use crate::log::frame::{Parsed, VOID};
 use crate::log::segment::{
-    LOG_DIRECTORY, SEGMENT_HEADER_BYTES, database_seed, segment_number, segment_path,
+    LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number, segment_path,
 };
-use crate::manifest::{MANIFEST, Manifest};
+use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
 use crate::options::{Location, Options};
 use crate::shared::State;
 use crate::storage::Storage;
@@ -59,9 +59,9 @@ pub fn repair(location: &Location, to: Offset, apply: bool) -> Result<RepairPlan
         ));
     }
     let database = manifest.database()?;
-    let files = LogFiles::new(location.storage.clone(), database_seed(&database));
+    let files = log_files(location, &manifest, &database);
     let place = find_cut(location, &manifest, &files, to)?;
-    let kept = usable_checkpoints(location, &manifest, database, to);
+    let kept = usable_checkpoints(location, &manifest, database, to)?;
     if manifest.first_offset > kept.last().map_or(0, |kept| kept.offset) + 1 {
         return Err(refused(to, "no intact checkpoint holds the state at or before it"));
     }
@@ -83,6 +83,8 @@ pub fn repair(location: &Location, to: Offset, apply: bool) -> Result<RepairPlan
         let mut next = manifest.clone();
         next.checkpoints = kept;
         next.boundaries.retain(|boundary| *boundary <= to);
+        // What is written next begins another history.
+        next.history.forget_after(to);
         next.durable_offset = next.durable_offset.min(to);
         execute(&*location.storage, &plan, &next)
             .map_err(|error| io_error("repairing (the copies are untouched)", error))?;
@@ -121,19 +123,28 @@ fn find_cut(location: &Location, manifest: &Manifest, files: &LogFiles, to: Offs
             cut.bytes_dropped += length;
             continue;
         }
+        let mut head = [0; SEGMENT_HEADER_BYTES as usize];
+        let read = file.read_full_at(&mut head, 0).map_err(failed)?;
+        let head = head.get(..read).unwrap_or_default();
+        let database = manifest.database()?;
+        let head = SegmentHeader::decode(head, &segment_path(number), &database, &files.sealer)?;
         let mut window = Window::default();
-        let mut position = SEGMENT_HEADER_BYTES;
+        let mut position = head.bytes();
         let mut last = None;
         let (mut before, mut end) = (None, false);
         while let Parsed::Frame { header, .. } =
             window.parse_at(&*file, position, length, files).map_err(failed)?
         {
-            before.get_or_insert(header.first);
-            if header.first > to {
+            // A control frame is about what comes after it.
+            if header.flags & VOID == 0 && header.first > to {
                 end = true;
                 break;
             }
-            if header.last() > to {
+            if header.has_effects() {
+                before.get_or_insert(header.first);
+                last = Some(header.last());
+            }
+            if last.is_some_and(|last| last > to) {
                 let what = format!(
                     "it lies inside a group of changes that was written as one; use {} or {}",
                     header.first - 1,
@@ -142,7 +153,6 @@ fn find_cut(location: &Location, manifest: &Manifest, files: &LogFiles, to: Offs
                 return Err(refused(to, &what));
             }
             position += header.frame_bytes() as u64;
-            last = Some(header.last());
         }
         if end || last == Some(to) || (to == 0 && before.is_none()) {
             found = Some(Cut {
@@ -162,15 +172,21 @@ fn usable_checkpoints(
     manifest: &Manifest,
     database: [u8; 16],
     to: Offset,
-) -> Vec<crate::manifest::CheckpointEntry> {
+) -> Result<Vec<CheckpointEntry>> {
     let options = Options::default();
-    let usable = manifest.checkpoints.iter().filter(|entry| {
+    let mut usable = Vec::new();
+    for entry in &manifest.checkpoints {
         let state = State::new(&options, 0);
         let loading = Loading { storage: &*location.storage, database, progress: &|_, _| {} };
-        let loaded = loading.load(&entry.file, &state).is_ok();
-        loaded && entry.offset <= to && newest_change(&state) <= to
-    });
-    usable.cloned().collect()
+        match loading.load(&entry.file, &state) {
+            Err(error) if is_newer(&error) => return Err(error),
+            Ok(_) if entry.offset <= to && newest_change(&state) <= to => {
+                usable.push(entry.clone());
+            }
+            _ => {}
+        }
+    }
+    Ok(usable)
 }
 
 fn newest_change(state: &State) -> Offset {

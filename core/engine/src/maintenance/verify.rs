@@ -5,16 +5,19 @@ use std::io;
 use rstmdb_types::{Offset, Result};
 use serde::Serialize;
 
-use super::lock_existing;
+use super::{is_newer, lock_existing, log_files};
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
 use crate::checkpoint::load::{Loaded, Loading};
-use crate::error::io as io_error;
+use crate::error::{Newer, io as io_error, newer_format};
+use crate::log::effects::{Effects, Fault};
 use crate::log::files::Window;
-use crate::log::frame::{self, FrameHeader, Parsed};
+use crate::log::frame::{self, EPOCH, FrameHeader, Parsed};
+use crate::log::lineage::Epoch;
 use crate::log::segment::{
-    LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, database_seed, segment_number, segment_path,
+    LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number, segment_path,
 };
+use crate::log::tip::{Named, Tip};
 use crate::log::{FrameCursor, LogFiles, Segment};
 use crate::manifest::Manifest;
 use crate::options::{Location, Options};
@@ -90,7 +93,8 @@ pub struct Problem {
 /// Reads all of a closed database.
 ///
 /// Errors: `NOT_FOUND` when there is none, reason `locked` when it is open somewhere, reason `corrupt`
-/// when the manifest itself is damaged. Everything else that is wrong is in the report.
+/// when the manifest itself is damaged, reason `newer_format` when a later release wrote something that
+/// is intact. Everything else that is wrong is in the report.
 pub fn verify(location: &Location) -> Result<VerifyReport> {
     let (_lock, manifest) = lock_existing(location)?;
     let report = VerifyReport {
@@ -104,10 +108,9 @@ pub fn verify(location: &Location) -> Result<VerifyReport> {
         problems: Vec::new(),
     };
     let database = manifest.database()?;
-    let files = LogFiles::new(location.storage.clone(), database_seed(&database));
-    let known = Segment::new(0, 1, 0);
+    let files = log_files(location, &manifest, &database);
     let manifest = &manifest;
-    let mut verifier = Verifier { location, manifest, database, files, report, known };
+    let mut verifier = Verifier { location, manifest, database, files, report, named: Vec::new() };
     verifier.checkpoints()?;
     verifier.log()?;
     if verifier.report.problems.is_empty() {
@@ -124,14 +127,8 @@ struct Verifier<'a> {
     database: [u8; 16],
     files: LogFiles,
     report: VerifyReport,
-    /// The segment that is read.
-    known: Segment,
-}
-
-/// Where the log is known to be whole.
-struct Chain {
-    next: Offset,
-    previous: u32,
+    /// The frames that checkpoints name.
+    named: Vec<Named>,
 }
 
 impl Verifier<'_> {
@@ -150,9 +147,10 @@ impl Verifier<'_> {
         for (index, entry) in entries.iter().enumerate() {
             let path = checkpoint_path(&entry.file);
             let verified = match self.location.storage.open(&path) {
-                Ok(file) => BlockReader::open(&*file, &path, &self.database)
-                    .and_then(BlockReader::verify)
-                    .map(|_| ()),
+                Ok(file) => BlockReader::open(&*file, &path, &self.database).and_then(|reader| {
+                    self.named.extend(reader.head.named);
+                    reader.verify().map(|_| ())
+                }),
                 Err(error) => Err(io_error(&format!("opening {path}"), error)),
             };
             self.report.checkpoints.push(CheckpointReport {
@@ -162,6 +160,9 @@ impl Verifier<'_> {
                 ok: verified.is_ok(),
             });
             if let Err(error) = verified {
+                if is_newer(&error) {
+                    return Err(error);
+                }
                 let reaches = index > 0 || self.manifest.first_offset == 1;
                 let remedy = if reaches {
                     "open the database: the log and what is older replace this checkpoint; then \
@@ -190,17 +191,17 @@ impl Verifier<'_> {
             .collect();
         numbers.sort_unstable();
         let mut expected = self.manifest.first_segment;
-        let mut chain: Option<Chain> = None;
+        let mut tip: Option<Tip> = None;
         let last = numbers.last().copied();
         for number in numbers {
             if number != expected {
-                let remedy = self.cut_or_restore(chain.as_ref());
-                let at = (0, chain.as_ref().map(|chain| chain.next));
-                self.problem(&segment_path(expected), at, "the segment is missing", remedy);
-                chain = None;
+                let next = tip.take().map(|tip| tip.next);
+                let remedy = cut_or_restore(next);
+                let path = segment_path(expected);
+                self.problem(&path, (0, next), "the segment is missing", remedy);
             }
             expected = number + 1;
-            chain = self.segment(number, chain, Some(number) == last)?;
+            tip = self.segment(number, tip, Some(number) == last)?;
         }
         let end = self.report.last_offset;
         if last.is_none() || end < self.manifest.durable_offset {
@@ -209,7 +210,7 @@ impl Verifier<'_> {
                 self.manifest.durable_offset
             );
             if self.report.problems.is_empty() {
-                let remedy = self.cut_or_restore(Some(&Chain { next: end + 1, previous: 0 }));
+                let remedy = cut_or_restore(Some(end + 1));
                 let file = segment_path(last.unwrap_or(self.manifest.first_segment));
                 self.problem(&file, (0, Some(end + 1)), &message, remedy);
             }
@@ -240,8 +241,7 @@ impl Verifier<'_> {
             let Some(frame) = cursor.next(&self.files)? else { break };
             for (offset, effect) in frame.effects().filter(|(offset, _)| *offset > after) {
                 if let Err(error) = replayer.apply(offset, &effect) {
-                    let chain = Chain { next: offset, previous: 0 };
-                    let remedy = self.cut_or_restore(Some(&chain));
+                    let remedy = cut_or_restore(Some(offset));
                     let file = newest
                         .map_or(LOG_DIRECTORY.to_owned(), |newest| checkpoint_path(&newest.file));
                     self.problem(&file, (0, Some(offset)), error.message(), remedy);
@@ -252,24 +252,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn cut_or_restore(&self, chain: Option<&Chain>) -> String {
-        match chain {
-            Some(chain) => format!(
-                "restore the file from a backup, or give up everything after offset {0}: \
-                 `rstmdb-cli repair --to {0}`",
-                chain.next - 1
-            ),
-            None => "restore the file from a backup".to_owned(),
-        }
-    }
-
     /// Reads one segment; returns where the log goes on, or nothing when it is broken before that.
-    fn segment(
-        &mut self,
-        number: u64,
-        chain: Option<Chain>,
-        is_last: bool,
-    ) -> Result<Option<Chain>> {
+    fn segment(&mut self, number: u64, before: Option<Tip>, is_last: bool) -> Result<Option<Tip>> {
         let path = segment_path(number);
         let failed = |error: io::Error| io_error(&format!("reading {path}"), error);
         let file = self.location.storage.open(&path).map_err(failed)?;
@@ -277,123 +261,160 @@ impl Verifier<'_> {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         let read = file.read_full_at(&mut bytes, 0).map_err(failed)?;
         let head = bytes.get(..read).unwrap_or_default();
-        let header = match SegmentHeader::decode(head, &path, &self.database) {
+        let next = before.map(|tip| tip.next);
+        let header = match SegmentHeader::decode(head, &path, &self.database, &self.files.sealer) {
             Ok(header) => header,
+            Err(error) if is_newer(&error) => return Err(error),
             Err(error) => {
-                let remedy = self.cut_or_restore(chain.as_ref());
-                let at = (0, chain.as_ref().map(|chain| chain.next));
-                self.problem(&path, at, error.message(), remedy);
+                self.problem(&path, (0, next), error.message(), cut_or_restore(next));
                 return Ok(None);
             }
         };
         if header.number != number {
             let message = format!("this is segment {} under another name", header.number);
-            let remedy = self.cut_or_restore(chain.as_ref());
-            self.problem(&path, (0, chain.map(|chain| chain.next)), &message, remedy);
+            self.problem(&path, (0, next), &message, cut_or_restore(next));
             return Ok(None);
         }
-        let unbroken = chain
-            .as_ref()
-            .is_none_or(|chain| chain.next == header.first && chain.previous == header.previous);
-        if !unbroken {
-            let remedy = self.cut_or_restore(chain.as_ref());
-            let message = format!(
-                "the segment begins with offset {}: changes before it are missing",
-                header.first
-            );
-            self.problem(&path, (0, chain.map(|chain| chain.next)), &message, remedy);
+        if let Some(message) = before.and_then(|tip| tip.border_fault(&header)) {
+            self.problem(&path, (0, next), &message, cut_or_restore(next));
         }
         self.report.segments.push(SegmentReport {
             file: path.clone(),
-            first_offset: header.first,
+            first_offset: header.tip.next,
             frames: 0,
             changes: 0,
-            bytes: SEGMENT_HEADER_BYTES,
+            bytes: header.bytes(),
         });
-        self.known = Segment::new(number, header.first, header.created_at);
-        let chain = Chain { next: header.first, previous: header.previous };
-        self.frames(&path, &*file, length, chain, is_last)
+        self.frames((&path, &*file, length), &header, is_last)
     }
 
     fn frames(
         &mut self,
-        path: &str,
-        file: &dyn File,
-        length: u64,
-        mut chain: Chain,
+        (path, file, length): (&str, &dyn File, u64),
+        header: &SegmentHeader,
         is_last: bool,
-    ) -> Result<Option<Chain>> {
+    ) -> Result<Option<Tip>> {
         let failed = |error: io::Error| io_error(&format!("reading {path}"), error);
         let whole_so_far = self.report.problems.is_empty();
+        let mut segment = Segment::new(header);
         let mut window = Window::default();
-        let mut position = SEGMENT_HEADER_BYTES;
-        let mut broken = None;
-        while position < length && broken.is_none() {
+        let mut tip = header.tip;
+        let mut position = header.bytes();
+        // What is wrong with an intact frame is no trace of an unfinished write.
+        let mut broken = self.misnamed(&tip);
+        let mut unreadable = None;
+        while position < length && broken.is_none() && unreadable.is_none() {
             let parsed = window.parse_at(file, position, length, &self.files).map_err(failed)?;
             match parsed {
-                Parsed::Frame { header, payload, checksum } => {
-                    broken = frame_fault(&header, payload, &chain);
+                Parsed::Frame { header: frame, payload, checksum } => {
+                    broken = tip.fault(header.format, &frame, &payload).or(content_fault(
+                        &frame,
+                        &payload,
+                        (path, position),
+                    )?);
                     if broken.is_none() {
-                        position += header.frame_bytes() as u64;
-                        chain = Chain { next: header.last() + 1, previous: checksum };
+                        position += frame.frame_bytes() as u64;
+                        tip.advance(&frame, checksum);
+                        broken = self.misnamed(&tip);
                         if let Some(segment) = self.report.segments.last_mut() {
                             segment.frames += 1;
-                            segment.changes += u64::from(header.count);
+                            segment.changes +=
+                                if frame.has_effects() { frame.count.into() } else { 0 };
                             segment.bytes = position;
                         }
                     }
                 }
-                Parsed::Damaged(what) => broken = Some(what.to_owned()),
-                Parsed::Incomplete { .. } => broken = Some("the frame is cut off".to_owned()),
-                Parsed::Newer(version) => {
-                    broken = Some(format!("the frame has the newer format {version}"));
-                }
+                Parsed::Damaged(what) => unreadable = Some(what),
+                Parsed::Incomplete { .. } => unreadable = Some("the frame is cut off"),
+                Parsed::Newer { what, .. } => return Err(newer_format(path, position, what)),
             }
         }
-        self.known.bytes = position;
-        self.files.put(self.known.clone());
+        segment.bytes = position;
+        self.files.put(segment);
         if whole_so_far {
-            self.report.last_offset = chain.next - 1;
+            self.report.last_offset = tip.last();
         }
-        let Some(what) = broken else { return Ok(Some(chain)) };
+        let is_certain = broken.is_some();
+        let what = broken.or(unreadable.map(str::to_owned));
+        let Some(what) = what else { return Ok(Some(tip)) };
         let mut rest = vec![0; usize::try_from(length - position).unwrap_or(usize::MAX)];
         let read = file.read_full_at(&mut rest, position).map_err(failed)?;
         rest.truncate(read);
-        let clean = rest.iter().all(|byte| *byte == 0);
-        let find =
-            |fits: &dyn Fn(&FrameHeader) -> bool| frame::find(&rest, self.files.seed(), fits);
-        let proof = find(&|later| later.synced >= chain.next);
-        let proves_damage = proof.is_some();
-        let later = proof.or_else(|| find(&|later| later.first >= chain.next));
-        let promised = self.manifest.durable_offset >= chain.next;
-        if is_last && !proves_damage && !promised {
+        self.tail((path, position, &rest), tip, &what, is_last && !is_certain)
+    }
+
+    /// Tells damage from a tail that may be torn, at a place where there is no frame that follows.
+    fn tail(
+        &mut self,
+        (path, position, rest): (&str, u64, &[u8]),
+        tip: Tip,
+        what: &str,
+        may_be_torn: bool,
+    ) -> Result<Option<Tip>> {
+        let find = |fits: &dyn Fn(&FrameHeader) -> bool| -> Result<Option<(u64, FrameHeader)>> {
+            match frame::find(rest, &self.files.sealer, fits) {
+                Some((at, _, Some(what))) => Err(newer_format(path, position + at as u64, what)),
+                found => Ok(found.map(|(at, header, _)| (position + at as u64, header))),
+            }
+        };
+        let proof = find(&|later| later.synced >= tip.next)?;
+        let promised = self.manifest.durable_offset >= tip.next;
+        if may_be_torn && proof.is_none() && !promised {
+            let clean = rest.iter().all(|byte| *byte == 0);
             self.report.torn_tail_bytes = if clean { 0 } else { rest.len() as u64 };
-            return Ok(Some(chain));
+            return Ok(Some(tip));
         }
+        let later = match proof {
+            None => find(&|later| later.first >= tip.next)?,
+            proof => proof,
+        };
         let message = match later {
             Some((at, later)) => format!(
-                "{what}; the next intact frame is at byte {} and begins with offset {}",
-                position + at as u64,
+                "{what}; the next intact frame is at byte {at} and begins with offset {}",
                 later.first
             ),
-            None => what,
+            None => what.to_owned(),
         };
-        let remedy = self.cut_or_restore(Some(&chain));
-        self.problem(path, (position, Some(chain.next)), &message, remedy);
+        let remedy = cut_or_restore(Some(tip.next));
+        self.problem(path, (position, Some(tip.next)), &message, remedy);
         Ok(None)
+    }
+
+    /// What is wrong when the last frame is another one than a checkpoint names.
+    fn misnamed(&self, tip: &Tip) -> Option<String> {
+        let is_other = self.named.iter().any(|named| tip.contradicts(named));
+        is_other.then(|| "the frame before is not the one that a checkpoint names".to_owned())
     }
 }
 
-/// What is wrong with an intact frame at this place.
-fn frame_fault(header: &FrameHeader, payload: &[u8], chain: &Chain) -> Option<String> {
-    if header.first != chain.next || header.previous != chain.previous {
-        return Some(format!(
-            "the frame holds offset {}, expected {}: it is stale or frames before it are missing",
-            header.first, chain.next
-        ));
+fn cut_or_restore(next: Option<Offset>) -> String {
+    match next {
+        Some(next) => format!(
+            "restore the file from a backup, or give up everything after offset {0}: \
+             `rstmdb-cli repair --to {0}`",
+            next - 1
+        ),
+        None => "restore the file from a backup".to_owned(),
     }
-    let mut effects = frame::effects(payload, header.first);
-    let read = effects.by_ref().count() as u64;
-    let whole = !effects.is_damaged() && read == u64::from(header.count);
-    (!whole).then(|| "an intact frame holds no records".to_owned())
+}
+
+/// What is wrong inside an intact frame.
+fn content_fault(
+    header: &FrameHeader,
+    payload: &[u8],
+    (path, position): (&str, u64),
+) -> Result<Option<String>> {
+    if header.kind == EPOCH && Epoch::decode(header, payload).is_none() {
+        return Ok(Some("an intact epoch frame makes no sense".to_owned()));
+    }
+    if !header.has_effects() {
+        return Ok(None);
+    }
+    let mut effects = Effects::new(header.format, payload, header.first);
+    effects.by_ref().for_each(drop);
+    match effects.fault() {
+        Some(Fault::Newer { kind }) => Err(newer_format(path, position, Newer::Effect(kind))),
+        None if effects.next_offset() == header.last() + 1 => Ok(None),
+        _ => Ok(Some("an intact frame holds no records".to_owned())),
+    }
 }

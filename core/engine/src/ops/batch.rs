@@ -21,6 +21,7 @@ use super::instances::get_in;
 use super::keys::{Keyed, wrong_answer};
 use crate::error::instance_not_found;
 use crate::log::Body;
+use crate::log::effects::closed;
 use crate::log::kinds::{self, Piece, Stamp};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
@@ -186,7 +187,7 @@ impl Shared {
         if result.is_err() {
             run.locked.take_back(base - 1);
         } else if *effects > 0 {
-            self.queue.append_to(&mut open, *effects, *at, bytes);
+            self.queue.append_to(&mut open, *effects, *at, closed(*effects, bytes));
         }
         if volatile {
             run.locked.forget_undo();

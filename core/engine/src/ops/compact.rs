@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use rstmdb_types::{CompactRequest, CompactResult, Offset, Result};
 
 use super::Edge;
+use crate::checkpoint::write::Begin;
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::io as io_error;
 use crate::log::Segment;
@@ -31,7 +32,10 @@ impl Shared {
         if request.force_snapshot || newest.unwrap_or(0) < self.queue.appended() {
             // A flush in the middle spoils a checkpoint: then there is little left to write.
             snapshots_created = loop {
-                if let Some(created) = self.checkpoint(&mut manifest, edge)? {
+                let bytes = self.files.counters.stats().bytes_written;
+                let begin = self.begin_checkpoint(edge)?;
+                self.checkpointed_bytes.store(bytes, Ordering::Relaxed);
+                if let Some(created) = self.checkpoint(&mut manifest, begin)? {
                     break created;
                 }
             };
@@ -47,12 +51,9 @@ impl Shared {
         })
     }
 
-    /// Writes a checkpoint; nothing if everything was flushed meanwhile.
-    fn checkpoint(&self, manifest: &mut Manifest, edge: &Edge) -> Result<Option<u64>> {
-        let bytes = self.files.counters.stats().bytes_written;
-        let begin = self.begin_checkpoint(edge)?;
+    /// Writes the checkpoint that begins at a place; nothing if everything was flushed since then.
+    pub(crate) fn checkpoint(&self, manifest: &mut Manifest, begin: Begin) -> Result<Option<u64>> {
         let offset = begin.ticket.offset;
-        self.checkpointed_bytes.store(bytes, Ordering::Relaxed);
         if self.storage.is_volatile() {
             // Nothing to recover from, but the log may be cut here.
             manifest.boundaries.push(offset);
@@ -63,10 +64,13 @@ impl Shared {
             .last()
             .and_then(|last| last.file.strip_suffix(".ckpt")?.parse::<u64>().ok());
         let number = last_number.unwrap_or(0) + 1;
-        let Some(entry) = self.write_checkpoint(number, begin)? else { return Ok(None) };
+        let Some((entry, lineage)) = self.write_checkpoint(number, begin)? else {
+            return Ok(None);
+        };
         let instances = entry.instances;
         let mut next = manifest.clone();
         next.checkpoints.push(entry);
+        next.history = lineage;
         if next.boundaries.last() != Some(&offset) {
             next.boundaries.push(offset);
         }
@@ -115,6 +119,8 @@ impl Shared {
         next.first_segment = first_kept.number;
         next.first_offset = first_offset;
         next.boundaries.retain(|boundary| *boundary + 1 >= first_offset);
+        next.history.forget_before(first_offset);
+        self.files.lineage.lock().forget_before(first_offset);
         // Readers are turned away first, then the manifest forgets, then the files go.
         self.first_offset.store(first_offset, Ordering::Release);
         self.replace_manifest(manifest, next)?;

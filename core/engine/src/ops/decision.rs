@@ -4,7 +4,8 @@ use rstmdb_types::{Error, ErrorCode, Limits, Offset, Result, TimestampMs};
 
 use super::Edge;
 use crate::fault::Fault;
-use crate::log::kinds::{Body, Stamp};
+use crate::log::effects::{close_effect, closed};
+use crate::log::kinds::{Body, Stamp, put_effect};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::keys::KeyBounds;
@@ -216,7 +217,7 @@ impl Shared {
         }
         open.check_room(record.bytes.len())?;
         let at = record.at;
-        self.queue.append_to(&mut open, record.effects, at, &record.bytes);
+        self.queue.append_to(&mut open, record.effects, at, closed(record.effects, &record.bytes));
         drop(open);
         let mut last = first;
         for (offset, draft) in (first..).zip(drafts) {
@@ -262,7 +263,9 @@ impl Record {
     pub(crate) fn put(&mut self, body: &Body<'_>) {
         self.fields.clear();
         let first = body.encode(&mut self.fields);
-        crate::log::kinds::put_effect(&mut self.bytes, first, self.at, &self.fields);
+        let begin = self.bytes.len();
+        put_effect(&mut self.bytes, first, self.at, &self.fields);
+        close_effect(&mut self.bytes, begin);
         self.effects += 1;
     }
 }

@@ -21,8 +21,7 @@ impl Shared {
         let body = Body::Mark(Mark { is_boundary, floor: 0, digest: locked.digest() });
         let draft = Draft { body, known: Known::Nothing };
         let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
-        let flushes = self.state.flushes.load(std::sync::atomic::Ordering::SeqCst);
-        Ok(Begin { ticket: self.queue.ticket(offset), flushes })
+        Ok(self.begin_at(offset))
     }
 
     /// What is logged between two changes of instances must be applied between them too.
@@ -33,25 +32,30 @@ impl Shared {
     }
 
     /// Forgets deleted instances that nobody can ask for any more: what they were is neither in the log
-    /// nor inside the window of idempotency keys. Which ones is an effect, so every node agrees.
+    /// nor inside the window of idempotency keys.
     pub(crate) fn purge(&self, manifest: &Manifest, edge: &Edge) -> Result<()> {
-        let floor = self.purge_floor(manifest);
-        let is_due = |floor| {
+        let floor = self.unneeded_below(manifest);
+        let is_due = || {
             let mut partitions = self.state.partitions.iter();
             partitions.any(|partition| partition.lock().has_graves(floor))
         };
-        if floor > self.state.purge_floor() && is_due(floor) {
-            let mut locked = self.lock_instances();
-            let body =
-                Body::Progress(Progress { kind: PURGE_FLOOR, name: "", numbers: vec![floor] });
-            let draft = Draft { body, known: Known::Nothing };
-            let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
-            drop(locked);
-            // Nothing brings back what is swept.
-            self.queue.wait(self.queue.ticket(offset))?;
+        if floor > self.state.purge_floor() && is_due() {
+            self.raise_purge_floor(floor, edge)?;
         }
         self.sweep(self.state.purge_floor());
         Ok(())
+    }
+
+    /// Logs up to where deleted instances are forgotten: it is an effect, so every node agrees.
+    pub(crate) fn raise_purge_floor(&self, floor: Offset, edge: &Edge) -> Result<()> {
+        let mut locked = self.lock_instances();
+        let numbers = vec![floor];
+        let body = Body::Progress(Progress { kind: PURGE_FLOOR, name: "", numbers });
+        let draft = Draft { body, known: Known::Nothing };
+        let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
+        drop(locked);
+        // Nothing brings back what is swept afterwards.
+        self.queue.wait(self.queue.ticket(offset))
     }
 
     fn sweep(&self, floor: Offset) {
@@ -62,7 +66,7 @@ impl Shared {
 
     /// Up to where nobody needs a deleted instance: a segment that begins outside the window of keys
     /// has only older changes before it.
-    fn purge_floor(&self, manifest: &Manifest) -> Offset {
+    fn unneeded_below(&self, manifest: &Manifest) -> Offset {
         let newest = self.queue.log_time();
         let young = |created_at| newest.saturating_sub(created_at) < self.state.key_window_ms;
         let segments = self.files.list();

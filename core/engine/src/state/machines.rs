@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rstmdb_machine::{Machine, StateId};
 use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Limits, Offset, Result, Text};
 
+use crate::checkpoint::format::MachineImage;
 use crate::error::machine_not_found;
 use crate::log::kinds::Stamp;
 
@@ -149,18 +150,12 @@ impl Machines {
     }
 
     /// Stores a definition as a checkpoint has it.
-    pub(crate) fn restore(
-        &mut self,
-        name: &str,
-        version: u32,
-        definition: &str,
-        offset: Offset,
-        retired: bool,
-    ) -> Result<()> {
-        let as_sent = Json::from_canonical(definition);
+    pub(crate) fn restore(&mut self, image: &MachineImage<'_>) -> Result<()> {
+        let as_sent = Json::from_canonical(image.definition);
         let machine = Machine::load(&as_sent)?;
-        let entry = self.insert(name.into(), version, machine, as_sent, offset, LANGUAGE_LEVEL);
-        if retired {
+        let (name, version) = (image.name.into(), image.version);
+        let entry = self.insert(name, version, machine, as_sent, image.offset, image.level);
+        if image.retired {
             self.retire(&entry);
         }
         Ok(())

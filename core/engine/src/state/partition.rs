@@ -52,9 +52,9 @@ impl Slot {
         self.machine.cell(self.state)
     }
 
-    /// Whether nothing is here.
-    pub(crate) fn is_free(&self) -> bool {
-        self.is_free
+    /// Whether nothing is here, or what was deleted before `purge_floor`.
+    pub(crate) fn is_gone(&self, purge_floor: Offset) -> bool {
+        self.is_free || self.deleted && self.last < purge_floor
     }
 
     /// An instance read back from a checkpoint, to be filled in.
@@ -659,6 +659,15 @@ impl Partition {
         slots.clear(number);
     }
 
+    /// Does to the context of an instance what a bit that flips in memory does.
+    #[cfg(test)]
+    pub(crate) fn flip_for_test(&mut self, id: &str, hash: u64) {
+        let number = self.find(hash, id);
+        if let Some(slot) = number.and_then(|number| self.contents.slots.get_mut(number)) {
+            slot.ctx = Json::from_canonical(&slot.ctx.as_str().replace('}', r#""!":0}"#));
+        }
+    }
+
     /// The number of matching instances.
     pub(crate) fn matching(&self, filter: &super::CellFilter) -> u64 {
         let cells = (0u32..).zip(&self.contents.counts);
@@ -693,3 +702,7 @@ impl Partition {
         page
     }
 }
+
+#[cfg(test)]
+#[path = "partition_tests.rs"]
+mod tests;

@@ -1,18 +1,21 @@
-//! Files, as far as the engine needs them, and time.
+//! Files, as far as the engine needs them, time, and chance.
 //!
-//! Everything the engine knows about the outside world goes through [`Storage`] and [`Clock`], so a
-//! test can hand in a disk that tears, lies and fills up, and a clock that stands still.
+//! Everything the engine knows about the outside world goes through [`Storage`], [`Clock`] and
+//! [`Entropy`], so a test can hand in a disk that tears, lies and fills up, a clock that stands still, and
+//! random numbers that come again.
 //! Paths are relative to the data directory and use `/`.
 
 use std::io;
 use std::sync::Arc;
 
+mod entropy;
 mod file;
 mod lock;
 mod memory;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
 

@@ -25,7 +25,7 @@ fn serve(disk: &FaultyStorage, fsync: FsyncPolicy) -> TestServer {
         ..Options::default()
     };
     let (storage, clock) = (Arc::new(disk.clone()), Arc::new(SystemClock));
-    let location = Location { storage, clock, name: "simulated".to_owned() };
+    let location = Location { storage, clock, name: "simulated".to_owned(), ..Location::memory() };
     let engine = Engine::open(location, options).unwrap();
     TestServer::start(Arc::new(engine), TestServer::config()).unwrap()
 }

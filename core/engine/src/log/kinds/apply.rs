@@ -2,7 +2,7 @@
 
 use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Offset, Text, WalEntry};
 
-use super::{Context, HAS_CONTEXT, KeyRef, Kind, Stamp, Piece, Subject, get_key, put_key};
+use super::{Context, HAS_CONTEXT, KEY_FLAGS, KeyRef, Kind, Stamp, Piece, Subject, get_key, put_key};
 use crate::codec::{Reader, put_str, put_u64};
 use crate::events::merged;
 use crate::state::locked::{Known, Locked, Misfit};
@@ -27,6 +27,8 @@ pub(crate) struct Apply<'a> {
 }
 
 impl<'a> Kind<'a> for Apply<'a> {
+    const FLAGS: u8 = KEY_FLAGS | HAS_EVENT_ID | HAS_CONTEXT;
+
     fn encode(&self, out: &mut Vec<u8>) -> u8 {
         put_u64(out, u64::from(self.machine));
         put_str(out, self.id);

@@ -2,7 +2,7 @@
 
 use rstmdb_types::{Json, WalEntry};
 
-use super::{KeyRef, Kind, Stamp, Piece, get_key, put_key};
+use super::{KEY_FLAGS, KeyRef, Kind, Stamp, Piece, get_key, put_key};
 use crate::codec::{Reader, put_str};
 use crate::state::locked::{Known, Locked, Misfit};
 use crate::state::{Answer, Machines};
@@ -21,6 +21,8 @@ impl<'a> BatchResult<'a> {
 }
 
 impl<'a> Kind<'a> for BatchResult<'a> {
+    const FLAGS: u8 = KEY_FLAGS;
+
     fn encode(&self, out: &mut Vec<u8>) -> u8 {
         put_str(out, &self.results);
         put_key(out, Some(self.key()))

@@ -2,7 +2,7 @@
 
 use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Offset, Text, WalEntry};
 
-use super::{Context, HAS_CONTEXT, KeyRef, Kind, Stamp, Piece, Subject, get_key, put_key};
+use super::{Context, KEY_FLAGS, KeyRef, Kind, Stamp, Piece, Subject, get_key, put_key};
 use crate::codec::{Reader, put_str, put_u64};
 use crate::state::locked::{Known, Locked, Misfit};
 use crate::state::partition::Birth;
@@ -30,6 +30,8 @@ impl Create<'_> {
 }
 
 impl<'a> Kind<'a> for Create<'a> {
+    const FLAGS: u8 = KEY_FLAGS | HAS_STATE;
+
     fn encode(&self, out: &mut Vec<u8>) -> u8 {
         put_u64(out, u64::from(self.machine));
         put_str(out, self.id);
@@ -44,9 +46,6 @@ impl<'a> Kind<'a> for Create<'a> {
     }
 
     fn decode(reader: &mut Reader<'a>, flags: u8) -> Option<Self> {
-        if flags & HAS_CONTEXT != 0 {
-            return None;
-        }
         let machine = reader.u32()?;
         let id = reader.str()?;
         let previous = reader.u64()?;

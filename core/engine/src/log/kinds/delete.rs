@@ -2,13 +2,10 @@
 
 use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Offset, Text, WalEntry};
 
-use super::{HAS_CONTEXT, KeyRef, Kind, Stamp, Subject, get_key, put_key};
+use super::{KEY_FLAGS, KeyRef, Kind, Stamp, Subject, get_key, put_key};
 use crate::codec::{Reader, put_str, put_u64};
 use crate::state::locked::{Known, Locked, Misfit};
 use crate::state::{Answer, Machines};
-
-/// Reserved: the cause of a deletion that nobody asked for.
-const HAS_CAUSE: u8 = 0x20;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Delete<'a> {
@@ -20,6 +17,8 @@ pub(crate) struct Delete<'a> {
 }
 
 impl<'a> Kind<'a> for Delete<'a> {
+    const FLAGS: u8 = KEY_FLAGS;
+
     fn encode(&self, out: &mut Vec<u8>) -> u8 {
         put_u64(out, u64::from(self.machine));
         put_str(out, self.id);
@@ -29,9 +28,6 @@ impl<'a> Kind<'a> for Delete<'a> {
     }
 
     fn decode(reader: &mut Reader<'a>, flags: u8) -> Option<Self> {
-        if flags & (HAS_CAUSE | HAS_CONTEXT) != 0 {
-            return None;
-        }
         let machine = reader.u32()?;
         let id = reader.str()?;
         let previous = reader.u64()?;

@@ -11,12 +11,14 @@ use crate::state::locked::{Known, Locked, Misfit};
 pub(crate) struct FlushAll;
 
 impl<'a> Kind<'a> for FlushAll {
+    const FLAGS: u8 = 0;
+
     fn encode(&self, _out: &mut Vec<u8>) -> u8 {
         0
     }
 
-    fn decode(_reader: &mut Reader<'a>, flags: u8) -> Option<Self> {
-        (flags == 0).then_some(FlushAll)
+    fn decode(_reader: &mut Reader<'a>, _flags: u8) -> Option<Self> {
+        Some(FlushAll)
     }
 
     fn apply(&self, locked: &mut Locked<'_>, stamp: Stamp, _known: Known) -> Result<(), Misfit> {

@@ -21,6 +21,8 @@ pub(crate) struct Mark {
 }
 
 impl<'a> Kind<'a> for Mark {
+    const FLAGS: u8 = IS_BOUNDARY | HAS_DIGEST;
+
     fn encode(&self, out: &mut Vec<u8>) -> u8 {
         put_u64(out, self.floor);
         let boundary = if self.is_boundary { IS_BOUNDARY } else { 0 };
@@ -30,9 +32,6 @@ impl<'a> Kind<'a> for Mark {
     }
 
     fn decode(reader: &mut Reader<'a>, flags: u8) -> Option<Self> {
-        if flags & !(IS_BOUNDARY | HAS_DIGEST) != 0 {
-            return None;
-        }
         let floor = reader.u64()?;
         let digest = match flags & HAS_DIGEST {
             0 => None,

@@ -19,6 +19,7 @@ const FURTHER: u8 = 15;
 const HAS_KEY: u8 = 0x10;
 const HAS_CONTEXT: u8 = 0x40;
 const GLOBAL_KEY: u8 = 0x80;
+const KEY_FLAGS: u8 = HAS_KEY | GLOBAL_KEY;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,9 @@ pub(crate) struct Stamp {
 
 /// One kind of effect.
 pub(crate) trait Kind<'a>: Sized {
+    /// The flags that this release knows.
+    const FLAGS: u8;
+
     /// Appends the fields after kind and time; returns the flags of the first byte.
     fn encode(&self, out: &mut Vec<u8>) -> u8;
 
@@ -199,9 +203,12 @@ macro_rules! kinds {
             }
         }
 
-        /// Whether this release knows the kind.
-        fn is_known(kind: u64) -> bool {
-            [$($number,)*].contains(&kind)
+        /// The flags that this release knows of a kind; `None` for a kind that it does not know.
+        fn known_flags(kind: u64) -> Option<u8> {
+            match kind {
+                $($number => Some(<$name as Kind<'_>>::FLAGS),)*
+                _ => None,
+            }
         }
     };
 }
@@ -260,10 +267,11 @@ impl<'a> Effect<'a> {
         Some(Effect { at, body: Body::decode(reader, kind, first & !KIND_MASK)? })
     }
 
-    /// The number of the kind of an effect that is not known here.
-    pub(crate) fn unknown_kind(bytes: &[u8]) -> Option<u64> {
-        let (kind, ..) = Effect::head(&mut Reader::new(bytes))?;
-        (kind > 0 && !is_known(kind)).then_some(kind)
+    /// The kind of an effect that only a later release knows, or of which it knows more.
+    pub(crate) fn unknown_kind(mut bytes: Reader<'_>) -> Option<u64> {
+        let (kind, first, _) = Effect::head(&mut bytes)?;
+        let is_known = known_flags(kind).is_some_and(|known| first & !KIND_MASK & !known == 0);
+        (kind > 0 && !is_known).then_some(kind)
     }
 
     fn head(reader: &mut Reader<'_>) -> Option<(u64, u8, TimestampMs)> {

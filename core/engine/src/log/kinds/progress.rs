@@ -22,6 +22,8 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Kind<'a> for Progress<'a> {
+    const FLAGS: u8 = 0;
+
     fn encode(&self, out: &mut Vec<u8>) -> u8 {
         out.push(self.kind);
         put_str(out, self.name);
@@ -32,11 +34,11 @@ impl<'a> Kind<'a> for Progress<'a> {
         0
     }
 
-    fn decode(reader: &mut Reader<'a>, flags: u8) -> Option<Self> {
+    fn decode(reader: &mut Reader<'a>, _flags: u8) -> Option<Self> {
         let kind = reader.u8()?;
         let name = reader.str()?;
         let count = reader.u64()?;
-        if flags != 0 || count > NUMBERS_MAX {
+        if count > NUMBERS_MAX {
             return None;
         }
         let numbers = (0..count).map(|_| reader.u64()).collect::<Option<Vec<u64>>>()?;

@@ -23,6 +23,8 @@ pub(crate) struct PutMachine<'a> {
 }
 
 impl<'a> Kind<'a> for PutMachine<'a> {
+    const FLAGS: u8 = HAS_LEVEL;
+
     fn encode(&self, out: &mut Vec<u8>) -> u8 {
         put_u64(out, u64::from(self.number));
         put_str(out, self.machine);

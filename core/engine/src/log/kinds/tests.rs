@@ -1,5 +1,5 @@
 use super::*;
-use crate::log::record::{Effects, put_record};
+use crate::log::effects::{Effects, Fault, close_effect, put_record};
 
 #[test]
 fn effects_round_trip() {
@@ -35,7 +35,9 @@ fn effects_round_trip() {
     let count = bodies.len() as u64;
     let mut bytes = Vec::new();
     for body in bodies.clone() {
+        let begin = bytes.len();
         Effect { at: -5, body }.encode(&mut bytes);
+        close_effect(&mut bytes, begin);
     }
     let mut payload = Vec::new();
     put_record(&mut payload, count as u32, &bytes);
@@ -43,28 +45,30 @@ fn effects_round_trip() {
     let last = Effect { at: 1, body: Body::FlushAll(FlushAll) };
     last.encode(&mut single);
     put_record(&mut payload, 1, &single);
-    let mut effects = Effects::new(&payload, 40);
+    let mut effects = Effects::new(2, &payload, 40);
     for (index, body) in bodies.into_iter().enumerate() {
         assert_eq!(effects.next(), Some((40 + index as u64, Effect { at: -5, body })));
     }
     assert_eq!(effects.next(), Some((40 + count, last)));
     assert_eq!(effects.next(), None);
-    assert!(!effects.is_damaged());
+    assert_eq!(effects.fault(), None);
     for cut in 1..payload.len() {
-        let mut effects = Effects::new(&payload[..cut], 1);
+        let mut effects = Effects::new(2, &payload[..cut], 1);
         let read = effects.by_ref().count() as u64;
-        assert!(effects.is_damaged() || read < count + 1);
+        assert!(effects.fault() == Some(Fault::Damaged) || read < count + 1);
     }
 }
 
 #[test]
 fn kinds_of_later_releases_are_told_from_damage() {
     let bytes = |kind: u8, further: &[u8]| [&[kind, 0], further].concat();
-    for known in [&[1][..], &[0x27], &[15, 16]] {
-        assert_eq!(Effect::unknown_kind(&bytes(known[0], &known[1..])), None);
+    let unknown = |kind, further| Effect::unknown_kind(Reader::new(&bytes(kind, further)));
+    for (kind, further) in [(1, &[][..]), (0x27, &[]), (0x93, &[]), (15, &[16])] {
+        assert_eq!(unknown(kind, further), None, "{kind}");
     }
-    assert_eq!(Effect::unknown_kind(&bytes(12, &[])), Some(12));
-    assert_eq!(Effect::unknown_kind(&bytes(0x4b, &[])), Some(11));
-    assert_eq!(Effect::unknown_kind(&bytes(15, &[0x91, 1])), Some(145));
-    assert_eq!(Effect::unknown_kind(&[0, 0]), None, "zeros are no effect");
+    assert_eq!(unknown(12, &[]), Some(12));
+    assert_eq!(unknown(0x4b, &[]), Some(11));
+    assert_eq!(unknown(15, &[0x91, 1]), Some(145));
+    assert_eq!(unknown(0x24, &[]), Some(4), "a flag that is not known");
+    assert_eq!(unknown(0, &[]), None, "zeros are no effect");
 }
