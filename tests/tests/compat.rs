@@ -1,14 +1,20 @@
 //! Databases written by earlier file formats open and hold what they held.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rstmdb_engine::maintenance::verify;
+use rstmdb_engine::maintenance::{repair, verify};
 use rstmdb_engine::storage::FileStorage;
-use rstmdb_engine::{Background, Engine, Location, Options};
+use rstmdb_engine::{Background, Engine, FsyncPolicy, Location, Options};
 use rstmdb_testkit::clock::TestClock;
+use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage};
+use rstmdb_tests::calls::call;
+use rstmdb_tests::sample;
+use rstmdb_tests::seeds::is_soak;
+use rstmdb_types::error::reason;
 use rstmdb_types::*;
 use serde_json::{Value, json};
 
@@ -125,7 +131,7 @@ fn databases_of_every_format_version_hold_what_they_held() {
     let mut versions = 0;
     for entry in fs::read_dir(fixtures()).unwrap() {
         let path = entry.unwrap().path();
-        if !path.is_dir() {
+        if !path.join("MANIFEST").exists() {
             continue;
         }
         versions += 1;
@@ -152,6 +158,252 @@ fn copy_tree(from: &Path, to: &Path) {
             copy_tree(&entry.path(), &target);
         } else {
             fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A directory as format 1 at ad84c09 left it, on a disk of the tests, and what it held.
+struct Old {
+    name: String,
+    files: BTreeMap<String, Vec<u8>>,
+    expected: Value,
+}
+
+impl Old {
+    /// One for each fsync policy; where a process was killed, and where it stopped.
+    fn all() -> Vec<Old> {
+        let folder = fixtures().join("format-1-ad84c09");
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut all: Vec<Old> = entries.filter(|path| path.is_dir()).map(Old::read).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(all.len(), 4);
+        all
+    }
+
+    fn read(path: PathBuf) -> Old {
+        let mut files = BTreeMap::new();
+        for folder in ["", "log", "checkpoints", "snapshots"] {
+            for entry in fs::read_dir(path.join(folder)).unwrap() {
+                let file = entry.unwrap();
+                if file.path().is_file() {
+                    let name = file.file_name().into_string().unwrap();
+                    let name = format!("{folder}/{name}").trim_start_matches('/').to_owned();
+                    files.insert(name, fs::read(file.path()).unwrap());
+                }
+            }
+        }
+        let text = fs::read_to_string(path.with_extension("json")).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        Old { name, files, expected: serde_json::from_str(&text).unwrap() }
+    }
+
+    fn disk(&self) -> FaultyStorage {
+        let disk = FaultyStorage::new(1);
+        self.files.iter().for_each(|(path, bytes)| disk.put(path, bytes));
+        disk
+    }
+
+    /// The offset of the last change.
+    fn last(&self) -> u64 {
+        self.expected["log"]["next_offset"].as_u64().unwrap() - 1
+    }
+
+    /// Opens it, finds what it held, goes on, and finds that again.
+    fn assert_goes_on(&self, disk: &FaultyStorage) {
+        let report = verify(&sample::location(disk)).unwrap();
+        assert!(report.ok, "{}: {report:?}", self.name);
+        let engine = sample::open(disk, FsyncPolicy::EveryWrite).unwrap();
+        assert_eq!(look(&engine), self.expected, "{}", self.name);
+        assert_eq!(add(&engine, 1), self.last() + 1);
+        drop(engine);
+        let disk = disk.crash(Crash::KEEP_NONE);
+        let engine = sample::open(&disk, FsyncPolicy::EveryWrite).unwrap();
+        assert_eq!(add(&engine, 2), self.last() + 2);
+        engine.close().unwrap();
+        assert!(verify(&sample::location(&disk)).unwrap().ok);
+    }
+}
+
+/// What `rstmdb-cli` printed when the directories were made.
+fn look(engine: &Engine) -> Value {
+    let get = |operation, request: Value| call(engine, operation, &request).unwrap().to_value();
+    let list = get(Operation::ListInstances, json!({}));
+    let ids: Vec<_> =
+        list["instances"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    let each = |operation, more: &[Value]| -> Vec<Value> {
+        let ids = ids.iter().copied().chain(more);
+        ids.map(|id| get(operation, json!({"instance_id": id}))).collect()
+    };
+    let machine =
+        |(name, version)| get(Operation::GetMachine, json!({"machine": name, "version": version}));
+    let definitions = [("light", 1), ("order", 1), ("order", 2)].map(machine);
+    json!({
+        "machines": get(Operation::ListMachines, json!({})),
+        "definitions": definitions,
+        "instances": each(Operation::GetInstance, &[]),
+        "histories": each(Operation::History, &[json!("gone")]),
+        "counts": get(Operation::CountInstances, json!({})),
+        "log": get(Operation::WalRead, json!({"from_offset": 1, "limit": 1000})),
+    })
+}
+
+fn add(engine: &Engine, number: u64) -> u64 {
+    let payload = json!({"added": number, "text": "x".repeat(100)});
+    let request = json!({"instance_id": "o-1", "event": "ADD", "payload": payload});
+    let answer = call(engine, Operation::ApplyEvent, &request).unwrap().to_value();
+    answer["wal_offset"].as_u64().unwrap()
+}
+
+fn format_of(disk: &FaultyStorage) -> Value {
+    let text = String::from_utf8(disk.contents("MANIFEST").unwrap()).unwrap();
+    serde_json::from_str::<Value>(text.lines().next().unwrap()).unwrap()["format"].clone()
+}
+
+#[test]
+fn looking_at_format_1_changes_nothing() {
+    for old in Old::all() {
+        let disk = old.disk();
+        let report = verify(&sample::location(&disk)).unwrap();
+        assert!(report.ok, "{report:?}");
+        assert_eq!((report.last_offset, report.torn_tail_bytes), (old.last(), 0));
+        repair(&sample::location(&disk), old.last(), false).unwrap();
+        let found = disk.paths().into_iter().map(|path| (disk.contents(&path).unwrap(), path));
+        assert_eq!(found.map(|(bytes, path)| (path, bytes)).collect::<BTreeMap<_, _>>(), old.files);
+    }
+}
+
+#[test]
+fn format_1_opens_and_goes_on_as_format_2() {
+    for old in Old::all() {
+        let disk = old.disk();
+        old.assert_goes_on(&disk);
+        let disk = old.disk();
+        let engine = sample::open(&disk, FsyncPolicy::EveryWrite).unwrap();
+        assert_eq!(format_of(&disk), 2);
+        // What was there stays as it was, but for the zeros behind the last frame.
+        let segments = sample::segments(&disk);
+        let (newest, older) = segments.split_last().unwrap();
+        assert_eq!(disk.contents(&sample::segment_path(*newest)).unwrap()[8], 2);
+        for segment in older {
+            let path = sample::segment_path(*segment);
+            let bytes = disk.contents(&path).unwrap();
+            assert_eq!((bytes[8], &bytes[..]), (1, &old.files[&path][..bytes.len()]));
+        }
+        let retry = |operation, request: Value| call(&engine, operation, &request).unwrap();
+        let once = json!({"instance_id": "o-1", "event": "ADD", "payload": {"n": 1.5},
+            "idempotency_key": "once", "event_id": "e-1"});
+        let answer = retry(Operation::ApplyEvent, once).to_value();
+        assert_eq!((&answer["applied"], answer["wal_offset"].as_u64()), (&json!(false), Some(14)));
+        let late = json!({"instance_id": "o-2", "event": "ADD", "payload": {"at": 3},
+            "idempotency_key": "late-3"});
+        assert_eq!(retry(Operation::ApplyEvent, late).to_value()["applied"], false);
+        let drop_again = json!({"instance_id": "o-3", "idempotency_key": "drop-3"});
+        retry(Operation::DeleteInstance, drop_again);
+        assert_eq!(look(&engine)["log"], old.expected["log"], "a retry changes nothing");
+
+        // Histories and contexts reach over the change, batches and checkpoints work.
+        add(&engine, 1);
+        let compact = json!({"force_snapshot": true});
+        call(&engine, Operation::Compact, &compact).unwrap();
+        let apply =
+            |id: &str| json!({"op": "APPLY_EVENT", "params": {"instance_id": id, "event": "ADD"}});
+        let batch = json!({"mode": "atomic", "ops": [apply("o-1"), apply("o-2"), apply("o-1")]});
+        call(&engine, Operation::Batch, &batch).unwrap();
+        let seen = look(&engine);
+        let (before, after) = (&old.expected["log"]["records"], &seen["log"]["records"]);
+        let before = before.as_array().unwrap();
+        assert_eq!(after.as_array().unwrap()[..before.len()], before[..]);
+        assert_eq!(after.as_array().unwrap().len(), before.len() + 4);
+        engine.close().unwrap();
+        let disk = disk.crash(Crash::KEEP_NONE);
+        assert!(verify(&sample::location(&disk)).unwrap().ok);
+        let engine = sample::open(&disk, FsyncPolicy::EveryWrite).unwrap();
+        assert_eq!(look(&engine), seen);
+    }
+}
+
+#[test]
+fn a_cut_back_into_format_1_changes_the_format_again() {
+    for old in Old::all() {
+        for to in [old.last(), old.last() - 1, old.last() - 3] {
+            let disk = old.disk();
+            drop(sample::open(&disk, FsyncPolicy::EveryWrite).map(|engine| add(&engine, 1)));
+            let disk = disk.kill();
+            repair(&sample::location(&disk), to, true).unwrap();
+            let last = *sample::segments(&disk).last().unwrap();
+            let format = disk.contents(&sample::segment_path(last)).unwrap()[8];
+            assert_eq!(format, 1);
+            assert_eq!(verify(&sample::location(&disk)).unwrap().last_offset, to);
+            let engine = sample::open(&disk, FsyncPolicy::EveryWrite).unwrap();
+            assert_eq!(add(&engine, 2), to + 1);
+            engine.close().unwrap();
+            let report = verify(&sample::location(&disk)).unwrap();
+            assert!(report.ok, "{report:?}");
+        }
+        // Without an opening in between, it stays what it was.
+        let disk = old.disk();
+        repair(&sample::location(&disk), old.last() - 2, true).unwrap();
+        assert_eq!(format_of(&disk), 1);
+        assert!(verify(&sample::location(&disk)).unwrap().ok);
+    }
+}
+
+#[test]
+fn the_change_of_format_survives_a_crash_at_every_call() {
+    let mut crashes = 0;
+    // One whose process was killed, and one that stopped.
+    for old in Old::all().into_iter().skip(if is_soak() { 0 } else { 2 }) {
+        for in_call in [false, true] {
+            for call in 1.. {
+                let disk = old.disk();
+                let cut = if in_call {
+                    FaultyStorage::crash_in_call
+                } else {
+                    FaultyStorage::crash_at_call
+                };
+                cut(&disk, call);
+                let opened = sample::open(&disk, FsyncPolicy::EveryWrite);
+                if disk.is_on() {
+                    assert!(call > 10, "the change makes {call} calls");
+                    break;
+                }
+                drop(opened);
+                for crash in Crash::variants(call, 6) {
+                    old.assert_goes_on(&disk.image().crash(crash));
+                    crashes += 1;
+                }
+                old.assert_goes_on(&disk.kill());
+            }
+        }
+    }
+    println!("{crashes} crashes");
+}
+
+#[test]
+fn a_failure_during_the_change_of_format_is_reported_and_the_next_opening_goes_on() {
+    let full = Effect::Error(std::io::ErrorKind::StorageFull);
+    for old in Old::all() {
+        for kind in [
+            Call::Create,
+            Call::Rename,
+            Call::Remove,
+            Call::SyncDir,
+            Call::Write,
+            Call::Sync,
+            Call::SetLen,
+        ] {
+            for effect in [Effect::InputOutput, Effect::PartThenError, full] {
+                for nth in 1..9 {
+                    let disk = old.disk();
+                    disk.inject(Fault::new(kind, effect).nth(nth));
+                    if let Err(error) = sample::open(&disk, FsyncPolicy::EveryWrite) {
+                        let known = [reason::IO, reason::DISK_FULL, reason::OUTCOME_UNKNOWN];
+                        assert!(known.contains(&error.reason().unwrap()), "{kind:?}: {error:?}");
+                    }
+                    disk.clear_faults();
+                    old.assert_goes_on(&disk);
+                }
+            }
         }
     }
 }

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rstmdb_engine::FsyncPolicy::{self, EveryN, EveryWrite};
-use rstmdb_engine::maintenance::{VerifyReport, verify};
+use rstmdb_engine::maintenance::{VerifyReport, repair, verify};
 use rstmdb_testkit::faulty::{Crash, DiskImage, FaultyStorage, Rng};
 use rstmdb_tests::sample::*;
 use rstmdb_tests::seeds::is_soak;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Operation, Result};
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A machine that stopped: its disk, and all that the database said.
 struct Stopped {
@@ -301,6 +302,142 @@ fn a_newer_format_is_refused_by_name() {
         *bytes = format!("{json}\n{:08x}\n", crc32c::crc32c(json.as_bytes())).into_bytes();
     });
     refused(&disk, "MANIFEST");
+}
+
+/// Appends a frame with this kind, flags and payload behind the last, as a later release would.
+fn append(disk: &FaultyStorage, kind: u8, flags: u8, count: u32, payload: &[u8]) {
+    let segment = last_segment(disk);
+    let last = frames(disk, segment).pop().unwrap();
+    let mut frame = last.bytes[..FRAME_HEADER_BYTES].to_vec();
+    let field = |at: usize| u64::from_le_bytes(last.bytes[at..at + 8].try_into().unwrap());
+    // A void frame has offsets that count for nothing.
+    let next = last.first() + if last.bytes[6] & 1 == 0 { u64::from(last.bytes[12]) } else { 0 };
+    (frame[5], frame[6]) = (kind, flags);
+    frame[8..12].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    frame[12..16].copy_from_slice(&count.to_le_bytes());
+    frame[16..24].copy_from_slice(&next.to_le_bytes());
+    frame[24..32].copy_from_slice(&(field(24) + 1).to_le_bytes());
+    if count > 0 && flags & 1 == 0 {
+        let link = [&last.bytes[40..48], &frame[16..24], &frame[12..16]].concat();
+        let link = [link, xxh3_64(payload).to_le_bytes().to_vec()].concat();
+        frame[40..48].copy_from_slice(&xxh3_64(&link).to_le_bytes());
+    }
+    frame[60..64].copy_from_slice(&last.bytes[last.bytes.len() - 4..]);
+    frame.extend_from_slice(payload);
+    frame.extend_from_slice(&[0; 4]);
+    seal_frame(&mut frame, &database_id(disk));
+    edit(disk, &segment_path(segment), |bytes| {
+        bytes.truncate(last.position + last.bytes.len());
+        bytes.extend_from_slice(&frame);
+        bytes.extend_from_slice(&[0; 100]);
+    });
+}
+
+/// Open, `verify` and `repair` say that a later release wrote it, and change nothing.
+fn assert_newer(disk: &FaultyStorage, file: &str, what: &str) {
+    let before: Vec<_> = disk.paths().into_iter().map(|path| disk.contents(&path)).collect();
+    let errors = [
+        read(disk).unwrap_err(),
+        check(disk).unwrap_err(),
+        repair(&location(disk), 3, true).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.reason(), Some(reason::NEWER_FORMAT), "{error:?}");
+        assert_eq!(error.context()["file"], file);
+        assert!(error.message().contains(what), "{error}");
+    }
+    let after: Vec<_> = disk.paths().into_iter().map(|path| disk.contents(&path)).collect();
+    assert!(before == after, "{what}");
+}
+
+#[test]
+fn what_a_later_release_wrote_is_never_called_damage() {
+    let stopped = closed(true);
+    let path = segment_path(last_segment(&stopped.disk()));
+    let batch = [&[0x0d, 2, 2][..], &[0x06, 0], &[2, 0x1b, 7]].concat();
+    for (kind, flags, count, payload, what) in [
+        (2, 0, 0, &b"members"[..], "a frame of the unknown kind 2"),
+        (77, 0, 5, b"", "a frame of the unknown kind 77"),
+        (0, 2, 1, b"\x04\x06\0", "the unknown flags 0x2"),
+        (0, 5, 1, b"\x04\x06\0", "the unknown flags 0x4"),
+        (0, 0, 1, b"\x06\x0a\0\0", "an effect of the unknown kind 0xa"),
+        (0, 0, 1, b"\x04\x26\0", "an effect of the unknown kind 0x26"),
+        (0, 0, 2, &batch, "an effect of the unknown kind 0x1b"),
+    ] {
+        let disk = stopped.disk();
+        append(&disk, kind, flags, count, payload);
+        assert_newer(&disk, &path, what);
+        // Nor when it stands behind something that is damaged: then it is not cut off with it.
+        let before = frames(&disk, last_segment(&disk)).into_iter().nth_back(1).unwrap();
+        disk.flip_bit(&path, before.position as u64 + 70, 1);
+        if kind != 0 || flags != 0 {
+            assert_newer(&disk, &path, what);
+        }
+    }
+    for (at, value, what) in [(12, 1, "key 1"), (106, 1, "is not alone"), (8, 3, "format 3")] {
+        let disk = stopped.disk();
+        edit(&disk, &path, |bytes| {
+            bytes[at] = value;
+            seal_header(bytes);
+        });
+        assert_newer(&disk, &path, what);
+    }
+    let disk = stopped.disk();
+    let newest = disk.paths().into_iter().rfind(|path| path.ends_with(".ckpt")).unwrap();
+    edit(&disk, &newest, |bytes| {
+        bytes[128 + 4] = 4;
+        let length = u32::from_le_bytes(bytes[128..132].try_into().unwrap()) as usize;
+        let head = crc32c::crc32c(&bytes[128..140]);
+        let checksum = crc32c::crc32c_append(head, &bytes[144..144 + length]);
+        bytes[140..144].copy_from_slice(&checksum.to_le_bytes());
+    });
+    assert_newer(&disk, &newest, "a block of the unknown kind 4");
+    let disk = stopped.disk();
+    edit(&disk, "MANIFEST", |bytes| {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let json = text.lines().next().unwrap().replace("\"alone\"", "\"member\"");
+        *bytes = format!("{json}\n{:08x}\n", crc32c::crc32c(json.as_bytes())).into_bytes();
+    });
+    assert_newer(&disk, "MANIFEST", "is not alone");
+}
+
+#[test]
+fn frames_that_hold_nothing_are_stepped_over_and_counted() {
+    let stopped = closed(false);
+    let disk = stopped.disk();
+    append(&disk, 1, 0, 0, b"");
+    append(&disk, 0, 1, 7, b"whatever was proposed in vain");
+    append(&disk, 1, 0, 0, b"a blank may say something");
+    let report = check(&disk).unwrap();
+    assert!(report.ok, "{report:?}");
+    assert_eq!((report.last_offset, report.torn_tail_bytes), (end_of(&stopped.truth), 0));
+    assert_torn(&disk, &stopped.truth, 0);
+}
+
+#[test]
+fn an_index_a_term_and_a_chain_that_do_not_go_on_are_damage() {
+    let stopped = closed(false);
+    let segment = last_segment(&stopped.disk());
+    let path = segment_path(segment);
+    for at in [24, 32, 40] {
+        let disk = stopped.disk();
+        let mut frame = frames(&disk, segment).pop().unwrap();
+        let value = u64::from_le_bytes(frame.bytes[at..at + 8].try_into().unwrap()) - 1;
+        frame.bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        seal_frame(&mut frame.bytes, &database_id(&disk));
+        edit(&disk, &path, |bytes| {
+            bytes[frame.position..frame.position + frame.bytes.len()].copy_from_slice(&frame.bytes);
+        });
+        assert_refused(&disk, &path);
+    }
+    for at in [64, 72, 80] {
+        let disk = stopped.disk();
+        edit(&disk, &path, |bytes| {
+            bytes[at] ^= 1;
+            seal_header(bytes);
+        });
+        assert_refused(&disk, &path);
+    }
 }
 
 #[test]

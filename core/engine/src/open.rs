@@ -46,7 +46,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     };
     let database = manifest.database()?;
     let sealer = Sealer::plain(&database);
-    let files = Arc::new(LogFiles::new(storage.clone(), sealer, manifest.history.clone()));
+    let files = Arc::new(LogFiles::new(storage.clone(), sealer));
     let (state, recovered) = load(&location, &options, &manifest, database, &files)?;
     let ring = Arc::new(Ring::new(options.watch_ring_bytes));
     let state = Arc::new(state);
@@ -254,9 +254,10 @@ fn load(
             }
         }
         let after = loaded.offset;
-        for begins in loaded.lineage.iter() {
-            files.lineage.lock().add(*begins);
-        }
+        // The log itself comes last: what it tells again is in order.
+        let mut lineage = loaded.lineage;
+        manifest.history.iter().for_each(|begins| lineage.add(*begins));
+        *files.lineage.lock() = lineage;
         // An older checkpoint serves only if the log still reaches it.
         if manifest.first_offset > after + 1 {
             continue;
@@ -287,6 +288,7 @@ fn load(
             Err(error) => return Err(error),
         };
         drop(replayer);
+        files.lineage.lock().forget_before(manifest.first_offset);
         tracing::info!("replayed {} changes after offset {after}", recovered.replayed);
         return Ok((state, recovered));
     }

@@ -207,11 +207,11 @@ impl std::fmt::Debug for LogFiles {
 }
 
 impl LogFiles {
-    pub(crate) fn new(storage: Arc<dyn Storage>, sealer: Sealer, lineage: Lineage) -> LogFiles {
+    pub(crate) fn new(storage: Arc<dyn Storage>, sealer: Sealer) -> LogFiles {
         LogFiles {
             storage,
             sealer,
-            lineage: Mutex::new(lineage),
+            lineage: Mutex::default(),
             segments: RwLock::default(),
             open_files: Mutex::default(),
             cache: Mutex::default(),

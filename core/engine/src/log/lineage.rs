@@ -58,11 +58,9 @@ impl Lineage {
         self.0.iter()
     }
 
-    /// Adds a history behind those that are known; one that is known already changes nothing.
+    /// Puts a history behind all others, known or not: they are told in the order of the log.
     pub(crate) fn add(&mut self, begins: Begins) {
-        if self.0.iter().any(|known| known.id == begins.id) {
-            return;
-        }
+        self.0.retain(|known| known.id != begins.id);
         if self.0.len() == IDS_MAX {
             self.0.remove(0);
         }
@@ -124,6 +122,10 @@ mod tests {
         assert_eq!(ids(&lineage), [11, 12, 13, 14]);
         let of = [0, 4, 5, 8, 9, 99].map(|offset| lineage.of(offset));
         assert_eq!(of, [None, Some(11), Some(13), Some(13), Some(14), Some(14)]);
+        let mut again = lineage.clone();
+        again.add(Begins { id: 13, first: 5 });
+        again.add(Begins { id: 14, first: 9 });
+        assert_eq!(again, lineage, "read once more");
         let text = serde_json::to_string(&lineage).unwrap();
         assert!(text.starts_with(r#"[{"id":"000000000000000b","first":1},"#), "{text}");
         assert_eq!(serde_json::from_str::<Lineage>(&text).unwrap(), lineage);

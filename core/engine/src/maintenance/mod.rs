@@ -13,7 +13,6 @@ pub use repair::{RepairPlan, repair};
 pub use verify::{CheckpointReport, Problem, SegmentReport, VerifyReport, verify};
 
 use crate::error::{corrupt, io as io_error};
-use crate::log::{LogFiles, Sealer};
 use crate::manifest::{MANIFEST, Manifest};
 use crate::options::Location;
 use crate::storage::DirectoryLock;
@@ -58,12 +57,6 @@ fn lock_existing(location: &Location) -> Result<(Option<Box<dyn DirectoryLock>>,
 
 fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-}
-
-/// The files of a log that is only looked at.
-fn log_files(location: &Location, manifest: &Manifest, database: &[u8; 16]) -> LogFiles {
-    let (storage, sealer) = (location.storage.clone(), Sealer::plain(database));
-    LogFiles::new(storage, sealer, manifest.history.clone())
 }
 
 /// Whether there is nothing wrong with a file but that a later release wrote it.

@@ -7,16 +7,16 @@ use rstmdb_types::{Error, Offset, Result};
 use serde::Serialize;
 
 use super::verify::verify;
-use super::{is_newer, lock_existing, log_files};
+use super::{is_newer, lock_existing};
 use crate::checkpoint::load::Loading;
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::io as io_error;
-use crate::log::LogFiles;
 use crate::log::files::Window;
 use crate::log::frame::{Parsed, VOID};
 use crate::log::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number, segment_path,
 };
+use crate::log::{LogFiles, Sealer};
 use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
 use crate::options::{Location, Options};
 use crate::shared::State;
@@ -59,7 +59,7 @@ pub fn repair(location: &Location, to: Offset, apply: bool) -> Result<RepairPlan
         ));
     }
     let database = manifest.database()?;
-    let files = log_files(location, &manifest, &database);
+    let files = LogFiles::new(location.storage.clone(), Sealer::plain(&database));
     let place = find_cut(location, &manifest, &files, to)?;
     let kept = usable_checkpoints(location, &manifest, database, to)?;
     if manifest.first_offset > kept.last().map_or(0, |kept| kept.offset) + 1 {

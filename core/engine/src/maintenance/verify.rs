@@ -5,7 +5,7 @@ use std::io;
 use rstmdb_types::{Offset, Result};
 use serde::Serialize;
 
-use super::{is_newer, lock_existing, log_files};
+use super::{is_newer, lock_existing};
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
 use crate::checkpoint::load::{Loaded, Loading};
@@ -18,7 +18,7 @@ use crate::log::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number, segment_path,
 };
 use crate::log::tip::{Named, Tip};
-use crate::log::{FrameCursor, LogFiles, Segment};
+use crate::log::{FrameCursor, LogFiles, Sealer, Segment};
 use crate::manifest::Manifest;
 use crate::options::{Location, Options};
 use crate::replay::Replayer;
@@ -108,7 +108,7 @@ pub fn verify(location: &Location) -> Result<VerifyReport> {
         problems: Vec::new(),
     };
     let database = manifest.database()?;
-    let files = log_files(location, &manifest, &database);
+    let files = LogFiles::new(location.storage.clone(), Sealer::plain(&database));
     let manifest = &manifest;
     let mut verifier = Verifier { location, manifest, database, files, report, named: Vec::new() };
     verifier.checkpoints()?;
