@@ -10,7 +10,7 @@ use rstmdb_types::json::unescape;
 use rstmdb_types::{Error, Json, JsonRef, Limits, Result, Text, limits};
 
 use crate::guard::Guard;
-use crate::suggest::nearest;
+use rstmdb_types::names::nearest;
 use crate::warnings::{Warning, Warnings, shorten};
 
 /// The source that stands for every state without a transition of its own for the event.

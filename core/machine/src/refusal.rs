@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::StateId;
 use crate::guard::Explanation;
 use crate::machine::{Machine, Situation};
-use crate::suggest::nearest;
+use rstmdb_types::names::nearest;
 use crate::warnings::shorten;
 
 /// How many names or guards a message lists.

@@ -7,8 +7,10 @@
 pub mod error;
 pub mod json;
 pub mod limits;
+pub mod names;
 pub mod operation;
 pub mod ops;
+pub mod options;
 
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use json::{Json, JsonError, JsonRef};

@@ -11,7 +11,7 @@ use super::syntax::{
 };
 use super::value::literal;
 use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
-use crate::suggest::nearest;
+use rstmdb_types::names::nearest;
 use crate::warnings::shorten;
 
 type Parsed<T> = Result<T, SyntaxError>;
