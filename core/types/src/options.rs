@@ -184,7 +184,7 @@ macro_rules! remote_options {
             [
                 /// Presented to the server after each connect. Never printed.
                 token: Option<String> = None;
-                /// TLS: yes, no, or how.
+                /// Whether TLS is used, and how.
                 tls: Option<$crate::options::TlsOptions> = None;
                 /// How long reaching one endpoint may take, with TLS and credentials.
                 connect_timeout: std::time::Duration = std::time::Duration::from_secs(5),

@@ -142,14 +142,18 @@ fn enumeration(item: &syn::ItemEnum) -> Result<Shape, String> {
         }
         let kind = match &variant.fields {
             Fields::Unit => String::new(),
-            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => kind_of(&fields.unnamed[0].ty)?.0,
+            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
+                kind_of(&fields.unnamed[0].ty)?.0
+            }
             _ => return Err(format!("{} holds more than one type", variant.ident)),
         };
         let name = match (own.get("rename"), serde.get("rename_all")) {
             (Some(name), _) => name.to_owned(),
             (None, None) => variant.ident.to_string(),
             (None, Some("snake_case")) => snake(&variant.ident.to_string()),
-            (None, Some("SCREAMING_SNAKE_CASE")) => snake(&variant.ident.to_string()).to_uppercase(),
+            (None, Some("SCREAMING_SNAKE_CASE")) => {
+                snake(&variant.ident.to_string()).to_uppercase()
+            }
             (None, Some(rule)) => return Err(format!("rename_all = {rule:?} is not understood")),
         };
         members.push(Member { name, doc: doc(&variant.attrs), kind, required: true });
@@ -186,7 +190,8 @@ fn entry_member(body: ParseStream) -> syn::Result<Member> {
     let attributes = body.call(Attribute::parse_outer)?;
     let name = body.parse::<Ident>()?;
     body.parse::<Token![:]>()?;
-    let (kind, is_optional) = kind_of(&body.parse()?).map_err(|e| syn::Error::new(name.span(), e))?;
+    let (kind, is_optional) =
+        kind_of(&body.parse()?).map_err(|e| syn::Error::new(name.span(), e))?;
     if body.parse::<Option<Token![,]>>()?.is_some() {
         body.parse::<Ident>()?;
     }

@@ -80,7 +80,11 @@ fn what_does_not_fit_is_named() {
         (json!({"fsync": 3}), "fsync", "string"),
         (json!({"fsync": "sometimes"}), "fsync", "sometimes"),
         (json!({"limits": {"states_max": "x"}}), "limits.states_max", "whole number"),
-        (json!({"limits": {"machine_versions_max": 1_u64 << 40}}), "limits.machine_versions_max", "0"),
+        (
+            json!({"limits": {"machine_versions_max": 1_u64 << 40}}),
+            "limits.machine_versions_max",
+            "0",
+        ),
         (json!({"limits": {"state_max": 1}}), "limits.state_max", "\"states_max\""),
         (json!({"limits": [1]}), "limits", "object"),
         (json!({"retention": {"bytes": 1, "age_ms": 1}}), "retention", "forever"),
