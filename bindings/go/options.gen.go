@@ -38,74 +38,112 @@ func (o Retry) values() map[string]any {
 // WithFsync is for databases of this process. When a change is synced to the disk, and with it
 // what an answer promises: `every_write`, `every_n:COUNT`, `every_ms:MILLISECONDS` or `never`.
 // Default: `every_write`.
-func WithFsync(policy Fsync) Option { return WithSetting("fsync", string(policy)) }
+func WithFsync(policy Fsync) Option {
+	return WithSetting("fsync", string(policy))
+}
 
 // WithRetention is for databases of this process. How much history is kept: all, a size of the
 // log, or an age. Default: 1 GiB.
-func WithRetention(retention Retention) Option { return WithSetting("retention", retention.value) }
+func WithRetention(retention Retention) Option {
+	return WithSetting("retention", retention.value)
+}
 
 // WithSegmentBytesMax is for databases of this process. The size of a segment of the log, in
 // bytes. Default: 64 MiB.
-func WithSegmentBytesMax(bytes uint64) Option { return WithSetting("segment_bytes_max", bytes) }
+func WithSegmentBytesMax(bytes uint64) Option {
+	return WithSetting("segment_bytes_max", bytes)
+}
 
 // WithCheckpointLogBytes is for databases of this process. A checkpoint is written when this
 // many bytes were logged since the last; 0: only on request. Default: 256 MiB.
-func WithCheckpointLogBytes(bytes uint64) Option { return WithSetting("checkpoint_log_bytes", bytes) }
+func WithCheckpointLogBytes(bytes uint64) Option {
+	return WithSetting("checkpoint_log_bytes", bytes)
+}
 
 // WithFreeBytesMin is for databases of this process. Writes are refused when less than this is
 // free on the disk, in bytes. Default: 64 MiB.
-func WithFreeBytesMin(bytes uint64) Option { return WithSetting("free_bytes_min", bytes) }
+func WithFreeBytesMin(bytes uint64) Option {
+	return WithSetting("free_bytes_min", bytes)
+}
 
 // WithIdempotencyWindow is for databases of this process. How long idempotency keys are
 // remembered. Default: 24 h.
-func WithIdempotencyWindow(span time.Duration) Option { return WithSetting("idempotency_window_ms", span.Milliseconds()) }
+func WithIdempotencyWindow(span time.Duration) Option {
+	return WithSetting("idempotency_window_ms", span.Milliseconds())
+}
 
 // WithIdempotencyKeysMax is for databases of this process. The most idempotency keys remembered;
 // the oldest give way. Default: 1,000,000.
-func WithIdempotencyKeysMax(count int) Option { return WithSetting("idempotency_keys_max", count) }
+func WithIdempotencyKeysMax(count int) Option {
+	return WithSetting("idempotency_keys_max", count)
+}
 
 // WithInstanceRecreate is for databases of this process. Whether the id of a deleted instance
 // may be used again. Default: yes.
-func WithInstanceRecreate(yes bool) Option { return WithSetting("allow_instance_recreate", yes) }
+func WithInstanceRecreate(yes bool) Option {
+	return WithSetting("allow_instance_recreate", yes)
+}
 
 // WithFlushAll is for databases of this process. Whether FlushAll is allowed. Default: no.
-func WithFlushAll(yes bool) Option { return WithSetting("allow_flush_all", yes) }
+func WithFlushAll(yes bool) Option {
+	return WithSetting("allow_flush_all", yes)
+}
 
 // WithCreate is for databases of this process. Whether a missing database is created. Default:
 // yes.
-func WithCreate(yes bool) Option { return WithSetting("create", yes) }
+func WithCreate(yes bool) Option {
+	return WithSetting("create", yes)
+}
 
 // WithManualClock is for databases of this process. For tests: the clock stands still at this
 // time, until `advance_clock` moves it.
-func WithManualClock(now time.Time) Option { return WithSetting("manual_clock_ms", now.UnixMilli()) }
+func WithManualClock(now time.Time) Option {
+	return WithSetting("manual_clock_ms", now.UnixMilli())
+}
 
 // WithToken is for servers. Presented to the server after each connect. Never printed.
-func WithToken(text string) Option { return WithSetting("token", text) }
+func WithToken(text string) Option {
+	return WithSetting("token", text)
+}
 
 // WithConnectTimeout is for servers. How long reaching one endpoint may take, with TLS and
 // credentials. Default: 5 s.
-func WithConnectTimeout(span time.Duration) Option { return WithSetting("connect_timeout_ms", span.Milliseconds()) }
+func WithConnectTimeout(span time.Duration) Option {
+	return WithSetting("connect_timeout_ms", span.Milliseconds())
+}
 
 // WithRequestTimeout is for servers. How long a request may take, with its repetitions; zero for
 // ever. Default: 30 s.
-func WithRequestTimeout(span time.Duration) Option { return WithSetting("request_timeout_ms", span.Milliseconds()) }
+func WithRequestTimeout(span time.Duration) Option {
+	return WithSetting("request_timeout_ms", span.Milliseconds())
+}
 
 // WithKeepAlive is for servers. How long a connection may be silent before the client asks
 // whether it is still there; zero for ever. Default: 1 min.
-func WithKeepAlive(span time.Duration) Option { return WithSetting("keep_alive_ms", span.Milliseconds()) }
+func WithKeepAlive(span time.Duration) Option {
+	return WithSetting("keep_alive_ms", span.Milliseconds())
+}
 
 // WithPoolSize is for servers. The number of connections. Requests of one caller that do not
 // wait for each other may be done in another order when there are several. Default: 1.
-func WithPoolSize(count int) Option { return WithSetting("pool_size", count) }
+func WithPoolSize(count int) Option {
+	return WithSetting("pool_size", count)
+}
 
 // WithInFlightMax is for servers. The most requests in flight on a connection; more wait. A
 // large request counts for several. Default: 4,096.
-func WithInFlightMax(count int) Option { return WithSetting("in_flight_max", count) }
+func WithInFlightMax(count int) Option {
+	return WithSetting("in_flight_max", count)
+}
 
 // WithClientName is for servers. What the client calls itself to the server; its language and
 // version unless told otherwise.
-func WithClientName(text string) Option { return WithSetting("client_name", text) }
+func WithClientName(text string) Option {
+	return WithSetting("client_name", text)
+}
 
 // WithRetry is for servers. How often, and how soon, a request that failed on its way is
 // repeated.
-func WithRetry(values Retry) Option { return WithSetting("retry", values.values()) }
+func WithRetry(values Retry) Option {
+	return WithSetting("retry", values.values())
+}

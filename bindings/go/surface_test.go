@@ -21,6 +21,11 @@ type operationType struct {
 	request, result any
 }
 
+type optionFunction struct {
+	option   string
+	function any
+}
+
 type member struct {
 	Name, Type string
 	Required   bool
@@ -141,15 +146,14 @@ var goTypes = map[string]reflect.Type{
 func TestEveryOptionOfTheTableHasItsFunction(t *testing.T) {
 	s := readSurface(t)
 	if len(s.Options) != len(optionFunctions) {
-		t.Errorf("%d options, and functions for %d", len(s.Options), len(optionFunctions))
+		t.Fatalf("%d options, and functions for %d", len(s.Options), len(optionFunctions))
 	}
 	var defaults []Option
-	for _, row := range s.Options {
-		function := reflect.ValueOf(optionFunctions[row.Name])
-		if !function.IsValid() {
-			t.Errorf("there is no function for %s", row.Name)
-			continue
+	for i, row := range s.Options {
+		if optionFunctions[i].option != row.Name {
+			t.Fatalf("the function for %s is for %s", optionFunctions[i].option, row.Name)
 		}
+		function := reflect.ValueOf(optionFunctions[i].function)
 		made := function.Call([]reflect.Value{reflect.Zero(function.Type().In(0))})
 		found := &settings{values: map[string]any{}}
 		if err := made[0].Interface().(Option).set(found); err != nil {

@@ -306,6 +306,7 @@ int main() {
     RUN(text_is_escaped);
     RUN(errors_have_a_class_for_each_kind);
     RUN(handles_move_and_close);
+    RUN(options_are_members);
     RUN(futures_bring_results_and_errors);
     RUN(a_cancelled_future_says_so);
     RUN(a_watch_is_a_range);

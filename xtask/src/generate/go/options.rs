@@ -61,7 +61,7 @@ fn function(row: &Row, half: Half, words: &BTreeMap<String, String>) -> String {
     let text = format!("{name} is for {place}. {}", in_go(&doc(row), words));
     let text = text.replace(", in milliseconds since 1970", "");
     format!(
-        "\n{}func {name}({parameter}) Option {{ return WithSetting({option:?}, {value}) }}\n",
+        "\n{}func {name}({parameter}) Option {{\n\treturn WithSetting({option:?}, {value})\n}}\n",
         comment("", &text)
     )
 }

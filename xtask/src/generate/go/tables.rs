@@ -96,9 +96,9 @@ pub fn surface() -> Result<String, String> {
             type_name(request),
         ));
     }
-    out.push_str("}\n\n// By the name of the option.\nvar optionFunctions = map[string]any{\n");
+    out.push_str("}\n\nvar optionFunctions = []optionFunction{\n");
     for row in rows() {
-        out.push_str(&format!("\t{:?}: {},\n", row.name, function_name(row)));
+        out.push_str(&format!("\t{{{:?}, {}}},\n", row.name, function_name(row)));
     }
     Ok(out + "}\n")
 }
