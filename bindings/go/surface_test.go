@@ -46,7 +46,7 @@ type surface struct {
 	}
 	Options []struct {
 		Name, For string
-		Default   any
+		Default   json.RawMessage
 	}
 	ErrorCodes   []struct{ Code string } `json:"error_codes"`
 	ErrorKinds   []struct{ Kind string } `json:"error_kinds"`
@@ -169,7 +169,7 @@ func TestEveryOptionOfTheTableHasItsFunction(t *testing.T) {
 			if !errors.As(err, &refused) || refused.Reason != ReasonInvalidOption {
 				t.Errorf("%s: %v", row.Name, err)
 			}
-		case row.Default != nil:
+		default:
 			defaults = append(defaults, WithSetting(row.Name, row.Default))
 		}
 	}
