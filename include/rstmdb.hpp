@@ -66,6 +66,10 @@ class Writer {
     void member(const char *name, bool value) { text(name) += value ? "true" : "false"; }
     void member(const char *name, std::uint32_t value) { text(name) += std::to_string(value); }
     void member(const char *name, std::uint64_t value) { text(name) += std::to_string(value); }
+    void member(const char *name, std::int64_t value) { text(name) += std::to_string(value); }
+    void member(const char *name, std::chrono::milliseconds value) {
+        text(name) += std::to_string(value.count());
+    }
     void member(const char *name, const std::vector<std::string> &values) {
         std::string &out = text(name);
         char before = '[';
@@ -1208,6 +1212,210 @@ class [[nodiscard]] Watch {
     std::string result_;
 };
 
+// ------------------------------------------------------------------------------------- options
+
+/// How much history is kept.
+class Retention {
+  public:
+    /// All of it.
+    static Retention forever() { return Retention("\"forever\""); }
+    /// This much of the log.
+    static Retention bytes(std::uint64_t bytes) {
+        return Retention("{\"bytes\":" + std::to_string(bytes) + "}");
+    }
+    /// What is younger.
+    static Retention age(std::chrono::milliseconds age) {
+        return Retention("{\"age_ms\":" + std::to_string(age.count()) + "}");
+    }
+
+    std::string to_json() const { return json_; }
+
+  private:
+    explicit Retention(std::string json) : json_(std::move(json)) {}
+    std::string json_;
+};
+
+/// Sizes and counts that requests may not exceed.
+struct Limits {
+    /// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
+    /// Default: 1 KiB.
+    std::optional<std::uint64_t> name_bytes_max{};
+    /// How deeply a context or a payload may nest; more than 120 means 120. Default: 120.
+    std::optional<std::uint64_t> json_depth_max{};
+    /// The largest context of an instance, in bytes of canonical JSON. Default: 4 MiB.
+    std::optional<std::uint64_t> context_bytes_max{};
+    /// The largest payload of an event, in bytes of canonical JSON. Default: 4 MiB.
+    std::optional<std::uint64_t> payload_bytes_max{};
+    /// The largest machine definition, in bytes of canonical JSON. Default: 4 MiB.
+    std::optional<std::uint64_t> definition_bytes_max{};
+    /// The most states of a machine. Default: 10,000.
+    std::optional<std::uint64_t> states_max{};
+    /// The most transitions of a machine, counted per source state. Default: 100,000.
+    std::optional<std::uint64_t> transitions_max{};
+    /// The longest guard, in bytes. Default: 16 KiB.
+    std::optional<std::uint64_t> guard_bytes_max{};
+    /// The most versions of one machine; 0 means no limit. Default: 0.
+    std::optional<std::uint32_t> machine_versions_max{};
+    /// The most operations in one batch. Default: 10,000.
+    std::optional<std::uint64_t> batch_operations_max{};
+    /// The most bytes of contexts and payloads in one batch. Default: 64 MiB.
+    std::optional<std::uint64_t> batch_bytes_max{};
+    /// The most entries of one page of a list, a history or a log read. Default: 10,000.
+    std::optional<std::uint32_t> page_entries_max{};
+
+    /// As JSON, without what is absent.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("name_bytes_max", name_bytes_max);
+        writer.member("json_depth_max", json_depth_max);
+        writer.member("context_bytes_max", context_bytes_max);
+        writer.member("payload_bytes_max", payload_bytes_max);
+        writer.member("definition_bytes_max", definition_bytes_max);
+        writer.member("states_max", states_max);
+        writer.member("transitions_max", transitions_max);
+        writer.member("guard_bytes_max", guard_bytes_max);
+        writer.member("machine_versions_max", machine_versions_max);
+        writer.member("batch_operations_max", batch_operations_max);
+        writer.member("batch_bytes_max", batch_bytes_max);
+        writer.member("page_entries_max", page_entries_max);
+        return writer.finish();
+    }
+};
+
+/// Whether TLS is used, and how.
+struct TlsOptions {
+    /// A PEM file of authorities to trust; those of the system when absent.
+    std::optional<std::string> ca{};
+    /// A PEM file of the client's certificate and its chain.
+    std::optional<std::string> client_cert{};
+    /// A PEM file of the key of the client's certificate.
+    std::optional<std::string> client_key{};
+    /// The name the server's certificate must have; the host's when absent.
+    std::optional<std::string> server_name{};
+    /// Accepts ANY certificate. Whoever sits between client and server can then read and change
+    /// everything, the token included. For experiments only. Default: no.
+    std::optional<bool> insecure{};
+
+    /// As JSON, without what is absent.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("ca", ca);
+        writer.member("client_cert", client_cert);
+        writer.member("client_key", client_key);
+        writer.member("server_name", server_name);
+        writer.member("insecure", insecure);
+        return writer.finish();
+    }
+};
+
+/// How often, and how soon, a request that failed on its way is repeated.
+struct RetryOptions {
+    /// Repetitions of a request, and failed connects in a row before waiting requests fail; 0
+    /// repeats nothing. Default: 10.
+    std::optional<std::uint32_t> attempts{};
+    /// The upper bound of the first pause. Each pause is random, between zero and its bound.
+    /// Default: 20 ms.
+    std::optional<std::chrono::milliseconds> backoff_min{};
+    /// The bound doubles with each pause up to this one. Default: 1 s.
+    std::optional<std::chrono::milliseconds> backoff_max{};
+
+    /// As JSON, without what is absent.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("attempts", attempts);
+        writer.member("backoff_min_ms", backoff_min);
+        writer.member("backoff_max_ms", backoff_max);
+        return writer.finish();
+    }
+};
+
+/// How a database is opened. An option that does not fit the URL is refused.
+struct Options {
+    /// When a change is synced to the disk, and with it what an answer promises: `every_write`,
+    /// `every_n:COUNT`, `every_ms:MILLISECONDS` or `never`. Default: `every_write`.
+    std::optional<std::string> fsync{};
+    /// Sizes and counts that requests may not exceed.
+    std::optional<Limits> limits{};
+    /// How much history is kept: all, a size of the log, or an age. Default: 1 GiB.
+    std::optional<Retention> retention{};
+    /// The size of a segment of the log, in bytes. Default: 64 MiB.
+    std::optional<std::uint64_t> segment_bytes_max{};
+    /// A checkpoint is written when this many bytes were logged since the last; 0: only on request.
+    /// Default: 256 MiB.
+    std::optional<std::uint64_t> checkpoint_log_bytes{};
+    /// Writes are refused when less than this is free on the disk, in bytes. Default: 64 MiB.
+    std::optional<std::uint64_t> free_bytes_min{};
+    /// How long idempotency keys are remembered. Default: 24 h.
+    std::optional<std::chrono::milliseconds> idempotency_window{};
+    /// The most idempotency keys remembered; the oldest give way. Default: 1,000,000.
+    std::optional<std::uint64_t> idempotency_keys_max{};
+    /// Whether the id of a deleted instance may be used again. Default: yes.
+    std::optional<bool> allow_instance_recreate{};
+    /// Whether `flush_all` is allowed. Default: no.
+    std::optional<bool> allow_flush_all{};
+    /// Whether a missing database is created. Default: yes.
+    std::optional<bool> create{};
+    /// For tests: the clock stands still at this time, in milliseconds since 1970, until
+    /// `advance_clock` moves it.
+    std::optional<std::int64_t> manual_clock_ms{};
+    /// Presented to the server after each connect. Never printed.
+    std::optional<std::string> token{};
+    /// Whether TLS is used, and how. Default: no.
+    std::optional<TlsOptions> tls{};
+    /// How long reaching one endpoint may take, with TLS and credentials. Default: 5 s.
+    std::optional<std::chrono::milliseconds> connect_timeout{};
+    /// How long a request may take, with its repetitions; zero for ever. Default: 30 s.
+    std::optional<std::chrono::milliseconds> request_timeout{};
+    /// How long a connection may be silent before the client asks whether it is still there; zero
+    /// for ever. Default: 1 min.
+    std::optional<std::chrono::milliseconds> keep_alive{};
+    /// The number of connections. Requests of one caller that do not wait for each other may be
+    /// done in another order when there are several. Default: 1.
+    std::optional<std::uint64_t> pool_size{};
+    /// The most requests in flight on a connection; more wait. A large request counts for several.
+    /// Default: 4,096.
+    std::optional<std::uint64_t> in_flight_max{};
+    /// What the client calls itself to the server; its language and version unless told otherwise.
+    std::optional<std::string> client_name{};
+    /// How often, and how soon, a request that failed on its way is repeated.
+    std::optional<RetryOptions> retry{};
+
+    /// As JSON, without what is absent.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("fsync", fsync);
+        if (limits) {
+            writer.member("limits", Json(limits->to_json()));
+        }
+        if (retention) {
+            writer.member("retention", Json(retention->to_json()));
+        }
+        writer.member("segment_bytes_max", segment_bytes_max);
+        writer.member("checkpoint_log_bytes", checkpoint_log_bytes);
+        writer.member("free_bytes_min", free_bytes_min);
+        writer.member("idempotency_window_ms", idempotency_window);
+        writer.member("idempotency_keys_max", idempotency_keys_max);
+        writer.member("allow_instance_recreate", allow_instance_recreate);
+        writer.member("allow_flush_all", allow_flush_all);
+        writer.member("create", create);
+        writer.member("manual_clock_ms", manual_clock_ms);
+        writer.member("token", token);
+        if (tls) {
+            writer.member("tls", Json(tls->to_json()));
+        }
+        writer.member("connect_timeout_ms", connect_timeout);
+        writer.member("request_timeout_ms", request_timeout);
+        writer.member("keep_alive_ms", keep_alive);
+        writer.member("pool_size", pool_size);
+        writer.member("in_flight_max", in_flight_max);
+        writer.member("client_name", client_name);
+        if (retry) {
+            writer.member("retry", Json(retry->to_json()));
+        }
+        return writer.finish();
+    }
+};
+
 // ------------------------------------------------------------------------------------ database
 
 /// A database: a directory of this process, one in memory, or a server.
@@ -1216,9 +1424,14 @@ class [[nodiscard]] Watch {
 /// to close. Calls are const: a `const Database &` may be shared by threads.
 class Database {
   public:
-    /// Opens `mem:`, a directory (`./data`) or a server (`rstmdb://host:7401`). `options` is a JSON
-    /// object; include/README.md lists its members.
-    static Database open(std::string_view url, std::string_view options = {}) {
+    /// Opens `mem:`, a directory (`./data`) or a server (`rstmdb://host:7401`).
+    static Database open(std::string_view url, const Options &options = {}) {
+        return open(url, options.to_json());
+    }
+
+    /// The same with options as a JSON object; include/README.md lists its members.
+    template <class T, detail::if_text<T> = 0>
+    static Database open(std::string_view url, const T &options) {
         auto handle = std::make_shared<detail::Handle>();
         rstmdb_error *error = nullptr;
         if (rstmdb_open(detail::slice(url), detail::slice(options), &handle->db, &error) !=
@@ -1229,7 +1442,11 @@ class Database {
     }
 
     /// `open` without waiting.
-    static Future<Database> open_async(std::string_view url, std::string_view options = {}) {
+    static Future<Database> open_async(std::string_view url, const Options &options = {}) {
+        return open_async(url, options.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    static Future<Database> open_async(std::string_view url, const T &options) {
         auto handle = std::make_shared<detail::Handle>();
         return {handle,
                 [&](void *user_data, std::uint64_t *request, rstmdb_buffer *,

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Compares the headers with tests/conformance/surface.json, at compile time: check_surface.sh ROOT CC CXX
-# Every operation has its function, its two methods and its number; every code and kind of errors its number.
+# Every operation has its function, its two methods and its number; every code and kind of errors its number;
+# every option its member of rstmdb::Options and its line in the page on C.
 set -euo pipefail
 root=$1 cc=$2 cxx=$3
 surface=$root/tests/conformance/surface.json
@@ -8,7 +9,8 @@ rows() { sed -n "$1" "$surface"; }
 operations=$(rows 's/.*"name":"\([a-z_]*\)","number":\([0-9]*\),.*"wire_name":"\([A-Z_]*\)".*/\1 \2 \3/p')
 codes=$(rows 's/.*{"code":"\([A-Z_]*\)",.*"number":\([0-9]*\),.*/\1 \2/p')
 kinds=$(rows 's/.*{"exit_code":\([0-9]*\),"kind":"\([a-z_]*\)".*/\2 \1/p')
-[ "$(wc -l <<<"$operations")" -gt 20 ] && [ "$(wc -l <<<"$codes")" -gt 15 ] && [ "$(wc -l <<<"$kinds")" -gt 8 ] || {
+options=$(rows 's/.*"for":"[a-z]*","form":"\([a-z ]*\)".*"name":"\([a-z_]*\)"},\{0,1\}$/\2 \1/p')
+[ "$(wc -l <<<"$options")" -gt 20 ] && [ "$(wc -l <<<"$operations")" -gt 20 ] && [ "$(wc -l <<<"$codes")" -gt 15 ] && [ "$(wc -l <<<"$kinds")" -gt 8 ] || {
     echo "c: surface.json is not what check_surface.sh reads" >&2
     exit 1
 }
@@ -43,5 +45,15 @@ kinds=$(rows 's/.*{"exit_code":\([0-9]*\),"kind":"\([a-z_]*\)".*/\2 \1/p')
         echo "static_assert(static_cast<int>(rstmdb::ErrorKind::$type) == $number);"
         echo "static_assert(std::is_base_of_v<rstmdb::Error, rstmdb::${type}Error>);"
     done <<<"$kinds"
+    while read -r name form; do
+        [ "$form" != milliseconds ] || name=${name%_ms}
+        echo "static_assert(std::is_member_object_pointer_v<decltype(&rstmdb::Options::$name)>);"
+    done <<<"$options"
     echo '}'
 } | $cxx -std=c++17 -Wall -Wextra -Werror -fsyntax-only -I"$root/include" -x c++ -
+while read -r name form; do
+    grep -q "^| \`$name\` |" "$root/include/README.md" || {
+        echo "c: include/README.md does not list the option $name; run make generate" >&2
+        exit 1
+    }
+done <<<"$options"

@@ -95,9 +95,6 @@ func FsyncEvery(interval time.Duration) Fsync {
 	return Fsync(fmt.Sprintf("every_ms:%d", interval.Milliseconds()))
 }
 
-// WithFsync says when the log is synced; FsyncEveryWrite without it. For directories.
-func WithFsync(policy Fsync) Option { return WithSetting("fsync", string(policy)) }
-
 // Retention says how much history is kept.
 type Retention struct{ value any }
 
@@ -113,9 +110,6 @@ func RetainBytes(bytes uint64) Retention {
 func RetainAge(age time.Duration) Retention {
 	return Retention{map[string]any{"age_ms": age.Milliseconds()}}
 }
-
-// WithRetention says how much history is kept. For databases of this process.
-func WithRetention(retention Retention) Option { return WithSetting("retention", retention.value) }
 
 // WithLimits changes the limits that are not zero. For databases of this process.
 func WithLimits(limits Limits) Option {
@@ -136,43 +130,6 @@ func WithLimits(limits Limits) Option {
 	})
 }
 
-// WithSegmentBytesMax sets the size of a segment of the log. For databases of this process.
-func WithSegmentBytesMax(bytes uint64) Option { return WithSetting("segment_bytes_max", bytes) }
-
-// WithCheckpointLogBytes writes a checkpoint when this much was logged; 0: only Compact does. For
-// databases of this process.
-func WithCheckpointLogBytes(bytes uint64) Option { return WithSetting("checkpoint_log_bytes", bytes) }
-
-// WithFreeBytesMin refuses writes when less is free on the disk. For databases of this process.
-func WithFreeBytesMin(bytes uint64) Option { return WithSetting("free_bytes_min", bytes) }
-
-// WithIdempotencyWindow says how long idempotency keys are remembered. For databases of this process.
-func WithIdempotencyWindow(window time.Duration) Option {
-	return WithSetting("idempotency_window_ms", window.Milliseconds())
-}
-
-// WithIdempotencyKeysMax says how many idempotency keys are remembered. For databases of this process.
-func WithIdempotencyKeysMax(count uint64) Option { return WithSetting("idempotency_keys_max", count) }
-
-// WithInstanceRecreate says whether the id of a deleted instance may be used again; it may without
-// this. For databases of this process.
-func WithInstanceRecreate(allowed bool) Option {
-	return WithSetting("allow_instance_recreate", allowed)
-}
-
-// WithFlushAll says whether FlushAll is allowed; it is not without this. For databases of this process.
-func WithFlushAll(allowed bool) Option { return WithSetting("allow_flush_all", allowed) }
-
-// WithCreate says whether a missing directory is created; it is without this.
-func WithCreate(create bool) Option { return WithSetting("create", create) }
-
-// WithManualClock makes the clock stand still at a time, until AdvanceClock: for tests of what depends
-// on time. For databases of this process.
-func WithManualClock(now time.Time) Option { return WithSetting("manual_clock_ms", now.UnixMilli()) }
-
-// WithToken presents a token to the server.
-func WithToken(token string) Option { return WithSetting("token", token) }
-
 // WithTLS uses TLS. The connections are the core's: see TLSFromFiles and InsecureTLS for what a
 // config may hold. An empty config trusts the authorities of the system.
 func WithTLS(config *tls.Config) Option {
@@ -181,60 +138,6 @@ func WithTLS(config *tls.Config) Option {
 		s.values["tls"] = value
 		return err
 	})
-}
-
-// WithConnectTimeout bounds reaching a server; 5 s without it.
-func WithConnectTimeout(timeout time.Duration) Option {
-	return WithSetting("connect_timeout_ms", timeout.Milliseconds())
-}
-
-// WithRequestTimeout bounds a request to a server with its repetitions; 30 s without it, 0 for none.
-// The context of a call bounds that call.
-func WithRequestTimeout(timeout time.Duration) Option {
-	return WithSetting("request_timeout_ms", timeout.Milliseconds())
-}
-
-// WithKeepAlive says how long a connection to a server may be silent before it is probed.
-func WithKeepAlive(interval time.Duration) Option {
-	return WithSetting("keep_alive_ms", interval.Milliseconds())
-}
-
-// WithPoolSize sets the number of connections to a server; 1 without it, which serves any number of
-// goroutines.
-func WithPoolSize(connections int) Option { return WithSetting("pool_size", connections) }
-
-// WithInFlightMax bounds the requests in flight on a connection; more wait.
-func WithInFlightMax(requests int) Option { return WithSetting("in_flight_max", requests) }
-
-// WithClientName is what the client calls itself to a server.
-func WithClientName(name string) Option { return WithSetting("client_name", name) }
-
-// Retry says how often, and how soon, a request is repeated that failed on its way to a server.
-// Zero fields are left as they are.
-type Retry struct {
-	// Repetitions of a request; negative for none.
-	Attempts int
-
-	// The upper bound of the first pause; it doubles with each.
-	BackoffMin time.Duration
-
-	// The upper bound of all pauses.
-	BackoffMax time.Duration
-}
-
-// WithRetry says how requests to a server are repeated.
-func WithRetry(retry Retry) Option {
-	values := map[string]any{}
-	if retry.Attempts != 0 {
-		values["attempts"] = max(retry.Attempts, 0)
-	}
-	if retry.BackoffMin > 0 {
-		values["backoff_min_ms"] = retry.BackoffMin.Milliseconds()
-	}
-	if retry.BackoffMax > 0 {
-		values["backoff_max_ms"] = retry.BackoffMax.Milliseconds()
-	}
-	return WithSetting("retry", values)
 }
 
 // Options are the options of Connect. They are an Option of Open too.

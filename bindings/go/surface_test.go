@@ -3,6 +3,7 @@ package rstmdb
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -18,6 +19,11 @@ import (
 type operationType struct {
 	name            string
 	request, result any
+}
+
+type optionFunction struct {
+	option   string
+	function any
 }
 
 type member struct {
@@ -37,6 +43,10 @@ type surface struct {
 	Types []struct {
 		Name, Kind string
 		Members    []member
+	}
+	Options []struct {
+		Name, For string
+		Default   json.RawMessage
 	}
 	ErrorCodes   []struct{ Code string } `json:"error_codes"`
 	ErrorKinds   []struct{ Kind string } `json:"error_kinds"`
@@ -131,6 +141,45 @@ var goTypes = map[string]reflect.Type{
 	"Text": reflect.TypeFor[string](), "bool": reflect.TypeFor[bool](), "u32": reflect.TypeFor[uint32](),
 	"u64": reflect.TypeFor[uint64](), "Offset": reflect.TypeFor[uint64](), "Vec<Text>": reflect.TypeFor[[]string](),
 	"Vec<InstanceEvent>": reflect.TypeFor[[]InstanceEvent](), "Limits": reflect.TypeFor[Limits](),
+}
+
+func TestEveryOptionOfTheTableHasItsFunction(t *testing.T) {
+	s := readSurface(t)
+	if len(s.Options) != len(optionFunctions) {
+		t.Fatalf("%d options, and functions for %d", len(s.Options), len(optionFunctions))
+	}
+	var defaults []Option
+	for i, row := range s.Options {
+		if optionFunctions[i].option != row.Name {
+			t.Fatalf("the function for %s is for %s", optionFunctions[i].option, row.Name)
+		}
+		function := reflect.ValueOf(optionFunctions[i].function)
+		made := function.Call([]reflect.Value{reflect.Zero(function.Type().In(0))})
+		found := &settings{values: map[string]any{}}
+		if err := made[0].Interface().(Option).set(found); err != nil {
+			t.Errorf("%s: %v", row.Name, err)
+		}
+		if _, set := found.values[row.Name]; !set || len(found.values) != 1 {
+			t.Errorf("the function for %s sets %v", row.Name, found.values)
+		}
+		switch {
+		case row.For == "server":
+			var refused *Error
+			_, err := Open(t.Context(), "mem:", WithSetting(row.Name, 1))
+			if !errors.As(err, &refused) || refused.Reason != ReasonInvalidOption {
+				t.Errorf("%s: %v", row.Name, err)
+			}
+		default:
+			defaults = append(defaults, WithSetting(row.Name, row.Default))
+		}
+	}
+	db, err := Open(t.Context(), "mem:", defaults...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestEveryErrorOfTheTableHasItsConstant(t *testing.T) {

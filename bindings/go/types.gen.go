@@ -627,8 +627,7 @@ type InstanceSummary struct {
 	LastWALOffset uint64 `json:"last_wal_offset"`
 }
 
-// Limits: sizes and counts that requests may not exceed. All can be set when a database is
-// opened.
+// Limits: sizes and counts that requests may not exceed.
 type Limits struct {
 	// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
 	NameBytesMax uint64 `json:"name_bytes_max"`

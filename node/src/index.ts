@@ -43,7 +43,13 @@ export {
   type Transition,
 } from './machine.js';
 export { version } from './native.js';
-export type { LocalOptions, OpenOptions, ServerOptions, TlsOptions } from './options.js';
+export type {
+  LocalOptions,
+  OpenOptions,
+  RetryOptions,
+  ServerOptions,
+  TlsOptions,
+} from './options.js';
 export type { CallOptions, Rest } from './spec.js';
 export * from './types.js';
 export { Watch } from './watch.js';

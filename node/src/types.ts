@@ -766,7 +766,7 @@ export interface IoStats {
   readonly fsyncs: number;
 }
 
-/** Sizes and counts that requests may not exceed. All can be set when a database is opened. */
+/** Sizes and counts that requests may not exceed. */
 export interface Limits {
   /**
    * The longest instance id, machine name, event name, event id or idempotency key, in bytes.

@@ -15,10 +15,10 @@ const root = new URL('../..', import.meta.url);
 const surface = JSON.parse(readFileSync(new URL('tests/conformance/surface.json', root), 'utf8'));
 
 /** The interfaces and type aliases of the declarations that users get. */
-function declarations() {
-  const path = new URL('node/dist/types.d.ts', root);
+function declarations(file = 'types.d.ts') {
+  const path = new URL(`node/dist/${file}`, root);
   const source = ts.createSourceFile(
-    'types.d.ts',
+    file,
     readFileSync(path, 'utf8'),
     ts.ScriptTarget.ES2022,
   );
@@ -72,6 +72,31 @@ test('the types that requests and results hold have the members of the surface',
     compared += 1;
   }
   assert.ok(compared > 5);
+});
+
+test('options are those of the surface, and reach their kind of database', async () => {
+  const types = declarations('option_types.d.ts');
+  const compare = (name, rows) => {
+    const found = types.get(name).members.map((member) => member.name.text);
+    assert.deepEqual(
+      found,
+      rows.map((row) => camel(row.name)),
+      name,
+    );
+  };
+  const of = (kind) => surface.options.filter((row) => row.for === kind);
+  compare('LocalOptions', of('embedded'));
+  compare('ServerOptions', of('server'));
+  for (const row of of('server')) {
+    if (row.members) compare(`${camel(`_${row.name}`)}Options`, row.members);
+  }
+  const defaults = of('embedded').map((row) => [camel(row.name), row.default ?? undefined]);
+  const db = await rstmdb.Database.open('mem:', Object.fromEntries(defaults));
+  await db.close();
+  for (const { name } of of('server')) {
+    const opening = rstmdb.Database.open('mem:', { [camel(name)]: 1 });
+    await assert.rejects(opening, (error) => error.message.includes(`"${name}"`), name);
+  }
 });
 
 test('codes, kinds and reasons of errors are those of the surface', () => {

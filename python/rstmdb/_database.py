@@ -389,6 +389,7 @@ class Opening:
 def open(
     url: str | os.PathLike[str],
     *,
+    # [generated: option arguments
     fsync: str | None = None,
     limits: Mapping[str, int] | None = None,
     retention: str | Mapping[str, int] | None = None,
@@ -410,41 +411,62 @@ def open(
     in_flight_max: int | None = None,
     client_name: str | None = None,
     retry: Mapping[str, Any] | None = None,
+    # generated]
     # [async
 ) -> Opening:
     # ]
     # [sync
     # ) -> Database:
     # ]
+    # [generated: documentation
     """Opens a database.
 
     Args:
         url: `"mem:"` for one in memory, a directory for one in this process, or
             `"rstmdb://host:7401"` (`rstmdbs://` with TLS) for one on a server.
-        fsync: `"every_write"` (the default), `"every_n:100"`, `"every_ms:100"` or `"never"`.
-        limits: Limits on requests, such as `{"context_bytes_max": 1_000_000}`.
-        retention: How much of the log is kept: `"forever"`, `{"bytes": n}` or `{"age_ms": n}`.
-        segment_bytes_max: The size of the log's files.
-        checkpoint_log_bytes: A checkpoint is written after so much log.
-        free_bytes_min: Writes stop when less is left on the disk.
-        idempotency_window_ms: How long keys are remembered.
-        idempotency_keys_max: How many keys are remembered.
+        fsync: When a change is synced to the disk, and with it what an answer promises:
+            `every_write`, `every_n:COUNT`, `every_ms:MILLISECONDS` or `never`. Default:
+            `every_write`.
+        limits: Sizes and counts that requests may not exceed. A mapping such as
+            `{"context_bytes_max": 1_000_000}`.
+        retention: How much history is kept: all, a size of the log, or an age. `"forever"`,
+            `{"bytes": n}` or `{"age_ms": n}`. Default: 1 GiB.
+        segment_bytes_max: The size of a segment of the log, in bytes. Default: 64 MiB.
+        checkpoint_log_bytes: A checkpoint is written when this many bytes were logged since
+            the last; 0: only on request. Default: 256 MiB.
+        free_bytes_min: Writes are refused when less than this is free on the disk, in
+            bytes. Default: 64 MiB.
+        idempotency_window_ms: How long idempotency keys are remembered. Default: 24 h.
+        idempotency_keys_max: The most idempotency keys remembered; the oldest give way.
+            Default: 1,000,000.
         allow_instance_recreate: Whether the id of a deleted instance may be used again.
-        allow_flush_all: Whether `flush_all` works.
-        create: Whether a directory that is missing is made; True unless told otherwise.
-        manual_clock_ms: The clock stands still at this time; `advance_clock` moves it. For tests.
-        token: The token for the server.
-        tls: True, or a mapping with `ca`, `client_cert`, `client_key`, `server_name`, `insecure`.
-        connect_timeout_ms: How long connecting may take.
-        request_timeout_ms: How long a request may take.
-        keep_alive_ms: How often an idle connection is tried.
-        pool_size: How many connections are made.
-        in_flight_max: How many requests may be under way.
-        client_name: The name by which the server knows this program.
-        retry: `attempts`, `backoff_min_ms` and `backoff_max_ms` of requests that are repeated.
+            Default: yes.
+        allow_flush_all: Whether `flush_all` is allowed. Default: no.
+        create: Whether a missing database is created. Default: yes.
+        manual_clock_ms: For tests: the clock stands still at this time, in milliseconds
+            since 1970, until `advance_clock` moves it.
+        token: Presented to the server after each connect. Never printed.
+        tls: Whether TLS is used, and how. A mapping says how: `ca`, `client_cert`,
+            `client_key`, `server_name`, `insecure`. Default: no.
+        connect_timeout_ms: How long reaching one endpoint may take, with TLS and
+            credentials. Default: 5 s.
+        request_timeout_ms: How long a request may take, with its repetitions; zero for
+            ever. Default: 30 s.
+        keep_alive_ms: How long a connection may be silent before the client asks whether it
+            is still there; zero for ever. Default: 1 min.
+        pool_size: The number of connections. Requests of one caller that do not wait for
+            each other may be done in another order when there are several. Default: 1.
+        in_flight_max: The most requests in flight on a connection; more wait. A large
+            request counts for several. Default: 4,096.
+        client_name: What the client calls itself to the server; its language and version
+            unless told otherwise.
+        retry: How often, and how soon, a request that failed on its way is repeated. A
+            mapping with `attempts`, `backoff_min_ms`, `backoff_max_ms`.
     """
+    # generated]
     text = options_text(
         {
+            # [generated: option values
             "fsync": fsync,
             "limits": limits,
             "retention": retention,
@@ -466,6 +488,7 @@ def open(
             "in_flight_max": in_flight_max,
             "client_name": client_name,
             "retry": retry,
+            # generated]
         }
     )
     # [async

@@ -901,8 +901,7 @@ class IoStats:
 
 @final
 class Limits:
-    """Sizes and counts that requests may not exceed. All can be set when a database is opened.
-        """
+    """Sizes and counts that requests may not exceed."""
 
     __match_args__ = (
         "name_bytes_max",

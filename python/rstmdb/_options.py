@@ -9,8 +9,6 @@ from typing import Any
 from ._native import json_text
 from .errors import ArgumentError
 
-_PATHS = ("ca", "client_cert", "client_key")
-
 
 def address(url: str | os.PathLike[str]) -> str:
     """The URL or path to open."""
@@ -35,7 +33,7 @@ def _plain(name: str, value: Any) -> Any:
         if not name.endswith("_ms"):
             raise _unfit(name, "a timedelta is no value of this option")
         return _milliseconds(value)
-    if name in _PATHS and isinstance(value, os.PathLike):
+    if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, dict):
         return {key: _plain(f"{key}", inner) for key, inner in value.items()}

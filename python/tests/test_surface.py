@@ -19,6 +19,7 @@ from rstmdb import _names, errors, sync, types
 
 SURFACE: dict[str, Any] = json.loads((ROOT / "tests/conformance/surface.json").read_text("utf-8"))
 OPERATIONS = SURFACE["operations"]
+OPTIONS = SURFACE["options"]
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row["name"])
@@ -48,6 +49,27 @@ def test_results_have_the_members_of_the_table(row: dict[str, Any]) -> None:
     assert result.__match_args__ == tuple(member["name"] for member in row["result"])
     for member in row["result"]:
         assert inspect.isgetsetdescriptor(getattr(result, member["name"]))
+
+
+@pytest.mark.parametrize("opener", [rstmdb.open, sync.open], ids=["async", "sync"])
+def test_every_option_is_an_argument_of_open(opener: Any) -> None:
+    parameters = dict(inspect.signature(opener).parameters)
+    del parameters["url"]
+    assert list(parameters) == [row["name"] for row in OPTIONS]
+    for name, parameter in parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default is None
+        assert f"\n        {name}: " in opener.__doc__
+
+
+def test_every_option_reaches_its_kind_of_database() -> None:
+    ours = {row["name"]: row["default"] for row in OPTIONS if row["for"] == "embedded"}
+    sync.open("mem:", **ours).close()
+    for row in OPTIONS:
+        if row["for"] == "server":
+            with pytest.raises(rstmdb.InvalidError, match=row["name"]) as caught:
+                sync.open("mem:", **{row["name"]: 1})  # type: ignore[arg-type]
+            assert caught.value.reason == "invalid_option"
 
 
 def test_errors_are_those_of_the_table() -> None:

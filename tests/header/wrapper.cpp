@@ -113,6 +113,30 @@ void handles_move_and_close() {
     thrown<rstmdb::InvalidError>([&] { second.advance_clock(std::chrono::seconds(1)); });
 }
 
+void options_are_members() {
+    rstmdb::Options options;
+    CHECK(options.to_json() == "{}");
+    options.fsync = "never";
+    options.limits = rstmdb::Limits{};
+    options.limits->states_max = 3;
+    options.retention = rstmdb::Retention::age(std::chrono::hours(1));
+    options.idempotency_window = std::chrono::minutes(1);
+    options.allow_flush_all = true;
+    options.manual_clock_ms = -1;
+    CHECK(options.to_json() ==
+          R"({"fsync":"never","limits":{"states_max":3},"retention":{"age_ms":3600000},)"
+          R"("idempotency_window_ms":60000,"allow_flush_all":true,"manual_clock_ms":-1})");
+    const Database db = Database::open("mem:", options);
+    CHECK(contains(db.info(), R"("states_max":3)"));
+    db.flush_all();
+    CHECK(contains(Database::open_async("mem:", options).get().info(), R"("states_max":3)"));
+    options.tls = rstmdb::TlsOptions{};
+    options.retry = rstmdb::RetryOptions{};
+    options.retry->backoff_min = std::chrono::milliseconds(1);
+    CHECK(contains(options.to_json(), R"("tls":{},"retry":{"backoff_min_ms":1}})"));
+    thrown<rstmdb::InvalidError>([&] { Database::open("mem:", options); });
+}
+
 void futures_bring_results_and_errors() {
     char path[256];
     {
@@ -282,6 +306,7 @@ int main() {
     RUN(text_is_escaped);
     RUN(errors_have_a_class_for_each_kind);
     RUN(handles_move_and_close);
+    RUN(options_are_members);
     RUN(futures_bring_results_and_errors);
     RUN(a_cancelled_future_says_so);
     RUN(a_watch_is_a_range);

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod arrows;
+mod circles;
 mod conform;
 mod generate;
 mod licences;
@@ -26,8 +27,9 @@ type Task = (&'static str, fn() -> Outcome);
 
 const USAGE: &str = "\
 usage: cargo xtask <task>
-  check              arrows, tidy, licences, workflows and generate --check; writes nothing
+  check              arrows, circles, tidy, licences, workflows and generate --check; writes nothing
   arrows             who imports whom, against the table in xtask/src/arrows.rs
+  circles            files of a crate that import each other
   tidy               file sizes, headers, leftovers, markdown links
   licences           licence and origin of every dependency
   generate           write the generated files
@@ -41,12 +43,14 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         ["check"] => report(&[
             ("arrows", arrows::check),
+            ("circles", circles::check),
             ("tidy", tidy::check),
             ("licences", licences::check),
             ("workflows", workflows::check),
             ("generate", generate::check),
         ]),
         ["arrows"] => report(&[("arrows", arrows::check)]),
+        ["circles"] => report(&[("circles", circles::check)]),
         ["tidy"] => report(&[("tidy", tidy::check)]),
         ["licences"] => report(&[("licences", licences::check)]),
         ["generate"] => report(&[("generate", generate::write)]),

@@ -1,5 +1,6 @@
 //! Errors of the database as exceptions of `rstmdb.errors`, which are plain Python classes.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -7,7 +8,7 @@ use pyo3::types::PyDict;
 use rstmdb_bridge::types::error::reason;
 use rstmdb_bridge::types::{Error, Json};
 
-use crate::json;
+use crate::json_values;
 
 static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
@@ -43,7 +44,8 @@ pub fn argument(py: Python<'_>, path: &str, message: &str) -> PyErr {
 fn made(py: Python<'_>, error: &Error, is_argument: bool) -> PyResult<Py<PyAny>> {
     let context = PyDict::new(py);
     for (key, value) in error.context() {
-        context.set_item(key, json::to_python(py, Json::from_value(value).as_str())?)?;
+        let value = json_values::read(py, Json::from_value(value).as_str());
+        context.set_item(key, value.map_err(|error| PyValueError::new_err(error.to_string()))?)?;
     }
     let arguments = (
         error.kind().as_str(),

@@ -2,10 +2,9 @@
 //! the argument.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyInt, PyMapping, PyString};
-use rstmdb_bridge::types::{BatchMode, BatchOperation, HistoryOrder, Json, Text};
+use pyo3::types::{PyBool, PyInt, PyMapping, PyString};
+use rstmdb_bridge::types::{BatchMode, HistoryOrder, Json, Text};
 
-use crate::generated::batch_operation;
 use crate::{errors, json};
 
 /// A type that arguments are converted to; `path` names the argument in errors.
@@ -15,7 +14,7 @@ pub trait FromPython: Sized {
 }
 
 /// Says what came instead of what was wanted.
-fn unfit(value: &Bound<'_, PyAny>, path: &str, wanted: &str) -> PyErr {
+pub fn unfit(value: &Bound<'_, PyAny>, path: &str, wanted: &str) -> PyErr {
     let kind = match value.get_type().name() {
         Ok(name) => name.to_string(),
         Err(error) => return error,
@@ -136,21 +135,5 @@ impl FromPython for HistoryOrder {
             "oldest" => Ok(HistoryOrder::Oldest),
             _ => Err(errors::argument(value.py(), path, "expected \"newest\" or \"oldest\"")),
         }
-    }
-}
-
-/// `ApplyEvent(…)` and its like, or the form of the wire: `{"op": "APPLY_EVENT", "params": {…}}`.
-impl FromPython for BatchOperation {
-    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<BatchOperation> {
-        if let Some(operation) = batch_operation(value) {
-            return Ok(operation);
-        }
-        if value.is_instance_of::<PyDict>() {
-            let text = json::from_python(value, path)?;
-            return text
-                .decode()
-                .map_err(|error| errors::argument(value.py(), path, &error.to_string()));
-        }
-        Err(unfit(value, path, "ApplyEvent, CreateInstance, DeleteInstance or GetInstance"))
     }
 }

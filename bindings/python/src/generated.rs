@@ -179,7 +179,7 @@ result_class! {
 }
 
 result_class! {
-    Limits(t::Limits), "Sizes and counts that requests may not exceed. All can be set when a database is opened.",
+    Limits(t::Limits), "Sizes and counts that requests may not exceed.",
     plain: [name_bytes_max: "The longest instance id, machine name, event name, event id or idempotency key, in bytes.", json_depth_max: "How deeply a context or a payload may nest; more than 120 means 120.", context_bytes_max: "The largest context of an instance, in bytes of canonical JSON.", payload_bytes_max: "The largest payload of an event, in bytes of canonical JSON.", definition_bytes_max: "The largest machine definition, in bytes of canonical JSON.", states_max: "The most states of a machine.", transitions_max: "The most transitions of a machine, counted per source state.", guard_bytes_max: "The longest guard, in bytes.", machine_versions_max: "The most versions of one machine; 0 means no limit.", batch_operations_max: "The most operations in one batch.", batch_bytes_max: "The most bytes of contexts and payloads in one batch.", page_entries_max: "The most entries of one page of a list, a history or a log read."],
     times: [],
     cached: [],

@@ -12,9 +12,8 @@ use pyo3::types::{
 };
 use rstmdb_bridge::types::Json;
 use rstmdb_bridge::types::json::JSON_DEPTH_MAX;
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
-use crate::errors;
+use crate::{errors, json_values};
 
 /// What can't be said in JSON, and where; the path is collected on the way out.
 struct Refused {
@@ -247,8 +246,7 @@ pub fn is_enum(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// JSON text as Python values: dict, list, str, int, float, bool and None.
 pub fn to_python(py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    Seed(py).deserialize(&mut deserializer).map(Bound::unbind).map_err(|error| {
+    json_values::read(py, text).map(Bound::unbind).map_err(|error| {
         errors::raised(
             py,
             &rstmdb_bridge::types::Error::new(
@@ -257,66 +255,6 @@ pub fn to_python(py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
             ),
         )
     })
-}
-
-#[derive(Clone, Copy)]
-struct Seed<'py>(Python<'py>);
-
-impl<'de, 'py> DeserializeSeed<'de> for Seed<'py> {
-    type Value = Bound<'py, PyAny>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de, 'py> Visitor<'de> for Seed<'py> {
-    type Value = Bound<'py, PyAny>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(self.0.None().into_bound(self.0))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(PyBool::new(self.0, value).to_owned().into_any())
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(PyInt::new(self.0, value).into_any())
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(PyInt::new(self.0, value).into_any())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(PyFloat::new(self.0, value).into_any())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(PyString::new(self.0, value).into_any())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let list = PyList::empty(self.0);
-        while let Some(element) = elements.next_element_seed(self)? {
-            list.append(element).map_err(A::Error::custom)?;
-        }
-        Ok(list.into_any())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let dict = PyDict::new(self.0);
-        while let Some(key) = members.next_key_seed(self)? {
-            let value = members.next_value_seed(self)?;
-            dict.set_item(key, value).map_err(A::Error::custom)?;
-        }
-        Ok(dict.into_any())
-    }
 }
 
 /// The canonical JSON text of a value: members sorted, no blanks, integers exact.

@@ -5,10 +5,12 @@
 
 #[rustfmt::skip]
 mod generated;
+mod batch;
 mod errors;
 mod from_python;
 mod handle;
 mod json;
+mod json_values;
 mod results;
 mod to_python;
 mod waiting;

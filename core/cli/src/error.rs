@@ -9,7 +9,7 @@ use rstmdb::error::reason;
 use rstmdb::{Error, ErrorCode};
 use serde_json::Value;
 
-use crate::output::clean;
+use crate::clean::clean;
 
 /// Why a command stopped.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod clean;
 mod commands;
 mod demo;
 mod diagram;

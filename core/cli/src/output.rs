@@ -7,6 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use rstmdb::{Error, TimestampMs};
 use serde::Serialize;
 
+use crate::clean::clean;
 use crate::error::{self, Outcome};
 
 /// How results are printed.
@@ -113,12 +114,6 @@ pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) ->
     fields.iter().map(line).collect()
 }
 
-/// Text that moves no cursor and rings no bell.
-pub(crate) fn clean(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
-    text.chars().map(escape).collect()
-}
-
 /// The first characters of a long text.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -194,8 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_shown_not_obeyed() {
-        assert_eq!(clean("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+    fn long_texts_are_cut() {
         assert_eq!(shorten("abcdef", 4), "abc…");
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 
+use crate::clean::clean;
 use crate::output::{self, Format, Output, number, rate};
 
 /// The lines and the bar of one command.
@@ -26,7 +27,7 @@ impl Talk {
         json: impl FnOnce() -> serde_json::Value,
     ) {
         let line = match self.output.format {
-            Format::Table => output::clean(&text()),
+            Format::Table => clean(&text()),
             Format::Json => json().to_string(),
         };
         self.bar.suspend(|| output::say(&line));

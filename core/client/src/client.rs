@@ -23,8 +23,9 @@ use crate::pending::{Pending, Watching};
 use crate::request::{Outgoing, Repeat, Reply};
 use crate::runtime;
 use crate::slot::Slot;
+use crate::subscription::Subscription;
 use crate::tls;
-use crate::watch::{Follow, Subscription};
+use crate::watch::Follow;
 
 /// Room in a frame for what is around the parameters of a request.
 const ENVELOPE_BYTES: usize = 128;

@@ -16,7 +16,7 @@ use crate::lane::Lane;
 use crate::park;
 use crate::request::{Outcome, Outgoing};
 use crate::slot::Slot;
-use crate::watch::Subscription;
+use crate::subscription::Subscription;
 
 type Entering =
     Pin<Box<dyn Future<Output = std::result::Result<OwnedSemaphorePermit, AcquireError>> + Send>>;

@@ -7,23 +7,14 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 use rstmdb_protocol::Command;
-use rstmdb_protocol::message::Incoming;
-use rstmdb_types::{
-    Error, InstanceEvent, Json, Offset, Operation, Result, WatchAllRequest, WatchInstanceRequest,
-};
+use rstmdb_types::{Error, Offset, Operation, WatchAllRequest, WatchInstanceRequest};
 use serde::Deserialize;
 
-use crate::error::{closed, malformed};
-use crate::lane::Lane;
 use crate::options::Options;
-use crate::park::{self, TimedOut};
 
 /// What an event costs in the queue beside its text.
 const EVENT_BYTES: usize = 64;
@@ -63,11 +54,21 @@ struct State {
     waker: Option<Waker>,
 }
 
+/// An event as it came.
 #[derive(Debug)]
-struct Queued {
-    payload: Box<[u8]>,
+pub(crate) struct Queued {
+    pub payload: Box<[u8]>,
     /// Whether the server sends all members.
-    extended: bool,
+    pub extended: bool,
+}
+
+/// What a reader gets.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// An event, and whether those that were left out can be asked for.
+    Event { queued: Queued, caught_up: bool },
+    /// None before this offset; and when no more come, why.
+    Nothing { next: Offset, ended: Option<Option<Error>> },
 }
 
 /// Where the events of a watch are.
@@ -288,7 +289,33 @@ impl Watch {
         }
     }
 
-    fn include_ctx(&self) -> bool {
+    /// Where it began.
+    pub(crate) fn start(&self) -> Offset {
+        self.state.lock().start
+    }
+
+    /// Takes the oldest event; without one, the reader is woken when there is.
+    pub(crate) fn take(&self, context: &Context<'_>) -> Taken {
+        let mut state = self.state.lock();
+        if let Some(queued) = state.queue.pop_front() {
+            state.bytes -= queued.payload.len() + EVENT_BYTES;
+            let few = state.queue.len() <= self.events_max / 4 && state.bytes <= self.bytes_max / 4;
+            let caught_up = few && matches!(state.stage, Stage::Paused);
+            return Taken::Event { queued, caught_up };
+        }
+        let next = state.next;
+        if let Stage::Ended(error) = &mut state.stage {
+            return Taken::Nothing { next, ended: Some(error.take()) };
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => state.waker = Some(context.waker().clone()),
+        }
+        Taken::Nothing { next, ended: None }
+    }
+
+    /// Whether contexts are asked for.
+    pub(crate) fn include_ctx(&self) -> bool {
         match &self.follow {
             Follow::Instance(request) => request.include_ctx,
             Follow::All(request) => request.include_ctx,
@@ -309,122 +336,4 @@ fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
 fn text(request: &impl serde::Serialize) -> String {
     // Plain data always serialises.
     serde_json::to_string(request).unwrap_or_default()
-}
-
-/// A stream of events in log order. Dropping it ends the subscription.
-///
-/// After a lost connection it goes on where it stopped, without gap or duplicate; it waits for the
-/// server as long as it takes. What the server's log no longer holds, or an older server can't
-/// replay, is an error and the end of the stream. The type is also a [`futures_core::Stream`].
-#[derive(Debug)]
-pub struct Subscription {
-    lane: Arc<Lane>,
-    watch: Arc<Watch>,
-    resume_offset: Offset,
-    ended: bool,
-}
-
-impl Subscription {
-    pub(crate) fn new(lane: Arc<Lane>, watch: Arc<Watch>) -> Subscription {
-        Subscription { lane, watch, resume_offset: 0, ended: false }
-    }
-
-    /// Takes over where the watch begins.
-    pub(crate) fn begun(&mut self) {
-        self.resume_offset = self.watch.state.lock().start;
-    }
-
-    /// The offset to resume from after the events received so far.
-    ///
-    /// It follows the events that were delivered: where the filters leave much out, it lags behind
-    /// the one of an embedded database.
-    pub fn resume_offset(&self) -> Offset {
-        self.resume_offset
-    }
-
-    /// Asks for the next event; the stream ends when the client is closed.
-    pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let (queued, catch_up) = {
-            let mut state = self.watch.state.lock();
-            match state.queue.pop_front() {
-                Some(queued) => {
-                    state.bytes -= queued.payload.len() + EVENT_BYTES;
-                    let few = state.queue.len() <= self.watch.events_max / 4
-                        && state.bytes <= self.watch.bytes_max / 4;
-                    (queued, few && matches!(state.stage, Stage::Paused))
-                }
-                None => {
-                    self.resume_offset = self.resume_offset.max(state.next);
-                    if let Stage::Ended(error) = &mut state.stage {
-                        self.ended = true;
-                        return Poll::Ready(error.take().map(Err));
-                    }
-                    match &mut state.waker {
-                        Some(waker) => waker.clone_from(context.waker()),
-                        None => state.waker = Some(context.waker().clone()),
-                    }
-                    return Poll::Pending;
-                }
-            }
-        };
-        if catch_up {
-            self.lane.resume(&self.watch);
-        }
-        let event = self.read(&queued);
-        match &event {
-            Ok(event) => self.resume_offset = event.wal_offset + 1,
-            Err(_) => self.ended = true,
-        }
-        Poll::Ready(Some(event))
-    }
-
-    fn read(&self, queued: &Queued) -> Result<InstanceEvent> {
-        match Incoming::parse(&queued.payload).map_err(|error| malformed(&error.message))? {
-            Incoming::Event { mut event, .. } => {
-                if !queued.extended && event.ctx.is_none() && self.watch.include_ctx() {
-                    // Older servers know a context of null.
-                    event.ctx = Some(Json::empty_object());
-                }
-                Ok(*event)
-            }
-            _ => Err(malformed("it is not an event")),
-        }
-    }
-
-    /// Waits for the next event; `None` when the client was closed. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Result<InstanceEvent>> {
-        std::future::poll_fn(|context| self.poll_event(context)).await
-    }
-
-    /// Waits for the next event; `None` when the client was closed.
-    pub fn next_blocking(&mut self) -> Option<Result<InstanceEvent>> {
-        park::wait(self.next())
-    }
-
-    /// Waits at most `timeout` for the next event; `None` when none came in time.
-    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
-        let deadline = Instant::now().checked_add(timeout);
-        match park::poll_until(deadline, |context| self.poll_event(context)) {
-            Ok(Some(event)) => event.map(Some),
-            Ok(None) => Err(closed()),
-            Err(TimedOut) => Ok(None),
-        }
-    }
-}
-
-impl futures_core::Stream for Subscription {
-    type Item = Result<InstanceEvent>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().poll_event(context)
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.lane.forget(&self.watch);
-    }
 }

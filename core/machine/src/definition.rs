@@ -10,8 +10,8 @@ use rstmdb_types::json::unescape;
 use rstmdb_types::{Error, Json, JsonRef, Limits, Result, Text, limits};
 
 use crate::guard::Guard;
-use crate::suggest::nearest;
 use crate::warnings::{Warning, Warnings, shorten};
+use rstmdb_types::names::nearest;
 
 /// The source that stands for every state without a transition of its own for the event.
 pub(crate) const WILDCARD: &str = "*";

@@ -56,7 +56,6 @@ pub mod guard;
 mod machine;
 mod normal_form;
 mod refusal;
-mod suggest;
 mod table;
 mod warnings;
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::StateId;
 use crate::guard::Explanation;
 use crate::machine::{Machine, Situation};
-use crate::suggest::nearest;
 use crate::warnings::shorten;
+use rstmdb_types::names::nearest;
 
 /// How many names or guards a message lists.
 const SHOWN_MAX: usize = 8;

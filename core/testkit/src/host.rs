@@ -14,6 +14,7 @@ use rstmdb::blocking::{Database, Subscription};
 use rstmdb_engine::storage::FileStorage;
 use rstmdb_engine::{Engine, Location, Options};
 use rstmdb_types::error::reason;
+use rstmdb_types::options::{self, Half};
 use rstmdb_types::{Error, InstanceEvent, Json, Operation, Result};
 use serde_json::{Value, json};
 
@@ -124,34 +125,12 @@ impl Running {
 /// opened with.
 pub fn read_options(given: &Value) -> std::result::Result<(Options, i64), String> {
     let mut options = options_of(&Settings::default());
-    let mut start_ms = START_MS;
-    for (name, value) in given.as_object().ok_or("options are an object")? {
-        let wrong = || format!("option {name} can't be {value}");
-        let flag = || value.as_bool().ok_or_else(wrong);
-        let number = || value.as_u64().ok_or_else(wrong);
-        match name.as_str() {
-            "allow_flush_all" => options.allow_flush_all = flag()?,
-            "allow_instance_recreate" => options.allow_instance_recreate = flag()?,
-            "idempotency_window_ms" => {
-                options.idempotency_window = Duration::from_millis(number()?);
-            }
-            "limits" => {
-                let limits = serde_json::from_value(value.clone());
-                options.limits = limits.map_err(|error| format!("limits: {error}"))?;
-            }
-            "fsync" => {
-                let policy = value.as_str().ok_or_else(wrong)?.parse();
-                options.fsync = policy.map_err(|error: Error| error.to_string())?;
-            }
-            "retention" if value == "forever" => {}
-            "segment_bytes_max" => options.segment_bytes_max = number()?,
-            "checkpoint_log_bytes" => options.checkpoint_log_bytes = number()?,
-            "free_bytes_min" => options.free_bytes_min = number()?,
-            "manual_clock_ms" => start_ms = value.as_i64().ok_or_else(wrong)?,
-            "retention" => return Err(wrong()),
-            _ => return Err(format!("the host has no option {name:?}")),
-        }
-    }
+    let mut given = given.as_object().ok_or("options are an object")?.clone();
+    let start_ms = match given.remove("manual_clock_ms") {
+        Some(start) => start.as_i64().ok_or("manual_clock_ms is a number")?,
+        None => START_MS,
+    };
+    options::read(&mut options, Half::Embedded, &given).map_err(|error| error.to_string())?;
     Ok((options, start_ms))
 }
 

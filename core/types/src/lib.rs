@@ -8,8 +8,10 @@ pub mod command;
 pub mod error;
 pub mod json;
 pub mod limits;
+pub mod names;
 pub mod operation;
 pub mod ops;
+pub mod options;
 
 pub use command::{Command, Execute, Outcome, Request};
 pub use error::{Error, ErrorCode, ErrorKind, Result};

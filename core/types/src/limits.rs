@@ -9,53 +9,38 @@ use crate::json::Json;
 /// messages that wrap one stay readable.
 pub const DEPTH_MAX: usize = 120;
 
-/// Sizes and counts that requests may not exceed. All can be set when a database is opened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Limits {
-    /// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
-    pub name_bytes_max: usize,
-    /// How deeply a context or a payload may nest; more than 120 means 120.
-    pub json_depth_max: usize,
-    /// The largest context of an instance, in bytes of canonical JSON.
-    pub context_bytes_max: usize,
-    /// The largest payload of an event, in bytes of canonical JSON.
-    pub payload_bytes_max: usize,
-    /// The largest machine definition, in bytes of canonical JSON.
-    pub definition_bytes_max: usize,
-    /// The most states of a machine.
-    pub states_max: usize,
-    /// The most transitions of a machine, counted per source state.
-    pub transitions_max: usize,
-    /// The longest guard, in bytes.
-    pub guard_bytes_max: usize,
-    /// The most versions of one machine; 0 means no limit.
-    pub machine_versions_max: u32,
-    /// The most operations in one batch.
-    pub batch_operations_max: usize,
-    /// The most bytes of contexts and payloads in one batch.
-    pub batch_bytes_max: usize,
-    /// The most entries of one page of a list, a history or a log read.
-    pub page_entries_max: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            name_bytes_max: 1024,
-            json_depth_max: DEPTH_MAX,
-            context_bytes_max: 4 << 20,
-            payload_bytes_max: 4 << 20,
-            definition_bytes_max: 4 << 20,
-            states_max: 10_000,
-            transitions_max: 100_000,
-            guard_bytes_max: 16 << 10,
-            machine_versions_max: 0,
-            batch_operations_max: 10_000,
-            batch_bytes_max: 64 << 20,
-            page_entries_max: 10_000,
-        }
-    }
+crate::options_struct! {
+    [
+        /// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
+        name_bytes_max: usize = 1024;
+        /// How deeply a context or a payload may nest; more than 120 means 120.
+        json_depth_max: usize = DEPTH_MAX;
+        /// The largest context of an instance, in bytes of canonical JSON.
+        context_bytes_max: usize = 4 << 20;
+        /// The largest payload of an event, in bytes of canonical JSON.
+        payload_bytes_max: usize = 4 << 20;
+        /// The largest machine definition, in bytes of canonical JSON.
+        definition_bytes_max: usize = 4 << 20;
+        /// The most states of a machine.
+        states_max: usize = 10_000;
+        /// The most transitions of a machine, counted per source state.
+        transitions_max: usize = 100_000;
+        /// The longest guard, in bytes.
+        guard_bytes_max: usize = 16 << 10;
+        /// The most versions of one machine; 0 means no limit.
+        machine_versions_max: u32 = 0;
+        /// The most operations in one batch.
+        batch_operations_max: usize = 10_000;
+        /// The most bytes of contexts and payloads in one batch.
+        batch_bytes_max: usize = 64 << 20;
+        /// The most entries of one page of a list, a history or a log read.
+        page_entries_max: u32 = 10_000;
+    ]
+    []
+    /// Sizes and counts that requests may not exceed. All can be set when a database is opened.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(default)]
+    pub struct Limits {}
 }
 
 impl Limits {

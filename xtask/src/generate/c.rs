@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use rstmdb_types::{ErrorCode, ErrorKind, Operation};
 
+use super::options::{self, HALVES};
+use super::region;
 use crate::tidy::GENERATED_MARK;
 use crate::tree;
 
@@ -55,6 +57,14 @@ pub fn numbers() -> Result<String, String> {
         number("KIND", kind.as_str(), kind.doc(), i32::from(kind.exit_code()));
     }
     Ok(text)
+}
+
+/// `include/README.md`, with the tables of options.
+pub fn readme() -> Result<String, String> {
+    let tables = HALVES.map(|(half, title)| {
+        format!("### {title}\n\n{}", options::half_tables(half, "../docs/reference/"))
+    });
+    region::fill("include/README.md", &[("options", format!("\n{}", tables.concat()))])
 }
 
 /// `include/rstmdb.h`, from the sources of the crate.

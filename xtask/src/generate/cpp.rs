@@ -1,6 +1,8 @@
 //! `include/rstmdb.hpp`: the template `bindings/c/rstmdb.hpp.in` with everything that follows the
 //! table of operations and the tables of errors; and the list of operations for C and C++ tests.
 
+mod options;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -24,6 +26,7 @@ pub fn header() -> Result<String, String> {
         ("@RAISE@", raise()),
         ("@OPERATIONS@", operations()),
         ("@REQUESTS@", requests(&shapes)?),
+        ("@OPTIONS@", options::options()),
         ("@CALLS@", calls()),
         ("@METHODS@", methods(&shapes)?),
     ];

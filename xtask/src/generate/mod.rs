@@ -5,15 +5,18 @@ mod cli;
 mod cpp;
 mod go;
 mod node;
+mod options;
 mod python;
 mod reference;
+mod region;
 mod source;
 mod surface;
 
 use crate::tidy::GENERATED_MARK;
 use crate::{Outcome, licences, tree};
 
-/// A generated file and what makes it. The text must say so in its first line.
+/// A generated file and what makes it. The text must say so in its first line, or where its
+/// generated lines begin.
 struct Generated {
     path: &'static str,
     make: fn() -> Result<String, String>,
@@ -26,6 +29,8 @@ const FILES: &[Generated] = &[
     Generated { path: "docs/reference/errors.md", make: || Ok(reference::errors()) },
     Generated { path: "docs/reference/operations.md", make: reference::operations },
     Generated { path: "docs/reference/limits.md", make: reference::limits },
+    Generated { path: "docs/reference/options.md", make: options::reference },
+    Generated { path: "include/README.md", make: c::readme },
     Generated { path: "docs/reference/cli.md", make: cli::reference },
     Generated { path: "docs/reference/configuration.md", make: cli::configuration },
     Generated { path: "docs/rstmdb.example.yaml", make: cli::example_configuration },
@@ -35,10 +40,12 @@ const FILES: &[Generated] = &[
     Generated { path: "bindings/go/codec.gen.go", make: go::codec },
     Generated { path: "bindings/go/errors.gen.go", make: go::errors },
     Generated { path: "bindings/go/operations.gen.go", make: go::operations },
+    Generated { path: "bindings/go/options.gen.go", make: go::options },
     Generated { path: "bindings/go/surface.gen_test.go", make: go::surface },
     Generated { path: "node/src/types.ts", make: node::types },
     Generated { path: "node/src/codec.ts", make: node::codec },
     Generated { path: "node/src/operations.ts", make: node::operations },
+    Generated { path: "node/src/option_types.ts", make: node::options },
     Generated { path: "node/src/addon.ts", make: node::native },
     Generated { path: "bindings/c/src/operations.rs", make: c::operations },
     Generated { path: "bindings/c/src/numbers.rs", make: c::numbers },
@@ -50,6 +57,8 @@ const FILES: &[Generated] = &[
     Generated { path: "python/rstmdb/_operations.py", make: python::async_operations },
     Generated { path: "python/rstmdb/_sync_operations.py", make: python::sync_operations },
     Generated { path: "python/rstmdb/_names.py", make: python::names },
+    Generated { path: "python/rstmdb/_database.py", make: python::database },
+    // After the files they are made from.
     Generated { path: "python/rstmdb/_sync_watch.py", make: python::sync_watch },
     Generated { path: "python/rstmdb/sync.py", make: python::sync },
     Generated { path: "python/rstmdb/types.py", make: python::types },
@@ -105,7 +114,7 @@ pub fn check() -> Outcome {
 fn text(file: &Generated) -> Result<String, String> {
     let text = (file.make)().map_err(|problem| format!("{}: {problem}", file.path))?;
     let first = text.lines().next().unwrap_or_default();
-    if first.contains(GENERATED_MARK) {
+    if first.contains(GENERATED_MARK) || text.contains(region::BEGIN) {
         Ok(text)
     } else {
         Err(format!("{}: the first line does not say {GENERATED_MARK:?}", file.path))

@@ -1,6 +1,7 @@
 //! The Python package's share of the table: rows for the native module, its stubs, the methods of both
 //! `Database` classes, the names of errors, and `rstmdb.sync`, which is the async code without waiting.
 
+mod options;
 mod stubs;
 mod sync;
 
@@ -14,6 +15,7 @@ use super::source::{Member, Shape, Shapes};
 use crate::tidy::GENERATED_MARK;
 use crate::tree;
 
+pub use options::database;
 pub use stubs::stubs;
 pub use sync::{sync, sync_watch};
 

@@ -10,7 +10,7 @@ use super::source::{Member, Shape, Shapes};
 use crate::tidy::GENERATED_MARK;
 
 /// The rows of one table; cells hold no line breaks.
-fn table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
+pub(super) fn table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
     let rule = vec!["---"; head.len()].join(" | ");
     let _ = writeln!(text, "| {} |\n| {rule} |", head.join(" | "));
     for row in rows {
@@ -20,11 +20,11 @@ fn table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
     text.push('\n');
 }
 
-fn page(title: &str, source: &str) -> String {
+pub(super) fn page(title: &str, source: &str) -> String {
     format!("<!-- {GENERATED_MARK} from {source} -->\n\n# {title}\n\n")
 }
 
-fn finish(mut text: String) -> String {
+pub(super) fn finish(mut text: String) -> String {
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
@@ -103,7 +103,8 @@ pub fn limits() -> Result<String, String> {
     let defaults = serde_json::to_value(Limits::default()).map_err(|e| e.to_string())?;
     let _ = writeln!(
         text,
-        "{}\nA request above one is refused with `BAD_REQUEST` and the reason `limit_exceeded`; \
+        "{} All can be set when a database is opened, with the \
+         [option](options.md) `limits`.\nA request above one is refused with `BAD_REQUEST` and the reason `limit_exceeded`; \
          `context` names the limit.\n",
         shape.doc
     );

@@ -1,9 +1,17 @@
 //! Reads the public structs and enums of `core/types`, with their documentation.
 //!
-//! This is a reader of our own files as rustfmt leaves them, not of Rust: what it does not
-//! understand it skips, and `Shapes::get` then names the type that is missing.
+//! What serde is told about them is part of what they are in JSON: an attribute that is not
+//! understood here is an error, not skipped.
 
 use std::collections::BTreeMap;
+
+use rstmdb_types::options::{EMBEDDED, Form, Row};
+use syn::parse::{ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::{
+    Attribute, Expr, Fields, GenericArgument, Ident, Item, Lit, LitStr, Meta, PathArguments, Token,
+    Type, Visibility,
+};
 
 use crate::tree;
 
@@ -35,15 +43,18 @@ pub struct Member {
 pub struct Shapes(pub BTreeMap<String, Shape>);
 
 impl Shapes {
-    /// Reads the files of `core/types`.
+    /// Reads the files of `core/types`. The limits are rows of a table, and no text to read.
     pub fn read() -> Result<Shapes, String> {
         let mut shapes = Shapes::default();
         let files = tree::text_files();
-        let sources = files.iter().filter(|file| {
-            file.path.starts_with("core/types/src/ops/") || file.path == "core/types/src/limits.rs"
-        });
-        for file in sources {
-            shapes.add(&file.text);
+        for file in files.iter().filter(|file| file.path.starts_with("core/types/src/ops/")) {
+            shapes.add(&file.text).map_err(|problem| format!("{}: {problem}", file.path))?;
+        }
+        for row in EMBEDDED {
+            // Results tell the limits too.
+            if let Form::Object { name, rows } = row.form {
+                shapes.0.insert(name.to_owned(), of_rows(row.doc, rows));
+            }
         }
         Ok(shapes)
     }
@@ -53,146 +64,215 @@ impl Shapes {
         self.0.get(name).ok_or_else(|| format!("core/types has no public struct or enum {name}"))
     }
 
-    fn add(&mut self, text: &str) {
-        let mut doc = String::new();
-        let mut attributes = String::new();
-        let mut lines = text.lines().peekable();
-        while let Some(line) = lines.next() {
-            if let Some(words) = line.strip_prefix("///") {
-                push_words(&mut doc, words);
-            } else if line.starts_with("#[") {
-                attributes.push_str(line);
-            } else if let Some((name, is_enum)) = declaration(line) {
-                let mut shape = Shape {
-                    doc: std::mem::take(&mut doc),
-                    is_enum,
-                    is_untagged: attributes.contains("serde(untagged)"),
-                    is_transparent: attributes.contains("serde(transparent)"),
-                    members: Vec::new(),
-                };
-                if line.ends_with('{') {
-                    let body: Vec<&str> =
-                        std::iter::from_fn(|| lines.next_if(|line| *line != "}")).collect();
-                    shape.members = members(&body, is_enum, rename_rule(&attributes));
+    fn add(&mut self, text: &str) -> Result<(), String> {
+        let file = syn::parse_file(text).map_err(|error| error.to_string())?;
+        for item in file.items {
+            match item {
+                Item::Struct(item) if matches!(item.vis, Visibility::Public(_)) => {
+                    let shape = structure(&item).map_err(|e| format!("{}: {e}", item.ident))?;
+                    self.0.insert(item.ident.to_string(), shape);
                 }
-                self.0.insert(name.to_owned(), shape);
-                attributes.clear();
-            } else {
-                doc.clear();
-                attributes.clear();
+                Item::Enum(item) if matches!(item.vis, Visibility::Public(_)) => {
+                    let shape = enumeration(&item).map_err(|e| format!("{}: {e}", item.ident))?;
+                    self.0.insert(item.ident.to_string(), shape);
+                }
+                Item::Macro(item) if item.mac.path.is_ident("entries") => {
+                    let entries = entries.parse2(item.mac.tokens);
+                    self.add_entries(entries.map_err(|error| format!("entries!: {error}"))?);
+                }
+                _ => {}
             }
         }
-        self.add_entries(text);
+        Ok(())
     }
 
-    /// The entries of the log: `Name, "tag" { field: Type; }` rows of a macro call, each kept as
-    /// the shape `WalEntry:tag`, and `WalEntry` as their enum.
-    fn add_entries(&mut self, text: &str) {
-        let Some((_, rows)) = text.split_once("\nentries! {\n") else { return };
-        let mut all = Shape {
-            doc: "What one log entry says, tagged by `type`.".to_owned(),
-            is_enum: true,
-            ..Shape::default()
-        };
-        let mut doc = String::new();
-        let mut lines = rows.lines();
-        while let Some(line) = lines.next().filter(|line| *line != "}") {
-            if let Some(words) = line.trim().strip_prefix("///") {
-                push_words(&mut doc, words);
-            } else if let Some(tag) = line.split('"').nth(1) {
-                let body: Vec<&str> =
-                    lines.by_ref().take_while(|line| line.trim() != "}").collect();
-                let doc = std::mem::take(&mut doc);
-                let shape = Shape {
-                    doc: doc.clone(),
-                    members: members(&body, false, None),
-                    ..Shape::default()
-                };
-                self.0.insert(format!("WalEntry:{tag}"), shape);
-                all.members.push(Member {
-                    name: tag.to_owned(),
-                    doc,
-                    kind: format!("WalEntry:{tag}"),
-                    required: true,
-                });
-            }
+    /// The entries of the log, each kept as the shape `WalEntry:tag`, and `WalEntry` as their enum.
+    fn add_entries(&mut self, entries: Vec<(String, Shape)>) {
+        let doc = "What one log entry says, tagged by `type`.".to_owned();
+        let mut all = Shape { doc, is_enum: true, ..Shape::default() };
+        for (tag, shape) in entries {
+            let kind = format!("WalEntry:{tag}");
+            let doc = shape.doc.clone();
+            self.0.insert(kind.clone(), shape);
+            all.members.push(Member { name: tag, doc, kind, required: true });
         }
         self.0.insert("WalEntry".to_owned(), all);
     }
 }
 
-/// The name in `pub struct Name {` or `pub enum Name {`, and whether it is an enum.
-fn declaration(line: &str) -> Option<(&str, bool)> {
-    let (rest, is_enum) = match line.strip_prefix("pub struct ") {
-        Some(rest) => (rest, false),
-        None => (line.strip_prefix("pub enum ")?, true),
-    };
-    let end = rest.find(|c: char| !c.is_alphanumeric())?;
-    Some((&rest[..end], is_enum))
+/// The shape of an object whose members are options; a database tells all of them.
+fn of_rows(doc: &str, rows: &[Row]) -> Shape {
+    let members = rows.iter().map(|row| Member {
+        name: row.name.to_owned(),
+        doc: row.doc.to_owned(),
+        kind: row.rust.to_owned(),
+        required: true,
+    });
+    Shape { doc: doc.to_owned(), members: members.collect(), ..Shape::default() }
 }
 
-fn members(body: &[&str], is_enum: bool, rename: Option<&str>) -> Vec<Member> {
-    let mut found = Vec::new();
-    let mut doc = String::new();
-    let mut attributes = String::new();
-    for line in body.iter().map(|line| line.trim()) {
-        if let Some(words) = line.strip_prefix("///") {
-            push_words(&mut doc, words);
-        } else if line.starts_with("#[") {
-            attributes.push_str(line);
-        } else {
-            let line = line.trim_end_matches([',', ';']);
-            let member = if is_enum { variant(line, rename) } else { field(line, &attributes) };
-            if let Some(member) = member {
-                found.push(Member { doc: std::mem::take(&mut doc), ..member });
+fn structure(item: &syn::ItemStruct) -> Result<Shape, String> {
+    let serde = Serde::read(&item.attrs, &["default", "deny_unknown_fields", "transparent"])?;
+    let fields = item.fields.iter().map(|field| {
+        let name = field.ident.as_ref().map(plain).unwrap_or_default();
+        let known = ["default", "skip_serializing_if"];
+        let serde = Serde::read(&field.attrs, &known).map_err(|e| format!("{name}: {e}"))?;
+        let (kind, is_optional) = kind_of(&field.ty)?;
+        let required = !is_optional && !serde.has("default");
+        Ok(Member { name, doc: doc(&field.attrs), kind, required })
+    });
+    Ok(Shape {
+        doc: doc(&item.attrs),
+        members: fields.collect::<Result<_, String>>()?,
+        is_transparent: serde.has("transparent"),
+        ..Shape::default()
+    })
+}
+
+fn enumeration(item: &syn::ItemEnum) -> Result<Shape, String> {
+    let serde = Serde::read(&item.attrs, &["rename_all", "untagged", "tag", "content"])?;
+    let mut members = Vec::new();
+    for variant in &item.variants {
+        let known = ["rename", "skip", "other", "untagged"];
+        let own = Serde::read(&variant.attrs, &known);
+        let own = own.map_err(|problem| format!("{}: {problem}", variant.ident))?;
+        // What takes in the names that are not known has none itself.
+        if ["skip", "other", "untagged"].iter().any(|name| own.has(name)) {
+            continue;
+        }
+        let kind = match &variant.fields {
+            Fields::Unit => String::new(),
+            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
+                kind_of(&fields.unnamed[0].ty)?.0
             }
-            doc.clear();
-            attributes.clear();
+            _ => return Err(format!("{} holds more than one type", variant.ident)),
+        };
+        let name = match (own.get("rename"), serde.get("rename_all")) {
+            (Some(name), _) => name.to_owned(),
+            (None, None) => variant.ident.to_string(),
+            (None, Some("snake_case")) => snake(&variant.ident.to_string()),
+            (None, Some("SCREAMING_SNAKE_CASE")) => {
+                snake(&variant.ident.to_string()).to_uppercase()
+            }
+            (None, Some(rule)) => return Err(format!("rename_all = {rule:?} is not understood")),
+        };
+        members.push(Member { name, doc: doc(&variant.attrs), kind, required: true });
+    }
+    Ok(Shape {
+        doc: doc(&item.attrs),
+        members,
+        is_enum: true,
+        is_untagged: serde.has("untagged"),
+        ..Shape::default()
+    })
+}
+
+/// The rows of `entries!`: `Name, "tag" { field: Type; … }`, with ` , optional` behind some types.
+fn entries(input: ParseStream) -> syn::Result<Vec<(String, Shape)>> {
+    let mut found = Vec::new();
+    while !input.is_empty() {
+        let attributes = input.call(Attribute::parse_outer)?;
+        input.parse::<Ident>()?;
+        input.parse::<Token![,]>()?;
+        let tag = input.parse::<LitStr>()?.value();
+        let body;
+        syn::braced!(body in input);
+        let mut members = Vec::new();
+        while !body.is_empty() {
+            members.push(entry_member(&body)?);
+        }
+        found.push((tag, Shape { doc: doc(&attributes), members, ..Shape::default() }));
+    }
+    Ok(found)
+}
+
+fn entry_member(body: ParseStream) -> syn::Result<Member> {
+    let attributes = body.call(Attribute::parse_outer)?;
+    let name = body.parse::<Ident>()?;
+    body.parse::<Token![:]>()?;
+    let (kind, is_optional) =
+        kind_of(&body.parse()?).map_err(|e| syn::Error::new(name.span(), e))?;
+    if body.parse::<Option<Token![,]>>()?.is_some() {
+        body.parse::<Ident>()?;
+    }
+    body.parse::<Token![;]>()?;
+    Ok(Member { name: plain(&name), doc: doc(&attributes), kind, required: !is_optional })
+}
+
+/// What serde is told, by name; flags have no value.
+struct Serde(Vec<(String, String)>);
+
+impl Serde {
+    fn read(attributes: &[Attribute], known: &[&str]) -> Result<Serde, String> {
+        let mut found = Vec::new();
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
+            let parse = Punctuated::<Meta, Token![,]>::parse_terminated;
+            for meta in attribute.parse_args_with(parse).map_err(|error| error.to_string())? {
+                let name = meta.path().get_ident().map(Ident::to_string).unwrap_or_default();
+                if !known.contains(&name.as_str()) {
+                    return Err(format!(
+                        "serde attribute {name:?} is not understood; teach it to \
+                         xtask/src/generate/source.rs, or do without"
+                    ));
+                }
+                found.push((name, text_of(&meta).unwrap_or_default()));
+            }
+        }
+        Ok(Serde(found))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The text in `name = "text"`.
+fn text_of(meta: &Meta) -> Option<String> {
+    match &meta.require_name_value().ok()?.value {
+        Expr::Lit(literal) => match &literal.lit {
+            Lit::Str(text) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The lines of a documentation as one.
+fn doc(attributes: &[Attribute]) -> String {
+    let lines = attributes.iter().filter(|attribute| attribute.path().is_ident("doc"));
+    let lines = lines.filter_map(|line| text_of(&line.meta));
+    let lines: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
+    lines.join(" ").trim().to_owned()
+}
+
+/// A type without its path, and whether it was an `Option`, which is taken off.
+fn kind_of(kind: &Type) -> Result<(String, bool), String> {
+    let segment = match kind {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    };
+    let segment = segment.ok_or("a type is not understood: it is no name")?;
+    let name = segment.ident.to_string();
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
+        return Ok((name, false));
+    };
+    let mut inner = Vec::new();
+    for argument in &arguments.args {
+        match argument {
+            GenericArgument::Type(kind) => inner.push(kind_of(kind)?.0),
+            _ => return Err(format!("the arguments of {name} are not understood")),
         }
     }
-    found
+    let inner = inner.join(", ");
+    Ok(if name == "Option" { (inner, true) } else { (format!("{name}<{inner}>"), false) })
 }
 
-fn variant(line: &str, rename: Option<&str>) -> Option<Member> {
-    let (name, kind) = match line.split_once('(') {
-        Some((name, kind)) => (name, kind.strip_suffix(')')?),
-        None => (line, ""),
-    };
-    let plain = !name.is_empty() && name.chars().all(char::is_alphanumeric);
-    plain.then(|| Member {
-        name: match rename {
-            Some("snake_case") => snake(name),
-            Some("SCREAMING_SNAKE_CASE") => snake(name).to_uppercase(),
-            _ => name.to_owned(),
-        },
-        kind: kind.to_owned(),
-        required: true,
-        doc: String::new(),
-    })
-}
-
-fn field(line: &str, attributes: &str) -> Option<Member> {
-    let (name, kind) = line.strip_prefix("pub ").unwrap_or(line).split_once(": ")?;
-    // A row of the log entries says `Option<Text>, optional`.
-    let kind = kind.strip_suffix(", optional").unwrap_or(kind);
-    let optional = kind.strip_prefix("Option<").and_then(|kind| kind.strip_suffix('>'));
-    Some(Member {
-        name: name.trim_start_matches("r#").to_owned(),
-        kind: optional.unwrap_or(kind).to_owned(),
-        required: optional.is_none() && !attributes.contains("serde(default"),
-        doc: String::new(),
-    })
-}
-
-fn rename_rule(attributes: &str) -> Option<&str> {
-    attributes.split_once("rename_all = \"")?.1.split('"').next()
-}
-
-fn push_words(doc: &mut String, words: &str) {
-    if !doc.is_empty() {
-        doc.push(' ');
-    }
-    doc.push_str(words.trim());
+fn plain(name: &Ident) -> String {
+    name.to_string().trim_start_matches("r#").to_owned()
 }
 
 fn snake(name: &str) -> String {
@@ -213,7 +293,7 @@ mod tests {
     #[test]
     fn reads_structs_enums_and_entries() {
         let mut shapes = Shapes::default();
-        shapes.add(concat!(
+        let text = concat!(
             "/// A thing\n/// in two lines.\n#[derive(Debug)]\npub struct Thing {\n",
             "    /// Its id.\n    pub id: Text,\n",
             "    /// Perhaps.\n    #[serde(default, skip_serializing_if = \"Option::is_none\")]\n",
@@ -223,7 +303,8 @@ mod tests {
             "    /// One.\n    BestEffort,\n    /// Other.\n    Other(Thing),\n}\n",
             "\nentries! {\n    /// It was.\n    Made, \"made\" {\n        /// Its id.\n",
             "        id: Option<Text>, optional;\n    }\n}\n",
-        ));
+        );
+        shapes.add(text).unwrap();
         let thing = shapes.get("Thing").unwrap();
         assert_eq!(thing.doc, "A thing in two lines.");
         let fields: Vec<_> = thing
@@ -246,5 +327,24 @@ mod tests {
         assert_eq!(shapes.get("WalEntry").unwrap().members[0].name, "made");
         assert!(!shapes.get("WalEntry:made").unwrap().members[0].required);
         assert!(shapes.get("Nope").is_err());
+    }
+    #[test]
+    fn what_serde_is_told_and_nobody_understands_is_an_error() {
+        for (text, words) in [
+            ("pub struct A { #[serde(flatten)] pub b: B }", "A: b: serde attribute \"flatten\""),
+            ("pub struct A { #[serde(rename = \"c\")] pub b: B }", "\"rename\""),
+            ("#[serde(rename_all = \"camelCase\")] pub enum A { B }", "camelCase"),
+            ("pub enum A { B { c: u32 } }", "B holds more than one type"),
+            ("pub struct A { pub b: [u8; 4] }", "a type is not understood"),
+            ("entries! { Made \"made\" {} }", "entries!"),
+        ] {
+            let problem = Shapes::default().add(text).unwrap_err();
+            assert!(problem.contains(words), "{text}: {problem}");
+        }
+        let mut shapes = Shapes::default();
+        shapes.add("pub enum A { #[serde(rename = \"x\")] B, #[serde(other)] C }").unwrap();
+        assert_eq!(shapes.get("A").unwrap().members.len(), 1);
+        assert_eq!(shapes.get("A").unwrap().members[0].name, "x");
+        assert!(Shapes::read().unwrap().get("Limits").unwrap().members.len() > 10);
     }
 }

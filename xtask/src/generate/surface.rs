@@ -4,6 +4,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, ErrorKind, Operation};
 use serde_json::{Value, json};
 
+use super::options;
 use super::source::{Member, Shapes};
 use crate::tidy::GENERATED_MARK;
 
@@ -63,6 +64,7 @@ pub fn json() -> Result<String, String> {
     let sections = [
         ("operations", operations),
         ("types", types),
+        ("options", options::surface()),
         ("error_codes", codes),
         ("error_kinds", kinds),
         ("error_reasons", reasons),
@@ -100,6 +102,8 @@ fn members(members: &[Member]) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use rstmdb_types::options::{EMBEDDED, REMOTE};
+
     use super::*;
 
     #[test]
@@ -107,6 +111,7 @@ mod tests {
         let surface: Value = serde_json::from_str(&json().unwrap()).unwrap();
         let count = |name: &str| surface[name].as_array().unwrap().len();
         assert_eq!(count("operations"), Operation::ALL.len());
+        assert_eq!(count("options"), EMBEDDED.len() + REMOTE.len());
         assert_eq!(count("error_codes"), ErrorCode::ALL.len());
         assert_eq!(count("error_kinds"), ErrorKind::ALL.len());
         assert_eq!(count("error_reasons"), reason::ALL.len());

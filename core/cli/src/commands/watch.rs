@@ -287,7 +287,7 @@ impl Lines {
 
     fn print(self, event: &InstanceEvent) -> Outcome {
         match self.readable {
-            true => self.output.text(&crate::output::clean(&readable(event)?)),
+            true => self.output.text(&crate::clean::clean(&readable(event)?)),
             false => self.output.json(event),
         }
     }

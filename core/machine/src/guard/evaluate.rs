@@ -66,3 +66,39 @@ fn arithmetic<'a>(chain: &'a Chain, scope: &Scope<'a>) -> Value<'a> {
         compute(*operator, &left, &value(right, scope))
     })
 }
+
+impl Function {
+    /// Applies the function to its arguments; one that it does not take is null.
+    pub(super) fn apply<'a>(self, first: Value<'a>, second: Value<'a>) -> Value<'a> {
+        let both = || Some((first.text()?, second.text()?));
+        match self {
+            Function::Size => size(&first),
+            Function::StartsWith => {
+                Value::Bool(both().is_some_and(|(text, part)| text.starts_with(part.as_ref())))
+            }
+            Function::EndsWith => {
+                Value::Bool(both().is_some_and(|(text, part)| text.ends_with(part.as_ref())))
+            }
+            Function::Contains => Value::Bool(contains(&first, &second)),
+            Function::Lower => first.text().map_or(Value::Null, |text| owned(text.to_lowercase())),
+            Function::Upper => first.text().map_or(Value::Null, |text| owned(text.to_uppercase())),
+            Function::Exists => Value::Bool(false),
+        }
+    }
+}
+
+fn size<'a>(value: &Value<'_>) -> Value<'a> {
+    let count = match value {
+        Value::Array(list) => list.elements().count(),
+        Value::Object(object) => object.members().count(),
+        other => match other.text() {
+            Some(text) => text.chars().count(),
+            None => return Value::Null,
+        },
+    };
+    Value::Integer(count as i128)
+}
+
+fn owned<'a>(text: String) -> Value<'a> {
+    Value::Text(Cow::Owned(text))
+}

@@ -11,8 +11,8 @@ use super::syntax::{
 };
 use super::value::literal;
 use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
-use crate::suggest::nearest;
 use crate::warnings::shorten;
+use rstmdb_types::names::nearest;
 
 type Parsed<T> = Result<T, SyntaxError>;
 

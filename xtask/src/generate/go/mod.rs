@@ -2,10 +2,12 @@
 //! and errors, and its copy of the C header.
 
 mod codec;
+mod options;
 mod tables;
 mod types;
 
 pub use codec::codec;
+pub use options::options;
 pub use tables::{errors, operations, surface};
 pub use types::types;
 

@@ -3,7 +3,9 @@
 use rstmdb_types::error::reason;
 use rstmdb_types::{ErrorCode, ErrorKind, Operation};
 
+use super::options::function_name;
 use super::{comment, go_name, is_transparent, start, type_name};
+use crate::generate::options::rows;
 use crate::generate::source::Shapes;
 
 /// Operations whose methods take or give something shorter than request and result, written by hand
@@ -75,10 +77,12 @@ fn constants<'a>(rows: impl Iterator<Item = (String, &'a str, &'a str, &'a str)>
     out + ")\n"
 }
 
-/// The request and the result of every operation, for the test that compares them with
+/// The request and the result of every operation and the function of every option, for the test that compares them with
 /// `surface.json`.
 pub fn surface() -> Result<String, String> {
-    let mut out = start("The types of every operation, for the test of the surface.");
+    let mut out = start(
+        "The types of every operation and the functions of the options, for the test of the surface.",
+    );
     out.push_str("\nvar operationTypes = []operationType{\n");
     for operation in Operation::ALL {
         let (request, result) = operation.type_names();
@@ -91,6 +95,10 @@ pub fn surface() -> Result<String, String> {
             go_name(operation.name()),
             type_name(request),
         ));
+    }
+    out.push_str("}\n\nvar optionFunctions = []optionFunction{\n");
+    for row in rows() {
+        out.push_str(&format!("\t{{{:?}, {}}},\n", row.name, function_name(row)));
     }
     Ok(out + "}\n")
 }

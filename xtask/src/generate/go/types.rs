@@ -139,7 +139,7 @@ fn about(name: &str, doc: &str) -> String {
 }
 
 /// A sentence as the rest of one.
-fn lower(doc: &str) -> String {
+pub(super) fn lower(doc: &str) -> String {
     let mut letters = doc.chars();
     let first = letters.next();
     let second = letters.clone().next();

@@ -4,12 +4,14 @@
 mod codec;
 mod native;
 mod operations;
+mod options;
 mod shape;
 mod types;
 
 pub use codec::codec;
 pub use native::native;
 pub use operations::operations;
+pub use options::options;
 pub use types::types;
 
 use std::fmt::Write as _;

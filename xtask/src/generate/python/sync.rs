@@ -1,5 +1,6 @@
 //! `rstmdb.sync`: the async code without the waiting.
 
+use crate::generate::region;
 use crate::tidy::GENERATED_MARK;
 use crate::tree;
 
@@ -44,7 +45,7 @@ fn without_waiting(path: &str) -> Result<String, String> {
             "# [async" => is_left_out = true,
             "# [sync" => is_comment = true,
             "# ]" => (is_left_out, is_comment) = (false, false),
-            _ if is_left_out => {}
+            _ if is_left_out || line.contains(region::BEGIN) || line.contains(region::END) => {}
             _ => {
                 let mut line = line.to_owned();
                 if is_comment {

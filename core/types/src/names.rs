@@ -8,7 +8,7 @@ const NAMES_MAX: usize = 1000;
 /// The known name nearest to `name`, when one is near enough; the first of equally near ones.
 ///
 /// Upper and lower case count as the same letter, so `pay` finds `PAY`.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = letters(name)?;
     let allowed = (wanted.len() / 3).clamp(1, 3);
     let mut best: Option<(usize, &str)> = None;

@@ -1,0 +1,25 @@
+//! The operations of a batch as arguments.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rstmdb_bridge::types::BatchOperation;
+
+use crate::from_python::{FromPython, unfit};
+use crate::generated::batch_operation;
+use crate::{errors, json};
+
+/// `ApplyEvent(…)` and its like, or the form of the wire: `{"op": "APPLY_EVENT", "params": {…}}`.
+impl FromPython for BatchOperation {
+    fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<BatchOperation> {
+        if let Some(operation) = batch_operation(value) {
+            return Ok(operation);
+        }
+        if value.is_instance_of::<PyDict>() {
+            let text = json::from_python(value, path)?;
+            return text
+                .decode()
+                .map_err(|error| errors::argument(value.py(), path, &error.to_string()));
+        }
+        Err(unfit(value, path, "ApplyEvent, CreateInstance, DeleteInstance or GetInstance"))
+    }
+}

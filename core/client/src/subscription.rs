@@ -1,0 +1,118 @@
+//! The reader's end of a watch.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use rstmdb_protocol::message::Incoming;
+use rstmdb_types::{InstanceEvent, Json, Offset, Result};
+
+use crate::error::{closed, malformed};
+use crate::lane::Lane;
+use crate::park::{self, TimedOut};
+use crate::watch::{Queued, Taken, Watch};
+
+/// A stream of events in log order. Dropping it ends the subscription.
+///
+/// After a lost connection it goes on where it stopped, without gap or duplicate; it waits for the
+/// server as long as it takes. What the server's log no longer holds, or an older server can't
+/// replay, is an error and the end of the stream. The type is also a [`futures_core::Stream`].
+#[derive(Debug)]
+pub struct Subscription {
+    lane: Arc<Lane>,
+    watch: Arc<Watch>,
+    resume_offset: Offset,
+    ended: bool,
+}
+
+impl Subscription {
+    pub(crate) fn new(lane: Arc<Lane>, watch: Arc<Watch>) -> Subscription {
+        Subscription { lane, watch, resume_offset: 0, ended: false }
+    }
+
+    /// Takes over where the watch begins.
+    pub(crate) fn begun(&mut self) {
+        self.resume_offset = self.watch.start();
+    }
+
+    /// The offset to resume from after the events received so far.
+    ///
+    /// It follows the events that were delivered: where the filters leave much out, it lags behind
+    /// the one of an embedded database.
+    pub fn resume_offset(&self) -> Offset {
+        self.resume_offset
+    }
+
+    /// Asks for the next event; the stream ends when the client is closed.
+    pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let (queued, caught_up) = match self.watch.take(context) {
+            Taken::Event { queued, caught_up } => (queued, caught_up),
+            Taken::Nothing { next, ended } => {
+                self.resume_offset = self.resume_offset.max(next);
+                let Some(error) = ended else { return Poll::Pending };
+                self.ended = true;
+                return Poll::Ready(error.map(Err));
+            }
+        };
+        if caught_up {
+            self.lane.resume(&self.watch);
+        }
+        let event = self.read(&queued);
+        match &event {
+            Ok(event) => self.resume_offset = event.wal_offset + 1,
+            Err(_) => self.ended = true,
+        }
+        Poll::Ready(Some(event))
+    }
+
+    fn read(&self, queued: &Queued) -> Result<InstanceEvent> {
+        match Incoming::parse(&queued.payload).map_err(|error| malformed(&error.message))? {
+            Incoming::Event { mut event, .. } => {
+                if !queued.extended && event.ctx.is_none() && self.watch.include_ctx() {
+                    // Older servers know a context of null.
+                    event.ctx = Some(Json::empty_object());
+                }
+                Ok(*event)
+            }
+            _ => Err(malformed("it is not an event")),
+        }
+    }
+
+    /// Waits for the next event; `None` when the client was closed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<InstanceEvent>> {
+        std::future::poll_fn(|context| self.poll_event(context)).await
+    }
+
+    /// Waits for the next event; `None` when the client was closed.
+    pub fn next_blocking(&mut self) -> Option<Result<InstanceEvent>> {
+        park::wait(self.next())
+    }
+
+    /// Waits at most `timeout` for the next event; `None` when none came in time.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
+        let deadline = Instant::now().checked_add(timeout);
+        match park::poll_until(deadline, |context| self.poll_event(context)) {
+            Ok(Some(event)) => event.map(Some),
+            Ok(None) => Err(closed()),
+            Err(TimedOut) => Ok(None),
+        }
+    }
+}
+
+impl futures_core::Stream for Subscription {
+    type Item = Result<InstanceEvent>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_event(context)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.lane.forget(&self.watch);
+    }
+}
