@@ -5,12 +5,14 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod feature;
 pub mod json;
 pub mod limits;
 pub mod operation;
 pub mod ops;
 
 pub use error::{Error, ErrorCode, ErrorKind, Result};
+pub use feature::Feature;
 pub use json::{Json, JsonError, JsonRef};
 pub use limits::Limits;
 pub use operation::{Operation, OperationRequest};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::tree;
 
 /// A struct or an enum.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     pub doc: String,
     pub members: Vec<Member>,
@@ -17,10 +17,12 @@ pub struct Shape {
     pub is_untagged: bool,
     /// A struct that is its one member on the wire.
     pub is_transparent: bool,
+    /// An enum that also takes what only newer versions know.
+    pub is_open: bool,
 }
 
 /// A field of a struct or a variant of an enum.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
     /// As it stands in JSON.
     pub name: String,
@@ -68,12 +70,15 @@ impl Shapes {
                     is_enum,
                     is_untagged: attributes.contains("serde(untagged)"),
                     is_transparent: attributes.contains("serde(transparent)"),
-                    members: Vec::new(),
+                    ..Shape::default()
                 };
                 if line.ends_with('{') {
                     let body: Vec<&str> =
                         std::iter::from_fn(|| lines.next_if(|line| *line != "}")).collect();
                     shape.members = members(&body, is_enum, rename_rule(&attributes));
+                    // It stands for no value of its own.
+                    shape.is_open = is_enum && body.contains(&"    Other(Text),");
+                    shape.members.retain(|member| !is_enum || member.kind != "Text");
                 }
                 self.0.insert(name.to_owned(), shape);
                 attributes.clear();
@@ -92,6 +97,7 @@ impl Shapes {
         let mut all = Shape {
             doc: "What one log entry says, tagged by `type`.".to_owned(),
             is_enum: true,
+            is_open: true,
             ..Shape::default()
         };
         let mut doc = String::new();
@@ -220,7 +226,8 @@ mod tests {
             "    pub limit: Option<u32>,\n    #[serde(default)]\n    pub r#type: bool,\n}\n\n",
             "impl Thing {\n    pub fn id(&self) {}\n}\n\n/// Nothing.\npub struct Empty {}\n\n",
             "/// Which.\n#[serde(rename_all = \"snake_case\")]\npub enum Which {\n",
-            "    /// One.\n    BestEffort,\n    /// Other.\n    Other(Thing),\n}\n",
+            "    /// One.\n    BestEffort,\n    /// Other.\n    Other(Thing),\n}\n\n",
+            "/// Open.\npub enum Open {\n    /// One.\n    One,\n    /// New.\n    Other(Text),\n}\n",
             "\nentries! {\n    /// It was.\n    Made, \"made\" {\n        /// Its id.\n",
             "        id: Option<Text>, optional;\n    }\n}\n",
         ));
@@ -243,6 +250,8 @@ mod tests {
         let which = shapes.get("Which").unwrap();
         assert_eq!(which.members[0].name, "best_effort");
         assert_eq!(which.members[1].kind, "Thing");
+        let open = shapes.get("Open").unwrap();
+        assert_eq!((open.members.len(), open.is_open, which.is_open), (1, true, false));
         assert_eq!(shapes.get("WalEntry").unwrap().members[0].name, "made");
         assert!(!shapes.get("WalEntry:made").unwrap().members[0].required);
         assert!(shapes.get("Nope").is_err());
