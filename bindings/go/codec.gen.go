@@ -2519,6 +2519,9 @@ func (r *ValidateMachineResult) UnmarshalJSON(text []byte) error {
 
 func (r *WALEntry) appendJSON(b []byte) ([]byte, error) {
 	var err error
+	if r.raw != "" {
+		return append(b, r.raw...), nil
+	}
 	b = append(b, '{')
 	b = append(b, `"type":`...)
 	b = appendText(b, string(r.Type))
@@ -2616,6 +2619,15 @@ func (r *WALEntry) appendJSON(b []byte) ([]byte, error) {
 
 func (r *WALEntry) decode(d *decoder) {
 	*r = WALEntry{}
+	d.blanks()
+	from := d.at
+	switch r.Type = WALEntryType(d.tag()); r.Type {
+	case "put_machine", "create_instance", "apply_event", "delete_instance", "batch_result", "flush_all":
+	default:
+		d.pass()
+		r.raw = d.share(from)
+		return
+	}
 	d.openObject()
 	for d.more('}') {
 		key := d.key()

@@ -138,6 +138,23 @@ func (d *decoder) null() bool {
 	return false
 }
 
+// tag gives the member "type" of the object that comes, and reads nothing.
+func (d *decoder) tag() string {
+	at, tag := d.at, ""
+	d.openObject()
+	for tag == "" && d.more('}') {
+		if d.key() == "type" {
+			tag = d.string()
+		} else {
+			d.pass()
+		}
+	}
+	if d.err == nil {
+		d.at = at
+	}
+	return tag
+}
+
 func (d *decoder) string() string {
 	return d.keep(d.quoted())
 }

@@ -68,15 +68,15 @@ func opened(t testing.TB, url string, options ...rstmdb.Option) *rstmdb.Database
 	return db
 }
 
-// server starts a server with an empty database and gives its URL.
-func server(t testing.TB) string {
+// listening starts a program that serves until its input ends, and gives its address.
+func listening(t testing.TB, variable, name string) string {
 	t.Helper()
-	program := os.Getenv("RSTMDB_HOST_PROGRAM")
+	program := os.Getenv(variable)
 	if program == "" {
-		program = filepath.Join("..", "..", "target", "debug", "conformance_host")
+		program = filepath.Join("..", "..", "target", "debug", name)
 	}
 	if _, err := os.Stat(program); err != nil {
-		message := "no server to try: run make -C bindings/go test, or cargo build -p rstmdb-tests --bin conformance_host"
+		message := "no server to try: run make -C bindings/go test, or cargo build -p rstmdb-tests --bin " + name
 		if os.Getenv("CI") == "true" {
 			t.Fatal(message)
 		}
@@ -102,7 +102,19 @@ func server(t testing.TB) string {
 	if err := json.NewDecoder(out).Decode(&first); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.Dial("tcp", first.Listening)
+	return first.Listening
+}
+
+// newerServer starts a server of the future and gives its URL.
+func newerServer(t testing.TB) string {
+	t.Helper()
+	return "rstmdb://" + listening(t, "RSTMDB_NEWER_SERVER", "newer_server")
+}
+
+// server starts a server with an empty database and gives its URL.
+func server(t testing.TB) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", listening(t, "RSTMDB_HOST_PROGRAM", "conformance_host"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -489,7 +489,7 @@ type InfoResult struct {
 	// The id the database was given when it was created.
 	DatabaseID string `json:"database_id"`
 
-	// The features of the protocol.
+	// What it can do beside the rest, by name; a newer server may list names not known here.
 	Features []string `json:"features"`
 
 	// Whether writes are accepted; when not, Health says why.
@@ -970,6 +970,9 @@ type WALEntry struct {
 	// The text of Ctx.
 	rawCtx string
 
+	// The text of an entry whose Type is none of the constants.
+	raw string
+
 	// Which optional texts were there.
 	present uint32
 }
@@ -992,6 +995,15 @@ func (r *WALEntry) RawPayload() json.RawMessage {
 // RawCtx is Ctx as exact JSON text, also when it is not an object. See [Decode].
 func (r *WALEntry) RawCtx() json.RawMessage {
 	return rawMessage(r.rawCtx, r.Ctx)
+}
+
+// Raw is the whole entry as exact JSON text when its Type is none of the constants: one that
+// only newer versions know. Otherwise it is nil.
+func (r *WALEntry) Raw() json.RawMessage {
+	if r.raw == "" {
+		return nil
+	}
+	return json.RawMessage(r.raw)
 }
 
 // Has reports whether an optional text was there, by the name of its field: an empty string

@@ -91,7 +91,7 @@ function decodeWalEntry(w: Wire): types.WalEntry {
     case 'flush_all':
       return decodeWalEntryFlushAll(w);
     default:
-      return w;
+      return { type: 'other', raw: w };
   }
 }
 

@@ -109,11 +109,11 @@ const BY_KIND: { readonly [K in ErrorKind]: ErrorClass } = {
 };
 
 /** Codes and reasons that users of other clients know by a class of their own. */
-const FINER: { readonly [name in ErrorCode | ErrorReason]?: ErrorClass } = {
-  INVALID_TRANSITION: InvalidTransitionError,
-  connection_lost: ConnectionError,
-  timeout: TimeoutError,
-};
+const FINER = new Map<string, ErrorClass>([
+  ['INVALID_TRANSITION', InvalidTransitionError],
+  ['connection_lost', ConnectionError],
+  ['timeout', TimeoutError],
+]);
 
 for (const [name, made] of Object.entries({
   RstmdbError,
@@ -155,8 +155,8 @@ export function decodeError(
     operation: operation ?? undefined,
     context: context ?? {},
   };
-  const finer = (details.reason && FINER[details.reason]) ?? FINER[details.code];
-  const found: ErrorClass = finer || BY_KIND[details.kind] || RstmdbError;
+  const finer = FINER.get(details.reason ?? '') ?? FINER.get(details.code);
+  const found: ErrorClass = finer ?? BY_KIND[details.kind] ?? RstmdbError;
   return new found(details);
 }
 

@@ -97,7 +97,7 @@ export const ERROR_CODES = Object.freeze([
 /** What went wrong, as it travels on the wire. */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** The finer distinctions within a code. */
+/** The finer distinctions within a code. A newer server may have others. */
 export const ERROR_REASONS = Object.freeze([
   /** A member is missing or has the wrong type. */
   'invalid_request',
@@ -153,8 +153,8 @@ export const ERROR_REASONS = Object.freeze([
   'unsupported',
 ] as const);
 
-/** The finer distinctions within a code. */
-export type ErrorReason = (typeof ERROR_REASONS)[number];
+/** The finer distinctions within a code. A newer server may have others. */
+export type ErrorReason = (typeof ERROR_REASONS)[number] | (string & Record<never, never>);
 
 /** Asks to store a definition. Definitions are immutable: a change is a new version. */
 export interface PutMachineRequest {
@@ -574,7 +574,7 @@ export interface InfoResult {
   readonly backend: string;
   /** The id the database was given when it was created. */
   readonly databaseId: string;
-  /** The features of the protocol. */
+  /** What it can do beside the rest, by name; a newer server may list names not known here. */
   readonly features: readonly string[];
   /** Whether writes are accepted; when not, `health` says why. */
   readonly writable: boolean;
@@ -821,7 +821,9 @@ export type InstanceEventKind =
   /** An event was applied. */
   | 'applied'
   /** The instance was deleted. */
-  | 'deleted';
+  | 'deleted'
+  /** One that only newer versions know. */
+  | (string & Record<never, never>);
 
 /** What one log entry says, tagged by `type`. */
 export type WalEntry =
@@ -836,7 +838,16 @@ export type WalEntry =
   /** The result of a batch with an idempotency key was remembered. */
   | WalEntryBatchResult
   /** All machines and instances were removed. */
-  | WalEntryFlushAll;
+  | WalEntryFlushAll
+  /** One that only newer versions know. */
+  | WalEntryOther;
+
+/** A log entry that only newer versions know. */
+export interface WalEntryOther {
+  readonly type: 'other';
+  /** The whole entry, with its `type` and the names of the wire. */
+  readonly raw: { readonly type: string; readonly [member: string]: unknown };
+}
 
 /** A definition was stored. */
 export interface WalEntryPutMachine {

@@ -686,7 +686,7 @@ class InfoResult:
         """The id the database was given when it was created."""
     @property
     def features(self) -> tuple[str, ...]:
-        """The features of the protocol."""
+        """What it can do beside the rest, by name; a newer server may list names not known here."""
     @property
     def writable(self) -> bool:
         """Whether writes are accepted; when not, `health` says why."""
@@ -765,7 +765,7 @@ class InstanceEvent:
         "event_id",
     )
     @property
-    def kind(self) -> Literal["created", "applied", "deleted"]:
+    def kind(self) -> Literal["created", "applied", "deleted"] | str:
         """What kind of change it was."""
     @property
     def instance_id(self) -> str:
@@ -1581,6 +1581,26 @@ class FlushAllEntry:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
+class OtherEntry:
+    """An entry that only newer versions know: `to_dict()` has all of it."""
+
+    __match_args__ = ("type",)
+    @property
+    def type(self) -> str:
+        """What it calls itself."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> OtherEntry: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> OtherEntry: ...
+    def __deepcopy__(self, _memo: object) -> OtherEntry: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
 class CreateInstance:
     """Asks for a new instance. One operation of a batch."""
 
@@ -1720,5 +1740,5 @@ class GetInstance:
     @staticmethod
     def _from_json(text: str) -> GetInstance: ...
 
-WalEntry: TypeAlias = PutMachineEntry | CreateInstanceEntry | ApplyEventEntry | DeleteInstanceEntry | BatchResultEntry | FlushAllEntry
+WalEntry: TypeAlias = PutMachineEntry | CreateInstanceEntry | ApplyEventEntry | DeleteInstanceEntry | BatchResultEntry | FlushAllEntry | OtherEntry
 BatchOperationResult: TypeAlias = CreateInstanceResult | ApplyEventResult | DeleteInstanceResult | GetInstanceResult

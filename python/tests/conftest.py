@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -97,6 +98,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("server") / "data")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def newer_url() -> Iterator[str]:
+    """A server of the future: `tests/newer/answers.json` is what it says."""
+    program = os.environ.get("RSTMDB_NEWER_SERVER", str(ROOT / "target/debug/newer_server"))
+    with subprocess.Popen(
+        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield "rstmdb://" + json.loads(process.stdout.readline())["listening"]
+        process.stdin.close()
 
 
 @pytest.fixture(params=["mem:", "file:", "rstmdb://"])

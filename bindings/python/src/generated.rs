@@ -142,7 +142,7 @@ result_class! {
     InfoResult(t::InfoResult), "What this database is.",
     plain: [server_name: "Always `rstmdb`.", server_version: "The version of rstmdb.", backend: "`memory`, `file` or `remote`.", database_id: "The id the database was given when it was created.", writable: "Whether writes are accepted; when not, `health` says why.", health: "`ok`, or what is wrong.", instances: "Instances that are not deleted.", machines: "Machine versions.", latest_offset: "The offset of the last change."],
     times: [],
-    cached: [features: "The features of the protocol.", limits: "The limits in force."],
+    cached: [features: "What it can do beside the rest, by name; a newer server may list names not known here.", limits: "The limits in force."],
     shown: ["server_name", "server_version", "backend", "database_id", "features", "writable", "health", "limits", "instances", "machines", "latest_offset"],
 }
 
@@ -344,6 +344,13 @@ entry_class! {
     shown: [],
 }
 
+entry_class! {
+    OtherEntry, Other, "An entry that only newer versions know: `to_dict()` has all of it.",
+    plain: [r#type: "What it calls itself."],
+    cached: [],
+    shown: ["type"],
+}
+
 impl ToPython for WalEntry {
     fn to_python(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let entry = self.clone();
@@ -354,6 +361,7 @@ impl ToPython for WalEntry {
             WalEntry::DeleteInstance { .. } => Py::new(py, DeleteInstanceEntry::new(entry))?.into_any(),
             WalEntry::BatchResult { .. } => Py::new(py, BatchResultEntry::new(entry))?.into_any(),
             WalEntry::FlushAll { .. } => Py::new(py, FlushAllEntry::new(entry))?.into_any(),
+            WalEntry::Other { .. } => Py::new(py, OtherEntry::new(entry))?.into_any(),
         })
     }
 }
@@ -439,6 +447,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<DeleteInstanceEntry>()?;
     module.add_class::<BatchResultEntry>()?;
     module.add_class::<FlushAllEntry>()?;
+    module.add_class::<OtherEntry>()?;
     module.add_class::<CreateInstance>()?;
     module.add_class::<ApplyEvent>()?;
     module.add_class::<DeleteInstance>()?;

@@ -47,11 +47,7 @@ texts! {
     String => |text| text;
     ErrorCode => |code| code.as_str();
     BatchStatus => |status| match status { BatchStatus::Ok => "ok", BatchStatus::Error => "error" };
-    InstanceEventKind => |kind| match kind {
-        InstanceEventKind::Created => "created",
-        InstanceEventKind::Applied => "applied",
-        InstanceEventKind::Deleted => "deleted",
-    };
+    InstanceEventKind => |kind| kind.as_str();
 }
 
 macro_rules! integers {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
-use rstmdb_protocol::handshake::{AuthRequest, EXTENDED, FEATURES, HelloRequest, HelloResult};
+use rstmdb_protocol::handshake::{
+    AuthRequest, EXTENDED, HelloRequest, HelloResult, extended_features,
+};
 use rstmdb_protocol::message::{self, Incoming};
 use rstmdb_protocol::{Command, PROTOCOL_VERSION};
-use rstmdb_types::{Error, ErrorCode, Result};
+use rstmdb_types::{Error, ErrorCode, Feature, Operation, Result};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -30,8 +32,18 @@ pub struct Server {
     /// Whether it has all operations and members of this client. An older one, such as 0.3.0, lacks
     /// some; asking for them is an error of reason `unsupported`.
     pub extended: bool,
+    /// What it says it has. Names that are not in the table of [`Feature`]s are those of a newer one.
+    pub features: Vec<String>,
     /// Where it was reached.
     pub endpoint: Endpoint,
+}
+
+impl Server {
+    /// The feature it lacks for an operation. An older one lists none of what it has.
+    pub(crate) fn lacks_for(&self, operation: Operation) -> Option<Feature> {
+        let listed = |feature: Feature| self.features.iter().any(|name| name == feature.name());
+        Feature::of(operation).filter(|feature| self.extended && !listed(*feature))
+    }
 }
 
 /// Everything needed to connect.
@@ -173,13 +185,11 @@ async fn greet(
     stream: &mut Stream,
 ) -> Result<(Vec<u8>, Server)> {
     let mut bytes = Vec::new();
-    let mut features: Vec<_> = FEATURES.iter().map(|name| (*name).into()).collect();
-    features.push(EXTENDED.into());
     let hello = HelloRequest {
         protocol_version: PROTOCOL_VERSION,
         client_name: Some(options.client_name.as_str().into()),
         wire_modes: vec![WireMode::Frames.name().into()],
-        features,
+        features: extended_features().map(Into::into).collect(),
     };
     put(&mut bytes, Command::Hello, &hello);
     if let Some(token) = &options.token {
@@ -204,6 +214,7 @@ async fn greet(
         name: hello.server_name,
         version: hello.server_version,
         extended: hello.features.iter().any(|name| name == EXTENDED),
+        features: hello.features,
         endpoint: endpoint.clone(),
     };
     Ok((buffer, server))
@@ -226,12 +237,18 @@ async fn answer(endpoint: &Endpoint, stream: &mut Stream, buffer: &mut Vec<u8>) 
         if let Decoded::Message { payload, consumed } = decoded {
             let incoming =
                 Incoming::parse(payload).map_err(|error| unreachable(endpoint, &error.message))?;
-            let Incoming::Response { outcome, .. } = incoming else {
-                return Err(unreachable(endpoint, "it answers with something else"));
+            let outcome = match incoming {
+                Incoming::Response { outcome, .. } => {
+                    Some(outcome.map(|raw| raw.map_or("{}", |raw| raw.get()).to_owned()))
+                }
+                Incoming::Other => None,
+                _ => return Err(unreachable(endpoint, "it answers with something else")),
             };
-            let outcome = outcome.map(|raw| raw.map_or("{}", |raw| raw.get()).to_owned());
             buffer.drain(..consumed);
-            return outcome.map_err(|error| refused(endpoint, error));
+            match outcome {
+                Some(outcome) => return outcome.map_err(|error| refused(endpoint, error)),
+                None => continue,
+            }
         }
         let read = stream.read_buf(buffer).await;
         if read.map_err(|error| handshake_failure(endpoint, &error))? == 0 {

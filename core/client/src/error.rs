@@ -1,7 +1,7 @@
 //! The errors a client makes by itself.
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, ErrorKind};
+use rstmdb_types::{Error, ErrorCode, ErrorKind, Feature};
 
 use crate::connect::Server;
 use crate::options::Endpoint;
@@ -63,6 +63,21 @@ pub(crate) fn unsupported(what: &str, server: &Server) -> Error {
     Error::invalid(reason::UNSUPPORTED, message)
         .with("server_version", server.version.as_str())
         .with("feature", what)
+}
+
+/// The server did not list the feature that an operation needs.
+pub(crate) fn lacking(feature: Feature, server: &Server) -> Error {
+    let name = feature.name();
+    let message = format!("{} {} does not have the feature {name}", server.name, server.version);
+    Error::invalid(reason::UNSUPPORTED, message)
+        .with("server_version", server.version.as_str())
+        .with("feature", name)
+}
+
+/// Whether a server says of the whole request that it does not know its `op`.
+pub(crate) fn says_unknown(error: &Error) -> bool {
+    error.reason() == Some(reason::INVALID_REQUEST)
+        && error.context().get("field").is_some_and(|field| field == "op")
 }
 
 /// The server says something nobody understands.

@@ -16,7 +16,9 @@ use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::backoff;
 use crate::connect::{Server, Settings};
-use crate::error::{closed, malformed, outcome_unknown, timeout, unsupported};
+use crate::error::{
+    closed, lacking, malformed, outcome_unknown, says_unknown, timeout, unsupported,
+};
 use crate::request::{Answer, Outgoing, Refusal, Repeat, Reply};
 use crate::scan::{Look, look};
 use crate::signal::Signal;
@@ -316,6 +318,9 @@ impl Lane {
         let error = match code {
             // Refused before its key was looked at: it may have been done the first time.
             ErrorCode::RateLimited | ErrorCode::ReadOnlyMode => unanswered(&outgoing, error),
+            ErrorCode::BadRequest if says_unknown(&error) => {
+                unanswered(&outgoing, unsupported(outgoing.command.wire_name(), &link.server))
+            }
             _ => error,
         };
         match code {
@@ -575,7 +580,9 @@ fn unsendable(outgoing: &Outgoing, link: &Link) -> Option<Error> {
         return Some(unanswered(outgoing, refusal.error.clone()));
     }
     if link.server.extended {
-        return None;
+        let Command::Database(operation) = outgoing.command else { return None };
+        let lacks = link.server.lacks_for(operation)?;
+        return Some(unanswered(outgoing, lacking(lacks, &link.server)));
     }
     if outgoing.was_sent && outgoing.repeat == Repeat::Keyed {
         return Some(outcome_unknown("the server there is now keeps no keys", true));
@@ -663,8 +670,8 @@ impl State {
         watch: Arc<Watch>,
         answer: &Answer,
     ) -> std::result::Result<(), String> {
-        let text = answer.text().map_err(|error| error.to_string())?;
-        let begun: Begun = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let begun: Begun =
+            answer.read(|text| serde_json::from_slice(text)).map_err(|error| error.to_string())?;
         self.unwatched.remove(&begun.subscription_id);
         if self.watches.contains_key(&watch.number) && watch.begin(&begun) {
             self.routes.insert(begun.subscription_id, watch);

@@ -6,7 +6,8 @@
 //!
 //! What it promises: an answer belongs to its request; reads, and writes with an idempotency key, are
 //! repeated after a lost connection; a write without a key is never sent twice; a watch goes on after
-//! a lost connection without gap or duplicate, or ends with an error that says why it can't.
+//! a lost connection without gap or duplicate, or ends with an error that says why it can't; what a
+//! newer server says is passed on or skipped, and what an older one lacks is refused by name.
 #![deny(missing_docs)]
 
 mod backoff;

@@ -11,7 +11,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
 use crate::connect::Server;
 use crate::decode::Seed;
-use crate::error::{closed, malformed};
+use crate::error::closed;
 use crate::lane::Lane;
 use crate::park;
 use crate::request::{Outcome, Outgoing};
@@ -109,9 +109,7 @@ impl<T> Future for Pending<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         std::task::ready!(self.poll_send(context));
         let answer = std::task::ready!(self.slot.poll(context))?;
-        let text = answer.text()?;
-        let decoded = (self.decode)(&text, &answer.server, &self.seed);
-        Poll::Ready(decoded.map_err(|error| malformed(&error.to_string())))
+        Poll::Ready(answer.read(|text| (self.decode)(text, &answer.server, &self.seed)))
     }
 }
 

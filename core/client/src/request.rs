@@ -1,6 +1,5 @@
 //! A request on its way, and who waits for its answer.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,18 +27,17 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The JSON text of the result.
-    pub(crate) fn text(&self) -> Result<Cow<'_, [u8]>> {
-        // Other servers may put members behind the result.
-        if self.server.extended
-            && let Some(text) = self.result.clone().and_then(|range| self.payload.get(range))
-        {
-            return Ok(Cow::Borrowed(text));
+    /// Reads the result from its JSON text.
+    pub(crate) fn read<T>(&self, read: impl Fn(&[u8]) -> serde_json::Result<T>) -> Result<T> {
+        let range = self.result.clone().filter(|_| self.server.extended);
+        if let Some(Ok(result)) = range.and_then(|range| self.payload.get(range)).map(&read) {
+            return Ok(result);
         }
+        // Other servers, newer ones too, may put members behind the result.
         match Incoming::parse(&self.payload).map_err(|error| malformed(&error.message))? {
             Incoming::Response { outcome, .. } => {
                 let result = outcome?.map_or("{}", |raw| raw.get());
-                Ok(Cow::Owned(result.as_bytes().to_vec()))
+                read(result.as_bytes()).map_err(|error| malformed(&error.to_string()))
             }
             _ => Err(malformed("it is not an answer")),
         }

@@ -5,7 +5,7 @@ mod fake;
 
 use std::time::Duration;
 
-use fake::{Fake, applied, hello_result, options};
+use fake::{Fake, TODAY, applied, hello_result, options};
 use futures_lite::future::block_on;
 use rstmdb_client::{Client, Options};
 use rstmdb_types::error::reason;
@@ -112,7 +112,7 @@ fn credentials_follow_the_hello() {
         let (hello, auth) = (peer.expect("HELLO"), peer.expect("AUTH"));
         assert_eq!(hello.params["wire_modes"], json!(["binary_json"]));
         assert_eq!(auth.params, json!({"method": "bearer", "token": "s3cret"}));
-        peer.ok(&hello, hello_result("9.9.9", &["extended"]));
+        peer.ok(&hello, hello_result("9.9.9", &TODAY));
         match answer {
             None => peer.ok(&auth, json!({"authenticated": true})),
             Some(code) => peer.error(&auth, code, false),
@@ -138,7 +138,7 @@ fn a_refused_token_ends_what_waits_for_a_connection() {
     let greet = |good: bool| {
         let mut peer = fake.accept();
         let (hello, auth) = (peer.expect("HELLO"), peer.expect("AUTH"));
-        peer.ok(&hello, hello_result("9.9.9", &["extended"]));
+        peer.ok(&hello, hello_result("9.9.9", &TODAY));
         if good {
             peer.ok(&auth, json!({"authenticated": true}));
         } else {

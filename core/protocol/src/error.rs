@@ -1,8 +1,6 @@
 //! Errors on the wire: code, message and whether a retry may help; what else an error of ours knows
 //! travels in `details`, which published clients pass on or ignore.
 
-use std::collections::BTreeMap;
-
 use rstmdb_types::{Error, ErrorCode, ErrorKind};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
@@ -52,45 +50,44 @@ impl Serialize for Details<'_> {
     }
 }
 
-/// An error as it arrived, of any server: codes that are not known are kept as internal errors.
+/// An error as it arrived, of any server.
+///
+/// A code that is not known becomes an internal error that names it in `context`, and a kind that is
+/// not known the kind of the code. Whether to retry is as the server says.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ReceivedError {
     code: String,
     message: String,
     #[serde(default)]
     retryable: bool,
+    /// Other servers put in it what they like.
     #[serde(default)]
-    details: Option<ReceivedDetails>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct ReceivedDetails {
-    kind: Option<ErrorKind>,
-    reason: Option<String>,
-    operation: Option<String>,
-    context: BTreeMap<String, Value>,
+    details: Value,
 }
 
 impl From<ReceivedError> for Error {
     fn from(received: ReceivedError) -> Error {
-        let known = ErrorCode::ALL.iter().find(|code| code.as_str() == received.code);
-        let (code, message) = match known {
-            Some(code) => (*code, received.message),
-            None => (ErrorCode::InternalError, format!("{}: {}", received.code, received.message)),
+        let ReceivedError { code: name, message, retryable, details } = received;
+        let detail = |member: &str| details.get(member).and_then(Value::as_str);
+        let mut error = match ErrorCode::from_name(&name) {
+            Some(code) => Error::new(code, message),
+            None => Error::new(ErrorCode::InternalError, format!("{name}: {message}"))
+                .with("code", name),
         };
-        let details = received.details.unwrap_or_default();
-        let mut error = Error::new(code, message);
-        if let Some(reason) = &details.reason {
+        if let Some(reason) = detail("reason") {
             error = error.with_reason(reason);
         }
-        for (key, value) in details.context {
-            error = error.with(&key, value);
-        }
-        if let Some(operation) = &details.operation {
+        if let Some(operation) = detail("operation") {
             error = error.with_operation(operation);
         }
-        error.as_sent(details.kind.unwrap_or_else(|| code.kind()), received.retryable)
+        for (key, value) in details.get("context").and_then(Value::as_object).into_iter().flatten()
+        {
+            error = error.with(key, value.clone());
+        }
+        let kind = detail("kind");
+        let kind = ErrorKind::ALL.iter().find(|known| kind == Some(known.as_str()));
+        let kind = kind.copied().unwrap_or_else(|| error.code().kind());
+        error.as_sent(kind, retryable)
     }
 }
 
@@ -119,5 +116,26 @@ mod tests {
         let error = Error::from(serde_json::from_str::<ReceivedError>(text).unwrap());
         assert_eq!(error.code(), ErrorCode::InternalError);
         assert_eq!((error.message(), error.retryable()), ("TEAPOT: short", true));
+        assert_eq!(error.context()["code"], "TEAPOT");
+        for details in [
+            r#"{"kind":"soggy","reason":"too_soon","x":1,"context":{"limit":["a"]}}"#,
+            r#"{"kind":7,"reason":"too_soon","operation":null,"context":{"limit":["a"]}}"#,
+        ] {
+            let text =
+                format!(r#"{{"code":"CONFLICT","message":"no","x":{{}},"details":{details}}}"#);
+            let error = Error::from(serde_json::from_str::<ReceivedError>(&text).unwrap());
+            assert_eq!(
+                (error.kind(), error.retryable()),
+                (ErrorKind::Conflict, false),
+                "{details}"
+            );
+            assert_eq!(error.reason(), Some("too_soon"));
+            assert_eq!(error.context()["limit"], serde_json::json!(["a"]));
+        }
+        for details in ["null", "[]", "\"why\"", r#"{"context":3}"#] {
+            let text = format!(r#"{{"code":"CONFLICT","message":"no","details":{details}}}"#);
+            let error = Error::from(serde_json::from_str::<ReceivedError>(&text).unwrap());
+            assert_eq!(error.code(), ErrorCode::Conflict, "{details}");
+        }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use rstmdb_types::Feature;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::WireMode;
 
-/// The features every server has; a client may name them in its hello.
+/// The features that clients of the plain dialect are told of.
 pub const FEATURES: [&str; 4] = ["idempotency", "batch", "wal_read", "watch"];
 /// The feature by which a client asks for [`Dialect::Extended`].
 pub const EXTENDED: &str = "extended";
@@ -57,6 +58,21 @@ impl HelloRequest<'_> {
             Dialect::Plain
         }
     }
+
+    /// The features that were asked for and are here.
+    pub fn features_in_common(&self) -> Vec<String> {
+        let here: Vec<&str> = match self.dialect() {
+            Dialect::Plain => FEATURES.to_vec(),
+            Dialect::Extended => extended_features().collect(),
+        };
+        let asked = |name: &&str| self.features.iter().any(|feature| feature == name);
+        here.into_iter().filter(asked).map(str::to_owned).collect()
+    }
+}
+
+/// What a client of the extended dialect asks for and is told of: the whole table, and the dialect.
+pub fn extended_features() -> impl Iterator<Item = &'static str> {
+    Feature::ALL.iter().map(|feature| feature.name()).chain([EXTENDED])
 }
 
 /// What was agreed on.
@@ -113,6 +129,20 @@ mod tests {
         let singular = hello(r#"{"protocol_version":1,"wire_mode":"jsonl"}"#);
         assert_eq!(singular.wire_mode(), WireMode::Frames);
         assert_eq!(singular.dialect(), Dialect::Plain);
+    }
+
+    #[test]
+    fn features_are_agreed_on_by_name() {
+        let agreed = |features: &str| {
+            hello(&format!(r#"{{"protocol_version":1,"features":{features}}}"#))
+                .features_in_common()
+                .join(" ")
+        };
+        assert_eq!(agreed("[]"), "");
+        assert_eq!(agreed(r#"["watch","moonbeams","batch"]"#), "batch watch");
+        assert_eq!(agreed(r#"["extended","watch"]"#), "watch extended");
+        // Whatever else comes: published clients were promised these four.
+        assert_eq!(FEATURES.join(" "), "idempotency batch wal_read watch");
     }
 
     #[test]

@@ -230,20 +230,12 @@ pub fn event(
             object.json("ctx", ctx);
         }
         if dialect == Dialect::Extended || event.kind != InstanceEventKind::Applied {
-            object.text("kind", kind_name(event.kind));
+            object.text("kind", event.kind.as_str());
             object.signed("timestamp", event.timestamp);
             object.optional_text("event_id", event.event_id.as_deref());
         }
         object.end();
     });
-}
-
-fn kind_name(kind: InstanceEventKind) -> &'static str {
-    match kind {
-        InstanceEventKind::Created => "created",
-        InstanceEventKind::Applied => "applied",
-        InstanceEventKind::Deleted => "deleted",
-    }
 }
 
 /// Appends the end of a subscription: where to resume, and the error that ended it. Only clients of
@@ -294,6 +286,8 @@ pub enum Incoming<'a> {
         /// What ended it; none when the server is stopping.
         error: Option<Error>,
     },
+    /// Something that only newer servers say.
+    Other,
 }
 
 #[derive(Deserialize)]
@@ -330,6 +324,7 @@ struct ReceivedEvent {
     to_state: Option<Text>,
     #[serde(default)]
     event: Option<Text>,
+    #[serde(default = "Json::null")]
     payload: Json,
     #[serde(default)]
     ctx: Option<Json>,
@@ -370,7 +365,7 @@ impl<'a> Incoming<'a> {
                 resume_offset: envelope.resume_offset.ok_or_else(|| missing("resume_offset"))?,
                 error: envelope.error.map(Error::from),
             }),
-            other => Err(malformed(format!("messages of type {other:?} are not known"))),
+            _ => Ok(Incoming::Other),
         }
     }
 }

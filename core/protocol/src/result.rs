@@ -170,11 +170,11 @@ impl WireResult for InfoResult {
             Dialect::Extended => serde_json::to_value(self)?,
             Dialect::Plain => json!({
                 "server_name": self.server_name, "server_version": self.server_version,
+                "features": FEATURES,
             }),
         };
         if let Some(members) = info.as_object_mut() {
             members.insert("protocol_version".to_owned(), PROTOCOL_VERSION.into());
-            members.insert("features".to_owned(), json!(FEATURES));
             members.insert("max_frame_bytes".to_owned(), PAYLOAD_BYTES_MAX.into());
             members.insert("max_batch_ops".to_owned(), BATCH_OPERATIONS_MAX.into());
         }

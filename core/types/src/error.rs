@@ -31,6 +31,14 @@ macro_rules! codes {
                 match self { $(ErrorCode::$name => $wire,)* }
             }
 
+            /// Finds a code by its wire name.
+            pub fn from_name(name: &str) -> Option<ErrorCode> {
+                match name {
+                    $($wire => Some(ErrorCode::$name),)*
+                    _ => None,
+                }
+            }
+
             /// The kind an error of this code has unless its maker says otherwise.
             pub const fn kind(self) -> ErrorKind {
                 match self { $(ErrorCode::$name => ErrorKind::$kind,)* }

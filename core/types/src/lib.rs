@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod error;
+pub mod feature;
 pub mod json;
 pub mod limits;
 pub mod names;
@@ -15,6 +16,7 @@ pub mod options;
 
 pub use command::{Command, Execute, Outcome, Request};
 pub use error::{Error, ErrorCode, ErrorKind, Result};
+pub use feature::Feature;
 pub use json::{Json, JsonError, JsonRef};
 pub use limits::Limits;
 pub use operation::{Access, Operation, OperationRequest, Place};

@@ -132,7 +132,10 @@ fn push_result_row(text: &mut String, name: &str, shape: &Shape, shapes: &Shapes
 }
 
 fn push_entry_row(text: &mut String, name: &str, shape: &Shape, shapes: &Shapes) {
-    let row = |member: &Member| format!("{}: {:?}", member.name, member.doc);
+    let row = |member: &Member| {
+        let name = if member.name == "type" { "r#type" } else { &member.name };
+        format!("{name}: {:?}", member.doc)
+    };
     let (cached, plain): (Vec<_>, Vec<_>) =
         shape.members.iter().partition(|member| is_cached(&member.kind, shapes));
     let join = |members: &[&Member]| -> String {
@@ -151,7 +154,7 @@ fn push_entry_row(text: &mut String, name: &str, shape: &Shape, shapes: &Shapes)
     );
 }
 
-fn push_entry_match(text: &mut String, entries: &[(String, &Shape)]) {
+fn push_entry_match(text: &mut String, entries: &[(String, Shape)]) {
     text.push_str(concat!(
         "\nimpl ToPython for WalEntry {\n",
         "    fn to_python(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {\n",
@@ -218,12 +221,25 @@ fn result_classes(shapes: &Shapes) -> Result<BTreeMap<String, &Shape>, String> {
     Ok(found)
 }
 
-fn entry_classes(shapes: &Shapes) -> Result<Vec<(String, &Shape)>, String> {
+fn entry_classes(shapes: &Shapes) -> Result<Vec<(String, Shape)>, String> {
     let all = shapes.get("WalEntry")?;
-    all.members
-        .iter()
-        .map(|entry| Ok((format!("{}Entry", camel(&entry.name)), shapes.get(&entry.kind)?)))
-        .collect()
+    let mut classes: Vec<(String, Shape)> = Vec::new();
+    for entry in &all.members {
+        classes.push((format!("{}Entry", camel(&entry.name)), shapes.get(&entry.kind)?.clone()));
+    }
+    let of_itself = Member {
+        name: "type".to_owned(),
+        doc: "What it calls itself.".to_owned(),
+        kind: "Text".to_owned(),
+        required: true,
+    };
+    let other = Shape {
+        doc: "An entry that only newer versions know: `to_dict()` has all of it.".to_owned(),
+        members: vec![of_itself],
+        ..Shape::default()
+    };
+    classes.push(("OtherEntry".to_owned(), other));
+    Ok(classes)
 }
 
 fn batch_classes(shapes: &Shapes) -> Result<Vec<(String, &Shape)>, String> {
@@ -270,7 +286,9 @@ fn result_type(kind: &str, shapes: &Shapes) -> String {
         "Error" => "RstmdbError".to_owned(),
         _ => match shapes.0.get(kind) {
             Some(shape) if shape.is_enum && shape.members.iter().all(|m| m.kind.is_empty()) => {
-                literal(shape)
+                // What is not known is not refused, and editors still complete what is.
+                let open = if shape.is_open { " | str" } else { "" };
+                literal(shape) + open
             }
             _ => kind.to_owned(),
         },

@@ -189,6 +189,9 @@ impl Types<'_> {
             _ => &["member", "type", "required", "meaning"],
         };
         table(text, head, &rows);
+        if shape.is_open {
+            text.push_str("A newer server may have others; they are passed on as they come.\n\n");
+        }
     }
 
     fn row(&mut self, member: &Member, shape: &Shape) -> Vec<String> {

@@ -16,7 +16,7 @@ use syn::{
 use crate::tree;
 
 /// A struct or an enum.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     pub doc: String,
     pub members: Vec<Member>,
@@ -25,10 +25,12 @@ pub struct Shape {
     pub is_untagged: bool,
     /// A struct that is its one member on the wire.
     pub is_transparent: bool,
+    /// An enum that also takes what only newer versions know.
+    pub is_open: bool,
 }
 
 /// A field of a struct or a variant of an enum.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
     /// As it stands in JSON.
     pub name: String,
@@ -89,7 +91,7 @@ impl Shapes {
     /// The entries of the log, each kept as the shape `WalEntry:tag`, and `WalEntry` as their enum.
     fn add_entries(&mut self, entries: Vec<(String, Shape)>) {
         let doc = "What one log entry says, tagged by `type`.".to_owned();
-        let mut all = Shape { doc, is_enum: true, ..Shape::default() };
+        let mut all = Shape { doc, is_enum: true, is_open: true, ..Shape::default() };
         for (tag, shape) in entries {
             let kind = format!("WalEntry:{tag}");
             let doc = shape.doc.clone();
@@ -115,7 +117,8 @@ fn structure(item: &syn::ItemStruct) -> Result<Shape, String> {
     let serde = Serde::read(&item.attrs, &["default", "deny_unknown_fields", "transparent"])?;
     let fields = item.fields.iter().map(|field| {
         let name = field.ident.as_ref().map(plain).unwrap_or_default();
-        let known = ["default", "skip_serializing_if"];
+        // How a value is read changes nothing of what it is.
+        let known = ["default", "skip_serializing_if", "deserialize_with"];
         let serde = Serde::read(&field.attrs, &known).map_err(|e| format!("{name}: {e}"))?;
         let (kind, is_optional) = kind_of(&field.ty)?;
         let required = !is_optional && !serde.has("default");
@@ -130,8 +133,9 @@ fn structure(item: &syn::ItemStruct) -> Result<Shape, String> {
 }
 
 fn enumeration(item: &syn::ItemEnum) -> Result<Shape, String> {
-    let serde = Serde::read(&item.attrs, &["rename_all", "untagged", "tag", "content"])?;
+    let serde = Serde::read(&item.attrs, &["rename_all", "untagged", "tag", "content", "from"])?;
     let mut members = Vec::new();
+    let mut is_open = false;
     for variant in &item.variants {
         let known = ["rename", "skip", "other", "untagged"];
         let own = Serde::read(&variant.attrs, &known);
@@ -147,6 +151,11 @@ fn enumeration(item: &syn::ItemEnum) -> Result<Shape, String> {
             }
             _ => return Err(format!("{} holds more than one type", variant.ident)),
         };
+        if variant.ident == "Other" && kind == "Text" {
+            // It stands for no value of its own.
+            is_open = true;
+            continue;
+        }
         let name = match (own.get("rename"), serde.get("rename_all")) {
             (Some(name), _) => name.to_owned(),
             (None, None) => variant.ident.to_string(),
@@ -162,6 +171,7 @@ fn enumeration(item: &syn::ItemEnum) -> Result<Shape, String> {
         doc: doc(&item.attrs),
         members,
         is_enum: true,
+        is_open,
         is_untagged: serde.has("untagged"),
         ..Shape::default()
     })

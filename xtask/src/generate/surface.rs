@@ -58,7 +58,11 @@ pub fn json() -> Result<String, String> {
                 (true, true) => "untagged enum",
                 (false, _) => "struct",
             };
-            json!({ "name": name, "kind": kind, "members": members(&shape.members) })
+            let mut row = json!({ "name": name, "kind": kind, "members": members(&shape.members) });
+            if shape.is_open {
+                row["open"] = true.into();
+            }
+            row
         })
         .collect();
     let sections = [

@@ -182,10 +182,9 @@ pub(crate) fn history_table(result: &HistoryResult) -> String {
 }
 
 fn event_row(event: &InstanceEvent) -> Vec<String> {
-    let name = match event.kind {
+    let name = match &event.kind {
         InstanceEventKind::Applied => event.event.as_deref().unwrap_or_default().to_owned(),
-        InstanceEventKind::Created => "(created)".to_owned(),
-        InstanceEventKind::Deleted => "(deleted)".to_owned(),
+        other => format!("({})", other.as_str()),
     };
     let payload = if event.payload.is_null() { "" } else { event.payload.as_str() };
     vec![

@@ -296,9 +296,10 @@ impl Lines {
 /// An event in a line for people.
 fn readable(event: &InstanceEvent) -> Outcome<String> {
     let state = |state: &Option<rstmdb::Text>| state.as_deref().unwrap_or("?").to_owned();
-    let change = match event.kind {
+    let change = match &event.kind {
         InstanceEventKind::Created => format!("(created) {}", state(&event.to_state)),
         InstanceEventKind::Deleted => "(deleted)".to_owned(),
+        InstanceEventKind::Other(kind) => format!("({kind})"),
         InstanceEventKind::Applied => {
             let name = event.event.as_deref().unwrap_or("?");
             format!("{} --{name}--> {}", state(&event.from_state), state(&event.to_state))

@@ -67,10 +67,14 @@ impl Earlier {
 
     fn take(&mut self, event: &InstanceEvent, file_name: &str) {
         let case = event.instance_id.as_str();
-        if event.kind != InstanceEventKind::Applied {
+        match event.kind {
+            InstanceEventKind::Applied => {}
             // A new life of the id begins, or the old one ends.
-            self.cases.insert(case.to_owned(), Applied::default());
-            return;
+            InstanceEventKind::Created | InstanceEventKind::Deleted => {
+                self.cases.insert(case.to_owned(), Applied::default());
+                return;
+            }
+            InstanceEventKind::Other(_) => return,
         }
         let line = event.event_id.as_deref().and_then(|id| line_of(id, file_name));
         let Some(line) = line else { return };
@@ -152,7 +156,7 @@ mod tests {
     fn knows(events: &[(InstanceEventKind, Option<u64>)], last: u64) -> Vec<Known> {
         let mut earlier = Earlier::default();
         for (kind, line) in events {
-            earlier.take(&event(*kind, *line), "log.csv");
+            earlier.take(&event(kind.clone(), *line), "log.csv");
         }
         let applied = earlier.of("c", Some(&event_id("log.csv", last)), "log.csv");
         (2..=6).map(|line| applied.knows(line)).collect()

@@ -10,6 +10,9 @@ use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
 use rstmdb_protocol::message::Request;
 use serde_json::{Value, json};
 
+/// The features of a server of today.
+pub const TODAY: [&str; 5] = ["idempotency", "batch", "wal_read", "watch", "extended"];
+
 /// A listening socket.
 pub struct Fake(TcpListener);
 
@@ -34,7 +37,7 @@ impl Fake {
 
     /// Accepts a connection and answers its hello as a server of today.
     pub fn greet(&self) -> Peer {
-        self.greet_as("9.9.9", &["idempotency", "batch", "wal_read", "watch", "extended"])
+        self.greet_as("9.9.9", &TODAY)
     }
 
     /// Accepts a connection and answers its hello as the server of the older version 0.3.0.
@@ -42,7 +45,8 @@ impl Fake {
         self.greet_as("0.3.0", &["idempotency", "batch"])
     }
 
-    fn greet_as(&self, version: &str, features: &[&str]) -> Peer {
+    /// Accepts a connection and answers its hello with a version and features.
+    pub fn greet_as(&self, version: &str, features: &[&str]) -> Peer {
         let mut peer = self.accept();
         let hello = peer.expect("HELLO");
         peer.ok(&hello, hello_result(version, features));
@@ -184,10 +188,13 @@ pub fn answer(asked: &Asked, result: Value) -> Value {
 }
 
 pub fn framed(message: &Value) -> Vec<u8> {
+    framed_text(&message.to_string())
+}
+
+/// A message whose members keep their order.
+pub fn framed_text(message: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frame::write(&mut bytes, WireMode::Frames, |out| {
-        out.extend_from_slice(message.to_string().as_bytes());
-    });
+    frame::write(&mut bytes, WireMode::Frames, |out| out.extend_from_slice(message.as_bytes()));
     bytes
 }
 

@@ -1,7 +1,7 @@
 //! Says what this database is, how it is, and what its log holds.
 
 use rstmdb_types::{
-    InfoRequest, InfoResult, PingRequest, PingResult, WalStatsRequest, WalStatsResult,
+    Feature, InfoRequest, InfoResult, PingRequest, PingResult, WalStatsRequest, WalStatsResult,
 };
 
 use crate::manifest::hex;
@@ -24,7 +24,7 @@ impl Shared {
             server_version: env!("CARGO_PKG_VERSION").into(),
             backend: if self.storage.is_volatile() { "memory" } else { "file" }.into(),
             database_id: hex(&self.database).into(),
-            features: ["idempotency", "batch", "wal_read", "watch"].map(Into::into).to_vec(),
+            features: Feature::ALL.iter().map(|feature| feature.name().into()).collect(),
             writable: refusal.is_none(),
             health: refusal.map_or_else(|| "ok".into(), |error| error.message().into()),
             limits: self.options.limits.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prometheus::IntCounter;
-use rstmdb_protocol::handshake::{AuthRequest, EXTENDED, FEATURES, HelloRequest, HelloResult};
+use rstmdb_protocol::handshake::{AuthRequest, HelloRequest, HelloResult};
 use rstmdb_protocol::{Command, Dialect, PROTOCOL_VERSION, WireMode};
 use rstmdb_types::{Error, ErrorCode, Result};
 
@@ -78,14 +78,12 @@ impl Session {
         self.mode = request.wire_mode();
         self.dialect = request.dialect();
         self.client_name = request.client_name.as_deref().map(str::to_owned);
-        let wanted = |name: &&&str| request.features.iter().any(|feature| feature == **name);
-        let known = FEATURES.iter().chain([&EXTENDED]);
         Ok(HelloResult {
             protocol_version: PROTOCOL_VERSION,
             wire_mode: self.mode.name().to_owned(),
             server_name: "rstmdb".to_owned(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: known.filter(wanted).map(|name| (*name).to_owned()).collect(),
+            features: request.features_in_common(),
         })
     }
 

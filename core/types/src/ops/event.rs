@@ -1,12 +1,12 @@
 //! One change of one instance, as watches and histories show it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Json, Offset, Text, TimestampMs};
 
 /// What kind of change it was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(from = "Text", rename_all = "snake_case")]
 pub enum InstanceEventKind {
     /// The instance was created.
     Created,
@@ -15,6 +15,37 @@ pub enum InstanceEventKind {
     Applied,
     /// The instance was deleted.
     Deleted,
+    /// Something that only newer versions know, by its name.
+    Other(Text),
+}
+
+impl InstanceEventKind {
+    /// The name, such as `created`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            InstanceEventKind::Created => "created",
+            InstanceEventKind::Applied => "applied",
+            InstanceEventKind::Deleted => "deleted",
+            InstanceEventKind::Other(name) => name,
+        }
+    }
+}
+
+impl From<Text> for InstanceEventKind {
+    fn from(name: Text) -> InstanceEventKind {
+        match name.as_str() {
+            "created" => InstanceEventKind::Created,
+            "applied" => InstanceEventKind::Applied,
+            "deleted" => InstanceEventKind::Deleted,
+            _ => InstanceEventKind::Other(name),
+        }
+    }
+}
+
+impl Serialize for InstanceEventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// One change of one instance.
@@ -50,4 +81,23 @@ pub struct InstanceEvent {
     /// The event's `event_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<Text>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_are_not_known_are_passed_on() {
+        for (name, kind) in [
+            ("created", InstanceEventKind::Created),
+            ("applied", InstanceEventKind::Applied),
+            ("deleted", InstanceEventKind::Deleted),
+            ("re\"placed", InstanceEventKind::Other("re\"placed".into())),
+        ] {
+            let text = serde_json::to_string(name).unwrap();
+            assert_eq!(serde_json::from_str::<InstanceEventKind>(&text).unwrap(), kind);
+            assert_eq!(serde_json::to_string(&kind).unwrap(), text);
+        }
+    }
 }

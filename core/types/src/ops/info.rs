@@ -19,7 +19,7 @@ pub struct InfoResult {
     pub backend: Text,
     /// The id the database was given when it was created.
     pub database_id: Text,
-    /// The features of the protocol.
+    /// What it can do beside the rest, by name; a newer server may list names not known here.
     pub features: Vec<Text>,
     /// Whether writes are accepted; when not, `health` says why.
     pub writable: bool,

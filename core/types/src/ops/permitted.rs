@@ -1,6 +1,6 @@
 //! Says which events an instance would accept now.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ErrorCode, Json, Text};
 
@@ -38,9 +38,15 @@ pub struct PermittedEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_state: Option<Text>,
     /// The code it would be refused with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "code", skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
     /// Why it would be refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// A code that only newer servers know is an internal error, as in the errors of operations.
+fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ErrorCode>, D::Error> {
+    let name = Option::<Text>::deserialize(deserializer)?;
+    Ok(name.map(|name| ErrorCode::from_name(&name).unwrap_or(ErrorCode::InternalError)))
 }

@@ -1,6 +1,7 @@
 //! Returns the log's entries in order.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::{Json, Offset, Text, TimestampMs};
 
@@ -47,6 +48,14 @@ macro_rules! entries {
             $($(#[$doc])* #[serde(rename = $tag)] $name {
                 $($(#[$fdoc])* $(#[serde(skip_serializing_if = "Option::is_none")] #[doc = stringify!($optional)])? $field: $type,)*
             },)*
+            /// Something that only newer versions know.
+            #[serde(untagged, serialize_with = "as_it_came")]
+            Other {
+                /// What it calls itself.
+                r#type: Text,
+                /// The JSON text of the whole entry, as it came.
+                raw: String,
+            },
         }
 
         impl<'de> Deserialize<'de> for WalEntry {
@@ -54,9 +63,9 @@ macro_rules! entries {
                 use serde::de::Error;
                 // A derived tagged enum would buffer the members, which raw JSON can't survive.
                 #[derive(Deserialize)]
-                struct Tag { r#type: String }
+                struct Tag { r#type: Text }
                 $(#[derive(Deserialize)] struct $name { $($field: $type,)* })*
-                let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+                let raw = Box::<RawValue>::deserialize(deserializer)?;
                 let tag: Tag = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
                 match tag.r#type.as_str() {
                     $($tag => {
@@ -64,11 +73,17 @@ macro_rules! entries {
                             serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
                         Ok(WalEntry::$name { $($field,)* })
                     })*
-                    other => Err(D::Error::custom(format!("unknown log entry type {other:?}"))),
+                    _ => Ok(WalEntry::Other { r#type: tag.r#type, raw: raw.get().to_owned() }),
                 }
             }
         }
     };
+}
+
+/// An entry that is not known: its text again, to the byte.
+fn as_it_came<S: Serializer>(_type: &Text, raw: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let raw: &RawValue = serde_json::from_str(raw).map_err(serde::ser::Error::custom)?;
+    raw.serialize(serializer)
 }
 
 entries! {
@@ -131,5 +146,29 @@ entries! {
     }
     /// All machines and instances were removed.
     FlushAll, "flush_all" {
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_that_are_not_known_are_given_back_unchanged() {
+        let text =
+            r#"{"z": 1e999, "type":"sealed", "n":123456789012345678901234567890,"a":[1.50]}"#;
+        let entry: WalEntry = serde_json::from_str(text).unwrap();
+        let WalEntry::Other { r#type, raw } = &entry else { panic!("{entry:?}") };
+        assert_eq!((r#type.as_str(), raw.as_str()), ("sealed", text));
+        assert_eq!(serde_json::to_string(&entry).unwrap(), text);
+        assert!(serde_json::from_str::<WalEntry>(r#"{"offset":1}"#).is_err(), "without a type");
+    }
+
+    #[test]
+    fn members_that_are_not_known_are_skipped() {
+        let known = r#"{"type":"delete_instance","instance_id":"a"}"#;
+        let newer = r#"{"cause":{"timer":"t"},"type":"delete_instance","instance_id":"a","x":1}"#;
+        let entry: WalEntry = serde_json::from_str(newer).unwrap();
+        assert_eq!(serde_json::to_string(&entry).unwrap(), known);
     }
 }

@@ -37,6 +37,9 @@ fn append(structure: &Struct) -> String {
     if fields.iter().any(can_fail) {
         out.push_str("\tvar err error\n");
     }
+    if !structure.tagged.is_empty() {
+        out.push_str("\tif r.raw != \"\" {\n\t\treturn append(b, r.raw...), nil\n\t}\n");
+    }
     out.push_str("\tb = append(b, '{')\n");
     if !structure.tagged.is_empty() {
         return out + &append_tagged(structure) + "\treturn append(trimComma(b), '}'), nil\n}\n";
@@ -169,6 +172,9 @@ fn append_one(kind: &Kind, path: &str, indent: &str) -> String {
 fn decode(structure: &Struct) -> String {
     let Struct { name, fields, .. } = structure;
     let mut out = format!("\nfunc (r *{name}) decode(d *decoder) {{\n\t*r = {name}{{}}\n");
+    if !structure.tagged.is_empty() {
+        out.push_str(&decode_unknown(structure));
+    }
     out.push_str("\td.openObject()\n\tfor d.more('}') {\n\t\tkey := d.key()\n");
     if fields.is_empty() {
         return out + "\t\td.skip(key)\n\t}\n}\n";
@@ -182,6 +188,16 @@ fn decode(structure: &Struct) -> String {
         out.push_str(&format!("\t\tcase {:?}:\n{}", field.json, decode_field(structure, field)));
     }
     out + "\t\tdefault:\n\t\t\td.skip(key)\n\t\t}\n\t}\n}\n"
+}
+
+/// An entry of a type that is not known may have any members: none of them is looked at.
+fn decode_unknown(structure: &Struct) -> String {
+    let known: Vec<String> = structure.tagged.iter().map(|(name, _)| format!("{name:?}")).collect();
+    format!(
+        "\td.blanks()\n\tfrom := d.at\n\tswitch r.Type = WALEntryType(d.tag()); r.Type {{\n\tcase {}:\n\t\
+         default:\n\t\td.pass()\n\t\tr.raw = d.share(from)\n\t\treturn\n\t}}\n",
+        known.join(", ")
+    )
 }
 
 fn decode_field(structure: &Struct, field: &Field) -> String {

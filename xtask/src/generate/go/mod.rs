@@ -117,7 +117,7 @@ struct Struct {
     doc: String,
     is_request: bool,
     fields: Vec<Field>,
-    /// A log entry: the member `type` says which others there are.
+    /// A log entry: the member `type` says which others there are. One of another type is its text.
     tagged: Vec<(String, Vec<String>)>,
 }
 

@@ -71,6 +71,11 @@ fn declaration(structure: &Struct) -> String {
     for field in fields.iter().filter(|field| field.has_raw(*is_request)) {
         out.push_str(&format!("\n\t// The text of {}.\n\traw{} string\n", field.go, field.go));
     }
+    if !structure.tagged.is_empty() {
+        out.push_str(
+            "\n\t// The text of an entry whose Type is none of the constants.\n\traw string\n",
+        );
+    }
     if !structure.presence().is_empty() {
         out.push_str("\n\t// Which optional texts were there.\n\tpresent uint32\n");
     }
@@ -91,6 +96,15 @@ fn accessors(structure: &Struct) -> String {
         out.push_str(&format!(
             "\n{}func (r *{name}) Raw{go}() json.RawMessage {{\n\treturn rawMessage(r.raw{go}, r.{go})\n}}\n",
             comment("", &text)
+        ));
+    }
+    if !structure.tagged.is_empty() {
+        let text = "Raw is the whole entry as exact JSON text when its Type is none of the constants: one that \
+                    only newer versions know. Otherwise it is nil.";
+        out.push_str(&format!(
+            "\n{}func (r *{name}) Raw() json.RawMessage {{\n\tif r.raw == \"\" {{\n\t\treturn nil\n\t}}\n\t\
+             return json.RawMessage(r.raw)\n}}\n",
+            comment("", text)
         ));
     }
     let presence = structure.presence();

@@ -174,8 +174,7 @@ fn decode_enum(
             let decode = super::title(&member.kind);
             let _ = writeln!(text, "    case '{}':\n      return decode{decode}(w);", member.name);
         }
-        // A newer server may have more.
-        text.push_str("    default:\n      return w;\n  }\n");
+        text.push_str("    default:\n      return { type: 'other', raw: w };\n  }\n");
     }
     text.push_str("}\n\n");
     Ok(())

@@ -9,6 +9,24 @@ use super::shape::{Side, generics, is_present, kind, reachable, transparent};
 use super::{camel, doc, finish, head, title};
 use crate::generate::source::{Member, Shape, Shapes};
 
+/// The end of a union of strings that takes others too, and still completes those that are known.
+const OTHER_VALUE: &str = "
+  /** One that only newer versions know. */
+  | (string & Record<never, never>);\n\n";
+
+/// The end of the union of log entries. Its tag is not that of the wire, which would be any string,
+/// and no other tag would tell an entry apart.
+const OTHER_ENTRY: &str = "
+  /** One that only newer versions know. */
+  | WalEntryOther;
+
+/** A log entry that only newer versions know. */
+export interface WalEntryOther {
+  readonly type: 'other';
+  /** The whole entry, with its `type` and the names of the wire. */
+  readonly raw: { readonly type: string; readonly [member: string]: unknown };
+}\n\n";
+
 /// `node/src/types.ts`.
 pub fn types() -> Result<String, String> {
     let shapes = Shapes::read()?;
@@ -39,15 +57,29 @@ fn errors(text: &mut String) {
         .iter()
         .map(|(name, _)| (*name, reason::doc(name).unwrap_or_default()))
         .collect();
-    for (constant, name, doc, rows) in [
-        ("ERROR_KINDS", "ErrorKind", "What the caller should do about an error.", rows(&kinds)),
-        ("ERROR_CODES", "ErrorCode", "What went wrong, as it travels on the wire.", rows(&codes)),
-        ("ERROR_REASONS", "ErrorReason", "The finer distinctions within a code.", rows(&reasons)),
+    // There will be no further kinds and codes.
+    let others = " | (string & Record<never, never>)";
+    for (constant, name, doc, rows, others) in [
+        ("ERROR_KINDS", "ErrorKind", "What the caller should do about an error.", rows(&kinds), ""),
+        (
+            "ERROR_CODES",
+            "ErrorCode",
+            "What went wrong, as it travels on the wire.",
+            rows(&codes),
+            "",
+        ),
+        (
+            "ERROR_REASONS",
+            "ErrorReason",
+            "The finer distinctions within a code. A newer server may have others.",
+            rows(&reasons),
+            others,
+        ),
     ] {
         let _ = writeln!(
             text,
             "/** {doc} */\nexport const {constant} = Object.freeze([{rows}\n] as const);\n\n\
-             /** {doc} */\nexport type {name} = (typeof {constant})[number];\n"
+             /** {doc} */\nexport type {name} = (typeof {constant})[number]{others};\n"
         );
     }
 }
@@ -71,7 +103,11 @@ fn declare(text: &mut String, shapes: &Shapes, name: &str, side: Side) -> Result
             let what = variant(name, shape, member);
             let _ = write!(text, "\n  /** {} */\n  | {what}", member.doc);
         }
-        text.push_str(";\n\n");
+        text.push_str(match (shape.is_open, name) {
+            (false, _) => ";\n\n",
+            (true, "WalEntry") => OTHER_ENTRY,
+            (true, _) => OTHER_VALUE,
+        });
         return Ok(());
     }
     if let Some(member) = transparent(shape) {

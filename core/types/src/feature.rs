@@ -1,0 +1,45 @@
+//! The table of features: what a server may lack, by the names that HELLO and INFO list.
+//!
+//! A client sends no operation whose feature the server did not list. Names that are not in the
+//! table, those of a newer server, are passed on and mean nothing here.
+
+use crate::Operation;
+
+macro_rules! features {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, [$($operation:ident),*];)*) => {
+        /// Something that a server may have or lack.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Feature {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl Feature {
+            /// Every feature, in the order in which they are listed.
+            pub const ALL: &'static [Feature] = &[$(Feature::$name,)*];
+
+            /// The name, such as `wal_read`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Feature::$name => $text,)* }
+            }
+
+            /// The feature that an operation needs.
+            pub const fn of(operation: Operation) -> Option<Feature> {
+                match operation {
+                    $($(Operation::$operation => Some(Feature::$name),)*)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+features! {
+    /// A request that is repeated with its key is done once.
+    Idempotency = "idempotency", [];
+    /// Several operations in one request.
+    Batch = "batch", [Batch];
+    /// The log's entries can be read.
+    WalRead = "wal_read", [WalRead];
+    /// Events are sent as they happen.
+    Watch = "watch", [WatchInstance, WatchAll];
+}
