@@ -154,8 +154,7 @@ export const ERROR_REASONS = Object.freeze([
 ] as const);
 
 /** The finer distinctions within a code. A newer server may have others. */
-export type ErrorReason = (typeof ERROR_REASONS)[number]
-  | (string & Record<never, never>);
+export type ErrorReason = (typeof ERROR_REASONS)[number] | (string & Record<never, never>);
 
 /** Asks to store a definition. Definitions are immutable: a change is a new version. */
 export interface PutMachineRequest {
