@@ -12,6 +12,22 @@ const TARGET =
   process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../target', import.meta.url));
 const BINARY = process.env.RSTMDB_SERVER ?? join(TARGET, 'debug', 'rstmdb');
 
+const NEWER = process.env.RSTMDB_NEWER_SERVER ?? join(TARGET, 'debug', 'newer_server');
+
+/** Starts a server of the future: tests/newer/answers.json is what it says. */
+export async function startNewerServer() {
+  const child = spawn(NEWER, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = once(child, 'exit');
+  const [line] = await once(createInterface({ input: child.stdout }), 'line');
+  return {
+    url: `rstmdb://${JSON.parse(line).listening}`,
+    async stop() {
+      child.stdin.end();
+      await ended;
+    },
+  };
+}
+
 /** Starts a server on a port that is free. */
 export async function startServer(...flags) {
   const folder = mkdtempSync(join(tmpdir(), 'rstmdb-server-'));
