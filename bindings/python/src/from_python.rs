@@ -3,9 +3,9 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt, PyMapping, PyString};
-use rstmdb_bridge::types::{BatchMode, BatchOperation, HistoryOrder, Json, Text};
+use rstmdb_bridge::types::{BatchElement, BatchMode, BatchOperation, HistoryOrder, Json, Text};
 
-use crate::generated::batch_operation;
+use crate::generated::{BATCH_CLASSES, batch_operation};
 use crate::{errors, json};
 
 /// A type that arguments are converted to; `path` names the argument in errors.
@@ -148,9 +148,10 @@ impl FromPython for BatchOperation {
         if value.is_instance_of::<PyDict>() {
             let text = json::from_python(value, path)?;
             return text
-                .decode()
+                .decode::<BatchElement>()
+                .map(|element| element.0)
                 .map_err(|error| errors::argument(value.py(), path, &error.to_string()));
         }
-        Err(unfit(value, path, "ApplyEvent, CreateInstance, DeleteInstance or GetInstance"))
+        Err(unfit(value, path, BATCH_CLASSES))
     }
 }

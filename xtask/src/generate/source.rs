@@ -3,7 +3,9 @@
 //! This is a reader of our own files as rustfmt leaves them, not of Rust: what it does not
 //! understand it skips, and `Shapes::get` then names the type that is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rstmdb_types::Operation;
 
 use crate::tree;
 
@@ -15,8 +17,6 @@ pub struct Shape {
     pub is_enum: bool,
     /// An enum whose variants are told apart by what they hold.
     pub is_untagged: bool,
-    /// A struct that is its one member on the wire.
-    pub is_transparent: bool,
 }
 
 /// A field of a struct or a variant of an enum.
@@ -45,12 +45,53 @@ impl Shapes {
         for file in sources {
             shapes.add(&file.text);
         }
+        shapes.add_batch();
         Ok(shapes)
     }
 
     /// The shape of a type that must be there.
     pub fn get(&self, name: &str) -> Result<&Shape, String> {
         self.0.get(name).ok_or_else(|| format!("core/types has no public struct or enum {name}"))
+    }
+
+    /// A member that this variant always has and no other one of its enum.
+    pub fn own_member(&self, all: &Shape, variant: &Member) -> Result<Option<&str>, String> {
+        let mut others = BTreeSet::new();
+        for other in all.members.iter().filter(|other| other.name != variant.name) {
+            others.extend(self.get(&other.kind)?.members.iter().map(|member| &member.name));
+        }
+        let own = self.get(&variant.kind)?.members.iter().filter(|member| member.required);
+        Ok(own.map(|member| &member.name).rfind(|name| !others.contains(name)).map(String::as_str))
+    }
+
+    /// What a batch may hold, and what becomes of it: both follow from the table of operations.
+    fn add_batch(&mut self) {
+        let mut operations = Shape {
+            doc: "One operation of a batch, `{\"op\": \"APPLY_EVENT\", \"params\": {…}}`."
+                .to_owned(),
+            is_enum: true,
+            ..Shape::default()
+        };
+        let mut results = Shape {
+            doc: "The result of one operation of a batch.".to_owned(),
+            is_enum: true,
+            is_untagged: true,
+            ..Shape::default()
+        };
+        for operation in Operation::ALL.iter().filter(|operation| operation.is_batchable()) {
+            let (request, result) = operation.type_names();
+            let member = |name: &str, kind: &str, doc: &str| Member {
+                name: name.to_owned(),
+                kind: kind.to_owned(),
+                doc: doc.to_owned(),
+                required: true,
+            };
+            operations.members.push(member(operation.wire_name(), request, operation.doc()));
+            let doc = format!("Of `{}`.", operation.name());
+            results.members.push(member(result.trim_end_matches("Result"), result, &doc));
+        }
+        self.0.insert("BatchOperation".to_owned(), operations);
+        self.0.insert("BatchOperationResult".to_owned(), results);
     }
 
     fn add(&mut self, text: &str) {
@@ -67,7 +108,6 @@ impl Shapes {
                     doc: std::mem::take(&mut doc),
                     is_enum,
                     is_untagged: attributes.contains("serde(untagged)"),
-                    is_transparent: attributes.contains("serde(transparent)"),
                     members: Vec::new(),
                 };
                 if line.ends_with('{') {
@@ -127,7 +167,9 @@ fn declaration(line: &str) -> Option<(&str, bool)> {
         Some(rest) => (rest, false),
         None => (line.strip_prefix("pub enum ")?, true),
     };
-    let end = rest.find(|c: char| !c.is_alphanumeric())?;
+    // A tuple is no object in JSON.
+    let end =
+        rest.find(|c: char| !c.is_alphanumeric()).filter(|end| !rest[*end..].starts_with('('))?;
     Some((&rest[..end], is_enum))
 }
 

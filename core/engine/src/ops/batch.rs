@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
+use rstmdb_types::error::reason;
 use rstmdb_types::{
-    BatchMode, BatchOperation, BatchOperationResult, BatchOutcome, BatchRequest, BatchResult,
-    Error, Json, Offset, Result, Text,
+    BatchElement, BatchMode, BatchOutcome, BatchRequest, BatchResult, Error, Json, Offset,
+    Operation, Outcome, Request, Result, Text,
 };
 
 use super::apply_event::{ApplyEvent, wrong_answer};
@@ -32,22 +33,21 @@ enum Prepared {
 }
 
 impl Prepared {
-    fn new(shared: &Shared, operation: BatchOperation, edge: &Edge, place: usize) -> Prepared {
-        match operation {
-            BatchOperation::CreateInstance(request) => {
+    fn new(shared: &Shared, operation: Request, edge: &Edge, place: usize) -> Result<Prepared> {
+        Ok(match operation {
+            Request::CreateInstance(request) => {
                 Prepared::Create(Box::new(CreateInstance::new(shared, request, || {
                     edge.id(place as u128)
                 })))
             }
-            BatchOperation::ApplyEvent(request) => Prepared::Apply(Box::new(ApplyEvent::new(
+            Request::ApplyEvent(request) => Prepared::Apply(Box::new(ApplyEvent::new(
                 request,
                 &Edge { any_request: false, ..*edge },
             ))),
-            BatchOperation::DeleteInstance(request) => {
-                Prepared::Delete(DeleteInstance::new(request))
-            }
-            BatchOperation::GetInstance(request) => Prepared::Get(request.instance_id),
-        }
+            Request::DeleteInstance(request) => Prepared::Delete(DeleteInstance::new(request)),
+            Request::GetInstance(request) => Prepared::Get(request.instance_id),
+            other => return Err(misplaced(other.operation(), place)),
+        })
     }
 
     fn instance_id(&self) -> &str {
@@ -95,9 +95,9 @@ impl Shared {
         }
         let size = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
         let bytes = request.ops.iter().map(|operation| match operation {
-            BatchOperation::CreateInstance(create) => size(&create.initial_ctx),
-            BatchOperation::ApplyEvent(apply) => size(&apply.payload),
-            BatchOperation::DeleteInstance(_) | BatchOperation::GetInstance(_) => 0,
+            Request::CreateInstance(create) => size(&create.initial_ctx),
+            Request::ApplyEvent(apply) => size(&apply.payload),
+            _ => 0,
         });
         rstmdb_types::limits::check("ops", bytes.sum(), "batch_bytes_max", limits.batch_bytes_max)
     }
@@ -107,7 +107,12 @@ impl Shared {
         let fingerprint = if key.is_some() { fingerprint("BATCH", &request) } else { 0 };
         let atomic = request.mode == BatchMode::Atomic;
         let prepare = |(place, operation)| Prepared::new(self, operation, edge, place);
-        let prepared: Vec<Prepared> = request.ops.into_iter().enumerate().map(prepare).collect();
+        let prepared: Result<Vec<Prepared>> =
+            request.ops.into_iter().enumerate().map(prepare).collect();
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return (self.queue.ticket(0), Err(error)),
+        };
         let needs_global = key.is_some() || prepared.iter().any(Prepared::uses_global_key);
         let global = needs_global.then(|| self.state.global_keys.lock());
         let partitions = self.lock_for(&prepared);
@@ -180,22 +185,18 @@ impl Run<'_, '_> {
         Ok(BatchResult { results })
     }
 
-    fn run_one(&mut self, shared: &Shared, one: Prepared) -> Result<BatchOperationResult> {
+    fn run_one(&mut self, shared: &Shared, one: Prepared) -> Result<Outcome> {
         let hash = shared.state.hash(one.instance_id());
         let number = shared.state.partition_number(hash);
         match one {
             Prepared::Create(write) => {
-                self.write(number, hash, *write).map(BatchOperationResult::CreateInstance)
+                self.write(number, hash, *write).map(Outcome::CreateInstance)
             }
-            Prepared::Apply(write) => {
-                self.write(number, hash, *write).map(BatchOperationResult::ApplyEvent)
-            }
-            Prepared::Delete(write) => {
-                self.write(number, hash, write).map(BatchOperationResult::DeleteInstance)
-            }
+            Prepared::Apply(write) => self.write(number, hash, *write).map(Outcome::ApplyEvent),
+            Prepared::Delete(write) => self.write(number, hash, write).map(Outcome::DeleteInstance),
             Prepared::Get(id) => {
                 let partition = self.partitions.get(&number).ok_or_else(unlocked)?;
-                get_in(partition, hash, &id).map(BatchOperationResult::GetInstance)
+                get_in(partition, hash, &id).map(Outcome::GetInstance)
             }
         }
     }
@@ -257,6 +258,16 @@ impl Run<'_, '_> {
             partition.forget_undo();
         }
     }
+}
+
+/// Only who makes requests by hand gets here: no text is read as such a batch.
+fn misplaced(operation: Operation, index: usize) -> Error {
+    let message = format!(
+        "{} can't be part of a batch; use {}",
+        operation.wire_name(),
+        BatchElement::choices()
+    );
+    at_index(Error::invalid(reason::INVALID_REQUEST, message), index)
 }
 
 fn at_index(error: Error, index: usize) -> Error {

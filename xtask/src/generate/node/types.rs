@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rstmdb_types::error::reason;
 use rstmdb_types::{ErrorCode, ErrorKind};
 
-use super::shape::{Side, generics, is_present, kind, reachable, transparent};
+use super::shape::{Side, generics, is_present, kind, reachable};
 use super::{camel, doc, finish, head, title};
 use crate::generate::source::{Member, Shape, Shapes};
 
@@ -72,12 +72,6 @@ fn declare(text: &mut String, shapes: &Shapes, name: &str, side: Side) -> Result
             let _ = write!(text, "\n  /** {} */\n  | {what}", member.doc);
         }
         text.push_str(";\n\n");
-        return Ok(());
-    }
-    if let Some(member) = transparent(shape) {
-        let kind = kind(shapes, name, member, side);
-        let generic = generics(shapes, name);
-        let _ = writeln!(text, "export type {title}{generic} = {kind};\n");
         return Ok(());
     }
     let generic = generics(shapes, name);
