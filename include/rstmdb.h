@@ -97,6 +97,9 @@
 // Checks a machine definition without storing it.
 #define RSTMDB_OPERATION_VALIDATE_MACHINE 22
 
+// Tells the part of the database in replication.
+#define RSTMDB_OPERATION_REPLICATION_STATUS 23
+
 // The peer speaks another protocol version.
 #define RSTMDB_ERROR_UNSUPPORTED_PROTOCOL 1
 
@@ -321,12 +324,6 @@ int32_t rstmdb_close_submit(const struct rstmdb_db *db,
 // would be for itself, it starts to close and returns.
 void rstmdb_free(struct rstmdb_db *db);
 
-// Asks for the database's part in replication: `*out` is a JSON object with `role`, which is
-// `standalone` when there is none.
-int32_t rstmdb_replication_status(const struct rstmdb_db *db,
-                                  struct rstmdb_buffer *out,
-                                  struct rstmdb_error **err);
-
 // Moves the clock of a database on that was opened with the option `manual_clock_ms`.
 int32_t rstmdb_advance_clock(const struct rstmdb_db *db, int64_t ms, struct rstmdb_error **err);
 
@@ -489,6 +486,14 @@ int32_t rstmdb_validate_machine(const struct rstmdb_db *db,
                                 struct rstmdb_slice request,
                                 struct rstmdb_buffer *out,
                                 struct rstmdb_error **err);
+
+// Tells the part of the database in replication. Waits for the outcome.
+//
+// `request` is a `ReplicationStatusRequest`, `*out` becomes a `ReplicationStatusResult`, both as JSON objects.
+int32_t rstmdb_replication_status(const struct rstmdb_db *db,
+                                  struct rstmdb_slice request,
+                                  struct rstmdb_buffer *out,
+                                  struct rstmdb_error **err);
 
 // Starts an operation, one of `RSTMDB_OPERATION_…` but the watches, without waiting for its outcome.
 //

@@ -614,6 +614,8 @@ enum class Operation : std::int32_t {
     Ping = RSTMDB_OPERATION_PING,
     /// Checks a machine definition without storing it.
     ValidateMachine = RSTMDB_OPERATION_VALIDATE_MACHINE,
+    /// Tells the part of the database in replication.
+    ReplicationStatus = RSTMDB_OPERATION_REPLICATION_STATUS,
 };
 
 /// Asks to store a definition. Definitions are immutable: a change is a new version.
@@ -839,18 +841,18 @@ inline std::string_view to_string(BatchMode value) {
 /// One operation of a batch, `{"op": "APPLY_EVENT", "params": {…}}`.
 class BatchOperation {
   public:
-    /// Creates an instance.
+    /// Creates an instance of a machine.
     BatchOperation(const CreateInstanceRequest &params)
         : json_("{\"op\":\"CREATE_INSTANCE\",\"params\":" + params.to_json() + "}") {}
-    /// Applies an event.
-    BatchOperation(const ApplyEventRequest &params)
-        : json_("{\"op\":\"APPLY_EVENT\",\"params\":" + params.to_json() + "}") {}
-    /// Deletes an instance.
-    BatchOperation(const DeleteInstanceRequest &params)
-        : json_("{\"op\":\"DELETE_INSTANCE\",\"params\":" + params.to_json() + "}") {}
-    /// Reads an instance, as the operations before it left it.
+    /// Returns the state and context of an instance.
     BatchOperation(const GetInstanceRequest &params)
         : json_("{\"op\":\"GET_INSTANCE\",\"params\":" + params.to_json() + "}") {}
+    /// Deletes an instance; its id may be used again.
+    BatchOperation(const DeleteInstanceRequest &params)
+        : json_("{\"op\":\"DELETE_INSTANCE\",\"params\":" + params.to_json() + "}") {}
+    /// Applies an event to an instance.
+    BatchOperation(const ApplyEventRequest &params)
+        : json_("{\"op\":\"APPLY_EVENT\",\"params\":" + params.to_json() + "}") {}
 
     operator Json() const { return Json(json_); }
 
@@ -1072,6 +1074,15 @@ struct ValidateMachineRequest {
         detail::Writer writer;
         writer.member("definition", definition);
         writer.member("strict", strict);
+        return writer.finish();
+    }
+};
+
+/// Asks for the part in replication.
+struct ReplicationStatusRequest {
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
         return writer.finish();
     }
 };
@@ -1529,6 +1540,8 @@ class Database {
                 return blocking(rstmdb_ping, request);
             case Operation::ValidateMachine:
                 return blocking(rstmdb_validate_machine, request);
+            case Operation::ReplicationStatus:
+                return blocking(rstmdb_replication_status, request);
             case Operation::WatchInstance:
             case Operation::WatchAll:
                 break;
@@ -1907,14 +1920,20 @@ class Database {
         return call_async(Operation::ValidateMachine, request);
     }
 
-    /// What is known of replication, as JSON.
-    std::string replication_status() const {
-        detail::Buffer out;
-        rstmdb_error *error = nullptr;
-        if (rstmdb_replication_status(raw(), out.out(), &error) != RSTMDB_OK) {
-            detail::raise(error);
-        }
-        return out.text();
+    /// Tells the part of the database in replication.
+    /// Result: `role`.
+    std::string replication_status(const ReplicationStatusRequest &request = {}) const {
+        return blocking(rstmdb_replication_status, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string replication_status(const T &request) const {
+        return blocking(rstmdb_replication_status, request);
+    }
+    Future<std::string> replication_status_async(const ReplicationStatusRequest &request = {}) const {
+        return call_async(Operation::ReplicationStatus, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> replication_status_async(const T &request) const {
+        return call_async(Operation::ReplicationStatus, request);
     }
 
     /// Moves the clock of a database opened with the option `manual_clock_ms`.

@@ -496,6 +496,56 @@ func (r *CountInstancesRequest) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
+func (r *CountInstancesResult) appendJSON(b []byte) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	b = append(b, `"counts":`...)
+	b = append(b, '[')
+	for i := range r.Counts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = r.Counts[i].appendJSON(b); err != nil {
+			return b, err
+		}
+	}
+	b = append(b, ']')
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *CountInstancesResult) decode(d *decoder) {
+	*r = CountInstancesResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "counts":
+			d.openArray()
+			r.Counts = []InstanceCount{}
+			for d.more(']') {
+				r.Counts = append(r.Counts, InstanceCount{})
+				r.Counts[len(r.Counts)-1].decode(d)
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r CountInstancesResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *CountInstancesResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
 func (r *CreateInstanceRequest) appendJSON(b []byte) ([]byte, error) {
 	var err error
 	b = append(b, '{')
@@ -2310,6 +2360,64 @@ func (r PutMachineResult) MarshalJSON() ([]byte, error) { return r.appendJSON(ni
 
 // UnmarshalJSON implements json.Unmarshaler; integers stay exact.
 func (r *PutMachineResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ReplicationStatusRequest) appendJSON(b []byte) ([]byte, error) {
+	return append(b, "{}"...), nil
+}
+
+func (r *ReplicationStatusRequest) decode(d *decoder) {
+	*r = ReplicationStatusRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		d.skip(key)
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ReplicationStatusRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ReplicationStatusRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ReplicationStatusResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"role":`...)
+	b = appendText(b, r.Role)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ReplicationStatusResult) decode(d *decoder) {
+	*r = ReplicationStatusResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "role":
+			r.Role = d.string()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ReplicationStatusResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ReplicationStatusResult) UnmarshalJSON(text []byte) error {
 	d := decoder{text: string(text)}
 	r.decode(&d)
 	return d.finish()

@@ -75,6 +75,9 @@ const (
 
 	// OpValidateMachine: Checks a machine definition without storing it.
 	OpValidateMachine Operation = 22
+
+	// OpReplicationStatus: Tells the part of the database in replication.
+	OpReplicationStatus Operation = 23
 )
 
 var operationNames = [...]string{
@@ -101,6 +104,7 @@ var operationNames = [...]string{
 	"INFO",
 	"PING",
 	"VALIDATE_MACHINE",
+	"REPLICATION_STATUS",
 }
 
 // Operations that change the database, by number.
@@ -125,6 +129,7 @@ var operationWrites = [...]bool{
 	true,
 	false,
 	true,
+	false,
 	false,
 	false,
 	false,
@@ -168,4 +173,9 @@ func (db *Database) Info(ctx context.Context) (*InfoResult, error) {
 // ValidateMachine checks a machine definition without storing it.
 func (db *Database) ValidateMachine(ctx context.Context, request ValidateMachineRequest) (*ValidateMachineResult, error) {
 	return invoke[ValidateMachineResult](ctx, db, OpValidateMachine, &request)
+}
+
+// ReplicationStatus tells the part of the database in replication.
+func (db *Database) ReplicationStatus(ctx context.Context) (*ReplicationStatusResult, error) {
+	return invoke[ReplicationStatusResult](ctx, db, OpReplicationStatus, &ReplicationStatusRequest{})
 }

@@ -78,23 +78,11 @@ func (db *Database) CountInstances(ctx context.Context, options ...CountOption) 
 	for _, option := range options {
 		option.setCount(&request)
 	}
-	result, err := invoke[counts](ctx, db, OpCountInstances, &request)
+	result, err := invoke[CountInstancesResult](ctx, db, OpCountInstances, &request)
 	if err != nil {
 		return nil, err
 	}
-	return *result, nil
-}
-
-// counts is the one result that is a list.
-type counts []InstanceCount
-
-func (c *counts) decode(d *decoder) {
-	*c = counts{}
-	d.openArray()
-	for d.more(']') {
-		*c = append(*c, InstanceCount{})
-		(*c)[len(*c)-1].decode(d)
-	}
+	return result.Counts, nil
 }
 
 // Batch runs several operations: with BatchAtomic all or nothing, with BatchBestEffort each on its

@@ -11,7 +11,7 @@ var operationTypes = []operationType{
 	{"CreateInstance", CreateInstanceRequest{}, CreateInstanceResult{}},
 	{"GetInstance", GetInstanceRequest{}, GetInstanceResult{}},
 	{"ListInstances", ListInstancesRequest{}, ListInstancesResult{}},
-	{"CountInstances", CountInstancesRequest{}, counts{}},
+	{"CountInstances", CountInstancesRequest{}, CountInstancesResult{}},
 	{"DeleteInstance", DeleteInstanceRequest{}, DeleteInstanceResult{}},
 	{"ApplyEvent", ApplyEventRequest{}, ApplyEventResult{}},
 	{"Permitted", PermittedRequest{}, PermittedResult{}},
@@ -27,6 +27,7 @@ var operationTypes = []operationType{
 	{"Info", InfoRequest{}, InfoResult{}},
 	{"Ping", PingRequest{}, PingResult{}},
 	{"ValidateMachine", ValidateMachineRequest{}, ValidateMachineResult{}},
+	{"ReplicationStatus", ReplicationStatusRequest{}, ReplicationStatusResult{}},
 }
 
 var optionFunctions = []optionFunction{

@@ -229,6 +229,13 @@ type CountInstancesRequest struct {
 	ForceSendFields []string `json:"-"`
 }
 
+// CountInstancesResult: exact counts, sorted by machine, version and the definition's order of
+// states; no zeros.
+type CountInstancesResult struct {
+	// One entry for each machine, version and state that has instances.
+	Counts []InstanceCount `json:"counts"`
+}
+
 // CreateInstanceRequest asks for a new instance.
 type CreateInstanceRequest struct {
 	// The id; a random UUID when absent.
@@ -848,6 +855,15 @@ type PutMachineResult struct {
 
 	// What is suspicious about the definition.
 	Warnings []DefinitionWarning `json:"warnings,omitempty"`
+}
+
+// ReplicationStatusRequest asks for the part in replication.
+type ReplicationStatusRequest struct{}
+
+// ReplicationStatusResult is the part in replication.
+type ReplicationStatusResult struct {
+	// `standalone` when there is none.
+	Role string `json:"role"`
 }
 
 // SnapshotInstanceRequest names the instance to write.

@@ -29,8 +29,6 @@ export declare class NativeDatabase {
   opened(): string | number;
   /** Begins an operation. */
   start(operation: number, request: string): string | number;
-  /** What replication is doing. */
-  replicationStatus(): string | number;
   /** Moves the clock of a database that was opened with one that stands still. */
   advanceClock(ms: number): string | number;
   /** Ends the database; ready when all is settled. */

@@ -96,9 +96,9 @@ function decodeWalEntry(w: Wire): types.WalEntry {
 }
 
 function decodeBatchOperationResult(w: Wire): types.BatchOperationResult {
-  if (w.applied !== undefined) return decodeApplyEventResult(w);
-  if (w.deleted !== undefined) return decodeDeleteInstanceResult(w);
   if (w.updated_at !== undefined) return decodeGetInstanceResult(w);
+  if (w.deleted !== undefined) return decodeDeleteInstanceResult(w);
+  if (w.applied !== undefined) return decodeApplyEventResult(w);
   return decodeCreateInstanceResult(w);
 }
 
@@ -216,6 +216,17 @@ function decodeDefinitionWarning(w: Wire): types.DefinitionWarning {
   if (w.suggestion !== undefined) r.suggestion = w.suggestion;
   return r;
 }
+
+function decodeReplicationStatusResult(w: Wire): types.ReplicationStatusResult {
+  const r: Wire = {
+    role: w.role,
+  };
+  return r;
+}
+
+const ReplicationStatusRequest: Members = {
+  __proto__: null,
+};
 
 function decodeValidateMachineResult(w: Wire): types.ValidateMachineResult {
   const r: Wire = {
@@ -456,7 +467,10 @@ const DeleteInstanceRequest: Members = {
 };
 
 function decodeCountInstancesResult(w: Wire): types.CountInstancesResult {
-  return w.map(decodeInstanceCount);
+  const r: Wire = {
+    counts: w.counts.map(decodeInstanceCount),
+  };
+  return r;
 }
 
 const CountInstancesRequest: Members = {
@@ -573,7 +587,7 @@ const PutMachineRequest: Members = {
 const BatchRequest: Members = {
   __proto__: null,
   mode: 'mode',
-  ops: ['ops', encodeTagged({ createInstance: ['CREATE_INSTANCE', CreateInstanceRequest], applyEvent: ['APPLY_EVENT', ApplyEventRequest], deleteInstance: ['DELETE_INSTANCE', DeleteInstanceRequest], getInstance: ['GET_INSTANCE', GetInstanceRequest] })],
+  ops: ['ops', encodeTagged({ createInstance: ['CREATE_INSTANCE', CreateInstanceRequest], getInstance: ['GET_INSTANCE', GetInstanceRequest], deleteInstance: ['DELETE_INSTANCE', DeleteInstanceRequest], applyEvent: ['APPLY_EVENT', ApplyEventRequest] })],
   idempotencyKey: 'idempotency_key',
 };
 
@@ -736,4 +750,11 @@ export const OPERATIONS = {
     members: ValidateMachineRequest,
     decode: decodeValidateMachineResult,
   } satisfies Spec<types.ValidateMachineResult>,
+  replicationStatus: {
+    name: 'REPLICATION_STATUS',
+    number: 23,
+    required: [],
+    members: ReplicationStatusRequest,
+    decode: decodeReplicationStatusResult,
+  } satisfies Spec<types.ReplicationStatusResult>,
 } as const;

@@ -9,20 +9,13 @@ import { OPERATIONS } from './codec.js';
 import { asyncDispose } from './dispose.js';
 import { refuse } from './errors.js';
 import { MachineHandle } from './handle.js';
-import { type Json, stringify } from './json.js';
+import { stringify } from './json.js';
 import { lazily } from './lazy.js';
 import type { AnyMachine, DefinedMachine, MachineDefinition, MachineTypes } from './machine.js';
 import { native } from './native.js';
 import { Operations } from './operations.js';
 import { encodeOptions, type OpenOptions } from './options.js';
-import {
-  arrange,
-  type CallOptions,
-  expectOptions,
-  expectSignal,
-  rename,
-  type Spec,
-} from './spec.js';
+import { arrange, expectOptions, expectSignal, rename, type Spec } from './spec.js';
 import { construct, environment, isFailure, isReady, later, outcome, read } from './thread.js';
 import type { BatchResult } from './types.js';
 import { Watch } from './watch.js';
@@ -112,14 +105,6 @@ export class Database extends Operations {
     }
     expectMachine(machine, version);
     return new MachineHandle(this, machine, version as number, definition);
-  }
-
-  /** What replication is doing: an object with `role`. */
-  async replicationStatus(options?: CallOptions): Promise<Json> {
-    const given = expectOptions(options, 'replicationStatus');
-    const signal = expectSignal(given, 'replicationStatus');
-    if (signal?.aborted) throw signal.reason;
-    return (await outcome(this.#native.replicationStatus(), signal)) as Json;
   }
 
   /** For tests: moves the clock of a database that was opened with `manualClockMs`. */

@@ -332,4 +332,14 @@ export abstract class Operations {
   validateMachine(...args: unknown[]): Promise<types.ValidateMachineResult> {
     return this.invoke(OPERATIONS.validateMachine, args);
   }
+
+  /**
+   * Tells the part of the database in replication. A well-formed request is never refused.
+   *
+   * @returns The part in replication.
+   */
+  replicationStatus(options?: CallOptions): Promise<types.ReplicationStatusResult>;
+  replicationStatus(...args: unknown[]): Promise<types.ReplicationStatusResult> {
+    return this.invoke(OPERATIONS.replicationStatus, args);
+  }
 }

@@ -306,7 +306,10 @@ export interface CountInstancesRequest<M extends MachineTypes = AnyMachine> {
 }
 
 /** Exact counts, sorted by machine, version and the definition's order of states; no zeros. */
-export type CountInstancesResult<M extends MachineTypes = AnyMachine> = readonly InstanceCount<M>[];
+export interface CountInstancesResult<M extends MachineTypes = AnyMachine> {
+  /** One entry for each machine, version and state that has instances. */
+  readonly counts: readonly InstanceCount<M>[];
+}
 
 /** Names the instance to delete. */
 export interface DeleteInstanceRequest {
@@ -618,6 +621,16 @@ export interface ValidateMachineResult {
   readonly warnings: readonly DefinitionWarning[];
 }
 
+/** Asks for the part in replication. */
+export interface ReplicationStatusRequest {
+}
+
+/** The part in replication. */
+export interface ReplicationStatusResult {
+  /** `standalone` when there is none. */
+  readonly role: string;
+}
+
 /** Something in a definition that is allowed but probably not meant. */
 export interface DefinitionWarning {
   /** Where, as a path such as `transitions[2].gaurd`. */
@@ -691,14 +704,14 @@ export type BatchMode =
 
 /** One operation of a batch, `{"op": "APPLY_EVENT", "params": {…}}`. */
 export type BatchOperation =
-  /** Creates an instance. */
+  /** Creates an instance of a machine. */
   | { readonly op: 'createInstance'; readonly params: CreateInstanceRequest }
-  /** Applies an event. */
-  | { readonly op: 'applyEvent'; readonly params: ApplyEventRequest }
-  /** Deletes an instance. */
+  /** Returns the state and context of an instance. */
+  | { readonly op: 'getInstance'; readonly params: GetInstanceRequest }
+  /** Deletes an instance; its id may be used again. */
   | { readonly op: 'deleteInstance'; readonly params: DeleteInstanceRequest }
-  /** Reads an instance, as the operations before it left it. */
-  | { readonly op: 'getInstance'; readonly params: GetInstanceRequest };
+  /** Applies an event to an instance. */
+  | { readonly op: 'applyEvent'; readonly params: ApplyEventRequest };
 
 /** What became of one operation of a batch. All members are always present. */
 export type BatchOutcome =
@@ -805,14 +818,14 @@ export type BatchStatus =
 
 /** The result of one operation of a batch. */
 export type BatchOperationResult =
-  /** Of a create. */
+  /** Of `create_instance`. */
   | CreateInstanceResult
-  /** Of an event. */
-  | ApplyEventResult
-  /** Of a delete. */
+  /** Of `get_instance`. */
+  | GetInstanceResult
+  /** Of `delete_instance`. */
   | DeleteInstanceResult
-  /** Of a read. */
-  | GetInstanceResult;
+  /** Of `apply_event`. */
+  | ApplyEventResult;
 
 /** What kind of change it was. */
 export type InstanceEventKind =

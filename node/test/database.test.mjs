@@ -23,9 +23,9 @@ test('an order goes its way', async (t) => {
   const found = await orders.getInstance('o-1');
   assert.equal(found.state, 'paid');
   assert.ok(found.createdAt instanceof Date && Math.abs(Date.now() - found.createdAt) < 60_000);
-  assert.deepEqual(await orders.countInstances(), [
-    { machine: 'order', version: 1, state: 'paid', count: 1 },
-  ]);
+  assert.deepEqual(await orders.countInstances(), {
+    counts: [{ machine: 'order', version: 1, state: 'paid', count: 1 }],
+  });
 });
 
 test('members by position and by name are the same request', async (t) => {
@@ -224,5 +224,5 @@ test('a handle without a definition says how to get one', async (t) => {
   const handle = db.machine('order', 1);
   await assert.rejects(handle.putMachine(), /defineMachine/);
   assert.equal((await handle.getMachine()).definition.initial, 'created');
-  assert.equal((await db.replicationStatus()).role !== undefined, true);
+  assert.deepEqual(await db.replicationStatus(), { role: 'standalone' });
 });

@@ -101,8 +101,8 @@ test('the worker goes on where it stopped', async (t) => {
   }
   assert.ok(BigInt(readFileSync(place, 'utf8').trim()) > 1n);
   const db = await Database.open(data);
-  assert.deepEqual(await db.countInstances(), [
-    { machine: 'order', version: 1, state: 'shipped', count: 2 },
-  ]);
+  assert.deepEqual(await db.countInstances(), {
+    counts: [{ machine: 'order', version: 1, state: 'shipped', count: 2 }],
+  });
   await db.close();
 });

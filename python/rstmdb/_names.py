@@ -57,6 +57,7 @@ class Operation(str, Enum):
     INFO = "INFO"
     PING = "PING"
     VALIDATE_MACHINE = "VALIDATE_MACHINE"
+    REPLICATION_STATUS = "REPLICATION_STATUS"
     HELLO = "HELLO"
     AUTH = "AUTH"
     BYE = "BYE"
@@ -128,4 +129,5 @@ OPERATIONS = (
     "info",
     "ping",
     "validate_machine",
+    "replication_status",
 )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PermittedResult,
         PingResult,
         PutMachineResult,
+        ReplicationStatusResult,
         SnapshotInstanceResult,
         ValidateMachineResult,
         WalReadResult,
@@ -448,4 +449,13 @@ class Operations:
             What would be stored.
         """
         answer = self._handle.validate_machine(definition, strict)
+        return await finish(answer) if isinstance(answer, Pending) else answer
+
+    async def replication_status(self) -> ReplicationStatusResult:
+        """Tells the part of the database in replication.
+
+        Returns:
+            The part in replication.
+        """
+        answer = self._handle.replication_status()
         return await finish(answer) if isinstance(answer, Pending) else answer

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         PermittedResult,
         PingResult,
         PutMachineResult,
+        ReplicationStatusResult,
         SnapshotInstanceResult,
         ValidateMachineResult,
         WalReadResult,
@@ -412,3 +413,11 @@ class Operations:
             What would be stored.
         """
         return self._handle.validate_machine(definition, strict)
+
+    def replication_status(self) -> ReplicationStatusResult:
+        """Tells the part of the database in replication.
+
+        Returns:
+            The part in replication.
+        """
+        return self._handle.replication_status()

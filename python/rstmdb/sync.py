@@ -76,12 +76,6 @@ class Database(Operations):
         answer: Any = self._handle.call(operation, {} if request is None else request)
         return answer
 
-    def replication_status(self) -> dict[str, Any]:
-        """The database's part in replication: an object with `role`."""
-        answer: Any = self._handle.replication_status()
-        status: dict[str, Any] = answer
-        return status
-
     def advance_clock(self, ms: int) -> None:
         """Moves on the clock of a database that was opened with `manual_clock_ms`: for tests."""
         self._handle.advance_clock(ms)

@@ -54,8 +54,6 @@ static void null_is_an_error_everywhere(void) {
     CHECK(rstmdb_close(NULL, NULL) == bad);
     CHECK(rstmdb_close_submit(NULL, count_callback, &never, NULL) == bad);
     CHECK(rstmdb_close_submit(db, NULL, NULL, NULL) == bad);
-    CHECK(rstmdb_replication_status(NULL, &out, NULL) == bad);
-    CHECK(rstmdb_replication_status(db, NULL, NULL) == bad);
     CHECK(rstmdb_advance_clock(NULL, 1, NULL) == bad);
     CHECK(rstmdb_cancel(NULL, 1) == 0);
     CHECK(rstmdb_cancel(db, 0) == 0 && rstmdb_cancel(db, UINT64_MAX) == 0);
@@ -303,7 +301,6 @@ static void a_closed_database_says_so(void) {
                     error, internal, closed);
     }
     CHECK_ERROR(rstmdb_watch_all(db, text("{}"), &watch, &out, &error), error, internal, closed);
-    CHECK_ERROR(rstmdb_replication_status(db, &out, &error), error, internal, closed);
     CHECK_ERROR(rstmdb_advance_clock(db, 1, &error), error, internal, closed);
     CHECK(rstmdb_cancel(db, 1) == 0);
     CHECK(rstmdb_watch_next(before, 1, -1, &out, &error) == RSTMDB_ENDED);

@@ -62,7 +62,7 @@ fn dump(engine: &Engine) -> Value {
         "instances": instances,
         "histories": histories,
         "machines": machines,
-        "counts": engine.count_instances(CountInstancesRequest::default()).wait().unwrap(),
+        "counts": engine.count_instances(CountInstancesRequest::default()).wait().unwrap().counts,
         "log": engine.wal_read(log).wait().unwrap(),
         "retry": engine.apply_event(keyed()).wait().unwrap(),
         "batch_retry": engine.batch(batch()).wait().unwrap(),

@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use async_task::Task;
 use rstmdb::error::reason;
-use rstmdb::{
-    Error, Json, ManualClock, Operation, Request, Result, Subscription, WatchAllRequest,
-    WatchAllResult, WatchInstanceRequest, WatchInstanceResult, blocking,
-};
+use rstmdb::{Error, ManualClock, Operation, OperationRequest, Result, blocking};
 
 use crate::active::Active;
 use crate::error::{closed, guard, invalid_option};
@@ -119,14 +116,14 @@ impl Database {
     }
 
     /// Starts an operation.
-    pub fn start<R: Request>(&self, request: R) -> Started<R::Result> {
+    pub fn start<R: OperationRequest>(&self, request: R) -> Started<R::Result> {
         let counted = self.inner.active.operation();
         let database = match self.database() {
             Ok(Some(database)) => database.clone(),
             Ok(None) => return echo_typed(&request),
             Err(error) => return Started::Ready(Err(error)),
         };
-        Started::new(counted, async move { request.run(&database).await })
+        Started::new(counted, async move { database.run(request).await })
     }
 
     /// Starts the operation `operation` on the text of a JSON request; its result is the text of a
@@ -146,14 +143,16 @@ impl Database {
 
     /// Runs an operation and waits for it in this thread. During a long wait it asks `interrupted` now
     /// and then; `None` when that said yes.
-    pub fn call<R: Request>(
+    pub fn call<R: OperationRequest>(
         &self,
         request: R,
         interrupted: impl FnMut() -> bool,
     ) -> Option<Result<R::Result>> {
         match self.here() {
             // A thread that waits does the sync itself, which is faster than to wait for another.
-            Ok(Some(here)) if !R::ON_FILES => Some(guard(|| here.blocking.run(request))),
+            Ok(Some(here)) if R::OPERATION.place() != rstmdb::Place::Files => {
+                Some(guard(|| here.blocking.run(request)))
+            }
             Ok(_) => wait(self.start(request), interrupted),
             Err(error) => Some(Err(error)),
         }
@@ -168,7 +167,7 @@ impl Database {
     }
 
     /// Starts to follow events.
-    pub fn watch_start<R: WatchRequest>(&self, request: R) -> Started<(R::Result, Watch)> {
+    pub fn watch_start<R: OperationRequest>(&self, request: R) -> Started<(R::Result, Watch)> {
         let active = self.inner.active.clone();
         let counted = active.operation();
         let database = match self.database() {
@@ -177,7 +176,7 @@ impl Database {
             Err(error) => return Started::Ready(Err(error)),
         };
         Started::new(counted, async move {
-            let (result, events) = request.watch(&database).await?;
+            let (result, events) = database.watch(request).await?;
             Ok((result, Watch::new(events, active)))
         })
     }
@@ -206,19 +205,6 @@ impl Database {
             let (result, events) = database.watch_text(operation, &request).await?;
             Ok((result, Watch::new(events, active)))
         })
-    }
-
-    /// Asks for the database's part in replication: an object with `role`.
-    pub fn replication_status_start(&self) -> Started<Json> {
-        let counted = self.inner.active.operation();
-        match self.database() {
-            Ok(Some(database)) => {
-                let database = database.clone();
-                Started::new(counted, async move { database.replication_status().await })
-            }
-            Ok(None) => Started::Ready(Err(echo::unsupported())),
-            Err(error) => Started::Ready(Err(error)),
-        }
     }
 
     /// Moves the clock on that the option `manual_clock_ms` made.
@@ -370,7 +356,7 @@ async fn open(url: String, place: Place) -> Result<Opened> {
     })
 }
 
-fn echo_typed<R: Request>(request: &R) -> Started<R::Result> {
+fn echo_typed<R: OperationRequest>(request: &R) -> Started<R::Result> {
     Started::Ready(guard(|| {
         let text = serde_json::to_string(request)
             .map_err(|error| invalid_option("request", error.to_string()))?;
@@ -392,39 +378,5 @@ fn wait<T>(started: Started<T>, mut interrupted: impl FnMut() -> bool) -> Option
         if interrupted() {
             return None;
         }
-    }
-}
-
-/// The request of a watch.
-pub trait WatchRequest: Send + 'static {
-    /// What a watch says of its beginning.
-    type Result: Send + 'static;
-
-    /// Begins the watch.
-    fn watch(
-        self,
-        database: &rstmdb::Database,
-    ) -> impl Future<Output = Result<(Self::Result, Subscription)>> + Send;
-}
-
-impl WatchRequest for WatchAllRequest {
-    type Result = WatchAllResult;
-
-    fn watch(
-        self,
-        database: &rstmdb::Database,
-    ) -> impl Future<Output = Result<(WatchAllResult, Subscription)>> + Send {
-        database.watch_all(self)
-    }
-}
-
-impl WatchRequest for WatchInstanceRequest {
-    type Result = WatchInstanceResult;
-
-    fn watch(
-        self,
-        database: &rstmdb::Database,
-    ) -> impl Future<Output = Result<(WatchInstanceResult, Subscription)>> + Send {
-        database.watch_instance(self)
     }
 }

@@ -18,9 +18,9 @@ mod started;
 mod watch;
 
 pub use callbacks::on_callback_thread;
-pub use database::{Database, WatchRequest};
+pub use database::Database;
 pub use error::{context_json, error_json, guard};
 pub use rstmdb as types;
-pub use rstmdb::Request;
+pub use rstmdb::OperationRequest;
 pub use started::{Started, Ticket, Waiting};
 pub use watch::{Events, Watch};

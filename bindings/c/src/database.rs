@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rstmdb_bridge::{Database, Started, on_callback_thread, types};
 
-use crate::boundary::{RSTMDB_OK, answer, handle, out};
+use crate::boundary::{RSTMDB_OK, answer, handle};
 use crate::error::rstmdb_error;
-use crate::memory::{rstmdb_buffer, rstmdb_slice};
+use crate::memory::rstmdb_slice;
 use crate::requests::{Callback, Requests, begin, handle_place, rstmdb_callback};
 
 /// The version of this interface; it changes when a program must be compiled anew.
@@ -161,26 +161,6 @@ pub unsafe extern "C" fn rstmdb_free(db: *mut rstmdb_db) {
         types::Result::Ok(())
     });
     drop(dropped);
-}
-
-/// Asks for the database's part in replication: `*out` is a JSON object with `role`, which is
-/// `standalone` when there is none.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rstmdb_replication_status(
-    db: *const rstmdb_db,
-    out: *mut rstmdb_buffer,
-    err: *mut *mut rstmdb_error,
-) -> i32 {
-    // SAFETY: the caller gives pointers that are NULL or what their names say.
-    unsafe {
-        answer(err, || {
-            let db = handle(db, "db")?;
-            let out = self::out(out)?;
-            let status = db.database.replication_status_start().wait()?;
-            *out = rstmdb_buffer::of(status.as_str().to_owned());
-            Ok(RSTMDB_OK)
-        })
-    }
 }
 
 /// Moves the clock of a database on that was opened with the option `manual_clock_ms`.

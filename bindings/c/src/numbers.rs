@@ -66,6 +66,9 @@ pub const RSTMDB_OPERATION_PING: i32 = 21;
 /// Checks a machine definition without storing it.
 pub const RSTMDB_OPERATION_VALIDATE_MACHINE: i32 = 22;
 
+/// Tells the part of the database in replication.
+pub const RSTMDB_OPERATION_REPLICATION_STATUS: i32 = 23;
+
 /// The peer speaks another protocol version.
 pub const RSTMDB_ERROR_UNSUPPORTED_PROTOCOL: i32 = 1;
 

@@ -286,3 +286,17 @@ pub unsafe extern "C" fn rstmdb_validate_machine(
     // SAFETY: the caller gives pointers that are NULL or what their names say.
     unsafe { call(db, Operation::ValidateMachine, request, out, err) }
 }
+
+/// Tells the part of the database in replication. Waits for the outcome.
+///
+/// `request` is a `ReplicationStatusRequest`, `*out` becomes a `ReplicationStatusResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_replication_status(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ReplicationStatus, request, out, err) }
+}

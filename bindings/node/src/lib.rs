@@ -116,14 +116,6 @@ impl NativeDatabase {
         answer::given(env, outcome)
     }
 
-    /// What replication is doing.
-    #[napi]
-    pub fn replication_status(&self) -> Outcome {
-        self.hub.outcome(self.database.replication_status_start(), |status| {
-            answer::exact(status.as_str().to_owned())
-        })
-    }
-
     /// Moves the clock of a database that was opened with one that stands still.
     #[napi]
     pub fn advance_clock(&self, ms: i64) -> Outcome {

@@ -2,10 +2,10 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rstmdb_bridge::types::BatchOperation;
+use rstmdb_bridge::types::{BatchElement, BatchOperation};
 
 use crate::from_python::{FromPython, unfit};
-use crate::generated::batch_operation;
+use crate::generated::{BATCH_CLASSES, batch_operation};
 use crate::{errors, json};
 
 /// `ApplyEvent(…)` and its like, or the form of the wire: `{"op": "APPLY_EVENT", "params": {…}}`.
@@ -17,9 +17,10 @@ impl FromPython for BatchOperation {
         if value.is_instance_of::<PyDict>() {
             let text = json::from_python(value, path)?;
             return text
-                .decode()
+                .decode::<BatchElement>()
+                .map(|element| element.0)
                 .map_err(|error| errors::argument(value.py(), path, &error.to_string()));
         }
-        Err(unfit(value, path, "ApplyEvent, CreateInstance, DeleteInstance or GetInstance"))
+        Err(unfit(value, path, BATCH_CLASSES))
     }
 }

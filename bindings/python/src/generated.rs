@@ -3,7 +3,7 @@
 //! Rows for the macros of `handle.rs` and `results.rs`.
 
 use pyo3::prelude::*;
-use rstmdb_bridge::types::{self as t, BatchOperation, WalEntry, *};
+use rstmdb_bridge::types::{self as t, BatchElement, BatchOperation, WalEntry, *};
 
 use crate::from_python::FromPython;
 use crate::handle::{AsyncHandle, BlockingHandle, handles};
@@ -32,6 +32,7 @@ handles! {
         info() => InfoRequest;
         ping() => PingRequest;
         validate_machine(definition, strict) => ValidateMachineRequest;
+        replication_status() => ReplicationStatusRequest;
     }
     watches: {
         watch_instance(instance_id, include_ctx, from_offset, include_lifecycle) => WatchInstanceRequest;
@@ -246,6 +247,14 @@ result_class! {
 }
 
 result_class! {
+    ReplicationStatusResult(t::ReplicationStatusResult), "The part in replication.",
+    plain: [role: "`standalone` when there is none."],
+    times: [],
+    cached: [],
+    shown: ["role"],
+}
+
+result_class! {
     SnapshotInstanceResult(t::SnapshotInstanceResult), "The snapshot that was written.",
     plain: [instance_id: "The instance's id.", snapshot_id: "The snapshot's id; its file in the data directory is `snapshots/ID.json`.", wal_offset: "The log offset of the instance's last change.", size_bytes: "The size of the file in bytes.", checksum: "CRC-32C of the file, 8 lower-case hex digits."],
     times: [],
@@ -373,9 +382,9 @@ batch_class! {
 }
 
 batch_class! {
-    ApplyEvent(ApplyEventRequest), "Asks for a transition.",
-    signature: (instance_id, event, payload=None, *, expected_state=None, expected_wal_offset=None, event_id=None, idempotency_key=None),
-    members: [instance_id, event, payload, expected_state, expected_wal_offset, event_id, idempotency_key],
+    GetInstance(GetInstanceRequest), "Names the instance to return.",
+    signature: (instance_id),
+    members: [instance_id],
 }
 
 batch_class! {
@@ -385,24 +394,27 @@ batch_class! {
 }
 
 batch_class! {
-    GetInstance(GetInstanceRequest), "Names the instance to return.",
-    signature: (instance_id),
-    members: [instance_id],
+    ApplyEvent(ApplyEventRequest), "Asks for a transition.",
+    signature: (instance_id, event, payload=None, *, expected_state=None, expected_wal_offset=None, event_id=None, idempotency_key=None),
+    members: [instance_id, event, payload, expected_state, expected_wal_offset, event_id, idempotency_key],
 }
+
+/// The classes of the operations of a batch, as a sentence names them.
+pub const BATCH_CLASSES: &str = "ApplyEvent, CreateInstance, DeleteInstance or GetInstance";
 
 /// The operation that an object of one of these classes stands for.
 pub fn batch_operation(value: &Bound<'_, PyAny>) -> Option<BatchOperation> {
     if let Ok(operation) = value.cast::<CreateInstance>() {
         return Some(BatchOperation::CreateInstance(operation.get().inner.clone()));
     }
-    if let Ok(operation) = value.cast::<ApplyEvent>() {
-        return Some(BatchOperation::ApplyEvent(operation.get().inner.clone()));
+    if let Ok(operation) = value.cast::<GetInstance>() {
+        return Some(BatchOperation::GetInstance(operation.get().inner.clone()));
     }
     if let Ok(operation) = value.cast::<DeleteInstance>() {
         return Some(BatchOperation::DeleteInstance(operation.get().inner.clone()));
     }
-    if let Ok(operation) = value.cast::<GetInstance>() {
-        return Some(BatchOperation::GetInstance(operation.get().inner.clone()));
+    if let Ok(operation) = value.cast::<ApplyEvent>() {
+        return Some(BatchOperation::ApplyEvent(operation.get().inner.clone()));
     }
     None
 }
@@ -434,6 +446,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PermittedResult>()?;
     module.add_class::<PingResult>()?;
     module.add_class::<PutMachineResult>()?;
+    module.add_class::<ReplicationStatusResult>()?;
     module.add_class::<SnapshotInstanceResult>()?;
     module.add_class::<ValidateMachineResult>()?;
     module.add_class::<WalReadResult>()?;
@@ -449,8 +462,8 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<FlushAllEntry>()?;
     module.add_class::<OtherEntry>()?;
     module.add_class::<CreateInstance>()?;
-    module.add_class::<ApplyEvent>()?;
-    module.add_class::<DeleteInstance>()?;
     module.add_class::<GetInstance>()?;
+    module.add_class::<DeleteInstance>()?;
+    module.add_class::<ApplyEvent>()?;
     Ok(())
 }

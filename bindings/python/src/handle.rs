@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use rstmdb_bridge::types::{Json, Operation, Result, Text};
-use rstmdb_bridge::{Database, Request, Started, WatchRequest, log, on_callback_thread};
+use rstmdb_bridge::types::{Operation, Result, Text};
+use rstmdb_bridge::{Database, OperationRequest, Started, log, on_callback_thread};
 
 use crate::from_python::FromPython;
 use crate::results::IntoPython;
-use crate::to_python::ToPython;
 use crate::waiting::locked;
 use crate::watch::{AsyncWatch, BlockingWatch};
 use crate::{errors, json, waiting};
@@ -98,7 +97,11 @@ fn named(operation: &Bound<'_, PyAny>) -> PyResult<Operation> {
 }
 
 /// Waits for `result` until it is there or a signal raised an exception.
-fn call<R: Request>(py: Python<'_>, database: &Database, request: R) -> PyResult<R::Result> {
+fn call<R: OperationRequest>(
+    py: Python<'_>,
+    database: &Database,
+    request: R,
+) -> PyResult<R::Result> {
     let mut raised = None;
     let result = py.detach(|| {
         database.call(request, || {
@@ -115,7 +118,7 @@ fn call<R: Request>(py: Python<'_>, database: &Database, request: R) -> PyResult
 
 impl AsyncHandle {
     /// Starts an operation.
-    pub fn run<R: Request<Result: IntoPython>>(
+    pub fn run<R: OperationRequest<Result: IntoPython>>(
         &self,
         py: Python<'_>,
         request: R,
@@ -129,7 +132,7 @@ impl AsyncHandle {
     }
 
     /// Starts a watch.
-    pub fn watch<R: WatchRequest<Result: IntoPython>>(
+    pub fn watch<R: OperationRequest<Result: IntoPython>>(
         &self,
         py: Python<'_>,
         request: R,
@@ -150,7 +153,7 @@ impl AsyncHandle {
 
 impl BlockingHandle {
     /// Runs an operation.
-    pub fn run<R: Request<Result: IntoPython>>(
+    pub fn run<R: OperationRequest<Result: IntoPython>>(
         &self,
         py: Python<'_>,
         request: R,
@@ -167,7 +170,7 @@ impl BlockingHandle {
     }
 
     /// Begins a watch.
-    pub fn watch<R: WatchRequest<Result: IntoPython + Send>>(
+    pub fn watch<R: OperationRequest<Result: IntoPython>>(
         &self,
         py: Python<'_>,
         request: R,
@@ -232,11 +235,6 @@ macro_rules! handles {
                 $crate::handle::call_in_loop(self, py, operation, request)
             }
 
-            /// The database's part in replication.
-            fn replication_status(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-                $crate::handle::replication_in_loop(self, py)
-            }
-
             /// Moves the clock of a test on.
             fn advance_clock(&self, py: Python<'_>, ms: i64) -> PyResult<()> {
                 $crate::handle::advance_clock(&self.database(), py, ms)
@@ -299,11 +297,6 @@ macro_rules! handles {
                 request: &Bound<'_, PyAny>,
             ) -> PyResult<Py<PyAny>> {
                 $crate::handle::call_in_thread(self, py, operation, request)
-            }
-
-            /// The database's part in replication.
-            fn replication_status(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-                $crate::handle::replication_in_thread(self, py)
             }
 
             /// Moves the clock of a test on.
@@ -398,18 +391,6 @@ fn begin(
     let operation = named(operation)?;
     let request = json::from_python(request, "request")?;
     Ok(py.detach(|| database.start_json(operation, request.as_str().as_bytes())))
-}
-
-/// Asks for the part in replication in the running loop.
-pub fn replication_in_loop(handle: &AsyncHandle, py: Python<'_>) -> PyResult<Py<PyAny>> {
-    let started = py.detach(|| handle.database.replication_status_start());
-    waiting::in_loop(py, started, |status| status, |py, status: Json| status.to_python(py))
-}
-
-/// Asks for the part in replication in this thread.
-pub fn replication_in_thread(handle: &BlockingHandle, py: Python<'_>) -> PyResult<Py<PyAny>> {
-    let started = py.detach(|| handle.database.replication_status_start());
-    waiting::wait(py, started)?.to_python(py)
 }
 
 /// Moves the clock of a test on.

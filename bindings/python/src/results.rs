@@ -356,7 +356,7 @@ macro_rules! batch_class {
 
             /// The operation as it is on the wire.
             fn to_dict(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-                let operation = BatchOperation::$name(self.inner.clone());
+                let operation = BatchElement(BatchOperation::$name(self.inner.clone()));
                 $crate::results::value(py, &$crate::results::text(py, &operation)?)
             }
 

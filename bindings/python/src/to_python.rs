@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 use rstmdb_bridge::types::{
-    BatchOperationResult, BatchStatus, Error, ErrorCode, InstanceEventKind, Json, Text, TimestampMs,
+    BatchStatus, Error, ErrorCode, InstanceEventKind, Json, Outcome, Text, TimestampMs,
 };
 
 use crate::{errors, json};
@@ -97,16 +97,19 @@ impl<T: ToPython> ToPython for Vec<T> {
     }
 }
 
-impl ToPython for BatchOperationResult {
-    fn to_python(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self {
-            BatchOperationResult::CreateInstance(result) => result.to_python(py),
-            BatchOperationResult::ApplyEvent(result) => result.to_python(py),
-            BatchOperationResult::DeleteInstance(result) => result.to_python(py),
-            BatchOperationResult::GetInstance(result) => result.to_python(py),
+macro_rules! outcomes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $method:ident $wire:literal,
+       $access:ident $place:ident $batch:ident $key:ident,
+       $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
+        impl ToPython for Outcome {
+            fn to_python(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                match self { $(Outcome::$name(result) => result.to_python(py),)* }
+            }
         }
-    }
+    };
 }
+
+rstmdb_bridge::types::for_each_operation!(outcomes);
 
 static EPOCH: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
 

@@ -7,14 +7,11 @@ use std::time::Duration;
 use rstmdb_protocol::Command;
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_types::error::reason;
-use rstmdb_types::{
-    Error, Json, OperationRequest, Result, WatchAllRequest, WatchAllResult, WatchInstanceRequest,
-    WatchInstanceResult,
-};
+use rstmdb_types::{Error, OperationRequest, Outcome, Place, Request, Result};
 
 use crate::connect::{Server, Settings};
 use crate::connection;
-use crate::decode::{Call, Seed, plainly};
+use crate::decode::{self, Asked};
 use crate::error::invalid_option;
 use crate::lane::Lane;
 use crate::options::Options;
@@ -93,55 +90,61 @@ impl Client {
     /// Errors beside those of the operation: reason `connection_lost` or `timeout` when nothing was
     /// changed, `outcome_unknown` when a write was sent and not answered, `unsupported` when the
     /// server is too old, `closed` after [`Client::close`].
-    pub fn submit<R: Call>(&self, request: &R) -> Pending<R::Result> {
-        let command = Command::Database(R::OPERATION);
-        let name = |error: Error| error.with_operation(R::OPERATION.wire_name());
-        let params = match serialise(request) {
-            Ok(params) => params,
-            Err(error) => return Pending::failed(name(error), R::read),
+    pub fn submit(&self, request: Request) -> Pending<Outcome> {
+        let operation = request.operation();
+        let failed = |error: Error| Pending::failed(error.with_operation(operation.wire_name()));
+        if operation.place() == Place::Stream {
+            let message = "a watch is a stream of events; subscribe to it";
+            return failed(Error::invalid(reason::INVALID_REQUEST, message));
+        }
+        match serialise(&request) {
+            Ok(params) => {
+                let slot = Slot::new();
+                let reply = Reply::Caller(slot.clone());
+                let command = Command::Database(operation);
+                let mut outgoing = Outgoing::new(command, params, decode::repeat(&request), reply);
+                outgoing.needs = decode::needs(&request);
+                outgoing.older = decode::older(operation);
+                Pending::send(self.lane(), outgoing, slot, Asked::of(&request))
+            }
+            Err(error) => failed(error),
+        }
+    }
+
+    /// As [`Client::submit`], of a request whose type is known.
+    pub fn call<R: OperationRequest>(&self, request: R) -> Pending<R::Result> {
+        self.submit(request.into_request()).of::<R>()
+    }
+
+    /// Begins a watch.
+    pub fn subscribe(&self, request: Request) -> Watching<Outcome> {
+        let operation = request.operation();
+        let follow = match request {
+            Request::WatchInstance(request) => Follow::Instance(request),
+            Request::WatchAll(request) => Follow::All(request),
+            _ => {
+                let message = "only watches can be subscribed to";
+                let error = Error::invalid(reason::INVALID_REQUEST, message)
+                    .with_operation(operation.wire_name());
+                return Watching { pending: Pending::failed(error), subscription: None };
+            }
         };
         let lane = self.lane();
-        let slot = Slot::new();
-        let reply = Reply::Caller(slot.clone());
-        let mut outgoing = Outgoing::new(command, params, request.repeat(), reply);
-        outgoing.needs = request.needs();
-        outgoing.older = R::OLDER;
-        outgoing.deadline = lane.deadline();
-        Pending::send(lane, outgoing, slot, request.seed(), R::read)
-    }
-
-    /// Asks for the server's part in replication: an object with `role` and what belongs to it.
-    pub fn replication_status(&self) -> Pending<Json> {
-        let lane = self.lane();
-        let slot = Slot::new();
-        let (command, reply) = (Command::ReplicationStatus, Reply::Caller(slot.clone()));
-        let mut outgoing = Outgoing::new(command, "{}".to_owned(), Repeat::Always, reply);
-        outgoing.deadline = lane.deadline();
-        Pending::send(lane, outgoing, slot, Seed::Nothing, plainly::<Json>)
-    }
-
-    /// Follows the events of one instance.
-    pub fn watch_instance(&self, request: WatchInstanceRequest) -> Watching<WatchInstanceResult> {
-        self.watch::<WatchInstanceRequest>(Follow::Instance(request))
-    }
-
-    /// Follows the events of all instances that pass the filters.
-    pub fn watch_all(&self, request: WatchAllRequest) -> Watching<WatchAllResult> {
-        self.watch::<WatchAllRequest>(Follow::All(request))
-    }
-
-    fn watch<R: OperationRequest>(&self, follow: Follow) -> Watching<R::Result> {
-        let lane = self.lane();
         let watch = lane.watch(follow);
-        let subscription = Subscription::new(lane.clone(), watch.clone());
+        let subscription = Some(Subscription::new(lane.clone(), watch.clone()));
         let (command, params, needs) = watch.request();
         let slot = Slot::new();
         let reply = Reply::Watch(watch, Some(slot.clone()));
         let mut outgoing = Outgoing::new(command, params, Repeat::Always, reply);
         outgoing.needs = needs;
-        outgoing.deadline = lane.deadline();
-        let pending = Pending::send(lane, outgoing, slot, Seed::Nothing, plainly::<R::Result>);
-        Watching { pending, subscription: Some(subscription) }
+        let pending = Pending::send(lane, outgoing, slot, Asked::Operation(operation));
+        Watching { pending, subscription }
+    }
+
+    /// As [`Client::subscribe`], of a request whose type is known.
+    pub fn watch<R: OperationRequest>(&self, request: R) -> Watching<R::Result> {
+        let Watching { pending, subscription } = self.subscribe(request.into_request());
+        Watching { pending: pending.of::<R>(), subscription }
     }
 
     /// Takes no more requests, says good-bye and ends the connections. Closing twice is fine.
@@ -210,8 +213,8 @@ fn in_reach(mut options: Options) -> Options {
     options
 }
 
-fn serialise<R: Call>(request: &R) -> Result<String> {
-    let params = request.params().map_err(|error| {
+fn serialise(request: &Request) -> Result<String> {
+    let params = decode::params(request).map_err(|error| {
         let message = format!("the request is not JSON: {error}");
         Error::invalid(reason::INVALID_REQUEST, message)
     })?;

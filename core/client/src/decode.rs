@@ -1,75 +1,96 @@
 //! Requests as a server gets them, and results as callers get them.
 //!
-//! An older server leaves members of results out; they are filled in here as far as they are known.
+//! Only what differs on an older server is here: it lacks some operations and parameters, and leaves
+//! members of results out, which are filled in as far as they are known.
 
 use rstmdb_types::*;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::connect::Server;
 use crate::request::{Repeat, Reword};
 
-/// What a result needs to know of its request.
-#[derive(Debug, Clone)]
-pub enum Seed {
-    /// Nothing.
-    Nothing,
-    /// The instance that was asked for.
-    Instance(Text),
-    /// The instances a batch reads, by place.
-    Batch(Vec<Option<Text>>),
-    /// Where a read of the log began.
-    Offset(Offset),
-}
-
-/// A request that [`Client::submit`](crate::Client::submit) takes: every one but the watches.
-pub trait Call: OperationRequest {
-    /// Whether it may be sent twice.
-    #[doc(hidden)]
-    fn repeat(&self) -> Repeat {
-        if Self::OPERATION.is_write() { Repeat::Never } else { Repeat::Always }
-    }
-
-    /// What an older server lacks for it.
-    #[doc(hidden)]
-    fn needs(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// How it is said to an older server, where that makes a difference.
-    #[doc(hidden)]
-    const OLDER: Option<Reword> = None;
-
-    /// What the result needs to know.
-    #[doc(hidden)]
-    fn seed(&self) -> Seed {
-        Seed::Nothing
-    }
-
-    /// The JSON text of the parameters.
-    #[doc(hidden)]
-    fn params(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
-
-    /// Reads the result.
-    #[doc(hidden)]
-    fn read(text: &[u8], server: &Server, seed: &Seed) -> serde_json::Result<Self::Result> {
-        plainly(text, server, seed)
+/// Whether it may be sent twice.
+pub(crate) fn repeat(request: &Request) -> Repeat {
+    if !is_write(request) {
+        Repeat::Always
+    } else if request.idempotency_key().is_some() {
+        Repeat::Keyed
+    } else {
+        Repeat::Never
     }
 }
 
-/// Reads a result that is the same on every server.
-pub(crate) fn plainly<T: DeserializeOwned>(
-    text: &[u8],
-    _server: &Server,
-    _seed: &Seed,
-) -> serde_json::Result<T> {
-    serde_json::from_slice(text)
+fn is_write(request: &Request) -> bool {
+    match request {
+        Request::Batch(batch) => batch.ops.iter().any(is_write),
+        request => request.operation().is_write(),
+    }
 }
 
-fn keyed(key: Option<&Text>) -> Repeat {
-    if key.is_some() { Repeat::Keyed } else { Repeat::Never }
+/// What an older server lacks for it.
+pub(crate) fn needs(request: &Request) -> Option<&'static str> {
+    match request {
+        Request::PutMachine(put) => put.strict.then_some("strict definitions (strict)"),
+        // It would start in the initial state, without a word.
+        Request::CreateInstance(CreateInstanceRequest { initial_state: Some(_), .. }) => {
+            Some("creations in another state than the initial one (initial_state)")
+        }
+        Request::ListInstances(ListInstancesRequest { cursor: Some(_), .. }) => {
+            Some("cursors of lists (cursor)")
+        }
+        Request::ListInstances(list) => list.version.map(|_| "lists of one version (version)"),
+        Request::CountInstances(_)
+        | Request::Permitted(_)
+        | Request::ValidateMachine(_)
+        | Request::History(_) => Some(request.operation().name()),
+        // It keeps what comes before an operation that fails.
+        Request::Batch(BatchRequest { mode: BatchMode::Atomic, .. }) => {
+            Some("batches that happen as a whole or not at all (mode atomic)")
+        }
+        Request::Batch(BatchRequest { idempotency_key: Some(_), .. }) => {
+            Some("keys of batches (idempotency_key)")
+        }
+        Request::Batch(batch) => batch.ops.iter().find_map(needs),
+        _ => None,
+    }
+}
+
+/// The JSON text of the parameters.
+pub(crate) fn params(request: &Request) -> serde_json::Result<String> {
+    match request {
+        // Older servers know no default.
+        Request::WalRead(read) if read.limit.is_none() => {
+            serde_json::to_string(&WalReadRequest { limit: Some(100), ..read.clone() })
+        }
+        request => serde_json::to_string(request),
+    }
+}
+
+/// How an operation is said to an older server, where that makes a difference.
+pub(crate) fn older(operation: Operation) -> Option<Reword> {
+    match operation {
+        Operation::CreateInstance => Some(|params| {
+            let mut create: CreateInstanceRequest = serde_json::from_str(params)?;
+            with_context(&mut create);
+            serde_json::to_string(&create)
+        }),
+        Operation::Batch => Some(|params| {
+            let mut batch: BatchRequest = serde_json::from_str(params)?;
+            for element in &mut batch.ops {
+                if let Request::CreateInstance(create) = element {
+                    with_context(create);
+                }
+            }
+            serde_json::to_string(&batch)
+        }),
+        _ => None,
+    }
+}
+
+/// An older server takes no context for one of null, into which it never merges a payload.
+fn with_context(create: &mut CreateInstanceRequest) {
+    create.initial_ctx = Some(object(create.initial_ctx.take()));
 }
 
 /// Older servers know a context of null.
@@ -77,54 +98,59 @@ fn object(json: Option<Json>) -> Json {
     json.filter(|json| !json.is_null()).unwrap_or_else(Json::empty_object)
 }
 
-impl Call for GetMachineRequest {}
-impl Call for ListMachinesRequest {}
-impl Call for CompactRequest {}
-impl Call for SnapshotInstanceRequest {}
-impl Call for FlushAllRequest {}
-impl Call for PingRequest {}
-
-impl Call for PutMachineRequest {
-    fn needs(&self) -> Option<&'static str> {
-        self.strict.then_some("strict definitions (strict)")
-    }
+/// What reading a result needs to know of its request.
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    /// The operation.
+    Operation(Operation),
+    /// An instance was asked for.
+    Instance(Text),
+    /// What the elements of a batch asked for.
+    Batch(Vec<Asked>),
+    /// Where a read of the log began.
+    Log(Offset),
 }
 
-/// An older server takes no context for one of null, into which it never merges a payload.
-fn with_context(mut request: CreateInstanceRequest) -> CreateInstanceRequest {
-    request.initial_ctx = Some(object(request.initial_ctx));
-    request
-}
-
-const OTHER_START: &str = "creations in another state than the initial one (initial_state)";
-
-impl Call for CreateInstanceRequest {
-    const OLDER: Option<Reword> =
-        Some(|params| serde_json::to_string(&with_context(serde_json::from_str(params)?)));
-
-    fn repeat(&self) -> Repeat {
-        keyed(self.idempotency_key.as_ref())
+impl Asked {
+    pub(crate) fn of(request: &Request) -> Asked {
+        match request {
+            Request::GetInstance(get) => Asked::Instance(get.instance_id.clone()),
+            Request::Batch(batch) => Asked::Batch(batch.ops.iter().map(Asked::of).collect()),
+            Request::WalRead(read) => Asked::Log(read.from_offset),
+            request => Asked::Operation(request.operation()),
+        }
     }
 
-    fn needs(&self) -> Option<&'static str> {
-        // It would start in the initial state, without a word.
-        self.initial_state.as_ref().map(|_| OTHER_START)
-    }
-}
-
-impl Call for DeleteInstanceRequest {
-    fn repeat(&self) -> Repeat {
-        keyed(self.idempotency_key.as_ref())
-    }
-}
-
-impl Call for ApplyEventRequest {
-    fn repeat(&self) -> Repeat {
-        keyed(self.idempotency_key.as_ref())
+    fn operation(&self) -> Operation {
+        match self {
+            Asked::Operation(operation) => *operation,
+            Asked::Instance(_) => Operation::GetInstance,
+            Asked::Batch(_) => Operation::Batch,
+            Asked::Log(_) => Operation::WalRead,
+        }
     }
 
-    fn read(text: &[u8], server: &Server, _seed: &Seed) -> serde_json::Result<ApplyEventResult> {
-        if server.extended { serde_json::from_slice(text) } else { plain_applied(text) }
+    /// Reads the result.
+    pub(crate) fn read(&self, text: &[u8], server: &Server) -> serde_json::Result<Outcome> {
+        match self {
+            Asked::Batch(elements) => batch(text, server, elements).map(Outcome::Batch),
+            Asked::Operation(Operation::Info) => info(text, server).map(Outcome::Info),
+            Asked::Instance(id) if !server.extended => {
+                plain_instance(text, id).map(Outcome::GetInstance)
+            }
+            Asked::Log(from) if !server.extended => plain_log(text, *from).map(Outcome::WalRead),
+            Asked::Operation(Operation::ApplyEvent) if !server.extended => {
+                plain_applied(text).map(Outcome::ApplyEvent)
+            }
+            Asked::Operation(Operation::WalStats) if !server.extended => {
+                plain_stats(text).map(Outcome::WalStats)
+            }
+            asked => {
+                let mut result = serde_json::Deserializer::from_slice(text);
+                let outcome = Outcome::deserialize(asked.operation(), &mut result)?;
+                result.end().map(|()| outcome)
+            }
+        }
     }
 }
 
@@ -149,19 +175,6 @@ fn plain_applied(text: &[u8]) -> serde_json::Result<ApplyEventResult> {
         applied: plain.applied,
         event_id: plain.event_id,
     })
-}
-
-impl Call for GetInstanceRequest {
-    fn seed(&self) -> Seed {
-        Seed::Instance(self.instance_id.clone())
-    }
-
-    fn read(text: &[u8], server: &Server, seed: &Seed) -> serde_json::Result<GetInstanceResult> {
-        match seed {
-            Seed::Instance(id) if !server.extended => plain_instance(text, id),
-            _ => serde_json::from_slice(text),
-        }
-    }
 }
 
 fn plain_instance(text: &[u8], instance_id: &Text) -> serde_json::Result<GetInstanceResult> {
@@ -190,171 +203,62 @@ fn plain_instance(text: &[u8], instance_id: &Text) -> serde_json::Result<GetInst
     })
 }
 
-impl Call for ListInstancesRequest {
-    fn needs(&self) -> Option<&'static str> {
-        if self.cursor.is_some() {
-            return Some("cursors of lists (cursor)");
-        }
-        self.version.map(|_| "lists of one version (version)")
+fn batch(text: &[u8], server: &Server, asked: &[Asked]) -> serde_json::Result<BatchResult> {
+    #[derive(Deserialize)]
+    struct Wire<'a> {
+        #[serde(borrow)]
+        results: Vec<WireOutcome<'a>>,
     }
-}
-
-impl Call for CountInstancesRequest {
-    fn needs(&self) -> Option<&'static str> {
-        Some("count_instances")
+    #[derive(Deserialize)]
+    struct WireOutcome<'a> {
+        #[serde(borrow, default)]
+        result: Option<&'a RawValue>,
+        #[serde(default)]
+        error: Option<rstmdb_protocol::error::ReceivedError>,
     }
-
-    fn read(text: &[u8], _: &Server, _: &Seed) -> serde_json::Result<CountInstancesResult> {
-        // Every result on the wire is an object.
-        #[derive(Deserialize)]
-        struct Wire {
-            counts: CountInstancesResult,
-        }
-        serde_json::from_slice::<Wire>(text).map(|wire| wire.counts)
+    let wire: Wire<'_> = serde_json::from_slice(text)?;
+    if wire.results.len() != asked.len() {
+        let message = format!("{} results of {} operations", wire.results.len(), asked.len());
+        return Err(serde::de::Error::custom(message));
     }
-}
-
-impl Call for PermittedRequest {
-    fn needs(&self) -> Option<&'static str> {
-        Some("permitted")
-    }
-}
-
-impl Call for ValidateMachineRequest {
-    fn needs(&self) -> Option<&'static str> {
-        Some("validate_machine")
-    }
-}
-
-impl Call for HistoryRequest {
-    fn needs(&self) -> Option<&'static str> {
-        Some("history")
-    }
-}
-
-impl Call for BatchRequest {
-    const OLDER: Option<Reword> = Some(|params| {
-        let mut batch: BatchRequest = serde_json::from_str(params)?;
-        for op in &mut batch.ops {
-            if let BatchOperation::CreateInstance(request) = op {
-                *request = with_context(request.clone());
+    let outcome = |(outcome, asked): (WireOutcome<'_>, &Asked)| {
+        let outcome: Result<Outcome> = match (outcome.error, outcome.result) {
+            (Some(error), _) => Err(error.into()),
+            (None, result) => {
+                let text = result.map_or("{}", RawValue::get);
+                Ok(asked.read(text.as_bytes(), server)?)
             }
-        }
-        serde_json::to_string(&batch)
-    });
-
-    fn repeat(&self) -> Repeat {
-        if self.ops.iter().all(|op| matches!(op, BatchOperation::GetInstance(_))) {
-            return Repeat::Always;
-        }
-        keyed(self.idempotency_key.as_ref())
-    }
-
-    fn needs(&self) -> Option<&'static str> {
-        // It keeps what comes before an operation that fails.
-        if self.mode == BatchMode::Atomic {
-            return Some("batches that happen as a whole or not at all (mode atomic)");
-        }
-        if self.idempotency_key.is_some() {
-            return Some("keys of batches (idempotency_key)");
-        }
-        self.ops.iter().find_map(|op| match op {
-            BatchOperation::CreateInstance(request) => request.needs(),
-            _ => None,
-        })
-    }
-
-    fn seed(&self) -> Seed {
-        let read = |op: &BatchOperation| match op {
-            BatchOperation::GetInstance(request) => Some(request.instance_id.clone()),
-            _ => None,
         };
-        let ids: Vec<_> = self.ops.iter().map(read).collect();
-        if ids.iter().all(Option::is_none) { Seed::Nothing } else { Seed::Batch(ids) }
-    }
-
-    fn read(text: &[u8], server: &Server, seed: &Seed) -> serde_json::Result<BatchResult> {
-        #[derive(Deserialize)]
-        struct Wire {
-            results: Vec<WireOutcome>,
-        }
-        #[derive(Deserialize)]
-        struct WireOutcome {
-            #[serde(default)]
-            result: Option<Json>,
-            #[serde(default)]
-            error: Option<rstmdb_protocol::error::ReceivedError>,
-        }
-        let wire: Wire = serde_json::from_slice(text)?;
-        let ids: &[Option<Text>] = if let Seed::Batch(ids) = seed { ids } else { &[] };
-        let outcome = |(place, outcome): (usize, WireOutcome)| {
-            let outcome: Result<BatchOperationResult> = match (outcome.error, outcome.result) {
-                (Some(error), _) => Err(error.into()),
-                (None, result) => {
-                    let result = object(result);
-                    let id = ids.get(place).and_then(Option::as_ref);
-                    Ok(element(&result, id.filter(|_| !server.extended))?)
-                }
-            };
-            Ok(BatchOutcome::from(outcome))
-        };
-        let results = wire.results.into_iter().enumerate().map(outcome);
-        Ok(BatchResult { results: results.collect::<serde_json::Result<_>>()? })
-    }
+        Ok(BatchOutcome::from(outcome))
+    };
+    let results = wire.results.into_iter().zip(asked).map(outcome);
+    Ok(BatchResult { results: results.collect::<serde_json::Result<_>>()? })
 }
 
-/// The result of an element; `read` is the instance that an older server was asked for.
-fn element(result: &Json, read: Option<&Text>) -> serde_json::Result<BatchOperationResult> {
-    let text = result.as_str().as_bytes();
-    match read {
-        Some(id) => plain_instance(text, id).map(BatchOperationResult::GetInstance),
-        None if result.root().get("applied").is_some() => {
-            plain_applied(text).map(BatchOperationResult::ApplyEvent)
-        }
-        None => serde_json::from_slice(text),
+fn plain_log(text: &[u8], from: Offset) -> serde_json::Result<WalReadResult> {
+    #[derive(Deserialize)]
+    struct Plain {
+        records: Vec<PlainRecord>,
+        #[serde(default)]
+        next_offset: Option<Offset>,
     }
-}
-
-impl Call for WalReadRequest {
-    fn seed(&self) -> Seed {
-        Seed::Offset(self.from_offset)
+    #[derive(Deserialize)]
+    struct PlainRecord {
+        sequence: Offset,
+        offset: Offset,
+        entry: WalEntry,
     }
-
-    fn params(&self) -> serde_json::Result<String> {
-        // Older servers know no default.
-        let limit = Some(self.limit.unwrap_or(100));
-        serde_json::to_string(&WalReadRequest { limit, ..self.clone() })
-    }
-
-    fn read(text: &[u8], server: &Server, seed: &Seed) -> serde_json::Result<WalReadResult> {
-        #[derive(Deserialize)]
-        struct Plain {
-            records: Vec<PlainRecord>,
-            #[serde(default)]
-            next_offset: Option<Offset>,
-        }
-        #[derive(Deserialize)]
-        struct PlainRecord {
-            sequence: Offset,
-            offset: Offset,
-            entry: WalEntry,
-        }
-        if server.extended {
-            return serde_json::from_slice(text);
-        }
-        let plain: Plain = serde_json::from_slice(text)?;
-        let from = if let Seed::Offset(offset) = seed { *offset } else { 0 };
-        let record = |record: PlainRecord| WalRecord {
-            sequence: record.sequence,
-            offset: record.offset,
-            timestamp: 0,
-            entry: with_contexts(record.entry),
-        };
-        Ok(WalReadResult {
-            records: plain.records.into_iter().map(record).collect(),
-            next_offset: plain.next_offset.unwrap_or(from),
-        })
-    }
+    let plain: Plain = serde_json::from_slice(text)?;
+    let record = |record: PlainRecord| WalRecord {
+        sequence: record.sequence,
+        offset: record.offset,
+        timestamp: 0,
+        entry: with_contexts(record.entry),
+    };
+    Ok(WalReadResult {
+        records: plain.records.into_iter().map(record).collect(),
+        next_offset: plain.next_offset.unwrap_or(from),
+    })
 }
 
 fn with_contexts(mut entry: WalEntry) -> WalEntry {
@@ -367,61 +271,54 @@ fn with_contexts(mut entry: WalEntry) -> WalEntry {
     entry
 }
 
-impl Call for WalStatsRequest {
-    fn read(text: &[u8], server: &Server, _seed: &Seed) -> serde_json::Result<WalStatsResult> {
-        #[derive(Deserialize)]
-        struct Plain {
-            entry_count: u64,
-            segment_count: u64,
-            total_size_bytes: u64,
-            latest_offset: Offset,
-            io_stats: IoStats,
-        }
-        if server.extended {
-            return serde_json::from_slice(text);
-        }
-        let plain: Plain = serde_json::from_slice(text)?;
-        Ok(WalStatsResult {
-            entry_count: plain.entry_count,
-            segment_count: plain.segment_count,
-            total_size_bytes: plain.total_size_bytes,
-            latest_offset: plain.latest_offset,
-            first_offset: 0,
-            io_stats: plain.io_stats,
-        })
+fn plain_stats(text: &[u8]) -> serde_json::Result<WalStatsResult> {
+    #[derive(Deserialize)]
+    struct Plain {
+        entry_count: u64,
+        segment_count: u64,
+        total_size_bytes: u64,
+        latest_offset: Offset,
+        io_stats: IoStats,
     }
+    let plain: Plain = serde_json::from_slice(text)?;
+    Ok(WalStatsResult {
+        entry_count: plain.entry_count,
+        segment_count: plain.segment_count,
+        total_size_bytes: plain.total_size_bytes,
+        latest_offset: plain.latest_offset,
+        first_offset: 0,
+        io_stats: plain.io_stats,
+    })
 }
 
-impl Call for InfoRequest {
-    fn read(text: &[u8], server: &Server, _seed: &Seed) -> serde_json::Result<InfoResult> {
-        #[derive(Deserialize)]
-        struct Plain {
-            server_name: Text,
-            server_version: Text,
-            #[serde(default)]
-            features: Vec<Text>,
-            #[serde(default)]
-            max_batch_ops: Option<usize>,
-        }
-        if server.extended {
-            let info: InfoResult = serde_json::from_slice(text)?;
-            return Ok(InfoResult { backend: "remote".into(), ..info });
-        }
-        let plain: Plain = serde_json::from_slice(text)?;
-        let mut limits = Limits::default();
-        limits.batch_operations_max = plain.max_batch_ops.unwrap_or(limits.batch_operations_max);
-        Ok(InfoResult {
-            server_name: plain.server_name,
-            server_version: plain.server_version,
-            backend: "remote".into(),
-            database_id: Text::default(),
-            features: plain.features,
-            writable: true,
-            health: "ok".into(),
-            limits,
-            instances: 0,
-            machines: 0,
-            latest_offset: 0,
-        })
+fn info(text: &[u8], server: &Server) -> serde_json::Result<InfoResult> {
+    #[derive(Deserialize)]
+    struct Plain {
+        server_name: Text,
+        server_version: Text,
+        #[serde(default)]
+        features: Vec<Text>,
+        #[serde(default)]
+        max_batch_ops: Option<usize>,
     }
+    if server.extended {
+        let info: InfoResult = serde_json::from_slice(text)?;
+        return Ok(InfoResult { backend: "remote".into(), ..info });
+    }
+    let plain: Plain = serde_json::from_slice(text)?;
+    let mut limits = Limits::default();
+    limits.batch_operations_max = plain.max_batch_ops.unwrap_or(limits.batch_operations_max);
+    Ok(InfoResult {
+        server_name: plain.server_name,
+        server_version: plain.server_version,
+        backend: "remote".into(),
+        database_id: Text::default(),
+        features: plain.features,
+        writable: true,
+        health: "ok".into(),
+        limits,
+        instances: 0,
+        machines: 0,
+        latest_offset: 0,
+    })
 }

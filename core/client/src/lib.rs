@@ -32,7 +32,6 @@ mod watch;
 
 pub use client::Client;
 pub use connect::Server;
-pub use decode::Call;
 pub use options::{Endpoint, Options, Retry, TlsOptions};
 pub use pending::{Pending, Watching};
 pub use runtime::after_fork;

@@ -1,28 +1,23 @@
 //! Results that a server has not sent yet.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rstmdb_types::Result;
+use rstmdb_types::{Error, Operation, OperationRequest, Outcome, Result};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
-use crate::connect::Server;
-use crate::decode::Seed;
-use crate::error::closed;
+use crate::decode::Asked;
+use crate::error::{closed, malformed};
 use crate::lane::Lane;
 use crate::park;
-use crate::request::{Outcome, Outgoing};
+use crate::request::{Answered, Outgoing};
 use crate::slot::Slot;
 use crate::subscription::Subscription;
 
 type Entering =
     Pin<Box<dyn Future<Output = std::result::Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
-
-/// How a result is read.
-pub(crate) type Decode<T> = fn(&[u8], &Server, &Seed) -> serde_json::Result<T>;
 
 /// A result to come. Wait for it with [`Pending::wait`], or await it, on any executor.
 ///
@@ -31,10 +26,9 @@ pub(crate) type Decode<T> = fn(&[u8], &Server, &Seed) -> serde_json::Result<T>;
 pub struct Pending<T> {
     /// The request, as long as too many others are in flight.
     held: Option<(Arc<Lane>, Outgoing, Entering)>,
-    slot: Arc<Slot<Outcome>>,
-    seed: Seed,
-    decode: Decode<T>,
-    result: PhantomData<fn() -> T>,
+    slot: Arc<Slot<Answered>>,
+    asked: Asked,
+    take: fn(Outcome) -> Option<T>,
 }
 
 impl<T> std::fmt::Debug for Pending<T> {
@@ -43,15 +37,15 @@ impl<T> std::fmt::Debug for Pending<T> {
     }
 }
 
-impl<T> Pending<T> {
+impl Pending<Outcome> {
     /// Sends the request, now if there is room for it.
     pub(crate) fn send(
         lane: &Arc<Lane>,
         mut outgoing: Outgoing,
-        slot: Arc<Slot<Outcome>>,
-        seed: Seed,
-        decode: Decode<T>,
-    ) -> Pending<T> {
+        slot: Arc<Slot<Answered>>,
+        asked: Asked,
+    ) -> Pending<Outcome> {
+        outgoing.deadline = lane.deadline();
         let bytes = outgoing.params.len();
         let held = match lane.try_enter(bytes) {
             Some(permit) => {
@@ -61,16 +55,23 @@ impl<T> Pending<T> {
             }
             None => Some((lane.clone(), outgoing, Box::pin(lane.enter(bytes)) as Entering)),
         };
-        Pending { held, slot, seed, decode, result: PhantomData }
+        Pending { held, slot, asked, take: Some }
     }
 
     /// A request that failed before it was sent.
-    pub(crate) fn failed(error: rstmdb_types::Error, decode: Decode<T>) -> Pending<T> {
+    pub(crate) fn failed(error: Error) -> Pending<Outcome> {
         let slot = Slot::new();
         slot.put(Err(error));
-        Pending { held: None, slot, seed: Seed::Nothing, decode, result: PhantomData }
+        Pending { held: None, slot, asked: Asked::Operation(Operation::Ping), take: Some }
     }
 
+    /// The result of a request of type `R`.
+    pub fn of<R: OperationRequest>(self) -> Pending<R::Result> {
+        Pending { held: self.held, slot: self.slot, asked: self.asked, take: R::take }
+    }
+}
+
+impl<T> Pending<T> {
     /// Whether waiting would return at once.
     pub fn is_ready(&self) -> bool {
         self.held.is_none() && self.slot.is_ready()
@@ -109,7 +110,9 @@ impl<T> Future for Pending<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         std::task::ready!(self.poll_send(context));
         let answer = std::task::ready!(self.slot.poll(context))?;
-        Poll::Ready(answer.read(|text| (self.decode)(text, &answer.server, &self.seed)))
+        let outcome = answer.read(|text| self.asked.read(text, &answer.server))?;
+        // An operation has the outcome of its own row of the table.
+        Poll::Ready((self.take)(outcome).ok_or_else(|| malformed("it is another operation's")))
     }
 }
 

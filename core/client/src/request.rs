@@ -15,7 +15,7 @@ use crate::slot::Slot;
 use crate::watch::Watch;
 
 /// The answer to a request, or why there is none.
-pub(crate) type Outcome = Result<Answer>;
+pub(crate) type Answered = Result<Answer>;
 
 /// The answer of a success. Who waits for it reads it.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Answer {
 
 /// Whether a request may be sent again after it may have arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
+pub(crate) enum Repeat {
     /// It changes nothing.
     Always,
     /// Its key sees to it that it is done once, on a server that keeps keys.
@@ -56,16 +56,16 @@ pub enum Repeat {
 }
 
 /// Takes the parameters of a request, and says them so that an older server does what is meant.
-pub type Reword = fn(&str) -> serde_json::Result<String>;
+pub(crate) type Reword = fn(&str) -> serde_json::Result<String>;
 
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// Nobody: the request is part of keeping the connection in order.
     Nobody,
-    Caller(Arc<Slot<Outcome>>),
+    Caller(Arc<Slot<Answered>>),
     /// A watch; with a caller when it begins, without when it goes on.
-    Watch(Arc<Watch>, Option<Arc<Slot<Outcome>>>),
+    Watch(Arc<Watch>, Option<Arc<Slot<Answered>>>),
 }
 
 /// A write that a server refused because it takes none.
@@ -140,7 +140,7 @@ impl Outgoing {
     }
 
     /// Hands the outcome to who waits for it.
-    pub(crate) fn answer(mut self, outcome: Outcome) {
+    pub(crate) fn answer(mut self, outcome: Answered) {
         // The next one may enter before this one's caller is woken.
         self.permit = None;
         self.put(outcome);
@@ -151,7 +151,7 @@ impl Outgoing {
         self.reply = None;
     }
 
-    fn put(&mut self, outcome: Outcome) {
+    fn put(&mut self, outcome: Answered) {
         let name = |error: Error| match error.operation() {
             Some(_) => error,
             None => error.with_operation(self.command.wire_name()),

@@ -63,7 +63,7 @@ fn the_next_host_is_tried() {
     let (client, mut peer) = there.connect(options);
     assert_eq!(client.server().unwrap().endpoint, there.endpoint());
     // And again when the connection is lost: the one that answered last comes first.
-    let read = client.submit(&ListMachinesRequest {});
+    let read = client.call(ListMachinesRequest {});
     peer.expect("LIST_MACHINES");
     peer.hang_up();
     let mut peer = there.greet();
@@ -76,7 +76,7 @@ fn the_next_host_is_tried() {
 fn a_lost_host_is_replaced_by_the_next() {
     let (first, second) = (Fake::new(), Fake::new());
     let (client, mut peer) = first.connect(options(&[&first, &second]));
-    let read = client.submit(&ListMachinesRequest {});
+    let read = client.call(ListMachinesRequest {});
     peer.expect("LIST_MACHINES");
     drop(first);
     peer.hang_up();
@@ -122,7 +122,7 @@ fn credentials_follow_the_hello() {
     let (client, mut peer) = accept(None);
     let client = client.unwrap();
     assert!(!format!("{client:?}").contains("s3cret"));
-    let pending = client.submit(&PingRequest {});
+    let pending = client.call(PingRequest {});
     peer.pong();
     pending.wait().unwrap();
     let error = accept(Some("AUTH_FAILED")).0.unwrap_err();
@@ -148,11 +148,11 @@ fn a_refused_token_ends_what_waits_for_a_connection() {
     };
     let mut peer = greet(true);
     let client = connecting.join().unwrap().unwrap();
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     peer.ok(&asked, json!({"subscription_id": "s", "wal_offset": 1}));
     let (_, mut events) = watching.wait().unwrap();
-    let read = client.submit(&ListMachinesRequest {});
+    let read = client.call(ListMachinesRequest {});
     peer.expect("LIST_MACHINES");
     peer.hang_up();
     // The token was withdrawn meanwhile: there is no use in trying on.
@@ -170,11 +170,11 @@ fn requests_fail_when_the_server_stays_away_and_work_when_it_is_back() {
     let (client, peer) = fake.connect(fake.options());
     drop(fake);
     peer.hang_up();
-    let error = client.submit(&ListMachinesRequest {}).wait().unwrap_err();
+    let error = client.call(ListMachinesRequest {}).wait().unwrap_err();
     assert_eq!(error.reason(), Some(reason::CONNECTION_LOST));
     assert!(error.message().contains(&endpoint.to_string()), "{error}");
     // A write that was never sent says so, and that it may be sent again.
-    let error = client.submit(&ApplyEventRequest::new("a", "E")).wait().unwrap_err();
+    let error = client.call(ApplyEventRequest::new("a", "E")).wait().unwrap_err();
     assert_eq!((error.reason(), error.retryable()), (Some(reason::CONNECTION_LOST), true));
 }
 
@@ -182,13 +182,13 @@ fn requests_fail_when_the_server_stays_away_and_work_when_it_is_back() {
 fn closing_says_goodbye_and_ends_everything() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     peer.ok(&asked, json!({"subscription_id": "s", "wal_offset": 1}));
     let (_, mut events) = watching.wait().unwrap();
-    let read = client.submit(&ListMachinesRequest {});
-    let write = client.submit(&ApplyEventRequest::new("a", "E"));
-    let answered = client.submit(&PingRequest {});
+    let read = client.call(ListMachinesRequest {});
+    let write = client.call(ApplyEventRequest::new("a", "E"));
+    let answered = client.call(PingRequest {});
     peer.expect("LIST_MACHINES");
     peer.expect("APPLY_EVENT");
     peer.pong();
@@ -201,9 +201,9 @@ fn closing_says_goodbye_and_ends_everything() {
     client.close_blocking();
     assert_eq!(read.wait().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(write.wait().unwrap_err().reason(), Some(reason::OUTCOME_UNKNOWN));
-    let error = client.submit(&PingRequest {}).wait().unwrap_err();
+    let error = client.call(PingRequest {}).wait().unwrap_err();
     assert_eq!((error.kind(), error.reason()), (ErrorKind::Closed, Some(reason::CLOSED)));
-    let error = client.watch_all(WatchAllRequest::default()).wait().unwrap_err();
+    let error = client.watch(WatchAllRequest::default()).wait().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert!(events.next_blocking().is_none());
     assert_eq!(events.next_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::Closed);
@@ -215,7 +215,7 @@ fn dropping_the_last_handle_closes() {
     let (client, mut peer) = fake.connect(fake.options());
     let other = client.clone();
     drop(client);
-    let pending = other.submit(&PingRequest {});
+    let pending = other.call(PingRequest {});
     peer.pong();
     pending.wait().unwrap();
     drop(other);
@@ -229,7 +229,7 @@ fn a_server_that_does_not_read_does_not_keep_the_client_from_closing() {
     let (client, peer) = fake.connect(fake.options());
     let payload = Json::from_value(&json!({ "large": "x".repeat(8 << 20) }));
     let event = ApplyEventRequest::new("a", "E").with_payload(payload);
-    let pending: Vec<_> = (0..4).map(|_| client.submit(&event)).collect();
+    let pending: Vec<_> = (0..4).map(|_| client.call(event.clone())).collect();
     client.close_blocking();
     for pending in pending {
         pending.wait().unwrap_err();
@@ -245,7 +245,7 @@ fn patience_without_end_is_possible() {
     times.into_iter().chain([&mut options.keep_alive]).for_each(|time| *time = Duration::MAX);
     options.retry.backoff_max = Duration::MAX;
     let (client, mut peer) = fake.connect(options);
-    let pending = client.submit(&PingRequest {});
+    let pending = client.call(PingRequest {});
     peer.pong();
     pending.wait().unwrap();
 }
@@ -254,8 +254,8 @@ fn patience_without_end_is_possible() {
 fn several_connections_take_turns() {
     let fake = Fake::new();
     let (client, mut one) = fake.connect(Options { pool_size: 2, ..fake.options() });
-    let first = client.submit(&ApplyEventRequest::new("a", "E"));
-    let second = client.submit(&ApplyEventRequest::new("b", "E"));
+    let first = client.call(ApplyEventRequest::new("a", "E"));
+    let second = client.call(ApplyEventRequest::new("b", "E"));
     let mut other = fake.greet();
     let (a, b) = (one.expect("APPLY_EVENT"), other.expect("APPLY_EVENT"));
     other.ok(&b, applied(1));
@@ -278,7 +278,7 @@ fn futures_run_on_any_executor() {
         });
         block_on(is_send(async {
             let client = is_send(Client::connect(fake.options())).await.unwrap();
-            is_send(client.submit(&PingRequest {})).await.unwrap();
+            is_send(client.call(PingRequest {})).await.unwrap();
             is_send(client.close()).await;
         }));
     });

@@ -49,9 +49,9 @@ fn features_are_asked_for_and_remembered_by_name() {
 fn operations_of_a_feature_that_is_not_listed_are_not_sent() {
     let fake = Fake::new();
     let (client, mut peer) = connect(&fake, &["watch", "extended"]);
-    let read = client.submit(&WalReadRequest { from_offset: 1, limit: None }).wait().map(drop);
+    let read = client.call(WalReadRequest { from_offset: 1, limit: None }).wait().map(drop);
     let batch = BatchRequest { mode: BatchMode::Atomic, ops: Vec::new(), idempotency_key: None };
-    let batch = client.submit(&batch).wait().map(drop);
+    let batch = client.call(batch).wait().map(drop);
     for (error, operation, feature) in [(read, "WAL_READ", "wal_read"), (batch, "BATCH", "batch")] {
         let error = error.unwrap_err();
         assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
@@ -59,7 +59,7 @@ fn operations_of_a_feature_that_is_not_listed_are_not_sent() {
         assert_eq!(error.context()["feature"], feature);
         assert_eq!(error.context()["server_version"], "99.0.0");
     }
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     peer.ok(&asked, json!({"subscription_id": "s", "wal_offset": 1}));
     watching.wait().unwrap();
@@ -77,14 +77,14 @@ fn an_operation_that_the_server_does_not_know_is_unsupported() {
             "error": {"code": "BAD_REQUEST", "message": "no", "retryable": false, "details": details},
         }));
     };
-    let pending = client.submit(&HistoryRequest::new("a"));
+    let pending = client.call(HistoryRequest::new("a"));
     refuse(&mut peer, "HISTORY", "op");
     let error = pending.wait().unwrap_err();
     assert_eq!((error.code(), error.reason()), (ErrorCode::BadRequest, Some(reason::UNSUPPORTED)));
     assert_eq!((error.operation(), error.retryable()), (Some("HISTORY"), false));
     assert!(error.message().starts_with("rstmdb 9.9.9 does not know HISTORY"), "{error}");
     // Any other mistake stays what it is.
-    let pending = client.submit(&HistoryRequest::new("a"));
+    let pending = client.call(HistoryRequest::new("a"));
     refuse(&mut peer, "HISTORY", "limit");
     assert_eq!(pending.wait().unwrap_err().reason(), Some(reason::INVALID_REQUEST));
 }
@@ -100,11 +100,11 @@ fn members_behind_a_result_are_skipped() {
             r#"{{"type":"response","id":"{id}","status":"ok","result":{result},"meta":{{"x":[]}}}}"#
         )));
     };
-    let pending = client.submit(&GetInstanceRequest { instance_id: "a".into() });
+    let pending = client.call(GetInstanceRequest { instance_id: "a".into() });
     let asked = peer.expect("GET_INSTANCE");
     answer(&mut peer, asked, instance(7));
     assert_eq!(pending.wait().unwrap().last_wal_offset, 7);
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     answer(&mut peer, asked, json!({"subscription_id": "s", "wal_offset": 8}));
     let (_, mut events) = watching.wait().unwrap();

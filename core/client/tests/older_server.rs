@@ -4,19 +4,19 @@
 mod fake;
 
 use fake::{Fake, Peer};
-use rstmdb_client::{Call, Client};
+use rstmdb_client::Client;
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 use serde_json::{Value, json};
 
 /// Asks, checks what arrives and answers.
-fn ask<R: Call>(
+fn ask<R: OperationRequest + Clone>(
     (client, peer): &mut (Client, Peer),
     request: &R,
     params: Value,
     result: Value,
 ) -> R::Result {
-    let pending = client.submit(request);
+    let pending = client.call(request.clone());
     let asked = peer.expect(R::OPERATION.wire_name());
     assert_eq!(asked.params, params);
     peer.ok(&asked, result);
@@ -142,15 +142,15 @@ fn figures_and_logs_are_filled_in() {
     assert!(ask(&mut both, &put, params, stored).warnings.is_empty());
 }
 
-fn refused<R: Call>((client, peer): &mut (Client, Peer), request: &R) {
-    let error = client.submit(request).wait().map(drop).unwrap_err();
+fn refused<R: OperationRequest + Clone>((client, peer): &mut (Client, Peer), request: &R) {
+    let error = client.call(request.clone()).wait().map(drop).unwrap_err();
     let operation = R::OPERATION.wire_name();
     assert_eq!(error.code(), ErrorCode::BadRequest, "{operation}");
     assert_eq!(error.reason(), Some(reason::UNSUPPORTED), "{operation}");
     assert_eq!(error.operation(), Some(operation));
     assert!(error.message().contains("0.3.0"), "{error}");
     // It was not sent: the server hears the next request first.
-    let ping = client.submit(&PingRequest {});
+    let ping = client.call(PingRequest {});
     peer.pong();
     ping.wait().unwrap();
 }
@@ -179,12 +179,12 @@ fn what_it_lacks_is_refused_here() {
     let lifecycle = WatchAllRequest { include_lifecycle: true, ..WatchAllRequest::default() };
     let replay = WatchAllRequest { from_offset: Some(1), ..WatchAllRequest::default() };
     for request in [lifecycle, replay] {
-        let error = client.watch_all(request).wait().map(drop).unwrap_err();
+        let error = client.watch(request).wait().map(drop).unwrap_err();
         assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
     }
     // From the beginning of time means live, as everywhere.
     let live = WatchAllRequest { from_offset: Some(0), ..WatchAllRequest::default() };
-    let watching = client.watch_all(live);
+    let watching = client.watch(live);
     let asked = peer.expect("WATCH_ALL");
     assert_eq!(asked.params.get("from_offset"), None);
     peer.ok(&asked, json!({"subscription_id": "s", "wal_offset": 1}));

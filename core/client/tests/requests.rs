@@ -23,7 +23,7 @@ fn get() -> GetInstanceRequest {
 
 /// Asks whether the server is there, and answers for it.
 fn ping(client: &Client, peer: &mut fake::Peer) {
-    let pending = client.submit(&PingRequest {});
+    let pending = client.call(PingRequest {});
     peer.pong();
     pending.wait().unwrap();
 }
@@ -40,7 +40,7 @@ fn answers_find_their_requests_in_any_order() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
     let pending: Vec<_> = (0..500)
-        .map(|number| client.submit(&ApplyEventRequest::new(format!("i{number}"), "E")))
+        .map(|number| client.call(ApplyEventRequest::new(format!("i{number}"), "E")))
         .collect();
     // All are in flight before the first is answered.
     let mut asked: Vec<_> = (0..500).map(|_| peer.expect("APPLY_EVENT")).collect();
@@ -61,9 +61,9 @@ fn answers_find_their_requests_in_any_order() {
 fn requests_are_sent_without_anybody_waiting_for_them() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    drop(client.submit(&event(None)));
+    drop(client.call(event(None)));
     peer.expect("APPLY_EVENT");
-    let pending = client.submit(&event(None));
+    let pending = client.call(event(None));
     let second = peer.expect("APPLY_EVENT");
     assert!(!pending.is_ready());
     peer.ok(&second, applied(1));
@@ -74,13 +74,13 @@ fn requests_are_sent_without_anybody_waiting_for_them() {
 fn beyond_the_bound_requests_wait_for_their_turn() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(Options { in_flight_max: 2, ..fake.options() });
-    let first = client.submit(&ApplyEventRequest::new("1", "E"));
-    let second = client.submit(&ApplyEventRequest::new("2", "E"));
-    let mut third = client.submit(&ApplyEventRequest::new("3", "E"));
+    let first = client.call(ApplyEventRequest::new("1", "E"));
+    let second = client.call(ApplyEventRequest::new("2", "E"));
+    let mut third = client.call(ApplyEventRequest::new("3", "E"));
     // It was not sent: dropped, it never is.
     assert!(block_on(poll_once(&mut third)).is_none());
     drop(third);
-    let fourth = client.submit(&ApplyEventRequest::new("4", "E"));
+    let fourth = client.call(ApplyEventRequest::new("4", "E"));
     for id in ["1", "2"] {
         let asked = peer.expect("APPLY_EVENT");
         assert_eq!(asked.params["instance_id"], id);
@@ -96,7 +96,7 @@ fn beyond_the_bound_requests_wait_for_their_turn() {
     // A request larger than all places together is let through alone.
     let large = "x".repeat(1 << 20);
     let payload = Json::from_value(&json!({ "large": large }));
-    let pending = client.submit(&event(None).with_payload(payload));
+    let pending = client.call(event(None).with_payload(payload));
     let asked = peer.expect("APPLY_EVENT");
     peer.ok(&asked, applied(5));
     pending.wait().unwrap();
@@ -107,7 +107,7 @@ fn what_does_not_fit_a_frame_is_refused_before_it_is_sent() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
     let payload = Json::from_value(&json!({ "large": "x".repeat(16 << 20) }));
-    let error = client.submit(&event(None).with_payload(payload)).wait().unwrap_err();
+    let error = client.call(event(None).with_payload(payload)).wait().unwrap_err();
     assert_eq!(error.reason(), Some(reason::LIMIT_EXCEEDED));
     assert_eq!(error.operation(), Some("APPLY_EVENT"));
     ping(&client, &mut peer);
@@ -117,13 +117,13 @@ fn what_does_not_fit_a_frame_is_refused_before_it_is_sent() {
 fn errors_arrive_with_code_and_operation() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let pending = client.submit(&get());
+    let pending = client.call(get());
     let asked = peer.expect("GET_INSTANCE");
     peer.error(&asked, "INSTANCE_NOT_FOUND", false);
     let error = pending.wait().unwrap_err();
     assert_eq!(error.code(), ErrorCode::InstanceNotFound);
     assert_eq!(error.operation(), Some("GET_INSTANCE"));
-    let pending = client.submit(&get());
+    let pending = client.call(get());
     let asked = peer.expect("GET_INSTANCE");
     peer.ok(&asked, json!({"state": 7}));
     assert_eq!(pending.wait().unwrap_err().kind(), ErrorKind::Internal);
@@ -134,8 +134,8 @@ fn errors_arrive_with_code_and_operation() {
 fn reads_and_writes_with_a_key_are_repeated_after_a_lost_connection() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let read = client.submit(&get());
-    let write = client.submit(&event(Some("k")));
+    let read = client.call(get());
+    let write = client.call(event(Some("k")));
     let sent = (peer.expect("GET_INSTANCE"), peer.expect("APPLY_EVENT"));
     peer.hang_up();
     let mut peer = fake.greet();
@@ -152,9 +152,9 @@ fn reads_and_writes_with_a_key_are_repeated_after_a_lost_connection() {
 fn a_write_without_a_key_is_never_sent_twice() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let write = client.submit(&event(None));
+    let write = client.call(event(None));
     peer.expect("APPLY_EVENT");
-    let read = client.submit(&get());
+    let read = client.call(get());
     peer.expect("GET_INSTANCE");
     peer.hang_up();
     let mut peer = fake.greet();
@@ -174,7 +174,7 @@ fn what_was_never_sent_goes_to_the_next_connection() {
     let (client, peer) = fake.connect(fake.options());
     peer.hang_up();
     wait_for_loss(&client);
-    let write = client.submit(&event(None));
+    let write = client.call(event(None));
     let mut peer = fake.greet();
     let asked = peer.expect("APPLY_EVENT");
     peer.ok(&asked, applied(1));
@@ -185,8 +185,8 @@ fn what_was_never_sent_goes_to_the_next_connection() {
 fn a_server_that_drops_a_request_each_time_is_given_up() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let read = client.submit(&get());
-    let write = client.submit(&event(Some("k")));
+    let read = client.call(get());
+    let write = client.call(event(Some("k")));
     for repetition in 0..4 {
         peer.expect("GET_INSTANCE");
         peer.expect("APPLY_EVENT");
@@ -211,8 +211,8 @@ fn abandoned(change: impl FnOnce(&mut Options)) -> (Client, Pending<ApplyEventRe
     let mut options = fake.options();
     change(&mut options);
     let (client, mut peer) = fake.connect(options);
-    let write = client.submit(&event(Some("k")));
-    let read = client.submit(&get());
+    let write = client.call(event(Some("k")));
+    let read = client.call(get());
     peer.expect("APPLY_EVENT");
     peer.expect("GET_INSTANCE");
     drop(fake);
@@ -234,7 +234,7 @@ fn a_write_that_was_sent_and_waits_for_a_server_has_an_unknown_outcome() {
     assert_eq!((error.reason(), error.retryable()), (Some(reason::OUTCOME_UNKNOWN), true));
     assert_eq!(read.wait().unwrap_err().reason(), Some(reason::TIMEOUT));
     wait_for_loss(&client);
-    let unsent = client.submit(&event(Some("k"))).wait().unwrap_err();
+    let unsent = client.call(event(Some("k"))).wait().unwrap_err();
     assert_eq!(unsent.reason(), Some(reason::TIMEOUT), "nothing was changed");
     // No server comes back.
     let (_client, write, read) = abandoned(|_| ());
@@ -255,7 +255,7 @@ fn a_write_that_was_sent_and_is_refused_later_has_an_unknown_outcome() {
         let mut options = fake.options();
         options.retry.attempts = 1;
         let (client, mut peer) = fake.connect(options);
-        let write = client.submit(&event(Some("k")));
+        let write = client.call(event(Some("k")));
         peer.expect("APPLY_EVENT");
         peer.hang_up();
         // This refusal says nothing about the first time.
@@ -271,7 +271,7 @@ fn a_write_that_was_sent_and_is_refused_later_has_an_unknown_outcome() {
 fn a_write_is_not_repeated_on_a_server_that_keeps_no_keys() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let write = client.submit(&event(Some("k")));
+    let write = client.call(event(Some("k")));
     peer.expect("APPLY_EVENT");
     peer.hang_up();
     let mut peer = fake.greet_as_old();
@@ -283,8 +283,8 @@ fn a_write_is_not_repeated_on_a_server_that_keeps_no_keys() {
 fn an_older_server_forgets_keys_so_nothing_is_repeated_there() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect_old(fake.options());
-    let write = client.submit(&event(Some("k")));
-    let read = client.submit(&get());
+    let write = client.call(event(Some("k")));
+    let read = client.call(get());
     peer.expect("APPLY_EVENT");
     peer.expect("GET_INSTANCE");
     peer.hang_up();
@@ -299,7 +299,7 @@ fn an_older_server_forgets_keys_so_nothing_is_repeated_there() {
 fn half_answers_and_noise_count_as_a_lost_connection() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let read = client.submit(&get());
+    let read = client.call(get());
     let asked = peer.expect("GET_INSTANCE");
     let whole = framed(&answer(&asked, instance(1)));
     peer.raw(&whole[..whole.len() - 3]);
@@ -325,7 +325,7 @@ fn half_answers_and_noise_count_as_a_lost_connection() {
 fn messages_that_mean_nothing_are_passed_over() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let read = client.submit(&get());
+    let read = client.call(get());
     let asked = peer.expect("GET_INSTANCE");
     // Twice: the subscription is ended, once.
     peer.event("sub-unknown", 7);
@@ -345,7 +345,7 @@ fn a_server_that_asks_for_patience_is_asked_again() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
     // It refused before it did anything, so this holds for a write without a key too.
-    let write = client.submit(&event(None));
+    let write = client.call(event(None));
     for _ in 0..3 {
         let asked = peer.expect("APPLY_EVENT");
         peer.error(&asked, "RATE_LIMITED", true);
@@ -353,14 +353,14 @@ fn a_server_that_asks_for_patience_is_asked_again() {
     let asked = peer.expect("APPLY_EVENT");
     peer.ok(&asked, applied(1));
     write.wait().unwrap();
-    let write = client.submit(&event(None));
+    let write = client.call(event(None));
     for _ in 0..4 {
         let asked = peer.expect("APPLY_EVENT");
         peer.error(&asked, "RATE_LIMITED", true);
     }
     assert_eq!(write.wait().unwrap_err().code(), ErrorCode::RateLimited);
     // Other errors are the caller's business, also those that may pass.
-    let write = client.submit(&event(Some("k")));
+    let write = client.call(event(Some("k")));
     let asked = peer.expect("APPLY_EVENT");
     peer.error(&asked, "WAL_IO_ERROR", true);
     assert!(write.wait().unwrap_err().retryable());
@@ -372,9 +372,9 @@ fn a_server_that_does_not_answer_is_not_waited_for() {
     let fake = Fake::new();
     let patience = Duration::from_millis(40);
     let (client, mut peer) = fake.connect(Options { request_timeout: patience, ..fake.options() });
-    let read = client.submit(&get());
-    let keyed = client.submit(&event(Some("k")));
-    let unkeyed = client.submit(&event(None));
+    let read = client.call(get());
+    let keyed = client.call(event(Some("k")));
+    let unkeyed = client.call(event(None));
     peer.expect("GET_INSTANCE");
     let error = read.wait().unwrap_err();
     assert_eq!(error.reason(), Some(reason::TIMEOUT));
@@ -385,7 +385,7 @@ fn a_server_that_does_not_answer_is_not_waited_for() {
     assert_eq!((error.reason(), error.retryable()), (Some(reason::OUTCOME_UNKNOWN), false));
     // Nothing came in all that time: the client tries another connection.
     wait_for_loss(&client);
-    let options = client.submit(&event(Some("again")));
+    let options = client.call(event(Some("again")));
     let mut peer = fake.greet();
     let asked = peer.expect("APPLY_EVENT");
     peer.ok(&asked, applied(1));
@@ -426,9 +426,9 @@ fn writes_go_to_a_server_that_takes_them_in_their_order() {
     // Who is asked twice says nothing, and would be waited for.
     let options = Options { connect_timeout: Duration::ZERO, ..options(&[&replica, &primary]) };
     let (client, mut peer) = replica.connect(options);
-    let read = client.submit(&get());
-    let one = client.submit(&ApplyEventRequest::new("1", "E"));
-    let two = client.submit(&ApplyEventRequest::new("2", "E"));
+    let read = client.call(get());
+    let one = client.call(ApplyEventRequest::new("1", "E"));
+    let two = client.call(ApplyEventRequest::new("2", "E"));
     let asked = peer.expect("GET_INSTANCE");
     let refused = (peer.expect("APPLY_EVENT"), peer.expect("APPLY_EVENT"));
     peer.error(&refused.1, "READ_ONLY_MODE", false);
@@ -451,7 +451,7 @@ fn writes_go_to_a_server_that_takes_them_in_their_order() {
 fn when_no_server_takes_writes_each_is_asked_once() {
     let fakes = [Fake::new(), Fake::new()];
     let (client, mut peer) = fakes[0].connect(options(&[&fakes[0], &fakes[1]]));
-    let write = client.submit(&event(None));
+    let write = client.call(event(None));
     let asked = peer.expect("APPLY_EVENT");
     peer.error(&asked, "READ_ONLY_MODE", false);
     let mut peer = fakes[1].greet();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// Begins a live watch of everything that is answered as subscription `sub-1`.
 fn watch(client: &Client, peer: &mut Peer, wal_offset: u64) -> Subscription {
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     assert_eq!(asked.params.get("from_offset"), None);
     peer.ok(&asked, json!({"subscription_id": "sub-1", "wal_offset": wal_offset}));
@@ -34,7 +34,7 @@ fn offsets(events: &mut Subscription, count: usize) -> Vec<u64> {
 }
 
 fn ping(client: &Client, peer: &mut Peer) {
-    let pending = client.submit(&PingRequest {});
+    let pending = client.call(PingRequest {});
     peer.pong();
     pending.wait().unwrap();
 }
@@ -47,7 +47,7 @@ fn from(range: std::ops::Range<u64>) -> Vec<u64> {
 fn events_behind_the_answer_in_the_same_piece_are_not_lost() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     let result = json!({"subscription_id": "sub-1", "wal_offset": 5});
     let mut bytes = fake::framed(&fake::answer(&asked, result));
@@ -100,7 +100,7 @@ fn a_watch_without_events_goes_on_where_it_began() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
     let all = watch(&client, &mut peer, 17);
-    let watching = client.watch_instance(WatchInstanceRequest::new("a"));
+    let watching = client.watch(WatchInstanceRequest::new("a"));
     let asked = peer.expect("WATCH_INSTANCE");
     peer.ok(
         &asked,
@@ -127,7 +127,7 @@ fn a_watch_without_events_goes_on_where_it_began() {
 fn a_watch_that_was_not_answered_begins_on_the_next_connection() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     peer.expect("WATCH_ALL");
     peer.hang_up();
     let mut peer = fake.greet();
@@ -252,7 +252,7 @@ fn an_end_with_an_error_is_the_end() {
     assert!(events.next_blocking().is_none());
     peer.hang_up();
     // Nobody asks for it again.
-    let read = client.submit(&ListMachinesRequest {});
+    let read = client.call(ListMachinesRequest {});
     fake.greet().expect("LIST_MACHINES");
     drop(read);
 }
@@ -280,7 +280,7 @@ fn the_watch_of_an_instance_that_was_deleted_goes_on() {
     let (client, mut peer) = fake.connect(fake.options());
     let request =
         WatchInstanceRequest { include_lifecycle: true, ..WatchInstanceRequest::new("a") };
-    let watching = client.watch_instance(request);
+    let watching = client.watch(request);
     let asked = peer.expect("WATCH_INSTANCE");
     let result = json!({
         "subscription_id": "sub-1", "instance_id": "a", "current_state": "s",
@@ -304,7 +304,7 @@ fn the_watch_of_an_instance_that_was_deleted_goes_on() {
     peer.event_of("a", "sub-2", 8);
     assert_eq!(offsets(&mut events, 2), [6, 8]);
     // A watch that begins with an instance that is not there is refused.
-    let watching = client.watch_instance(WatchInstanceRequest::new("x"));
+    let watching = client.watch(WatchInstanceRequest::new("x"));
     let asked = peer.expect("WATCH_INSTANCE");
     peer.error(&asked, "INSTANCE_NOT_FOUND", false);
     assert_eq!(watching.wait().unwrap_err().code(), ErrorCode::InstanceNotFound);
@@ -319,7 +319,7 @@ fn dropping_a_watch_ends_it_on_the_server() {
     drop(events);
     assert_eq!(peer.expect("UNWATCH").params, json!({"subscription_id": "sub-1"}));
     // One that is given up before it is answered, too.
-    let mut watching = client.watch_all(WatchAllRequest::default());
+    let mut watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     assert!(block_on(poll_once(&mut watching)).is_none());
     drop(watching);
@@ -327,7 +327,7 @@ fn dropping_a_watch_ends_it_on_the_server() {
     assert_eq!(peer.expect("UNWATCH").params, json!({"subscription_id": "sub-2"}));
     peer.hang_up();
     // And neither is asked for again.
-    let read = client.submit(&ListMachinesRequest {});
+    let read = client.call(ListMachinesRequest {});
     fake.greet().expect("LIST_MACHINES");
     drop(read);
 }
@@ -363,7 +363,7 @@ fn a_watch_that_begins_too_late_is_ended_on_the_server() {
         keep_alive: Duration::from_millis(5),
         ..fake.options()
     });
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     while !watching.is_ready() {
         peer.pong();
@@ -385,7 +385,7 @@ fn a_watch_that_begins_too_late_is_ended_on_the_server() {
 fn events_of_a_watch_that_is_not_known_yet_do_not_end_it() {
     let fake = Fake::new();
     let (client, mut peer) = fake.connect(fake.options());
-    let watching = client.watch_all(WatchAllRequest::default());
+    let watching = client.watch(WatchAllRequest::default());
     let asked = peer.expect("WATCH_ALL");
     // A server may be this careless.
     peer.event("sub-1", 1);
@@ -406,14 +406,14 @@ fn a_request_that_is_never_answered_does_not_hold_back_the_change_of_servers() {
         ..fake::options(&[&replica, &primary])
     });
     let mut events = watch(&client, &mut peer, 1);
-    let read = client.submit(&GetInstanceRequest { instance_id: "a".into() });
+    let read = client.call(GetInstanceRequest { instance_id: "a".into() });
     peer.expect("GET_INSTANCE");
     // The server lives, so the connection is not given up for the one answer that is missing.
     let began = Instant::now();
     while began.elapsed() < patience / 2 {
         ping(&client, &mut peer);
     }
-    let write = client.submit(&ApplyEventRequest::new("a", "E"));
+    let write = client.call(ApplyEventRequest::new("a", "E"));
     let asked = peer.expect("APPLY_EVENT");
     peer.error(&asked, "READ_ONLY_MODE", false);
     assert_eq!(read.wait().unwrap_err().reason(), Some(reason::TIMEOUT));
@@ -434,7 +434,7 @@ fn filters_and_replays_are_asked_for_as_they_are() {
         include_ctx: false,
         ..WatchAllRequest::default()
     };
-    let watching = client.watch_all(request);
+    let watching = client.watch(request);
     let asked = peer.expect("WATCH_ALL");
     let expected = json!({"from_offset": 3, "machines": ["m"], "include_ctx": false});
     assert_eq!(asked.params, expected);

@@ -163,6 +163,9 @@ impl Engine {
             Request::WalStats(r) => shared.wal_stats(r).map(Outcome::WalStats),
             Request::Info(r) => shared.info(r).map(Outcome::Info),
             Request::Ping(r) => shared.ping(r).map(Outcome::Ping),
+            Request::ReplicationStatus(r) => {
+                shared.replication_status(r).map(Outcome::ReplicationStatus)
+            }
             Request::History(r) => done(shared.history(r).map(Outcome::History)),
             Request::WalRead(r) => done(shared.wal_read(r).map(Outcome::WalRead)),
             Request::Compact(r) => done(shared.compact(r, edge).map(Outcome::Compact)),

@@ -15,17 +15,14 @@ pub enum Command {
     Bye,
     /// Ends a subscription.
     Unwatch,
-    /// Tells the server's part in replication.
-    ReplicationStatus,
 }
 
 /// What only a connection needs, with its wire name.
-const CONNECTION: [(Command, &str); 5] = [
+const CONNECTION: [(Command, &str); 4] = [
     (Command::Hello, "HELLO"),
     (Command::Auth, "AUTH"),
     (Command::Bye, "BYE"),
     (Command::Unwatch, "UNWATCH"),
-    (Command::ReplicationStatus, "REPLICATION_STATUS"),
 ];
 
 impl Command {
@@ -54,7 +51,6 @@ impl Command {
             Command::Auth => "AUTH",
             Command::Bye => "BYE",
             Command::Unwatch => "UNWATCH",
-            Command::ReplicationStatus => "REPLICATION_STATUS",
         }
     }
 
@@ -67,7 +63,6 @@ impl Command {
             Command::Auth => after + 1,
             Command::Bye => after + 2,
             Command::Unwatch => after + 3,
-            Command::ReplicationStatus => after + 4,
         }
     }
 

@@ -30,6 +30,7 @@ as_it_is!(
     Value,
     GetMachineResult,
     ValidateMachineResult,
+    CountInstancesResult,
     CreateInstanceResult,
     DeleteInstanceResult,
     PermittedResult,
@@ -38,6 +39,7 @@ as_it_is!(
     SnapshotInstanceResult,
     FlushAllResult,
     PingResult,
+    ReplicationStatusResult,
     crate::handshake::HelloResult,
 );
 
@@ -106,15 +108,6 @@ impl WireResult for ListInstancesResult {
         if dialect == Dialect::Extended {
             object.optional_text("next_cursor", self.next_cursor.as_deref());
         }
-        object.end();
-        Ok(())
-    }
-}
-
-impl WireResult for CountInstancesResult {
-    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        let mut object = Object::begin(out);
-        object.with("counts", |out| serde_json::to_writer(out, &self.counts))?;
         object.end();
         Ok(())
     }
@@ -194,16 +187,19 @@ impl WireResult for WatchAllResult {
     }
 }
 
-impl WireResult for BatchOperationResult {
-    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        match self {
-            BatchOperationResult::CreateInstance(result) => result.write(dialect, out),
-            BatchOperationResult::ApplyEvent(result) => result.write(dialect, out),
-            BatchOperationResult::DeleteInstance(result) => result.write(dialect, out),
-            BatchOperationResult::GetInstance(result) => result.write(dialect, out),
+macro_rules! outcomes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $method:ident $wire:literal,
+       $access:ident $place:ident $batch:ident $key:ident,
+       $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
+        impl WireResult for Outcome {
+            fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+                match self { $(Outcome::$name(result) => result.write(dialect, out),)* }
+            }
         }
-    }
+    };
 }
+
+rstmdb_types::for_each_operation!(outcomes);
 
 impl WireResult for BatchResult {
     fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {

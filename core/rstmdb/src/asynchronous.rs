@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
 
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
+use crate::call;
 use crate::clock::ManualClock;
-use crate::open::Place;
-use crate::request::Request;
+use crate::open::Target;
 use crate::threads::{self, Working};
 
 /// A database whose methods are awaited, on any executor. Cloning gives another handle.
@@ -35,13 +35,13 @@ impl Database {
     /// Opens the database at `url`. The options are those of an embedded database: a server has its
     /// own, and how to reach it stands in the URL or in the options of `Database::connect`.
     pub async fn open_with(url: &str, options: Options) -> Result<Database> {
-        match crate::open::place(url)? {
-            Place::Here(location) => {
+        match crate::open::target(url)? {
+            Target::Here(location) => {
                 let opened = threads::unblock(move || Engine::open(location, options)).await?;
                 Ok(Database { backend: Backend::Embedded(opened.into()) })
             }
             #[cfg(feature = "remote")]
-            Place::There(options) => Database::connect(*options).await,
+            Target::There(options) => Database::connect(*options).await,
         }
     }
 
@@ -68,9 +68,23 @@ impl Database {
         Ok(Database { backend: Backend::Remote(client) })
     }
 
-    /// Runs the operation that `request` belongs to.
-    pub async fn run<R: Request>(&self, request: R) -> Result<R::Result> {
-        request.run(self).await
+    /// Runs the operation that `request` belongs to. A watch is refused: it returns a stream.
+    pub async fn run<R: OperationRequest>(&self, request: R) -> Result<R::Result> {
+        backend::of::<R>(self.backend.run(request.into_request()).await?)
+    }
+
+    /// Runs the operation `operation` on a JSON request; watches are not among them.
+    ///
+    /// An operation or a request that does not fit is `BAD_REQUEST`, reason `invalid_request`.
+    pub async fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
+        let request = call::request(operation, request.as_str().as_bytes())?;
+        call::json(&self.backend.run(request).await?)
+    }
+
+    /// As [`Database::call`], from the text of a request to the text of a result, whose members come
+    /// in the order of the documentation. An empty request is `{}`.
+    pub async fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
+        call::text(&self.backend.run(call::request(operation, request)?).await?)
     }
 
     /// The same database for threads.
@@ -90,143 +104,65 @@ impl Database {
         self.backend.close_beside().await
     }
 
-    /// Tells the part of the database in replication: an object with `role`, which is `standalone` when
-    /// there is none.
-    pub async fn replication_status(&self) -> Result<Json> {
-        self.backend.replication_status().await
-    }
-
-    /// Follows the events of one instance.
-    pub async fn watch_instance(
+    /// Begins the watch that `request` asks for.
+    pub async fn watch<R: OperationRequest>(
         &self,
-        request: WatchInstanceRequest,
-    ) -> Result<(WatchInstanceResult, Subscription)> {
-        match &self.backend {
-            Backend::Embedded(engine) => {
-                let engine = engine.clone();
-                let watching = threads::unblock(move || engine.watch_instance(request));
-                watching.await.map(|(result, inner)| (result, Subscription::embedded(inner)))
-            }
-            #[cfg(feature = "remote")]
-            Backend::Remote(client) => {
-                let watching = client.watch_instance(request);
-                watching.await.map(|(result, inner)| (result, Subscription::remote(inner)))
-            }
-        }
+        request: R,
+    ) -> Result<(R::Result, Subscription)> {
+        let (outcome, events) = self.subscribe(request.into_request()).await?;
+        Ok((backend::of::<R>(outcome)?, events))
     }
 
-    /// Follows the events of all instances that pass the filters.
-    pub async fn watch_all(
-        &self,
-        request: WatchAllRequest,
-    ) -> Result<(WatchAllResult, Subscription)> {
-        match &self.backend {
-            Backend::Embedded(engine) => {
-                let engine = engine.clone();
-                let watching = threads::unblock(move || engine.watch_all(request));
-                watching.await.map(|(result, inner)| (result, Subscription::embedded(inner)))
-            }
-            #[cfg(feature = "remote")]
-            Backend::Remote(client) => {
-                let watching = client.watch_all(request);
-                watching.await.map(|(result, inner)| (result, Subscription::remote(inner)))
-            }
-        }
-    }
-}
-
-impl Database {
     /// Begins the watch `operation`, from the text of its request to the text of its result.
     pub async fn watch_text(
         &self,
         operation: Operation,
         request: &[u8],
     ) -> Result<(String, Subscription)> {
-        use crate::call::{decode_text, encode_text, no_result};
-        match operation {
-            Operation::WatchInstance => {
-                let (result, events) = self.watch_instance(decode_text(request)?).await?;
-                Ok((encode_text(&result)?, events))
+        let (outcome, events) = self.subscribe(call::watch(operation, request)?).await?;
+        Ok((call::text(&outcome)?, events))
+    }
+
+    async fn subscribe(&self, request: Request) -> Result<(Outcome, Subscription)> {
+        match &self.backend {
+            Backend::Embedded(engine) => {
+                let engine = engine.clone();
+                let begin = move || engine.subscribe(engine.command(request));
+                let (outcome, events) = threads::unblock(begin).await?;
+                Ok((outcome, Subscription::embedded(events)))
             }
-            Operation::WatchAll => {
-                let (result, events) = self.watch_all(decode_text(request)?).await?;
-                Ok((encode_text(&result)?, events))
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => {
+                let (outcome, events) = client.subscribe(request).await?;
+                Ok((outcome, Subscription::remote(events)))
             }
-            _ => Err(no_result(operation)),
         }
     }
 }
 
-macro_rules! operations {
-    ($($(#[$doc:meta])* $kind:ident $variant:ident $name:ident($request:ident) -> $result:ident;)*) => {
+macro_rules! methods {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $method:ident $wire:literal,
+       $access:ident $place:ident $batch:ident $key:ident,
+       $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
         impl Database {
-            $(operations! { @method $kind $(#[$doc])* $name $request $result })*
-
-            /// Runs the operation `operation` on a JSON request; watches are not among them.
-            ///
-            /// An operation or a request that does not fit is `BAD_REQUEST`, reason
-            /// `invalid_request`.
-            pub async fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
-                use crate::call::{decode, encode};
-                match operation {
-                    $(Operation::$variant => encode(&self.$name(decode(request)?).await?),)*
-                    Operation::WatchInstance | Operation::WatchAll => {
-                        Err(crate::call::no_stream(operation))
-                    }
-                }
-            }
-
-            /// As [`Database::call`], from the text of a request to the text of a result, whose
-            /// members come in the order of the documentation. An empty request is `{}`.
-            pub async fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
-                use crate::call::{decode_text, encode_text};
-                match operation {
-                    $(Operation::$variant => {
-                        encode_text(&self.$name(decode_text(request)?).await?)
-                    })*
-                    Operation::WatchInstance | Operation::WatchAll => {
-                        Err(crate::call::no_stream(operation))
-                    }
-                }
-            }
-        }
-
-        $(operations! { @request $kind $name $request })*
-    };
-    (@request memory $name:ident $request:ident) => {
-        operations! { @request $name $request false }
-    };
-    (@request files $name:ident $request:ident) => {
-        operations! { @request $name $request true }
-    };
-    (@request $name:ident $request:ident $on_files:literal) => {
-        impl Request for $request {
-            const ON_FILES: bool = $on_files;
-
-            fn run(self, database: &Database) -> impl Future<Output = Result<Self::Result>> + Send {
-                database.$name(self)
-            }
-
-            fn run_blocking(self, database: &crate::blocking::Database) -> Result<Self::Result> {
-                database.$name(self)
-            }
+            $(methods! { @ $place $(#[doc = $doc])+ $method $request $result })*
         }
     };
-    (@method memory $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
-        $(#[$doc])*
-        pub async fn $name(&self, request: $request) -> Result<$result> {
-            self.backend.$name(request).await
+    (@ Stream $(#[doc = $doc:literal])+ $method:ident $request:ident $result:ident) => {
+        $(#[doc = $doc])+
+        pub async fn $method(&self, request: $request) -> Result<($result, Subscription)> {
+            self.watch(request).await
         }
     };
-    (@method files $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
-        $(#[$doc])*
-        pub async fn $name(&self, request: $request) -> Result<$result> {
-            self.backend.beside(request).await
+    (@ $place:ident $(#[doc = $doc:literal])+ $method:ident $request:ident $result:ident) => {
+        $(#[doc = $doc])+
+        pub async fn $method(&self, request: $request) -> Result<$result> {
+            self.run(request).await
         }
     };
 }
 
-crate::operations::for_each_operation!(operations);
+rstmdb_types::for_each_operation!(methods);
 
 /// A stream of events. Dropping it ends the subscription.
 ///

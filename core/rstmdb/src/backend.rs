@@ -22,13 +22,24 @@ pub(crate) enum Backend {
 /// Dropping it stops the waiting, not the write.
 #[must_use = "a result is known only after waiting"]
 #[derive(Debug)]
-pub struct Pending<'a, T>(Place<'a, T>);
+pub struct Pending<'a, T>(Source<'a, T>);
 
 #[derive(Debug)]
-enum Place<'a, T> {
+enum Source<'a, T> {
     Embedded(rstmdb_engine::Pending<&'a Engine, T>),
     #[cfg(feature = "remote")]
     Remote(rstmdb_client::Pending<T>),
+}
+
+impl<'a> Pending<'a, Outcome> {
+    /// The result of a request of type `R`.
+    pub(crate) fn of<R: OperationRequest>(self) -> Pending<'a, R::Result> {
+        Pending(match self.0 {
+            Source::Embedded(pending) => Source::Embedded(pending.of::<R>()),
+            #[cfg(feature = "remote")]
+            Source::Remote(pending) => Source::Remote(pending.of::<R>()),
+        })
+    }
 }
 
 impl<T> Pending<'_, T> {
@@ -36,27 +47,27 @@ impl<T> Pending<'_, T> {
     /// and dropping do.
     pub fn is_ready(&self) -> bool {
         match &self.0 {
-            Place::Embedded(pending) => pending.is_ready(),
+            Source::Embedded(pending) => pending.is_ready(),
             #[cfg(feature = "remote")]
-            Place::Remote(pending) => pending.is_ready(),
+            Source::Remote(pending) => pending.is_ready(),
         }
     }
 
     /// Waits for the result.
     pub fn wait(self) -> Result<T> {
         match self.0 {
-            Place::Embedded(pending) => pending.wait(),
+            Source::Embedded(pending) => pending.wait(),
             #[cfg(feature = "remote")]
-            Place::Remote(pending) => pending.wait(),
+            Source::Remote(pending) => pending.wait(),
         }
     }
 
     /// Waits until a request to a server is on its way: the number of those is bounded.
     pub(crate) fn handed_over(self) -> Self {
         #[cfg(feature = "remote")]
-        if let Place::Remote(mut pending) = self.0 {
+        if let Source::Remote(mut pending) = self.0 {
             pending.wait_until_sent();
-            return Pending(Place::Remote(pending));
+            return Pending(Source::Remote(pending));
         }
         self
     }
@@ -67,91 +78,35 @@ impl<T: Unpin> Future for Pending<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         match &mut self.0 {
-            Place::Embedded(pending) => Pin::new(pending).poll(context),
+            Source::Embedded(pending) => Pin::new(pending).poll(context),
             #[cfg(feature = "remote")]
-            Place::Remote(pending) => Pin::new(pending).poll(context),
+            Source::Remote(pending) => Pin::new(pending).poll(context),
         }
     }
-}
-
-macro_rules! operations {
-    ($($(#[$doc:meta])* $kind:ident $variant:ident $name:ident($request:ident) -> $result:ident;)*) => {
-        impl Backend {
-            $(operations! { @method $kind $name $request $result })*
-        }
-    };
-    (@method memory $name:ident $request:ident $result:ident) => {
-        pub(crate) fn $name(&self, request: $request) -> Pending<'_, $result> {
-            match self {
-                Backend::Embedded(engine) => Pending(Place::Embedded(engine.$name(request))),
-                #[cfg(feature = "remote")]
-                Backend::Remote(client) => Pending(Place::Remote(client.submit(&request))),
-            }
-        }
-    };
-    (@method files $name:ident $request:ident $result:ident) => {
-        /// For a thread; see [`Backend::beside`] for executors.
-        pub(crate) fn $name(&self, request: $request) -> Result<$result> {
-            match self {
-                Backend::Embedded(engine) => engine.$name(request).wait(),
-                #[cfg(feature = "remote")]
-                Backend::Remote(client) => client.submit(&request).wait(),
-            }
-        }
-    };
-}
-
-crate::operations::for_each_operation!(operations);
-
-#[cfg(feature = "remote")]
-mod marks {
-    /// A request that can be sent to a server.
-    pub(crate) trait Request: rstmdb_client::Call {}
-    impl<R: rstmdb_client::Call> Request for R {}
-}
-
-#[cfg(not(feature = "remote"))]
-mod marks {
-    /// A request.
-    pub(crate) trait Request: rstmdb_types::OperationRequest {}
-    impl<R: rstmdb_types::OperationRequest> Request for R {}
 }
 
 impl Backend {
-    /// Runs an operation on files beside the executor; a server needs no thread for it.
-    pub(crate) async fn beside<R>(&self, request: R) -> Result<R::Result>
-    where
-        R: marks::Request + Send + 'static,
-        R::Result: Send + 'static,
-    {
-        match self {
+    /// Hands a request over. One on files is done when this returns, which only threads may wait for:
+    /// see [`Backend::run`].
+    pub(crate) fn submit(&self, request: Request) -> Pending<'_, Outcome> {
+        Pending(match self {
             Backend::Embedded(engine) => {
+                Source::Embedded(Engine::submit(&**engine, engine.command(request)))
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => Source::Remote(client.submit(request)),
+        })
+    }
+
+    /// Runs a request for an executor: beside it where it works on files of this process.
+    pub(crate) async fn run(&self, request: Request) -> Result<Outcome> {
+        match self {
+            Backend::Embedded(engine) if request.operation().place() == Place::Files => {
                 let engine = engine.clone();
-                crate::threads::unblock(move || engine.call(request).wait()).await
+                let work = move || Engine::submit(&*engine, engine.command(request)).wait();
+                crate::threads::unblock(work).await
             }
-            #[cfg(feature = "remote")]
-            Backend::Remote(client) => client.submit(&request).await,
-        }
-    }
-
-    /// Tells the part of the database in replication; one in this process has none.
-    pub(crate) async fn replication_status(&self) -> Result<Json> {
-        match self {
-            Backend::Embedded(engine) => {
-                // A closed one has nothing to tell.
-                engine.ping(PingRequest {}).await.map(|_| standalone())
-            }
-            #[cfg(feature = "remote")]
-            Backend::Remote(client) => client.replication_status().await,
-        }
-    }
-
-    /// As [`Backend::replication_status`], for a thread.
-    pub(crate) fn replication_status_blocking(&self) -> Result<Json> {
-        match self {
-            Backend::Embedded(engine) => engine.ping(PingRequest {}).wait().map(|_| standalone()),
-            #[cfg(feature = "remote")]
-            Backend::Remote(client) => client.replication_status().wait(),
+            _ => self.submit(request).await,
         }
     }
 
@@ -183,6 +138,10 @@ impl Backend {
     }
 }
 
-fn standalone() -> Json {
-    Json::from_canonical(r#"{"role":"standalone"}"#)
+/// The result of a request of type `R`.
+pub(crate) fn of<R: OperationRequest>(outcome: Outcome) -> Result<R::Result> {
+    R::take(outcome).ok_or_else(|| {
+        let message = "the database answered another operation";
+        Error::new(ErrorCode::InternalError, message).with_operation(R::OPERATION.wire_name())
+    })
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
 
-use crate::backend::{Backend, Pending};
+use crate::backend::{self, Backend, Pending};
+use crate::call;
 use crate::clock::ManualClock;
-use crate::open::Place;
-use crate::request::Request;
+use crate::open::Target;
 
 /// A database whose methods wait. Cloning gives another handle to the same database.
 ///
@@ -49,12 +49,12 @@ impl Database {
     /// Opens the database at `url`. The options are those of an embedded database: a server has its
     /// own, and how to reach it stands in the URL or in the options of `Database::connect`.
     pub fn open_with(url: &str, options: Options) -> Result<Database> {
-        match crate::open::place(url)? {
-            Place::Here(location) => {
+        match crate::open::target(url)? {
+            Target::Here(location) => {
                 Ok(Database::from_engine(Arc::new(Engine::open(location, options)?)))
             }
             #[cfg(feature = "remote")]
-            Place::There(options) => Database::connect(*options),
+            Target::There(options) => Database::connect(*options),
         }
     }
 
@@ -85,9 +85,23 @@ impl Database {
         Database { backend }
     }
 
-    /// Runs the operation that `request` belongs to.
-    pub fn run<R: Request>(&self, request: R) -> Result<R::Result> {
-        request.run_blocking(self)
+    /// Runs the operation that `request` belongs to. A watch is refused: it returns a stream.
+    pub fn run<R: OperationRequest>(&self, request: R) -> Result<R::Result> {
+        self.backend.submit(request.into_request()).of::<R>().wait()
+    }
+
+    /// Runs the operation `operation` on a JSON request; watches are not among them.
+    ///
+    /// An operation or a request that does not fit is `BAD_REQUEST`, reason `invalid_request`.
+    pub fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
+        let request = call::request(operation, request.as_str().as_bytes())?;
+        call::json(&self.backend.submit(request).wait()?)
+    }
+
+    /// As [`Database::call`], from the text of a request to the text of a result, whose members come
+    /// in the order of the documentation. An empty request is `{}`.
+    pub fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
+        call::text(&self.backend.submit(call::request(operation, request)?).wait()?)
     }
 
     /// The same database for executors.
@@ -100,7 +114,7 @@ impl Database {
     /// Many events in flight share one sync. On a server it waits while too many are in flight; over
     /// several connections they may be done in another order.
     pub fn submit_event(&self, request: ApplyEventRequest) -> Pending<'_, ApplyEventResult> {
-        self.backend.apply_event(request).handed_over()
+        self.backend.submit(request.into()).of::<ApplyEventRequest>().handed_over()
     }
 
     /// Syncs what is not synced, stops background work and releases the directory, or says good-bye
@@ -111,95 +125,47 @@ impl Database {
         self.backend.close()
     }
 
-    /// Tells the part of the database in replication: an object with `role`, which is `standalone` when
-    /// there is none.
-    pub fn replication_status(&self) -> Result<Json> {
-        self.backend.replication_status_blocking()
-    }
-
-    /// Follows the events of one instance.
-    pub fn watch_instance(
-        &self,
-        request: WatchInstanceRequest,
-    ) -> Result<(WatchInstanceResult, Subscription)> {
-        match &self.backend {
+    /// Begins the watch that `request` asks for.
+    pub fn watch<R: OperationRequest>(&self, request: R) -> Result<(R::Result, Subscription)> {
+        let request = request.into_request();
+        let (outcome, events) = match &self.backend {
             Backend::Embedded(engine) => {
-                let (result, inner) = engine.watch_instance(request)?;
-                Ok((result, Subscription(Events::Embedded(inner.into()))))
+                let (outcome, events) = engine.subscribe(engine.command(request))?;
+                (outcome, Events::Embedded(events.into()))
             }
             #[cfg(feature = "remote")]
             Backend::Remote(client) => {
-                let (result, inner) = client.watch_instance(request).wait()?;
-                Ok((result, Subscription(Events::Remote(inner))))
+                let (outcome, events) = client.subscribe(request).wait()?;
+                (outcome, Events::Remote(events))
             }
-        }
-    }
-
-    /// Follows the events of all instances that pass the filters.
-    pub fn watch_all(&self, request: WatchAllRequest) -> Result<(WatchAllResult, Subscription)> {
-        match &self.backend {
-            Backend::Embedded(engine) => {
-                let (result, inner) = engine.watch_all(request)?;
-                Ok((result, Subscription(Events::Embedded(inner.into()))))
-            }
-            #[cfg(feature = "remote")]
-            Backend::Remote(client) => {
-                let (result, inner) = client.watch_all(request).wait()?;
-                Ok((result, Subscription(Events::Remote(inner))))
-            }
-        }
+        };
+        Ok((backend::of::<R>(outcome)?, Subscription(events)))
     }
 }
 
-macro_rules! operations {
-    ($($(#[$doc:meta])* $kind:ident $variant:ident $name:ident($request:ident) -> $result:ident;)*) => {
+macro_rules! methods {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $method:ident $wire:literal,
+       $access:ident $place:ident $batch:ident $key:ident,
+       $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
         impl Database {
-            $(operations! { @method $kind $(#[$doc])* $name $request $result })*
-
-            /// Runs the operation `operation` on a JSON request; watches are not among them.
-            ///
-            /// An operation or a request that does not fit is `BAD_REQUEST`, reason
-            /// `invalid_request`.
-            pub fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
-                use crate::call::{decode, encode};
-                match operation {
-                    $(Operation::$variant => encode(&self.$name(decode(request)?)?),)*
-                    Operation::WatchInstance | Operation::WatchAll => {
-                        Err(crate::call::no_stream(operation))
-                    }
-                }
-            }
-
-            /// As [`Database::call`], from the text of a request to the text of a result, whose
-            /// members come in the order of the documentation. An empty request is `{}`.
-            pub fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
-                use crate::call::{decode_text, encode_text};
-                match operation {
-                    $(Operation::$variant => {
-                        encode_text(&self.$name(decode_text(request)?)?)
-                    })*
-                    Operation::WatchInstance | Operation::WatchAll => {
-                        Err(crate::call::no_stream(operation))
-                    }
-                }
-            }
+            $(methods! { @ $place $(#[doc = $doc])+ $method $request $result })*
         }
     };
-    (@method memory $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
-        $(#[$doc])*
-        pub fn $name(&self, request: $request) -> Result<$result> {
-            self.backend.$name(request).wait()
+    (@ Stream $(#[doc = $doc:literal])+ $method:ident $request:ident $result:ident) => {
+        $(#[doc = $doc])+
+        pub fn $method(&self, request: $request) -> Result<($result, Subscription)> {
+            self.watch(request)
         }
     };
-    (@method files $(#[$doc:meta])* $name:ident $request:ident $result:ident) => {
-        $(#[$doc])*
-        pub fn $name(&self, request: $request) -> Result<$result> {
-            self.backend.$name(request)
+    (@ $place:ident $(#[doc = $doc:literal])+ $method:ident $request:ident $result:ident) => {
+        $(#[doc = $doc])+
+        pub fn $method(&self, request: $request) -> Result<$result> {
+            self.run(request)
         }
     };
 }
 
-crate::operations::for_each_operation!(operations);
+rstmdb_types::for_each_operation!(methods);
 
 /// A stream of events. Dropping it ends the subscription.
 ///

@@ -1,55 +1,57 @@
 //! Operations on JSON requests, for callers that know an operation only by its name.
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Json, Operation, OperationRequest, Result};
+use rstmdb_types::{Error, ErrorCode, Json, Operation, Outcome, Place, Request, Result};
 
-pub(crate) fn decode<R: OperationRequest>(request: &Json) -> Result<R> {
-    let request = if request.is_null() { &Json::empty_object() } else { request };
-    // Deserialising would take a list of the members' values too: nobody means that.
-    if !request.is_object() {
-        return Err(refused::<R>("expected a JSON object"));
+/// Reads the request of an operation that is no watch.
+pub(crate) fn request(operation: Operation, text: &[u8]) -> Result<Request> {
+    if operation.place() == Place::Stream {
+        let name = operation.name();
+        let message = format!("{name} returns a stream; call the method of that name");
+        return Err(Error::invalid(reason::INVALID_REQUEST, message));
     }
-    request.decode().map_err(|error| refused::<R>(&error.to_string()))
+    read(operation, text)
 }
 
-/// As [`decode`], from text that was not looked at yet.
-pub(crate) fn decode_text<R: OperationRequest>(request: &[u8]) -> Result<R> {
-    let request = match request.trim_ascii() {
-        b"" | b"null" => b"{}",
-        request => request,
+/// Reads the request of a watch.
+pub(crate) fn watch(operation: Operation, text: &[u8]) -> Result<Request> {
+    if operation.place() != Place::Stream {
+        let name = operation.name();
+        let message = format!("{name} is no watch; watches are watch_instance and watch_all");
+        return Err(Error::invalid(reason::INVALID_REQUEST, message));
+    }
+    read(operation, text)
+}
+
+fn read(operation: Operation, text: &[u8]) -> Result<Request> {
+    let refused = |what: &str| {
+        let message = format!("{} request: {what}", operation.name());
+        Error::invalid(reason::INVALID_REQUEST, message).with_operation(operation.wire_name())
     };
-    if request.first() != Some(&b'{') {
-        return Err(refused::<R>("expected a JSON object"));
+    let text = match text.trim_ascii() {
+        b"" | b"null" => b"{}",
+        text => text,
+    };
+    // Deserialising would take a list of the members' values too: nobody means that.
+    if text.first() != Some(&b'{') {
+        return Err(refused("expected a JSON object"));
     }
-    serde_json::from_slice(request).map_err(|error| refused::<R>(&error.to_string()))
+    let mut text = serde_json::Deserializer::from_slice(text);
+    Request::deserialize(operation, &mut text)
+        .and_then(|request| text.end().map(|()| request))
+        .map_err(|error| refused(&error.to_string()))
 }
 
-fn refused<R: OperationRequest>(what: &str) -> Error {
-    let message = format!("{} request: {what}", R::OPERATION.name());
-    Error::invalid(reason::INVALID_REQUEST, message).with_operation(R::OPERATION.wire_name())
+/// The text of a result.
+pub(crate) fn text(result: &Outcome) -> Result<String> {
+    written(serde_json::to_string(result))
 }
 
-pub(crate) fn encode_text<T: serde::Serialize>(result: &T) -> Result<String> {
-    serde_json::to_string(result).map_err(|error| {
-        Error::new(rstmdb_types::ErrorCode::InternalError, format!("result: {error}"))
-    })
+/// A result as JSON.
+pub(crate) fn json(result: &Outcome) -> Result<Json> {
+    written(Json::from_serialize(result))
 }
 
-pub(crate) fn encode<T: serde::Serialize>(result: &T) -> Result<Json> {
-    Json::from_serialize(result).map_err(|error| {
-        Error::new(rstmdb_types::ErrorCode::InternalError, format!("result: {error}"))
-    })
-}
-
-pub(crate) fn no_stream(operation: Operation) -> Error {
-    Error::invalid(
-        reason::INVALID_REQUEST,
-        format!("{} returns a stream; call the method of that name", operation.name()),
-    )
-}
-
-pub(crate) fn no_result(operation: Operation) -> Error {
-    let message =
-        format!("{} is no watch; watches are watch_instance and watch_all", operation.name());
-    Error::invalid(reason::INVALID_REQUEST, message)
+fn written<T, E: std::fmt::Display>(result: std::result::Result<T, E>) -> Result<T> {
+    result.map_err(|error| Error::new(ErrorCode::InternalError, format!("result: {error}")))
 }

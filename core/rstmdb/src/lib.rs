@@ -15,15 +15,12 @@ mod call;
 mod clock;
 pub mod maintenance;
 mod open;
-mod operations;
 pub mod process;
-mod request;
 mod threads;
 
 pub use asynchronous::{Database, Subscription};
 pub use backend::Pending;
 pub use clock::ManualClock;
-pub use request::Request;
 #[cfg(feature = "remote")]
 pub use rstmdb_client::{Endpoint, Options as RemoteOptions, Retry, TlsOptions};
 pub use rstmdb_engine::{FsyncPolicy, Options, Progress, ProgressUpdate, Retention};

@@ -7,7 +7,7 @@ use rstmdb_types::{Error, Result};
 use crate::clock::ManualClock;
 
 /// Where a database is.
-pub(crate) enum Place {
+pub(crate) enum Target {
     /// In this process.
     Here(Location),
     /// On a server.
@@ -16,12 +16,12 @@ pub(crate) enum Place {
 }
 
 /// Finds what `url` names: `mem:`, `file:PATH`, a bare path, or a server.
-pub(crate) fn place(url: &str) -> Result<Place> {
+pub(crate) fn target(url: &str) -> Result<Target> {
     if !is_server(url) {
-        return location(url).map(Place::Here);
+        return location(url).map(Target::Here);
     }
     #[cfg(feature = "remote")]
-    return Ok(Place::There(Box::new(rstmdb_client::Options::from_url(url)?)));
+    return Ok(Target::There(Box::new(rstmdb_client::Options::from_url(url)?)));
     #[cfg(not(feature = "remote"))]
     Err(Error::invalid(
         reason::UNSUPPORTED,
@@ -91,7 +91,7 @@ mod tests {
         for url in ["", "file:", "http://x"] {
             assert_eq!(location(url).unwrap_err().reason(), Some(reason::INVALID_OPTION), "{url}");
         }
-        assert!(matches!(place("mem:"), Ok(Place::Here(_))));
+        assert!(matches!(target("mem:"), Ok(Target::Here(_))));
         let error = location("rstmdb://s3cret@host:7401").unwrap_err();
         assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
         assert!(!format!("{error:?}").contains("s3cret"));

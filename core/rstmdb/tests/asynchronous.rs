@@ -133,3 +133,57 @@ fn every_operation_can_be_called_by_name() {
         }
     });
 }
+
+#[test]
+fn a_watch_is_no_call_and_a_call_is_no_watch() {
+    block_on(async {
+        let db = database("mem:").await;
+        let request = WatchAllRequest::default();
+        let refused = [
+            db.run(request.clone()).await.unwrap_err(),
+            db.blocking().run(request).unwrap_err(),
+            db.watch(PingRequest {}).await.map(drop).unwrap_err(),
+            db.call(Operation::WatchAll, &Json::empty_object()).await.unwrap_err(),
+            db.watch_text(Operation::Ping, b"").await.map(drop).unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.reason(), Some(error::reason::INVALID_REQUEST), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_batch_holds_what_the_table_allows_and_its_results_can_be_read_back() {
+    block_on(async {
+        let db = database("mem:").await;
+        let get = || GetInstanceRequest { instance_id: "b".into() };
+        let delete = DeleteInstanceRequest { instance_id: "b".into(), idempotency_key: None };
+        let mut batch = BatchRequest {
+            mode: BatchMode::BestEffort,
+            ops: vec![
+                CreateInstanceRequest::new("b", "m", 1).into(),
+                ApplyEventRequest::new("b", "E").into(),
+                get().into(),
+                delete.into(),
+                get().into(),
+            ],
+            idempotency_key: None,
+        };
+        let result = db.batch(batch.clone()).await.unwrap();
+        let found: Vec<_> =
+            result.results.iter().map(|o| o.result.as_ref().map(Outcome::operation)).collect();
+        let asked: Vec<_> = batch.ops.iter().map(|op| Some(op.operation())).collect();
+        assert_eq!(found[..4], asked[..4]);
+        assert_eq!(found[4], None);
+        let text = serde_json::to_string(&result).unwrap();
+        let read: BatchResult = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+
+        batch.ops.push(Request::Ping(PingRequest {}));
+        let error = db.batch(batch.clone()).await.unwrap_err();
+        assert_eq!(error.context()["index"], 5);
+        let text = serde_json::to_string(&batch).unwrap();
+        let error = db.call_text(Operation::Batch, text.as_bytes()).await.unwrap_err();
+        assert!(error.message().contains(&BatchElement::choices()), "{error}");
+    });
+}

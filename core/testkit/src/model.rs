@@ -116,40 +116,42 @@ impl Model {
 
     /// Runs an operation on a JSON request, as `Database::call` does.
     pub fn call(&mut self, operation: Operation, request: &Json) -> Result<Json> {
-        use Operation as Op;
-        fn run<R: OperationRequest>(
-            request: &Json,
-            run: impl FnOnce(R) -> Result<R::Result>,
-        ) -> Result<Json> {
-            let request = if request.is_null() { &Json::empty_object() } else { request };
-            let decoded = request.decode();
-            let decoded = decoded.map_err(|e| invalid(reason::INVALID_REQUEST, e.to_string()))?;
-            Ok(json(&run(decoded)?))
-        }
-        match operation {
-            Op::PutMachine => run(request, |r| self.put_machine(r)),
-            Op::GetMachine => run(request, |r| self.get_machine(r)),
-            Op::ListMachines => run(request, |r| self.list_machines(r)),
-            Op::CreateInstance => run(request, |r| self.create_instance(r)),
-            Op::GetInstance => run(request, |r| self.get_instance(r)),
-            Op::ListInstances => run(request, |r| self.list_instances(r)),
-            Op::CountInstances => run(request, |r| self.count_instances(r)),
-            Op::DeleteInstance => run(request, |r| self.delete_instance(r)),
-            Op::ApplyEvent => run(request, |r| self.apply_event(r)),
-            Op::Permitted => run(request, |r| self.permitted(r)),
-            Op::Batch => run(request, |r| self.batch(r)),
-            Op::History => run(request, |r| self.history(r)),
-            Op::WatchInstance => run(request, |r| self.watch_instance(r)),
-            Op::WatchAll => run(request, |r| self.watch_all(r)),
-            Op::WalRead => run(request, |r| self.wal_read(r)),
-            Op::WalStats => run(request, |r| self.wal_stats(r)),
-            Op::Compact => run(request, |r| self.compact(r)),
-            Op::SnapshotInstance => run(request, |r| self.snapshot_instance(r)),
-            Op::FlushAll => run(request, |r| self.flush_all(r)),
-            Op::ValidateMachine => run(request, |r| self.validate_machine(r)),
-            Op::Info => run(request, |r| self.info(r)),
-            Op::Ping => run(request, |_: PingRequest| Ok(PingResult { pong: true })),
-        }
+        let text = if request.is_null() { "{}" } else { request.as_str() };
+        let request =
+            Request::deserialize(operation, &mut serde_json::Deserializer::from_str(text))
+                .map_err(|error| invalid(reason::INVALID_REQUEST, error.to_string()))?;
+        self.run(request).map(|outcome| json(&outcome))
+    }
+
+    /// Runs an operation.
+    pub fn run(&mut self, request: Request) -> Result<Outcome> {
+        Ok(match request {
+            Request::PutMachine(r) => Outcome::PutMachine(self.put_machine(r)?),
+            Request::GetMachine(r) => Outcome::GetMachine(self.get_machine(r)?),
+            Request::ListMachines(r) => Outcome::ListMachines(self.list_machines(r)?),
+            Request::CreateInstance(r) => Outcome::CreateInstance(self.create_instance(r)?),
+            Request::GetInstance(r) => Outcome::GetInstance(self.get_instance(r)?),
+            Request::ListInstances(r) => Outcome::ListInstances(self.list_instances(r)?),
+            Request::CountInstances(r) => Outcome::CountInstances(self.count_instances(r)?),
+            Request::DeleteInstance(r) => Outcome::DeleteInstance(self.delete_instance(r)?),
+            Request::ApplyEvent(r) => Outcome::ApplyEvent(self.apply_event(r)?),
+            Request::Permitted(r) => Outcome::Permitted(self.permitted(r)?),
+            Request::Batch(r) => Outcome::Batch(self.batch(r)?),
+            Request::History(r) => Outcome::History(self.history(r)?),
+            Request::WatchInstance(r) => Outcome::WatchInstance(self.watch_instance(r)?),
+            Request::WatchAll(r) => Outcome::WatchAll(self.watch_all(r)?),
+            Request::WalRead(r) => Outcome::WalRead(self.wal_read(r)?),
+            Request::WalStats(r) => Outcome::WalStats(self.wal_stats(r)?),
+            Request::Compact(r) => Outcome::Compact(self.compact(r)?),
+            Request::SnapshotInstance(r) => Outcome::SnapshotInstance(self.snapshot_instance(r)?),
+            Request::FlushAll(r) => Outcome::FlushAll(self.flush_all(r)?),
+            Request::ValidateMachine(r) => Outcome::ValidateMachine(self.validate_machine(r)?),
+            Request::Info(r) => Outcome::Info(self.info(r)?),
+            Request::Ping(_) => Outcome::Ping(PingResult { pong: true }),
+            Request::ReplicationStatus(_) => {
+                Outcome::ReplicationStatus(ReplicationStatusResult { role: "standalone".into() })
+            }
+        })
     }
 
     /// See [`Operation::PutMachine`].
@@ -391,21 +393,7 @@ impl Model {
         let before = self.clone();
         let mut results = Vec::new();
         for (index, operation) in request.ops.iter().enumerate() {
-            let outcome = match operation.clone() {
-                BatchOperation::CreateInstance(create) => {
-                    self.create_instance(create).map(BatchOperationResult::CreateInstance)
-                }
-                BatchOperation::ApplyEvent(apply) => {
-                    self.apply_event(apply).map(BatchOperationResult::ApplyEvent)
-                }
-                BatchOperation::DeleteInstance(delete) => {
-                    self.delete_instance(delete).map(BatchOperationResult::DeleteInstance)
-                }
-                BatchOperation::GetInstance(get) => {
-                    self.get_instance(get).map(BatchOperationResult::GetInstance)
-                }
-            };
-            match outcome {
+            match self.run(operation.clone()) {
                 Err(error) if request.mode == BatchMode::Atomic => {
                     *self = before;
                     return Err(error.with("index", index));

@@ -28,6 +28,11 @@ macro_rules! values {
                 match self { $(Request::$name(_) => Operation::$name,)* }
             }
 
+            /// The key under which a retry gets the first result.
+            pub const fn idempotency_key(&self) -> Option<&Text> {
+                match self { $(Request::$name(_request) => values!(@$key _request),)* }
+            }
+
             /// Reads the parameters of an operation.
             pub fn deserialize<'de, D: serde::Deserializer<'de>>(
                 operation: Operation,
@@ -82,6 +87,8 @@ macro_rules! values {
             }
         })*
     };
+    (@keyed $request:ident) => { $request.idempotency_key.as_ref() };
+    (@plain $request:ident) => { None };
 }
 
 crate::for_each_operation!(values);
@@ -148,7 +155,7 @@ impl Request {
     pub fn needs_id(&self) -> bool {
         match self {
             Request::CreateInstance(create) => create.instance_id.is_none(),
-            Request::Batch(batch) => batch.ops.iter().any(|operation| operation.needs_id()),
+            Request::Batch(batch) => batch.ops.iter().any(Request::needs_id),
             Request::WatchInstance(_) | Request::WatchAll(_) | Request::SnapshotInstance(_) => true,
             _ => false,
         }

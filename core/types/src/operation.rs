@@ -90,6 +90,9 @@ macro_rules! for_each_operation {
             /// Checks a machine definition without storing it.
             ValidateMachine = 22, validate_machine "VALIDATE_MACHINE", Read Memory alone plain,
                 ValidateMachineRequest => ValidateMachineResult, can_fail: true;
+            /// Tells the part of the database in replication.
+            ReplicationStatus = 23, replication_status "REPLICATION_STATUS", Read Memory alone plain,
+                ReplicationStatusRequest => ReplicationStatusResult, can_fail: false;
         }
     };
 }
@@ -216,11 +219,11 @@ impl Operation {
 }
 
 /// A typed request that belongs to one operation.
-pub trait OperationRequest: Serialize + DeserializeOwned {
+pub trait OperationRequest: Serialize + DeserializeOwned + Send + Unpin + 'static {
     /// The operation it asks for.
     const OPERATION: Operation;
     /// What a success returns.
-    type Result: Serialize + DeserializeOwned;
+    type Result: Serialize + DeserializeOwned + Send + Unpin + 'static;
 
     /// The request as a value of any operation.
     fn into_request(self) -> Request;

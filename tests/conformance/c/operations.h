@@ -20,7 +20,8 @@
     X(FLUSH_ALL, flush_all) \
     X(INFO, info) \
     X(PING, ping) \
-    X(VALIDATE_MACHINE, validate_machine)
+    X(VALIDATE_MACHINE, validate_machine) \
+    X(REPLICATION_STATUS, replication_status)
 
 #define RSTMDB_WATCHES(X) \
     X(WATCH_INSTANCE, watch_instance) \

@@ -38,6 +38,7 @@ const FILES: &[Generated] = &[
     Generated { path: "tests/conformance/c/operations.h", make: cpp::operation_list },
     Generated { path: "bindings/go/types.gen.go", make: go::types },
     Generated { path: "bindings/go/codec.gen.go", make: go::codec },
+    Generated { path: "bindings/go/batch.gen.go", make: go::batch },
     Generated { path: "bindings/go/errors.gen.go", make: go::errors },
     Generated { path: "bindings/go/operations.gen.go", make: go::operations },
     Generated { path: "bindings/go/options.gen.go", make: go::options },

@@ -41,7 +41,7 @@ pub fn native() -> Result<String, String> {
     text.push_str(concat!(
         "//! Rows for the macros of `handle.rs` and `results.rs`.\n\n",
         "use pyo3::prelude::*;\n",
-        "use rstmdb_bridge::types::{self as t, BatchOperation, WalEntry, *};\n\n",
+        "use rstmdb_bridge::types::{self as t, BatchElement, BatchOperation, WalEntry, *};\n\n",
         "use crate::from_python::FromPython;\n",
         "use crate::handle::{AsyncHandle, BlockingHandle, handles};\n",
         "use crate::results::{batch_class, entry_class, result_class};\n",
@@ -171,6 +171,15 @@ fn push_entry_match(text: &mut String, entries: &[(String, Shape)]) {
 }
 
 fn push_batch_match(text: &mut String, batch: &[(String, &Shape)]) {
+    let mut names: Vec<&str> = batch.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let last = names.pop().unwrap_or_default();
+    let _ = write!(
+        text,
+        "\n/// The classes of the operations of a batch, as a sentence names them.\n\
+         pub const BATCH_CLASSES: &str = \"{} or {last}\";\n",
+        names.join(", ")
+    );
     text.push_str(concat!(
         "\n/// The operation that an object of one of these classes stands for.\n",
         "pub fn batch_operation(value: &Bound<'_, PyAny>) -> Option<BatchOperation> {\n",

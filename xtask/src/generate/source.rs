@@ -3,8 +3,9 @@
 //! What serde is told about them is part of what they are in JSON: an attribute that is not
 //! understood here is an error, not skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rstmdb_types::Operation;
 use rstmdb_types::options::{EMBEDDED, Form, Row};
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
@@ -23,8 +24,6 @@ pub struct Shape {
     pub is_enum: bool,
     /// An enum whose variants are told apart by what they hold.
     pub is_untagged: bool,
-    /// A struct that is its one member on the wire.
-    pub is_transparent: bool,
     /// An enum that also takes what only newer versions know.
     pub is_open: bool,
 }
@@ -58,12 +57,53 @@ impl Shapes {
                 shapes.0.insert(name.to_owned(), of_rows(row.doc, rows));
             }
         }
+        shapes.add_batch();
         Ok(shapes)
     }
 
     /// The shape of a type that must be there.
     pub fn get(&self, name: &str) -> Result<&Shape, String> {
         self.0.get(name).ok_or_else(|| format!("core/types has no public struct or enum {name}"))
+    }
+
+    /// A member that this variant always has and no other one of its enum.
+    pub fn own_member(&self, all: &Shape, variant: &Member) -> Result<Option<&str>, String> {
+        let mut others = BTreeSet::new();
+        for other in all.members.iter().filter(|other| other.name != variant.name) {
+            others.extend(self.get(&other.kind)?.members.iter().map(|member| &member.name));
+        }
+        let own = self.get(&variant.kind)?.members.iter().filter(|member| member.required);
+        Ok(own.map(|member| &member.name).rfind(|name| !others.contains(name)).map(String::as_str))
+    }
+
+    /// What a batch may hold, and what becomes of it: both follow from the table of operations.
+    fn add_batch(&mut self) {
+        let mut operations = Shape {
+            doc: "One operation of a batch, `{\"op\": \"APPLY_EVENT\", \"params\": {…}}`."
+                .to_owned(),
+            is_enum: true,
+            ..Shape::default()
+        };
+        let mut results = Shape {
+            doc: "The result of one operation of a batch.".to_owned(),
+            is_enum: true,
+            is_untagged: true,
+            ..Shape::default()
+        };
+        for operation in Operation::ALL.iter().filter(|operation| operation.is_batchable()) {
+            let (request, result) = operation.type_names();
+            let member = |name: &str, kind: &str, doc: &str| Member {
+                name: name.to_owned(),
+                kind: kind.to_owned(),
+                doc: doc.to_owned(),
+                required: true,
+            };
+            operations.members.push(member(operation.wire_name(), request, operation.doc()));
+            let doc = format!("Of `{}`.", operation.name());
+            results.members.push(member(result.trim_end_matches("Result"), result, &doc));
+        }
+        self.0.insert("BatchOperation".to_owned(), operations);
+        self.0.insert("BatchOperationResult".to_owned(), results);
     }
 
     fn add(&mut self, text: &str) -> Result<(), String> {
@@ -114,7 +154,7 @@ fn of_rows(doc: &str, rows: &[Row]) -> Shape {
 }
 
 fn structure(item: &syn::ItemStruct) -> Result<Shape, String> {
-    let serde = Serde::read(&item.attrs, &["default", "deny_unknown_fields", "transparent"])?;
+    let serde = Serde::read(&item.attrs, &["default", "deny_unknown_fields"])?;
     let fields = item.fields.iter().map(|field| {
         let name = field.ident.as_ref().map(plain).unwrap_or_default();
         // How a value is read changes nothing of what it is.
@@ -127,7 +167,6 @@ fn structure(item: &syn::ItemStruct) -> Result<Shape, String> {
     Ok(Shape {
         doc: doc(&item.attrs),
         members: fields.collect::<Result<_, String>>()?,
-        is_transparent: serde.has("transparent"),
         ..Shape::default()
     })
 }

@@ -135,9 +135,9 @@ var shortened = map[string]func(context.Context, *rstmdb.Database, any) (any, er
 	"LIST_INSTANCES": direct("LIST_INSTANCES", func(db *rstmdb.Database, ctx context.Context, r rstmdb.ListInstancesRequest) (*rstmdb.ListInstancesResult, error) {
 		return db.ListInstances(ctx, r)
 	}),
-	"COUNT_INSTANCES": direct("COUNT_INSTANCES", func(db *rstmdb.Database, ctx context.Context, r rstmdb.CountInstancesRequest) (*[]rstmdb.InstanceCount, error) {
+	"COUNT_INSTANCES": direct("COUNT_INSTANCES", func(db *rstmdb.Database, ctx context.Context, r rstmdb.CountInstancesRequest) (*rstmdb.CountInstancesResult, error) {
 		counts, err := db.CountInstances(ctx, r)
-		return &counts, err
+		return &rstmdb.CountInstancesResult{Counts: counts}, err
 	}),
 	"DELETE_INSTANCE": direct("DELETE_INSTANCE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.DeleteInstanceRequest) (*rstmdb.DeleteInstanceResult, error) {
 		return db.DeleteInstance(ctx, r.InstanceID, r)

@@ -3,7 +3,7 @@
 use clap::Args;
 use rstmdb::{
     CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, Operation,
-    WalStatsRequest, WalStatsResult,
+    ReplicationStatusRequest, WalStatsRequest, WalStatsResult,
 };
 use serde::Serialize;
 
@@ -52,8 +52,8 @@ fn about(result: &InfoResult) -> Vec<(&'static str, String)> {
 
 /// Show the database at a glance: its health, its log, its instances by state.
 ///
-/// The JSON output is {"info", "wal", "counts"}: the results of info, wal-stats and
-/// count-instances.
+/// The JSON output is {"info", "wal", "counts"}: the results of info and wal-stats, and the counts
+/// of count-instances.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -65,6 +65,7 @@ pub(crate) struct Stats {}
 struct Figures {
     info: InfoResult,
     wal: WalStatsResult,
+    #[serde(flatten)]
     counts: CountInstancesResult,
 }
 
@@ -94,14 +95,8 @@ pub(crate) struct ReplicationStatus {}
 
 impl ReplicationStatus {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
-        let status = session.open_existing()?.replication_status()?;
-        session.output.show(&status, |status| {
-            let members = status.to_value();
-            let lines = members.as_object().into_iter().flatten().map(|(name, value)| {
-                let plain = value.as_str().map(str::to_owned);
-                (name.as_str(), plain.unwrap_or_else(|| value.to_string()))
-            });
-            fields(lines)
-        })
+        let database = session.open(Operation::ReplicationStatus)?;
+        let status = database.replication_status(ReplicationStatusRequest {})?;
+        session.output.show(&status, |status| fields([("role", status.role.to_string())]))
     }
 }

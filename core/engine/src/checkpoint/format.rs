@@ -519,6 +519,7 @@ pub(crate) fn get_history(reader: &mut Reader<'_>) -> Option<Begins> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::kinds::{Kind, Progress};
     use crate::storage::{MemoryStorage, Storage};
 
     const DATABASE: [u8; 16] = [7; 16];
@@ -528,10 +529,11 @@ mod tests {
         let storage = MemoryStorage::new();
         let named = Named { index: 9, term: 2 << 16, chain: 77 };
         let head = Head { offset: 5, created_at: 8, named: Some(named), digest: 6 };
-        let progress = Progress { kind: 3, name: "job".into(), numbers: vec![0, 300, u64::MAX] };
+        let progress = Progress { kind: 3, name: "job", numbers: vec![0, 300, u64::MAX] };
         let begins = Begins { id: u64::MAX, first: 4 };
         let mut blocks = BlockWriter::new(storage.create("c").unwrap(), &DATABASE, &head).unwrap();
-        blocks.put(BlockKind::Progress, |out| put_progress(out, &progress)).unwrap();
+        let put = |out: &mut Vec<u8>| drop(progress.encode(out));
+        blocks.put(BlockKind::Progress, put).unwrap();
         blocks.put(BlockKind::Histories, |out| put_history(out, &begins)).unwrap();
         blocks.finish().unwrap();
         let file = storage.open("c").unwrap();
@@ -539,7 +541,7 @@ mod tests {
         assert_eq!(reader.head, head);
         let (kind, entries, bytes) = reader.next().unwrap().unwrap();
         assert_eq!((kind, entries), (BlockKind::Progress, 1));
-        assert_eq!(get_progress(&mut Reader::new(bytes)), Some(progress));
+        assert_eq!(Progress::decode(&mut Reader::new(bytes), 0), Some(progress));
         let (kind, entries, bytes) = reader.next().unwrap().unwrap();
         assert_eq!((kind, entries), (BlockKind::Histories, 1));
         assert_eq!(get_history(&mut Reader::new(bytes)), Some(begins));

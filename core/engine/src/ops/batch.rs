@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rstmdb_types::error::reason;
 use rstmdb_types::{
-    BatchMode, BatchOperation, BatchOperationResult, BatchOutcome, BatchRequest, BatchResult,
-    Error, ErrorCode, Json, Offset, Request, Result, Text,
+    BatchElement, BatchMode, BatchOutcome, BatchRequest, BatchResult, Error, ErrorCode, Json,
+    Offset, Operation, Outcome, Request, Result, Text,
 };
 
 use super::Edge;
@@ -34,13 +34,11 @@ enum Prepared {
     Apply(Box<ApplyEvent>),
     Delete(DeleteInstance),
     Get(Text),
-    /// It can be no element of a batch.
-    Refused(Error),
 }
 
 impl Prepared {
-    fn new(shared: &Shared, request: Request, edge: &Edge, place: usize) -> Prepared {
-        match request {
+    fn new(shared: &Shared, request: Request, edge: &Edge, place: usize) -> Result<Prepared> {
+        Ok(match request {
             Request::CreateInstance(request) => {
                 let new_id = || edge.id(place as u128);
                 Prepared::Create(Box::new(CreateInstance::new(shared, request, new_id)))
@@ -51,12 +49,8 @@ impl Prepared {
             }
             Request::DeleteInstance(request) => Prepared::Delete(DeleteInstance::new(request)),
             Request::GetInstance(request) => Prepared::Get(request.instance_id),
-            other => {
-                let name = other.operation().wire_name();
-                let message = format!("{name} can't be part of a batch; send it alone");
-                Prepared::Refused(Error::invalid(reason::INVALID_REQUEST, message))
-            }
-        }
+            other => return Err(misplaced(other.operation(), place)),
+        })
     }
 
     fn instance_id(&self) -> &str {
@@ -65,7 +59,6 @@ impl Prepared {
             Prepared::Apply(write) => write.instance_id(),
             Prepared::Delete(write) => write.instance_id(),
             Prepared::Get(id) => id,
-            Prepared::Refused(_) => "",
         }
     }
 
@@ -118,8 +111,8 @@ impl Shared {
         }
         let size = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
         let bytes = request.ops.iter().map(|operation| match operation {
-            BatchOperation::CreateInstance(create) => size(&create.initial_ctx),
-            BatchOperation::ApplyEvent(apply) => size(&apply.payload),
+            Request::CreateInstance(create) => size(&create.initial_ctx),
+            Request::ApplyEvent(apply) => size(&apply.payload),
             _ => 0,
         });
         rstmdb_types::limits::check("ops", bytes.sum(), "batch_bytes_max", limits.batch_bytes_max)
@@ -129,10 +122,12 @@ impl Shared {
         let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
         let keyed = Keyed { global: true, ..keyed };
         let BatchRequest { mode, ops, idempotency_key: key } = request;
-        let prepare = |(place, operation): (usize, _)| {
-            Prepared::new(self, Request::from(operation), edge, place)
+        let prepare = |(place, operation)| Prepared::new(self, operation, edge, place);
+        let prepared: Result<Vec<Prepared>> = ops.into_iter().enumerate().map(prepare).collect();
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return self.ready(Err(error)),
         };
-        let prepared: Vec<Prepared> = ops.into_iter().enumerate().map(prepare).collect();
         let number =
             |one: &Prepared| self.state.partition_number(self.state.hash(one.instance_id()));
         let needs = Needs {
@@ -230,17 +225,16 @@ impl Run<'_, '_> {
         Ok(result)
     }
 
-    fn run_one(&mut self, one: &Prepared) -> std::result::Result<BatchOperationResult, Stop> {
+    fn run_one(&mut self, one: &Prepared) -> std::result::Result<Outcome, Stop> {
         Ok(match one {
-            Prepared::Create(write) => BatchOperationResult::CreateInstance(self.write(&**write)?),
-            Prepared::Apply(write) => BatchOperationResult::ApplyEvent(self.write(&**write)?),
-            Prepared::Delete(write) => BatchOperationResult::DeleteInstance(self.write(write)?),
+            Prepared::Create(write) => Outcome::CreateInstance(self.write(&**write)?),
+            Prepared::Apply(write) => Outcome::ApplyEvent(self.write(&**write)?),
+            Prepared::Delete(write) => Outcome::DeleteInstance(self.write(write)?),
             Prepared::Get(id) => {
                 let hash = self.shared.state.hash(id);
                 let partition = self.locked.look(hash).ok_or_else(|| instance_not_found(id))?;
-                BatchOperationResult::GetInstance(get_in(partition, hash, id)?)
+                Outcome::GetInstance(get_in(partition, hash, id)?)
             }
-            Prepared::Refused(error) => return Err(error.clone().into()),
         })
     }
 
@@ -284,6 +278,16 @@ impl Run<'_, '_> {
         });
         self.apply(Draft { body, known: Known::Nothing })
     }
+}
+
+/// Only who makes requests by hand gets here: no text is read as such a batch.
+fn misplaced(operation: Operation, index: usize) -> Error {
+    let message = format!(
+        "{} can't be part of a batch; use {}",
+        operation.wire_name(),
+        BatchElement::choices()
+    );
+    at_index(Error::invalid(reason::INVALID_REQUEST, message), index)
 }
 
 fn at_index(error: Error, index: usize) -> Error {

@@ -1,7 +1,8 @@
 //! Says what this database is, how it is, and what its log holds.
 
 use rstmdb_types::{
-    Feature, InfoRequest, InfoResult, PingRequest, PingResult, WalStatsRequest, WalStatsResult,
+    Feature, InfoRequest, InfoResult, PingRequest, PingResult, ReplicationStatusRequest,
+    ReplicationStatusResult, WalStatsRequest, WalStatsResult,
 };
 
 use crate::manifest::hex;
@@ -11,6 +12,14 @@ use crate::shared::Shared;
 impl Shared {
     pub(crate) fn ping(&self, _request: PingRequest) -> Evaluated<PingResult> {
         self.ready(self.check_open().map(|()| PingResult { pong: true }))
+    }
+
+    pub(crate) fn replication_status(
+        &self,
+        _request: ReplicationStatusRequest,
+    ) -> Evaluated<ReplicationStatusResult> {
+        let alone = || ReplicationStatusResult { role: "standalone".into() };
+        self.ready(self.check_open().map(|()| alone()))
     }
 
     pub(crate) fn info(&self, _request: InfoRequest) -> Evaluated<InfoResult> {

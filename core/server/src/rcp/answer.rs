@@ -7,8 +7,10 @@ use rstmdb_engine::{Engine, Pending};
 use rstmdb_protocol::result::WireResult;
 use rstmdb_protocol::{Command, Dialect, WireMode, message};
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Result, Text};
+use rstmdb_types::{Error, ErrorCode, Operation, Request, Result, Text};
 use serde::Deserialize;
+use serde_json::Deserializer;
+use serde_json::de::StrRead;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
@@ -128,6 +130,19 @@ impl<'e> Answer<'_, 'e> {
 
 /// Reads the parameters of a command.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(command: Command, params: &'a str) -> Result<T> {
+    read(command, params, |params| T::deserialize(params))
+}
+
+/// Reads the request of an operation.
+pub(crate) fn request(operation: Operation, params: &str) -> Result<Request> {
+    read(Command::Database(operation), params, |params| Request::deserialize(operation, params))
+}
+
+fn read<'a, T>(
+    command: Command,
+    params: &'a str,
+    read: impl FnOnce(&mut Deserializer<StrRead<'a>>) -> serde_json::Result<T>,
+) -> Result<T> {
     let refused = |what: &str| {
         let name = command.wire_name();
         Error::invalid(reason::INVALID_REQUEST, format!("{name}: {what}")).with_operation(name)
@@ -136,5 +151,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(command: Command, params: &'a str) 
     if !params.starts_with('{') {
         return Err(refused("params is not a JSON object"));
     }
-    serde_json::from_str(params).map_err(|error| refused(&error.to_string()))
+    let mut text = Deserializer::from_str(params);
+    let found = read(&mut text).and_then(|found| text.end().map(|()| found));
+    found.map_err(|error| refused(&error.to_string()))
 }

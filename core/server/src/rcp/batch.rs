@@ -9,7 +9,7 @@ use rstmdb_types::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Job, Served, decode};
+use super::answer::{Answer, Job, Served, decode, request};
 use super::dispatch;
 
 /// How deeply batches may nest.
@@ -44,22 +44,11 @@ impl Element<'_> {
 
     /// The element as the engine knows it; none when it is another operation or malformed.
     fn typed(&self, command: Command) -> Result<Option<BatchOperation>> {
-        let params = self.params();
-        Ok(Some(match command {
-            Command::Database(Operation::CreateInstance) => {
-                BatchOperation::CreateInstance(decode(command, params)?)
-            }
-            Command::Database(Operation::ApplyEvent) => {
-                BatchOperation::ApplyEvent(decode(command, params)?)
-            }
-            Command::Database(Operation::DeleteInstance) => {
-                BatchOperation::DeleteInstance(decode(command, params)?)
-            }
-            Command::Database(Operation::GetInstance) => {
-                BatchOperation::GetInstance(decode(command, params)?)
-            }
-            _ => return Ok(None),
-        }))
+        let Command::Database(operation) = command else { return Ok(None) };
+        if !operation.is_batchable() {
+            return Ok(None);
+        }
+        request(operation, self.params()).map(Some)
     }
 }
 
@@ -184,7 +173,6 @@ fn perform_element(
             budget.depth += 1;
             result?
         }
-        Command::ReplicationStatus => Box::new(dispatch::replication_status()),
         _ => return Err(misplaced(command)),
     };
     let mut text = Vec::new();
@@ -213,12 +201,7 @@ fn count(served: &Served, commands: impl Iterator<Item = Command>) {
 }
 
 fn command_of(operation: &BatchOperation) -> Command {
-    Command::Database(match operation {
-        BatchOperation::CreateInstance(_) => Operation::CreateInstance,
-        BatchOperation::ApplyEvent(_) => Operation::ApplyEvent,
-        BatchOperation::DeleteInstance(_) => Operation::DeleteInstance,
-        BatchOperation::GetInstance(_) => Operation::GetInstance,
-    })
+    Command::Database(operation.operation())
 }
 
 /// Looks at a batch as a whole: nothing has run when it is refused.
@@ -258,9 +241,9 @@ fn plan(params: &str, dialect: Dialect) -> Result<Plan<'_>> {
                 return Err(Error::invalid(
                     reason::INVALID_REQUEST,
                     format!(
-                        "BATCH: ops[{index}].op {:?} can't be part of an atomic batch; use \
-                         CREATE_INSTANCE, APPLY_EVENT, DELETE_INSTANCE or GET_INSTANCE",
-                        element.op
+                        "BATCH: ops[{index}].op {:?} can't be part of an atomic batch; use {}",
+                        element.op,
+                        BatchElement::choices()
                     ),
                 ));
             }

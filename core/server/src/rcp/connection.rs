@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
 use super::answer::{Answer, Form, Job, Served, Written, decode};
-use super::dispatch::{dispatch, replication_status, unknown};
+use super::dispatch::{dispatch, unknown};
 use super::inbox::{FrameMemory, Inbox, Read};
 use super::outbox::Outbox;
 use super::session::Session;
@@ -439,7 +439,6 @@ impl Core<'_> {
                 }
                 Err(error) => answer.refuse(error),
             },
-            Command::ReplicationStatus => answer.with(Ok(&replication_status())),
         }
     }
 

@@ -80,6 +80,10 @@ pub(crate) fn dispatch(answer: Answer<'_, '_>, operation: Operation, params: &st
         Operation::ValidateMachine => run!(validate_machine),
         Operation::WalStats => run!(wal_stats),
         Operation::Info => run!(info),
+        Operation::ReplicationStatus => {
+            answer.pending(engine.replication_status(ReplicationStatusRequest {}));
+            None
+        }
         Operation::Ping => {
             answer.with(Ok(&PingResult { pong: true }));
             None
@@ -140,6 +144,9 @@ pub(crate) fn perform(
         Operation::ValidateMachine => run!(pending validate_machine),
         Operation::WalStats => run!(pending wal_stats),
         Operation::Info => run!(pending info),
+        Operation::ReplicationStatus => {
+            Box::new(engine.replication_status(ReplicationStatusRequest {}).wait()?)
+        }
         Operation::Ping => Box::new(PingResult { pong: true }),
         Operation::FlushAll => Box::new(engine.flush_all(FlushAllRequest {}).wait()?),
         Operation::History => run!(blocking history),
@@ -184,9 +191,4 @@ fn page(
         request.limit = request.limit.map(|limit| limit.min(most));
     }
     request
-}
-
-/// The server's part in replication: it stands alone.
-pub(crate) fn replication_status() -> serde_json::Value {
-    serde_json::json!({ "role": "standalone" })
 }

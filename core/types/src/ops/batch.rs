@@ -4,11 +4,10 @@ use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::*;
-use crate::{Error, Json, Text};
+use crate::{Error, Json, Operation, Outcome, Request, Text};
 
 /// Asks to run several operations in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +16,7 @@ pub struct BatchRequest {
     #[serde(default)]
     pub mode: BatchMode,
     /// The operations.
+    #[serde(with = "elements")]
     pub ops: Vec<BatchOperation>,
     /// A retry with the same key gets the first result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,39 +46,65 @@ impl<'de> Deserialize<'de> for BatchMode {
     }
 }
 
-/// One operation of a batch, `{"op": "APPLY_EVENT", "params": {…}}`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "op", content = "params", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum BatchOperation {
-    /// Creates an instance.
-    CreateInstance(CreateInstanceRequest),
-    /// Applies an event.
-    ApplyEvent(ApplyEventRequest),
-    /// Deletes an instance.
-    DeleteInstance(DeleteInstanceRequest),
-    /// Reads an instance, as the operations before it left it.
-    GetInstance(GetInstanceRequest),
-}
+/// One operation of a batch, of those that the table of operations allows there.
+pub type BatchOperation = Request;
 
-impl From<BatchOperation> for crate::Request {
-    fn from(operation: BatchOperation) -> crate::Request {
-        match operation {
-            BatchOperation::CreateInstance(request) => request.into(),
-            BatchOperation::ApplyEvent(request) => request.into(),
-            BatchOperation::DeleteInstance(request) => request.into(),
-            BatchOperation::GetInstance(request) => request.into(),
-        }
+/// The result of one operation of a batch.
+pub type BatchOperationResult = Outcome;
+
+/// An operation as it stands in a batch, `{"op": "APPLY_EVENT", "params": {…}}`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchElement(pub BatchOperation);
+
+impl BatchElement {
+    /// The operations that may be one, as a sentence names them: `A, B or C`.
+    pub fn choices() -> String {
+        let batchable = Operation::ALL.iter().filter(|operation| operation.is_batchable());
+        let mut names: Vec<&str> = batchable.map(|operation| operation.wire_name()).collect();
+        names.sort_unstable();
+        let last = names.pop().unwrap_or_default();
+        format!("{} or {last}", names.join(", "))
     }
 }
 
-impl BatchOperation {
-    /// Whether carrying it out makes a new id.
-    pub fn needs_id(&self) -> bool {
-        matches!(self, BatchOperation::CreateInstance(create) if create.instance_id.is_none())
+impl Serialize for BatchElement {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        Element::of(&self.0).serialize(to)
     }
 }
 
-impl<'de> Deserialize<'de> for BatchOperation {
+#[derive(Serialize)]
+struct Element<'a> {
+    op: &'static str,
+    params: &'a BatchOperation,
+}
+
+impl<'a> Element<'a> {
+    fn of(operation: &'a BatchOperation) -> Element<'a> {
+        Element { op: operation.operation().wire_name(), params: operation }
+    }
+}
+
+/// The operations of a batch are elements in JSON.
+mod elements {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(
+        ops: &[BatchOperation],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(ops.iter().map(Element::of))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<BatchOperation>, D::Error> {
+        let elements = Vec::<BatchElement>::deserialize(from)?;
+        Ok(elements.into_iter().map(|element| element.0).collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for BatchElement {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Envelope)
     }
@@ -88,13 +114,13 @@ impl<'de> Deserialize<'de> for BatchOperation {
 struct Envelope;
 
 impl<'de> Visitor<'de> for Envelope {
-    type Value = BatchOperation;
+    type Value = BatchElement;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with op and params")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BatchOperation, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BatchElement, A::Error> {
         #[derive(Deserialize)]
         #[serde(field_identifier, rename_all = "snake_case")]
         enum Field {
@@ -110,7 +136,7 @@ impl<'de> Visitor<'de> for Envelope {
                     map.next_value::<IgnoredAny>()?;
                 }
                 (Field::Op, Some(_)) => return Err(A::Error::duplicate_field("op")),
-                (Field::Op, None) => op = Some(Op::named(&map.next_value::<String>()?)?),
+                (Field::Op, None) => op = Some(Parameters::named(&map.next_value::<String>()?)?),
                 (Field::Params, _) if operation.is_some() || early.is_some() => {
                     return Err(A::Error::duplicate_field("params"));
                 }
@@ -120,55 +146,28 @@ impl<'de> Visitor<'de> for Envelope {
         }
         let op = op.ok_or_else(|| A::Error::missing_field("op"))?;
         if let Some(operation) = operation {
-            return Ok(operation);
+            return Ok(BatchElement(operation));
         }
         let params = early.as_deref().map_or("{}", RawValue::get);
         let mut deserializer = serde_json::Deserializer::from_str(params);
-        op.deserialize(&mut deserializer).map_err(A::Error::custom)
+        op.deserialize(&mut deserializer).map(BatchElement).map_err(A::Error::custom)
     }
 }
 
-/// Which operation the parameters are of.
+/// Reads the parameters of this operation.
 #[derive(Clone, Copy)]
-enum Op {
-    CreateInstance,
-    ApplyEvent,
-    DeleteInstance,
-    GetInstance,
-}
+struct Parameters(Operation);
 
-impl Op {
-    fn named<E: serde::de::Error>(name: &str) -> Result<Op, E> {
-        Ok(match name {
-            "CREATE_INSTANCE" => Op::CreateInstance,
-            "APPLY_EVENT" => Op::ApplyEvent,
-            "DELETE_INSTANCE" => Op::DeleteInstance,
-            "GET_INSTANCE" => Op::GetInstance,
-            other => {
-                return Err(E::custom(format!(
-                    "op is {other:?}, expected CREATE_INSTANCE, APPLY_EVENT, DELETE_INSTANCE or \
-                     GET_INSTANCE"
-                )));
-            }
-        })
-    }
-
-    fn of_map<'de, A: MapAccess<'de>>(self, map: A) -> Result<BatchOperation, A::Error> {
-        let params = MapAccessDeserializer::new(map);
-        match self {
-            Op::CreateInstance => {
-                Deserialize::deserialize(params).map(BatchOperation::CreateInstance)
-            }
-            Op::ApplyEvent => Deserialize::deserialize(params).map(BatchOperation::ApplyEvent),
-            Op::DeleteInstance => {
-                Deserialize::deserialize(params).map(BatchOperation::DeleteInstance)
-            }
-            Op::GetInstance => Deserialize::deserialize(params).map(BatchOperation::GetInstance),
-        }
+impl Parameters {
+    fn named<E: serde::de::Error>(name: &str) -> Result<Parameters, E> {
+        let found = Operation::from_name(name)
+            .filter(|found| found.is_batchable() && found.wire_name() == name);
+        let unknown = || E::custom(format!("op is {name:?}, expected {}", BatchElement::choices()));
+        found.map(Parameters).ok_or_else(unknown)
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Op {
+impl<'de> DeserializeSeed<'de> for Parameters {
     type Value = BatchOperation;
 
     fn deserialize<D: Deserializer<'de>>(
@@ -180,7 +179,7 @@ impl<'de> DeserializeSeed<'de> for Op {
 }
 
 /// An object; a list of its members' values is not one, though a struct would be read from it.
-impl<'de> Visitor<'de> for Op {
+impl<'de> Visitor<'de> for Parameters {
     type Value = BatchOperation;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,7 +187,7 @@ impl<'de> Visitor<'de> for Op {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<BatchOperation, A::Error> {
-        self.of_map(map)
+        Request::deserialize(self.0, MapAccessDeserializer::new(map))
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<BatchOperation, E> {
@@ -210,6 +209,7 @@ pub struct BatchOutcome {
     /// Whether it succeeded.
     pub status: BatchStatus,
     /// The result of a success.
+    #[serde(default, deserialize_with = "any_result")]
     pub result: Option<BatchOperationResult>,
     /// The error of a failure.
     pub error: Option<Error>,
@@ -238,36 +238,18 @@ pub enum BatchStatus {
     Error,
 }
 
-/// The result of one operation of a batch.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum BatchOperationResult {
-    /// Of a create.
-    CreateInstance(CreateInstanceResult),
-    /// Of an event.
-    ApplyEvent(ApplyEventResult),
-    /// Of a delete.
-    DeleteInstance(DeleteInstanceResult),
-    /// Of a read.
-    GetInstance(GetInstanceResult),
-}
-
-impl<'de> Deserialize<'de> for BatchOperationResult {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Json::deserialize(deserializer)?;
-        // Each result has a member that no other one has.
-        let root = json.root();
-        let decoded = if root.get("applied").is_some() {
-            json.decode().map(BatchOperationResult::ApplyEvent)
-        } else if root.get("deleted").is_some() {
-            json.decode().map(BatchOperationResult::DeleteInstance)
-        } else if root.get("last_wal_offset").is_some() {
-            json.decode().map(BatchOperationResult::GetInstance)
-        } else {
-            json.decode().map(BatchOperationResult::CreateInstance)
-        };
-        decoded.map_err(D::Error::custom)
-    }
+/// Reads a result where what was asked for is not known: each has a member that no other one has.
+fn any_result<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BatchOperationResult>, D::Error> {
+    let Some(json) = Option::<Json>::deserialize(deserializer)? else { return Ok(None) };
+    let batchable = Operation::ALL.iter().filter(|operation| operation.is_batchable());
+    let read = |operation: &Operation| {
+        Outcome::deserialize(*operation, &mut serde_json::Deserializer::from_str(json.as_str()))
+            .ok()
+    };
+    let found = batchable.filter_map(read).next();
+    found.map(Some).ok_or_else(|| D::Error::custom("the result is of no operation of a batch"))
 }
 
 #[cfg(test)]

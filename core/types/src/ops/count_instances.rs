@@ -20,7 +20,6 @@ pub struct CountInstancesRequest {
 
 /// Exact counts, sorted by machine, version and the definition's order of states; no zeros.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct CountInstancesResult {
     /// One entry for each machine, version and state that has instances.
     pub counts: Vec<InstanceCount>,

@@ -1,11 +1,13 @@
 //! The Go module's generated files: request and result structs, their JSON, tables of operations
 //! and errors, and its copy of the C header.
 
+mod batch;
 mod codec;
 mod options;
 mod tables;
 mod types;
 
+pub use batch::batch;
 pub use codec::codec;
 pub use options::options;
 pub use tables::{errors, operations, surface};
@@ -29,12 +31,6 @@ const ENUM_PREFIXES: &[(&str, &str)] = &[
     ("BatchStatus", "Status"),
     ("HistoryOrder", "History"),
     ("InstanceEventKind", "Event"),
-];
-
-/// Sums that are written by hand in `bindings/go/batch.go`, with the variants it knows.
-const BY_HAND: &[(&str, &[&str])] = &[
-    ("BatchOperation", &["CREATE_INSTANCE", "APPLY_EVENT", "DELETE_INSTANCE", "GET_INSTANCE"]),
-    ("BatchOperationResult", &["CreateInstance", "ApplyEvent", "DeleteInstance", "GetInstance"]),
 ];
 
 /// A bool that is on unless it is switched off must always be sent, and an outcome has all its
@@ -169,11 +165,9 @@ impl Struct {
 
 /// Every struct of the module, sorted by name, without those written by hand.
 fn structs(shapes: &Shapes) -> Result<Vec<Struct>, String> {
-    check_by_hand(shapes)?;
     let mut structs = Vec::new();
     for (name, shape) in &shapes.0 {
-        let by_hand = BY_HAND.iter().any(|(by_hand, _)| by_hand == name);
-        if by_hand || shape.is_enum || name.contains(':') || is_transparent(name) {
+        if shape.is_enum || name.contains(':') {
             continue;
         }
         structs.push(structure(name, shape, shapes)?);
@@ -272,26 +266,6 @@ fn log_entry(shapes: &Shapes) -> Result<Struct, String> {
         fields,
         tagged,
     })
-}
-
-/// A variant that the hand-written part does not know must not get lost.
-fn check_by_hand(shapes: &Shapes) -> Result<(), String> {
-    for (name, known) in BY_HAND {
-        let variants: Vec<&str> =
-            shapes.get(name)?.members.iter().map(|member| member.name.as_str()).collect();
-        if variants != *known {
-            return Err(format!(
-                "{name} has the variants {variants:?}; teach them to bindings/go/batch.go and \
-                 xtask/src/generate/go/mod.rs, which know {known:?}"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Results that are a list in JSON and in Go.
-fn is_transparent(name: &str) -> bool {
-    name == "CountInstancesResult"
 }
 
 fn is_plain_enum(shape: &Shape) -> bool {

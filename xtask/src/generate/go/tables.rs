@@ -4,7 +4,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{ErrorCode, ErrorKind, Operation};
 
 use super::options::function_name;
-use super::{comment, go_name, is_transparent, start, type_name};
+use super::{comment, go_name, start, type_name};
 use crate::generate::options::rows;
 use crate::generate::source::Shapes;
 
@@ -86,14 +86,11 @@ pub fn surface() -> Result<String, String> {
     out.push_str("\nvar operationTypes = []operationType{\n");
     for operation in Operation::ALL {
         let (request, result) = operation.type_names();
-        let result = match is_transparent(result) {
-            true => "counts".to_owned(),
-            false => type_name(result),
-        };
         out.push_str(&format!(
-            "\t{{{:?}, {}{{}}, {result}{{}}}},\n",
+            "\t{{{:?}, {}{{}}, {}{{}}}},\n",
             go_name(operation.name()),
             type_name(request),
+            type_name(result),
         ));
     }
     out.push_str("}\n\nvar optionFunctions = []optionFunction{\n");

@@ -1,11 +1,10 @@
 //! `codec.ts`: how requests and results are written on the wire.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rstmdb_types::Operation;
 
-use super::shape::{Side, is_present, reachable, transparent};
+use super::shape::{Side, is_present, reachable};
 use super::{camel, finish, head, item, title};
 use crate::generate::source::{Member, Shape, Shapes};
 
@@ -91,14 +90,6 @@ fn members(text: &mut String, shapes: &Shapes, name: &str, shape: &Shape) {
 
 fn decode_struct(text: &mut String, shapes: &Shapes, name: &str, shape: &Shape) {
     let title = title(name);
-    if let Some(member) = transparent(shape) {
-        let value = read(shapes, member).replace(&format!("w.{}", member.name), "w");
-        let _ = writeln!(
-            text,
-            "function decode{title}(w: Wire): types.{title} {{\n  return {value};\n}}\n"
-        );
-        return;
-    }
     let arg = if shape.members.is_empty() { "_w" } else { "w" };
     let _ = writeln!(text, "function decode{title}({arg}: Wire): types.{title} {{");
     text.push_str("  const r: Wire = {\n");
@@ -158,7 +149,7 @@ fn decode_enum(
         let mut fallback = None;
         for member in &shape.members {
             let decode = format!("return decode{}(w);", super::title(&member.kind));
-            match unique_member(shapes, shape, member)? {
+            match shapes.own_member(shape, member)? {
                 Some(own) => {
                     let _ = writeln!(text, "  if (w.{own} !== undefined) {decode}");
                 }
@@ -178,21 +169,4 @@ fn decode_enum(
     }
     text.push_str("}\n\n");
     Ok(())
-}
-
-/// A member that this variant always has and no other one.
-fn unique_member(
-    shapes: &Shapes,
-    shape: &Shape,
-    variant: &Member,
-) -> Result<Option<String>, String> {
-    let mut others = BTreeSet::new();
-    for other in shape.members.iter().filter(|other| other.name != variant.name) {
-        others.extend(shapes.get(&other.kind)?.members.iter().map(|member| member.name.as_str()));
-    }
-    let own = shapes.get(&variant.kind)?.members.iter();
-    Ok(own
-        .filter(|member| member.required)
-        .map(|member| member.name.clone())
-        .rfind(|name| !others.contains(name.as_str())))
 }

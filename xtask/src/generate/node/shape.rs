@@ -3,7 +3,7 @@
 use rstmdb_types::Operation;
 
 use super::{item, title};
-use crate::generate::source::{Member, Shape, Shapes};
+use crate::generate::source::{Member, Shapes};
 
 /// Members that hold a state, an event and so on of one machine; a machine that is known to the
 /// compiler narrows them.
@@ -88,11 +88,6 @@ pub(super) fn plain(shapes: &Shapes, kind: &str, owner: &str) -> String {
         other if is_generic(shapes, other) => format!("{}<M>", title(other)),
         other => title(other),
     }
-}
-
-/// The one member that stands for the whole on the wire.
-pub(super) fn transparent(shape: &Shape) -> Option<&Member> {
-    shape.members.first().filter(|_| shape.is_transparent)
 }
 
 pub(super) fn generics(shapes: &Shapes, name: &str) -> &'static str {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rstmdb_types::error::reason;
 use rstmdb_types::{ErrorCode, ErrorKind};
 
-use super::shape::{Side, generics, is_present, kind, reachable, transparent};
+use super::shape::{Side, generics, is_present, kind, reachable};
 use super::{camel, doc, finish, head, title};
 use crate::generate::source::{Member, Shape, Shapes};
 
@@ -108,12 +108,6 @@ fn declare(text: &mut String, shapes: &Shapes, name: &str, side: Side) -> Result
             (true, "WalEntry") => OTHER_ENTRY,
             (true, _) => OTHER_VALUE,
         });
-        return Ok(());
-    }
-    if let Some(member) = transparent(shape) {
-        let kind = kind(shapes, name, member, side);
-        let generic = generics(shapes, name);
-        let _ = writeln!(text, "export type {title}{generic} = {kind};\n");
         return Ok(());
     }
     let generic = generics(shapes, name);

@@ -59,7 +59,6 @@ fn push_handle_stub(
         "\n@final\nclass {handle}:\n    @staticmethod\n    def open(url: str, options: str) -> {opened}: ...\n    \
          @property\n    def is_closed(self) -> bool: ...\n    def close(self) -> {closed}: ...\n    \
          def call(self, operation: Name, request: Any) -> {any}: ...\n    \
-         def replication_status(self) -> {any}: ...\n    \
          def advance_clock(self, ms: int) -> None: ...\n"
     );
     for operation in operations(false).chain(operations(true)) {
