@@ -224,27 +224,32 @@ impl Old {
     }
 }
 
-/// What `rstmdb-cli` printed when the directories were made.
-fn look(engine: &Engine) -> Value {
-    let get = |operation, request: Value| call(engine, operation, &request).unwrap().to_value();
-    let list = get(Operation::ListInstances, json!({}));
-    let ids: Vec<_> =
-        list["instances"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
-    let each = |operation, more: &[Value]| -> Vec<Value> {
-        let ids = ids.iter().copied().chain(more);
-        ids.map(|id| get(operation, json!({"instance_id": id}))).collect()
+/// What `rstmdb-cli` printed when the directories were made; an error when a part can't be read.
+fn try_look(engine: &Engine) -> Result<Value> {
+    let get = |operation, request: Value| Ok(call(engine, operation, &request)?.to_value());
+    let list = get(Operation::ListInstances, json!({}))?;
+    let ids = list["instances"].as_array().unwrap().iter().map(|item| item["id"].clone());
+    let ids: Vec<_> = ids.collect();
+    let each = |operation, ids: &[Value]| -> Result<Vec<Value>> {
+        ids.iter().map(|id| get(operation, json!({"instance_id": id}))).collect()
     };
-    let machine =
-        |(name, version)| get(Operation::GetMachine, json!({"machine": name, "version": version}));
-    let definitions = [("light", 1), ("order", 1), ("order", 2)].map(machine);
-    json!({
-        "machines": get(Operation::ListMachines, json!({})),
+    let machine = |(name, version): &(&str, u64)| {
+        get(Operation::GetMachine, json!({"machine": name, "version": version}))
+    };
+    let machines = [("light", 1), ("order", 1), ("order", 2)];
+    let definitions = machines.iter().map(machine).collect::<Result<Vec<_>>>()?;
+    Ok(json!({
+        "machines": get(Operation::ListMachines, json!({}))?,
         "definitions": definitions,
-        "instances": each(Operation::GetInstance, &[]),
-        "histories": each(Operation::History, &[json!("gone")]),
-        "counts": get(Operation::CountInstances, json!({})),
-        "log": get(Operation::WalRead, json!({"from_offset": 1, "limit": 1000})),
-    })
+        "instances": each(Operation::GetInstance, &ids)?,
+        "histories": each(Operation::History, &[ids, vec![json!("gone")]].concat())?,
+        "counts": get(Operation::CountInstances, json!({}))?,
+        "log": get(Operation::WalRead, json!({"from_offset": 1, "limit": 1000}))?,
+    }))
+}
+
+fn look(engine: &Engine) -> Value {
+    try_look(engine).unwrap()
 }
 
 fn add(engine: &Engine, number: u64) -> u64 {
@@ -402,6 +407,41 @@ fn a_failure_during_the_change_of_format_is_reported_and_the_next_opening_goes_o
                     }
                     disk.clear_faults();
                     old.assert_goes_on(&disk);
+                }
+            }
+        }
+    }
+}
+
+/// Wherever a bit turns, before the change and after it: the truth, or an error that says where.
+#[test]
+fn no_flipped_bit_of_format_1_goes_unseen() {
+    let old = Old::all().pop().unwrap();
+    let changed = old.disk();
+    let engine = sample::open(&changed, FsyncPolicy::EveryWrite).unwrap();
+    add(&engine, 1);
+    let truth = look(&engine);
+    engine.close().unwrap();
+    let step = if is_soak() { 1 } else { 5 };
+    for (image, truth) in [(old.disk().image(), &old.expected), (changed.image(), &truth)] {
+        let disk = image.restart();
+        for path in disk.paths().iter().filter(|path| !path.starts_with("snapshots")) {
+            for byte in (0..disk.contents(path).unwrap().len()).step_by(step) {
+                let disk = image.restart();
+                disk.flip_bit(path, byte as u64, (byte % 8) as u8);
+                let report = verify(&sample::location(&disk));
+                let torn = report.as_ref().is_ok_and(|report| report.torn_tail_bytes > 0);
+                let seen = report.map_or(true, |report| !report.ok);
+                let opened = sample::open(&disk, FsyncPolicy::EveryWrite);
+                match opened.and_then(|engine| try_look(&engine)) {
+                    Ok(found) => {
+                        assert_eq!(found, *truth, "{path}, byte {byte}");
+                        assert!(seen || torn || path == "MANIFEST", "{path}, byte {byte}");
+                    }
+                    Err(error) => {
+                        assert!(seen, "{path}, byte {byte}");
+                        assert_eq!(error.reason(), Some(reason::CORRUPT), "{path}, byte {byte}");
+                    }
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::panic::catch_unwind;
 use rstmdb_engine::FsyncPolicy::{EveryN, EveryWrite, Never};
 use rstmdb_engine::guards::{Guard, set};
 use rstmdb_engine::maintenance::verify;
-use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault};
+use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage};
 use rstmdb_tests::sample::*;
 use rstmdb_types::ApplyEventRequest;
 
@@ -34,15 +34,28 @@ fn what_is_cut_off_does_not_come_back() {
         let request = ApplyEventRequest::new("a", "E").with_payload(payload).with_key(key);
         engine.apply_event(request).wait().unwrap().wal_offset
     };
-    write(&engine, "torn", &"x".repeat(EPOCH_FRAME_BYTES + 50));
+    write(&engine, "torn", &"x".repeat(300));
     write(&engine, "next", "y");
     let disk = disk.kill();
     drop(engine);
     let torn = frames(&disk, 1).into_iter().nth_back(1).unwrap();
     disk.flip_bit(&segment_path(1), torn.position as u64 + 80, 0);
-    let engine = open(&disk, Never).unwrap();
+    let image = disk.image();
     // With the epoch frame before it as long as the torn one: the other would be right behind it.
-    let offset = write(&engine, "torn", &"z".repeat(50));
+    let fits = |disk: &FaultyStorage| {
+        let mut all = frames(disk, 1).into_iter();
+        let again = all.find(|frame| frame.position == torn.position + EPOCH_FRAME_BYTES);
+        again.is_some_and(|again| again.bytes.len() + EPOCH_FRAME_BYTES == torn.bytes.len())
+    };
+    let (disk, engine, offset) = (0..400)
+        .map(|length| {
+            let disk = image.restart();
+            let engine = open(&disk, Never).unwrap();
+            let offset = write(&engine, "torn", &"z".repeat(length));
+            (disk, engine, offset)
+        })
+        .find(|(disk, ..)| fits(disk))
+        .unwrap();
     let disk = disk.kill();
     drop(engine);
     let log = read(&disk).unwrap()["log"].as_array().unwrap().len() as u64;

@@ -20,7 +20,7 @@ use crate::log::tip::Tip;
 use crate::log::writer::create_segment;
 use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
 use crate::manifest::{MANIFEST, MANIFEST_FORMAT, Manifest};
-use crate::options::{Location, Options, ProgressUpdate};
+use crate::options::{Background, Location, Options, ProgressUpdate};
 use crate::replay::Replayer;
 use crate::shared::{EngineSink, Shared, State};
 use crate::storage::{DirectoryLock, Storage};
@@ -70,7 +70,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     );
     let volatile = storage.is_volatile();
     let log_time = state.log_time.load(std::sync::atomic::Ordering::Acquire);
-    let shared = Shared {
+    let mut shared = Shared {
         name: location.name,
         storage,
         entropy: location.entropy,
@@ -102,12 +102,16 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
 impl Shared {
     /// Goes on in the newest format: a segment of it begins, a checkpoint holds what was before, and
     /// then the manifest says so. What is there of it after a crash is taken up by the next opening.
-    fn change_format(&self) -> Result<()> {
+    fn change_format(&mut self) -> Result<()> {
         tracing::info!("{} goes on in format {MANIFEST_FORMAT}", self.name);
+        // Nobody writes yet, so the checkpoint need not rest.
+        let background = std::mem::replace(&mut self.options.background, Background::Inline);
         let mut manifest = self.manifest.lock();
         manifest.format = MANIFEST_FORMAT;
         let begin = self.begin_at_end()?;
         self.checkpoint(&mut manifest, begin)?;
+        drop(manifest);
+        self.options.background = background;
         Ok(())
     }
 }

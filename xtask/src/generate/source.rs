@@ -158,7 +158,7 @@ fn structure(item: &syn::ItemStruct) -> Result<Shape, String> {
     let fields = item.fields.iter().map(|field| {
         let name = field.ident.as_ref().map(plain).unwrap_or_default();
         // How a value is read changes nothing of what it is.
-        let known = ["default", "skip_serializing_if", "deserialize_with"];
+        let known = ["default", "skip_serializing_if", "deserialize_with", "with"];
         let serde = Serde::read(&field.attrs, &known).map_err(|e| format!("{name}: {e}"))?;
         let (kind, is_optional) = kind_of(&field.ty)?;
         let required = !is_optional && !serde.has("default");

@@ -24,9 +24,12 @@ pub(crate) fn put_record(out: &mut Vec<u8>, effects: u32, bytes: &[u8]) {
 
 /// Puts the length before an effect that was appended to `bytes` from `begin` on.
 pub(crate) fn close_effect(bytes: &mut Vec<u8>, begin: usize) {
-    let mut length = Vec::with_capacity(4);
-    put_u64(&mut length, bytes.len().saturating_sub(begin) as u64);
-    bytes.splice(begin..begin, length);
+    let end = bytes.len();
+    put_u64(bytes, end.saturating_sub(begin) as u64);
+    let length_bytes = bytes.len() - end;
+    if let Some(effect) = bytes.get_mut(begin..) {
+        effect.rotate_right(length_bytes);
+    }
 }
 
 /// The effects that were closed one by one, as [`put_record`] wants them.
