@@ -12,7 +12,14 @@ use crate::Outcome;
 use crate::tree::{self, TextFile};
 
 /// Circles that are known and still to be undone: two files of each.
-const KNOWN: &[(&str, &str)] = &[];
+const KNOWN: &[(&str, &str)] = &[
+    ("bindings/c/src/database.rs", "bindings/c/src/requests.rs"),
+    ("core/client/src/connect.rs", "core/client/src/error.rs"),
+    ("core/rstmdb/src/blocking.rs", "core/rstmdb/src/request.rs"),
+    ("core/server/src/config/mod.rs", "core/server/src/logging.rs"),
+    ("core/server/src/rcp/answer.rs", "core/server/src/rcp/outbox.rs"),
+    ("core/server/src/rcp/batch.rs", "core/server/src/rcp/dispatch.rs"),
+];
 
 /// The modules of a crate by path, and the file of each.
 type Modules<'a> = BTreeMap<Vec<String>, &'a TextFile>;
