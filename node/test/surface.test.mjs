@@ -17,11 +17,7 @@ const surface = JSON.parse(readFileSync(new URL('tests/conformance/surface.json'
 /** The interfaces and type aliases of the declarations that users get. */
 function declarations(file = 'types.d.ts') {
   const path = new URL(`node/dist/${file}`, root);
-  const source = ts.createSourceFile(
-    file,
-    readFileSync(path, 'utf8'),
-    ts.ScriptTarget.ES2022,
-  );
+  const source = ts.createSourceFile(file, readFileSync(path, 'utf8'), ts.ScriptTarget.ES2022);
   return new Map(source.statements.filter((s) => s.name).map((s) => [s.name.text, s]));
 }
 

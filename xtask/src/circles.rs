@@ -12,7 +12,14 @@ use crate::Outcome;
 use crate::tree::{self, TextFile};
 
 /// Circles that are known and still to be undone: two files of each.
-const KNOWN: &[(&str, &str)] = &[];
+const KNOWN: &[(&str, &str)] = &[
+    ("bindings/c/src/database.rs", "bindings/c/src/requests.rs"),
+    ("core/client/src/connect.rs", "core/client/src/error.rs"),
+    ("core/rstmdb/src/blocking.rs", "core/rstmdb/src/request.rs"),
+    ("core/server/src/config/mod.rs", "core/server/src/logging.rs"),
+    ("core/server/src/rcp/answer.rs", "core/server/src/rcp/outbox.rs"),
+    ("core/server/src/rcp/batch.rs", "core/server/src/rcp/dispatch.rs"),
+];
 
 /// The modules of a crate by path, and the file of each.
 type Modules<'a> = BTreeMap<Vec<String>, &'a TextFile>;
@@ -25,7 +32,7 @@ pub fn check() -> Outcome {
     let files = tree::text_files();
     let folders = files.iter().filter_map(|file| file.path.strip_suffix("/Cargo.toml"));
     let mut problems = Vec::new();
-    let mut edges = 0;
+    let (mut edges, mut known) = (0, 0);
     for folder in folders {
         let modules = modules(&files, &format!("{folder}/src/"));
         let imports = imports(&modules).map_err(|problem| vec![problem])?;
@@ -36,13 +43,15 @@ pub fn check() -> Outcome {
         for circle in circles(&imports) {
             let files: Vec<String> = circle.iter().map(name).collect();
             let has = |file: &str| files.iter().any(|other| other == file);
-            if !KNOWN.iter().any(|(a, b)| has(a) && has(b)) {
+            if KNOWN.iter().any(|(a, b)| has(a) && has(b)) {
+                known += 1;
+            } else {
                 problems.push(told(&circle, &imports, &name));
             }
         }
     }
     match problems.is_empty() {
-        true => Ok(format!("{edges} imports between files, no circle")),
+        true => Ok(format!("{edges} imports between files, {known} circles still to be undone")),
         false => Err(problems),
     }
 }

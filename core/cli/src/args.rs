@@ -11,7 +11,7 @@ use crate::commands::Command;
 use crate::error::{self, Failure, Outcome};
 use crate::output::{Format, Output};
 use crate::place::Connection;
-use crate::session::Session;
+use crate::session::{Grammar, Session};
 use crate::shell;
 
 /// Work with an rstmdb database: define machines, create instances, apply events, watch, import.
@@ -131,7 +131,20 @@ fn session(
         return Err(error::usage(message));
     }
     let place_given = given("path") || given("server");
-    Ok(Session::new(place, place_given, global.fsync, output))
+    let grammar = Grammar { commands: Cli::command, run: line };
+    Ok(Session::new(place, place_given, global.fsync, output, grammar))
+}
+
+/// Does what a line of the shell asks for; it may choose another form of output.
+fn line(matches: &ArgMatches, session: &mut Session) -> Outcome {
+    let cli = Cli::from_arg_matches(matches).map_err(|problem| error::misused(&problem))?;
+    let before = session.output;
+    if matches.value_source("output") == Some(ValueSource::CommandLine) {
+        session.output.format = cli.global.output;
+    }
+    let outcome = cli.command.map_or(Ok(()), |command| command.run(session));
+    session.output = before;
+    outcome
 }
 
 /// Closes the database and turns the outcome into messages and an exit code.

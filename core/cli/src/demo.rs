@@ -17,7 +17,8 @@ use rstmdb::{
 };
 use serde_json::{Value, json};
 
-use crate::commands::{Definition, count_table, history_table};
+use crate::commands::list::{count_table, history_table};
+use crate::commands::machines::Definition;
 use crate::diagram::{self, Language};
 use crate::error::{self, Outcome, internal, quote};
 use crate::output::{Output, number, rate};

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use rstmdb::{CountInstancesRequest, GetMachineRequest};
 use serde::Serialize;
 
-use crate::commands::{Definition, Transition};
+use crate::commands::machines::{Definition, Transition};
 use crate::error::{self, Outcome, internal};
 use crate::output::number;
 use crate::session::Session;

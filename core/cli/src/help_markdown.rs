@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use clap::{Arg, Args, Command, CommandFactory};
+use clap::{Arg, Args, Command};
 
-use crate::args::Cli;
 use crate::error::{Outcome, internal};
 use crate::session::Session;
 
@@ -17,12 +16,11 @@ pub(crate) struct HelpMarkdown {}
 
 impl HelpMarkdown {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
-        session.output.text(&reference().map_err(internal)?)
+        session.output.text(&reference((session.grammar.commands)()).map_err(internal)?)
     }
 }
 
-fn reference() -> Result<String, std::fmt::Error> {
-    let mut root = Cli::command();
+fn reference(mut root: Command) -> Result<String, std::fmt::Error> {
     root.build();
     let mut out = String::from("# rstmdb-cli\n\n");
     describe(&root, &mut out)?;

@@ -8,10 +8,19 @@ use rstmdb::{
     Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Operation, Options, Result, Text,
 };
 
-use crate::error;
+use crate::error::{self, Outcome};
 use crate::output::Output;
 use crate::place::Place;
 use crate::progress;
+
+/// What the program understands, handed in by whoever knows all commands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grammar {
+    /// The commands and their options.
+    pub(crate) commands: fn() -> clap::Command,
+    /// Does what a line of the shell asks for.
+    pub(crate) run: fn(&clap::ArgMatches, &mut Session) -> Outcome,
+}
 
 /// Where and how to work, and the open database once there is one.
 #[derive(Debug)]
@@ -21,6 +30,7 @@ pub(crate) struct Session {
     pub(crate) place_given: bool,
     pub(crate) fsync: FsyncPolicy,
     pub(crate) output: Output,
+    pub(crate) grammar: Grammar,
     /// In the shell: what it watches. None for a one-shot command.
     pub(crate) watches: Option<Vec<Subscription>>,
     /// Whether a person types the commands.
@@ -34,12 +44,14 @@ impl Session {
         place_given: bool,
         fsync: FsyncPolicy,
         output: Output,
+        grammar: Grammar,
     ) -> Session {
         Session {
             place,
             place_given,
             fsync,
             output,
+            grammar,
             watches: None,
             interactive: false,
             database: None,

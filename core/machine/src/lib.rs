@@ -51,10 +51,12 @@
 #![deny(missing_docs)]
 
 mod check;
+mod decide;
 mod definition;
 pub mod guard;
 mod machine;
 mod normal_form;
+mod parse;
 mod refusal;
 mod table;
 mod warnings;

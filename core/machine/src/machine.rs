@@ -1,29 +1,29 @@
 //! A machine: a checked definition, ready to decide events.
 
-use rstmdb_types::{DefinitionWarning, Json, Limits, PermittedEvent, Result, Text, TimestampMs};
+use rstmdb_types::{Json, Text, TimestampMs};
 
-use crate::definition::{self, Definition};
+use crate::definition::Definition;
 use crate::guard::{Guard, Scope};
 use crate::table::{Names, Table};
-use crate::{EventId, StateId, check, normal_form, refusal};
+use crate::{EventId, StateId, normal_form};
 
 /// An immutable state machine; the crate's documentation has the rules it follows.
 #[derive(Debug)]
 pub struct Machine {
     normal_form: Json,
     checksum: String,
-    states: Names,
-    events: Names,
+    pub(crate) states: Names,
+    pub(crate) events: Names,
     initial: StateId,
     finals: Vec<bool>,
-    transitions: Vec<Transition>,
+    pub(crate) transitions: Vec<Transition>,
     table: Table,
 }
 
 #[derive(Debug)]
-struct Transition {
-    to: StateId,
-    guard: Option<Guard>,
+pub(crate) struct Transition {
+    pub(crate) to: StateId,
+    pub(crate) guard: Option<Guard>,
 }
 
 /// Everything an event is decided on, apart from its name.
@@ -72,35 +72,8 @@ pub(crate) struct Choice<'a> {
 }
 
 impl Machine {
-    /// Parses and validates a definition as a user sent it.
-    ///
-    /// # Errors
-    ///
-    /// `BAD_REQUEST` with reason `invalid_definition`, `invalid_guard` or `limit_exceeded` and the
-    /// place in context `path`. With `strict`, a warning is an error too.
-    pub fn parse(
-        definition: &Json,
-        limits: &Limits,
-        strict: bool,
-    ) -> Result<(Machine, Vec<DefinitionWarning>)> {
-        let (definition, mut warnings) = definition::read(definition, Some(limits))?;
-        let machine = Machine::new(&definition);
-        check::warn(&definition, &machine, &mut warnings);
-        let warnings = warnings.finish(strict)?;
-        Ok((machine.with_guards(definition), warnings))
-    }
-
-    /// Loads a definition that was accepted before: no limits, no warnings.
-    ///
-    /// # Errors
-    ///
-    /// As [`Machine::parse`], when the definition was not accepted before after all.
-    pub fn load(definition: &Json) -> Result<Machine> {
-        let (definition, _) = definition::read(definition, None)?;
-        Ok(Machine::new(&definition).with_guards(definition))
-    }
-
-    fn new(definition: &Definition) -> Machine {
+    /// All but the guards.
+    pub(crate) fn new(definition: &Definition) -> Machine {
         let states = Names::new(&definition.states);
         let events = Names::new(definition.transitions.iter().map(|t| &t.event));
         let mut finals = vec![false; states.as_slice().len()];
@@ -128,7 +101,7 @@ impl Machine {
     }
 
     /// Moves the parsed guards over from the definition.
-    fn with_guards(mut self, definition: Definition) -> Machine {
+    pub(crate) fn with_guards(mut self, definition: Definition) -> Machine {
         for (transition, written) in self.transitions.iter_mut().zip(definition.transitions) {
             transition.guard = written.guard;
         }
@@ -173,51 +146,6 @@ impl Machine {
     /// Whether an instance in this state is completed.
     pub fn is_final(&self, state: StateId) -> bool {
         self.finals.get(state as usize).copied().unwrap_or(false)
-    }
-
-    /// Decides which transition an event takes; nothing is allocated on success.
-    ///
-    /// # Errors
-    ///
-    /// `INVALID_TRANSITION` when the state has no transition for the event (reason
-    /// `instance_completed` when the state is final), `GUARD_FAILED` when no guard passes.
-    pub fn decide(&self, situation: &Situation<'_>, event: &str) -> Result<Decision> {
-        let Some(state) = self.states.name(situation.state) else {
-            return Err(refusal::unknown_state(self, situation));
-        };
-        let choices = self.events.find(event).map(|id| (id, self.choices(situation.state, id)));
-        let Some((id, choices)) = choices.filter(|(_, choices)| !choices.is_empty()) else {
-            return Err(refusal::invalid_transition(self, situation, event));
-        };
-        let scope = situation.scope(state);
-        for &choice in choices {
-            let Some(transition) = self.transitions.get(choice as usize) else { continue };
-            if transition.guard.as_ref().is_none_or(|guard| guard.evaluate(&scope)) {
-                return Ok(Decision { event: id, to: transition.to });
-            }
-        }
-        Err(refusal::guard_failed(self, situation, event, choices))
-    }
-
-    /// What each event would do now, in the order of [`Machine::events`].
-    pub fn permitted(&self, situation: &Situation<'_>) -> Vec<PermittedEvent> {
-        let answer = |event: &Text| match self.decide(situation, event) {
-            Ok(decision) => PermittedEvent {
-                event: event.clone(),
-                permitted: true,
-                to_state: self.states.name(decision.to).cloned(),
-                code: None,
-                message: None,
-            },
-            Err(error) => PermittedEvent {
-                event: event.clone(),
-                permitted: false,
-                to_state: None,
-                code: Some(error.code()),
-                message: Some(error.message().to_owned()),
-            },
-        };
-        self.events().iter().map(answer).collect()
     }
 
     /// The transitions an event may take in a state, in the order they are tried.

@@ -1,14 +1,14 @@
 //! One command for each operation of the database, and the tools around them.
 
 mod instances;
-mod list;
+pub(crate) mod list;
 mod log;
-mod machines;
+pub(crate) mod machines;
 mod maintenance;
 mod ping;
 mod stats;
 mod token;
-mod watch;
+pub(crate) mod watch;
 
 use clap::Subcommand;
 
@@ -21,10 +21,6 @@ use crate::import::ImportLog;
 use crate::import_peer::ImportPeer;
 use crate::session::Session;
 use crate::shell::Shell;
-
-pub(crate) use list::{count_table, history_table};
-pub(crate) use machines::{Definition, Transition};
-pub(crate) use watch::drain;
 
 macro_rules! commands {
     ($($(#[$attribute:meta])* $name:ident($type:ty),)*) => {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::records::RowError;
-use crate::commands::count_table;
+use crate::commands::list::count_table;
 use crate::error;
 use crate::output::{fields, number, rate};
 use crate::talk::Talk;

@@ -1,24 +1,23 @@
 //! What the Tab key offers: commands, options, machines, states, events, instance ids, files.
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use super::lookup::{Lookup, Question};
+use super::lookup::{CANDIDATES_MAX, Lookup, Question};
 use super::words::{self, Word};
-use crate::args::Cli;
 use crate::error::quote;
-
-/// The most candidates offered.
-pub(super) const CANDIDATES_MAX: usize = 100;
 
 /// Commands that only the shell has.
 pub(super) const SHELL_COMMANDS: [&str; 4] = ["help", "output", "quit", "reconnect"];
 
 /// Where the candidates go in the line, and the candidates.
-pub(super) fn complete(before_cursor: &str, lookup: &Lookup) -> (usize, Vec<String>) {
+pub(super) fn complete(
+    before_cursor: &str,
+    root: &Command,
+    lookup: &Lookup,
+) -> (usize, Vec<String>) {
     let (before, word) = words::split_at_cursor(before_cursor);
-    let root = Cli::command();
     let Some((first, rest)) = before.split_first() else {
-        return (word.start, commands(&root, &word.text));
+        return (word.start, commands(root, &word.text));
     };
     let Some(command) = root.find_subcommand(first) else {
         let formats = ["table", "json"].map(str::to_owned).to_vec();
@@ -145,7 +144,10 @@ mod tests {
     use rstmdb::blocking::Database;
     use rstmdb::{CreateInstanceRequest, Json, PutMachineRequest};
 
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::args::Cli;
 
     fn offered(line: &str) -> Vec<String> {
         let database = Database::open("mem:").unwrap();
@@ -164,7 +166,7 @@ mod tests {
         for id in ["front door", "garage"] {
             database.create_instance(CreateInstanceRequest::new(id, "door", 1)).unwrap();
         }
-        complete(line, &Lookup::patient(database)).1
+        complete(line, &Cli::command(), &Lookup::patient(database)).1
     }
 
     #[test]
@@ -195,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_start_is_that_of_the_word() {
-        assert_eq!(complete("get-instance 'fr", &Lookup::default()).0, 13);
-        assert_eq!(complete("wal", &Lookup::default()).0, 0);
+        assert_eq!(complete("get-instance 'fr", &Cli::command(), &Lookup::default()).0, 13);
+        assert_eq!(complete("wal", &Cli::command(), &Lookup::default()).0, 0);
     }
 }

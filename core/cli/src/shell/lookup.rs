@@ -10,9 +10,11 @@ use rstmdb::{
     GetMachineRequest, ListInstancesRequest, ListMachinesRequest, PermittedRequest, Result,
 };
 
-use super::complete::CANDIDATES_MAX;
-use crate::commands::Definition;
+use crate::commands::machines::Definition;
 use crate::session::versions;
+
+/// The most candidates offered.
+pub(super) const CANDIDATES_MAX: usize = 100;
 
 /// How long the Tab key waits.
 const PATIENCE: Duration = Duration::from_millis(300);

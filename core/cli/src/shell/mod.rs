@@ -11,8 +11,8 @@ pub(crate) mod words;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
+use clap::Args;
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches};
 use rstmdb::{Error, ErrorCode, ErrorKind};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
@@ -24,8 +24,7 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper};
 use lookup::Lookup;
 use words::Unfinished;
 
-use crate::args::Cli;
-use crate::commands;
+use crate::commands::watch::drain;
 use crate::error::{self, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{Format, Output};
@@ -132,7 +131,7 @@ fn line(session: &mut Session, words: &[String]) -> Outcome<Next> {
     let second = words.get(1).map(String::as_str);
     match (first.as_str(), second) {
         ("quit" | "exit" | "q", None) => return Ok(Next::Quit),
-        ("help" | "?", None) => session.output.text(&overview())?,
+        ("help" | "?", None) => session.output.text(&overview(&(session.grammar.commands)()))?,
         ("help", Some(name)) => return line(session, &[name.to_owned(), "--help".to_owned()]),
         ("output", Some("json")) => session.output.format = Format::Json,
         ("output", Some("table")) => session.output.format = Format::Table,
@@ -140,7 +139,7 @@ fn line(session: &mut Session, words: &[String]) -> Outcome<Next> {
         ("reconnect" | "rc", None) => reconnect(session)?,
         _ => command(session, words)?,
     }
-    commands::drain(session)?;
+    drain(session)?;
     Ok(Next::GoOn)
 }
 
@@ -160,11 +159,8 @@ fn reconnect(session: &mut Session) -> Outcome {
 /// Runs one command of rstmdb-cli.
 fn command(session: &mut Session, words: &[String]) -> Outcome {
     let arguments = ["rstmdb-cli"].into_iter().chain(words.iter().map(String::as_str));
-    let parsed = Cli::command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (matches, cli)));
-    let (matches, cli) = match parsed {
-        Ok(parsed) => parsed,
+    let matches = match (session.grammar.commands)().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
         Err(problem) if problem.use_stderr() => {
             return Err(error::misused(&problem).into());
         }
@@ -182,21 +178,11 @@ fn command(session: &mut Session, words: &[String]) -> Outcome {
             return Err(error::usage(message).into());
         }
     }
-    let before = session.output;
-    if matches.value_source("output") == Some(ValueSource::CommandLine) {
-        session.output.format = cli.global.output;
-    }
-    let outcome = match cli.command {
-        Some(command) => command.run(session),
-        None => Ok(()),
-    };
-    session.output = before;
-    outcome
+    (session.grammar.run)(&matches, session)
 }
 
-fn overview() -> String {
+fn overview(root: &clap::Command) -> String {
     let mut text = String::from("Commands (NAME --help shows the options of one):\n");
-    let root = Cli::command();
     let commands = root.get_subcommands().filter(|command| !command.is_hide_set());
     for command in commands.filter(|command| command.get_name() != "shell") {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -226,7 +212,8 @@ fn interactive(session: &mut Session) -> Outcome {
         .auto_add_history(true)
         .build();
     let mut editor = Editor::<Assistant, _>::with_config(config).map_err(terminal)?;
-    editor.set_helper(Some(Assistant { lookup: Lookup::new(session.database()) }));
+    let commands = (session.grammar.commands)();
+    editor.set_helper(Some(Assistant { commands, lookup: Lookup::new(session.database()) }));
     let history = history_file();
     if let Some(path) = &history {
         // The first time there is none.
@@ -294,6 +281,7 @@ fn history_file() -> Option<PathBuf> {
 
 /// Completes and tells whether a line is complete.
 struct Assistant {
+    commands: clap::Command,
     lookup: Lookup,
 }
 
@@ -315,7 +303,7 @@ impl Completer for Assistant {
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = line.get(..cursor).unwrap_or(line);
-        let (start, found) = complete::complete(before, &self.lookup);
+        let (start, found) = complete::complete(before, &self.commands, &self.lookup);
         let pair = |name: String| {
             let end = if name.ends_with('/') { "" } else { " " };
             Pair { replacement: format!("{name}{end}"), display: name }

@@ -1,3 +1,5 @@
+//! Options from JSON, and the table against the structs that it makes.
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,0 +1,36 @@
+//! From a definition to a machine.
+
+use rstmdb_types::{DefinitionWarning, Json, Limits, Result};
+
+use crate::machine::Machine;
+use crate::{check, definition};
+
+impl Machine {
+    /// Parses and validates a definition as a user sent it.
+    ///
+    /// # Errors
+    ///
+    /// `BAD_REQUEST` with reason `invalid_definition`, `invalid_guard` or `limit_exceeded` and the
+    /// place in context `path`. With `strict`, a warning is an error too.
+    pub fn parse(
+        definition: &Json,
+        limits: &Limits,
+        strict: bool,
+    ) -> Result<(Machine, Vec<DefinitionWarning>)> {
+        let (definition, mut warnings) = definition::read(definition, Some(limits))?;
+        let machine = Machine::new(&definition);
+        check::warn(&definition, &machine, &mut warnings);
+        let warnings = warnings.finish(strict)?;
+        Ok((machine.with_guards(definition), warnings))
+    }
+
+    /// Loads a definition that was accepted before: no limits, no warnings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::parse`], when the definition was not accepted before after all.
+    pub fn load(definition: &Json) -> Result<Machine> {
+        let (definition, _) = definition::read(definition, None)?;
+        Ok(Machine::new(&definition).with_guards(definition))
+    }
+}
