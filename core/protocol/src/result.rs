@@ -194,6 +194,20 @@ impl WireResult for WatchAllResult {
     }
 }
 
+macro_rules! outcome {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $method:ident $wire:literal,
+       $access:ident $place:ident $batch:ident $key:ident,
+       $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
+        impl WireResult for Outcome {
+            fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+                match self { $(Outcome::$name(result) => result.write(dialect, out),)* }
+            }
+        }
+    };
+}
+
+rstmdb_types::for_each_operation!(outcome);
+
 impl WireResult for BatchOperationResult {
     fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
         match self {

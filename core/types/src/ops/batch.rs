@@ -71,7 +71,31 @@ impl From<BatchOperation> for crate::Request {
     }
 }
 
+impl TryFrom<crate::Request> for BatchOperation {
+    type Error = crate::Request;
+
+    fn try_from(request: crate::Request) -> Result<BatchOperation, crate::Request> {
+        match request {
+            crate::Request::CreateInstance(request) => Ok(BatchOperation::CreateInstance(request)),
+            crate::Request::ApplyEvent(request) => Ok(BatchOperation::ApplyEvent(request)),
+            crate::Request::DeleteInstance(request) => Ok(BatchOperation::DeleteInstance(request)),
+            crate::Request::GetInstance(request) => Ok(BatchOperation::GetInstance(request)),
+            other => Err(other),
+        }
+    }
+}
+
 impl BatchOperation {
+    /// The operation it is.
+    pub const fn operation(&self) -> crate::Operation {
+        match self {
+            BatchOperation::CreateInstance(_) => crate::Operation::CreateInstance,
+            BatchOperation::ApplyEvent(_) => crate::Operation::ApplyEvent,
+            BatchOperation::DeleteInstance(_) => crate::Operation::DeleteInstance,
+            BatchOperation::GetInstance(_) => crate::Operation::GetInstance,
+        }
+    }
+
     /// Whether carrying it out makes a new id.
     pub fn needs_id(&self) -> bool {
         matches!(self, BatchOperation::CreateInstance(create) if create.instance_id.is_none())
