@@ -120,7 +120,7 @@ async fn a_transport_is_parsing_three_calls_and_printing() {
     assert_eq!(hear().await["error"]["code"], "RATE_LIMITED");
     say("SING", json!({})).await;
     assert_eq!(hear().await["error"]["message"], "op is not known");
-    drop((say, hear, lines));
+    drop(lines);
     drop(writing);
     serving.await.unwrap();
 

@@ -45,6 +45,15 @@ impl Gate {
     }
 }
 
+/// Opens the gate when a test ends, however it does.
+struct Opener(Arc<Gate>);
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
 fn options(gate: &Arc<Gate>) -> Options {
     let mut options = TestServer::config().engine_options();
     options.free_bytes_min = 0;
@@ -92,6 +101,13 @@ fn replace(
     replacing.join().unwrap();
 }
 
+/// Waits until the log was given so many changes.
+fn await_appended(server: &TestServer, changes: u64) {
+    let appended = format!("appended {changes},");
+    let given = || format!("{:?}", server.engine()).contains(&appended);
+    await_condition("the log was given the changes", given);
+}
+
 /// Reason and retryability of an error.
 fn of(error: &Value) -> (String, bool) {
     let reason = error["details"]["reason"].as_str().unwrap();
@@ -129,10 +145,12 @@ fn sessions_go_on_with_a_database_that_was_closed_and_opened_again() {
     other.call("GET_INSTANCE", json!({"instance_id": "i"})).unwrap();
 
     // Handed over, while the log's writer is held.
+    let _opener = Opener(gate.clone());
     gate.set(true);
     writer.send("1", "APPLY_EVENT", &event(1));
     gate.await_writer();
     writer.send("2", "APPLY_EVENT", &event(2));
+    await_appended(&server, 4);
     let open = move || Engine::open(Location::directory(&path), new);
     replace(&server, open, || {
         is_refused(&mut other);
@@ -170,10 +188,12 @@ fn what_a_failing_disk_leaves_open_is_unknown_and_the_session_goes_on() {
     let (disk, gate) = (FaultyStorage::new(1), Arc::new(Gate::default()));
     let server = server(Engine::open(location(&disk), options(&gate)).unwrap());
     let mut wire = server.wire();
+    let _opener = Opener(gate.clone());
     gate.set(true);
     wire.send("1", "APPLY_EVENT", &event(1));
     gate.await_writer();
     wire.send("2", "APPLY_EVENT", &event(2));
+    await_appended(&server, 4);
     let (new, again) = (options(&gate), disk.clone());
     let open = move || {
         again.clear_faults();
@@ -198,6 +218,7 @@ fn what_a_hanging_disk_was_given_is_unknown_as_soon_as_another_database_serves()
     let mut watcher = Wire::hello(server.address(), &["extended"]);
     let watch = watcher.call("WATCH_ALL", json!({})).unwrap();
     let (mut wire, mut batches) = (server.wire(), server.wire());
+    let _opener = Opener(gate.clone());
     gate.set(true);
     wire.send("1", "APPLY_EVENT", &event(1));
     gate.await_writer();
@@ -206,8 +227,8 @@ fn what_a_hanging_disk_was_given_is_unknown_as_soon_as_another_database_serves()
     wire.send("3", "GET_INSTANCE", &json!({"instance_id": "i"}));
     let keyed = json!({"instance_id": "i", "event": "E", "idempotency_key": "k"});
     batches.send("4", "BATCH", &json!({"ops": [{"op": "APPLY_EVENT", "params": keyed}]}));
+    await_appended(&server, 5);
     let engine = server.engine().clone();
-    await_condition("all is handed over", || format!("{engine:?}").contains("appended 5"));
 
     assert!(server.calls().withdraw().is_some());
     is_refused(&mut server.wire());

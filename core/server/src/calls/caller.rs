@@ -19,6 +19,8 @@ pub struct Caller {
     pub(super) who: Who,
     news: News,
     hold: Option<Hold>,
+    /// Whether there was news that nobody has asked for.
+    has_news: bool,
     counts: Recorder,
 }
 
@@ -35,7 +37,7 @@ impl Caller {
         let counts = Recorder::new(calls.metrics().clone());
         let mut news = calls.news();
         let hold = news.borrow_and_update().clone().map(Hold::new);
-        Caller { calls, who, news, hold, counts }
+        Caller { calls, who, news, hold, has_news: false, counts }
     }
 
     /// What all transports share.
@@ -63,14 +65,19 @@ impl Caller {
         self.hold.as_ref()
     }
 
-    /// Lets go of a database that was withdrawn; says whether there was news.
-    pub(crate) fn refresh(&mut self) -> bool {
+    /// Lets go of a database that was withdrawn.
+    fn refresh(&mut self) {
         // The sender is in `calls`.
-        let changed = self.news.has_changed().unwrap_or(false);
-        if changed {
+        if self.news.has_changed().unwrap_or(false) {
             self.hold = self.news.borrow_and_update().clone().map(Hold::new);
+            self.has_news = true;
         }
-        changed
+    }
+
+    /// Looks whether a database was withdrawn or installed since this was last asked.
+    pub(crate) fn take_news(&mut self) -> bool {
+        self.refresh();
+        std::mem::take(&mut self.has_news)
     }
 
     /// Waits until a database is withdrawn or installed, beginning at the last look.

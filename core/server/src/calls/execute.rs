@@ -92,7 +92,7 @@ impl Caller {
                 outcome = &mut pending => return outcome,
                 // Looked at again: a database was withdrawn or installed.
                 () = self.replaced() => {
-                    self.refresh();
+                    self.take_news();
                 }
             }
         }
@@ -118,11 +118,7 @@ impl Pending {
         inner: Option<rstmdb_engine::Commit<Hold>>,
         result: Result<Outcome>,
     ) -> Pending {
-        // Only a database that was withdrawn is closed.
-        let result = result.map_err(|error| match error.reason() {
-            Some(reason::CLOSED) => reopening().with_operation(operation.wire_name()),
-            _ => error,
-        });
+        let result = result.map_err(|error| unless_closed(error, operation));
         // A refusal has changed nothing either.
         let changes = operation.is_write() && result.is_ok();
         Pending { commit: Commit { operation, changes, inner }, result: Some(result) }
@@ -161,8 +157,8 @@ impl Commit {
         let Some(inner) = &mut self.inner else { return Some(Ok(())) };
         match inner.settled() {
             None if inner.holder().is_over() => {
-                let error = if self.changes { outcome_unknown() } else { reopening() };
-                Some(Err(error.with_operation(self.operation.wire_name())))
+                let error = if self.changes { outcome_unknown } else { reopening };
+                Some(Err(error(self.operation)))
             }
             settled => settled,
         }
@@ -184,17 +180,26 @@ impl Future for Commit {
     }
 }
 
+/// Only a database that was withdrawn is closed.
+pub(super) fn unless_closed(error: Error, operation: Operation) -> Error {
+    if error.reason() == Some(reason::CLOSED) { reopening(operation) } else { error }
+}
+
 /// There is no database in service.
-pub(super) fn reopening() -> Error {
+pub(super) fn reopening(operation: Operation) -> Error {
     let message = "the server opens its database; the request changed nothing, repeat it";
-    Error::new(ErrorCode::WalIoError, message).with_reason(reason::REOPENING)
+    Error::new(ErrorCode::WalIoError, message)
+        .with_reason(reason::REOPENING)
+        .with_operation(operation.wire_name())
 }
 
 /// The database was replaced before it said what became of the request.
-fn outcome_unknown() -> Error {
+fn outcome_unknown(operation: Operation) -> Error {
     let message = "the database was replaced before the request was done: whether it changed \
                    anything is unknown, read to find out";
-    Error::new(ErrorCode::WalIoError, message).with_reason(reason::OUTCOME_UNKNOWN)
+    Error::new(ErrorCode::WalIoError, message)
+        .with_reason(reason::OUTCOME_UNKNOWN)
+        .with_operation(operation.wire_name())
 }
 
 /// The work on another thread panicked.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rstmdb_engine::{Engine, Location, SyncObserver};
-use rstmdb_types::{Error, ErrorCode, Execute, Operation, OperationRequest, Outcome, Result};
+use rstmdb_types::{Error, ErrorCode, Execute, Operation, OperationRequest, Result};
 use tokio::sync::watch;
 
-use super::execute::{Commit, Pending};
+use super::execute::{Commit, Pending, failed, reopening};
 use crate::config::{Config, Settings};
 use crate::metrics::Metrics;
 
@@ -164,7 +164,7 @@ impl Calls {
             Engine::command(engine, request.into_request())
         });
         let (commit, result) = pending.split();
-        (commit, result.and_then(|outcome| R::take(outcome).ok_or_else(super::execute::reopening)))
+        (commit, result.and_then(|outcome| R::take(outcome).ok_or_else(failed)))
     }
 }
 
@@ -180,7 +180,7 @@ pub(super) fn submit(
             let (commit, result) = Engine::submit(hold, command).split();
             Pending::new(operation, Some(commit), result)
         }
-        None => Pending::new(operation, None, Err::<Outcome, _>(super::execute::reopening())),
+        None => Pending::new(operation, None, Err(reopening(operation))),
     }
 }
 

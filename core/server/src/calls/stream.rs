@@ -4,15 +4,17 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use rstmdb_engine::Subscription;
+use rstmdb_protocol::Command;
 use rstmdb_types::{
     Error, ErrorCode, Execute, InstanceEvent, Offset, Operation, Outcome, Request, Result, Text,
 };
 use tokio::task::JoinHandle;
 
 use super::caller::Caller;
-use super::execute::{failed, reopening};
+use super::execute::{failed, reopening, unless_closed};
 use super::place::{Hold, News};
 use crate::metrics::Metrics;
 
@@ -21,8 +23,8 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub struct Events {
     id: Text,
-    /// Whether it follows all instances.
-    all: bool,
+    /// The operation that began it.
+    operation: Operation,
     state: State,
     resume_offset: Offset,
     hold: Hold,
@@ -42,32 +44,32 @@ impl Caller {
     /// Begins a watch. Waits for what its answer tells.
     pub(crate) fn subscribe(&mut self, request: Request) -> Result<(Outcome, Events)> {
         let operation = request.operation();
-        let hold = self.hold().ok_or_else(|| reopening().with_operation(operation.wire_name()))?;
+        let hold = self.hold().ok_or_else(|| reopening(operation))?;
         let hold = hold.clone();
         let command = rstmdb_types::Command { caller: self.name(), ..hold.command(request) };
-        let (outcome, subscription) = hold.subscribe(command)?;
+        let begun = hold.subscribe(command);
+        let (outcome, subscription) = begun.map_err(|error| unless_closed(error, operation))?;
         let id = match &outcome {
             Outcome::WatchInstance(result) => result.subscription_id.clone(),
             Outcome::WatchAll(result) => result.subscription_id.clone(),
             _ => return Err(failed()),
         };
-        let all = operation == Operation::WatchAll;
         let metrics = self.calls().metrics().clone();
-        metrics.subscriptions(all).inc();
+        metrics.subscriptions(is_of_all(operation)).inc();
         let resume_offset = subscription.resume_offset();
         let state = State::Ready(Box::new(subscription));
         let news = self.calls().news();
-        Ok((outcome, Events { id, all, state, resume_offset, hold, news, metrics }))
+        Ok((outcome, Events { id, operation, state, resume_offset, hold, news, metrics }))
     }
 
     /// Begins a watch: its answer, and the events that come after it.
     pub async fn stream(&mut self, request: impl Into<Request>) -> Result<(Outcome, Events)> {
-        let (request, began) = (request.into(), std::time::Instant::now());
-        let command = rstmdb_protocol::Command::Database(request.operation());
+        let (request, began) = (request.into(), Instant::now());
+        let command = Command::Database(request.operation());
         let begun = self.aside(move |caller| caller.subscribe(request)).await;
         let begun = begun.unwrap_or_else(|_| Err(failed()));
         let error = begun.as_ref().err().map(Error::code);
-        self.answered(command, began, error, std::time::Instant::now());
+        self.answered(command, began, error, Instant::now());
         begun
     }
 }
@@ -101,7 +103,7 @@ impl Events {
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<InstanceEvent>> {
         let polled = ready!(self.poll(context));
         match &polled {
-            Ok(_) => self.metrics.events_forwarded(self.all).inc(),
+            Ok(_) => self.metrics.events_forwarded(is_of_all(self.operation)).inc(),
             Err(_) => self.state = State::Ended,
         }
         Poll::Ready(polled)
@@ -110,10 +112,10 @@ impl Events {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<InstanceEvent>> {
         loop {
             if self.hold.is_over() {
-                return Poll::Ready(Err(reopening()));
+                return Poll::Ready(Err(reopening(self.operation)));
             }
             match &mut self.state {
-                State::Ended => return Poll::Ready(Err(reopening())),
+                State::Ended => return Poll::Ready(Err(reopening(self.operation))),
                 State::Loading(task) => match ready!(Pin::new(task).poll(context)) {
                     Ok(inner) => self.state = State::Ready(inner),
                     Err(error) => {
@@ -139,7 +141,7 @@ impl Events {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Some(event)) => return Poll::Ready(event),
                         // Only a database that was withdrawn is closed.
-                        Poll::Ready(None) => return Poll::Ready(Err(reopening())),
+                        Poll::Ready(None) => return Poll::Ready(Err(reopening(self.operation))),
                     }
                 }
             }
@@ -149,6 +151,11 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.metrics.subscriptions(self.all).dec();
+        self.metrics.subscriptions(is_of_all(self.operation)).dec();
     }
+}
+
+/// Whether a watch follows all instances.
+fn is_of_all(operation: Operation) -> bool {
+    operation == Operation::WatchAll
 }

@@ -168,17 +168,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Asks to be woken when the server stops, and when its database is replaced.
     fn watch_news(&mut self, context: &mut Context<'_>) {
         // One registration lasts until there is news: the task's waker stays the same.
-        if !self.core.caller.refresh() && self.is_news_watched {
+        if !self.is_news_watched {
+            self.is_news_watched = true;
+            let _ = self.stopping.as_mut().poll(context);
+        } else if !self.core.caller.take_news() {
             return;
         }
-        self.is_news_watched = true;
-        let _ = self.stopping.as_mut().poll(context);
         loop {
             self.replaced = Box::pin(self.core.caller.replaced());
             if self.replaced.as_mut().poll(context).is_pending() {
                 return;
             }
-            self.core.caller.refresh();
+            self.core.caller.take_news();
         }
     }
 
