@@ -1760,5 +1760,5 @@ class ApplyEvent:
     @staticmethod
     def _from_json(text: str) -> ApplyEvent: ...
 
-WalEntry: TypeAlias = PutMachineEntry | CreateInstanceEntry | ApplyEventEntry | DeleteInstanceEntry | BatchResultEntry | FlushAllEntry
+WalEntry: TypeAlias = PutMachineEntry | CreateInstanceEntry | ApplyEventEntry | DeleteInstanceEntry | BatchResultEntry | FlushAllEntry | OtherEntry
 BatchOperationResult: TypeAlias = CreateInstanceResult | GetInstanceResult | DeleteInstanceResult | ApplyEventResult

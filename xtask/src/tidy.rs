@@ -49,6 +49,7 @@ fn findings(file: &TextFile) -> Vec<Finding> {
         found.extend(length(path, text));
         found.extend(header(path, text));
         found.extend(outside_world(path, text));
+        found.extend(past_the_door(path, text));
         found.extend(sleeps(path, text));
     }
     found
@@ -125,6 +126,24 @@ fn outside_world(path: &str, text: &str) -> Vec<Finding> {
         return code_lines_where(code, found, "uses std::fs; go through the Storage trait");
     }
     Vec::new()
+}
+
+/// What of the server may name the engine: the door, and what starts with its options.
+const ENGINE_USERS: &[&str] = &["calls/", "config/", "server.rs", "serve.rs", "fuzzing.rs"];
+
+/// A transport parses, makes the three calls of the door and prints; it does not know the engine.
+fn past_the_door(path: &str, text: &str) -> Vec<Finding> {
+    let Some(inside) = path.strip_prefix("core/server/src/") else { return Vec::new() };
+    if is_test_file(path) || ENGINE_USERS.iter().any(|user| inside.starts_with(user)) {
+        return Vec::new();
+    }
+    let found =
+        |line: &str| ["rstmdb_engine", "Engine"].iter().any(|name| contains_word(line, name));
+    code_lines_where(
+        without_tests(text),
+        found,
+        "names the engine; go through core/server/src/calls",
+    )
 }
 
 /// A test that sleeps is slow on a good day and wrong on a bad one.
@@ -273,6 +292,29 @@ mod tests {
         );
         assert_eq!(lines(outside_world("core/machine/src/a.rs", "std::env::var(\"A\")")), [1]);
         assert_eq!(lines(outside_world("core/types/src/a.rs", "SystemTime::now()")), [1]);
+    }
+
+    #[test]
+    fn keeps_transports_from_the_engine() {
+        let transport = "core/server/src/rcp/database.rs";
+        for text in ["use rstmdb_engine::Engine;\n", "let e = rstmdb_engine::Engine::open(x);\n"] {
+            assert_eq!(lines(past_the_door(transport, text)), [1]);
+            assert_eq!(lines(past_the_door("core/server/src/health.rs", text)), [1]);
+            for other in
+                ["server/src/calls/place.rs", "server/src/config/mod.rs", "cli/src/main.rs"]
+            {
+                assert!(past_the_door(&format!("core/{other}"), text).is_empty(), "{other}");
+            }
+            assert!(past_the_door("core/server/tests/lines.rs", text).is_empty());
+        }
+        assert_eq!(
+            lines(past_the_door(transport, "a\nuse crate::calls::{Caller, Engine};\n")),
+            [2]
+        );
+        assert!(
+            past_the_door(transport, "// not rstmdb_engine\nuse crate::calls::Caller;\n")
+                .is_empty()
+        );
     }
 
     #[test]

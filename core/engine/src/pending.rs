@@ -66,6 +66,11 @@ impl<H: Deref<Target = Engine>> Commit<H> {
         self.engine.queue()
     }
 
+    /// What holds the engine.
+    pub fn holder(&self) -> &H {
+        &self.engine
+    }
+
     /// Whether waiting would return at once. Asking does not get the write going: waiting, awaiting
     /// and dropping do.
     pub fn is_ready(&self) -> bool {

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rstmdb_engine::Engine;
 use rstmdb_types::{CompactRequest, InfoRequest, WalStatsRequest};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::calls::Calls;
 use crate::config::{CompactionConfig, Settings};
 use crate::shutdown::Shutdown;
 
@@ -32,14 +32,14 @@ struct Mark {
 /// Compacts when it is due.
 #[derive(Debug)]
 pub(crate) struct Compaction {
-    engine: Arc<Engine>,
+    calls: Arc<Calls>,
     last: Mark,
 }
 
 impl Compaction {
-    pub(crate) fn new(engine: Arc<Engine>) -> Compaction {
-        let last = mark(&engine).unwrap_or(Mark { entries: 0, bytes: 0 });
-        Compaction { engine, last }
+    pub(crate) fn new(calls: Arc<Calls>) -> Compaction {
+        let last = mark(&calls).unwrap_or(Mark { entries: 0, bytes: 0 });
+        Compaction { calls, last }
     }
 
     /// Looks after the database until the server stops.
@@ -55,8 +55,12 @@ impl Compaction {
             }
             let config = settings.load().compaction.clone();
             let rested = at.is_none_or(|at| at.elapsed() >= config.min_interval);
-            let Some(now) = mark(&self.engine).filter(|_| rested) else { continue };
-            if is_due(&config, self.last, now, instances(&self.engine)) {
+            let Some(now) = mark(&self.calls).filter(|_| rested) else { continue };
+            // A database that was put into service since has counted from its opening on.
+            if now.bytes < self.last.bytes {
+                self.last = now;
+            }
+            if is_due(&config, self.last, now, instances(&self.calls)) {
                 self.compact(now).await;
                 at = Some(Instant::now());
             }
@@ -65,16 +69,16 @@ impl Compaction {
 
     /// At a stop the next start is made quick, where that is cheap.
     pub(crate) async fn at_stop(mut self) {
-        let Some(now) = mark(&self.engine) else { return };
+        let Some(now) = mark(&self.calls) else { return };
         let events = now.entries.saturating_sub(self.last.entries);
-        if events >= STOP_EVENTS_MIN && instances(&self.engine) <= STOP_INSTANCES_MAX {
+        if events >= STOP_EVENTS_MIN && instances(&self.calls) <= STOP_INSTANCES_MAX {
             self.compact(now).await;
         }
     }
 
     async fn compact(&mut self, now: Mark) {
-        let engine = self.engine.clone();
-        let compacting = move || engine.compact(CompactRequest::default()).wait();
+        let calls = self.calls.clone();
+        let compacting = move || calls.ask(CompactRequest::default()).1;
         match tokio::task::spawn_blocking(compacting).await {
             Ok(Ok(result)) => tracing::info!(
                 segments_deleted = result.segments_deleted,
@@ -89,14 +93,13 @@ impl Compaction {
     }
 }
 
-fn mark(engine: &Engine) -> Option<Mark> {
-    let (_, stats) = engine.wal_stats(WalStatsRequest {}).split();
-    let stats = stats.ok()?;
+fn mark(calls: &Calls) -> Option<Mark> {
+    let stats = calls.ask(WalStatsRequest {}).1.ok()?;
     Some(Mark { entries: stats.entry_count, bytes: stats.io_stats.bytes_written })
 }
 
-fn instances(engine: &Engine) -> u64 {
-    engine.info(InfoRequest {}).split().1.map_or(0, |info| info.instances)
+fn instances(calls: &Calls) -> u64 {
+    calls.ask(InfoRequest {}).1.map_or(0, |info| info.instances)
 }
 
 fn is_due(config: &CompactionConfig, last: Mark, now: Mark, instances: u64) -> bool {

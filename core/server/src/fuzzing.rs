@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
+use crate::calls::Calls;
 use crate::config::{Config, Settings};
 use crate::metrics::Metrics;
-use crate::rcp::{FrameMemory, Served, Shared, serve};
+use crate::rcp::{FrameMemory, Rcp, serve};
 use crate::shutdown::Shutdown;
 
 thread_local! {
@@ -46,12 +47,13 @@ fn converse(stream: &[u8], piece: usize) -> Vec<(String, String)> {
     let engine = Arc::new(database());
     let config = Config::default();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let shared = Shared {
-        served: Arc::new(Served { engine: engine.clone(), metrics: metrics.clone() }),
-        settings: Arc::new(Settings::new(&config).unwrap()),
+    let calls = Calls::new(Arc::new(Settings::new(&config).unwrap()), metrics.clone());
+    calls.install(engine.clone());
+    let rcp = Arc::new(Rcp {
+        calls: Arc::new(calls),
         memory: FrameMemory::new(config.network.frame_memory_bytes),
         shutdown: Shutdown::default(),
-    };
+    });
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     let said = RUNTIME.with(|runtime| {
         runtime.block_on(async {
@@ -69,7 +71,7 @@ fn converse(stream: &[u8], piece: usize) -> Vec<(String, String)> {
             };
             let mut said = Vec::new();
             let listen = reading.read_to_end(&mut said);
-            let (_, (), heard) = tokio::join!(serve(&shared, server, address), talk, listen);
+            let (_, (), heard) = tokio::join!(serve(rcp, server, address), talk, listen);
             heard.unwrap();
             said
         })

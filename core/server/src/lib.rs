@@ -1,7 +1,10 @@
 //! The rstmdb server: RCP over TCP and TLS, metrics and health over HTTP, and its configuration.
 #![deny(missing_docs)]
 
+mod accept;
 pub mod auth;
+#[doc(hidden)]
+pub mod calls;
 mod compaction;
 pub mod config;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -10,7 +13,7 @@ pub mod config;
 pub mod fuzzing;
 #[cfg(test)]
 mod fuzzing_tests;
-pub mod http;
+pub mod health;
 pub mod logging;
 pub mod metrics;
 mod rcp;

@@ -98,11 +98,25 @@ struct FromEngine {
     entries: IntGauge,
     segments: IntGauge,
     size_bytes: IntGauge,
-    bytes_written: IntCounter,
-    bytes_read: IntCounter,
-    writes: IntCounter,
-    reads: IntCounter,
-    fsyncs: IntCounter,
+    bytes_written: Total,
+    bytes_read: Total,
+    writes: Total,
+    reads: Total,
+    fsyncs: Total,
+}
+
+/// A counter of what an engine counts since it was opened. Another one begins anew.
+#[derive(Debug)]
+struct Total {
+    counter: IntCounter,
+    seen: u64,
+}
+
+impl Total {
+    fn update(&mut self, value: u64) {
+        self.counter.inc_by(value.checked_sub(self.seen).unwrap_or(value));
+        self.seen = value;
+    }
 }
 
 /// Registers metrics under their names.
@@ -265,7 +279,7 @@ impl Metrics {
     /// Everything as text, version 0.0.4.
     pub fn render(&self, figures: Option<&EngineFigures>) -> Result<String> {
         // Held to the end, so that no scrape sees another one's half.
-        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(figures) = figures {
             engine.update(figures);
         }
@@ -313,6 +327,7 @@ fn replication(register: &Register<'_>) -> Result<()> {
 }
 
 fn from_engine(register: &Register<'_>) -> Result<FromEngine> {
+    let total = |name, help| register.counter(name, help).map(|counter| Total { counter, seen: 0 });
     Ok(FromEngine {
         instances: register.gauge("rstmdb_instances_total", "Instances that are not deleted")?,
         machines: register.gauge("rstmdb_machines_total", "Machine versions")?,
@@ -320,23 +335,18 @@ fn from_engine(register: &Register<'_>) -> Result<FromEngine> {
         entries: register.gauge("rstmdb_wal_entries", "The last offset of the log")?,
         segments: register.gauge("rstmdb_wal_segments", "Segment files of the log")?,
         size_bytes: register.gauge("rstmdb_wal_size_bytes", "The size of the log")?,
-        bytes_written: register
-            .counter("rstmdb_wal_bytes_written_total", "Bytes written to the log")?,
-        bytes_read: register.counter("rstmdb_wal_bytes_read_total", "Bytes read from the log")?,
-        writes: register.counter("rstmdb_wal_writes_total", "Write calls to the log")?,
-        reads: register.counter("rstmdb_wal_reads_total", "Read calls to the log")?,
-        fsyncs: register.counter("rstmdb_wal_fsyncs_total", "Syncs of the log")?,
+        bytes_written: total("rstmdb_wal_bytes_written_total", "Bytes written to the log")?,
+        bytes_read: total("rstmdb_wal_bytes_read_total", "Bytes read from the log")?,
+        writes: total("rstmdb_wal_writes_total", "Write calls to the log")?,
+        reads: total("rstmdb_wal_reads_total", "Read calls to the log")?,
+        fsyncs: total("rstmdb_wal_fsyncs_total", "Syncs of the log")?,
     })
 }
 
 impl FromEngine {
-    fn update(&self, figures: &EngineFigures) {
+    fn update(&mut self, figures: &EngineFigures) {
         let gauge =
             |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        // The engine counts since it was opened, and is opened once.
-        let counter = |counter: &IntCounter, value: u64| {
-            counter.inc_by(value.saturating_sub(counter.get()));
-        };
         let wal = &figures.wal;
         gauge(&self.instances, figures.instances);
         gauge(&self.machines, figures.machines);
@@ -344,11 +354,11 @@ impl FromEngine {
         gauge(&self.entries, wal.entry_count);
         gauge(&self.segments, wal.segment_count);
         gauge(&self.size_bytes, wal.total_size_bytes);
-        counter(&self.bytes_written, wal.io_stats.bytes_written);
-        counter(&self.bytes_read, wal.io_stats.bytes_read);
-        counter(&self.writes, wal.io_stats.writes);
-        counter(&self.reads, wal.io_stats.reads);
-        counter(&self.fsyncs, wal.io_stats.fsyncs);
+        self.bytes_written.update(wal.io_stats.bytes_written);
+        self.bytes_read.update(wal.io_stats.bytes_read);
+        self.writes.update(wal.io_stats.writes);
+        self.reads.update(wal.io_stats.reads);
+        self.fsyncs.update(wal.io_stats.fsyncs);
     }
 }
 

@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rstmdb_engine::{Engine, Location, SyncObserver};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
+use crate::calls::{Calls, Engine};
 use crate::compaction::Compaction;
 use crate::config::{Address, Config, Settings};
-use crate::http::{self, HttpState};
+use crate::health::{self, Health};
 use crate::metrics::Metrics;
-use crate::rcp::{self, FrameMemory, Served, Shared};
+use crate::rcp::{self, FrameMemory, Rcp};
 use crate::shutdown::Shutdown;
 
 /// Connections the system keeps until they are accepted.
@@ -23,10 +23,8 @@ const BACKLOG: u32 = 1024;
 /// A running server. It stops in good order in [`Server::run_until`].
 #[derive(Debug)]
 pub struct Server {
-    engine: Arc<Engine>,
-    settings: Arc<Settings>,
-    metrics: Arc<Metrics>,
-    http: Arc<HttpState>,
+    calls: Arc<Calls>,
+    health: Arc<Health>,
     shutdown: Shutdown,
     shutdown_timeout: Duration,
     address: SocketAddr,
@@ -53,7 +51,8 @@ impl Server {
         config.validate()?;
         let settings = Arc::new(Settings::new(&config)?);
         let metrics = Arc::new(Metrics::new()?);
-        let http = Arc::new(HttpState::new(metrics.clone()));
+        let calls = Arc::new(Calls::new(settings.clone(), metrics));
+        let health = Arc::new(Health::new(calls.clone()));
         let shutdown = Shutdown::default();
         // Taken at once, so that a taken port is known before a long recovery, and not listened on
         // until there is somebody to answer.
@@ -64,31 +63,28 @@ impl Server {
             let socket = reserve("metrics.bind_addr", &config.metrics.bind_addr).await?;
             let listener = listen("metrics.bind_addr", &config.metrics.bind_addr, socket)?;
             metrics_address = listener.local_addr().ok();
-            endpoint = Some(tokio::spawn(http::serve(listener, http.clone(), shutdown.ended())));
+            endpoint =
+                Some(tokio::spawn(health::serve(listener, health.clone(), shutdown.ended())));
         }
-        let engine = match engine {
-            Some(engine) => engine,
-            None => open(&config, metrics.clone()).await?,
-        };
-        http.started(engine.clone());
+        match engine {
+            Some(engine) => calls.install(engine),
+            None => calls.open(&config).await?,
+        }
         let listener = listen("network.bind_addr", &config.network.bind_addr, socket)?;
         let address = listener.local_addr().map_err(|error| {
             Error::new(ErrorCode::InternalError, format!("no local address: {error}"))
         })?;
-        let shared = Arc::new(Shared {
-            served: Arc::new(Served { engine: engine.clone(), metrics: metrics.clone() }),
-            settings: settings.clone(),
+        let rcp = Arc::new(Rcp {
+            calls: calls.clone(),
             memory: FrameMemory::new(config.network.frame_memory_bytes),
             shutdown: shutdown.clone(),
         });
-        let connections = tokio::spawn(rcp::accept(listener, shared));
-        let compaction = Compaction::new(engine.clone());
-        let compaction = tokio::spawn(compaction.run(settings.clone(), shutdown.clone()));
+        let connections = tokio::spawn(rcp::listen(listener, rcp));
+        let compaction = Compaction::new(calls.clone());
+        let compaction = tokio::spawn(compaction.run(settings, shutdown.clone()));
         Ok(Server {
-            engine,
-            settings,
-            metrics,
-            http,
+            calls,
+            health,
             shutdown,
             shutdown_timeout: config.server.shutdown_timeout,
             address,
@@ -111,17 +107,18 @@ impl Server {
 
     /// The settings in force; replacing them takes effect at once.
     pub fn settings(&self) -> Arc<Settings> {
-        self.settings.clone()
+        self.calls.settings().clone()
     }
 
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        self.calls.metrics()
     }
 
-    /// The database.
-    pub fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+    /// The door to the database.
+    #[doc(hidden)]
+    pub fn calls(&self) -> &Arc<Calls> {
+        &self.calls
     }
 
     /// Serves until `stop` is done, then stops: accepts nobody else, answers what was asked, tells
@@ -130,7 +127,7 @@ impl Server {
     /// Requests that are not finished after `server.shutdown_timeout_secs` are given up.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<()> {
         stop.await;
-        self.http.stopping();
+        self.health.stopping();
         self.shutdown.begin();
         let mut connections = self.connections;
         if tokio::time::timeout(self.shutdown_timeout, &mut connections).await.is_err() {
@@ -141,29 +138,13 @@ impl Server {
         if let Ok(compaction) = self.compaction.await {
             compaction.at_stop().await;
         }
-        let engine = self.engine;
-        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        let closed = self.calls.close().await;
         self.shutdown.end();
         if let Some(endpoint) = self.endpoint {
             let _ = endpoint.await;
         }
-        closed.unwrap_or_else(|error| {
-            Err(Error::new(ErrorCode::InternalError, format!("closing the database: {error}")))
-        })
+        closed
     }
-}
-
-/// Opens the database on a thread that may wait.
-async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Engine>> {
-    let mut options = config.engine_options();
-    options.sync_observer =
-        Some(SyncObserver(Arc::new(move |took| metrics.sync.observe(took.as_secs_f64()))));
-    let location = Location::directory(config.storage.data_dir.clone());
-    let opening = tokio::task::spawn_blocking(move || Engine::open(location, options));
-    let engine = opening.await.unwrap_or_else(|error| {
-        Err(Error::new(ErrorCode::InternalError, format!("opening the database: {error}")))
-    })?;
-    Ok(Arc::new(engine))
 }
 
 fn unusable(setting: &str, address: &Address, error: &std::io::Error) -> Error {

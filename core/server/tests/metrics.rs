@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rstmdb_protocol::Command;
 use rstmdb_server::Server;
-use rstmdb_server::http::{HttpState, serve};
+use rstmdb_server::calls::Calls;
+use rstmdb_server::config::{Config, Settings};
+use rstmdb_server::health::{Health, serve};
 use rstmdb_server::metrics::{EngineFigures, Metrics, Recorder, Rejection};
 
 use rstmdb_types::{ErrorCode, IoStats, WalStatsResult};
@@ -268,7 +270,9 @@ async fn a_server_counts_what_it_serves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_says_whether_a_client_would_be_served() {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let state = Arc::new(HttpState::new(metrics));
+    let settings = Arc::new(Settings::new(&Config::default()).unwrap());
+    let calls = Arc::new(Calls::new(settings, metrics));
+    let state = Arc::new(Health::new(calls.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -294,7 +298,7 @@ async fn health_says_whether_a_client_would_be_served() {
         rstmdb_engine::Options::default(),
     );
     let engine = Arc::new(engine.unwrap());
-    state.started(engine.clone());
+    calls.install(engine.clone());
     let (head, body) = get("/health/ready").await;
     assert!(head.starts_with("HTTP/1.1 200") && body == r#"{"status":"ready"}"#, "{head} {body}");
     let (head, body) =

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rstmdb_engine::{Engine, Location};
 use rstmdb_server::Server;
+use rstmdb_server::calls::Calls;
 use rstmdb_server::config::{Address, Config, Settings, TlsConfig};
 use rstmdb_server::metrics::Metrics;
 use rstmdb_types::Result;
@@ -24,8 +25,7 @@ use crate::wire::{Wire, await_condition};
 pub struct TestServer {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
-    metrics: Arc<Metrics>,
-    settings: Arc<Settings>,
+    calls: Arc<Calls>,
     engine: Arc<Engine>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -51,9 +51,8 @@ impl TestServer {
             runtime.unwrap().block_on(async move {
                 match Server::start_with_engine(served, config).await {
                     Ok(server) => {
-                        let (address, metrics) = (server.address(), server.metrics().clone());
-                        let (http, settings) = (server.metrics_address(), server.settings());
-                        started.send(Ok((address, http, metrics, settings))).unwrap();
+                        let (address, http) = (server.address(), server.metrics_address());
+                        started.send(Ok((address, http, server.calls().clone()))).unwrap();
                         server.run_until(async { drop(stopped.await) }).await
                     }
                     Err(error) => {
@@ -63,9 +62,9 @@ impl TestServer {
                 }
             })
         });
-        let (address, metrics_address, metrics, settings) = start.recv().unwrap()?;
+        let (address, metrics_address, calls) = start.recv().unwrap()?;
         let (stop, thread) = (Some(stop), Some(thread));
-        Ok(TestServer { address, metrics_address, metrics, settings, engine, stop, thread })
+        Ok(TestServer { address, metrics_address, calls, engine, stop, thread })
     }
 
     /// Serves a new database in memory, with the configuration changed by `change`.
@@ -83,15 +82,20 @@ impl TestServer {
 
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+        self.calls.metrics()
     }
 
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        self.calls.settings()
     }
 
-    /// The database.
+    /// The door to the database.
+    pub fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
+    /// The database it was started with.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
@@ -109,8 +113,8 @@ impl TestServer {
         healthy.call("BYE", serde_json::json!({})).unwrap();
         healthy.await_close();
         let open = || {
-            let subscriptions = [true, false].map(|all| self.metrics.subscriptions(all).get());
-            self.metrics.connections_active.get() + subscriptions.iter().sum::<i64>()
+            let subscriptions = [true, false].map(|all| self.metrics().subscriptions(all).get());
+            self.metrics().connections_active.get() + subscriptions.iter().sum::<i64>()
         };
         await_condition("no connection and no subscription is open", || open() == 0);
     }

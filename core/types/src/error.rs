@@ -214,6 +214,8 @@ reasons! {
     WRITES_STOPPED = "writes_stopped", WalIoError;
     /// A write failed and was taken back.
     WRITE_FAILED = "write_failed", WalIoError;
+    /// The server is opening its database; the request changed nothing and can be repeated.
+    REOPENING = "reopening", WalIoError;
     /// A stored file is damaged; context `file` and `position` say where.
     CORRUPT = "corrupt", InternalError;
     /// A file was written by a newer rstmdb.

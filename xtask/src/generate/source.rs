@@ -154,7 +154,7 @@ fn of_rows(doc: &str, rows: &[Row]) -> Shape {
 }
 
 fn structure(item: &syn::ItemStruct) -> Result<Shape, String> {
-    let serde = Serde::read(&item.attrs, &["default", "deny_unknown_fields"])?;
+    Serde::read(&item.attrs, &["default", "deny_unknown_fields"])?;
     let fields = item.fields.iter().map(|field| {
         let name = field.ident.as_ref().map(plain).unwrap_or_default();
         // How a value is read changes nothing of what it is.

@@ -532,7 +532,9 @@ mod tests {
         let progress = Progress { kind: 3, name: "job", numbers: vec![0, 300, u64::MAX] };
         let begins = Begins { id: u64::MAX, first: 4 };
         let mut blocks = BlockWriter::new(storage.create("c").unwrap(), &DATABASE, &head).unwrap();
-        let put = |out: &mut Vec<u8>| drop(progress.encode(out));
+        let put = |out: &mut Vec<u8>| {
+            progress.encode(out);
+        };
         blocks.put(BlockKind::Progress, put).unwrap();
         blocks.put(BlockKind::Histories, |out| put_history(out, &begins)).unwrap();
         blocks.finish().unwrap();

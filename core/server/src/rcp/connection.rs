@@ -12,38 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use rstmdb_protocol::{Command, Malformed, Request, WireMode, message};
-use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Operation, limits};
-use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
-use super::answer::{Answer, Form, Job, Served, Written, decode};
-use super::dispatch::{dispatch, unknown};
-use super::inbox::{FrameMemory, Inbox, Read};
-use super::outbox::Outbox;
-use super::session::Session;
-use super::watches::Watches;
-use crate::auth::request_limiter;
-use crate::config::{Live, Settings};
+use super::Rcp;
+use super::conversation::Conversation;
+use super::inbox::{Inbox, Read};
+use crate::config::Live;
 use crate::metrics::Rejection;
-use crate::shutdown::Shutdown;
 
 /// How long a closed connection is drained, so that its last answers are not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
-/// Failed attempts to authenticate after which a connection ends.
-const AUTH_FAILURES_MAX: u32 = 10;
 /// How much is drained.
 const LINGER_BYTES: usize = 1 << 20;
-
-/// What all connections share.
-pub(crate) struct Shared {
-    pub served: Arc<Served>,
-    pub settings: Arc<Settings>,
-    pub memory: FrameMemory,
-    pub shutdown: Shutdown,
-}
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +45,10 @@ pub(crate) enum End {
     Broken,
 }
 
-struct Connection<'e, S> {
+struct Connection<S> {
     stream: S,
     inbox: Inbox,
-    core: Core<'e>,
+    core: Conversation,
     opened: Instant,
     partial_since: Option<Instant>,
     /// The client sends no more.
@@ -75,66 +56,47 @@ struct Connection<'e, S> {
     alarm: Pin<Box<Sleep>>,
     is_alarm_set: bool,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
-    is_stopping_watched: bool,
+    /// Done when a database is withdrawn or installed.
+    replaced: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whether the two were asked to wake the task.
+    is_news_watched: bool,
     stopped: Arc<AtomicBool>,
 }
 
-/// What requests act on.
-struct Core<'e> {
-    shared: &'e Shared,
-    session: Session,
-    outbox: Outbox<'e>,
-    watches: Watches<'e>,
-    job: Option<Job>,
-    /// Set when the connection ends as soon as what is due was sent.
-    ending: Option<End>,
-    active: Instant,
-    address: SocketAddr,
-    auth_failures: u32,
-}
-
 /// Serves a connection until it ends.
-pub(crate) async fn serve<S>(shared: &Shared, stream: S, address: SocketAddr) -> End
+pub(crate) async fn serve<S>(rcp: Arc<Rcp>, stream: S, address: SocketAddr) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let now = Instant::now();
-    let limiter = {
-        let live = shared.settings.load();
-        request_limiter(live.network.requests_per_second, live.network.request_burst)
-    };
+    let core = Conversation::new(&rcp.calls, address, now);
     let mut connection = Connection {
         stream,
-        inbox: Inbox::new(shared.memory.clone()),
-        core: Core {
-            shared,
-            session: Session::new(limiter),
-            outbox: Outbox::new(&shared.served.metrics),
-            watches: Watches::new(&shared.served.metrics),
-            job: None,
-            ending: None,
-            active: now,
-            address,
-            auth_failures: 0,
-        },
+        inbox: Inbox::new(rcp.memory.clone()),
         opened: now,
         partial_since: None,
         is_read_closed: false,
         alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
         is_alarm_set: false,
-        stopping: Box::pin(shared.shutdown.begun()),
-        is_stopping_watched: false,
-        stopped: shared.shutdown.flag(),
+        stopping: Box::pin(rcp.shutdown.begun()),
+        replaced: Box::pin(core.caller.replaced()),
+        is_news_watched: false,
+        stopped: rcp.shutdown.flag(),
+        core,
     };
+    // The connection has all it needs.
+    drop(rcp);
     let end = std::future::poll_fn(|context| connection.poll(context)).await;
-    let Connection { stream, core: Core { session, watches, .. }, .. } = connection;
+    let Connection { stream, core: Conversation { session, caller, watches, .. }, .. } = connection;
     drop(watches);
-    if end == End::Timeout && !session.is_open(&shared.settings.load()) {
-        shared.served.metrics.rejected(Rejection::HandshakeTimeout).inc();
+    let calls = caller.calls();
+    if end == End::Timeout && !caller.is_open(&calls.settings().load()) {
+        calls.metrics().rejected(Rejection::HandshakeTimeout).inc();
     }
-    let who = session.identity().map(|identity| identity.name.clone());
-    let client = session.client_name.as_deref();
+    let (who, client) = (caller.name(), session.client_name.as_deref());
     tracing::debug!(?end, token = who.as_deref(), client, "connection closed");
+    // Lets go of the database.
+    drop(caller);
     if !matches!(end, End::Broken | End::Timeout) {
         linger(stream).await;
     }
@@ -160,21 +122,20 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let polled = self.advance(context);
-        self.core.outbox.publish_counts();
+        self.core.caller.publish_counts();
         polled
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let now = Instant::now();
-        let shared = self.core.shared;
-        let live = shared.settings.load();
-        self.watch_shutdown(context);
+        let live = self.core.caller.calls().settings().load();
+        self.watch_news(context);
         loop {
             let mut moved = self.core.finish_job(context, now);
-            moved |= self.core.outbox.settle(None, now);
+            moved |= self.core.settle(None, now);
             match self.core.outbox.poll_send(&mut self.stream, context) {
                 Poll::Ready(Ok(0)) | Poll::Pending => {}
                 Poll::Ready(Ok(_)) => {
@@ -197,19 +158,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             {
                 return Poll::Ready(end);
             }
-            if !self.core.outbox.settle(Some(context), now) {
+            if !self.core.settle(Some(context), now) {
                 break;
             }
         }
         self.poll_alarm(&live, context)
     }
 
-    /// Asks to be woken when the server stops.
-    fn watch_shutdown(&mut self, context: &mut Context<'_>) {
-        // One registration lasts: the task's waker stays the same.
-        if !self.is_stopping_watched {
-            self.is_stopping_watched = true;
+    /// Asks to be woken when the server stops, and when its database is replaced.
+    fn watch_news(&mut self, context: &mut Context<'_>) {
+        // One registration lasts until there is news: the task's waker stays the same.
+        if !self.is_news_watched {
+            self.is_news_watched = true;
             let _ = self.stopping.as_mut().poll(context);
+        } else if !self.core.caller.take_news() {
+            return;
+        }
+        loop {
+            self.replaced = Box::pin(self.core.caller.replaced());
+            if self.replaced.as_mut().poll(context).is_pending() {
+                return;
+            }
+            self.core.caller.take_news();
         }
     }
 
@@ -234,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let Connection { inbox, core, .. } = self;
         while core.has_room(live) {
             let network = &live.network;
-            let bytes_max = if core.session.is_open(live) {
+            let bytes_max = if core.caller.is_open(live) {
                 network.max_frame_bytes
             } else {
                 network.max_frame_bytes_unauthenticated.min(network.max_frame_bytes)
@@ -302,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             .partial_since
             .filter(|_| self.core.has_room(live))
             .and_then(|since| after(since, network.frame_timeout));
-        let handshake = (!self.core.session.is_open(live))
+        let handshake = (!self.core.caller.is_open(live))
             .then(|| after(self.opened, network.handshake_timeout))
             .flatten();
         // A request that runs on another thread takes the time it takes.
@@ -329,145 +299,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
         }
     }
-}
-
-impl Core<'_> {
-    /// Takes the answer of the request that ran on another thread.
-    fn finish_job(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
-        let Some(job) = &mut self.job else { return false };
-        let Poll::Ready(finished) = Pin::new(&mut job.task).poll(context) else { return false };
-        let Some(job) = self.job.take() else { return false };
-        let written = finished.unwrap_or_else(|failure| {
-            tracing::error!(command = job.form.command.wire_name(), "a request failed: {failure}");
-            let mut bytes = Vec::new();
-            let error =
-                Error::new(ErrorCode::InternalError, "the request failed inside the server");
-            let error = job.form.write::<Value>(Err(error), &mut bytes);
-            Written { bytes, error, watch: None }
-        });
-        self.outbox.buffer().extend_from_slice(&written.bytes);
-        self.outbox.answered(&job.asked, written.error, now);
-        self.active = now;
-        if let Some(watch) = written.watch {
-            self.watches.add(watch);
-        }
-        true
-    }
-
-    /// Whether another request may be begun.
-    fn has_room(&self, live: &Live) -> bool {
-        self.ending.is_none()
-            && self.job.is_none()
-            && self.outbox.open_gates() < live.network.max_in_flight_requests.max(1)
-            && self.outbox.waiting_bytes() <= live.network.max_buffered_response_bytes
-    }
-
-    fn request(&mut self, payload: &[u8], live: &Live, now: Instant) {
-        if self.session.mode == WireMode::Lines && payload.trim_ascii().is_empty() {
-            return;
-        }
-        match Request::parse(payload) {
-            Ok(request) => self.answer(&request, live, now),
-            Err(Malformed { id: Some(id), message }) => {
-                let error = Error::invalid(reason::INVALID_REQUEST, message);
-                message::refuse(self.outbox.buffer(), self.session.mode, &id, &error);
-                self.shared.served.metrics.error(error.code()).inc();
-            }
-            Err(Malformed { id: None, message }) => {
-                tracing::debug!("closing a connection: {message}");
-                self.ending = Some(End::Protocol);
-            }
-        }
-    }
-
-    fn answer(&mut self, request: &Request<'_>, live: &Live, now: Instant) {
-        let params = request.params_text();
-        let Some(command) = Command::from_wire_name(&request.op) else {
-            let error = unknown(request);
-            message::refuse(self.outbox.buffer(), self.session.mode, &request.id, &error);
-            return self.shared.served.metrics.error(error.code()).inc();
-        };
-        self.session.count();
-        let admitted = self.session.admit(command, live);
-        let hello =
-            (command == Command::Hello && admitted.is_ok()).then(|| self.session.hello(params));
-        let answer = Answer {
-            served: &self.shared.served,
-            outbox: &mut self.outbox,
-            // The answer to a hello is in the mode that was agreed on.
-            form: Form {
-                id: request.id.as_ref().into(),
-                command,
-                mode: self.session.mode,
-                dialect: self.session.dialect,
-            },
-            began: now,
-        };
-        if let Err(error) = admitted {
-            return answer.refuse(error);
-        }
-        match command {
-            Command::Database(Operation::WatchInstance | Operation::WatchAll)
-                if self.watches.len() >= live.network.max_subscriptions =>
-            {
-                let most = live.network.max_subscriptions;
-                let checked = limits::check("watches", most + 1, "max_subscriptions", most);
-                answer.with::<Value>(checked.map(|()| &Value::Null));
-            }
-            Command::Database(operation) => self.job = dispatch(answer, operation, params),
-            Command::Hello => match hello {
-                Some(Ok(hello)) => answer.with(Ok(&hello)),
-                Some(Err(error)) => answer.refuse(error),
-                None => {}
-            },
-            Command::Auth => match self.session.auth(params, live, &self.shared.served.metrics) {
-                Ok(result) => answer.with(Ok(&result)),
-                Err(error) => {
-                    answer.refuse(error);
-                    self.auth_failed();
-                }
-            },
-            Command::Bye => {
-                answer.with(Ok(&json!({ "goodbye": true })));
-                self.ending = Some(End::Bye);
-            }
-            Command::Unwatch => match decode::<Unwatch>(command, params) {
-                Ok(Unwatch { subscription_id }) => {
-                    let removed = self.watches.remove(&subscription_id);
-                    let result = json!({ "subscription_id": subscription_id, "removed": removed });
-                    answer.with(Ok(&result));
-                }
-                Err(error) => answer.refuse(error),
-            },
-        }
-    }
-
-    /// Says so once, without a word of what the client sent, and has patience for a few.
-    fn auth_failed(&mut self) {
-        self.auth_failures += 1;
-        if self.auth_failures == 1 {
-            tracing::warn!(address = %self.address, "a client failed to authenticate");
-        }
-        if self.auth_failures >= AUTH_FAILURES_MAX {
-            self.ending = Some(End::Protocol);
-        }
-    }
-
-    fn forward_events(&mut self, live: &Live, context: &mut Context<'_>) -> bool {
-        if self.watches.len() == 0 || self.ending.is_some() {
-            return false;
-        }
-        let form = (self.session.mode, self.session.dialect);
-        let bytes_max = live.network.max_buffered_response_bytes.max(1);
-        let (forwarded, broken) = self.watches.forward(&mut self.outbox, form, bytes_max, context);
-        if broken {
-            self.ending = Some(End::Watch);
-        }
-        forwarded
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Unwatch {
-    subscription_id: String,
 }

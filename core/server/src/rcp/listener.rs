@@ -1,4 +1,4 @@
-//! Accepts connections and holds them to their number.
+//! The listener: holds connections to their number and encrypts them.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{Shared, serve};
+use super::Rcp;
+use super::connection::serve;
+use crate::accept::{accept, ended};
 use crate::config::NetworkConfig;
 use crate::metrics::{Metrics, Rejection};
-
-/// A pause after the system refused a connection, so that it can recover.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Open connections, in all and per address.
 #[derive(Debug, Default)]
@@ -69,88 +67,56 @@ impl Drop for Place {
     }
 }
 
-/// Accepts connections until the server stops, then waits until all of them have ended.
-pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+/// Serves connections until the server stops, then waits until all of them have ended.
+pub(crate) async fn listen(listener: TcpListener, rcp: Arc<Rcp>) {
     let counts = Arc::new(Mutex::new(Counts::default()));
-    let mut connections = JoinSet::new();
-    let mut stopping = Box::pin(shared.shutdown.begun());
-    loop {
-        let accepted = tokio::select! {
-            () = &mut stopping => break,
-            accepted = listener.accept() => accepted,
-            // Reaps those that ended.
-            Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                report(ended);
-                continue;
-            }
-        };
-        match accepted {
-            Ok((stream, address)) => {
-                let place = {
-                    let live = shared.settings.load();
-                    Place::take(&counts, &shared.served.metrics, address.ip(), &live.network)
-                };
-                match place {
-                    Ok(place) => {
-                        connections.spawn(run(shared.clone(), stream, address, place));
-                    }
-                    Err(rejection) => {
-                        tracing::debug!(%address, ?rejection, "connection refused");
-                        shared.served.metrics.rejected(rejection).inc();
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::warn!("accepting a connection: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    let metrics = rcp.calls.metrics();
+    let serve = |stream, address: SocketAddr, ()| {
+        let live = rcp.calls.settings().load();
+        match Place::take(&counts, metrics, address.ip(), &live.network) {
+            Ok(place) => Some(run(rcp.clone(), stream, address, place)),
+            Err(rejection) => {
+                tracing::debug!(%address, ?rejection, "connection refused");
+                metrics.rejected(rejection).inc();
+                None
             }
         }
-    }
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        report(ended);
-    }
+    };
+    ended(accept(listener, rcp.shutdown.begun(), || std::future::ready(()), serve).await).await;
 }
 
-/// A connection that failed concerns no other, but somebody should know.
-fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!("a connection failed inside the server: {error}");
-    }
-}
-
-async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, place: Place) {
+async fn run(rcp: Arc<Rcp>, stream: TcpStream, address: SocketAddr, place: Place) {
     // Without it, an answer could wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let (tls, handshake_timeout) = {
-        let live = shared.settings.load();
+        let live = rcp.calls.settings().load();
         (live.tls.clone(), live.network.handshake_timeout)
     };
     tracing::debug!(%address, "connection accepted");
     match tls {
         None => {
-            serve(&shared, stream, address).await;
+            serve(rcp, stream, address).await;
         }
         Some(config) => {
             let handshake = TlsAcceptor::from(config).accept(stream);
             let timeout =
                 if handshake_timeout.is_zero() { Duration::MAX } else { handshake_timeout };
-            let stopping = shared.shutdown.begun();
+            let stopping = rcp.shutdown.begun();
             let accepted = tokio::select! {
                 accepted = tokio::time::timeout(timeout, handshake) => accepted,
                 () = stopping => return,
             };
             match accepted {
                 Ok(Ok(stream)) => {
-                    serve(&shared, stream, address).await;
+                    serve(rcp, stream, address).await;
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%address, "TLS handshake: {error}");
-                    shared.served.metrics.rejected(Rejection::TlsHandshake).inc();
+                    rcp.calls.metrics().rejected(Rejection::TlsHandshake).inc();
                 }
                 Err(_) => {
                     tracing::debug!(%address, "TLS handshake took too long");
-                    shared.served.metrics.rejected(Rejection::HandshakeTimeout).inc();
+                    rcp.calls.metrics().rejected(Rejection::HandshakeTimeout).inc();
                 }
             }
         }

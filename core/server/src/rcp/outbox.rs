@@ -8,32 +8,24 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rstmdb_engine::{Commit, Engine};
 use rstmdb_protocol::{Command, WireMode, message};
 use rstmdb_types::{ErrorCode, Text};
 use tokio::io::AsyncWrite;
 
-use super::answer::Form;
-use crate::metrics::{Metrics, Recorder};
+use super::reply::Form;
+use crate::calls::{Caller, Commit};
 
 /// What an empty buffer may keep.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// Which request an answer belongs to.
-#[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub command: Command,
-    pub began: Instant,
-}
-
 /// An answer that waits for its commit, and what follows it.
-struct Gate<'e> {
-    commit: Commit<&'e Engine>,
-    asked: Asked,
+struct Gate {
+    commit: Commit,
+    command: Command,
+    began: Instant,
     id: Text,
     mode: WireMode,
     /// Where the answer is, counted like `Outbox::written`.
@@ -43,34 +35,18 @@ struct Gate<'e> {
 }
 
 /// The write side of a connection.
-pub(crate) struct Outbox<'e> {
+#[derive(Default)]
+pub(crate) struct Outbox {
     buffer: Vec<u8>,
     /// Bytes at the front of the buffer that were sent.
     sent: usize,
     /// The position of the buffer's front in all that was ever written.
     base: u64,
-    gates: VecDeque<Gate<'e>>,
-    recorder: Recorder,
+    gates: VecDeque<Gate>,
     needs_flush: bool,
 }
 
-impl<'e> Outbox<'e> {
-    pub(crate) fn new(metrics: &Arc<Metrics>) -> Outbox<'e> {
-        Outbox {
-            buffer: Vec::new(),
-            sent: 0,
-            base: 0,
-            gates: VecDeque::new(),
-            recorder: Recorder::new(metrics.clone()),
-            needs_flush: false,
-        }
-    }
-
-    /// Adds what was counted to what all see.
-    pub(crate) fn publish_counts(&mut self) {
-        self.recorder.flush();
-    }
-
+impl Outbox {
     /// Bytes that wait to be sent.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.buffer.len() - self.sent
@@ -91,29 +67,26 @@ impl<'e> Outbox<'e> {
         &mut self.buffer
     }
 
-    /// Counts an answer that was appended and waits for nothing.
-    pub(crate) fn answered(&mut self, asked: &Asked, error: Option<ErrorCode>, now: Instant) {
-        count(&mut self.recorder, asked, error, now);
-    }
-
     /// Keeps the answer that was appended from `begin` on until `commit` came out well.
     pub(crate) fn hold(
         &mut self,
         begin: usize,
-        mut commit: Commit<&'e Engine>,
-        asked: Asked,
+        mut commit: Commit,
+        began: Instant,
         form: &Form,
         error: Option<ErrorCode>,
+        caller: &mut Caller,
     ) {
         if self.gates.is_empty()
             && let Some(Ok(())) = commit.settled()
         {
-            return self.answered(&asked, error, Instant::now());
+            return caller.answered(form.command, began, error, Instant::now());
         }
         let (begin, end) = (self.base + begin as u64, self.base + self.buffer.len() as u64);
         self.gates.push_back(Gate {
             commit,
-            asked,
+            command: form.command,
+            began,
             id: form.id.clone(),
             mode: form.mode,
             begin,
@@ -123,7 +96,12 @@ impl<'e> Outbox<'e> {
     }
 
     /// Opens the gates whose commits are known. With a context, asks to be woken for the next one.
-    pub(crate) fn settle(&mut self, mut context: Option<&mut Context<'_>>, now: Instant) -> bool {
+    pub(crate) fn settle(
+        &mut self,
+        mut context: Option<&mut Context<'_>>,
+        now: Instant,
+        caller: &mut Caller,
+    ) -> bool {
         let mut opened = false;
         while let Some(gate) = self.gates.front_mut() {
             let settled = match &mut context {
@@ -136,14 +114,14 @@ impl<'e> Outbox<'e> {
             let Some(settled) = settled else { break };
             let Some(mut gate) = self.gates.pop_front() else { break };
             opened = true;
-            self.recorder.commit_wait(now - gate.asked.began);
+            caller.count_wait(now - gate.began);
             if let Err(error) = settled {
                 gate.error = Some(error.code());
                 let mut answer = Vec::new();
                 message::refuse(&mut answer, gate.mode, &gate.id, &error);
                 self.replace(gate.begin, gate.end, &answer);
             }
-            count(&mut self.recorder, &gate.asked, gate.error, now);
+            caller.answered(gate.command, gate.began, gate.error, now);
         }
         opened
     }
@@ -216,12 +194,5 @@ impl<'e> Outbox<'e> {
             self.buffer.drain(..self.sent);
             self.sent = 0;
         }
-    }
-}
-
-fn count(recorder: &mut Recorder, asked: &Asked, error: Option<ErrorCode>, now: Instant) {
-    recorder.request(asked.command.index(), Some(now - asked.began));
-    if let Some(code) = error {
-        recorder.metrics().error(code).inc();
     }
 }

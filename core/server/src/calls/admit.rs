@@ -1,0 +1,106 @@
+//! Who calls, whether they may, and whether they may now.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::IntCounter;
+use rstmdb_protocol::Command;
+use rstmdb_types::{Error, ErrorCode, Result};
+
+use super::caller::Caller;
+use crate::auth::{Identity, RequestLimiter};
+use crate::config::Live;
+
+/// What is known about a caller.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Who {
+    identity: Option<Identity>,
+    /// The name of the identity. A copy of this caller's own: commands carry it.
+    name: Option<Arc<str>>,
+    /// A token was accepted.
+    authenticated: bool,
+    limiter: Option<Arc<RequestLimiter>>,
+    /// Counts the requests of whoever presented a token.
+    requests: Option<IntCounter>,
+}
+
+impl Who {
+    pub(super) fn new(limiter: Option<RequestLimiter>) -> Who {
+        Who { limiter: limiter.map(Arc::new), ..Who::default() }
+    }
+}
+
+impl Caller {
+    /// Checks a token. A failure leaves an earlier success as it was.
+    pub fn authenticate(&mut self, token: &str, live: &Live) -> Result<()> {
+        let failed = |message: &str| Err(Error::new(ErrorCode::AuthFailed, message));
+        if token.is_empty() {
+            return failed("the token is empty");
+        }
+        match live.tokens.verify(token) {
+            Some(identity) => {
+                let requests = self.calls().metrics().token_requests(&identity.name);
+                let who = &mut self.who;
+                who.requests = Some(requests);
+                who.name = Some(Arc::from(&*identity.name));
+                who.identity = Some(identity);
+                who.authenticated = true;
+                Ok(())
+            }
+            None if live.auth_required => failed("the token is not known"),
+            None => Ok(()),
+        }
+    }
+
+    /// The name of who presented a token.
+    pub fn name(&self) -> Option<Arc<str>> {
+        self.who.name.clone()
+    }
+
+    /// Whether the caller may do everything.
+    pub fn is_open(&self, live: &Live) -> bool {
+        self.who.authenticated || !live.auth_required
+    }
+
+    /// Refuses a command that needs authentication first, or comes too soon after others. The refusal
+    /// is counted.
+    pub fn admit(&mut self, command: Command, live: &Live) -> Result<()> {
+        let admitted = self.check(command, live);
+        if let Err(error) = &admitted {
+            let now = Instant::now();
+            self.answered(command, now, Some(error.code()), now);
+        }
+        admitted
+    }
+
+    /// The same for an element of a batch, which is counted here.
+    pub(crate) fn admit_element(&mut self, command: Command, live: &Live) -> Result<()> {
+        self.count_element(command);
+        self.check(command, live)
+    }
+
+    fn check(&self, command: Command, live: &Live) -> Result<()> {
+        let who = &self.who;
+        if let Some(requests) = &who.requests {
+            requests.inc();
+        }
+        if !command.is_open() && !self.is_open(live) {
+            return Err(Error::new(
+                ErrorCode::Unauthorized,
+                "authentication is required: send AUTH with a token first",
+            )
+            .with_operation(command.wire_name()));
+        }
+        let token = who.identity.as_ref().and_then(|identity| identity.limiter.as_ref());
+        for (limiter, whose) in [(who.limiter.as_ref(), "connection"), (token, "token")] {
+            if limiter.is_some_and(|limiter| limiter.check().is_err()) {
+                return Err(Error::new(
+                    ErrorCode::RateLimited,
+                    format!("too many requests per second for this {whose}; slow down and retry"),
+                )
+                .with_operation(command.wire_name()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! A session as the door knows it: who it is, the database it works with, and what it has asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rstmdb_protocol::Command;
+use rstmdb_types::{ErrorCode, Limits};
+use tokio::task::JoinHandle;
+
+use super::admit::Who;
+use super::place::{Calls, Hold, News};
+use crate::auth::request_limiter;
+use crate::metrics::Recorder;
+
+/// Whoever is at the other end of a session.
+#[derive(Debug)]
+pub struct Caller {
+    calls: Arc<Calls>,
+    pub(super) who: Who,
+    news: News,
+    hold: Option<Hold>,
+    /// Whether there was news that nobody has asked for.
+    has_news: bool,
+    counts: Recorder,
+}
+
+impl Caller {
+    /// Somebody new, of whom nothing is known.
+    pub fn new(calls: &Arc<Calls>) -> Caller {
+        let live = calls.settings().load();
+        let network = &live.network;
+        let limiter = request_limiter(network.requests_per_second, network.request_burst);
+        Caller::of(calls.clone(), Who::new(limiter))
+    }
+
+    fn of(calls: Arc<Calls>, who: Who) -> Caller {
+        let counts = Recorder::new(calls.metrics().clone());
+        let mut news = calls.news();
+        let hold = news.borrow_and_update().clone().map(Hold::new);
+        Caller { calls, who, news, hold, has_news: false, counts }
+    }
+
+    /// What all transports share.
+    pub fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
+    /// What requests are held to.
+    pub(crate) fn limits(&mut self) -> Option<&Limits> {
+        self.hold().map(|engine| engine.limits())
+    }
+
+    /// Does `work` on a thread that may wait, for the same caller.
+    pub(crate) fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Caller) -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let mut caller = Caller::of(self.calls.clone(), self.who.clone());
+        tokio::task::spawn_blocking(move || work(&mut caller))
+    }
+
+    /// The database in service.
+    pub(super) fn hold(&mut self) -> Option<&Hold> {
+        self.refresh();
+        self.hold.as_ref()
+    }
+
+    /// Lets go of a database that was withdrawn.
+    fn refresh(&mut self) {
+        // The sender is in `calls`.
+        if self.news.has_changed().unwrap_or(false) {
+            self.hold = self.news.borrow_and_update().clone().map(Hold::new);
+            self.has_news = true;
+        }
+    }
+
+    /// Looks whether a database was withdrawn or installed since this was last asked.
+    pub(crate) fn take_news(&mut self) -> bool {
+        self.refresh();
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// Waits until a database is withdrawn or installed, beginning at the last look.
+    pub(crate) fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut news = self.news.clone();
+        async move {
+            // The sender lives as long as anybody who waits.
+            let _ = news.changed().await;
+        }
+    }
+
+    /// Counts an answer.
+    pub(crate) fn answered(
+        &mut self,
+        command: Command,
+        began: Instant,
+        error: Option<ErrorCode>,
+        now: Instant,
+    ) {
+        self.counts.request(command.index(), Some(now - began));
+        if let Some(code) = error {
+            self.count_error(code);
+        }
+    }
+
+    /// Counts an element of a batch, beside the batch itself.
+    pub(super) fn count_element(&mut self, command: Command) {
+        self.counts.request(command.index(), None);
+    }
+
+    /// Counts an error that answers no request of a known name.
+    pub(crate) fn count_error(&self, code: ErrorCode) {
+        self.calls.metrics().error(code).inc();
+    }
+
+    /// Counts how long an answer waited for its commit.
+    pub(crate) fn count_wait(&mut self, duration: Duration) {
+        self.counts.commit_wait(duration);
+    }
+
+    /// Adds what was counted to what all see.
+    pub(crate) fn publish_counts(&mut self) {
+        self.counts.flush();
+    }
+}

@@ -1,0 +1,25 @@
+//! The one door through which every transport reaches the database.
+//!
+//! A transport parses what it received, makes three calls and prints what they return. It makes a
+//! [`Caller`] for each session and asks it
+//!
+//! - [`Caller::admit`]: may they, and not too fast;
+//! - [`Caller::execute`]: a [`Request`](rstmdb_types::Request) carried out;
+//! - [`Caller::stream`]: a watch begun, whose [`Events`] follow.
+//!
+//! Time and new ids are stamped here, and everything is counted here. Nothing else in the server knows
+//! the engine: a session lives on when the one it worked with is replaced (see [`Calls::replace`]).
+
+mod admit;
+mod caller;
+mod execute;
+mod place;
+mod stream;
+
+pub use caller::Caller;
+pub use execute::{Call, Commit, Pending};
+pub use place::Calls;
+pub use rstmdb_engine::Engine;
+pub use stream::Events;
+
+pub(crate) use execute::{failed, is_quick};

@@ -1,0 +1,195 @@
+//! The database that is in service, and how another takes its place.
+//!
+//! Every request works with the database that is in service when it comes. One that is withdrawn ends
+//! what it has begun, if it can; what it has not told by the time the next one is installed stays
+//! unknown.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rstmdb_engine::{Engine, Location, SyncObserver};
+use rstmdb_types::{Error, ErrorCode, Execute, Operation, OperationRequest, Result};
+use tokio::sync::watch;
+
+use super::execute::{Commit, Pending, failed, reopening};
+use crate::config::{Config, Settings};
+use crate::metrics::Metrics;
+
+/// A database while it is in service, and after that as long as anybody waits for it.
+#[derive(Debug)]
+pub(super) struct Service {
+    engine: Arc<Engine>,
+    number: u64,
+    newest: Arc<AtomicU64>,
+}
+
+/// A caller's hold on a database. It is counted for each caller by itself: holds come and go with every
+/// request, and cores would hand a count that all share to and fro.
+#[derive(Debug, Clone)]
+pub(super) struct Hold(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    service: Arc<Service>,
+}
+
+impl Hold {
+    pub(super) fn new(service: Arc<Service>) -> Hold {
+        Hold(Arc::new(Held { service }))
+    }
+
+    /// Whether another database has taken its place.
+    pub(super) fn is_over(&self) -> bool {
+        let service = &self.0.service;
+        service.newest.load(Ordering::Acquire) > service.number
+    }
+}
+
+impl Deref for Hold {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0.service.engine
+    }
+}
+
+/// What tells a caller of the database in service.
+pub(super) type News = watch::Receiver<Option<Arc<Service>>>;
+
+/// What all transports share: the database, the settings, and what is counted.
+pub struct Calls {
+    service: watch::Sender<Option<Arc<Service>>>,
+    newest: Arc<AtomicU64>,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Calls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Calls({:?})", self.engine())
+    }
+}
+
+impl Calls {
+    /// A door without a database behind it: requests are refused until one is installed.
+    pub fn new(settings: Arc<Settings>, metrics: Arc<Metrics>) -> Calls {
+        let (service, newest) = (watch::Sender::new(None), Arc::default());
+        Calls { service, newest, settings, metrics }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The database in service.
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        self.service.borrow().as_ref().map(|service| service.engine.clone())
+    }
+
+    /// Whether there is a database to ask.
+    pub(crate) fn is_in_service(&self) -> bool {
+        self.service.borrow().is_some()
+    }
+
+    pub(super) fn news(&self) -> News {
+        self.service.subscribe()
+    }
+
+    /// Puts a database into service. Whatever waits for an earlier one learns that its outcome is
+    /// unknown, and watches of it end.
+    pub fn install(&self, engine: Arc<Engine>) {
+        let newest = self.newest.clone();
+        self.service.send_modify(|service| {
+            let number = newest.fetch_add(1, Ordering::AcqRel) + 1;
+            *service = Some(Arc::new(Service { engine, number, newest }));
+        });
+    }
+
+    /// Takes the database out of service: requests are refused, with an error that says that they
+    /// changed nothing and can be repeated.
+    pub fn withdraw(&self) -> Option<Arc<Engine>> {
+        self.service.send_replace(None).map(|service| service.engine.clone())
+    }
+
+    /// Withdraws the database, closes it, and puts the one that `open` returns in its place. Sessions go
+    /// on. Requests that the old one was given before are answered as it closes; its watches end.
+    ///
+    /// When the new one can't be opened there is none.
+    pub async fn replace(
+        &self,
+        open: impl FnOnce() -> Result<Engine> + Send + 'static,
+    ) -> Result<()> {
+        let old = self.withdraw();
+        let engine = waiting("replacing the database", move || {
+            if let Some(old) = old {
+                // What was not written has been told to those who asked for it.
+                old.close().unwrap_or_else(|error| tracing::warn!("closing: {error}"));
+            }
+            open()
+        });
+        self.install(Arc::new(engine.await?));
+        Ok(())
+    }
+
+    /// Opens the database of a configuration and puts it into service.
+    pub(crate) async fn open(&self, config: &Config) -> Result<()> {
+        let mut options = config.engine_options();
+        let metrics = self.metrics.clone();
+        options.sync_observer =
+            Some(SyncObserver(Arc::new(move |took| metrics.sync.observe(took.as_secs_f64()))));
+        let location = Location::directory(config.storage.data_dir.clone());
+        let open = move || Engine::open(location, options);
+        self.install(Arc::new(waiting("opening the database", open).await?));
+        Ok(())
+    }
+
+    /// Takes the database out of service and closes it.
+    pub(crate) async fn close(&self) -> Result<()> {
+        let Some(engine) = self.withdraw() else { return Ok(()) };
+        waiting("closing the database", move || engine.close()).await
+    }
+
+    /// Asks the database for the server itself, which is counted nowhere. Nothing of the result may be
+    /// told before the commit came out well.
+    pub(crate) fn ask<R: OperationRequest>(&self, request: R) -> (Commit, Result<R::Result>) {
+        let service = self.service.borrow().clone();
+        let pending = submit(service.map(Hold::new), R::OPERATION, |engine| {
+            Engine::command(engine, request.into_request())
+        });
+        let (commit, result) = pending.split();
+        (commit, result.and_then(|outcome| R::take(outcome).ok_or_else(failed)))
+    }
+}
+
+/// Hands a command over to a database, if there is one.
+pub(super) fn submit(
+    hold: Option<Hold>,
+    operation: Operation,
+    command: impl FnOnce(&Engine) -> rstmdb_types::Command,
+) -> Pending {
+    match hold {
+        Some(hold) => {
+            let command = command(&hold);
+            let (commit, result) = Engine::submit(hold, command).split();
+            Pending::new(operation, Some(commit), result)
+        }
+        None => Pending::new(operation, None, Err(reopening(operation))),
+    }
+}
+
+/// Does `work` on a thread that may wait.
+async fn waiting<T: Send + 'static>(
+    doing: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorCode::InternalError, format!("{doing}: {error}")))
+    })
+}

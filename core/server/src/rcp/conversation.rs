@@ -1,0 +1,217 @@
+//! What is said on a connection: requests in, answers and events out.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use rstmdb_protocol::{Command, Malformed, Request, WireMode, message};
+use rstmdb_types::error::reason;
+use rstmdb_types::operation::Place;
+use rstmdb_types::{Error, limits};
+use serde_json::{Value, json};
+
+use super::connection::End;
+use super::database;
+use super::outbox::Outbox;
+use super::parse::decode;
+use super::reply::{Form, Job, Reply};
+use super::session::{Session, auth};
+use super::watches::Watches;
+use crate::calls::{Caller, Calls, failed};
+use crate::config::Live;
+
+/// Failed attempts to authenticate after which a connection ends.
+const AUTH_FAILURES_MAX: u32 = 10;
+/// Of a name that is not known, this much is shown.
+const SHOWN_CHARACTERS: usize = 100;
+
+/// What requests act on.
+pub(crate) struct Conversation {
+    pub caller: Caller,
+    pub session: Session,
+    pub outbox: Outbox,
+    pub watches: Watches,
+    pub job: Option<Job>,
+    /// Set when the connection ends as soon as what is due was sent.
+    pub ending: Option<End>,
+    pub active: Instant,
+    address: SocketAddr,
+    auth_failures: u32,
+}
+
+impl Conversation {
+    pub(crate) fn new(calls: &Arc<Calls>, address: SocketAddr, now: Instant) -> Conversation {
+        Conversation {
+            caller: Caller::new(calls),
+            session: Session::default(),
+            outbox: Outbox::default(),
+            watches: Watches::default(),
+            job: None,
+            ending: None,
+            active: now,
+            address,
+            auth_failures: 0,
+        }
+    }
+
+    /// Lets answers out whose commits are known: see [`Outbox::settle`].
+    pub(crate) fn settle(&mut self, context: Option<&mut Context<'_>>, now: Instant) -> bool {
+        self.outbox.settle(context, now, &mut self.caller)
+    }
+
+    /// Takes the answer of the request that ran on another thread.
+    pub(crate) fn finish_job(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let Some(job) = &mut self.job else { return false };
+        let Poll::Ready(finished) = Pin::new(&mut job.task).poll(context) else { return false };
+        let Some(job) = self.job.take() else { return false };
+        let written = finished.unwrap_or_else(|failure| {
+            tracing::error!(command = job.form.command.wire_name(), "a request failed: {failure}");
+            job.form.known::<Value>(Err(failed()))
+        });
+        let begin = self.outbox.buffer().len();
+        self.outbox.buffer().extend_from_slice(&written.bytes);
+        let (caller, error) = (&mut self.caller, written.error);
+        match written.commit {
+            Some(commit) => {
+                self.outbox.hold(begin, commit, job.began, &job.form, error, caller);
+            }
+            None => caller.answered(job.form.command, job.began, error, now),
+        }
+        self.active = now;
+        if let Some(watch) = written.watch {
+            self.watches.add(watch);
+        }
+        true
+    }
+
+    /// Whether another request may be begun.
+    pub(crate) fn has_room(&self, live: &Live) -> bool {
+        self.ending.is_none()
+            && self.job.is_none()
+            && self.outbox.open_gates() < live.network.max_in_flight_requests.max(1)
+            && self.outbox.waiting_bytes() <= live.network.max_buffered_response_bytes
+    }
+
+    pub(crate) fn request(&mut self, payload: &[u8], live: &Live, now: Instant) {
+        if self.session.mode == WireMode::Lines && payload.trim_ascii().is_empty() {
+            return;
+        }
+        match Request::parse(payload) {
+            Ok(request) => self.answer(&request, live, now),
+            Err(Malformed { id: Some(id), message }) => {
+                let error = Error::invalid(reason::INVALID_REQUEST, message);
+                message::refuse(self.outbox.buffer(), self.session.mode, &id, &error);
+                self.caller.count_error(error.code());
+            }
+            Err(Malformed { id: None, message }) => {
+                tracing::debug!("closing a connection: {message}");
+                self.ending = Some(End::Protocol);
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request<'_>, live: &Live, now: Instant) {
+        let params = request.params_text();
+        let Some(command) = Command::from_wire_name(&request.op) else {
+            let error = unknown(request);
+            message::refuse(self.outbox.buffer(), self.session.mode, &request.id, &error);
+            return self.caller.count_error(error.code());
+        };
+        let admitted = self.caller.admit(command, live);
+        let hello =
+            (command == Command::Hello && admitted.is_ok()).then(|| self.session.hello(params));
+        // The answer to a hello is in the mode that was agreed on.
+        let form = Form {
+            id: request.id.as_ref().into(),
+            command,
+            mode: self.session.mode,
+            dialect: self.session.dialect,
+        };
+        if let Err(error) = admitted {
+            return message::refuse(self.outbox.buffer(), form.mode, &form.id, &error);
+        }
+        let auth = (command == Command::Auth).then(|| auth(&mut self.caller, params, live));
+        let (caller, outbox) = (&mut self.caller, &mut self.outbox);
+        let reply = Reply { caller, outbox, form, began: now };
+        match command {
+            Command::Database(operation)
+                if operation.place() == Place::Stream
+                    && self.watches.len() >= live.network.max_subscriptions =>
+            {
+                let most = live.network.max_subscriptions;
+                let checked = limits::check("watches", most + 1, "max_subscriptions", most);
+                reply.with::<Value>(checked.map(|()| &Value::Null));
+            }
+            Command::Database(operation) => self.job = database::answer(reply, operation, params),
+            Command::Hello => match hello {
+                Some(Ok(hello)) => reply.with(Ok(&hello)),
+                Some(Err(error)) => reply.refuse(error),
+                None => {}
+            },
+            Command::Auth => match auth {
+                Some(Ok(result)) => reply.with(Ok(&result)),
+                Some(Err(error)) => {
+                    reply.refuse(error);
+                    self.auth_failed();
+                }
+                None => {}
+            },
+            Command::Bye => {
+                reply.with(Ok(&json!({ "goodbye": true })));
+                self.ending = Some(End::Bye);
+            }
+            Command::Unwatch => match decode::<Unwatch>(command, params) {
+                Ok(Unwatch { subscription_id }) => {
+                    let removed = self.watches.take(&subscription_id).is_some();
+                    let result = json!({ "subscription_id": subscription_id, "removed": removed });
+                    reply.with(Ok(&result));
+                }
+                Err(error) => reply.refuse(error),
+            },
+        }
+    }
+
+    /// Says so once, without a word of what the client sent, and has patience for a few.
+    fn auth_failed(&mut self) {
+        self.auth_failures += 1;
+        if self.auth_failures == 1 {
+            tracing::warn!(address = %self.address, "a client failed to authenticate");
+        }
+        if self.auth_failures >= AUTH_FAILURES_MAX {
+            self.ending = Some(End::Protocol);
+        }
+    }
+
+    pub(crate) fn forward_events(&mut self, live: &Live, context: &mut Context<'_>) -> bool {
+        if self.watches.len() == 0 || self.ending.is_some() {
+            return false;
+        }
+        let form = (self.session.mode, self.session.dialect);
+        let bytes_max = live.network.max_buffered_response_bytes.max(1);
+        let (forwarded, broken) = self.watches.forward(&mut self.outbox, form, bytes_max, context);
+        if broken {
+            self.ending = Some(End::Watch);
+        }
+        forwarded
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Unwatch {
+    subscription_id: String,
+}
+
+/// The error for a name that is no command.
+fn unknown(request: &Request<'_>) -> Error {
+    let op: String = request.op.chars().take(SHOWN_CHARACTERS).collect();
+    let upper = op.to_uppercase();
+    let hint = match Command::from_wire_name(&upper) {
+        Some(command) => format!("; did you mean {}?", command.wire_name()),
+        None => String::new(),
+    };
+    Error::invalid(reason::INVALID_REQUEST, format!("op {op:?} is not known{hint}"))
+        .with("field", "op")
+}

@@ -1,0 +1,115 @@
+//! Parameters read into requests, with the liberties that clients of RCP have always had.
+
+use rstmdb_protocol::{Command, Dialect};
+use rstmdb_types::error::reason;
+use rstmdb_types::*;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::calls::{Call, Caller};
+
+/// Reads the parameters of an operation of the database.
+pub(crate) fn call(
+    caller: &mut Caller,
+    dialect: Dialect,
+    operation: Operation,
+    params: &str,
+) -> Result<Call> {
+    let mut request = match operation {
+        // Nobody has ever looked at theirs.
+        Operation::Ping => PingRequest {}.into(),
+        Operation::FlushAll => FlushAllRequest {}.into(),
+        Operation::Compact => compaction(params)?.into(),
+        Operation::WatchAll => watch_all(params)?.into(),
+        _ => request(operation, params)?,
+    };
+    let plain = dialect == Dialect::Plain;
+    // Clients of the plain dialect know no largest page: they get the largest there is.
+    if plain
+        && let Request::ListInstances(list) = &mut request
+        && let Some(limits) = caller.limits()
+    {
+        list.limit = list.limit.map(|limit| limit.min(limits.page_entries_max));
+    }
+    // And a known key gets them the first answer, even to another event.
+    let any_request = plain && operation == Operation::ApplyEvent;
+    Ok(Call { request, any_request })
+}
+
+/// Reads the parameters of an operation as they are.
+pub(crate) fn request(operation: Operation, params: &str) -> Result<Request> {
+    read(Command::Database(operation), params, |from| Request::deserialize(operation, from))
+}
+
+/// Reads the parameters of a command.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(command: Command, params: &'a str) -> Result<T> {
+    read(command, params, |from| T::deserialize(from))
+}
+
+type Json<'a> = serde_json::Deserializer<serde_json::de::StrRead<'a>>;
+
+fn read<'a, T>(
+    command: Command,
+    params: &'a str,
+    take: impl FnOnce(&mut Json<'a>) -> serde_json::Result<T>,
+) -> Result<T> {
+    let refused = |what: &str| {
+        let name = command.wire_name();
+        Error::invalid(reason::INVALID_REQUEST, format!("{name}: {what}")).with_operation(name)
+    };
+    // A derived type would take a list of its members' values too: nobody means that.
+    if !params.starts_with('{') {
+        return Err(refused("params is not a JSON object"));
+    }
+    let mut from = Json::from_str(params);
+    take(&mut from).map_err(|error| refused(&error.to_string()))
+}
+
+/// Any value but true counts as false, as it always has.
+fn compaction(params: &str) -> Result<CompactRequest> {
+    #[derive(Deserialize)]
+    struct Loose {
+        #[serde(default)]
+        force_snapshot: Value,
+    }
+    let loose: Loose = decode(Command::Database(Operation::Compact), params)?;
+    Ok(CompactRequest { force_snapshot: loose.force_snapshot.as_bool().unwrap_or(false) })
+}
+
+/// Null for a list means the same as its absence.
+fn watch_all(params: &str) -> Result<WatchAllRequest> {
+    #[derive(Deserialize)]
+    #[serde(default)]
+    struct Loose {
+        include_ctx: bool,
+        from_offset: Option<Offset>,
+        machines: Option<Vec<Text>>,
+        from_states: Option<Vec<Text>>,
+        to_states: Option<Vec<Text>>,
+        events: Option<Vec<Text>>,
+        include_lifecycle: bool,
+    }
+    impl Default for Loose {
+        fn default() -> Loose {
+            Loose {
+                include_ctx: true,
+                from_offset: None,
+                machines: None,
+                from_states: None,
+                to_states: None,
+                events: None,
+                include_lifecycle: false,
+            }
+        }
+    }
+    let loose: Loose = decode(Command::Database(Operation::WatchAll), params)?;
+    Ok(WatchAllRequest {
+        include_ctx: loose.include_ctx,
+        from_offset: loose.from_offset,
+        machines: loose.machines.unwrap_or_default(),
+        from_states: loose.from_states.unwrap_or_default(),
+        to_states: loose.to_states.unwrap_or_default(),
+        events: loose.events.unwrap_or_default(),
+        include_lifecycle: loose.include_lifecycle,
+    })
+}
