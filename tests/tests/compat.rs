@@ -57,7 +57,7 @@ fn dump(engine: &Engine) -> Value {
         .map(|id| engine.history(HistoryRequest::new(id)).wait().unwrap())
         .collect();
     let machines = engine.list_machines(ListMachinesRequest {}).wait().unwrap();
-    let log = WalReadRequest { from_offset: 1, limit: Some(1000) };
+    let log = WalReadRequest { limit: Some(1000), ..WalReadRequest::new(1) };
     json!({
         "instances": instances,
         "histories": histories,

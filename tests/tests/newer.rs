@@ -103,7 +103,7 @@ fn events_of_kinds_that_are_not_known_are_passed_on() {
 fn entries_of_types_that_are_not_known_are_passed_on() {
     let server = Server::start();
     let database = Database::open(&server.1).unwrap();
-    let page = database.wal_read(WalReadRequest { from_offset: 5, limit: None }).unwrap();
+    let page = database.wal_read(WalReadRequest::new(5)).unwrap();
     assert_eq!(page.next_offset, 7);
     assert!(matches!(&page.records[0].entry, WalEntry::ApplyEvent { event, .. } if event == "GO"));
     let WalEntry::Other { r#type, raw } = &page.records[1].entry else { panic!("{page:?}") };

@@ -177,7 +177,7 @@ fn readers_below_the_first_offset_are_told() {
     let error = db.engine.watch_all(request).unwrap_err();
     assert_eq!(error.context()["first_offset"], first);
     let last = db.apply("a", 1);
-    let page = db.engine.wal_read(WalReadRequest { from_offset: 1, limit: None }).wait().unwrap();
+    let page = db.engine.wal_read(WalReadRequest::new(1)).wait().unwrap();
     assert_eq!(page.records[0].offset, first);
     assert_eq!(page.next_offset, last + 1);
 }

@@ -119,7 +119,7 @@ fn last_change_between(database: &Database, from: Offset, end: Offset) -> Result
     };
     let (mut next, mut found) = (from, None);
     while next < end {
-        let request = WalReadRequest { from_offset: next, limit: Some(end - next) };
+        let request = WalReadRequest { limit: Some(end - next), ..WalReadRequest::new(next) };
         let page = database.wal_read(request)?;
         let changes = page.records.iter().filter(|record| is_change(&record.entry));
         found = changes.map(|record| record.offset).filter(|at| *at < end).max().or(found);

@@ -49,7 +49,7 @@ fn features_are_asked_for_and_remembered_by_name() {
 fn operations_of_a_feature_that_is_not_listed_are_not_sent() {
     let fake = Fake::new();
     let (client, mut peer) = connect(&fake, &["watch", "extended"]);
-    let read = client.call(WalReadRequest { from_offset: 1, limit: None }).wait().map(drop);
+    let read = client.call(WalReadRequest::new(1)).wait().map(drop);
     let batch = BatchRequest { mode: BatchMode::Atomic, ops: Vec::new(), idempotency_key: None };
     let batch = client.call(batch).wait().map(drop);
     for (error, operation, feature) in [(read, "WAL_READ", "wal_read"), (batch, "BATCH", "batch")] {

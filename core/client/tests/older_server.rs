@@ -117,7 +117,7 @@ fn figures_and_logs_are_filled_in() {
     assert_eq!((got.entry_count, got.first_offset, got.io_stats.fsyncs), (5, 0, 5));
 
     // It has no limit of its own, so one is sent.
-    let request = WalReadRequest { from_offset: 3, limit: None };
+    let request = WalReadRequest::new(3);
     let params = json!({"from_offset": 3, "limit": 100});
     let entry = json!({
         "type": "create_instance", "instance_id": "a", "machine": "m", "version": 1,

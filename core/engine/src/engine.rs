@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 
+use crate::jobs;
 use crate::log::queue::Queue;
 use crate::open::{Opened, open};
 use crate::ops::Edge;
@@ -16,7 +17,6 @@ use crate::options::{Background, FsyncPolicy, Location, Options};
 use crate::pending::{Evaluated, Pending};
 use crate::shared::{EngineSink, Shared};
 use crate::storage::DirectoryLock;
-use crate::sync::{park, thread_waker};
 use crate::watch::Subscription;
 
 /// An open database. Shared by reference or [`Arc`]; closed when dropped.
@@ -42,24 +42,25 @@ impl Engine {
             threads: Mutex::default(),
         };
         if engine.shared.options.background == Background::Threads {
-            engine.spawn("rstmdb-log", run_log_thread)?;
-            if engine.shared.options.checkpoint_log_bytes > 0 {
-                engine.spawn("rstmdb-checkpoint", run_checkpoint_thread)?;
+            engine.spawn(
+                "rstmdb-log",
+                |shared| shared.queue.become_log_thread(),
+                run_log_thread,
+            )?;
+            if jobs::are_any(&engine.shared.options) {
+                engine.spawn("rstmdb-jobs", jobs::begin, jobs::run)?;
             }
         }
         Ok(engine)
     }
 
-    fn spawn(&self, name: &str, run: fn(&Shared)) -> Result<()> {
+    /// Starts a thread; what `begin` does is done when this returns.
+    fn spawn(&self, name: &str, begin: fn(&Shared), run: fn(&Shared)) -> Result<()> {
         let shared = self.shared.clone();
         let started = Arc::new(std::sync::Barrier::new(2));
         let ready = started.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            if name_is_log(std::thread::current().name()) {
-                shared.queue.become_log_thread();
-            } else {
-                shared.queue.with_sink(|sink| sink.checkpointer = Some(thread_waker()));
-            }
+            begin(&shared);
             ready.wait();
             run(&shared);
         });
@@ -80,7 +81,7 @@ impl Engine {
         }
         self.shared.queue.close();
         let synced = self.shared.queue.with_sink(|sink| {
-            if let Some(waker) = sink.checkpointer.take() {
+            if let Some(waker) = sink.jobs.take() {
                 waker.wake();
             }
             sink.writer.sync().map(|()| sink.writer.synced())
@@ -253,10 +254,6 @@ macro_rules! methods {
 
 rstmdb_types::for_each_operation!(methods);
 
-fn name_is_log(name: Option<&str>) -> bool {
-    name == Some("rstmdb-log")
-}
-
 impl Drop for Engine {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
@@ -276,24 +273,6 @@ fn run_log_thread(shared: &Shared) {
         // A failure is told to those who write next; those who wait already still need this thread.
         if period.is_some() {
             let _ = shared.queue.try_with_sink(|sink| sink.writer.sync_if_due());
-        }
-    }
-}
-
-/// Writes a checkpoint whenever the log has grown enough since the last.
-fn run_checkpoint_thread(shared: &Shared) {
-    use std::sync::atomic::Ordering;
-    while !shared.queue.is_closed() {
-        park(None);
-        let written = shared.files.counters.bytes_written.load(Ordering::Relaxed);
-        let since = written.saturating_sub(shared.checkpointed_bytes.load(Ordering::Relaxed));
-        if shared.queue.is_closed() || since < shared.options.checkpoint_log_bytes {
-            continue;
-        }
-        if let Err(error) = shared.compact(CompactRequest::default(), &Edge::of(shared)) {
-            tracing::warn!("the automatic checkpoint failed: {error}");
-            // Try again after as much log again, not at once.
-            shared.checkpointed_bytes.store(written, Ordering::Relaxed);
         }
     }
 }

@@ -145,7 +145,7 @@ fn use_it(engine: &Engine) {
         let request = DeleteInstanceRequest { instance_id: instance.id, idempotency_key: None };
         let _ = engine.delete_instance(request).wait();
     }
-    let _ = engine.wal_read(WalReadRequest { from_offset: 1, limit: None }).wait();
+    let _ = engine.wal_read(WalReadRequest::new(1)).wait();
     let _ = engine.compact(CompactRequest { force_snapshot: true }).wait();
 }
 

@@ -15,6 +15,7 @@ mod fault;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guards;
+mod jobs;
 mod log;
 pub mod maintenance;
 mod manifest;

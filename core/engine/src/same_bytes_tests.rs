@@ -305,7 +305,7 @@ fn time_in_the_log_never_falls() {
     let read = GetInstanceRequest { instance_id: "x".into() };
     let instance = engine.get_instance(read).wait().unwrap();
     assert_eq!((instance.created_at, instance.updated_at), (START_MS, START_MS + 1));
-    let log = WalReadRequest { from_offset: 1, limit: None };
+    let log = WalReadRequest::new(1);
     let times: Vec<_> = engine.wal_read(log).wait().unwrap().records;
     let times: Vec<_> = times.iter().map(|record| record.timestamp - START_MS).collect();
     assert_eq!(times, [0, 0, 0, 1]);

@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub flushes: AtomicU64,
     /// Deleted instances that last changed before this offset are forgotten.
     purge_floor: AtomicU64,
+    /// The last mark.
+    pub marked: AtomicU64,
     /// Digests in the log are compared behind this offset: before it, a checkpoint may be ahead.
     pub digest_from: AtomicU64,
     /// The time of the newest change that was loaded or replayed.
@@ -58,6 +60,7 @@ impl State {
             key_budget: KeyBudget::new(options.idempotency_keys_max),
             flushes: AtomicU64::new(0),
             purge_floor: AtomicU64::new(0),
+            marked: AtomicU64::new(0),
             digest_from: AtomicU64::new(0),
             log_time: AtomicI64::new(0),
             key_window_ms: i64::try_from(options.idempotency_window.as_millis())
@@ -170,16 +173,16 @@ pub(crate) struct EngineSink {
     pub writer: LogWriter,
     state: Arc<State>,
     /// Woken now and then while the log grows.
-    pub checkpointer: Option<Waker>,
+    pub jobs: Option<Waker>,
     bytes_until_wake: u64,
 }
 
-/// The checkpoint thread looks at the log's size this often, in bytes.
-const CHECKPOINT_WAKE_BYTES: u64 = 1 << 20;
+/// The thread of the jobs looks at the log this often, in bytes.
+const JOBS_WAKE_BYTES: u64 = 1 << 20;
 
 impl EngineSink {
     pub(crate) fn new(writer: LogWriter, state: Arc<State>) -> EngineSink {
-        EngineSink { writer, state, checkpointer: None, bytes_until_wake: CHECKPOINT_WAKE_BYTES }
+        EngineSink { writer, state, jobs: None, bytes_until_wake: JOBS_WAKE_BYTES }
     }
 }
 
@@ -187,10 +190,10 @@ impl Sink for EngineSink {
     fn write(&mut self, batch: Batch) -> SinkResult {
         let bytes = batch.buffer.len() as u64;
         self.writer.append(batch)?;
-        if let Some(waker) = &self.checkpointer {
+        if let Some(waker) = &self.jobs {
             self.bytes_until_wake = self.bytes_until_wake.saturating_sub(bytes);
             if self.bytes_until_wake == 0 {
-                self.bytes_until_wake = CHECKPOINT_WAKE_BYTES;
+                self.bytes_until_wake = JOBS_WAKE_BYTES;
                 waker.wake_by_ref();
             }
         }

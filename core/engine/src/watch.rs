@@ -262,7 +262,7 @@ impl Subscription {
 
     /// Waits at most `timeout` for the next event; `None` when none came in time.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
-        match self.next_until(Instant::now().checked_add(timeout)) {
+        match self.next_until(clock().checked_add(timeout)) {
             Ok(Some(event)) => event.map(Some),
             Ok(None) => Err(closed()),
             Err(TimedOut) => Ok(None),
@@ -283,13 +283,19 @@ impl Subscription {
                 self.load();
                 continue;
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(clock()));
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(TimedOut);
             }
             park(left);
         }
     }
+}
+
+/// For how long a reader waits.
+#[expect(clippy::disallowed_methods, reason = "nothing is decided by it")]
+fn clock() -> Instant {
+    Instant::now()
 }
 
 /// About how much memory an event takes.

@@ -78,6 +78,7 @@ impl Health {
             instances: info.instances,
             machines: info.machines,
             writable: info.writable,
+            clock_steps: self.calls.clock_steps(),
             wal,
         })
     }

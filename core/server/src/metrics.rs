@@ -57,6 +57,8 @@ pub struct EngineFigures {
     pub machines: u64,
     /// Whether writes are accepted.
     pub writable: bool,
+    /// How often the clock was found to be set or far off.
+    pub clock_steps: u64,
     /// The log.
     pub wal: WalStatsResult,
 }
@@ -95,6 +97,7 @@ struct FromEngine {
     instances: IntGauge,
     machines: IntGauge,
     writable: IntGauge,
+    clock_steps: Total,
     entries: IntGauge,
     segments: IntGauge,
     size_bytes: IntGauge,
@@ -332,6 +335,10 @@ fn from_engine(register: &Register<'_>) -> Result<FromEngine> {
         instances: register.gauge("rstmdb_instances_total", "Instances that are not deleted")?,
         machines: register.gauge("rstmdb_machines_total", "Machine versions")?,
         writable: register.gauge("rstmdb_writable", "1 while writes are accepted")?,
+        clock_steps: total(
+            "rstmdb_clock_steps_total",
+            "Steps of the clock that were not taken over, or found at the start",
+        )?,
         entries: register.gauge("rstmdb_wal_entries", "The last offset of the log")?,
         segments: register.gauge("rstmdb_wal_segments", "Segment files of the log")?,
         size_bytes: register.gauge("rstmdb_wal_size_bytes", "The size of the log")?,
@@ -354,6 +361,7 @@ impl FromEngine {
         gauge(&self.entries, wal.entry_count);
         gauge(&self.segments, wal.segment_count);
         gauge(&self.size_bytes, wal.total_size_bytes);
+        self.clock_steps.update(figures.clock_steps);
         self.bytes_written.update(wal.io_stats.bytes_written);
         self.bytes_read.update(wal.io_stats.bytes_read);
         self.writes.update(wal.io_stats.writes);

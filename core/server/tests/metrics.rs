@@ -60,6 +60,7 @@ fn figures() -> EngineFigures {
         instances: 3,
         machines: 2,
         writable: true,
+        clock_steps: 3,
         wal: WalStatsResult {
             entry_count: 7,
             segment_count: 1,

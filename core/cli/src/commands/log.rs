@@ -33,7 +33,7 @@ pub(crate) struct WalRead {
 impl WalRead {
     pub(crate) fn run(self, session: &mut Session) -> Outcome {
         let database = session.open(Operation::WalRead)?;
-        let request = WalReadRequest { from_offset: self.from, limit: Some(self.limit) };
+        let request = WalReadRequest { limit: Some(self.limit), ..WalReadRequest::new(self.from) };
         let result = database.wal_read(request)?;
         let rows = entry_rows(&result)?;
         session.output.show(&result, |_| table(&["offset#", "time", "type", "entry"], rows))?;

@@ -235,7 +235,7 @@ impl Shared {
         stamp: Stamp,
     ) -> Result<()> {
         let applied = draft.body.apply(locked, stamp, draft.known);
-        applied.map_err(|misfit| self.fault(misfit.0).into())
+        applied.and_then(|()| locked.check()).map_err(|misfit| self.fault(misfit.0).into())
     }
 
     /// Ends all writing: an invariant is broken.

@@ -1,6 +1,7 @@
 //! Returns the log's entries in order.
 
-use rstmdb_types::{Json, Result, WalReadRequest, WalReadResult, WalRecord};
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, Json, Result, WalReadRequest, WalReadResult, WalRecord};
 
 use crate::events::Contexts;
 use crate::log::FrameCursor;
@@ -18,6 +19,7 @@ impl Shared {
         let limit = usize::try_from(request.limit.unwrap_or(100).min(most)).unwrap_or(0);
         let head = self.queue.committed();
         let from = request.from_offset.max(self.first_offset());
+        let all = check_entries(&request)?;
         let mut records = Vec::new();
         if self.storage.is_volatile() {
             self.queue.flush()?;
@@ -43,8 +45,9 @@ impl Shared {
                 let ctx_bytes = ctx.as_ref().map_or(0, |ctx| ctx.as_str().len());
                 bytes += ctx_bytes + effect.body.text_bytes() + 256;
                 let machines = self.state.machines.read();
+                let entry = effect.body.entry(&machines, ctx.unwrap_or_else(Json::null));
                 // What is the database's own business is a gap in the offsets.
-                if let Some(entry) = effect.body.entry(&machines, ctx.unwrap_or_else(Json::null)) {
+                if let Some(entry) = entry.filter(|_| all || !effect.body.is_internal()) {
                     let timestamp = effect.at;
                     records.push(WalRecord { sequence: offset, offset, timestamp, entry });
                 }
@@ -52,5 +55,17 @@ impl Shared {
             }
         }
         Ok(WalReadResult { records, next_offset: next_offset.max(1) })
+    }
+}
+
+/// Whether the entries that the database makes for itself are asked for.
+fn check_entries(request: &WalReadRequest) -> Result<bool> {
+    match request.entries.as_deref() {
+        None | Some("published") => Ok(false),
+        Some("all") => Ok(true),
+        Some(other) => {
+            let message = format!("entries is {other:?}, expected \"published\" or \"all\"");
+            Err(Error::invalid(reason::INVALID_REQUEST, message).with("field", "entries"))
+        }
     }
 }

@@ -170,6 +170,8 @@ pub(crate) struct OrderedIndex {
     leaves: Vec<Leaf>,
     free_leaves: Vec<u32>,
     free_branches: Vec<u32>,
+    /// A place that must be there was not: nothing in here can be relied on.
+    is_broken: bool,
 }
 
 /// A place in the order: before the instance at these positions.
@@ -249,8 +251,10 @@ impl OrderedIndex {
         }
         let id = instances.id(slot);
         let (new, place) = (prefix(id), self.place_of(id, instances));
-        let Some(&branch_number) = self.root.get(place.root) else { return };
-        let Some(&leaf_number) = self.branch(branch_number).leaves.get(place.leaf) else { return };
+        let Some(&branch_number) = self.root.get(place.root) else { return self.fail() };
+        let Some(&leaf_number) = self.branch(branch_number).leaves.get(place.leaf) else {
+            return self.fail();
+        };
         if let Some(branch) = self.branches.get_mut(branch_number as usize) {
             branch.counts.add(cell, 1);
             if let Some(first) = branch.prefixes.get_mut(place.leaf) {
@@ -260,7 +264,7 @@ impl OrderedIndex {
         if let Some(first) = self.prefixes.get_mut(place.root) {
             *first = new.min(*first);
         }
-        let Some(leaf) = self.leaves.get_mut(leaf_number as usize) else { return };
+        let Some(leaf) = self.leaves.get_mut(leaf_number as usize) else { return self.fail() };
         leaf.slots.insert(place.slot, slot);
         leaf.prefixes.insert(place.slot, new);
         leaf.counts.add(cell, 1);
@@ -278,7 +282,7 @@ impl OrderedIndex {
         instances: &mut impl Instances,
     ) {
         let new_number = self.new_leaf();
-        let Some(leaf) = self.leaves.get_mut(leaf_number as usize) else { return };
+        let Some(leaf) = self.leaves.get_mut(leaf_number as usize) else { return self.fail() };
         // Ids often arrive in order: then keep the full half full.
         let at = if place.slot + 1 == leaf.slots.len() { LEAF_MAX } else { LEAF_MAX / 2 };
         let moved = leaf.slots.split_off(at);
@@ -298,7 +302,9 @@ impl OrderedIndex {
         if let Some(entry) = self.leaves.get_mut(new_number as usize) {
             *entry = new;
         }
-        let Some(branch) = self.branches.get_mut(branch_number as usize) else { return };
+        let Some(branch) = self.branches.get_mut(branch_number as usize) else {
+            return self.fail();
+        };
         branch.leaves.insert(place.leaf + 1, new_number);
         branch.prefixes.insert(place.leaf + 1, first);
         if branch.leaves.len() > BRANCH_MAX {
@@ -308,7 +314,9 @@ impl OrderedIndex {
 
     fn split_branch(&mut self, root: usize, branch_number: u32) {
         let new_number = self.new_branch();
-        let Some(branch) = self.branches.get_mut(branch_number as usize) else { return };
+        let Some(branch) = self.branches.get_mut(branch_number as usize) else {
+            return self.fail();
+        };
         let moved = branch.leaves.split_off(BRANCH_MAX / 2);
         let prefixes = branch.prefixes.split_off(BRANCH_MAX / 2);
         let first = prefixes.first().copied().unwrap_or(Prefix::MAX);
@@ -331,6 +339,16 @@ impl OrderedIndex {
         self.prefixes.insert(root + 1, first);
     }
 
+    /// Whether an invariant was found broken.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    fn fail(&mut self) {
+        debug_assert!(false, "the ordered index is broken");
+        self.is_broken = true;
+    }
+
     fn new_leaf(&mut self) -> u32 {
         self.free_leaves.pop().unwrap_or_else(|| {
             self.leaves.push(Leaf::default());
@@ -350,7 +368,7 @@ impl OrderedIndex {
         let leaf_number = instances.leaf(slot);
         let cell = instances.cell(slot);
         instances.set_leaf(slot, NO_LEAF);
-        let Some(leaf) = self.leaves.get_mut(leaf_number as usize) else { return };
+        let Some(leaf) = self.leaves.get_mut(leaf_number as usize) else { return self.fail() };
         if let Some(at) = leaf.slots.iter().position(|other| *other == slot) {
             leaf.slots.remove(at);
             leaf.prefixes.remove(at);
@@ -358,7 +376,9 @@ impl OrderedIndex {
         leaf.counts.subtract(cell, 1);
         let branch_number = leaf.branch;
         let emptied = leaf.slots.is_empty();
-        let Some(branch) = self.branches.get_mut(branch_number as usize) else { return };
+        let Some(branch) = self.branches.get_mut(branch_number as usize) else {
+            return self.fail();
+        };
         branch.counts.subtract(cell, 1);
         if emptied {
             if let Some(at) = branch.leaves.iter().position(|other| *other == leaf_number) {
@@ -381,7 +401,7 @@ impl OrderedIndex {
         if from == to {
             return;
         }
-        let Some(leaf) = self.leaves.get_mut(leaf as usize) else { return };
+        let Some(leaf) = self.leaves.get_mut(leaf as usize) else { return self.fail() };
         leaf.counts.subtract(from, 1);
         leaf.counts.add(to, 1);
         if let Some(branch) = self.branches.get_mut(leaf.branch as usize) {

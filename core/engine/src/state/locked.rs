@@ -211,6 +211,14 @@ impl<'a> Locked<'a> {
         one.into_iter().chain(many.into_iter().flatten().map(|(_, partition)| &mut **partition))
     }
 
+    /// Finds what was broken on the way: nothing of it is passed over.
+    pub(crate) fn check(&mut self) -> Result<(), Misfit> {
+        match self.partitions().any(|partition| partition.is_broken()) {
+            true => Err(Misfit("a partition is broken")),
+            false => Ok(()),
+        }
+    }
+
     /// The keys that belong to no instance.
     pub(crate) fn global_keys(&self) -> Option<&KeyTable> {
         self.global_keys.as_deref()

@@ -298,6 +298,8 @@ pub(crate) struct Partition {
     contents: Contents,
     seed: u64,
     keeps_digest: bool,
+    /// What a way back leads to was not there.
+    is_broken: bool,
     undo: VecDeque<Undo>,
     /// Room for encoding an effect, kept to spare the allocation.
     pub scratch: Vec<u8>,
@@ -526,6 +528,11 @@ impl Partition {
         }
     }
 
+    /// Whether an invariant was found broken.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken || self.contents.index.is_broken()
+    }
+
     /// Whether an instance that was deleted before `floor` has its place yet.
     pub(crate) fn has_graves(&self, floor: Offset) -> bool {
         self.contents.graves.first_key_value().is_some_and(|(deleted, _)| *deleted < floor)
@@ -596,7 +603,10 @@ impl Partition {
             UndoStep::Apply { slot: number, before } => {
                 self.digest_slot(number, false);
                 let Contents { slots, index, .. } = &mut self.contents;
-                let Some(slot) = slots.get_mut(number) else { return };
+                let Some(slot) = slots.get_mut(number) else {
+                    self.is_broken = true;
+                    return;
+                };
                 let from = slot.cell();
                 slot.ctx = before.ctx;
                 slot.last_event_id = before.last_event_id;

@@ -30,6 +30,7 @@ impl dyn Entropy + '_ {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "randomness is handed in from here")]
     fn next_u64(&self) -> u64 {
         // A few bits of the id are fixed: the hash spreads the others.
         xxh3_64(uuid::Uuid::new_v4().as_bytes())

@@ -93,6 +93,11 @@ impl Calls {
         self.service.borrow().as_ref().map(|service| service.engine.clone())
     }
 
+    /// How often the database found the clock set, or far off.
+    pub(crate) fn clock_steps(&self) -> u64 {
+        self.engine().map_or(0, |engine| engine.clock_steps())
+    }
+
     /// Whether there is a database to ask.
     pub(crate) fn is_in_service(&self) -> bool {
         self.service.borrow().is_some()

@@ -13,6 +13,17 @@ pub struct WalReadRequest {
     /// The most entries to return; 100 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// `published`, as when absent, or `all`: those too that the database makes for itself, which are
+    /// gaps in the offsets otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Text>,
+}
+
+impl WalReadRequest {
+    /// Asks for what is at `from_offset` and behind it.
+    pub fn new(from_offset: Offset) -> WalReadRequest {
+        WalReadRequest { from_offset, limit: None, entries: None }
+    }
 }
 
 /// A piece of the log.
@@ -143,6 +154,18 @@ entries! {
     BatchResult, "batch_result" {
         /// The batch's key.
         idempotency_key: Text;
+    }
+    /// A checkpoint may begin here, or digests be compared. Only among all entries.
+    Mark, "mark" {
+        /// Whether a checkpoint may begin here.
+        is_boundary: bool;
+        /// The digest of all instances, where one is kept: 16 hex digits.
+        digest: Option<Text>, optional;
+    }
+    /// Deleted instances that last changed before an offset are forgotten. Only among all entries.
+    PurgeFloor, "purge_floor" {
+        /// The offset.
+        floor: Offset;
     }
     /// All machines and instances were removed.
     FlushAll, "flush_all" {

@@ -1,6 +1,8 @@
 //! A place in the log that checkpoints begin at and digests are compared at.
 
-use rstmdb_types::{Json, Offset, WalEntry};
+use std::sync::atomic::Ordering;
+
+use rstmdb_types::{Json, Offset, Text, WalEntry};
 
 use super::{Kind, Stamp};
 use crate::codec::{Reader, put_u64};
@@ -44,6 +46,7 @@ impl<'a> Kind<'a> for Mark {
         if let Some(digest) = self.digest {
             locked.compare_digest(stamp.offset, digest)?;
         }
+        locked.state.marked.fetch_max(stamp.offset, Ordering::AcqRel);
         if self.is_boundary {
             locked.move_boundary(stamp.offset);
         }
@@ -51,6 +54,13 @@ impl<'a> Kind<'a> for Mark {
     }
 
     fn entry(&self, _machines: &Machines, _ctx: Json) -> Option<WalEntry> {
-        None
+        Some(WalEntry::Mark {
+            is_boundary: self.is_boundary,
+            digest: self.digest.map(|digest| Text::from(format!("{digest:016x}"))),
+        })
+    }
+
+    fn is_internal(&self) -> bool {
+        true
     }
 }

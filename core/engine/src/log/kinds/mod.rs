@@ -50,8 +50,13 @@ pub(crate) trait Kind<'a>: Sized {
     /// Changes the state, unless it knows the effect already from a checkpoint.
     fn apply(&self, locked: &mut Locked<'_>, stamp: Stamp, known: Known) -> Result<(), Misfit>;
 
-    /// The entry that `wal_read` shows; `None` for what is the database's own business.
+    /// The entry that `wal_read` shows.
     fn entry(&self, machines: &Machines, ctx: Json) -> Option<WalEntry>;
+
+    /// Whether it is the database's own business: shown only to who asks for all entries.
+    fn is_internal(&self) -> bool {
+        false
+    }
 
     /// The event that watches and histories show, without its context.
     fn event(&self, _machines: &Machines, _stamp: Stamp) -> Option<InstanceEvent> {
@@ -180,6 +185,11 @@ macro_rules! kinds {
             /// The entry that `wal_read` shows.
             pub(crate) fn entry(&self, machines: &Machines, ctx: Json) -> Option<WalEntry> {
                 match self { $(Body::$name(body) => body.entry(machines, ctx),)* }
+            }
+
+            /// Whether it is the database's own business.
+            pub(crate) fn is_internal(&self) -> bool {
+                match self { $(Body::$name(body) => body.is_internal(),)* }
             }
 
             /// The event that watches and histories show, without its context.

@@ -53,6 +53,11 @@ impl<'a> Kind<'a> for Progress<'a> {
     }
 
     fn entry(&self, _machines: &Machines, _ctx: Json) -> Option<WalEntry> {
-        None
+        let floor = self.numbers.first().copied().unwrap_or_default();
+        (self.kind == PURGE_FLOOR).then_some(WalEntry::PurgeFloor { floor })
+    }
+
+    fn is_internal(&self) -> bool {
+        true
     }
 }
