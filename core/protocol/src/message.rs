@@ -308,12 +308,16 @@ struct Envelope<'a> {
     resume_offset: Option<Offset>,
 }
 
+/// Kinds of a newer server may have nothing to say of an instance, a machine or a payload.
 #[derive(Deserialize)]
 struct ReceivedEvent {
     #[serde(default)]
     kind: InstanceEventKind,
+    #[serde(default)]
     instance_id: Text,
+    #[serde(default)]
     machine: Text,
+    #[serde(default)]
     version: u32,
     wal_offset: Offset,
     #[serde(default)]
