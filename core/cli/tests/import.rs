@@ -114,7 +114,7 @@ fn check(place: &Place, arguments: &[&str], machine: &str, found: &Expected) -> 
     assert_eq!(report["events_refused"], 0);
     assert_eq!(report["rows_malformed"], 0);
     assert_eq!(counts(&report["counts"]), found.counts);
-    assert_eq!(counts(&place.json(&["count-instances", "-m", machine])), found.counts);
+    assert_eq!(counts(&place.json(&["count-instances", "-m", machine])["counts"]), found.counts);
     check_states(place, machine, found);
     report
 }

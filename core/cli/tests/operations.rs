@@ -84,9 +84,9 @@ fn json_is_the_result_itself() {
     let place = Place::with_orders();
     assert_eq!(
         place.ok(&["count-instances", "--machine", "order", "--output", "json"]),
-        "[{\"machine\":\"order\",\"version\":1,\"state\":\"created\",\"count\":1},\
+        "{\"counts\":[{\"machine\":\"order\",\"version\":1,\"state\":\"created\",\"count\":1},\
          {\"machine\":\"order\",\"version\":1,\"state\":\"paid\",\"count\":1},\
-         {\"machine\":\"order\",\"version\":1,\"state\":\"shipped\",\"count\":1}]\n"
+         {\"machine\":\"order\",\"version\":1,\"state\":\"shipped\",\"count\":1}]}\n"
     );
     assert_eq!(
         place.ok(&["list-machines", "--output=json"]),

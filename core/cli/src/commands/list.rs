@@ -92,7 +92,7 @@ fn page(result: &ListInstancesResult) -> String {
 Examples:
   rstmdb-cli count-instances
   rstmdb-cli count-instances --machine order --output json
-  rstmdb-cli count-instances -m order --state paid --output json | jq 'map(.count) | add'")]
+  rstmdb-cli count-instances -m order --state paid --output json | jq '[.counts[].count] | add'")]
 pub(crate) struct CountInstances {
     #[command(flatten)]
     filter: Filter,

@@ -33,6 +33,7 @@ pub(super) struct Report {
     interrupted: bool,
     seconds: f64,
     events_per_second: u64,
+    #[serde(flatten)]
     counts: CountInstancesResult,
 }
 
