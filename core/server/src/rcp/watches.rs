@@ -40,8 +40,8 @@ impl Watches {
         place.map(|place| self.list.swap_remove(place))
     }
 
-    /// Appends events until `bytes_max` wait to be sent. Says whether there were any, and whether the
-    /// connection must end because a subscription did.
+    /// Appends events until `bytes_max` wait to be sent. Says whether there were any, or an end,
+    /// and whether the connection must end because of that.
     pub(crate) fn forward(
         &mut self,
         outbox: &mut Outbox,
@@ -67,6 +67,7 @@ impl Watches {
                         message::event(outbox.buffer(), mode, dialect, watch.id(), &event);
                     }
                     Poll::Ready(Err(error)) => {
+                        forwarded = true;
                         ended.push((watch.id().clone(), error));
                         break;
                     }
