@@ -990,12 +990,16 @@ struct WalReadRequest {
     std::uint64_t from_offset{};
     /// The most entries to return; 100 when absent.
     std::optional<std::uint64_t> limit{};
+    /// `published`, as when absent, or `all`: those too that the database makes for itself, which
+    /// are gaps in the offsets otherwise.
+    std::optional<std::string> entries{};
 
     /// The request as JSON.
     std::string to_json() const {
         detail::Writer writer;
         writer.member("from_offset", from_offset);
         writer.member("limit", limit);
+        writer.member("entries", entries);
         return writer.finish();
     }
 };

@@ -2759,6 +2759,19 @@ func (r *WALEntry) appendJSON(b []byte) ([]byte, error) {
 			b = appendText(b, r.IdempotencyKey)
 			b = append(b, ',')
 		}
+	case "mark":
+		b = append(b, `"is_boundary":`...)
+		b = strconv.AppendBool(b, r.IsBoundary)
+		b = append(b, ',')
+		if r.Has("Digest") {
+			b = append(b, `"digest":`...)
+			b = appendText(b, r.Digest)
+			b = append(b, ',')
+		}
+	case "purge_floor":
+		b = append(b, `"floor":`...)
+		b = strconv.AppendUint(b, r.Floor, 10)
+		b = append(b, ',')
 	}
 	return append(trimComma(b), '}'), nil
 }
@@ -2768,7 +2781,7 @@ func (r *WALEntry) decode(d *decoder) {
 	d.blanks()
 	from := d.at
 	switch r.Type = WALEntryType(d.tag()); r.Type {
-	case "put_machine", "create_instance", "apply_event", "delete_instance", "batch_result", "flush_all":
+	case "put_machine", "create_instance", "apply_event", "delete_instance", "batch_result", "mark", "purge_floor", "flush_all":
 	default:
 		d.pass()
 		r.raw = d.share(from)
@@ -2813,6 +2826,13 @@ func (r *WALEntry) decode(d *decoder) {
 		case "event_id":
 			r.EventID = d.string()
 			r.present |= 1 << 1
+		case "is_boundary":
+			r.IsBoundary = d.bool()
+		case "digest":
+			r.Digest = d.string()
+			r.present |= 1 << 2
+		case "floor":
+			r.Floor = d.uint64()
 		default:
 			d.skip(key)
 		}
@@ -2839,6 +2859,11 @@ func (r *WALReadRequest) appendJSON(b []byte) ([]byte, error) {
 		b = strconv.AppendUint(b, r.Limit, 10)
 		b = append(b, ',')
 	}
+	if r.Entries != "" || forced(r.ForceSendFields, "Entries") {
+		b = append(b, `"entries":`...)
+		b = appendText(b, r.Entries)
+		b = append(b, ',')
+	}
 	return append(trimComma(b), '}'), nil
 }
 
@@ -2857,6 +2882,11 @@ func (r *WALReadRequest) decode(d *decoder) {
 			r.Limit = d.uint64()
 			if r.Limit == 0 {
 				r.ForceSendFields = append(r.ForceSendFields, "Limit")
+			}
+		case "entries":
+			r.Entries = d.string()
+			if r.Entries == "" {
+				r.ForceSendFields = append(r.ForceSendFields, "Entries")
 			}
 		default:
 			d.skip(key)

@@ -75,6 +75,13 @@ const (
 	// EntryBatchResult: the result of a batch with an idempotency key was remembered.
 	EntryBatchResult WALEntryType = "batch_result"
 
+	// EntryMark: a checkpoint may begin here, or digests be compared. Only among all entries.
+	EntryMark WALEntryType = "mark"
+
+	// EntryPurgeFloor: deleted instances that last changed before an offset are forgotten. Only
+	// among all entries.
+	EntryPurgeFloor WALEntryType = "purge_floor"
+
 	// EntryFlushAll: all machines and instances were removed.
 	EntryFlushAll WALEntryType = "flush_all"
 )
@@ -981,6 +988,15 @@ type WALEntry struct {
 	// The request's event id.
 	EventID string `json:"event_id,omitempty"`
 
+	// Whether a checkpoint may begin here.
+	IsBoundary bool `json:"is_boundary"`
+
+	// The digest of all instances, where one is kept: 16 hex digits.
+	Digest string `json:"digest,omitempty"`
+
+	// The offset.
+	Floor uint64 `json:"floor"`
+
 	// The text of Definition.
 	rawDefinition string
 
@@ -1037,6 +1053,8 @@ func (r *WALEntry) Has(field string) bool {
 		return r.IdempotencyKey != "" || r.present&(1<<0) != 0
 	case "EventID":
 		return r.EventID != "" || r.present&(1<<1) != 0
+	case "Digest":
+		return r.Digest != "" || r.present&(1<<2) != 0
 	}
 	return false
 }
@@ -1048,6 +1066,10 @@ type WALReadRequest struct {
 
 	// The most entries to return; 100 when absent.
 	Limit uint64 `json:"limit,omitempty"`
+
+	// `published`, as when absent, or `all`: those too that the database makes for itself, which
+	// are gaps in the offsets otherwise.
+	Entries string `json:"entries,omitempty"`
 
 	// ForceSendFields names fields that are sent although they have their zero value, such as
 	// "InstanceID" for the empty id. By default those that are optional are left out.

@@ -20,6 +20,23 @@ function decodeWalEntryFlushAll(_w: Wire): types.WalEntryFlushAll {
   return r;
 }
 
+function decodeWalEntryPurgeFloor(w: Wire): types.WalEntryPurgeFloor {
+  const r: Wire = {
+    type: 'purge_floor',
+    floor: w.floor,
+  };
+  return r;
+}
+
+function decodeWalEntryMark(w: Wire): types.WalEntryMark {
+  const r: Wire = {
+    type: 'mark',
+    isBoundary: w.is_boundary,
+  };
+  if (w.digest !== undefined) r.digest = w.digest;
+  return r;
+}
+
 function decodeWalEntryBatchResult(w: Wire): types.WalEntryBatchResult {
   const r: Wire = {
     type: 'batch_result',
@@ -88,6 +105,10 @@ function decodeWalEntry(w: Wire): types.WalEntry {
       return decodeWalEntryDeleteInstance(w);
     case 'batch_result':
       return decodeWalEntryBatchResult(w);
+    case 'mark':
+      return decodeWalEntryMark(w);
+    case 'purge_floor':
+      return decodeWalEntryPurgeFloor(w);
     case 'flush_all':
       return decodeWalEntryFlushAll(w);
     default:
@@ -348,6 +369,7 @@ const WalReadRequest: Members = {
   __proto__: null,
   fromOffset: 'from_offset',
   limit: 'limit',
+  entries: 'entries',
 };
 
 function decodeWatchAllResult(w: Wire): types.WatchAllResult {

@@ -481,6 +481,11 @@ export interface WalReadRequest {
   readonly fromOffset: Offset;
   /** The most entries to return; 100 when absent. */
   readonly limit?: number | undefined;
+  /**
+   * `published`, as when absent, or `all`: those too that the database makes for itself, which
+   * are gaps in the offsets otherwise.
+   */
+  readonly entries?: string | undefined;
 }
 
 /** A piece of the log. */
@@ -852,6 +857,10 @@ export type WalEntry =
   | WalEntryDeleteInstance
   /** The result of a batch with an idempotency key was remembered. */
   | WalEntryBatchResult
+  /** A checkpoint may begin here, or digests be compared. Only among all entries. */
+  | WalEntryMark
+  /** Deleted instances that last changed before an offset are forgotten. Only among all entries. */
+  | WalEntryPurgeFloor
   /** All machines and instances were removed. */
   | WalEntryFlushAll
   /** One that only newer versions know. */
@@ -929,6 +938,24 @@ export interface WalEntryBatchResult {
   readonly type: 'batch_result';
   /** The batch's key. */
   readonly idempotencyKey: string;
+}
+
+/** A checkpoint may begin here, or digests be compared. Only among all entries. */
+export interface WalEntryMark {
+  readonly type: 'mark';
+  /** Whether a checkpoint may begin here. */
+  readonly isBoundary: boolean;
+  /** The digest of all instances, where one is kept: 16 hex digits. */
+  readonly digest?: string;
+}
+
+/**
+ * Deleted instances that last changed before an offset are forgotten. Only among all entries.
+ */
+export interface WalEntryPurgeFloor {
+  readonly type: 'purge_floor';
+  /** The offset. */
+  readonly floor: Offset;
 }
 
 /** All machines and instances were removed. */

@@ -132,6 +132,7 @@ class AsyncHandle:
         self,
         from_offset: int,
         limit: int | None,
+        entries: str | None,
     ) -> WalReadResult | Pending[WalReadResult]: ...
     def wal_stats(self) -> WalStatsResult | Pending[WalStatsResult]: ...
     def compact(self, force_snapshot: bool) -> CompactResult | Pending[CompactResult]: ...
@@ -239,7 +240,12 @@ class BlockingHandle:
         limit: int | None,
         cursor: int | None,
     ) -> HistoryResult: ...
-    def wal_read(self, from_offset: int, limit: int | None) -> WalReadResult: ...
+    def wal_read(
+        self,
+        from_offset: int,
+        limit: int | None,
+        entries: str | None,
+    ) -> WalReadResult: ...
     def wal_stats(self) -> WalStatsResult: ...
     def compact(self, force_snapshot: bool) -> CompactResult: ...
     def snapshot_instance(self, instance_id: str) -> SnapshotInstanceResult: ...
@@ -1584,6 +1590,51 @@ class BatchResultEntry:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
+class MarkEntry:
+    """A checkpoint may begin here, or digests be compared. Only among all entries."""
+
+    __match_args__ = ("is_boundary", "digest")
+    @property
+    def is_boundary(self) -> bool:
+        """Whether a checkpoint may begin here."""
+    @property
+    def digest(self) -> str | None:
+        """The digest of all instances, where one is kept: 16 hex digits."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> MarkEntry: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> MarkEntry: ...
+    def __deepcopy__(self, _memo: object) -> MarkEntry: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class PurgeFloorEntry:
+    """Deleted instances that last changed before an offset are forgotten. Only among all
+        entries.
+        """
+
+    __match_args__ = ("floor",)
+    @property
+    def floor(self) -> int:
+        """The offset."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> PurgeFloorEntry: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> PurgeFloorEntry: ...
+    def __deepcopy__(self, _memo: object) -> PurgeFloorEntry: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
 class FlushAllEntry:
     """All machines and instances were removed."""
 
@@ -1760,5 +1811,5 @@ class ApplyEvent:
     @staticmethod
     def _from_json(text: str) -> ApplyEvent: ...
 
-WalEntry: TypeAlias = PutMachineEntry | CreateInstanceEntry | ApplyEventEntry | DeleteInstanceEntry | BatchResultEntry | FlushAllEntry | OtherEntry
+WalEntry: TypeAlias = PutMachineEntry | CreateInstanceEntry | ApplyEventEntry | DeleteInstanceEntry | BatchResultEntry | MarkEntry | PurgeFloorEntry | FlushAllEntry | OtherEntry
 BatchOperationResult: TypeAlias = CreateInstanceResult | GetInstanceResult | DeleteInstanceResult | ApplyEventResult

@@ -359,18 +359,26 @@ class Operations:
             )
         )
 
-    async def wal_read(self, from_offset: int, *, limit: int | None = None) -> WalReadResult:
+    async def wal_read(
+        self,
+        from_offset: int,
+        *,
+        limit: int | None = None,
+        entries: str | None = None,
+    ) -> WalReadResult:
         """Returns the log's entries in order.
 
         Args:
             from_offset: The first offset to return; when it is gone, reading starts at the
                 first one left.
             limit: The most entries to return; 100 when absent.
+            entries: `published`, as when absent, or `all`: those too that the database makes
+                for itself, which are gaps in the offsets otherwise.
 
         Returns:
             A piece of the log.
         """
-        answer = self._handle.wal_read(from_offset, limit)
+        answer = self._handle.wal_read(from_offset, limit, entries)
         return await finish(answer) if isinstance(answer, Pending) else answer
 
     async def wal_stats(self) -> WalStatsResult:

@@ -335,18 +335,26 @@ class Operations:
             include_ctx, from_offset, machines, from_states, to_states, events, include_lifecycle
         ))
 
-    def wal_read(self, from_offset: int, *, limit: int | None = None) -> WalReadResult:
+    def wal_read(
+        self,
+        from_offset: int,
+        *,
+        limit: int | None = None,
+        entries: str | None = None,
+    ) -> WalReadResult:
         """Returns the log's entries in order.
 
         Args:
             from_offset: The first offset to return; when it is gone, reading starts at the
                 first one left.
             limit: The most entries to return; 100 when absent.
+            entries: `published`, as when absent, or `all`: those too that the database makes
+                for itself, which are gaps in the offsets otherwise.
 
         Returns:
             A piece of the log.
         """
-        return self._handle.wal_read(from_offset, limit)
+        return self._handle.wal_read(from_offset, limit, entries)
 
     def wal_stats(self) -> WalStatsResult:
         """Returns figures of the log.

@@ -24,7 +24,7 @@ handles! {
         permitted(instance_id, payload) => PermittedRequest;
         batch(ops, mode, idempotency_key) => BatchRequest;
         history(instance_id, order, limit, cursor) => HistoryRequest;
-        wal_read(from_offset, limit) => WalReadRequest;
+        wal_read(from_offset, limit, entries) => WalReadRequest;
         wal_stats() => WalStatsRequest;
         compact(force_snapshot) => CompactRequest;
         snapshot_instance(instance_id) => SnapshotInstanceRequest;
@@ -347,6 +347,20 @@ entry_class! {
 }
 
 entry_class! {
+    MarkEntry, Mark, "A checkpoint may begin here, or digests be compared. Only among all entries.",
+    plain: [is_boundary: "Whether a checkpoint may begin here.", digest: "The digest of all instances, where one is kept: 16 hex digits."],
+    cached: [],
+    shown: ["is_boundary", "digest"],
+}
+
+entry_class! {
+    PurgeFloorEntry, PurgeFloor, "Deleted instances that last changed before an offset are forgotten. Only among all entries.",
+    plain: [floor: "The offset."],
+    cached: [],
+    shown: ["floor"],
+}
+
+entry_class! {
     FlushAllEntry, FlushAll, "All machines and instances were removed.",
     plain: [],
     cached: [],
@@ -369,6 +383,8 @@ impl ToPython for WalEntry {
             WalEntry::ApplyEvent { .. } => Py::new(py, ApplyEventEntry::new(entry))?.into_any(),
             WalEntry::DeleteInstance { .. } => Py::new(py, DeleteInstanceEntry::new(entry))?.into_any(),
             WalEntry::BatchResult { .. } => Py::new(py, BatchResultEntry::new(entry))?.into_any(),
+            WalEntry::Mark { .. } => Py::new(py, MarkEntry::new(entry))?.into_any(),
+            WalEntry::PurgeFloor { .. } => Py::new(py, PurgeFloorEntry::new(entry))?.into_any(),
             WalEntry::FlushAll { .. } => Py::new(py, FlushAllEntry::new(entry))?.into_any(),
             WalEntry::Other { .. } => Py::new(py, OtherEntry::new(entry))?.into_any(),
         })
@@ -459,6 +475,8 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ApplyEventEntry>()?;
     module.add_class::<DeleteInstanceEntry>()?;
     module.add_class::<BatchResultEntry>()?;
+    module.add_class::<MarkEntry>()?;
+    module.add_class::<PurgeFloorEntry>()?;
     module.add_class::<FlushAllEntry>()?;
     module.add_class::<OtherEntry>()?;
     module.add_class::<CreateInstance>()?;
