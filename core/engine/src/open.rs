@@ -52,6 +52,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     let state = Arc::new(state);
     let next = recovered.writer.tip.next;
     let is_older = manifest.format != MANIFEST_FORMAT || recovered.writer.format != SEGMENT_FORMAT;
+    let log_time = state.log_time.load(std::sync::atomic::Ordering::Acquire);
     let writer = LogWriter::new(
         WriterSettings {
             storage: storage.clone(),
@@ -67,9 +68,9 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         ring.clone(),
         recovered.file,
         recovered.writer,
+        log_time,
     );
     let volatile = storage.is_volatile();
-    let log_time = state.log_time.load(std::sync::atomic::Ordering::Acquire);
     let mut shared = Shared {
         name: location.name,
         storage,

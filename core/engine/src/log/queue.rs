@@ -36,6 +36,8 @@ pub(crate) struct Batch {
     pub buffer: Vec<u8>,
     pub first: Offset,
     pub count: u32,
+    /// No effect in it is younger.
+    pub at: TimestampMs,
 }
 
 impl Batch {
@@ -111,7 +113,7 @@ impl Open {
         let capacity = self.buffer.len().min(1 << 20);
         let mut buffer = std::mem::replace(&mut self.buffer, empty_buffer(capacity));
         let Some(Cut { end, count }) = cut else {
-            return Batch { first, count: std::mem::take(&mut self.count), buffer };
+            return Batch { first, count: std::mem::take(&mut self.count), at: self.log_time, buffer };
         };
         self.buffer.extend_from_slice(buffer.get(end..).unwrap_or_default());
         buffer.truncate(end);
@@ -120,7 +122,7 @@ impl Open {
             later.end = later.end - end + FRAME_HEADER_BYTES;
             later.count -= count;
         }
-        Batch { first, count, buffer }
+        Batch { first, count, at: self.log_time, buffer }
     }
 
     /// The time of the next effect, of someone who stamped it with `at`: time in the log never falls.

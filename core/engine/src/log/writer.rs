@@ -67,6 +67,8 @@ pub(crate) struct LogWriter {
     /// Offsets written since the last sync.
     unsynced: u64,
     synced_at: TimestampMs,
+    /// The time of the newest effect that was handed over.
+    log_time: TimestampMs,
     poisoned: Option<String>,
 }
 
@@ -98,9 +100,11 @@ impl LogWriter {
         ring: Arc<Ring>,
         file: Arc<dyn File>,
         at: WriterPosition,
+        log_time: TimestampMs,
     ) -> LogWriter {
         LogWriter {
             synced_at: settings.clock.now_ms(),
+            log_time,
             history: Some(settings.entropy.next_u64()),
             settings,
             files,
@@ -139,6 +143,7 @@ impl LogWriter {
         if self.is_ended || (full && self.position > SEGMENT_HEADER_BYTES) {
             self.roll()?;
         }
+        self.log_time = self.log_time.max(batch.at);
         self.prepare(self.position + frame_bytes)?;
         self.begin_history()?;
         let payload = batch.buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
@@ -323,7 +328,8 @@ impl LogWriter {
             key: self.files.sealer.key(),
             salt: self.settings.entropy.salt(),
             node: 0,
-            created_at: self.settings.clock.now_ms(),
+            // What is before it is no younger.
+            created_at: self.log_time,
         };
         self.is_ended = true;
         match create_segment(&*self.settings.storage, &header) {
