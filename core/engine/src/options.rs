@@ -11,7 +11,7 @@ use crate::storage::{Clock, Entropy, Storage, SystemEntropy};
 /// Whether the engine runs threads of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Background {
-    /// A log thread and a checkpoint thread.
+    /// A log thread, and one for the jobs that are due now and then.
     #[default]
     Threads,
     /// None: whoever waits does the work, in a repeatable order.

@@ -19,7 +19,8 @@ pub struct DeleteInstanceRequest {
 pub struct DeleteInstanceResult {
     /// The instance's id.
     pub instance_id: Text,
-    /// Always true; deleting a deleted instance succeeds with the first delete's offset.
+    /// Always true; deleting again succeeds with the first delete's offset, until a compaction forgets
+    /// the instance.
     pub deleted: bool,
     /// The log offset of the delete.
     pub wal_offset: Offset,
