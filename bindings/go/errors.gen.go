@@ -192,6 +192,10 @@ const (
 	// ReasonWriteFailed: A write failed and was taken back.
 	ReasonWriteFailed = "write_failed"
 
+	// ReasonReopening: The server is opening its database; the request changed nothing and can
+	// be repeated.
+	ReasonReopening = "reopening"
+
 	// ReasonCorrupt: A stored file is damaged; context `file` and `position` say where.
 	ReasonCorrupt = "corrupt"
 

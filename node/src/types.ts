@@ -133,6 +133,8 @@ export const ERROR_REASONS = Object.freeze([
   'writes_stopped',
   /** A write failed and was taken back. */
   'write_failed',
+  /** The server is opening its database; the request changed nothing and can be repeated. */
+  'reopening',
   /** A stored file is damaged; context `file` and `position` say where. */
   'corrupt',
   /** A file was written by a newer rstmdb. */

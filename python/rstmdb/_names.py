@@ -94,6 +94,7 @@ REASONS = (
     "outcome_unknown",
     "writes_stopped",
     "write_failed",
+    "reopening",
     "corrupt",
     "newer_format",
     "locked",
