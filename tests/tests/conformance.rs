@@ -30,6 +30,7 @@ const REASONS_WITHOUT_SCENARIO: &[&str] = &[
     reason::NEWER_FORMAT,
     reason::OFFSET_COMPACTED,
     reason::OUTCOME_UNKNOWN,
+    reason::REOPENING,
     reason::TIMEOUT,
     reason::UNSUPPORTED,
     reason::WRITES_STOPPED,

@@ -19,8 +19,6 @@ pub struct Caller {
     pub(super) who: Who,
     news: News,
     hold: Option<Hold>,
-    /// Whether there was news that nobody has asked for.
-    has_news: bool,
     counts: Recorder,
 }
 
@@ -37,7 +35,7 @@ impl Caller {
         let counts = Recorder::new(calls.metrics().clone());
         let mut news = calls.news();
         let hold = news.borrow_and_update().clone().map(Hold::new);
-        Caller { calls, who, news, hold, has_news: false, counts }
+        Caller { calls, who, news, hold, counts }
     }
 
     /// What all transports share.
@@ -66,18 +64,11 @@ impl Caller {
     }
 
     /// Lets go of a database that was withdrawn.
-    fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         // The sender is in `calls`.
         if self.news.has_changed().unwrap_or(false) {
             self.hold = self.news.borrow_and_update().clone().map(Hold::new);
-            self.has_news = true;
         }
-    }
-
-    /// Looks whether a database was withdrawn or installed since this was last asked.
-    pub(crate) fn take_news(&mut self) -> bool {
-        self.refresh();
-        std::mem::take(&mut self.has_news)
     }
 
     /// Waits until a database is withdrawn or installed, beginning at the last look.

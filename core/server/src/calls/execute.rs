@@ -92,7 +92,7 @@ impl Caller {
                 outcome = &mut pending => return outcome,
                 // Looked at again: a database was withdrawn or installed.
                 () = self.replaced() => {
-                    self.take_news();
+                    self.refresh();
                 }
             }
         }

@@ -56,10 +56,9 @@ struct Connection<S> {
     alarm: Pin<Box<Sleep>>,
     is_alarm_set: bool,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_stopping_watched: bool,
     /// Done when a database is withdrawn or installed.
     replaced: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Whether the two were asked to wake the task.
-    is_news_watched: bool,
     stopped: Arc<AtomicBool>,
 }
 
@@ -79,8 +78,8 @@ where
         alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
         is_alarm_set: false,
         stopping: Box::pin(rcp.shutdown.begun()),
+        is_stopping_watched: false,
         replaced: Box::pin(core.caller.replaced()),
-        is_news_watched: false,
         stopped: rcp.shutdown.flag(),
         core,
     };
@@ -167,19 +166,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Asks to be woken when the server stops, and when its database is replaced.
     fn watch_news(&mut self, context: &mut Context<'_>) {
-        // One registration lasts until there is news: the task's waker stays the same.
-        if !self.is_news_watched {
-            self.is_news_watched = true;
+        // One registration lasts: the task's waker stays the same.
+        if !self.is_stopping_watched {
+            self.is_stopping_watched = true;
             let _ = self.stopping.as_mut().poll(context);
-        } else if !self.core.caller.take_news() {
-            return;
         }
-        loop {
+        // This one may be woken without news, so it is asked each time.
+        while self.replaced.as_mut().poll(context).is_ready() {
+            self.core.caller.refresh();
             self.replaced = Box::pin(self.core.caller.replaced());
-            if self.replaced.as_mut().poll(context).is_pending() {
-                return;
-            }
-            self.core.caller.take_news();
         }
     }
 
