@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rstmdb_types::{Error, Json, Offset, Result, Text};
 
 use crate::error::{compacted, corrupt};
-use crate::log::kinds::{Context, Subject};
+use crate::log::kinds::{Context, Subject, merged};
 use crate::log::{Body, Effect, Frame};
 use crate::shared::Shared;
 
@@ -62,11 +62,6 @@ impl Shared {
             None => Err(corrupt("log", 0, &format!("the effect at offset {offset} is missing"))),
         }
     }
-}
-
-/// The context after `payload` was merged into `before`.
-pub(crate) fn merged(before: &Json, payload: Option<&str>) -> Json {
-    payload.map_or_else(|| before.clone(), |payload| before.merge(&Json::from_canonical(payload)))
 }
 
 /// Finds the context after each effect that one reader comes to.

@@ -22,7 +22,8 @@ use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
 use crate::manifest::{MANIFEST, MANIFEST_FORMAT, Manifest};
 use crate::options::{Background, Location, Options, ProgressUpdate};
 use crate::replay::Replayer;
-use crate::shared::{EngineSink, Shared, State};
+use crate::shared::{EngineSink, Shared};
+use crate::state::State;
 use crate::storage::{DirectoryLock, Storage};
 use crate::time::Time;
 

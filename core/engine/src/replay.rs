@@ -7,7 +7,7 @@ use rstmdb_types::{Offset, Result};
 use crate::error::corrupt;
 use crate::log::Effect;
 use crate::log::kinds::Stamp;
-use crate::shared::State;
+use crate::state::State;
 use crate::state::locked::{Known, Locked};
 
 /// Replays effects in log order over an empty state or a checkpoint.

@@ -11,6 +11,7 @@ use crate::log::OFFSET_MAX;
 use crate::log::lineage::Begins;
 use crate::log::segment::checked;
 use crate::log::tip::Named;
+use crate::state::machines::MachineImage;
 use crate::state::side::Side;
 use crate::state::{Answer, KeyEntry, MachineEntry, Owner, Slot};
 use crate::storage::File;
@@ -361,17 +362,6 @@ pub(crate) fn put_machine(out: &mut Vec<u8>, entry: &MachineEntry) {
     if has_level {
         put_u64(out, u64::from(entry.level));
     }
-}
-
-/// A machine as a checkpoint has it.
-pub(crate) struct MachineImage<'a> {
-    pub number: u32,
-    pub name: &'a str,
-    pub version: u32,
-    pub offset: Offset,
-    pub retired: bool,
-    pub definition: &'a str,
-    pub level: u32,
 }
 
 const RETIRED: u8 = 1;

@@ -15,7 +15,7 @@ use crate::log::OFFSET_MAX;
 use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
 use crate::log::lineage::Lineage;
 use crate::log::tip::Named;
-use crate::shared::State;
+use crate::state::State;
 use crate::state::{KeyEntry, Owner};
 use crate::storage::Storage;
 

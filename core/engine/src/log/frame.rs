@@ -7,147 +7,15 @@
 
 use std::borrow::Cow;
 
-use rstmdb_types::Offset;
-
 use super::OFFSET_MAX;
+pub(crate) use super::header::{
+    BLANK, DATA, EPOCH, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAME_PAYLOAD_BYTES_MAX,
+    FRAME_TRAILER_BYTES, FrameHeader, VOID, header_bytes,
+};
 use super::sealer::Sealer;
-use crate::codec::{u16_at, u32_at, u64_at};
+use crate::codec::u32_at;
 use crate::error::Newer;
 use crate::guards::{self, Guard};
-
-pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"RFRM");
-pub(crate) const FRAME_FORMAT: u8 = 2;
-/// Bytes before the payload.
-pub(crate) const FRAME_HEADER_BYTES: usize = 64;
-const FRAME_HEADER_1_BYTES: usize = 40;
-/// Bytes after the payload.
-pub(crate) const FRAME_TRAILER_BYTES: usize = 4;
-/// The largest payload; checked before memory is taken for one.
-pub(crate) const FRAME_PAYLOAD_BYTES_MAX: usize = 512 << 20;
-
-/// Kinds: effects, nothing, and the beginning of an epoch. The last two are control frames.
-pub(crate) const DATA: u8 = 0;
-pub(crate) const BLANK: u8 = 1;
-pub(crate) const EPOCH: u8 = 3;
-
-/// Flags: the frame counts for nothing but its index; its payload is compressed.
-pub(crate) const VOID: u16 = 1;
-#[cfg(test)]
-pub(crate) const COMPRESSED: u16 = 2;
-
-/// What a frame says about itself. Of format 1, what it did not say yet is as if it were alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FrameHeader {
-    pub format: u8,
-    pub kind: u8,
-    pub flags: u16,
-    /// As stored, which may be sealed.
-    pub payload_bytes: u32,
-    /// The number of offsets in the frame.
-    pub count: u32,
-    pub first: Offset,
-    /// The frame's number in the log.
-    pub index: u64,
-    pub term: u64,
-    /// The hash of all that was logged up to here, this frame included.
-    pub chain: u64,
-    /// What was known to be on the disk when the frame was written: damage below is no torn write.
-    pub synced: Offset,
-    /// How many offsets before the frame were not known to be committed.
-    pub uncommitted: u32,
-    /// The checksum of the frame before.
-    pub previous: u32,
-}
-
-impl FrameHeader {
-    /// The last offset of the frame; of a control frame the one before it.
-    pub(crate) fn last(&self) -> Offset {
-        self.first + Offset::from(self.count) - 1
-    }
-
-    /// The length of the whole frame.
-    pub(crate) fn frame_bytes(&self) -> usize {
-        header_bytes(self.format) + self.payload_bytes as usize + FRAME_TRAILER_BYTES
-    }
-
-    /// Whether readers look for effects here.
-    pub(crate) fn has_effects(&self) -> bool {
-        self.kind == DATA && self.flags & VOID == 0
-    }
-
-    fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
-        let mut bytes = [0u8; FRAME_HEADER_BYTES];
-        let fields: [&[u8]; 12] = [
-            &FRAME_MAGIC.to_le_bytes(),
-            &[FRAME_FORMAT, self.kind],
-            &self.flags.to_le_bytes(),
-            &self.payload_bytes.to_le_bytes(),
-            &self.count.to_le_bytes(),
-            &self.first.to_le_bytes(),
-            &self.index.to_le_bytes(),
-            &self.term.to_le_bytes(),
-            &self.chain.to_le_bytes(),
-            &self.synced.to_le_bytes(),
-            &self.uncommitted.to_le_bytes(),
-            &self.previous.to_le_bytes(),
-        ];
-        for (place, byte) in bytes.iter_mut().zip(fields.iter().copied().flatten()) {
-            *place = *byte;
-        }
-        bytes
-    }
-
-    /// Reads what may be a header; of a newer format, as if it were this one.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<FrameHeader> {
-        let format = *bytes.get(4).filter(|format| **format > 0)?;
-        let (u32_at, u64_at) = (|at| u32_at(bytes, at), |at| u64_at(bytes, at));
-        let first = u64_at(16)?;
-        let header = FrameHeader {
-            format,
-            kind: DATA,
-            flags: 0,
-            payload_bytes: u32_at(8)?,
-            count: u32_at(12)?,
-            first,
-            index: first,
-            term: 0,
-            chain: 0,
-            synced: u64_at(24)?,
-            uncommitted: 0,
-            previous: u32_at(32)?,
-        };
-        if format == 1 {
-            return Some(header);
-        }
-        Some(FrameHeader {
-            kind: *bytes.get(5)?,
-            flags: u16_at(bytes, 6)?,
-            index: u64_at(24)?,
-            term: u64_at(32)?,
-            chain: u64_at(40)?,
-            synced: u64_at(48)?,
-            uncommitted: u32_at(56)?,
-            previous: u32_at(60)?,
-            ..header
-        })
-    }
-
-    /// What of it is not known here.
-    fn newer(&self, sealer: &Sealer) -> Option<Newer> {
-        let unknown = self.flags & !(VOID | sealer.flags());
-        if self.format > FRAME_FORMAT {
-            Some(Newer::Format(u32::from(self.format), u32::from(FRAME_FORMAT)))
-        } else if !matches!(self.kind, DATA | BLANK | EPOCH) {
-            Some(Newer::FrameKind(self.kind))
-        } else {
-            (unknown != 0).then_some(Newer::FrameFlags(unknown))
-        }
-    }
-}
-
-fn header_bytes(format: u8) -> usize {
-    if format == 1 { FRAME_HEADER_1_BYTES } else { FRAME_HEADER_BYTES }
-}
 
 /// Turns a buffer of room for the header followed by the payload into a frame; returns its checksum.
 pub(crate) fn seal(buffer: &mut Vec<u8>, header: &FrameHeader, sealer: &Sealer) -> u32 {
@@ -179,7 +47,7 @@ pub(crate) enum Parsed<'a> {
 
 /// Looks at the start of `bytes`.
 pub(crate) fn parse<'a>(bytes: &'a [u8], sealer: &Sealer) -> Parsed<'a> {
-    let header_bytes = bytes.get(4).map_or(FRAME_HEADER_1_BYTES, |format| header_bytes(*format));
+    let header_bytes = bytes.get(4).map_or(header_bytes(1), |format| header_bytes(*format));
     if bytes.len() < header_bytes {
         return Parsed::Incomplete { frame_bytes: header_bytes };
     }
@@ -202,7 +70,7 @@ pub(crate) fn parse<'a>(bytes: &'a [u8], sealer: &Sealer) -> Parsed<'a> {
         return Parsed::Damaged("the frame's checksum does not match");
     }
     // What is not known is looked for only in an intact frame: a flipped bit is damage, not news.
-    if let Some(what) = header.newer(sealer) {
+    if let Some(what) = header.newer(sealer.flags()) {
         return Parsed::Newer { header, what };
     }
     if (header.count == 0) != (header.kind != DATA) {

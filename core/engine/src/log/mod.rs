@@ -4,6 +4,7 @@ pub(crate) mod chains;
 pub(crate) mod effects;
 pub(crate) mod files;
 pub(crate) mod frame;
+pub(crate) mod header;
 pub(crate) mod kinds;
 pub(crate) mod lineage;
 pub(crate) mod queue;

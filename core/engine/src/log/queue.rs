@@ -113,7 +113,12 @@ impl Open {
         let capacity = self.buffer.len().min(1 << 20);
         let mut buffer = std::mem::replace(&mut self.buffer, empty_buffer(capacity));
         let Some(Cut { end, count }) = cut else {
-            return Batch { first, count: std::mem::take(&mut self.count), at: self.log_time, buffer };
+            return Batch {
+                first,
+                count: std::mem::take(&mut self.count),
+                at: self.log_time,
+                buffer,
+            };
         };
         self.buffer.extend_from_slice(buffer.get(end..).unwrap_or_default());
         buffer.truncate(end);

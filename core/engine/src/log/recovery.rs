@@ -94,7 +94,7 @@ pub(crate) fn recover(
             Some(reached) => reached,
             None => begin(plan, header)?,
         };
-        if let Some(what) = reached.tip.border_fault(header) {
+        if let Some(what) = reached.tip.border_fault(&header.tip) {
             return Err(damaged_at(header.number, &Reached { position: 0, ..reached }, &what));
         }
         reached.position = segment.start;

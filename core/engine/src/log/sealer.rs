@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use super::header::{FRAME_HEADER_BYTES, FrameHeader};
 
 /// Changes the bytes of payloads on their way to a file, and back.
 pub(crate) trait Cipher: Send + Sync {
@@ -78,7 +78,8 @@ impl Sealer {
 mod tests {
     use super::*;
     use crate::error::Newer;
-    use crate::log::frame::{COMPRESSED, Parsed, parse, seal};
+    use crate::log::frame::{Parsed, parse, seal};
+    use crate::log::header::COMPRESSED;
     use crate::log::tip::Tip;
 
     /// Keeps runs of one byte as a byte and their number.

@@ -6,8 +6,7 @@
 use rstmdb_types::Offset;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::frame::{DATA, FRAME_FORMAT, FrameHeader, VOID};
-use super::segment::SegmentHeader;
+use super::header::{DATA, FRAME_FORMAT, FrameHeader, VOID};
 use crate::guards::{self, Guard};
 
 /// The end of the log so far.
@@ -116,9 +115,8 @@ impl Tip {
     }
 
     /// What is wrong when a segment begins here.
-    pub(crate) fn border_fault(&self, segment: &SegmentHeader) -> Option<String> {
-        let found = segment.tip;
-        if *self == found || !guards::enabled(Guard::SequenceGap) {
+    pub(crate) fn border_fault(&self, found: &Tip) -> Option<String> {
+        if self == found || !guards::enabled(Guard::SequenceGap) {
             return None;
         }
         if self.next == found.next {

@@ -19,7 +19,7 @@ use crate::log::segment::{
 use crate::log::{LogFiles, Sealer};
 use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
 use crate::options::{Location, Options};
-use crate::shared::State;
+use crate::state::State;
 use crate::storage::Storage;
 
 /// What a repair does, or would do.

@@ -22,7 +22,7 @@ use crate::log::{FrameCursor, LogFiles, Sealer, Segment};
 use crate::manifest::Manifest;
 use crate::options::{Location, Options};
 use crate::replay::Replayer;
-use crate::shared::State;
+use crate::state::State;
 use crate::storage::File;
 
 /// What `verify` found.
@@ -275,7 +275,7 @@ impl Verifier<'_> {
             self.problem(&path, (0, next), &message, cut_or_restore(next));
             return Ok(None);
         }
-        if let Some(message) = before.and_then(|tip| tip.border_fault(&header)) {
+        if let Some(message) = before.and_then(|tip| tip.border_fault(&header.tip)) {
             self.problem(&path, (0, next), &message, cut_or_restore(next));
         }
         self.report.segments.push(SegmentReport {

@@ -8,9 +8,8 @@ use rstmdb_types::{
 };
 
 use crate::error::instance_not_found;
-use crate::events::merged;
 use crate::log::chains::Chain;
-use crate::log::kinds::{Context, Stamp};
+use crate::log::kinds::{Context, Stamp, merged};
 use crate::shared::Shared;
 
 /// About as large as a page may get, in bytes.

@@ -10,8 +10,8 @@ use rstmdb_types::{
 
 use super::apply_event::live_slot;
 use crate::pending::Evaluated;
-use crate::shared::{Shared, State};
-use crate::state::{CellFilter, Partition, Slot};
+use crate::shared::Shared;
+use crate::state::{CellFilter, Partition, Slot, State};
 
 /// Below this many instances to skip, walking over them is quicker than searching.
 const SKIP_BY_WALKING: u64 = 64;

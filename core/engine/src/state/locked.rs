@@ -13,8 +13,9 @@ use rstmdb_types::{Json, Offset};
 use super::keys::{Answer, KeyBounds, KeyEntry, KeyTable, Owner};
 use super::machines::{MachineEntry, Machines};
 use super::partition::{Partition, Slot};
-use crate::log::kinds::{KeyRef, Stamp};
-use crate::shared::State;
+use super::parts::State;
+use super::stamp::{KeyRef, Stamp};
+use super::undo::MachineUndo;
 
 /// What a partition keeps of the room for encoding effects, in bytes.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
@@ -34,14 +35,6 @@ pub(crate) enum Known {
     Birth(Arc<MachineEntry>),
     /// The parsed definition, and as it was sent.
     Machine(Box<(Machine, Json)>),
-}
-
-/// How to take back a change that is of no partition.
-pub(crate) enum MachineUndo {
-    Insert,
-    Flush { machines: Vec<Arc<MachineEntry>>, keys: KeyTable },
-    Boundary(Offset),
-    PurgeFloor(Offset),
 }
 
 /// Which parts a change needs.

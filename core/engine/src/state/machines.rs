@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rstmdb_machine::{Machine, StateId};
 use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Limits, Offset, Result, Text};
 
-use crate::checkpoint::format::MachineImage;
+use super::stamp::Stamp;
 use crate::error::machine_not_found;
-use crate::log::kinds::Stamp;
 
 /// The language level that definitions are put with today.
 pub(crate) const LANGUAGE_LEVEL: u32 = 1;
@@ -68,6 +67,17 @@ impl MachineEntry {
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }
+}
+
+/// A machine as a checkpoint has it.
+pub(crate) struct MachineImage<'a> {
+    pub number: u32,
+    pub name: &'a str,
+    pub version: u32,
+    pub offset: Offset,
+    pub retired: bool,
+    pub definition: &'a str,
+    pub level: u32,
 }
 
 /// All machines, by name and by number.

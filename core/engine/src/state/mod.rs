@@ -8,9 +8,13 @@ pub(crate) mod keys;
 pub(crate) mod locked;
 pub(crate) mod machines;
 pub(crate) mod partition;
+pub(crate) mod parts;
 pub(crate) mod side;
+pub(crate) mod stamp;
+pub(crate) mod undo;
 
 pub(crate) use index::CellFilter;
 pub(crate) use keys::{Answer, KeyEntry, KeyTable, Owner};
 pub(crate) use machines::{MachineEntry, Machines};
 pub(crate) use partition::{Partition, Slot};
+pub(crate) use parts::State;

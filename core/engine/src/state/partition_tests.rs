@@ -1,3 +1,5 @@
+//! What a partition keeps beside its slots, its digest, and the places of who was forgotten.
+
 use rstmdb_machine::Machine;
 
 use super::super::machines::Machines;

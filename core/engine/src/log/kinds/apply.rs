@@ -4,7 +4,6 @@ use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Offset, Text, WalEntr
 
 use super::{Context, HAS_CONTEXT, KEY_FLAGS, KeyRef, Kind, Stamp, Piece, Subject, get_key, put_key};
 use crate::codec::{Reader, put_str, put_u64};
-use crate::events::merged;
 use crate::state::locked::{Known, Locked, Misfit};
 use crate::state::partition::Transition;
 use crate::state::{Answer, Machines};
@@ -24,6 +23,11 @@ pub(crate) struct Apply<'a> {
     pub previous: Offset,
     pub event_id: Option<&'a str>,
     pub key: Option<KeyRef<'a>>,
+}
+
+/// The context after `payload` was merged into `before`.
+pub(crate) fn merged(before: &Json, payload: Option<&str>) -> Json {
+    payload.map_or_else(|| before.clone(), |payload| before.merge(&Json::from_canonical(payload)))
 }
 
 impl<'a> Kind<'a> for Apply<'a> {

@@ -11,6 +11,7 @@ use rstmdb_types::{InstanceEvent, Json, Offset, TimestampMs, WalEntry};
 use crate::codec::{Reader, i64_bytes, put_i64, put_str, put_u64};
 use crate::state::Machines;
 use crate::state::locked::{Known, Locked, Misfit};
+pub(crate) use crate::state::stamp::{KeyRef, Stamp};
 
 /// The low bits of the first byte: the kind.
 const KIND_MASK: u8 = 0x0f;
@@ -27,13 +28,6 @@ pub(crate) struct Effect<'a> {
     /// Its log time: never before that of the effect before it.
     pub at: TimestampMs,
     pub body: Body<'a>,
-}
-
-/// Where in the log an effect stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub offset: Offset,
-    pub at: TimestampMs,
 }
 
 /// One kind of effect.
@@ -131,16 +125,6 @@ impl PartialEq for Piece<'_> {
     }
 }
 
-/// An idempotency key as the log keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyRef<'a> {
-    pub key: &'a str,
-    /// Tells a retry from another request with the same key.
-    pub fingerprint: u64,
-    /// Whether the key belongs to the database instead of the instance.
-    pub global: bool,
-}
-
 macro_rules! kinds {
     ($($number:literal $module:ident $name:ident $(<$life:lifetime>)?;)*) => {
         $(mod $module;
@@ -223,6 +207,7 @@ macro_rules! kinds {
     };
 }
 
+pub(crate) use apply::merged;
 pub(crate) use progress::PURGE_FLOOR;
 
 kinds! {

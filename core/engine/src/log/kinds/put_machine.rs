@@ -6,7 +6,8 @@ use rstmdb_types::{Json, WalEntry};
 use super::{Kind, Stamp};
 use crate::codec::{Reader, put_str, put_u64};
 use crate::state::Machines;
-use crate::state::locked::{Known, Locked, MachineUndo, Misfit};
+use crate::state::locked::{Known, Locked, Misfit};
+use crate::state::undo::MachineUndo;
 
 /// The language level of the definition follows; absent for level 1.
 const HAS_LEVEL: u8 = 0x20;

@@ -1,3 +1,5 @@
+//! Effects as bytes, and those of later releases.
+
 use super::*;
 use crate::log::effects::{Effects, Fault, close_effect, put_record};
 
