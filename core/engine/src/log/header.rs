@@ -2,7 +2,7 @@
 
 use rstmdb_types::Offset;
 
-use crate::codec::{u16_at, u32_at, u64_at};
+use crate::codec::{put_at, u16_at, u32_at, u64_at};
 use crate::error::Newer;
 
 pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"RFRM");
@@ -68,23 +68,18 @@ impl FrameHeader {
     /// The bytes.
     pub(crate) fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = [0u8; FRAME_HEADER_BYTES];
-        let fields: [&[u8]; 12] = [
-            &FRAME_MAGIC.to_le_bytes(),
-            &[FRAME_FORMAT, self.kind],
-            &self.flags.to_le_bytes(),
-            &self.payload_bytes.to_le_bytes(),
-            &self.count.to_le_bytes(),
-            &self.first.to_le_bytes(),
-            &self.index.to_le_bytes(),
-            &self.term.to_le_bytes(),
-            &self.chain.to_le_bytes(),
-            &self.synced.to_le_bytes(),
-            &self.uncommitted.to_le_bytes(),
-            &self.previous.to_le_bytes(),
-        ];
-        for (place, byte) in bytes.iter_mut().zip(fields.iter().copied().flatten()) {
-            *place = *byte;
-        }
+        put_at(&mut bytes, 0, FRAME_MAGIC.to_le_bytes());
+        put_at(&mut bytes, 4, [FRAME_FORMAT, self.kind]);
+        put_at(&mut bytes, 6, self.flags.to_le_bytes());
+        put_at(&mut bytes, 8, self.payload_bytes.to_le_bytes());
+        put_at(&mut bytes, 12, self.count.to_le_bytes());
+        put_at(&mut bytes, 16, self.first.to_le_bytes());
+        put_at(&mut bytes, 24, self.index.to_le_bytes());
+        put_at(&mut bytes, 32, self.term.to_le_bytes());
+        put_at(&mut bytes, 40, self.chain.to_le_bytes());
+        put_at(&mut bytes, 48, self.synced.to_le_bytes());
+        put_at(&mut bytes, 56, self.uncommitted.to_le_bytes());
+        put_at(&mut bytes, 60, self.previous.to_le_bytes());
         bytes
     }
 

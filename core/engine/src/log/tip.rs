@@ -7,6 +7,7 @@ use rstmdb_types::Offset;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::header::{DATA, FRAME_FORMAT, FrameHeader, VOID};
+use crate::codec::put_at;
 use crate::guards::{self, Guard};
 
 /// The end of the log so far.
@@ -142,12 +143,10 @@ impl Tip {
 
 fn chained(before: u64, first: Offset, count: u32, payload: &[u8]) -> u64 {
     let mut bytes = [0; 28];
-    let fields = [before.to_le_bytes(), first.to_le_bytes()];
-    let fields = fields.iter().flatten().copied().chain(count.to_le_bytes());
-    let hash = xxh3_64(payload).to_le_bytes();
-    for (place, byte) in bytes.iter_mut().zip(fields.chain(hash)) {
-        *place = byte;
-    }
+    put_at(&mut bytes, 0, before.to_le_bytes());
+    put_at(&mut bytes, 8, first.to_le_bytes());
+    put_at(&mut bytes, 16, count.to_le_bytes());
+    put_at(&mut bytes, 20, xxh3_64(payload).to_le_bytes());
     xxh3_64(&bytes)
 }
 
