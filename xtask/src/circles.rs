@@ -15,10 +15,7 @@ use crate::tree::{self, TextFile};
 const KNOWN: &[(&str, &str)] = &[
     ("bindings/c/src/database.rs", "bindings/c/src/requests.rs"),
     ("core/client/src/connect.rs", "core/client/src/error.rs"),
-    ("core/rstmdb/src/blocking.rs", "core/rstmdb/src/request.rs"),
     ("core/server/src/config/mod.rs", "core/server/src/logging.rs"),
-    ("core/server/src/rcp/answer.rs", "core/server/src/rcp/outbox.rs"),
-    ("core/server/src/rcp/batch.rs", "core/server/src/rcp/dispatch.rs"),
 ];
 
 /// The modules of a crate by path, and the file of each.

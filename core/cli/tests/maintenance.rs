@@ -35,7 +35,7 @@ fn a_healthy_database_passes() {
     let place = Place::with_orders();
     place.ok(&["compact", "--force"]);
     let report = place.json(&["verify"]);
-    assert_eq!((&report["ok"], &report["last_offset"]), (&true.into(), &7.into()));
+    assert_eq!((&report["ok"], &report["last_offset"]), (&true.into(), &8.into()));
     let shown = place.ok(&["verify"]);
     assert!(shown.contains("healthy            yes\n"), "{shown}");
     assert!(shown.contains("│ checkpoint"), "{shown}");

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::OFFSET_MAX;
 pub(crate) use super::header::{
-    BLANK, DATA, EPOCH, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAME_PAYLOAD_BYTES_MAX,
+    DATA, EPOCH, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAME_PAYLOAD_BYTES_MAX,
     FRAME_TRAILER_BYTES, FrameHeader, VOID, header_bytes,
 };
 use super::sealer::Sealer;

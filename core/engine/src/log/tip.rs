@@ -153,7 +153,7 @@ fn chained(before: u64, first: Offset, count: u32, payload: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::frame::{BLANK, EPOCH};
+    use crate::log::header::{BLANK, EPOCH};
 
     #[test]
     fn only_a_frame_that_follows_is_taken() {

@@ -3,32 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus::IntCounter;
 use rstmdb_protocol::Command;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::caller::Caller;
-use crate::auth::{Identity, RequestLimiter};
 use crate::config::Live;
-
-/// What is known about a caller.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Who {
-    identity: Option<Identity>,
-    /// The name of the identity. A copy of this caller's own: commands carry it.
-    name: Option<Arc<str>>,
-    /// A token was accepted.
-    authenticated: bool,
-    limiter: Option<Arc<RequestLimiter>>,
-    /// Counts the requests of whoever presented a token.
-    requests: Option<IntCounter>,
-}
-
-impl Who {
-    pub(super) fn new(limiter: Option<RequestLimiter>) -> Who {
-        Who { limiter: limiter.map(Arc::new), ..Who::default() }
-    }
-}
 
 impl Caller {
     /// Checks a token. A failure leaves an earlier success as it was.

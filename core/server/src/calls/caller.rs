@@ -3,14 +3,34 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus::IntCounter;
 use rstmdb_protocol::Command;
 use rstmdb_types::{ErrorCode, Limits};
 use tokio::task::JoinHandle;
 
-use super::admit::Who;
-use super::place::{Calls, Hold, News};
-use crate::auth::request_limiter;
+use super::hold::{Hold, News};
+use super::place::Calls;
+use crate::auth::{Identity, RequestLimiter, request_limiter};
 use crate::metrics::Recorder;
+
+/// What is known about a caller.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Who {
+    pub identity: Option<Identity>,
+    /// The name of the identity. A copy of this caller's own: commands carry it.
+    pub name: Option<Arc<str>>,
+    /// A token was accepted.
+    pub authenticated: bool,
+    pub limiter: Option<Arc<RequestLimiter>>,
+    /// Counts the requests of whoever presented a token.
+    pub requests: Option<IntCounter>,
+}
+
+impl Who {
+    fn new(limiter: Option<RequestLimiter>) -> Who {
+        Who { limiter: limiter.map(Arc::new), ..Who::default() }
+    }
+}
 
 /// Whoever is at the other end of a session.
 #[derive(Debug)]

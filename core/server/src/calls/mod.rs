@@ -13,13 +13,17 @@
 mod admit;
 mod caller;
 mod execute;
+mod hold;
+mod pending;
 mod place;
 mod stream;
 
 pub use caller::Caller;
-pub use execute::{Call, Commit, Pending};
+pub use execute::Call;
+pub use pending::{Commit, Pending};
 pub use place::Calls;
 pub use rstmdb_engine::Engine;
 pub use stream::Events;
 
-pub(crate) use execute::{failed, is_quick};
+pub(crate) use execute::is_quick;
+pub(crate) use pending::failed;

@@ -4,7 +4,6 @@
 //! what it has begun, if it can; what it has not told by the time the next one is installed stays
 //! unknown.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,50 +11,10 @@ use rstmdb_engine::{Engine, Location, SyncObserver};
 use rstmdb_types::{Error, ErrorCode, Execute, Operation, OperationRequest, Result};
 use tokio::sync::watch;
 
-use super::execute::{Commit, Pending, failed, reopening};
+use super::hold::{Hold, News, Service};
+use super::pending::{Commit, Pending, failed, reopening};
 use crate::config::{Config, Settings};
 use crate::metrics::Metrics;
-
-/// A database while it is in service, and after that as long as anybody waits for it.
-#[derive(Debug)]
-pub(super) struct Service {
-    engine: Arc<Engine>,
-    number: u64,
-    newest: Arc<AtomicU64>,
-}
-
-/// A caller's hold on a database. It is counted for each caller by itself: holds come and go with every
-/// request, and cores would hand a count that all share to and fro.
-#[derive(Debug, Clone)]
-pub(super) struct Hold(Arc<Held>);
-
-#[derive(Debug)]
-struct Held {
-    service: Arc<Service>,
-}
-
-impl Hold {
-    pub(super) fn new(service: Arc<Service>) -> Hold {
-        Hold(Arc::new(Held { service }))
-    }
-
-    /// Whether another database has taken its place.
-    pub(super) fn is_over(&self) -> bool {
-        let service = &self.0.service;
-        service.newest.load(Ordering::Acquire) > service.number
-    }
-}
-
-impl Deref for Hold {
-    type Target = Engine;
-
-    fn deref(&self) -> &Engine {
-        &self.0.service.engine
-    }
-}
-
-/// What tells a caller of the database in service.
-pub(super) type News = watch::Receiver<Option<Arc<Service>>>;
 
 /// What all transports share: the database, the settings, and what is counted.
 pub struct Calls {

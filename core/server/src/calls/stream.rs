@@ -14,8 +14,8 @@ use rstmdb_types::{
 use tokio::task::JoinHandle;
 
 use super::caller::Caller;
-use super::execute::{failed, reopening, unless_closed};
-use super::place::{Hold, News};
+use super::hold::{Hold, News};
+use super::pending::{failed, reopening, unless_closed};
 use crate::metrics::Metrics;
 
 /// The events of a watch, in order, without gap or duplicate. Each is a position in the log, so a reader

@@ -3,57 +3,18 @@
 
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_protocol::result::{WireResult, write_batch};
-use rstmdb_protocol::{BATCH_OPERATIONS_MAX, Command, Dialect};
+use rstmdb_protocol::{Command, Dialect};
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Place;
 use rstmdb_types::*;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::database::Plan;
-use super::parse::{self, decode};
+use super::plan::{Element, Plan};
 use crate::calls::Caller;
 
 /// How deeply batches may nest.
 const DEPTH_MAX: usize = 4;
 /// Operations of a batch and those nested in it, in all.
 const NESTED_OPERATIONS_MAX: usize = 1000;
-
-/// A batch whose elements were not looked at.
-#[derive(Deserialize)]
-struct Loose<'a> {
-    #[serde(borrow)]
-    ops: Vec<LooseElement<'a>>,
-    #[serde(default)]
-    mode: Option<serde_json::Value>,
-    #[serde(default)]
-    idempotency_key: Option<Text>,
-}
-
-#[derive(Deserialize)]
-struct LooseElement<'a> {
-    op: String,
-    #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
-}
-
-/// An operation of a batch.
-pub(crate) struct Element<'a> {
-    command: Command,
-    params: &'a str,
-}
-
-impl Element<'_> {
-    /// As the database takes it in a batch; none when it is another operation.
-    fn typed(&self) -> Result<Option<BatchOperation>> {
-        match self.command {
-            Command::Database(operation) if operation.is_batchable() => {
-                parse::request(operation, self.params).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-}
 
 /// What is left for a batch and those nested in it.
 #[derive(Debug)]
@@ -165,48 +126,4 @@ fn misplaced(command: Command) -> Error {
         format!("{name} can't be part of a batch; send it alone"),
     )
     .with_operation(name)
-}
-
-/// Looks at a batch as a whole: nothing has run when it is refused.
-pub(crate) fn plan(params: &str) -> Result<Plan<'_>> {
-    let batch: Loose<'_> = decode(Command::Database(Operation::Batch), params)?;
-    limits::check("ops", batch.ops.len(), "max_batch_ops", BATCH_OPERATIONS_MAX)?;
-    let mut elements = Vec::with_capacity(batch.ops.len());
-    for LooseElement { op, params } in batch.ops {
-        let Some(command) = Command::from_wire_name(&op) else {
-            let place = elements.len();
-            let message = format!("BATCH: ops[{place}].op {op:?} is not known");
-            return Err(Error::invalid(reason::INVALID_REQUEST, message));
-        };
-        elements.push(Element { command, params: params.map_or("{}", RawValue::get) });
-    }
-    // Any other value of mode has always meant best effort.
-    let atomic = batch.mode.as_ref().and_then(|mode| mode.as_str()) == Some("atomic");
-    let mode = if atomic { BatchMode::Atomic } else { BatchMode::BestEffort };
-    let mut ops = Vec::with_capacity(elements.len());
-    for (index, element) in elements.iter().enumerate() {
-        match element.typed() {
-            // The key of a single event answers for any request: see `parse::call`.
-            Ok(Some(BatchOperation::ApplyEvent(event)))
-                if event.idempotency_key.is_some() && !atomic =>
-            {
-                return Ok(Plan::Each(elements));
-            }
-            Ok(Some(operation)) => ops.push(operation),
-            _ if !atomic => return Ok(Plan::Each(elements)),
-            Err(error) => return Err(error),
-            Ok(None) => {
-                let name = element.command.wire_name();
-                return Err(Error::invalid(
-                    reason::INVALID_REQUEST,
-                    format!(
-                        "BATCH: ops[{index}].op {name:?} can't be part of an atomic batch; use {}",
-                        BatchElement::choices()
-                    ),
-                ));
-            }
-        }
-    }
-    let request = BatchRequest { mode, ops, idempotency_key: batch.idempotency_key };
-    Ok(Plan::Whole(Request::from(request).into()))
 }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
 use super::Rcp;
-use super::conversation::Conversation;
+use super::conversation::{Conversation, End};
 use super::inbox::{Inbox, Read};
 use crate::config::Live;
 use crate::metrics::Rejection;
@@ -25,25 +25,6 @@ use crate::metrics::Rejection;
 const LINGER: Duration = Duration::from_secs(1);
 /// How much is drained.
 const LINGER_BYTES: usize = 1 << 20;
-
-/// Why a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The client closed its side.
-    Client,
-    /// The client said goodbye.
-    Bye,
-    /// The client broke the rules of the protocol.
-    Protocol,
-    /// The client was silent, or stuck in a frame, for too long.
-    Timeout,
-    /// A subscription ended and the client knows no message for that.
-    Watch,
-    /// The server stops.
-    Shutdown,
-    /// The connection broke.
-    Broken,
-}
 
 struct Connection<S> {
     stream: S,

@@ -13,11 +13,11 @@ use rstmdb_types::operation::Place;
 use rstmdb_types::{Error, limits};
 use serde_json::{Value, json};
 
-use super::connection::End;
 use super::database;
+use super::form::Form;
 use super::outbox::Outbox;
 use super::parse::decode;
-use super::reply::{Form, Job, Reply};
+use super::reply::{Job, Reply};
 use super::session::{Session, auth};
 use super::watches::Watches;
 use crate::calls::{Caller, Calls, failed};
@@ -27,6 +27,25 @@ use crate::config::Live;
 const AUTH_FAILURES_MAX: u32 = 10;
 /// Of a name that is not known, this much is shown.
 const SHOWN_CHARACTERS: usize = 100;
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client closed its side.
+    Client,
+    /// The client said goodbye.
+    Bye,
+    /// The client broke the rules of the protocol.
+    Protocol,
+    /// The client was silent, or stuck in a frame, for too long.
+    Timeout,
+    /// A subscription ended and the client knows no message for that.
+    Watch,
+    /// The server stops.
+    Shutdown,
+    /// The connection broke.
+    Broken,
+}
 
 /// What requests act on.
 pub(crate) struct Conversation {

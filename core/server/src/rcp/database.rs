@@ -1,35 +1,14 @@
 //! Operations of the database: at once where that is quick, on a thread that may wait where it is not.
 
-use rstmdb_protocol::Dialect;
+use rstmdb_types::Operation;
 use rstmdb_types::operation::Place;
-use rstmdb_types::{Operation, Result};
 
-use super::batch::{self, Budget, Element};
-use super::reply::{Form, Job, Reply, Written};
-use super::{parse, watches};
-use crate::calls::{Call, Caller, is_quick};
-
-/// How an operation is carried out.
-pub(crate) enum Plan<'a> {
-    /// By one call.
-    Whole(Call),
-    /// A batch of the plain dialect, one by one, each on its own.
-    Each(Vec<Element<'a>>),
-}
-
-impl Plan<'_> {
-    pub(crate) fn new<'a>(
-        caller: &mut Caller,
-        dialect: Dialect,
-        operation: Operation,
-        params: &'a str,
-    ) -> Result<Plan<'a>> {
-        if operation == Operation::Batch && dialect == Dialect::Plain {
-            return batch::plan(params);
-        }
-        parse::call(caller, dialect, operation, params).map(Plan::Whole)
-    }
-}
+use super::batch::{self, Budget};
+use super::form::{Form, Written};
+use super::plan::Plan;
+use super::reply::{Job, Reply};
+use super::watches;
+use crate::calls::{Caller, is_quick};
 
 /// Answers an operation, or starts it on another thread.
 pub(crate) fn answer(reply: Reply<'_>, operation: Operation, params: &str) -> Option<Job> {

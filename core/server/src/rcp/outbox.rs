@@ -15,7 +15,7 @@ use rstmdb_protocol::{Command, WireMode, message};
 use rstmdb_types::{ErrorCode, Text};
 use tokio::io::AsyncWrite;
 
-use super::reply::Form;
+use super::form::Form;
 use crate::calls::{Caller, Commit};
 
 /// What an empty buffer may keep.

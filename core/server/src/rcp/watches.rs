@@ -6,9 +6,9 @@ use rstmdb_protocol::{Dialect, WireMode, message};
 use rstmdb_types::{Error, Operation, Text};
 use serde_json::Value;
 
+use super::form::{Form, Written};
 use super::outbox::Outbox;
 use super::parse;
-use super::reply::{Form, Written};
 use crate::calls::{Caller, Events};
 
 /// Events of one subscription in a row, while others have some too.

@@ -1,0 +1,57 @@
+//! The form of an answer, and an answer that was written elsewhere.
+
+use rstmdb_protocol::result::WireResult;
+use rstmdb_protocol::{Command, Dialect, WireMode, message};
+use rstmdb_types::{ErrorCode, Result, Text};
+
+use crate::calls::{Commit, Events, Pending};
+
+/// How the answer to a request is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Form {
+    pub id: Text,
+    pub command: Command,
+    pub mode: WireMode,
+    pub dialect: Dialect,
+}
+
+impl Form {
+    /// Appends the answer; returns the code of the error it became, if it did.
+    pub(crate) fn write<T: WireResult + ?Sized>(
+        &self,
+        result: Result<&T>,
+        out: &mut Vec<u8>,
+    ) -> Option<ErrorCode> {
+        let written = match result {
+            Ok(result) => message::respond(out, self.mode, self.dialect, &self.id, result),
+            Err(error) => {
+                message::refuse(out, self.mode, &self.id, &error);
+                Err(error)
+            }
+        };
+        written.err().map(|error| error.code())
+    }
+
+    /// An answer that waits for nothing.
+    pub(crate) fn known<T: WireResult + ?Sized>(&self, result: Result<&T>) -> Written {
+        let mut bytes = Vec::new();
+        let error = self.write(result, &mut bytes);
+        Written { bytes, error, commit: None, watch: None }
+    }
+
+    /// An answer that waits for its commit.
+    pub(crate) fn pending(&self, pending: Pending) -> Written {
+        let (commit, result) = pending.split();
+        Written { commit: Some(commit), ..self.known(result.as_ref().map_err(Clone::clone)) }
+    }
+}
+
+/// The answer of a request that ran on another thread.
+pub(crate) struct Written {
+    pub bytes: Vec<u8>,
+    pub error: Option<ErrorCode>,
+    /// What the answer waits for.
+    pub commit: Option<Commit>,
+    /// The subscription that begins after the answer.
+    pub watch: Option<Box<Events>>,
+}
