@@ -106,7 +106,7 @@ fn the_host_refuses_what_it_does_not_know() {
         (r#"{"reopen": true}"#, "start comes first"),
         (r#"{"start": {"fsnyc": "never"}}"#, "fsnyc"),
         (r#"{"start": {"fsync": "sometimes"}}"#, "sometimes"),
-        (r#"{"start": {"retention": {"bytes": 1}}}"#, "retention"),
+        (r#"{"start": {"retention": {"bytse": 1}}}"#, "retention"),
         (r#"{"start": {}, "reopen": true}"#, "one member"),
     ] {
         let answer = ask(line);

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rstmdb_types::error::reason;
+use rstmdb_types::operation::Handler;
 use rstmdb_types::*;
 
 use crate::jobs;
 use crate::log::queue::Queue;
 use crate::open::{Opened, open};
-use crate::ops::Edge;
+use crate::ops::{Edge, NewId};
 use crate::options::{Background, FsyncPolicy, Location, Options};
 use crate::pending::{Evaluated, Pending};
 use crate::shared::{EngineSink, Shared};
@@ -135,46 +136,15 @@ impl Engine {
 
     /// Carries a request out.
     pub fn call<R: OperationRequest>(&self, request: R) -> Pending<&Engine, R::Result> {
-        Engine::submit(self, self.command(request.into_request())).of::<R>()
+        let shared = &*self.shared;
+        let carry = Carry { shared, edge: Edge::of(shared) };
+        Pending::new(self, R::OPERATION, request.handle(carry))
     }
 
     fn carry_out(&self, command: Command) -> Evaluated<Outcome> {
         let Command { request, at_ms, new_id, any_request, .. } = command;
-        let edge = &Edge { at_ms, new_id, any_request };
-        let shared = &*self.shared;
-        let done = |result: Result<Outcome>| shared.ready(result);
-        match request {
-            Request::ApplyEvent(r) => shared.apply_event(r, edge).map(Outcome::ApplyEvent),
-            Request::GetInstance(r) => shared.get_instance(r).map(Outcome::GetInstance),
-            Request::CreateInstance(r) => {
-                shared.create_instance(r, edge).map(Outcome::CreateInstance)
-            }
-            Request::DeleteInstance(r) => {
-                shared.delete_instance(r, edge).map(Outcome::DeleteInstance)
-            }
-            Request::Batch(r) => shared.batch(r, edge).map(Outcome::Batch),
-            Request::PutMachine(r) => shared.put_machine(r, edge).map(Outcome::PutMachine),
-            Request::GetMachine(r) => shared.get_machine(r).map(Outcome::GetMachine),
-            Request::ListMachines(r) => shared.list_machines(r).map(Outcome::ListMachines),
-            Request::ListInstances(r) => shared.list_instances(r).map(Outcome::ListInstances),
-            Request::CountInstances(r) => shared.count_instances(r).map(Outcome::CountInstances),
-            Request::Permitted(r) => shared.permitted(r, edge).map(Outcome::Permitted),
-            Request::FlushAll(r) => shared.flush_all(r, edge).map(Outcome::FlushAll),
-            Request::ValidateMachine(r) => shared.validate_machine(r).map(Outcome::ValidateMachine),
-            Request::WalStats(r) => shared.wal_stats(r).map(Outcome::WalStats),
-            Request::Info(r) => shared.info(r).map(Outcome::Info),
-            Request::Ping(r) => shared.ping(r).map(Outcome::Ping),
-            Request::ReplicationStatus(r) => {
-                shared.replication_status(r).map(Outcome::ReplicationStatus)
-            }
-            Request::History(r) => done(shared.history(r).map(Outcome::History)),
-            Request::WalRead(r) => done(shared.wal_read(r).map(Outcome::WalRead)),
-            Request::Compact(r) => done(shared.compact(r, edge).map(Outcome::Compact)),
-            Request::SnapshotInstance(r) => {
-                done(shared.snapshot_instance(r, edge).map(Outcome::SnapshotInstance))
-            }
-            Request::WatchInstance(_) | Request::WatchAll(_) => done(Err(is_a_watch())),
-        }
+        let edge = Edge { at_ms, new_id: NewId::Given(new_id), any_request };
+        outcome(request, Carry { shared: &self.shared, edge })
     }
 
     /// Follows the events of one instance.
@@ -209,7 +179,7 @@ impl Execute for Engine {
 
     fn subscribe(&self, command: Command) -> Result<(Outcome, Subscription)> {
         let Command { request, at_ms, new_id, any_request, .. } = command;
-        let edge = &Edge { at_ms, new_id, any_request };
+        let edge = &Edge { at_ms, new_id: NewId::Given(new_id), any_request };
         let operation = request.operation();
         let begun = match request {
             Request::WatchInstance(request) => self
@@ -226,6 +196,115 @@ impl Execute for Engine {
     }
 }
 
+/// Carries out what is asked for, with what came along.
+#[derive(Clone, Copy)]
+struct Carry<'a> {
+    shared: &'a Shared,
+    edge: Edge<'a>,
+}
+
+impl Handler for Carry<'_> {
+    type Answer<T> = Evaluated<T>;
+
+    fn put_machine(self, request: PutMachineRequest) -> Evaluated<PutMachineResult> {
+        self.shared.put_machine(request, &self.edge)
+    }
+
+    fn get_machine(self, request: GetMachineRequest) -> Evaluated<GetMachineResult> {
+        self.shared.get_machine(request)
+    }
+
+    fn list_machines(self, request: ListMachinesRequest) -> Evaluated<ListMachinesResult> {
+        self.shared.list_machines(request)
+    }
+
+    fn create_instance(self, request: CreateInstanceRequest) -> Evaluated<CreateInstanceResult> {
+        self.shared.create_instance(request, &self.edge)
+    }
+
+    fn get_instance(self, request: GetInstanceRequest) -> Evaluated<GetInstanceResult> {
+        self.shared.get_instance(request)
+    }
+
+    fn list_instances(self, request: ListInstancesRequest) -> Evaluated<ListInstancesResult> {
+        self.shared.list_instances(request)
+    }
+
+    fn count_instances(self, request: CountInstancesRequest) -> Evaluated<CountInstancesResult> {
+        self.shared.count_instances(request)
+    }
+
+    fn delete_instance(self, request: DeleteInstanceRequest) -> Evaluated<DeleteInstanceResult> {
+        self.shared.delete_instance(request, &self.edge)
+    }
+
+    fn apply_event(self, request: ApplyEventRequest) -> Evaluated<ApplyEventResult> {
+        self.shared.apply_event(request, &self.edge)
+    }
+
+    fn permitted(self, request: PermittedRequest) -> Evaluated<PermittedResult> {
+        self.shared.permitted(request, &self.edge)
+    }
+
+    fn batch(self, request: BatchRequest) -> Evaluated<BatchResult> {
+        self.shared.batch(request, &self.edge)
+    }
+
+    fn history(self, request: HistoryRequest) -> Evaluated<HistoryResult> {
+        self.shared.ready(self.shared.history(request))
+    }
+
+    fn watch_instance(self, _: WatchInstanceRequest) -> Evaluated<WatchInstanceResult> {
+        self.shared.ready(Err(is_a_watch()))
+    }
+
+    fn watch_all(self, _: WatchAllRequest) -> Evaluated<WatchAllResult> {
+        self.shared.ready(Err(is_a_watch()))
+    }
+
+    fn wal_read(self, request: WalReadRequest) -> Evaluated<WalReadResult> {
+        self.shared.ready(self.shared.wal_read(request))
+    }
+
+    fn wal_stats(self, request: WalStatsRequest) -> Evaluated<WalStatsResult> {
+        self.shared.wal_stats(request)
+    }
+
+    fn compact(self, request: CompactRequest) -> Evaluated<CompactResult> {
+        self.shared.ready(self.shared.compact(request, &self.edge))
+    }
+
+    fn snapshot_instance(
+        self,
+        request: SnapshotInstanceRequest,
+    ) -> Evaluated<SnapshotInstanceResult> {
+        self.shared.ready(self.shared.snapshot_instance(request, &self.edge))
+    }
+
+    fn flush_all(self, request: FlushAllRequest) -> Evaluated<FlushAllResult> {
+        self.shared.flush_all(request, &self.edge)
+    }
+
+    fn info(self, request: InfoRequest) -> Evaluated<InfoResult> {
+        self.shared.info(request)
+    }
+
+    fn ping(self, request: PingRequest) -> Evaluated<PingResult> {
+        self.shared.ping(request)
+    }
+
+    fn validate_machine(self, request: ValidateMachineRequest) -> Evaluated<ValidateMachineResult> {
+        self.shared.validate_machine(request)
+    }
+
+    fn replication_status(
+        self,
+        request: ReplicationStatusRequest,
+    ) -> Evaluated<ReplicationStatusResult> {
+        self.shared.replication_status(request)
+    }
+}
+
 fn is_a_watch() -> Error {
     Error::invalid(reason::INVALID_REQUEST, "a watch is a stream of events; subscribe to it")
 }
@@ -238,6 +317,13 @@ macro_rules! methods {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $method:ident $wire:literal,
        $access:ident $place:ident $batch:ident $key:ident,
        $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
+        /// The outcome of a request of any operation.
+        fn outcome(request: Request, carry: Carry<'_>) -> Evaluated<Outcome> {
+            match request {
+                $(Request::$name(request) => request.handle(carry).map(Outcome::$name),)*
+            }
+        }
+
         impl Engine {
             $(methods! { @ $place $(#[doc = $doc])+ $method $request $result })*
         }

@@ -70,7 +70,7 @@ impl Database {
 
     /// Runs the operation that `request` belongs to. A watch is refused: it returns a stream.
     pub async fn run<R: OperationRequest>(&self, request: R) -> Result<R::Result> {
-        backend::of::<R>(self.backend.run(request.into_request()).await?)
+        self.backend.run(request).await
     }
 
     /// Runs the operation `operation` on a JSON request; watches are not among them.
@@ -78,13 +78,13 @@ impl Database {
     /// An operation or a request that does not fit is `BAD_REQUEST`, reason `invalid_request`.
     pub async fn call(&self, operation: Operation, request: &Json) -> Result<Json> {
         let request = call::request(operation, request.as_str().as_bytes())?;
-        call::json(&self.backend.run(request).await?)
+        call::json(&self.backend.run_any(request).await?)
     }
 
     /// As [`Database::call`], from the text of a request to the text of a result, whose members come
     /// in the order of the documentation. An empty request is `{}`.
     pub async fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
-        call::text(&self.backend.run(call::request(operation, request)?).await?)
+        call::text(&self.backend.run_any(call::request(operation, request)?).await?)
     }
 
     /// The same database for threads.

@@ -31,17 +31,6 @@ enum Source<'a, T> {
     Remote(rstmdb_client::Pending<T>),
 }
 
-impl<'a> Pending<'a, Outcome> {
-    /// The result of a request of type `R`.
-    pub(crate) fn of<R: OperationRequest>(self) -> Pending<'a, R::Result> {
-        Pending(match self.0 {
-            Source::Embedded(pending) => Source::Embedded(pending.of::<R>()),
-            #[cfg(feature = "remote")]
-            Source::Remote(pending) => Source::Remote(pending.of::<R>()),
-        })
-    }
-}
-
 impl<T> Pending<'_, T> {
     /// Whether waiting would return at once. Asking does not get the write going: waiting, awaiting
     /// and dropping do.
@@ -88,6 +77,15 @@ impl<T: Unpin> Future for Pending<'_, T> {
 impl Backend {
     /// Hands a request over. One on files is done when this returns, which only threads may wait for:
     /// see [`Backend::run`].
+    pub(crate) fn call<R: OperationRequest>(&self, request: R) -> Pending<'_, R::Result> {
+        Pending(match self {
+            Backend::Embedded(engine) => Source::Embedded(engine.call(request)),
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => Source::Remote(client.call(request)),
+        })
+    }
+
+    /// As [`Backend::call`], of a request of any operation.
     pub(crate) fn submit(&self, request: Request) -> Pending<'_, Outcome> {
         Pending(match self {
             Backend::Embedded(engine) => {
@@ -99,7 +97,21 @@ impl Backend {
     }
 
     /// Runs a request for an executor: beside it where it works on files of this process.
-    pub(crate) async fn run(&self, request: Request) -> Result<Outcome> {
+    pub(crate) async fn run<R>(&self, request: R) -> Result<R::Result>
+    where
+        R: OperationRequest<Result: Send + Unpin> + Send + 'static,
+    {
+        match self {
+            Backend::Embedded(engine) if R::OPERATION.place() == Place::Files => {
+                let engine = engine.clone();
+                crate::threads::unblock(move || engine.call(request).wait()).await
+            }
+            _ => self.call(request).await,
+        }
+    }
+
+    /// As [`Backend::run`], of a request of any operation.
+    pub(crate) async fn run_any(&self, request: Request) -> Result<Outcome> {
         match self {
             Backend::Embedded(engine) if request.operation().place() == Place::Files => {
                 let engine = engine.clone();

@@ -15,6 +15,9 @@ use serde::Serialize;
 
 mod reads;
 
+/// A step of the clock that is longer is taken for a clock that was set.
+const LEAP_MS: i64 = 24 * 3_600_000;
+
 /// The options of a database that change its answers.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -61,6 +64,10 @@ pub struct Model {
     events: Vec<InstanceEvent>,
     /// The offset of the last `flush_all`.
     flushed_at: Offset,
+    /// The time of the last thing logged.
+    newest_ms: TimestampMs,
+    /// What keys age against in the batch that is running.
+    batch_key_now_ms: Option<TimestampMs>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,6 +113,8 @@ impl Model {
             marked: 0,
             events: Vec::new(),
             flushed_at: 0,
+            newest_ms: 0,
+            batch_key_now_ms: None,
         }
     }
 
@@ -391,6 +400,7 @@ impl Model {
             return Ok(result);
         }
         let before = self.clone();
+        self.batch_key_now_ms = Some(self.key_now_ms());
         let mut results = Vec::new();
         for (index, operation) in request.ops.iter().enumerate() {
             match self.run(operation.clone()) {
@@ -401,6 +411,7 @@ impl Model {
                 outcome => results.push(outcome.into()),
             }
         }
+        self.batch_key_now_ms = None;
         let result = BatchResult { results };
         if let Some(idempotency_key) = request.idempotency_key.clone() {
             self.log(WalEntry::BatchResult { idempotency_key });
@@ -432,7 +443,17 @@ impl Model {
         let offset = self.latest_offset() + 1;
         let record = WalRecord { sequence: offset, offset, timestamp: self.now_ms, entry };
         self.wal.push(Some(record));
+        self.newest_ms = self.now_ms;
         offset
+    }
+
+    /// Keys age by the log: a clock that leapt while nothing was logged does not make them old.
+    fn key_now_ms(&self) -> TimestampMs {
+        let now = match self.now_ms.saturating_sub(self.newest_ms) > LEAP_MS {
+            true => self.newest_ms,
+            false => self.now_ms,
+        };
+        self.batch_key_now_ms.unwrap_or(now)
     }
 
     fn machine(&self, name: &Text, version: u32) -> Result<Arc<Machine>> {
@@ -458,7 +479,7 @@ impl Model {
         let Some(remembered) = key.as_ref().and_then(|key| self.keys.get(key)) else {
             return Ok(None);
         };
-        if self.now_ms - remembered.at >= self.settings.idempotency_window_ms {
+        if self.key_now_ms().saturating_sub(remembered.at) >= self.settings.idempotency_window_ms {
             return Ok(None);
         }
         if (remembered.operation, &remembered.request) != (R::OPERATION, &json(request)) {

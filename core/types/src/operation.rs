@@ -169,9 +169,22 @@ macro_rules! operations {
             }
         }
 
+        /// Who knows what to do for each operation, a method each: requests call the one that is theirs.
+        pub trait Handler: Sized {
+            /// What a method gives for an operation whose result is `T`.
+            type Answer<T>;
+
+            $(#[doc = concat!("Carries `", stringify!($method), "` out.")]
+            fn $method(self, request: $request) -> Self::Answer<$result>;)*
+        }
+
         $(impl OperationRequest for $request {
             const OPERATION: Operation = Operation::$name;
             type Result = $result;
+
+            fn handle<H: Handler>(self, handler: H) -> H::Answer<$result> {
+                handler.$method(self)
+            }
 
             fn into_request(self) -> Request {
                 Request::$name(self)
@@ -227,6 +240,9 @@ pub trait OperationRequest: Serialize + DeserializeOwned + Send + Unpin + 'stati
 
     /// The request as a value of any operation.
     fn into_request(self) -> Request;
+
+    /// Calls the handler's method for its operation.
+    fn handle<H: Handler>(self, handler: H) -> H::Answer<Self::Result>;
 
     /// The result in an outcome; `None` when it is another operation's.
     fn take(outcome: Outcome) -> Option<Self::Result>;

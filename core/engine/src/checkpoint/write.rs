@@ -40,7 +40,7 @@ const REST_MAX: Duration = Duration::from_millis(50);
 impl Shared {
     /// Marks the place in the log where a checkpoint begins. From here on every instance's first
     /// effect carries its whole context, so the log after it stands alone.
-    pub(crate) fn begin_checkpoint(&self, edge: &Edge) -> Result<Begin> {
+    pub(crate) fn begin_checkpoint(&self, edge: &Edge<'_>) -> Result<Begin> {
         let named = self.begin_segment()?;
         Ok(Begin { named, ..self.mark(true, edge)? })
     }
@@ -51,7 +51,7 @@ impl Shared {
         let _partitions = self.state.lock_all();
         let offset = self.queue.appended();
         self.state.boundary.store(offset, Ordering::Release);
-        Ok(Begin { named, ..self.begin_at(offset) })
+        Ok(Begin { named, ..self.begin_at(offset, offset) })
     }
 
     /// What was written so far is the last frame of its segment.
@@ -66,10 +66,10 @@ impl Shared {
     }
 
     /// A place in the log that was just appended, under the locks of all instances.
-    pub(crate) fn begin_at(&self, offset: Offset) -> Begin {
+    pub(crate) fn begin_at(&self, offset: Offset, boundary: Offset) -> Begin {
         let flushes = self.state.flushes.load(Ordering::SeqCst);
         let purge_floor = self.state.purge_floor();
-        Begin { ticket: self.queue.ticket(offset), named: None, purge_floor, flushes }
+        Begin { ticket: self.queue.ticket(offset), boundary, named: None, purge_floor, flushes }
     }
 
     /// Writes a checkpoint that begins at a place and verifies it.
@@ -233,6 +233,8 @@ impl Shared {
 /// Where a checkpoint begins.
 pub(crate) struct Begin {
     pub ticket: Ticket,
+    /// The log behind this offset stands alone.
+    pub boundary: Offset,
     /// The last frame written.
     named: Option<Named>,
     /// Where the purge floor was.

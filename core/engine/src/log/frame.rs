@@ -9,8 +9,8 @@ use std::borrow::Cow;
 
 use super::OFFSET_MAX;
 pub(crate) use super::header::{
-    DATA, EPOCH, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAME_PAYLOAD_BYTES_MAX,
-    FRAME_TRAILER_BYTES, FrameHeader, VOID, header_bytes,
+    DATA, EPOCH, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAME_PAYLOAD_BYTES_MAX, FRAME_TRAILER_BYTES,
+    FrameHeader, VOID, header_bytes,
 };
 use super::sealer::Sealer;
 use crate::codec::u32_at;

@@ -469,7 +469,9 @@ impl<S: Sink> Queue<S> {
             }
             let cut = open.cuts.pop_front();
             let batch = open.take(cut);
-            self.hot.buffered.store(open.buffer.len(), Ordering::Relaxed);
+            // What is left of an empty buffer is room for a header: nothing that waits.
+            let waits = if open.count == 0 { 0 } else { open.buffer.len() };
+            self.hot.buffered.store(waits, Ordering::Relaxed);
             (batch, cut.is_some())
         };
         let (first, last) = (batch.first, batch.last());

@@ -24,7 +24,7 @@ pub(crate) struct ApplyEvent {
 }
 
 impl ApplyEvent {
-    pub(crate) fn new(request: ApplyEventRequest, edge: &Edge) -> ApplyEvent {
+    pub(crate) fn new(request: ApplyEventRequest, edge: &Edge<'_>) -> ApplyEvent {
         let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
         ApplyEvent { request, keyed, any_request: edge.any_request }
     }
@@ -114,6 +114,7 @@ impl Evaluate for ApplyEvent {
         &self.request.instance_id
     }
 
+    #[inline]
     fn evaluate(
         &self,
         env: &Env<'_>,
@@ -169,7 +170,7 @@ impl Evaluate for ApplyEvent {
             applied: true,
             event_id: request.event_id.clone(),
         };
-        let known = Known::Instance { slot: number, ctx: Some(ctx) };
+        let known = Known::Instance { slot: number, hash, ctx: Some(ctx) };
         Ok(Step::Change(Drafts::One(Draft { body, known }), result))
     }
 }
@@ -198,7 +199,7 @@ impl Shared {
     pub(crate) fn apply_event(
         &self,
         request: ApplyEventRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Evaluated<ApplyEventResult> {
         self.write(edge, &ApplyEvent::new(request, edge))
     }

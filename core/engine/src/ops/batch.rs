@@ -37,7 +37,7 @@ enum Prepared {
 }
 
 impl Prepared {
-    fn new(shared: &Shared, request: Request, edge: &Edge, place: usize) -> Result<Prepared> {
+    fn new(shared: &Shared, request: Request, edge: &Edge<'_>, place: usize) -> Result<Prepared> {
         Ok(match request {
             Request::CreateInstance(request) => {
                 let new_id = || edge.id(place as u128);
@@ -92,7 +92,7 @@ struct Run<'a, 'e> {
 }
 
 impl Shared {
-    pub(crate) fn batch(&self, request: BatchRequest, edge: &Edge) -> Evaluated<BatchResult> {
+    pub(crate) fn batch(&self, request: BatchRequest, edge: &Edge<'_>) -> Evaluated<BatchResult> {
         if let Err(error) = self.check_batch(&request) {
             return self.ready(Err(error));
         }
@@ -118,7 +118,7 @@ impl Shared {
         rstmdb_types::limits::check("ops", bytes.sum(), "batch_bytes_max", limits.batch_bytes_max)
     }
 
-    fn run_batch(&self, request: BatchRequest, edge: &Edge) -> Evaluated<BatchResult> {
+    fn run_batch(&self, request: BatchRequest, edge: &Edge<'_>) -> Evaluated<BatchResult> {
         let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
         let keyed = Keyed { global: true, ..keyed };
         let BatchRequest { mode, ops, idempotency_key: key } = request;
@@ -152,7 +152,7 @@ impl Shared {
         &'a self,
         work: &Work,
         locked: Locked<'a>,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> std::result::Result<Evaluated<BatchResult>, Stop> {
         let env = self.env(edge);
         // The batch itself may have to be taken back, whatever the storage.

@@ -19,17 +19,24 @@ use crate::shared::Shared;
 const CHECKPOINTS_KEPT: usize = 2;
 
 impl Shared {
-    pub(crate) fn compact(&self, request: CompactRequest, edge: &Edge) -> Result<CompactResult> {
+    pub(crate) fn compact(
+        &self,
+        request: CompactRequest,
+        edge: &Edge<'_>,
+    ) -> Result<CompactResult> {
         self.check_open()?;
         // One at a time; the manifest is only changed under this lock.
         let mut manifest = self.manifest.lock();
         // Closing waits for this lock, and nothing may be written after it.
         self.check_open()?;
-        let newest = manifest.checkpoints.last().map(|checkpoint| checkpoint.offset);
-        let newest = newest.or(manifest.boundaries.last().copied());
+        let newest = match manifest.checkpoints.last() {
+            Some(checkpoint) => checkpoint.offset,
+            // In memory a mark is all there is of a checkpoint.
+            None if self.storage.is_volatile() => self.state.marked.load(Ordering::Acquire),
+            None => 0,
+        };
         let mut snapshots_created = 0;
-        self.purge(&manifest, edge)?;
-        if request.force_snapshot || newest.unwrap_or(0) < self.queue.appended() {
+        if request.force_snapshot || newest < self.queue.appended() {
             // A flush in the middle spoils a checkpoint: then there is little left to write.
             snapshots_created = loop {
                 let bytes = self.files.counters.stats().bytes_written;
@@ -53,10 +60,10 @@ impl Shared {
 
     /// Writes the checkpoint that begins at a place; nothing if everything was flushed since then.
     pub(crate) fn checkpoint(&self, manifest: &mut Manifest, begin: Begin) -> Result<Option<u64>> {
-        let offset = begin.ticket.offset;
+        let (offset, boundary) = (begin.ticket.offset, begin.boundary);
         if self.storage.is_volatile() {
             // Nothing to recover from, but the log may be cut here.
-            manifest.boundaries.push(offset);
+            manifest.boundaries.push(begin.boundary);
             return Ok(Some(0));
         }
         let last_number = manifest
@@ -71,8 +78,8 @@ impl Shared {
         let mut next = manifest.clone();
         next.checkpoints.push(entry);
         next.history = lineage;
-        if next.boundaries.last() != Some(&offset) {
-            next.boundaries.push(offset);
+        if next.boundaries.last() != Some(&boundary) {
+            next.boundaries.push(boundary);
         }
         next.durable_offset = next.durable_offset.max(offset);
         let surplus = next.checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);

@@ -183,7 +183,7 @@ impl Shared {
     pub(crate) fn create_instance(
         &self,
         request: CreateInstanceRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Evaluated<CreateInstanceResult> {
         self.write(edge, &CreateInstance::new(self, request, || edge.id(0)))
     }

@@ -82,7 +82,7 @@ pub(crate) trait Evaluate {
 }
 
 impl Shared {
-    pub(crate) fn env(&self, edge: &Edge) -> Env<'_> {
+    pub(crate) fn env(&self, edge: &Edge<'_>) -> Env<'_> {
         let newest = self.queue.log_time();
         let now = edge.at_ms.max(newest);
         // A clock that was set wrong while nobody looked must not make the keys of before look old.
@@ -98,7 +98,7 @@ impl Shared {
     }
 
     /// Runs one write: evaluate, append, apply.
-    pub(crate) fn write<W: Evaluate>(&self, edge: &Edge, write: &W) -> Evaluated<W::Result> {
+    pub(crate) fn write<W: Evaluate>(&self, edge: &Edge<'_>, write: &W) -> Evaluated<W::Result> {
         self.queue.admit();
         let hash = self.state.hash(write.instance_id());
         let locked = Locked::one(&self.state, hash, write.uses_global_key());
@@ -114,7 +114,7 @@ impl Shared {
     #[cold]
     fn write_more<W: Evaluate>(
         &self,
-        edge: &Edge,
+        edge: &Edge<'_>,
         write: &W,
         mut needs: Needs,
         hash: u64,
@@ -138,9 +138,10 @@ impl Shared {
     }
 
     /// Evaluates under some locks; what is missing comes back as the error.
+    #[inline]
     fn write_locked<W: Evaluate>(
         &self,
-        edge: &Edge,
+        edge: &Edge<'_>,
         write: &W,
         locked: Locked<'_>,
         hash: u64,
@@ -167,6 +168,7 @@ impl Shared {
     }
 
     /// Appends changes as one record and applies them.
+    #[inline]
     pub(crate) fn log<R: AtOffset>(
         &self,
         locked: &mut Locked<'_>,
@@ -184,6 +186,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) fn log_one(
         &self,
         locked: &mut Locked<'_>,
@@ -228,6 +231,7 @@ impl Shared {
     }
 
     /// Applies what is appended. If it does not fit, memory is not what the log says: no more writes.
+    #[inline]
     pub(crate) fn apply(
         &self,
         locked: &mut Locked<'_>,

@@ -7,6 +7,7 @@ use rstmdb_types::{
 use super::*;
 use crate::error::instance_not_found;
 use crate::log::kinds::{Apply, Piece};
+use crate::ops::NewId;
 use crate::options::{Background, Location, Options};
 use crate::state::Slot;
 use crate::storage::testing::Solid;
@@ -29,7 +30,13 @@ impl AtOffset for Done {
 }
 
 impl Pair {
-    fn draft<'a>(&self, id: &'a Text, number: u32, slot: &Slot, wrong: u64) -> Draft<'a> {
+    fn draft<'a>(
+        &self,
+        id: &'a Text,
+        (hash, number): (u64, u32),
+        slot: &Slot,
+        wrong: u64,
+    ) -> Draft<'a> {
         let ctx = slot.ctx.merge(&Json::parse(r#"{"moved":true}"#).unwrap());
         let body = Body::Apply(Apply {
             machine: slot.machine.number,
@@ -43,7 +50,7 @@ impl Pair {
             event_id: None,
             key: None,
         });
-        Draft { body, known: Known::Instance { slot: number, ctx: Some(ctx) } }
+        Draft { body, known: Known::Instance { slot: number, hash, ctx: Some(ctx) } }
     }
 }
 
@@ -65,7 +72,7 @@ impl Evaluate for Pair {
             }
             let (number, slot) = locked.find(hash, id).ok_or_else(|| instance_not_found(id))?;
             let wrong = u64::from(self.broken && place == 1);
-            drafts.push(self.draft(id, number, slot, wrong));
+            drafts.push(self.draft(id, (hash, number), slot, wrong));
         }
         if !missing.partitions.is_empty() {
             return Ok(Step::Missing(missing));
@@ -74,7 +81,7 @@ impl Evaluate for Pair {
     }
 }
 
-const EDGE: Edge = Edge { at_ms: 5, new_id: 0, any_request: false };
+const EDGE: Edge<'_> = Edge { at_ms: 5, new_id: NewId::Given(0), any_request: false };
 
 fn engine() -> Engine {
     let location = Location { storage: Solid::new(), ..Location::memory() };

@@ -71,7 +71,7 @@ impl Evaluate for DeleteInstance {
             previous: slot.last,
             key: self.keyed.key_ref(self.request.idempotency_key.as_ref()),
         });
-        let known = Known::Instance { slot: number, ctx: None };
+        let known = Known::Instance { slot: number, hash, ctx: None };
         Ok(Step::Change(Drafts::One(Draft { body, known }), self.result(0)))
     }
 }
@@ -86,7 +86,7 @@ impl Shared {
     pub(crate) fn delete_instance(
         &self,
         request: DeleteInstanceRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Evaluated<DeleteInstanceResult> {
         self.write(edge, &DeleteInstance::new(request))
     }

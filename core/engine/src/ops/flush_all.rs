@@ -15,7 +15,7 @@ impl Shared {
     pub(crate) fn flush_all(
         &self,
         _request: FlushAllRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Evaluated<FlushAllResult> {
         if !self.options.allow_flush_all {
             let message = "flush_all is off; open the database with allow_flush_all to use it";

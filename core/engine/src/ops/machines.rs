@@ -34,7 +34,7 @@ impl Shared {
     pub(crate) fn put_machine(
         &self,
         request: PutMachineRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Evaluated<PutMachineResult> {
         self.queue.admit();
         let evaluated = self.store_machine(request, edge);
@@ -45,7 +45,7 @@ impl Shared {
     fn store_machine(
         &self,
         request: PutMachineRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Evaluated<PutMachineResult> {
         let parsed = match self.parse_machine(&request) {
             Ok(parsed) => parsed,

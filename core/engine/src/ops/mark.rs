@@ -16,12 +16,13 @@ const SWEEP_MAX: usize = 1024;
 
 impl Shared {
     /// Logs a mark: a place that a checkpoint may begin at, with the digest where one is kept.
-    pub(crate) fn mark(&self, is_boundary: bool, edge: &Edge) -> Result<Begin> {
+    pub(crate) fn mark(&self, is_boundary: bool, edge: &Edge<'_>) -> Result<Begin> {
         let mut locked = self.lock_instances();
         let body = Body::Mark(Mark { is_boundary, floor: 0, digest: locked.digest() });
         let draft = Draft { body, known: Known::Nothing };
         let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
-        Ok(self.begin_at(offset))
+        // Readers may begin with the mark itself: who waits for news is there.
+        Ok(self.begin_at(offset, offset - 1))
     }
 
     /// What is logged between two changes of instances must be applied between them too.
@@ -33,7 +34,7 @@ impl Shared {
 
     /// Forgets deleted instances that nobody can ask for any more: what they were is neither in the log
     /// nor inside the window of idempotency keys.
-    pub(crate) fn purge(&self, manifest: &Manifest, edge: &Edge) -> Result<()> {
+    pub(crate) fn purge(&self, manifest: &Manifest, edge: &Edge<'_>) -> Result<()> {
         let floor = self.unneeded_below(manifest);
         let is_due = || {
             let mut partitions = self.state.partitions.iter();
@@ -47,7 +48,7 @@ impl Shared {
     }
 
     /// Logs up to where deleted instances are forgotten: it is an effect, so every node agrees.
-    pub(crate) fn raise_purge_floor(&self, floor: Offset, edge: &Edge) -> Result<()> {
+    pub(crate) fn raise_purge_floor(&self, floor: Offset, edge: &Edge<'_>) -> Result<()> {
         let mut locked = self.lock_instances();
         let numbers = vec![floor];
         let body = Body::Progress(Progress { kind: PURGE_FLOOR, name: "", numbers });

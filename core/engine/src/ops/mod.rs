@@ -31,24 +31,36 @@ use crate::log::Ticket;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::Partition;
+use crate::storage::Entropy;
 
 /// What a command brings beside its request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Edge {
+#[derive(Clone, Copy)]
+pub(crate) struct Edge<'a> {
     pub at_ms: TimestampMs,
-    pub new_id: u128,
+    pub new_id: NewId<'a>,
     pub any_request: bool,
 }
 
-impl Edge {
-    /// Of what the database does by itself.
-    pub(crate) fn of(shared: &Shared) -> Edge {
-        Edge { at_ms: shared.now(), new_id: 0, any_request: false }
+/// What new ids are made of: it came with the command, or is drawn when it is needed.
+#[derive(Clone, Copy)]
+pub(crate) enum NewId<'a> {
+    Given(u128),
+    Draw(&'a dyn Entropy),
+}
+
+impl Edge<'_> {
+    /// Of a command that is made here and now.
+    pub(crate) fn of(shared: &Shared) -> Edge<'_> {
+        let new_id = NewId::Draw(&*shared.entropy);
+        Edge { at_ms: shared.now(), new_id, any_request: false }
     }
 
     /// The `number`th new id.
     pub(crate) fn id(&self, number: u128) -> Text {
-        id_text(self.new_id.wrapping_add(number))
+        match self.new_id {
+            NewId::Given(bits) => id_text(bits.wrapping_add(number)),
+            NewId::Draw(entropy) => id_text(u128::from_le_bytes(entropy.salt())),
+        }
     }
 }
 

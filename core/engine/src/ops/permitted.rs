@@ -13,13 +13,17 @@ impl Shared {
     pub(crate) fn permitted(
         &self,
         request: PermittedRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Evaluated<PermittedResult> {
         let (ticket, result) = self.ask(&request, edge);
         Evaluated::new(ticket, self.check_open().and(result))
     }
 
-    fn ask(&self, request: &PermittedRequest, edge: &Edge) -> (Ticket, Result<PermittedResult>) {
+    fn ask(
+        &self,
+        request: &PermittedRequest,
+        edge: &Edge<'_>,
+    ) -> (Ticket, Result<PermittedResult>) {
         if let Some(payload) = &request.payload
             && let Err(error) = self.options.limits.check_payload(payload)
         {

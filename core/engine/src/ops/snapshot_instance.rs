@@ -16,7 +16,7 @@ impl Shared {
     pub(crate) fn snapshot_instance(
         &self,
         request: SnapshotInstanceRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Result<SnapshotInstanceResult> {
         let read = self.get_instance(GetInstanceRequest { instance_id: request.instance_id });
         self.queue.wait(read.ticket)?;

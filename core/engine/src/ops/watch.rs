@@ -16,7 +16,7 @@ impl Shared {
     pub(crate) fn watch_instance(
         self: &Arc<Self>,
         request: WatchInstanceRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Result<(WatchInstanceResult, Subscription)> {
         self.check_open()?;
         // Live from here on; events that the state below includes are left out by their offset.
@@ -55,7 +55,7 @@ impl Shared {
     pub(crate) fn watch_all(
         self: &Arc<Self>,
         request: WatchAllRequest,
-        edge: &Edge,
+        edge: &Edge<'_>,
     ) -> Result<(WatchAllResult, Subscription)> {
         self.check_open()?;
         let mut subscription = Subscription::new(self.clone(), self.queue.committed() + 1);
@@ -81,6 +81,6 @@ impl Shared {
     }
 }
 
-fn subscription_id(edge: &Edge) -> rstmdb_types::Text {
+fn subscription_id(edge: &Edge<'_>) -> rstmdb_types::Text {
     format!("sub-{}", edge.id(0)).into()
 }

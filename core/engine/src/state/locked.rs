@@ -30,7 +30,7 @@ pub(crate) enum Known {
     #[default]
     Nothing,
     /// Where the instance is, and the context that it comes to.
-    Instance { slot: u32, ctx: Option<Json> },
+    Instance { slot: u32, hash: u64, ctx: Option<Json> },
     /// The machine of a new instance.
     Birth(Arc<MachineEntry>),
     /// The parsed definition, and as it was sent.
@@ -114,11 +114,13 @@ impl<'a> Locked<'a> {
     }
 
     /// Which keys are remembered, and what needs a way back.
+    #[inline]
     pub(crate) fn rules(&self) -> Rules {
         Rules { undo_below: self.undo_below, bounds: self.state.key_budget.bounds(self.window_ms) }
     }
 
     /// The partition of a hash, which must be locked.
+    #[inline]
     pub(crate) fn partition(&mut self, hash: u64) -> Result<(&mut Partition, Rules), Misfit> {
         let rules = self.rules();
         let number = self.state.partition_number(hash);
@@ -133,6 +135,7 @@ impl<'a> Locked<'a> {
     }
 
     /// The partition of a hash, to look at.
+    #[inline]
     pub(crate) fn look(&self, hash: u64) -> Option<&Partition> {
         let number = self.state.partition_number(hash);
         match &self.partitions {
@@ -205,11 +208,13 @@ impl<'a> Locked<'a> {
     }
 
     /// Finds what was broken on the way: nothing of it is passed over.
-    pub(crate) fn check(&mut self) -> Result<(), Misfit> {
-        match self.partitions().any(|partition| partition.is_broken()) {
-            true => Err(Misfit("a partition is broken")),
-            false => Ok(()),
-        }
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Misfit> {
+        let is_broken = match &self.partitions {
+            Partitions::One(_, partition) => partition.is_broken(),
+            Partitions::Many(list) => list.iter().any(|(_, partition)| partition.is_broken()),
+        };
+        if is_broken { Err(Misfit("a partition is broken")) } else { Ok(()) }
     }
 
     /// The keys that belong to no instance.

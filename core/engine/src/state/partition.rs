@@ -328,10 +328,15 @@ impl Partition {
     }
 
     /// Counts what is in a slot out of the digest, before it changes, or into it, afterwards.
+    #[inline]
     fn digest_slot(&mut self, number: u32, into: bool) {
-        if !self.keeps_digest {
-            return;
+        if self.keeps_digest {
+            self.count_digest(number, into);
         }
+    }
+
+    #[cold]
+    fn count_digest(&mut self, number: u32, into: bool) {
         let digest = self.slot(number).map_or(0, |slot| slot.digest(self.side(number)));
         let sum = &mut self.contents.digest;
         *sum = if into { sum.wrapping_add(digest) } else { sum.wrapping_sub(digest) };

@@ -235,6 +235,7 @@ impl Model {
         if request.force_snapshot || self.marked < self.latest_offset() {
             self.wal.push(None);
             self.marked = self.latest_offset();
+            self.newest_ms = self.now_ms;
         }
         Ok(CompactResult {
             snapshots_created: self.live(),

@@ -33,6 +33,7 @@ pub(crate) fn merged(before: &Json, payload: Option<&str>) -> Json {
 impl<'a> Kind<'a> for Apply<'a> {
     const FLAGS: u8 = KEY_FLAGS | HAS_EVENT_ID | HAS_CONTEXT;
 
+    #[inline]
     fn encode(&self, out: &mut Vec<u8>) -> u8 {
         put_u64(out, u64::from(self.machine));
         put_str(out, self.id);
@@ -67,12 +68,16 @@ impl<'a> Kind<'a> for Apply<'a> {
         Some(Apply { machine, id, event, from, to, payload, ctx, previous, event_id, key })
     }
 
+    #[inline]
     fn apply(&self, locked: &mut Locked<'_>, stamp: Stamp, known: Known) -> Result<(), Misfit> {
-        let hash = locked.state.hash(self.id);
+        let (hash, known) = match known {
+            Known::Instance { slot, hash, ctx } => (hash, Some((slot, ctx))),
+            _ => (locked.state.hash(self.id), None),
+        };
         let (partition, rules) = locked.partition(hash)?;
         let (number, ctx) = match known {
-            Known::Instance { slot, ctx } => (slot, ctx),
-            _ => (partition.find(hash, self.id).ok_or(Misfit("its instance is missing"))?, None),
+            Some(known) => known,
+            None => (partition.find(hash, self.id).ok_or(Misfit("its instance is missing"))?, None),
         };
         let slot = partition.slot(number).ok_or(Misfit("its instance is missing"))?;
         if slot.last >= stamp.offset {

@@ -36,11 +36,14 @@ impl<'a> Kind<'a> for Delete<'a> {
     }
 
     fn apply(&self, locked: &mut Locked<'_>, stamp: Stamp, known: Known) -> Result<(), Misfit> {
-        let hash = locked.state.hash(self.id);
+        let (hash, known) = match known {
+            Known::Instance { slot, hash, .. } => (hash, Some(slot)),
+            _ => (locked.state.hash(self.id), None),
+        };
         let (partition, rules) = locked.partition(hash)?;
         let number = match known {
-            Known::Instance { slot, .. } => slot,
-            _ => partition.find(hash, self.id).ok_or(Misfit("its instance is missing"))?,
+            Some(slot) => slot,
+            None => partition.find(hash, self.id).ok_or(Misfit("its instance is missing"))?,
         };
         let slot = partition.slot(number).ok_or(Misfit("its instance is missing"))?;
         if slot.last >= stamp.offset {
