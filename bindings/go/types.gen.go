@@ -335,7 +335,8 @@ type DeleteInstanceResult struct {
 	// The instance's id.
 	InstanceID string `json:"instance_id"`
 
-	// Always true; deleting a deleted instance succeeds with the first delete's offset.
+	// Always true; deleting again succeeds with the first delete's offset, until a compaction
+	// forgets the instance.
 	Deleted bool `json:"deleted"`
 
 	// The log offset of the delete.

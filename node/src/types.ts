@@ -325,7 +325,10 @@ export interface DeleteInstanceRequest {
 export interface DeleteInstanceResult {
   /** The instance's id. */
   readonly instanceId: string;
-  /** Always true; deleting a deleted instance succeeds with the first delete's offset. */
+  /**
+   * Always true; deleting again succeeds with the first delete's offset, until a compaction
+   * forgets the instance.
+   */
   readonly deleted: boolean;
   /** The log offset of the delete. */
   readonly walOffset: Offset;

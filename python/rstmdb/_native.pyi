@@ -497,7 +497,9 @@ class DeleteInstanceResult:
         """The instance's id."""
     @property
     def deleted(self) -> bool:
-        """Always true; deleting a deleted instance succeeds with the first delete's offset."""
+        """Always true; deleting again succeeds with the first delete's offset, until a compaction
+        forgets the instance.
+        """
     @property
     def wal_offset(self) -> int:
         """The log offset of the delete."""

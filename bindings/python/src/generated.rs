@@ -100,7 +100,7 @@ result_class! {
 
 result_class! {
     DeleteInstanceResult(t::DeleteInstanceResult), "The instance that was deleted.",
-    plain: [instance_id: "The instance's id.", deleted: "Always true; deleting a deleted instance succeeds with the first delete's offset.", wal_offset: "The log offset of the delete."],
+    plain: [instance_id: "The instance's id.", deleted: "Always true; deleting again succeeds with the first delete's offset, until a compaction forgets the instance.", wal_offset: "The log offset of the delete."],
     times: [],
     cached: [],
     shown: ["instance_id", "deleted", "wal_offset"],

@@ -10,7 +10,12 @@ impl Fault {
     /// Reports one; where debug assertions are on, it panics, so that tests find it.
     pub(crate) fn new(what: &'static str) -> Fault {
         tracing::error!("an invariant is broken: {what}");
-        debug_assert!(cfg!(test), "an invariant is broken: {what}");
+        #[cfg(all(debug_assertions, not(test)))]
+        #[expect(clippy::panic, reason = "only where debug assertions are on")]
+        {
+            panic!("an invariant is broken: {what}");
+        }
+        #[cfg(not(all(debug_assertions, not(test))))]
         Fault(what)
     }
 }

@@ -131,7 +131,7 @@ impl Node {
             ..Options::default()
         };
         let mut node = Node {
-            storage: Solid::new(),
+            storage: Solid::shared(),
             options,
             seed,
             engine: None,

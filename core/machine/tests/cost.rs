@@ -9,6 +9,7 @@ use rstmdb_types::{Json, Limits};
 
 const ROUNDS: u32 = 2_000_000;
 
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn measure(name: &str, mut run: impl FnMut()) {
     let mut best = f64::MAX;
     for _ in 0..5 {

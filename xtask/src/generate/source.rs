@@ -212,7 +212,6 @@ fn enumeration(item: &syn::ItemEnum) -> Result<Shape, String> {
         is_enum: true,
         is_open,
         is_untagged: serde.has("untagged"),
-        ..Shape::default()
     })
 }
 

@@ -245,7 +245,7 @@ impl Shared {
     /// Ends all writing: an invariant is broken.
     pub(crate) fn fault(&self, what: &'static str) -> Fault {
         let fault = Fault::new(what);
-        self.queue.poison(fault.clone().into());
+        self.queue.poison(fault.into());
         fault
     }
 }

@@ -84,7 +84,7 @@ impl Evaluate for Pair {
 const EDGE: Edge<'_> = Edge { at_ms: 5, new_id: NewId::Given(0), any_request: false };
 
 fn engine() -> Engine {
-    let location = Location { storage: Solid::new(), ..Location::memory() };
+    let location = Location { storage: Solid::shared(), ..Location::memory() };
     let options = Options {
         background: Background::Inline,
         fsync: FsyncPolicy::EveryWrite,

@@ -74,6 +74,7 @@ fn read_holder(file: &mut fs::File) -> String {
 }
 
 /// This process, as a lock names it: `pid NUMBER, command NAME, since TIME`.
+#[expect(clippy::disallowed_methods, reason = "only people read it")]
 pub(super) fn holder_text() -> String {
     let command = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&command).file_name().unwrap_or_default().to_string_lossy();

@@ -9,7 +9,7 @@ use super::{DirectoryLock, File, MemoryStorage, Storage};
 pub(crate) struct Solid(MemoryStorage);
 
 impl Solid {
-    pub(crate) fn new() -> Arc<dyn Storage> {
+    pub(crate) fn shared() -> Arc<dyn Storage> {
         Arc::new(Solid(MemoryStorage::new()))
     }
 }
