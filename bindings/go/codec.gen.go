@@ -165,44 +165,6 @@ func (r *ApplyEventResult) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
-func (r *BatchElement) appendJSON(b []byte) ([]byte, error) {
-	var err error
-	b = append(b, '{')
-	b = append(b, `"":`...)
-	if b, err = r..appendJSON(b); err != nil {
-		return b, err
-	}
-	b = append(b, ',')
-	return append(trimComma(b), '}'), nil
-}
-
-func (r *BatchElement) decode(d *decoder) {
-	*r = BatchElement{}
-	d.openObject()
-	for d.more('}') {
-		key := d.key()
-		if d.null() {
-			continue
-		}
-		switch key {
-		case "":
-			r..decode(d)
-		default:
-			d.skip(key)
-		}
-	}
-}
-
-// MarshalJSON implements json.Marshaler.
-func (r BatchElement) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
-
-// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
-func (r *BatchElement) UnmarshalJSON(text []byte) error {
-	d := decoder{text: string(text)}
-	r.decode(&d)
-	return d.finish()
-}
-
 func (r *BatchOutcome) appendJSON(b []byte) ([]byte, error) {
 	var err error
 	b = append(b, '{')

@@ -158,13 +158,6 @@ func (r *ApplyEventResult) Has(field string) bool {
 	return false
 }
 
-// BatchElement is an operation as it stands in a batch, `{"op": "APPLY_EVENT", "params":
-// {…}}`.
-type BatchElement struct {
-	//
-	 BatchOperation `json:""`
-}
-
 // BatchOutcome says what became of one operation of a batch. All members are always present.
 type BatchOutcome struct {
 	// Whether it succeeded.

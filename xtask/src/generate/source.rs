@@ -110,7 +110,13 @@ impl Shapes {
         let file = syn::parse_file(text).map_err(|error| error.to_string())?;
         for item in file.items {
             match item {
-                Item::Struct(item) if matches!(item.vis, Visibility::Public(_)) => {
+                // A struct without names wraps another shape for Rust alone.
+                Item::Struct(item)
+                    if matches!(
+                        (&item.vis, &item.fields),
+                        (Visibility::Public(_), Fields::Named(_))
+                    ) =>
+                {
                     let shape = structure(&item).map_err(|e| format!("{}: {e}", item.ident))?;
                     self.0.insert(item.ident.to_string(), shape);
                 }
