@@ -243,23 +243,30 @@ impl Life {
         let is_group = commands.len() > 1;
         let mut unknown = self.model.clone();
         for ((operation, request), answer) in commands.into_iter().zip(answers) {
+            let before = self.model.latest_offset();
             if self.is_failure(operation, is_group, &answer) {
-                if answer.is_err_and(|error| error.reason() == Some(reason::OUTCOME_UNKNOWN))
-                    && is_write(operation)
-                {
+                // Of a compaction the mark of its checkpoint may be there.
+                let logs = is_write(operation) || operation == Operation::Compact;
+                let unknown_outcome = Some(reason::OUTCOME_UNKNOWN);
+                if logs && answer.is_err_and(|error| error.reason() == unknown_outcome) {
                     let _ = unknown.call(operation, &Json::from_value(&request));
                     self.maybe.insert(unknown.latest_offset(), Rc::new(unknown.clone()));
+                }
+                if operation == Operation::Compact {
+                    self.follow(&engine, before);
                 }
                 self.commands.push(((operation, request), self.model.latest_offset()));
                 continue;
             }
             let expected = run_on(&mut self.model, operation, &request, &answer);
             self.compare(operation, &request, &expected, &answer);
-            let end = self.model.latest_offset();
-            self.history.insert(end, Rc::new(self.model.clone()));
             if operation == Operation::Compact {
+                self.follow(&engine, before);
+                let end = self.model.latest_offset();
                 self.recorder.know(|known| known.safe = end);
             }
+            let end = self.model.latest_offset();
+            self.history.insert(end, Rc::new(self.model.clone()));
             self.commands.push(((operation, request), end));
         }
         if self.is_tolerant {
@@ -272,6 +279,23 @@ impl Life {
             self.acknowledge();
         }
         self.read_watch(self.model.latest_offset());
+    }
+
+    /// Reads what a compaction logged. The power may go between its effects.
+    fn follow(&mut self, engine: &Engine, before: u64) {
+        for most in 1.. {
+            let read = &mut |request: &Json| {
+                let mut request = request.to_value();
+                request["limit"] = json!(most);
+                call(engine, Operation::WalRead, &request)
+            };
+            self.model.follow(before, read);
+            let latest = self.model.latest_offset();
+            if latest < before + most {
+                break;
+            }
+            self.history.insert(latest, Rc::new(self.model.clone()));
+        }
     }
 
     /// Whether an answer says that the disk failed, and nothing happened as far as can be told.
@@ -377,8 +401,11 @@ impl Life {
                 assert_eq!(page["next_offset"], end, "the log's end");
                 return;
             };
+            // Marks at the end are passed over too, unless the page is full before it.
             let count = page["records"].as_array().unwrap().len();
-            let request = json!({"from_offset": first, "limit": count});
+            let is_last = page["next_offset"] == json!(self.model.latest_offset() + 1);
+            let limit = if is_last { count + 1 } else { count };
+            let request = json!({"from_offset": first, "limit": limit});
             let expected = self.model.call(Operation::WalRead, &Json::from_value(&request));
             let expected = comparable(&expected.unwrap().to_value());
             assert_eq!(expected, comparable(&page), "the log after the opening");

@@ -243,7 +243,7 @@ fn try_look(engine: &Engine) -> Result<Value> {
         "definitions": definitions,
         "instances": each(Operation::GetInstance, &ids)?,
         "histories": each(Operation::History, &[ids, vec![json!("gone")]].concat())?,
-        "counts": get(Operation::CountInstances, json!({}))?,
+        "counts": get(Operation::CountInstances, json!({}))?["counts"],
         "log": get(Operation::WalRead, json!({"from_offset": 1, "limit": 1000}))?,
     }))
 }

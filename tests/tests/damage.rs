@@ -385,13 +385,13 @@ fn what_a_later_release_wrote_is_never_called_damage() {
     let disk = stopped.disk();
     let newest = disk.paths().into_iter().rfind(|path| path.ends_with(".ckpt")).unwrap();
     edit(&disk, &newest, |bytes| {
-        bytes[128 + 4] = 4;
+        bytes[128 + 4] = 5;
         let length = u32::from_le_bytes(bytes[128..132].try_into().unwrap()) as usize;
         let head = crc32c::crc32c(&bytes[128..140]);
         let checksum = crc32c::crc32c_append(head, &bytes[144..144 + length]);
         bytes[140..144].copy_from_slice(&checksum.to_le_bytes());
     });
-    assert_newer(&disk, &newest, "a block of the unknown kind 4");
+    assert_newer(&disk, &newest, "a block of the unknown kind 5");
     let disk = stopped.disk();
     edit(&disk, "MANIFEST", |bytes| {
         let text = String::from_utf8(bytes.clone()).unwrap();

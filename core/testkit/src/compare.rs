@@ -121,8 +121,15 @@ impl<T: Target> Comparison<T> {
                     // What a watch has not read yet may be cut off.
                     self.drain_watches()?;
                 }
+                let latest = self.model.latest_offset();
                 self.call(*operation, &request)?;
-                if *operation == Operation::Compact { self.dumps() } else { Ok(()) }
+                if *operation != Operation::Compact {
+                    return Ok(());
+                }
+                let target = &mut self.target;
+                let read = &mut |request: &Json| target.call(Operation::WalRead, request);
+                self.model.follow(latest, read);
+                self.dumps()
             }
             Step::Watch(operation, request) => {
                 let request = self.fill_in(request);

@@ -4,8 +4,9 @@ use rstmdb_machine::Situation;
 use rstmdb_types::error::reason;
 use rstmdb_types::limits::check;
 use rstmdb_types::*;
+use serde_json::json;
 
-use super::{Instance, Model, error, invalid, not_found};
+use super::{Instance, Key, Model, error, invalid, not_found};
 use crate::watch_filter::WatchFilter;
 
 impl Model {
@@ -206,8 +207,17 @@ impl Model {
         let most = u64::from(self.settings.limits.page_entries_max);
         let limit = request.limit.unwrap_or(100).min(most) as usize;
         let from = request.from_offset.max(self.first_offset);
-        let later = self.wal.iter().flatten().filter(|record| record.offset >= from);
-        let records: Vec<WalRecord> = later.take(limit).cloned().collect();
+        let all = request.entries.as_deref() == Some("all");
+        let mark = |offset| {
+            let entry = WalEntry::Mark { is_boundary: true, digest: None };
+            WalRecord { sequence: offset, offset, timestamp: self.newest_ms, entry }
+        };
+        let later = (1..).zip(&self.wal).skip_while(|(offset, _)| *offset < from);
+        let shown = later.filter_map(|(offset, record)| match record {
+            None => all.then(|| mark(offset)),
+            Some(record) => Some(record.clone()),
+        });
+        let records: Vec<WalRecord> = shown.take(limit).collect();
         let next_offset = if records.len() == limit {
             records.last().map_or(from, |last| last.offset + 1)
         } else {
@@ -227,6 +237,33 @@ impl Model {
             first_offset: self.first_offset,
             io_stats: IoStats::default(),
         })
+    }
+
+    /// What the database logs of itself is its own choice: the entries after an offset, instead of what
+    /// the model took for granted.
+    pub fn follow(&mut self, after: Offset, wal_read: &mut dyn FnMut(&Json) -> Result<Json>) {
+        self.wal.truncate(after as usize);
+        let request = json!({"from_offset": after + 1, "entries": "all"});
+        let page = wal_read(&Json::from_value(&request));
+        let page = page.map(|page| page.to_value()).unwrap_or_default();
+        for record in page["records"].as_array().into_iter().flatten() {
+            self.wal.push(None);
+            self.newest_ms = self.now_ms;
+            match record["entry"]["floor"].as_u64() {
+                Some(floor) => self.purge(floor),
+                None => self.marked = self.latest_offset(),
+            }
+        }
+    }
+
+    /// Forgets deleted instances that last changed before an offset.
+    fn purge(&mut self, floor: Offset) {
+        let is_left = |instance: &Instance| !instance.deleted || instance.last_wal_offset >= floor;
+        self.instances.retain(|_, instance| is_left(instance));
+        let instances = &self.instances;
+        self.keys.retain(|Key { instance_id, .. }, _| {
+            instance_id.as_ref().is_none_or(|id| instances.contains_key(id))
+        });
     }
 
     /// See [`Operation::Compact`]. It changes nothing that can be seen; what it says about files is

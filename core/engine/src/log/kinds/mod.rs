@@ -266,7 +266,9 @@ impl<'a> Effect<'a> {
     pub(crate) fn unknown_kind(mut bytes: Reader<'_>) -> Option<u64> {
         let (kind, first, _) = Effect::head(&mut bytes)?;
         let is_known = known_flags(kind).is_some_and(|known| first & !KIND_MASK & !known == 0);
-        (kind > 0 && !is_known).then_some(kind)
+        // The bits beside a small kind name it too: they may be what is not known.
+        let name = if first & KIND_MASK == FURTHER { kind } else { first.into() };
+        (kind > 0 && !is_known).then_some(name)
     }
 
     fn head(reader: &mut Reader<'_>) -> Option<(u64, u8, TimestampMs)> {
