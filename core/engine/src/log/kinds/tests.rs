@@ -69,8 +69,8 @@ fn kinds_of_later_releases_are_told_from_damage() {
         assert_eq!(unknown(kind, further), None, "{kind}");
     }
     assert_eq!(unknown(12, &[]), Some(12));
-    assert_eq!(unknown(0x4b, &[]), Some(11));
+    assert_eq!(unknown(0x4b, &[]), Some(0x4b));
     assert_eq!(unknown(15, &[0x91, 1]), Some(145));
-    assert_eq!(unknown(0x24, &[]), Some(4), "a flag that is not known");
+    assert_eq!(unknown(0x24, &[]), Some(0x24), "a flag that is not known");
     assert_eq!(unknown(0, &[]), None, "zeros are no effect");
 }
