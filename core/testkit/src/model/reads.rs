@@ -240,13 +240,23 @@ impl Model {
     }
 
     /// What the database logs of itself is its own choice: the entries after an offset, instead of what
-    /// the model took for granted.
+    /// the model took for granted. A compaction logs a mark at most, and behind it a purge floor at most.
+    ///
+    /// # Panics
+    ///
+    /// When something else is there, or an instance is forgotten that a key may still ask for.
     pub fn follow(&mut self, after: Offset, wal_read: &mut dyn FnMut(&Json) -> Result<Json>) {
         self.wal.truncate(after as usize);
         let request = json!({"from_offset": after + 1, "entries": "all"});
         let page = wal_read(&Json::from_value(&request));
         let page = page.map(|page| page.to_value()).unwrap_or_default();
-        for record in page["records"].as_array().into_iter().flatten() {
+        let records = page["records"].as_array().cloned().unwrap_or_default();
+        let types: Vec<_> = records.iter().filter_map(|it| it["entry"]["type"].as_str()).collect();
+        assert!(
+            matches!(types[..], [] | ["mark"] | ["purge_floor"] | ["mark", "purge_floor"]),
+            "a compaction logged {types:?}"
+        );
+        for record in &records {
             self.wal.push(None);
             self.newest_ms = self.now_ms;
             match record["entry"]["floor"].as_u64() {
@@ -258,8 +268,12 @@ impl Model {
 
     /// Forgets deleted instances that last changed before an offset.
     fn purge(&mut self, floor: Offset) {
-        let is_left = |instance: &Instance| !instance.deleted || instance.last_wal_offset >= floor;
-        self.instances.retain(|_, instance| is_left(instance));
+        let oldest = self.newest_ms - self.settings.idempotency_window_ms;
+        self.instances.retain(|id, instance| {
+            let is_left = !instance.deleted || instance.last_wal_offset >= floor;
+            assert!(is_left || instance.updated_at <= oldest, "{id} was forgotten too early");
+            is_left
+        });
         let instances = &self.instances;
         self.keys.retain(|Key { instance_id, .. }, _| {
             instance_id.as_ref().is_none_or(|id| instances.contains_key(id))
