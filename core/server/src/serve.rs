@@ -1,7 +1,7 @@
 //! Running the server: messages, threads, signals, and what is said about a start.
 
 use rstmdb_engine::FsyncPolicy;
-use rstmdb_server::config::{Loaded, Sources, Watcher};
+use rstmdb_server::config::{Loaded, Reasons, Sources, Watcher};
 use rstmdb_server::{Server, logging};
 use rstmdb_types::{Error, ErrorCode, Result};
 
@@ -27,6 +27,7 @@ pub(crate) fn serve(sources: Sources, loaded: Loaded) -> Result<()> {
         // Caught from here on: a stop during a long recovery ends the process at once, as nothing
         // has been acknowledged yet.
         let mut signals = Signals::new()?;
+        let reasons = Reasons::new(&sources, &loaded);
         let start = Server::start(loaded.config.clone());
         let server = tokio::select! {
             server = start => server?,
@@ -37,7 +38,7 @@ pub(crate) fn serve(sources: Sources, loaded: Loaded) -> Result<()> {
         };
         banner(&loaded, &server);
         let watcher = Watcher::new(sources, loaded, server.settings(), Some(log));
-        let watching = tokio::spawn(watcher.run());
+        let watching = tokio::spawn(watcher.run(reasons));
         let stopped = server.run_until(async move {
             signals.next().await;
             tracing::info!("stopping; a second signal stops at once");

@@ -42,6 +42,13 @@ struct Running {
 
 impl Running {
     fn start(folder: &Path, arguments: &[&str]) -> Running {
+        let mut running = Running::starting(folder, arguments);
+        running.ready();
+        running
+    }
+
+    /// As soon as the process is there.
+    fn starting(folder: &Path, arguments: &[&str]) -> Running {
         let mut command = program();
         command.arg("--data").arg(folder.join("data"));
         command.args(["--bind", "127.0.0.1:0", "--metrics-bind", "127.0.0.1:0"]);
@@ -49,12 +56,13 @@ impl Running {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let anywhere = "127.0.0.1:0".parse().unwrap();
-        let mut running =
-            Running { child, log, read: String::new(), address: anywhere, metrics: anywhere };
-        let ready = running.wait_for("rstmdb is ready");
-        running.address = ready["address"].as_str().unwrap().parse().unwrap();
-        running.metrics = ready["metrics"].as_str().unwrap().parse().unwrap();
-        running
+        Running { child, log, read: String::new(), address: anywhere, metrics: anywhere }
+    }
+
+    fn ready(&mut self) {
+        let ready = self.wait_for("rstmdb is ready");
+        self.address = ready["address"].as_str().unwrap().parse().unwrap();
+        self.metrics = ready["metrics"].as_str().unwrap().parse().unwrap();
     }
 
     /// The next line of the log with this message.
@@ -107,7 +115,10 @@ impl Folder {
 
     fn put(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
-        std::fs::write(&path, text).unwrap();
+        // At once, so that nobody reads half of it.
+        let new = self.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &path).unwrap();
         path
     }
 }
@@ -304,6 +315,27 @@ fn the_configuration_is_read_again_on_a_signal_and_when_its_file_changes() {
     folder.put("rstmdb.yaml", "network: {max_subscriptions: 2}\n");
     running.wait_for("the configuration was read again");
     assert_eq!(call(&mut client, "WATCH_ALL", json!({}))["status"], "ok");
+    running.signal("-TERM");
+    assert_eq!(running.ended().0, Some(0));
+}
+
+#[test]
+fn what_asks_for_the_configuration_during_a_start_is_neither_fatal_nor_forgotten() {
+    let folder = Folder::new();
+    let file = folder.put("rstmdb.yaml", "network: {max_subscriptions: 5}\n");
+    let config = ["--config", file.to_str().unwrap()];
+    let mut running = Running::starting(folder.path(), &config);
+    // Said by the opening of the database, before anything is served.
+    running.wait_for("replayed 0 changes");
+    running.signal("-HUP");
+    folder.put("rstmdb.yaml", "network: {max_subscriptions: 12}\n");
+    running.ready();
+    let mut applied = running.wait_for("the configuration was read again")["applied"].clone();
+    if applied == "" {
+        // The signal came before the change.
+        applied = running.wait_for("the configuration was read again")["applied"].clone();
+    }
+    assert_eq!(applied, "network.max_subscriptions");
     running.signal("-TERM");
     assert_eq!(running.ended().0, Some(0));
 }

@@ -24,7 +24,7 @@ pub use sections::{
 };
 pub use table::{Reload, SETTINGS, Setting};
 pub use values::{Address, LogFormat, ReplicationMode, Role, Secret};
-pub use watcher::{Changes, Watcher};
+pub use watcher::{Changes, Reasons, Watcher};
 
 pub(crate) use forms::FromNode;
 pub(crate) use yaml::{Node, Value};

@@ -48,15 +48,13 @@ impl Watcher {
         settings: Arc<Settings>,
         log: Option<LogFilter>,
     ) -> Watcher {
-        let mut watcher =
-            Watcher { sources, running: loaded.config, settings, log, seen: Vec::new() };
-        watcher.seen = watcher.look();
-        watcher
+        let seen = look(&sources, &loaded.config);
+        Watcher { sources, running: loaded.config, settings, log, seen }
     }
 
     /// Reads the configuration again if one of its files has changed; None when none has.
     pub fn poll(&mut self) -> Option<Result<Changes>> {
-        let now = self.look();
+        let now = look(&self.sources, &self.running);
         if now == self.seen {
             return None;
         }
@@ -66,7 +64,7 @@ impl Watcher {
     /// Reads the configuration again and puts it in force, as far as that goes without a restart.
     pub fn reload(&mut self) -> Result<Changes> {
         // Noted before reading: what changes meanwhile is seen the next time.
-        self.seen = self.look();
+        self.seen = look(&self.sources, &self.running);
         let loaded = Config::load(&self.sources)?;
         let mut next = self.running.clone();
         let mut changes = Changes { warnings: loaded.warnings, ..Changes::default() };
@@ -94,11 +92,13 @@ impl Watcher {
         Ok(changes)
     }
 
-    /// Reads the configuration again whenever there is a reason to. Ends only by being dropped.
-    pub async fn run(mut self) {
+    /// Reads the configuration again whenever there is a reason to, those `since` noted included.
+    /// Ends only by being dropped.
+    pub async fn run(mut self, since: Reasons) {
+        let Reasons { seen, mut hangups } = since;
+        self.seen = seen;
         let mut ticks = tokio::time::interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut hangups = Hangups::new();
         loop {
             let asked = tokio::select! {
                 _ = ticks.tick() => false,
@@ -117,23 +117,9 @@ impl Watcher {
         }
     }
 
-    /// The files as they are now.
-    fn look(&self) -> Vec<(PathBuf, Fingerprint)> {
-        let config = &self.running;
-        let tls = config.tls.enabled.then_some(&config.tls);
-        let paths = [
-            self.sources.file.as_ref(),
-            config.auth.secrets_file.as_ref(),
-            tls.and_then(|tls| tls.cert_path.as_ref()),
-            tls.and_then(|tls| tls.key_path.as_ref()),
-            tls.and_then(|tls| tls.client_ca_path.as_ref()),
-        ];
-        paths.into_iter().flatten().map(|path| (path.clone(), fingerprint(path))).collect()
-    }
-
     /// As noted before, with the files that the new configuration names beside.
     fn look_again(&self) -> Vec<(PathBuf, Fingerprint)> {
-        let mut now = self.look();
+        let mut now = look(&self.sources, &self.running);
         for (path, print) in &mut now {
             if let Some((_, before)) = self.seen.iter().find(|(seen, _)| seen == path) {
                 *print = *before;
@@ -141,6 +127,19 @@ impl Watcher {
         }
         now
     }
+}
+
+/// The files of a configuration as they are now.
+fn look(sources: &Sources, config: &Config) -> Vec<(PathBuf, Fingerprint)> {
+    let tls = config.tls.enabled.then_some(&config.tls);
+    let paths = [
+        sources.file.as_ref(),
+        config.auth.secrets_file.as_ref(),
+        tls.and_then(|tls| tls.cert_path.as_ref()),
+        tls.and_then(|tls| tls.key_path.as_ref()),
+        tls.and_then(|tls| tls.client_ca_path.as_ref()),
+    ];
+    paths.into_iter().flatten().map(|path| (path.clone(), fingerprint(path))).collect()
 }
 
 fn fingerprint(path: &Path) -> Fingerprint {
@@ -167,7 +166,23 @@ fn report(outcome: &std::result::Result<Changes, Error>) {
     }
 }
 
+/// What asks for reading the configuration again, from the moment this is made: a start may take
+/// minutes, and neither a signal nor a change of a file is lost meanwhile.
+#[derive(Debug)]
+pub struct Reasons {
+    seen: Vec<(PathBuf, Fingerprint)>,
+    hangups: Hangups,
+}
+
+impl Reasons {
+    /// Begins to take note. Called inside of the runtime.
+    pub fn new(sources: &Sources, loaded: &Loaded) -> Reasons {
+        Reasons { seen: look(sources, &loaded.config), hangups: Hangups::new() }
+    }
+}
+
 /// Requests to read the configuration again.
+#[derive(Debug)]
 struct Hangups {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
