@@ -85,6 +85,11 @@ impl<H: Deref<Target = Engine>> Commit<H> {
 
     /// Waits until it is known what became of it.
     pub fn wait(mut self) -> Result<()> {
+        self.wait_here()
+    }
+
+    #[inline]
+    fn wait_here(&mut self) -> Result<()> {
         let settled = self.queue().wait(self.ticket);
         self.end(settled)
     }
@@ -131,9 +136,9 @@ impl<H: Deref<Target = Engine>, T> Pending<H, T> {
     }
 
     /// Waits until the result may be shown.
-    pub fn wait(self) -> Result<T> {
-        let (commit, result) = self.split();
-        commit.wait().and(result)
+    pub fn wait(mut self) -> Result<T> {
+        self.commit.wait_here()?;
+        self.take()
     }
 
     /// Takes the result apart, for callers that prepare an answer before they may give it: nothing of

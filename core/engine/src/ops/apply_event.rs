@@ -16,21 +16,22 @@ use crate::state::locked::{Known, Locked};
 use crate::state::{Answer, KeyEntry, Partition, Slot};
 
 /// An event on its way.
-pub(crate) struct ApplyEvent {
-    request: ApplyEventRequest,
+pub(crate) struct ApplyEvent<'r> {
+    request: &'r ApplyEventRequest,
     keyed: Keyed,
     /// Whether a known key answers for any request.
     any_request: bool,
 }
 
-impl ApplyEvent {
-    pub(crate) fn new(request: ApplyEventRequest, edge: &Edge<'_>) -> ApplyEvent {
-        let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
+impl ApplyEvent<'_> {
+    pub(crate) fn new<'r>(request: &'r ApplyEventRequest, edge: &Edge<'_>) -> ApplyEvent<'r> {
+        let keyed = Keyed::new(request.idempotency_key.as_ref(), request);
         ApplyEvent { request, keyed, any_request: edge.any_request }
     }
 
+    #[inline]
     fn check_limits(&self, env: &Env<'_>) -> Result<()> {
-        let request = &self.request;
+        let request = self.request;
         env.limits.check_name("event", &request.event)?;
         if let Some(payload) = &request.payload {
             env.limits.check_payload(payload)?;
@@ -44,6 +45,7 @@ impl ApplyEvent {
         Ok(())
     }
 
+    #[inline]
     fn check_expectations(&self, slot: &Slot) -> Result<()> {
         let id = &self.request.instance_id;
         if let Some(expected) = &self.request.expected_state {
@@ -75,6 +77,7 @@ impl ApplyEvent {
     }
 
     /// The first answer, if the request was there before.
+    #[inline]
     fn first_result(
         &self,
         env: &Env<'_>,
@@ -107,7 +110,7 @@ pub(crate) fn live_slot<'a>(
         .ok_or_else(|| instance_not_found(id))
 }
 
-impl Evaluate for ApplyEvent {
+impl Evaluate for ApplyEvent<'_> {
     type Result = ApplyEventResult;
 
     fn instance_id(&self) -> &str {
@@ -121,7 +124,7 @@ impl Evaluate for ApplyEvent {
         locked: &Locked<'_>,
         hash: u64,
     ) -> Result<Step<'_, ApplyEventResult>> {
-        let request = &self.request;
+        let request = self.request;
         self.check_limits(env)?;
         let partition =
             locked.look(hash).ok_or_else(|| instance_not_found(&request.instance_id))?;
@@ -176,8 +179,8 @@ impl Evaluate for ApplyEvent {
 }
 
 impl AtOffset for ApplyEventResult {
-    fn at(self, offset: Offset) -> Self {
-        ApplyEventResult { wal_offset: offset, ..self }
+    fn set_offset(&mut self, offset: Offset) {
+        self.wal_offset = offset;
     }
 }
 
@@ -196,11 +199,12 @@ fn replay(entry: &KeyEntry) -> Result<ApplyEventResult> {
 }
 
 impl Shared {
+    #[inline]
     pub(crate) fn apply_event(
         &self,
         request: ApplyEventRequest,
         edge: &Edge<'_>,
     ) -> Evaluated<ApplyEventResult> {
-        self.write(edge, &ApplyEvent::new(request, edge))
+        self.write(edge, &ApplyEvent::new(&request, edge))
     }
 }

@@ -29,26 +29,31 @@ use crate::state::locked::{Known, Locked, Needs};
 use crate::state::{Answer, KeyEntry, Owner};
 
 /// One operation, ready to run under the locks.
-enum Prepared {
-    Create(Box<CreateInstance>),
-    Apply(Box<ApplyEvent>),
-    Delete(DeleteInstance),
-    Get(Text),
+enum Prepared<'r> {
+    Create(CreateInstance<'r>),
+    Apply(ApplyEvent<'r>),
+    Delete(DeleteInstance<'r>),
+    Get(&'r Text),
 }
 
-impl Prepared {
-    fn new(shared: &Shared, request: Request, edge: &Edge<'_>, place: usize) -> Result<Prepared> {
+impl<'r> Prepared<'r> {
+    fn new(
+        shared: &Shared,
+        request: &'r Request,
+        edge: &Edge<'_>,
+        place: usize,
+    ) -> Result<Prepared<'r>> {
         Ok(match request {
             Request::CreateInstance(request) => {
                 let new_id = || edge.id(place as u128);
-                Prepared::Create(Box::new(CreateInstance::new(shared, request, new_id)))
+                Prepared::Create(CreateInstance::new(shared, request, new_id))
             }
             Request::ApplyEvent(request) => {
                 let edge = Edge { any_request: false, ..*edge };
-                Prepared::Apply(Box::new(ApplyEvent::new(request, &edge)))
+                Prepared::Apply(ApplyEvent::new(request, &edge))
             }
             Request::DeleteInstance(request) => Prepared::Delete(DeleteInstance::new(request)),
-            Request::GetInstance(request) => Prepared::Get(request.instance_id),
+            Request::GetInstance(request) => Prepared::Get(&request.instance_id),
             other => return Err(misplaced(other.operation(), place)),
         })
     }
@@ -121,21 +126,21 @@ impl Shared {
     fn run_batch(&self, request: BatchRequest, edge: &Edge<'_>) -> Evaluated<BatchResult> {
         let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
         let keyed = Keyed { global: true, ..keyed };
-        let BatchRequest { mode, ops, idempotency_key: key } = request;
+        let BatchRequest { mode, ops, idempotency_key: key } = &request;
         let prepare = |(place, operation)| Prepared::new(self, operation, edge, place);
-        let prepared: Result<Vec<Prepared>> = ops.into_iter().enumerate().map(prepare).collect();
+        let prepared: Result<Vec<Prepared<'_>>> = ops.iter().enumerate().map(prepare).collect();
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return self.ready(Err(error)),
         };
         let number =
-            |one: &Prepared| self.state.partition_number(self.state.hash(one.instance_id()));
+            |one: &Prepared<'_>| self.state.partition_number(self.state.hash(one.instance_id()));
         let needs = Needs {
             machines: false,
             global_keys: key.is_some() || prepared.iter().any(Prepared::uses_global_key),
             partitions: prepared.iter().map(number).collect(),
         };
-        let work = Work { prepared, key, keyed, mode };
+        let work = Work { prepared, key: key.as_ref(), keyed, mode: *mode };
         match self.run_locked(&work, Locked::of(&self.state, &needs), edge) {
             Ok(evaluated) => evaluated,
             Err(Stop::Refused(error)) => self.after_all(Err(error)),
@@ -150,20 +155,20 @@ impl Shared {
 
     fn run_locked<'a>(
         &'a self,
-        work: &Work,
-        locked: Locked<'a>,
+        work: &Work<'_>,
+        mut locked: Locked<'a>,
         edge: &Edge<'_>,
     ) -> std::result::Result<Evaluated<BatchResult>, Stop> {
         let env = self.env(edge);
         // The batch itself may have to be taken back, whatever the storage.
         let volatile = self.undo_below().is_none();
-        let locked = locked.undoing(Some(self.queue.committed()));
+        locked.undo_below = Some(self.queue.committed());
         let mut open = self.queue.open();
         let base = match open.next() {
             Ok(next) => next,
             Err(error) => return Ok(self.ready(Err(error))),
         };
-        if let (Some(key), Some(table)) = (&work.key, locked.global_keys()) {
+        if let (Some(key), Some(table)) = (work.key, locked.global_keys()) {
             match work.keyed.find(table, Owner::DATABASE, key, &env) {
                 Ok(None) => {}
                 Ok(Some(entry)) => {
@@ -198,15 +203,15 @@ impl Shared {
 }
 
 /// A batch that is prepared.
-struct Work {
-    prepared: Vec<Prepared>,
-    key: Option<Text>,
+struct Work<'r> {
+    prepared: Vec<Prepared<'r>>,
+    key: Option<&'r Text>,
     keyed: Keyed,
     mode: BatchMode,
 }
 
 impl Run<'_, '_> {
-    fn run(&mut self, work: &Work) -> std::result::Result<BatchResult, Stop> {
+    fn run(&mut self, work: &Work<'_>) -> std::result::Result<BatchResult, Stop> {
         let mut results = Vec::with_capacity(work.prepared.len());
         for (index, one) in work.prepared.iter().enumerate() {
             match self.run_one(one) {
@@ -219,16 +224,16 @@ impl Run<'_, '_> {
             }
         }
         let result = BatchResult { results };
-        if let Some(key) = &work.key {
+        if let Some(key) = work.key {
             self.remember(key, work.keyed, &result)?;
         }
         Ok(result)
     }
 
-    fn run_one(&mut self, one: &Prepared) -> std::result::Result<Outcome, Stop> {
+    fn run_one(&mut self, one: &Prepared<'_>) -> std::result::Result<Outcome, Stop> {
         Ok(match one {
-            Prepared::Create(write) => Outcome::CreateInstance(self.write(&**write)?),
-            Prepared::Apply(write) => Outcome::ApplyEvent(self.write(&**write)?),
+            Prepared::Create(write) => Outcome::CreateInstance(self.write(write)?),
+            Prepared::Apply(write) => Outcome::ApplyEvent(self.write(write)?),
             Prepared::Delete(write) => Outcome::DeleteInstance(self.write(write)?),
             Prepared::Get(id) => {
                 let hash = self.shared.state.hash(id);
@@ -244,15 +249,17 @@ impl Run<'_, '_> {
         match write.evaluate(self.env, &self.locked, hash)? {
             Step::Known(result) => Ok(result),
             Step::Missing(_) => Err(Stop::Missing),
-            Step::Change(Drafts::One(draft), result) => {
+            Step::Change(Drafts::One(draft), mut result) => {
                 self.apply(draft)?;
-                Ok(result.at(first))
+                result.set_offset(first);
+                Ok(result)
             }
-            Step::Change(Drafts::Several(drafts), result) => {
+            Step::Change(Drafts::Several(drafts), mut result) => {
                 for draft in drafts {
                     self.apply(draft)?;
                 }
-                Ok(result.at(first))
+                result.set_offset(first);
+                Ok(result)
             }
         }
     }

@@ -20,27 +20,27 @@ use crate::state::locked::{Known, Locked};
 use crate::state::{Answer, KeyEntry, MachineEntry, Owner};
 
 /// A creation on its way.
-pub(crate) struct CreateInstance {
-    request: CreateInstanceRequest,
+pub(crate) struct CreateInstance<'r> {
+    request: &'r CreateInstanceRequest,
     id: Text,
     machine: Result<Arc<MachineEntry>>,
     keyed: Keyed,
 }
 
-impl CreateInstance {
+impl CreateInstance<'_> {
     /// Resolves the machine and the id, both outside the partition's lock.
-    pub(crate) fn new(
+    pub(crate) fn new<'r>(
         shared: &Shared,
-        request: CreateInstanceRequest,
+        request: &'r CreateInstanceRequest,
         new_id: impl FnOnce() -> Text,
-    ) -> CreateInstance {
+    ) -> CreateInstance<'r> {
         let machines = shared.state.machines.read();
         let machine = machines.find(&request.machine, request.version).cloned();
         drop(machines);
         let key = request.idempotency_key.as_ref();
         let global = key.is_some() && request.instance_id.is_none();
         CreateInstance {
-            keyed: Keyed { global, ..Keyed::new(key, &request) },
+            keyed: Keyed { global, ..Keyed::new(key, request) },
             id: request.instance_id.clone().unwrap_or_else(new_id),
             machine,
             request,
@@ -113,7 +113,7 @@ fn replay(entry: &KeyEntry) -> Result<CreateInstanceResult> {
     }
 }
 
-impl Evaluate for CreateInstance {
+impl Evaluate for CreateInstance<'_> {
     type Result = CreateInstanceResult;
 
     fn instance_id(&self) -> &str {
@@ -174,8 +174,8 @@ impl Evaluate for CreateInstance {
 }
 
 impl AtOffset for CreateInstanceResult {
-    fn at(self, offset: Offset) -> Self {
-        CreateInstanceResult { wal_offset: offset, ..self }
+    fn set_offset(&mut self, offset: Offset) {
+        self.wal_offset = offset;
     }
 }
 
@@ -185,6 +185,6 @@ impl Shared {
         request: CreateInstanceRequest,
         edge: &Edge<'_>,
     ) -> Evaluated<CreateInstanceResult> {
-        self.write(edge, &CreateInstance::new(self, request, || edge.id(0)))
+        self.write(edge, &CreateInstance::new(self, &request, || edge.id(0)))
     }
 }

@@ -53,10 +53,10 @@ pub(crate) enum Step<'a, R> {
     Missing(Needs),
 }
 
-/// A result that tells the offset of its change.
+/// A result that may tell the offset of its change.
 pub(crate) trait AtOffset {
     /// Fills the offset in.
-    fn at(self, offset: Offset) -> Self;
+    fn set_offset(&mut self, _offset: Offset) {}
 }
 
 /// A request that may change instances.
@@ -101,57 +101,54 @@ impl Shared {
     pub(crate) fn write<W: Evaluate>(&self, edge: &Edge<'_>, write: &W) -> Evaluated<W::Result> {
         self.queue.admit();
         let hash = self.state.hash(write.instance_id());
-        let locked = Locked::one(&self.state, hash, write.uses_global_key());
-        let evaluated = match self.write_locked(edge, write, locked, hash) {
-            Ok(evaluated) => evaluated,
-            Err(needs) => self.write_more(edge, write, needs, hash),
+        let mut locked = Locked::one(&self.state, hash, write.uses_global_key());
+        let mut needs = Needs::default();
+        let mut round = 0;
+        let evaluated = loop {
+            let missing = match self.write_locked(edge, write, &mut locked, hash) {
+                Ok(evaluated) => break evaluated,
+                Err(missing) => missing,
+            };
+            drop(locked);
+            needs.add(missing);
+            needs.partitions.push(self.state.partition_number(hash));
+            needs.global_keys |= write.uses_global_key();
+            round += 1;
+            locked = match self.lock_more(&needs, round) {
+                Ok(locked) => locked,
+                Err(fault) => return self.ready(Err(fault.into())),
+            };
         };
+        drop(locked);
         self.queue.announce();
         evaluated
     }
 
-    /// Goes on with a write that needs more than its own instance.
+    /// Locks what was found missing so far; after some rounds, everything.
     #[cold]
-    fn write_more<W: Evaluate>(
-        &self,
-        edge: &Edge<'_>,
-        write: &W,
-        mut needs: Needs,
-        hash: u64,
-    ) -> Evaluated<W::Result> {
-        for _ in 0..ROUNDS_MAX {
-            needs.partitions.push(self.state.partition_number(hash));
-            needs.global_keys |= write.uses_global_key();
-            match self.write_locked(edge, write, Locked::of(&self.state, &needs), hash) {
-                Ok(evaluated) => return evaluated,
-                Err(more) => {
-                    needs.partitions.extend(more.partitions);
-                    needs.global_keys |= more.global_keys;
-                    needs.machines |= more.machines;
-                }
-            }
-        }
-        match self.write_locked(edge, write, Locked::all(&self.state), hash) {
-            Ok(evaluated) => evaluated,
-            Err(_) => self.ready(Err(self.fault("a request misses what is locked").into())),
+    fn lock_more(&self, needs: &Needs, round: u32) -> std::result::Result<Locked<'_>, Fault> {
+        match round {
+            ..=ROUNDS_MAX => Ok(Locked::of(&self.state, needs)),
+            round if round == ROUNDS_MAX + 1 => Ok(Locked::all(&self.state)),
+            _ => Err(self.fault("a request misses what is locked")),
         }
     }
 
     /// Evaluates under some locks; what is missing comes back as the error.
-    #[inline]
+    #[inline(always)]
     fn write_locked<W: Evaluate>(
         &self,
         edge: &Edge<'_>,
         write: &W,
-        locked: Locked<'_>,
+        locked: &mut Locked<'_>,
         hash: u64,
     ) -> std::result::Result<Evaluated<W::Result>, Needs> {
         // Asked for under the locks: a checkpoint moves the boundary under all of them.
         let env = self.env(edge);
-        let mut locked = locked.undoing(self.undo_below());
-        let known = match write.evaluate(&env, &locked, hash) {
+        locked.undo_below = self.undo_below();
+        let known = match write.evaluate(&env, locked, hash) {
             Ok(Step::Change(drafts, result)) => {
-                return Ok(self.log(&mut locked, env.now, drafts, result));
+                return Ok(self.log(locked, env.now, drafts, result));
             }
             Ok(Step::Missing(needs)) => return Err(needs),
             Ok(Step::Known(result)) => Ok(result),
@@ -168,40 +165,41 @@ impl Shared {
     }
 
     /// Appends changes as one record and applies them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn log<R: AtOffset>(
         &self,
         locked: &mut Locked<'_>,
         now: TimestampMs,
         drafts: Drafts<'_>,
-        result: R,
+        mut result: R,
     ) -> Evaluated<R> {
         let logged = match drafts {
             Drafts::One(draft) => self.log_one(locked, now, draft),
             Drafts::Several(drafts) => self.log_several(locked, now, drafts),
         };
         match logged {
-            Ok((first, last)) => Evaluated::new(self.queue.ticket(last), Ok(result.at(first))),
+            Ok((first, last)) => {
+                result.set_offset(first);
+                Evaluated::new(self.queue.ticket(last), Ok(result))
+            }
             Err(error) => self.ready(Err(error)),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn log_one(
         &self,
         locked: &mut Locked<'_>,
         now: TimestampMs,
         draft: Draft<'_>,
     ) -> Result<(Offset, Offset)> {
-        let mut fields = locked.take_scratch();
-        let first = draft.body.encode(&mut fields);
-        let appended = match draft.body {
+        let fields = locked.scratch();
+        let first = draft.body.encode(fields);
+        let stamp = match draft.body {
             // Checkpoints begin behind a frame.
-            Body::Mark(_) => self.queue.append_last(first, now, &fields),
-            _ => self.queue.append(first, now, &fields),
-        };
-        locked.give_scratch(fields);
-        let stamp = appended?;
+            Body::Mark(_) => self.queue.append_last(first, now, fields),
+            _ => self.queue.append(first, now, fields),
+        }?;
         self.apply(locked, draft, stamp)?;
         Ok((stamp.offset, stamp.offset))
     }
@@ -231,7 +229,7 @@ impl Shared {
     }
 
     /// Applies what is appended. If it does not fit, memory is not what the log says: no more writes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn apply(
         &self,
         locked: &mut Locked<'_>,

@@ -24,8 +24,8 @@ struct Pair {
 struct Done(Offset);
 
 impl AtOffset for Done {
-    fn at(self, offset: Offset) -> Done {
-        Done(offset)
+    fn set_offset(&mut self, offset: Offset) {
+        self.0 = offset;
     }
 }
 

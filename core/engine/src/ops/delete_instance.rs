@@ -14,14 +14,14 @@ use crate::state::Answer;
 use crate::state::locked::{Known, Locked};
 
 /// A deletion on its way.
-pub(crate) struct DeleteInstance {
-    request: DeleteInstanceRequest,
+pub(crate) struct DeleteInstance<'r> {
+    request: &'r DeleteInstanceRequest,
     keyed: Keyed,
 }
 
-impl DeleteInstance {
-    pub(crate) fn new(request: DeleteInstanceRequest) -> DeleteInstance {
-        let keyed = Keyed::new(request.idempotency_key.as_ref(), &request);
+impl DeleteInstance<'_> {
+    pub(crate) fn new(request: &DeleteInstanceRequest) -> DeleteInstance<'_> {
+        let keyed = Keyed::new(request.idempotency_key.as_ref(), request);
         DeleteInstance { request, keyed }
     }
 
@@ -34,7 +34,7 @@ impl DeleteInstance {
     }
 }
 
-impl Evaluate for DeleteInstance {
+impl Evaluate for DeleteInstance<'_> {
     type Result = DeleteInstanceResult;
 
     fn instance_id(&self) -> &str {
@@ -77,8 +77,8 @@ impl Evaluate for DeleteInstance {
 }
 
 impl AtOffset for DeleteInstanceResult {
-    fn at(self, offset: Offset) -> Self {
-        DeleteInstanceResult { wal_offset: offset, ..self }
+    fn set_offset(&mut self, offset: Offset) {
+        self.wal_offset = offset;
     }
 }
 
@@ -88,6 +88,6 @@ impl Shared {
         request: DeleteInstanceRequest,
         edge: &Edge<'_>,
     ) -> Evaluated<DeleteInstanceResult> {
-        self.write(edge, &DeleteInstance::new(request))
+        self.write(edge, &DeleteInstance::new(&request))
     }
 }

@@ -1,7 +1,7 @@
 //! Removes all machines and instances.
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, FlushAllRequest, FlushAllResult, Offset};
+use rstmdb_types::{Error, FlushAllRequest, FlushAllResult};
 
 use super::Edge;
 use super::decision::{AtOffset, Draft, Drafts};
@@ -38,8 +38,4 @@ impl Shared {
     }
 }
 
-impl AtOffset for FlushAllResult {
-    fn at(self, _offset: Offset) -> Self {
-        self
-    }
-}
+impl AtOffset for FlushAllResult {}

@@ -24,11 +24,7 @@ enum Decided {
     New(u32, Box<Machine>, PutMachineResult),
 }
 
-impl AtOffset for PutMachineResult {
-    fn at(self, _offset: Offset) -> Self {
-        self
-    }
-}
+impl AtOffset for PutMachineResult {}
 
 impl Shared {
     pub(crate) fn put_machine(

@@ -54,11 +54,20 @@ pub(crate) struct Rules {
     pub bounds: KeyBounds,
 }
 
+impl Needs {
+    /// Asks for more.
+    pub(crate) fn add(&mut self, more: Needs) {
+        self.machines |= more.machines;
+        self.global_keys |= more.global_keys;
+        self.partitions.extend(more.partitions);
+    }
+}
+
 enum Partitions<'a> {
     /// The common case, without a list.
     One(usize, MutexGuard<'a, Partition>),
-    /// By number.
-    Many(Vec<(usize, MutexGuard<'a, Partition>)>),
+    /// By number, and room for encoding an effect.
+    Many(Vec<(usize, MutexGuard<'a, Partition>)>, Vec<u8>),
 }
 
 /// What is locked.
@@ -88,7 +97,7 @@ impl<'a> Locked<'a> {
         numbers.dedup();
         let lock = |number: usize| Some((number, state.partitions.get(number)?.lock()));
         let partitions = numbers.into_iter().filter_map(lock).collect();
-        Locked::new(state, machines, global_keys, Partitions::Many(partitions))
+        Locked::new(state, machines, global_keys, Partitions::Many(partitions, Vec::new()))
     }
 
     /// Locks everything.
@@ -126,7 +135,7 @@ impl<'a> Locked<'a> {
         let number = self.state.partition_number(hash);
         let found = match &mut self.partitions {
             Partitions::One(locked, partition) => (*locked == number).then_some(partition),
-            Partitions::Many(list) => {
+            Partitions::Many(list, _) => {
                 let at = list.binary_search_by_key(&number, |(number, _)| *number);
                 at.ok().and_then(|at| list.get_mut(at)).map(|(_, partition)| partition)
             }
@@ -140,7 +149,7 @@ impl<'a> Locked<'a> {
         let number = self.state.partition_number(hash);
         match &self.partitions {
             Partitions::One(locked, partition) => (*locked == number).then_some(partition),
-            Partitions::Many(list) => {
+            Partitions::Many(list, _) => {
                 let at = list.binary_search_by_key(&number, |(number, _)| *number).ok()?;
                 list.get(at).map(|(_, partition)| &**partition)
             }
@@ -161,23 +170,17 @@ impl<'a> Locked<'a> {
     }
 
     /// Room for encoding an effect.
-    pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
-        match &mut self.partitions {
-            Partitions::One(_, partition) => {
-                let mut scratch = std::mem::take(&mut partition.scratch);
-                scratch.clear();
-                scratch
-            }
-            Partitions::Many(_) => Vec::new(),
+    #[inline]
+    pub(crate) fn scratch(&mut self) -> &mut Vec<u8> {
+        let scratch = match &mut self.partitions {
+            Partitions::One(_, partition) => &mut partition.scratch,
+            Partitions::Many(_, scratch) => scratch,
+        };
+        if scratch.capacity() > SCRATCH_BYTES_MAX {
+            *scratch = Vec::new();
         }
-    }
-
-    /// Gives the room back, to spare the next one the allocation.
-    pub(crate) fn give_scratch(&mut self, mut scratch: Vec<u8>) {
-        if let Partitions::One(_, partition) = &mut self.partitions {
-            scratch.shrink_to(SCRATCH_BYTES_MAX);
-            partition.scratch = scratch;
-        }
+        scratch.clear();
+        scratch
     }
 
     /// Takes back everything after `to` in what is locked.
@@ -202,7 +205,7 @@ impl<'a> Locked<'a> {
     pub(crate) fn partitions(&mut self) -> impl Iterator<Item = &mut Partition> {
         let (one, many) = match &mut self.partitions {
             Partitions::One(_, partition) => (Some(&mut **partition), None),
-            Partitions::Many(list) => (None, Some(list)),
+            Partitions::Many(list, _) => (None, Some(list)),
         };
         one.into_iter().chain(many.into_iter().flatten().map(|(_, partition)| &mut **partition))
     }
@@ -212,7 +215,7 @@ impl<'a> Locked<'a> {
     pub(crate) fn check(&self) -> Result<(), Misfit> {
         let is_broken = match &self.partitions {
             Partitions::One(_, partition) => partition.is_broken(),
-            Partitions::Many(list) => list.iter().any(|(_, partition)| partition.is_broken()),
+            Partitions::Many(list, _) => list.iter().any(|(_, partition)| partition.is_broken()),
         };
         if is_broken { Err(Misfit("a partition is broken")) } else { Ok(()) }
     }

@@ -83,10 +83,15 @@ impl Caller {
         self.hold.as_ref()
     }
 
+    /// Whether another database was installed, or this one withdrawn.
+    pub(crate) fn is_outdated(&self) -> bool {
+        // The sender is in `calls`.
+        self.news.has_changed().unwrap_or(false)
+    }
+
     /// Lets go of a database that was withdrawn.
     pub(crate) fn refresh(&mut self) {
-        // The sender is in `calls`.
-        if self.news.has_changed().unwrap_or(false) {
+        if self.is_outdated() {
             self.hold = self.news.borrow_and_update().clone().map(Hold::new);
         }
     }
