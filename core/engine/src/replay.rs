@@ -24,7 +24,11 @@ impl<'a> Replayer<'a> {
     /// Applies one effect, unless the checkpoint has it already.
     pub(crate) fn apply(&mut self, offset: Offset, effect: &Effect<'_>) -> Result<()> {
         let stamp = Stamp { offset, at: effect.at };
-        self.locked.state.log_time.fetch_max(effect.at, Ordering::Relaxed);
+        let log_time = &self.locked.state.log_time;
+        // Nobody else moves it while everything is locked.
+        if effect.at > log_time.load(Ordering::Relaxed) {
+            log_time.store(effect.at, Ordering::Relaxed);
+        }
         let applied = effect.body.apply(&mut self.locked, stamp, Known::Nothing);
         applied.map_err(|misfit| {
             let what = format!("the effect at offset {offset} can't be applied: {}", misfit.0);

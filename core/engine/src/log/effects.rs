@@ -113,11 +113,23 @@ impl<'a> Effects<'a> {
         (self.left > 0 || self.record.is_empty()).then(|| Reader::new(effect))
     }
 
+    /// Tells what a later release wrote from damage, behind which nothing is read.
+    #[cold]
+    fn note_fault(&mut self, bytes: Option<Reader<'a>>) {
+        let newer = bytes.and_then(Effect::unknown_kind).map(|kind| Fault::Newer { kind });
+        self.fault.get_or_insert(newer.unwrap_or(Fault::Damaged));
+        // In format 1 nothing says where the next one begins.
+        if newer.is_none() || !self.has_lengths {
+            self.end();
+        }
+    }
+
     fn end(&mut self) {
         (self.left, self.payload) = (0, Reader::new(&[]));
     }
 
     /// Reads the effect, which fills its bytes.
+    #[inline]
     fn decode(&mut self, mut bytes: Reader<'a>) -> Option<Effect<'a>> {
         let effect = Effect::decode(&mut bytes)?;
         let shares = !self.has_lengths && self.left > 0;
@@ -134,23 +146,12 @@ impl<'a> Iterator for Effects<'a> {
     fn next(&mut self) -> Option<(Offset, Effect<'a>)> {
         while self.left > 0 || !self.payload.is_empty() {
             let bytes = self.step();
-            if let Some(kind) = bytes.and_then(Effect::unknown_kind) {
-                self.next += 1;
-                self.fault.get_or_insert(Fault::Newer { kind });
-                if !self.has_lengths {
-                    // Nothing says where the next one begins.
-                    self.end();
-                }
-                continue;
-            }
-            let Some(effect) = bytes.and_then(|bytes| self.decode(bytes)) else {
-                self.fault.get_or_insert(Fault::Damaged);
-                self.end();
-                return None;
-            };
             let offset = self.next;
             self.next += 1;
-            return Some((offset, effect));
+            if let Some(effect) = bytes.and_then(|bytes| self.decode(bytes)) {
+                return Some((offset, effect));
+            }
+            self.note_fault(bytes);
         }
         None
     }

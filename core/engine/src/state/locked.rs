@@ -136,8 +136,7 @@ impl<'a> Locked<'a> {
         let found = match &mut self.partitions {
             Partitions::One(locked, partition) => (*locked == number).then_some(partition),
             Partitions::Many(list, _) => {
-                let at = list.binary_search_by_key(&number, |(number, _)| *number);
-                at.ok().and_then(|at| list.get_mut(at)).map(|(_, partition)| partition)
+                place(list, number).and_then(|at| list.get_mut(at)).map(|(_, partition)| partition)
             }
         };
         found.map(|partition| (&mut **partition, rules)).ok_or(Misfit("its instance is not locked"))
@@ -150,8 +149,7 @@ impl<'a> Locked<'a> {
         match &self.partitions {
             Partitions::One(locked, partition) => (*locked == number).then_some(partition),
             Partitions::Many(list, _) => {
-                let at = list.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-                list.get(at).map(|(_, partition)| &**partition)
+                list.get(place(list, number)?).map(|(_, partition)| &**partition)
             }
         }
     }
@@ -328,5 +326,13 @@ impl<'a> Locked<'a> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Where a partition is among those that are locked: in its own place when all are.
+fn place(list: &[(usize, MutexGuard<'_, Partition>)], number: usize) -> Option<usize> {
+    match list.get(number) {
+        Some((found, _)) if *found == number => Some(number),
+        _ => list.binary_search_by_key(&number, |(number, _)| *number).ok(),
     }
 }

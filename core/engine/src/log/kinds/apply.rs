@@ -54,6 +54,7 @@ impl<'a> Kind<'a> for Apply<'a> {
         flags | put_key(out, self.key)
     }
 
+    #[inline]
     fn decode(reader: &mut Reader<'a>, flags: u8) -> Option<Self> {
         let machine = reader.u32()?;
         let id = reader.str()?;

@@ -149,9 +149,12 @@ macro_rules! kinds {
                 }
             }
 
+            #[inline]
             fn decode(reader: &mut Reader<'a>, kind: u64, flags: u8) -> Option<Body<'a>> {
                 match kind {
-                    $($number => Kind::decode(reader, flags).map(Body::$name),)*
+                    $($number if flags & !<$name as Kind<'_>>::FLAGS == 0 => {
+                        Kind::decode(reader, flags).map(Body::$name)
+                    })*
                     _ => None,
                 }
             }
@@ -257,6 +260,7 @@ impl<'a> Effect<'a> {
     }
 
     /// Reads one effect; `None` when the bytes are not one that is known.
+    #[inline]
     pub(crate) fn decode(reader: &mut Reader<'a>) -> Option<Effect<'a>> {
         let (kind, first, at) = Effect::head(reader)?;
         Some(Effect { at, body: Body::decode(reader, kind, first & !KIND_MASK)? })
@@ -271,6 +275,7 @@ impl<'a> Effect<'a> {
         (kind > 0 && !is_known).then_some(name)
     }
 
+    #[inline]
     fn head(reader: &mut Reader<'_>) -> Option<(u64, u8, TimestampMs)> {
         let first = reader.u8()?;
         let at = reader.i64()?;
