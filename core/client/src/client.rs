@@ -9,7 +9,7 @@ use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, OperationRequest, Outcome, Place, Request, Result};
 
-use crate::connect::{Server, Settings};
+use crate::connect::Settings;
 use crate::connection;
 use crate::decode::{self, Asked};
 use crate::error::invalid_option;
@@ -19,6 +19,7 @@ use crate::park;
 use crate::pending::{Pending, Watching};
 use crate::request::{Outgoing, Repeat, Reply};
 use crate::runtime;
+use crate::server::Server;
 use crate::slot::Slot;
 use crate::subscription::Subscription;
 use crate::tls;

@@ -11,7 +11,7 @@ use rstmdb_protocol::handshake::{
 };
 use rstmdb_protocol::message::{self, Incoming};
 use rstmdb_protocol::{Command, PROTOCOL_VERSION};
-use rstmdb_types::{Error, ErrorCode, Feature, Operation, Result};
+use rstmdb_types::{Error, ErrorCode, Result};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -21,30 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::{invalid_option, refused, unreachable};
 use crate::options::{Endpoint, Options};
-
-/// What is known about a server since it said hello.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// What it calls itself.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Whether it has all operations and members of this client. An older one, such as 0.3.0, lacks
-    /// some; asking for them is an error of reason `unsupported`.
-    pub extended: bool,
-    /// What it says it has. Names that are not in the table of [`Feature`]s are those of a newer one.
-    pub features: Vec<String>,
-    /// Where it was reached.
-    pub endpoint: Endpoint,
-}
-
-impl Server {
-    /// The feature it lacks for an operation. An older one lists none of what it has.
-    pub(crate) fn lacks_for(&self, operation: Operation) -> Option<Feature> {
-        let listed = |feature: Feature| self.features.iter().any(|name| name == feature.name());
-        Feature::of(operation).filter(|feature| self.extended && !listed(*feature))
-    }
-}
+use crate::server::Server;
 
 /// Everything needed to connect.
 #[derive(Debug)]

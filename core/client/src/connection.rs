@@ -9,9 +9,10 @@ use rstmdb_types::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::backoff;
-use crate::connect::{self, Server, Stream};
+use crate::connect::{self, Stream};
 use crate::error::lost;
 use crate::lane::{Lane, Link, Taken};
+use crate::server::Server;
 use crate::slot::Slot;
 
 /// The room for what arrives in one read.

@@ -7,8 +7,8 @@ use rstmdb_types::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::connect::Server;
 use crate::request::{Repeat, Reword};
+use crate::server::Server;
 
 /// Whether it may be sent twice.
 pub(crate) fn repeat(request: &Request) -> Repeat {

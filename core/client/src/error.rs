@@ -3,8 +3,8 @@
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, ErrorKind, Feature};
 
-use crate::connect::Server;
 use crate::options::Endpoint;
+use crate::server::Server;
 
 /// The client was closed.
 pub(crate) fn closed() -> Error {

@@ -15,12 +15,13 @@ use rstmdb_types::{Error, ErrorCode, Operation, Result};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::backoff;
-use crate::connect::{Server, Settings};
+use crate::connect::Settings;
 use crate::error::{
     closed, lacking, malformed, outcome_unknown, says_unknown, timeout, unsupported,
 };
 use crate::request::{Answer, Outgoing, Refusal, Repeat, Reply};
 use crate::scan::{Look, look};
+use crate::server::Server;
 use crate::signal::Signal;
 use crate::watch::{Begun, Follow, Pushed, Watch};
 

@@ -23,6 +23,7 @@ mod pending;
 mod request;
 mod runtime;
 mod scan;
+mod server;
 mod signal;
 mod slot;
 mod subscription;
@@ -31,8 +32,8 @@ mod url;
 mod watch;
 
 pub use client::Client;
-pub use connect::Server;
 pub use options::{Endpoint, Options, Retry, TlsOptions};
 pub use pending::{Pending, Watching};
 pub use runtime::after_fork;
+pub use server::Server;
 pub use subscription::Subscription;

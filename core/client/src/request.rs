@@ -9,8 +9,8 @@ use rstmdb_protocol::message::Incoming;
 use rstmdb_types::{Error, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connect::Server;
 use crate::error::{closed, malformed};
+use crate::server::Server;
 use crate::slot::Slot;
 use crate::watch::Watch;
 
