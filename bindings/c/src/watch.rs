@@ -8,11 +8,14 @@ use std::time::Duration;
 use rstmdb_bridge::types::{Operation, Result};
 use rstmdb_bridge::{Events, Started, Watch};
 
-use crate::boundary::{RSTMDB_ENDED, RSTMDB_OK, RSTMDB_PENDING, answer, handle, out};
+use crate::boundary::{
+    RSTMDB_ENDED, RSTMDB_OK, RSTMDB_PENDING, answer, handle, handle_place, id_place, out,
+};
+use crate::callback::{Callback, Requests, rstmdb_callback};
 use crate::database::rstmdb_db;
 use crate::error::rstmdb_error;
 use crate::memory::{misused, rstmdb_buffer, rstmdb_slice};
-use crate::requests::{Callback, Requests, handle_place, id_place, operation, rstmdb_callback};
+use crate::requests::operation;
 
 /// A watch: events to be pulled. Any thread may use it, one wait for events at a time.
 pub struct rstmdb_watch {
