@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rstmdb_engine::{Engine, Location, Options, SyncObserver};
 use rstmdb_protocol::{Command, WireMode};
-use rstmdb_server::auth::TokenHash;
+use rstmdb_server::config::TokenHash;
 use rstmdb_server::config::{Config, NetworkConfig};
 use rstmdb_server::metrics::Rejection;
 use rstmdb_testkit::clock::TestClock;

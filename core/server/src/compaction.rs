@@ -11,7 +11,8 @@ use rstmdb_types::{CompactRequest, InfoRequest, WalStatsRequest};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::calls::Calls;
-use crate::config::{CompactionConfig, Settings};
+use crate::config::CompactionConfig;
+use crate::live::Settings;
 use crate::shutdown::Shutdown;
 
 /// How often it is looked at.

@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
 use crate::calls::Calls;
-use crate::config::{Config, Settings};
+use crate::config::Config;
+use crate::live::Settings;
 use crate::metrics::Metrics;
 use crate::rcp::{FrameMemory, Rcp, serve};
 use crate::shutdown::Shutdown;

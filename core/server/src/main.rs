@@ -7,7 +7,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rstmdb_server::config::{self, Config, Loaded, Settings};
+use rstmdb_server::config::{self, Config, Loaded};
+use rstmdb_server::live::Settings;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use crate::args::Args;

@@ -1,7 +1,8 @@
 //! Running the server: messages, threads, signals, and what is said about a start.
 
 use rstmdb_engine::FsyncPolicy;
-use rstmdb_server::config::{Loaded, Reasons, Sources, Watcher};
+use rstmdb_server::config::{Loaded, Sources};
+use rstmdb_server::live::{Reasons, Watcher};
 use rstmdb_server::{Server, logging};
 use rstmdb_types::{Error, ErrorCode, Result};
 

@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
 use crate::compaction::Compaction;
-use crate::config::{Address, Config, Settings};
+use crate::config::{Address, Config};
 use crate::health::{self, Health};
+use crate::live::Settings;
 use crate::metrics::Metrics;
 use crate::rcp::{self, FrameMemory, Rcp};
 use crate::shutdown::Shutdown;

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rstmdb_engine::{FsyncPolicy, Retention};
-use rstmdb_server::config::{
-    self, Config, Loaded, LogFormat, SETTINGS, Setting, Settings, Sources,
-};
+use rstmdb_server::config::{self, Config, Loaded, LogFormat, SETTINGS, Setting, Sources};
+use rstmdb_server::live::Settings;
 use rstmdb_types::{Error, Limits};
 
 /// The SHA-256 of `abc`.

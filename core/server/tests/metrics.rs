@@ -11,8 +11,9 @@ use std::time::Duration;
 use rstmdb_protocol::Command;
 use rstmdb_server::Server;
 use rstmdb_server::calls::Calls;
-use rstmdb_server::config::{Config, Settings};
+use rstmdb_server::config::Config;
 use rstmdb_server::health::{Health, serve};
+use rstmdb_server::live::Settings;
 use rstmdb_server::metrics::{EngineFigures, Metrics, Recorder, Rejection};
 
 use rstmdb_types::{ErrorCode, IoStats, WalStatsResult};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rstmdb_server::Server;
-use rstmdb_server::config::{Config, Loaded, Settings, Sources, Watcher};
+use rstmdb_server::config::{Config, Loaded, Sources};
+use rstmdb_server::live::{Settings, Watcher};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{

@@ -7,7 +7,7 @@ use rstmdb_protocol::Command;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::caller::Caller;
-use crate::config::Live;
+use crate::live::Live;
 
 impl Caller {
     /// Checks a token. A failure leaves an earlier success as it was.

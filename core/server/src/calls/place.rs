@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use super::hold::{Hold, News, Service};
 use super::pending::{Commit, Pending, failed, reopening};
-use crate::config::{Config, Settings};
+use crate::config::Config;
+use crate::live::Settings;
 use crate::metrics::Metrics;
 
 /// What all transports share: the database, the settings, and what is counted.

@@ -396,7 +396,7 @@ impl Form for Filter {
 
     fn read(&self, node: &Node) -> Result<String, String> {
         let text = scalar(node, self.kind())?;
-        crate::logging::filter(text)
+        super::log_filter::parse(text)
             .map(|_| text.to_owned())
             .map_err(|problem| format!("must be a level such as info, or a filter: {problem}"))
     }

@@ -13,9 +13,9 @@ use super::forms::{
     self, Bytes, Flag, Form, List, Mebibytes, Millis, Number, Optional, Plain, RetentionForm,
     Seconds,
 };
-use super::table::{Reload, Setting};
+use super::setting::{Reload, Setting};
+use super::token_hash::TokenHash;
 use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
-use crate::auth::TokenHash;
 
 macro_rules! section {
     ($(#[doc = $section_doc:literal])+ $name:ident $(: $outside:ident)? in $section:ident, $rows:ident {

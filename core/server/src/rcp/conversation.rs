@@ -21,7 +21,7 @@ use super::reply::{Job, Reply};
 use super::session::{Session, auth};
 use super::watches::Watches;
 use crate::calls::{Caller, Calls, failed};
-use crate::config::Live;
+use crate::live::Live;
 
 /// Failed attempts to authenticate after which a connection ends.
 const AUTH_FAILURES_MAX: u32 = 10;

@@ -6,7 +6,7 @@ use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::parse::decode;
 use crate::calls::Caller;
-use crate::config::Live;
+use crate::live::Live;
 
 /// The state of a session.
 #[derive(Debug, Default)]

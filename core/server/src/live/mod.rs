@@ -1,4 +1,9 @@
-//! What may change while the server runs.
+//! What may change while the server runs: the rest of the server reads [`Live`] through [`Settings`];
+//! [`Watcher`] brings it up to date.
+
+mod watcher;
+
+pub use watcher::{Changes, Reasons, Watcher};
 
 use std::sync::Arc;
 
@@ -6,8 +11,8 @@ use arc_swap::{ArcSwap, Guard};
 use rstmdb_types::Result;
 use rustls::ServerConfig;
 
-use super::{CompactionConfig, Config, NetworkConfig};
 use crate::auth::Tokens;
+use crate::config::{CompactionConfig, Config, NetworkConfig};
 use crate::tls;
 
 /// The settings in force. What a connection decides by it reads here at that moment.

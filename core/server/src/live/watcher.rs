@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use rstmdb_types::{Error, Result};
 
-use super::{Config, Live, Loaded, Reload, Settings, Sources, table};
+use super::{Live, Settings};
+use crate::config::{Config, Loaded, Reload, Sources, all_settings, refused};
 use crate::logging::LogFilter;
 
 /// How often the files are looked at.
@@ -69,7 +70,7 @@ impl Watcher {
         let mut next = self.running.clone();
         let mut changes = Changes { warnings: loaded.warnings, ..Changes::default() };
         let tls_switched = next.tls.enabled != loaded.config.tls.enabled;
-        for setting in table::all() {
+        for setting in all_settings() {
             if (setting.same)(&self.running, &loaded.config) {
                 continue;
             }
@@ -84,7 +85,7 @@ impl Watcher {
         }
         let live = Live::new(&next, Some(&self.settings.current()))?;
         if let Some(log) = self.log.as_ref().filter(|_| next.log.level != self.running.log.level) {
-            log.set(&next.log.level).map_err(|problem| super::refused("log.level", problem))?;
+            log.set(&next.log.level).map_err(|problem| refused("log.level", problem))?;
         }
         self.settings.replace(live);
         self.running = next;
