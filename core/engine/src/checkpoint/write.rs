@@ -130,7 +130,7 @@ impl Shared {
         for number in 0..self.state.partitions.len() {
             let mut from = Some(0);
             while let Some(at) = from {
-                let place = Place { partition: number, slot: at };
+                let place = SlotAddress { partition: number, slot: at };
                 let piece = self.encode_instances(place, purge_floor, machines, &mut bytes);
                 blocks.put_instances(piece.count, &bytes)?;
                 for (id, side) in &piece.sides {
@@ -188,7 +188,7 @@ impl Shared {
     /// Encodes some instances under their partition's lock, up to one whose machine is not written.
     fn encode_instances(
         &self,
-        from: Place,
+        from: SlotAddress,
         purge_floor: Offset,
         machines: u32,
         out: &mut Vec<u8>,
@@ -245,7 +245,7 @@ pub(crate) struct Begin {
 
 /// A slot of a partition.
 #[derive(Clone, Copy)]
-struct Place {
+struct SlotAddress {
     partition: usize,
     slot: u32,
 }
