@@ -176,7 +176,7 @@ pub(crate) struct OrderedIndex {
 
 /// A place in the order: before the instance at these positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct IndexPosition {
     root: usize,
     leaf: usize,
     slot: usize,
@@ -206,7 +206,7 @@ impl OrderedIndex {
     }
 
     /// Where `id` is or would be.
-    fn place_of(&self, id: &str, instances: &impl Instances) -> Place {
+    fn place_of(&self, id: &str, instances: &impl Instances) -> IndexPosition {
         let wanted = prefix(id);
         let root = last_not_above(wanted, &self.prefixes, |at| {
             let branch = self.root.get(at).map(|branch| self.branch(*branch));
@@ -214,7 +214,7 @@ impl OrderedIndex {
             self.first_id(leaf.unwrap_or(NO_LEAF), instances) <= id
         });
         let Some(branch) = self.root.get(root).map(|branch| self.branch(*branch)) else {
-            return Place { root: 0, leaf: 0, slot: 0 };
+            return IndexPosition { root: 0, leaf: 0, slot: 0 };
         };
         let leaf = last_not_above(wanted, &branch.prefixes, |at| {
             let leaf = branch.leaves.get(at).copied();
@@ -225,10 +225,10 @@ impl OrderedIndex {
         let slot = count_true(wanted, prefixes, |at| {
             slots.get(at).is_some_and(|slot| instances.id(*slot) < id)
         });
-        Place { root, leaf, slot }
+        IndexPosition { root, leaf, slot }
     }
 
-    fn slot_at(&self, place: Place) -> Option<u32> {
+    fn slot_at(&self, place: IndexPosition) -> Option<u32> {
         let branch = self.branch(*self.root.get(place.root)?);
         self.leaf(*branch.leaves.get(place.leaf)?).slots.get(place.slot).copied()
     }
@@ -276,7 +276,7 @@ impl OrderedIndex {
 
     fn split_leaf(
         &mut self,
-        place: Place,
+        place: IndexPosition,
         branch_number: u32,
         leaf_number: u32,
         instances: &mut impl Instances,
@@ -470,7 +470,7 @@ impl OrderedIndex {
     ) {
         let mut place = match start {
             Some((id, _)) => self.place_of(id, instances),
-            None => Place { root: 0, leaf: 0, slot: 0 },
+            None => IndexPosition { root: 0, leaf: 0, slot: 0 },
         };
         if let Some((id, true)) = start
             && self.slot_at(place).is_some_and(|slot| instances.id(slot) == id)
