@@ -43,7 +43,7 @@ pub struct Records<R> {
 
 /// Where the splitter is within a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum SplitterState {
     FieldStart,
     Plain,
     Quoted,
@@ -56,7 +56,7 @@ enum Place {
 struct Splitter {
     fields: Vec<Vec<u8>>,
     field: Vec<u8>,
-    place: Place,
+    place: SplitterState,
 }
 
 enum Fed {
@@ -98,7 +98,7 @@ impl<R: BufRead> Records<R> {
         }
         let failed = |problem: &str| RowError { line: start, problem: problem.to_owned() };
         let mut splitter =
-            Splitter { fields: Vec::new(), field: Vec::new(), place: Place::FieldStart };
+            Splitter { fields: Vec::new(), field: Vec::new(), place: SplitterState::FieldStart };
         let mut read_ahead: VecDeque<Vec<u8>> = VecDeque::new();
         let mut length = first.len();
         let mut fed = splitter.feed(&first);
@@ -195,7 +195,7 @@ impl Splitter {
                 return Fed::Broken(problem);
             }
         }
-        if self.place == Place::Quoted {
+        if self.place == SplitterState::Quoted {
             self.field.extend(line.get(text.len()..).unwrap_or_default());
             return Fed::More;
         }
@@ -204,22 +204,24 @@ impl Splitter {
 
     fn byte(&mut self, byte: u8) -> Result<(), &'static str> {
         match (self.place, byte) {
-            (Place::FieldStart, b'"') => self.place = Place::Quoted,
-            (Place::Quoted, b'"') => self.place = Place::QuoteInQuoted,
-            (Place::QuoteInQuoted, b'"') => {
+            (SplitterState::FieldStart, b'"') => self.place = SplitterState::Quoted,
+            (SplitterState::Quoted, b'"') => self.place = SplitterState::QuoteInQuoted,
+            (SplitterState::QuoteInQuoted, b'"') => {
                 self.field.push(b'"');
-                self.place = Place::Quoted;
+                self.place = SplitterState::Quoted;
             }
-            (Place::Quoted, byte) => self.field.push(byte),
+            (SplitterState::Quoted, byte) => self.field.push(byte),
             (_, b',') => {
                 self.fields.push(std::mem::take(&mut self.field));
-                self.place = Place::FieldStart;
+                self.place = SplitterState::FieldStart;
             }
-            (Place::QuoteInQuoted, _) => return Err("has text after a closing quote"),
-            (Place::Plain, b'"') => return Err("has a quote inside a field that is not quoted"),
-            (Place::FieldStart | Place::Plain, byte) => {
+            (SplitterState::QuoteInQuoted, _) => return Err("has text after a closing quote"),
+            (SplitterState::Plain, b'"') => {
+                return Err("has a quote inside a field that is not quoted");
+            }
+            (SplitterState::FieldStart | SplitterState::Plain, byte) => {
                 self.field.push(byte);
-                self.place = Place::Plain;
+                self.place = SplitterState::Plain;
             }
         }
         Ok(())
