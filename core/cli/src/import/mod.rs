@@ -30,7 +30,7 @@ use crate::interrupt;
 use crate::progress;
 use crate::session::{Session, json_argument};
 use crate::talk::Talk;
-use machine::{Target, store};
+use machine::{TargetMachine, store};
 use report::Report;
 use run::{Run, Source};
 
@@ -97,7 +97,7 @@ impl ImportLog {
             }
         };
         let database = session.open_or_create()?;
-        let target = Target { machine: name, version: self.version, definition, is_learned };
+        let target = TargetMachine { machine: name, version: self.version, definition, is_learned };
         let stored = store(&database, &target, session.output)?;
 
         let bar = progress::of_import(total_bytes);
