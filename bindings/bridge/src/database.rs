@@ -12,7 +12,7 @@ use rstmdb::{Error, ManualClock, Operation, OperationRequest, Result, blocking};
 
 use crate::active::Active;
 use crate::error::{closed, guard, invalid_option};
-use crate::options::{self, Place};
+use crate::options::{self, Target};
 use crate::started::{Guarded, Started};
 use crate::watch::Watch;
 use crate::{callbacks, echo, fork, park};
@@ -97,7 +97,7 @@ impl Database {
     }
 
     /// A handle, and what is to be opened for it: nothing for the echo.
-    fn prepare(url: &str, options: &str) -> Result<(Database, Option<Place>)> {
+    fn prepare(url: &str, options: &str) -> Result<(Database, Option<Target>)> {
         fork::watch_for_forks();
         callbacks::begin()?;
         let database = Database {
@@ -336,20 +336,20 @@ impl<T> Drop for Detached<T> {
     }
 }
 
-async fn open(url: String, place: Place) -> Result<Opened> {
+async fn open(url: String, place: Target) -> Result<Opened> {
     let here = |waiting: rstmdb::Database, clock| {
         let here = Here { blocking: waiting.blocking(), clock };
         Opened::Database { waiting, here: Some(here) }
     };
     Ok(match place {
-        Place::There(options) => {
+        Target::There(options) => {
             let waiting = rstmdb::Database::connect(*options).await?;
             Opened::Database { waiting, here: None }
         }
-        Place::Here { options, clock: None } => {
+        Target::Here { options, clock: None } => {
             here(rstmdb::Database::open_with(&url, *options).await?, None)
         }
-        Place::Here { options, clock: Some(clock) } => {
+        Target::Here { options, clock: Some(clock) } => {
             let opened = rstmdb::Database::open_with_clock(&url, *options, clock.clone()).await?;
             here(opened, Some(clock))
         }

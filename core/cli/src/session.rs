@@ -10,7 +10,7 @@ use rstmdb::{
 
 use crate::error::{self, Outcome};
 use crate::output::Output;
-use crate::place::Place;
+use crate::place::Target;
 use crate::progress;
 
 /// What the program understands, handed in by whoever knows all commands.
@@ -25,7 +25,7 @@ pub(crate) struct Grammar {
 /// Where and how to work, and the open database once there is one.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) place: Place,
+    pub(crate) place: Target,
     /// Whether the place stands on the command line (the environment does not count).
     pub(crate) place_given: bool,
     pub(crate) fsync: FsyncPolicy,
@@ -40,7 +40,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(
-        place: Place,
+        place: Target,
         place_given: bool,
         fsync: FsyncPolicy,
         output: Output,
@@ -78,8 +78,8 @@ impl Session {
             return Ok(database.clone());
         }
         let database = match &self.place {
-            Place::Here(path) => Database::open_with(path, self.options(write)),
-            Place::There(options) => Database::connect((**options).clone()),
+            Target::Here(path) => Database::open_with(path, self.options(write)),
+            Target::There(options) => Database::connect((**options).clone()),
         }?;
         self.database = Some(database.clone());
         Ok(database)
@@ -87,7 +87,7 @@ impl Session {
 
     /// The options of a database in a directory.
     pub(crate) fn options(&self, create: bool) -> Options {
-        let in_memory = matches!(&self.place, Place::Here(path) if path == "mem:");
+        let in_memory = matches!(&self.place, Target::Here(path) if path == "mem:");
         Options {
             fsync: self.fsync,
             create: create || in_memory,

@@ -7,7 +7,7 @@ use rstmdb::{Error, ErrorCode, ErrorKind, PingRequest, PingResult, Result};
 
 use crate::error::{Failure, Outcome};
 use crate::interrupt;
-use crate::place::Place;
+use crate::place::Target;
 use crate::session::Session;
 
 /// The pause after a failed attempt, at first and at most.
@@ -47,7 +47,7 @@ impl Ping {
         let interrupt = interrupt::listen();
         let began = Instant::now();
         let patience = match &mut session.place {
-            Place::There(options) => {
+            Target::There(options) => {
                 let before = (options.connect_timeout, options.request_timeout);
                 // One attempt must not outlast them all; zero would be for ever.
                 let most = self.timeout.max(Duration::from_millis(1));
@@ -56,7 +56,7 @@ impl Ping {
                 options.request_timeout = bounded(before.1);
                 Some(before)
             }
-            Place::Here(_) => None,
+            Target::Here(_) => None,
         };
         let mut pause = PAUSE_MIN;
         let outcome = loop {
@@ -74,7 +74,7 @@ impl Ping {
                 break Err(Failure::Interrupted);
             }
         };
-        if let (Place::There(options), Some(before)) = (&mut session.place, patience) {
+        if let (Target::There(options), Some(before)) = (&mut session.place, patience) {
             (options.connect_timeout, options.request_timeout) = before;
         }
         outcome

@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::error::{self, Failure, Outcome};
 use crate::interrupt;
-use crate::place::{self, Place};
+use crate::place::{self, Target};
 use crate::progress;
 use crate::session::Session;
 use crate::talk::Talk;
@@ -67,7 +67,7 @@ impl ImportPeer {
         if let Some(token) = self.from_token.filter(|token| !token.is_empty()) {
             options.token = Some(token);
         }
-        if let Place::There(to) = &session.place
+        if let Target::There(to) = &session.place
             && to.endpoints.iter().any(|endpoint| options.endpoints.contains(endpoint))
         {
             let message = format!("--from and the server to copy to are the same, {}", self.from);
