@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::backoff;
 use crate::connect::{self, Stream};
 use crate::error::lost;
-use crate::lane::{Lane, Link, Taken};
+use crate::lane::{Lane, Link, ToSend};
 use crate::server::Server;
 use crate::slot::Slot;
 
@@ -165,7 +165,7 @@ async fn write(lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> std::io::Res
             return say_goodbye(writer).await;
         }
         match lane.take(&mut buffer) {
-            Taken::Some => {
+            ToSend::Some => {
                 let sent = async {
                     writer.write_all(&buffer).await?;
                     writer.flush().await
@@ -180,11 +180,11 @@ async fn write(lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> std::io::Res
                     buffer = Vec::with_capacity(READ_BYTES);
                 }
             }
-            Taken::Switch => {
+            ToSend::Switch => {
                 let _ = writer.shutdown().await;
                 return Ok(Over::Switch);
             }
-            Taken::Nothing => tokio::select! {
+            ToSend::Nothing => tokio::select! {
                 () = lane.work.notified() => {}
                 () = lane.closing.raised() => {}
             },

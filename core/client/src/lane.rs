@@ -38,7 +38,7 @@ const UNWATCHED_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub settings: Arc<Settings>,
-    state: Mutex<State>,
+    state: Mutex<LaneState>,
     gate: Arc<Semaphore>,
     /// There is something to send, or to connect for.
     pub work: Notify,
@@ -51,7 +51,7 @@ pub(crate) struct Lane {
 }
 
 #[derive(Debug)]
-struct State {
+struct LaneState {
     /// What is to be sent, by `order`.
     queue: VecDeque<Outgoing>,
     /// What was sent, by the number in its id; holes where the answer came early.
@@ -90,7 +90,7 @@ pub(crate) struct Link {
 
 /// What [`Lane::take`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum ToSend {
     Some,
     Nothing,
     /// Everything is answered and the endpoint is to be left.
@@ -112,7 +112,7 @@ impl Lane {
         Lane {
             gate: Arc::new(Semaphore::new(places)),
             settings,
-            state: Mutex::new(State {
+            state: Mutex::new(LaneState {
                 queue: VecDeque::new(),
                 flight: VecDeque::new(),
                 flying: 0,
@@ -246,7 +246,7 @@ impl Lane {
     }
 
     /// Appends the frames of what is to be sent to `buffer`.
-    pub(crate) fn take(&self, buffer: &mut Vec<u8>) -> Taken {
+    pub(crate) fn take(&self, buffer: &mut Vec<u8>) -> ToSend {
         let mut over = Vec::new();
         let taken = self.state.lock().take(buffer, &mut over);
         for (outgoing, error) in over {
@@ -591,7 +591,7 @@ fn unsendable(outgoing: &Outgoing, link: &Link) -> Option<Error> {
     outgoing.needs.map(|needs| unanswered(outgoing, unsupported(needs, &link.server)))
 }
 
-impl State {
+impl LaneState {
     /// Puts a request to its place in the queue.
     fn insert(&mut self, outgoing: Outgoing) {
         let place = self.queue.partition_point(|other| other.order < outgoing.order);
@@ -603,10 +603,10 @@ impl State {
         outgoing.deadline.is_some_and(|deadline| deadline < self.next_look)
     }
 
-    fn take(&mut self, buffer: &mut Vec<u8>, over: &mut Vec<(Outgoing, Error)>) -> Taken {
-        let Some(link) = &self.link else { return Taken::Nothing };
+    fn take(&mut self, buffer: &mut Vec<u8>, over: &mut Vec<(Outgoing, Error)>) -> ToSend {
+        let Some(link) = &self.link else { return ToSend::Nothing };
         if self.switching {
-            return if self.flying == 0 { Taken::Switch } else { Taken::Nothing };
+            return if self.flying == 0 { ToSend::Switch } else { ToSend::Nothing };
         }
         while buffer.len() < WRITE_BYTES {
             let Some(outgoing) = self.queue.pop_front() else { break };
@@ -626,10 +626,10 @@ impl State {
             self.flying += 1;
         }
         if buffer.is_empty() {
-            return Taken::Nothing;
+            return ToSend::Nothing;
         }
         self.last_sent = Instant::now();
-        Taken::Some
+        ToSend::Some
     }
 
     /// Finds whose a message is.
