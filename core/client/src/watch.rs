@@ -36,11 +36,11 @@ pub(crate) struct Watch {
     follow: Follow,
     events_max: usize,
     bytes_max: usize,
-    state: Mutex<State>,
+    state: Mutex<WatchState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct WatchState {
     queue: VecDeque<Queued>,
     bytes: usize,
     /// The next offset wanted from the server; 0 until the first answer said where the watch begins.
@@ -124,7 +124,7 @@ impl Watch {
             follow,
             events_max: options.watch_events_max.max(1),
             bytes_max: options.watch_bytes_max,
-            state: Mutex::new(State {
+            state: Mutex::new(WatchState {
                 queue: VecDeque::new(),
                 bytes: 0,
                 next: next.unwrap_or(0),
@@ -324,7 +324,7 @@ impl Watch {
 }
 
 /// Wakes the reader, with the lock free.
-fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+fn wake(mut state: parking_lot::MutexGuard<'_, WatchState>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {
