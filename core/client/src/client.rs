@@ -14,13 +14,13 @@ use crate::connection;
 use crate::decode::{self, Asked};
 use crate::error::invalid_option;
 use crate::lane::Lane;
+use crate::oneshot::Oneshot;
 use crate::options::Options;
 use crate::park;
 use crate::pending::{Pending, Watching};
 use crate::request::{Outgoing, Repeat, Reply};
 use crate::runtime;
 use crate::server::Server;
-use crate::slot::Slot;
 use crate::subscription::Subscription;
 use crate::tls;
 use crate::watch::Follow;
@@ -65,7 +65,7 @@ impl Client {
         let others = (1..settings.options.pool_size).map(|_| lane()).collect();
         let handle = Handle { first: lane(), others, next: AtomicUsize::new(0) };
         let client = Client { handle: Arc::new(handle) };
-        let connected = Slot::new();
+        let connected = Oneshot::new();
         let Handle { first, others, .. } = &*client.handle;
         runtime::spawn(connection::run(first.clone(), Some(connected.clone())))?;
         for lane in others {
@@ -100,7 +100,7 @@ impl Client {
         }
         match serialise(&request) {
             Ok(params) => {
-                let slot = Slot::new();
+                let slot = Oneshot::new();
                 let reply = Reply::Caller(slot.clone());
                 let command = Command::Database(operation);
                 let mut outgoing = Outgoing::new(command, params, decode::repeat(&request), reply);
@@ -134,7 +134,7 @@ impl Client {
         let watch = lane.watch(follow);
         let subscription = Some(Subscription::new(lane.clone(), watch.clone()));
         let (command, params, needs) = watch.request();
-        let slot = Slot::new();
+        let slot = Oneshot::new();
         let reply = Reply::Watch(watch, Some(slot.clone()));
         let mut outgoing = Outgoing::new(command, params, Repeat::Always, reply);
         outgoing.needs = needs;
