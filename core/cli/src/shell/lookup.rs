@@ -41,19 +41,19 @@ pub(super) enum Question {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Answers {
     answers: HashMap<Question, (Instant, Vec<String>)>,
     running: HashSet<Question>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedAnswers {
+    state: Mutex<Answers>,
     answered: Condvar,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedAnswers {
+    fn lock(&self) -> MutexGuard<'_, Answers> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,7 +62,7 @@ impl Shared {
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     database: Option<Database>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedAnswers>,
     patience: Duration,
 }
 
@@ -93,7 +93,7 @@ impl Lookup {
             // Without a thread there is nothing to offer.
             drop(asking.spawn(move || find(&shared, &database, question)));
         }
-        let waits = |state: &mut State| state.running.contains(question);
+        let waits = |state: &mut Answers| state.running.contains(question);
         let waited = self.shared.answered.wait_timeout_while(state, self.patience, waits);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         // An old answer is better than none.
@@ -101,7 +101,7 @@ impl Lookup {
     }
 }
 
-fn find(shared: &Shared, database: &Database, question: Question) {
+fn find(shared: &SharedAnswers, database: &Database, question: Question) {
     let found = answer(database, &question);
     let mut state = shared.lock();
     state.running.remove(&question);
