@@ -9,7 +9,7 @@ use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, OperationRequest, Outcome, Place, Request, Result};
 
-use crate::connect::Settings;
+use crate::connect::ConnectSettings;
 use crate::connection;
 use crate::decode::{self, Asked};
 use crate::error::invalid_option;
@@ -60,7 +60,7 @@ impl Client {
             Some(tls) => Some(runtime::unblock(move || tls::config(&tls)).await?),
             None => None,
         };
-        let settings = Arc::new(Settings { options, tls });
+        let settings = Arc::new(ConnectSettings { options, tls });
         let lane = || Arc::new(Lane::new(settings.clone()));
         let others = (1..settings.options.pool_size).map(|_| lane()).collect();
         let handle = Handle { first: lane(), others, next: AtomicUsize::new(0) };

@@ -25,7 +25,7 @@ use crate::server::Server;
 
 /// Everything needed to connect.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct ConnectSettings {
     pub options: Options,
     pub tls: Option<Arc<ClientConfig>>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Connected {
 }
 
 /// Tries the endpoints in turn, beginning with number `first`.
-pub(crate) async fn any(settings: &Settings, first: usize) -> Result<Connected> {
+pub(crate) async fn any(settings: &ConnectSettings, first: usize) -> Result<Connected> {
     let endpoints = &settings.options.endpoints;
     let mut errors: Vec<Error> = Vec::new();
     for offset in 0..endpoints.len() {
@@ -72,7 +72,7 @@ pub(crate) async fn any(settings: &Settings, first: usize) -> Result<Connected> 
 
 type Reached = (Stream, Vec<u8>, Arc<Server>);
 
-async fn one(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
+async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Reached> {
     let timeout = settings.options.connect_timeout;
     if timeout.is_zero() {
         return reach(settings, endpoint).await;
@@ -87,7 +87,7 @@ async fn one(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
     }
 }
 
-async fn reach(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
+async fn reach(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Reached> {
     let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await;
     let tcp = tcp.map_err(|error| {
         unreachable(endpoint, &format!("{error}; is a server running there, on this port?"))
@@ -106,7 +106,7 @@ async fn reach(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
 }
 
 async fn secure(
-    settings: &Settings,
+    settings: &ConnectSettings,
     endpoint: &Endpoint,
     connector: &TlsConnector,
     tcp: TcpStream,

@@ -15,7 +15,7 @@ use rstmdb_types::{Error, ErrorCode, Operation, Result};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::backoff;
-use crate::connect::Settings;
+use crate::connect::ConnectSettings;
 use crate::error::{
     closed, lacking, malformed, outcome_unknown, says_unknown, timeout, unsupported,
 };
@@ -37,7 +37,7 @@ const UNWATCHED_MAX: usize = 4096;
 /// One connection, or the wish for one.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    pub settings: Arc<Settings>,
+    pub settings: Arc<ConnectSettings>,
     state: Mutex<LaneState>,
     gate: Arc<Semaphore>,
     /// There is something to send, or to connect for.
@@ -106,7 +106,7 @@ enum Task {
 }
 
 impl Lane {
-    pub(crate) fn new(settings: Arc<Settings>) -> Lane {
+    pub(crate) fn new(settings: Arc<ConnectSettings>) -> Lane {
         let now = Instant::now();
         let places = settings.options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 30));
         Lane {
