@@ -19,7 +19,7 @@ use crate::connect::ConnectSettings;
 use crate::error::{
     closed, lacking, malformed, outcome_unknown, says_unknown, timeout, unsupported,
 };
-use crate::request::{Answer, Outgoing, Refusal, Repeat, Reply};
+use crate::request::{Outgoing, RawAnswer, Refusal, Repeat, Reply};
 use crate::scan::{Look, look};
 use crate::server::Server;
 use crate::signal::Signal;
@@ -99,7 +99,7 @@ pub(crate) enum ToSend {
 
 /// What a message asks to be done once the lock is free.
 enum Task {
-    Success(Outgoing, Answer),
+    Success(Outgoing, RawAnswer),
     Failure(Outgoing, Box<[u8]>),
     Event(Arc<Watch>, u64, Box<[u8]>),
     End(Box<[u8]>),
@@ -646,7 +646,7 @@ impl LaneState {
                     return Ok(());
                 }
                 let server = link.server.clone();
-                let answer = Answer { payload: payload.into(), result, server };
+                let answer = RawAnswer { payload: payload.into(), result, server };
                 if let Some(watch) = outgoing.watch().cloned() {
                     // Before the next message is looked at: it may be the first event.
                     self.begin_watch(watch, &answer)?;
@@ -669,7 +669,7 @@ impl LaneState {
     fn begin_watch(
         &mut self,
         watch: Arc<Watch>,
-        answer: &Answer,
+        answer: &RawAnswer,
     ) -> std::result::Result<(), String> {
         let begun: Begun =
             answer.read(|text| serde_json::from_slice(text)).map_err(|error| error.to_string())?;

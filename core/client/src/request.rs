@@ -15,18 +15,18 @@ use crate::server::Server;
 use crate::watch::Watch;
 
 /// The answer to a request, or why there is none.
-pub(crate) type Answered = Result<Answer>;
+pub(crate) type Answered = Result<RawAnswer>;
 
 /// The answer of a success. Who waits for it reads it.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct RawAnswer {
     pub payload: Box<[u8]>,
     /// Where the result stands in the payload, when that is known.
     pub result: Option<Range<usize>>,
     pub server: Arc<Server>,
 }
 
-impl Answer {
+impl RawAnswer {
     /// Reads the result from its JSON text.
     pub(crate) fn read<T>(&self, read: impl Fn(&[u8]) -> serde_json::Result<T>) -> Result<T> {
         let range = self.result.clone().filter(|_| self.server.extended);
