@@ -18,7 +18,7 @@ use crate::oneshot::Oneshot;
 use crate::options::Options;
 use crate::park;
 use crate::pending::{Pending, Watching};
-use crate::request::{Outgoing, Repeat, Reply};
+use crate::request::{Outgoing, Repeat, Waiter};
 use crate::runtime;
 use crate::server::Server;
 use crate::subscription::Subscription;
@@ -101,7 +101,7 @@ impl Client {
         match serialise(&request) {
             Ok(params) => {
                 let slot = Oneshot::new();
-                let reply = Reply::Caller(slot.clone());
+                let reply = Waiter::Caller(slot.clone());
                 let command = Command::Database(operation);
                 let mut outgoing = Outgoing::new(command, params, decode::repeat(&request), reply);
                 outgoing.needs = decode::needs(&request);
@@ -135,7 +135,7 @@ impl Client {
         let subscription = Some(Subscription::new(lane.clone(), watch.clone()));
         let (command, params, needs) = watch.request();
         let slot = Oneshot::new();
-        let reply = Reply::Watch(watch, Some(slot.clone()));
+        let reply = Waiter::Watch(watch, Some(slot.clone()));
         let mut outgoing = Outgoing::new(command, params, Repeat::Always, reply);
         outgoing.needs = needs;
         let pending = Pending::send(lane, outgoing, slot, Asked::Operation(operation));

@@ -19,7 +19,7 @@ use crate::connect::ConnectSettings;
 use crate::error::{
     closed, lacking, malformed, outcome_unknown, says_unknown, timeout, unsupported,
 };
-use crate::request::{Outgoing, RawAnswer, Refusal, Repeat, Reply};
+use crate::request::{Outgoing, RawAnswer, Refusal, Repeat, Waiter};
 use crate::scan::{Look, look};
 use crate::server::Server;
 use crate::signal::Signal;
@@ -240,7 +240,7 @@ impl Lane {
     fn ask_again(&self, watch: Arc<Watch>) -> Outgoing {
         let (command, params, needs) = watch.request();
         let mut outgoing =
-            Outgoing::new(command, params, Repeat::Always, Reply::Watch(watch, None));
+            Outgoing::new(command, params, Repeat::Always, Waiter::Watch(watch, None));
         outgoing.needs = needs;
         outgoing
     }
@@ -458,7 +458,7 @@ impl Lane {
             Some(due) if due <= now => {
                 let command = Command::Database(Operation::Ping);
                 let params = "{}".to_owned();
-                let mut ping = Outgoing::new(command, params, Repeat::Never, Reply::Nobody);
+                let mut ping = Outgoing::new(command, params, Repeat::Never, Waiter::Nobody);
                 ping.deadline = Some(now + wait);
                 self.push(ping);
                 Some(now + options.keep_alive)
@@ -701,7 +701,7 @@ impl LaneState {
             return;
         }
         let params = serde_json::json!({ "subscription_id": id }).to_string();
-        let mut outgoing = Outgoing::new(Command::Unwatch, params, Repeat::Never, Reply::Nobody);
+        let mut outgoing = Outgoing::new(Command::Unwatch, params, Repeat::Never, Waiter::Nobody);
         outgoing.order = self.next_order;
         self.next_order += 1;
         self.queue.push_back(outgoing);

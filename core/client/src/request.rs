@@ -60,7 +60,7 @@ pub(crate) type Reword = fn(&str) -> serde_json::Result<String>;
 
 /// Who waits for an answer.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub(crate) enum Waiter {
     /// Nobody: the request is part of keeping the connection in order.
     Nobody,
     Caller(Arc<Oneshot<Answered>>),
@@ -98,11 +98,11 @@ pub(crate) struct Outgoing {
     /// Its share of the bound on requests in flight.
     pub permit: Option<OwnedSemaphorePermit>,
     /// Gone when it was answered.
-    reply: Option<Reply>,
+    reply: Option<Waiter>,
 }
 
 impl Outgoing {
-    pub(crate) fn new(command: Command, params: String, repeat: Repeat, reply: Reply) -> Outgoing {
+    pub(crate) fn new(command: Command, params: String, repeat: Repeat, reply: Waiter) -> Outgoing {
         Outgoing {
             command,
             params,
@@ -120,13 +120,13 @@ impl Outgoing {
     }
 
     pub(crate) fn is_for_nobody(&self) -> bool {
-        matches!(self.reply, None | Some(Reply::Nobody))
+        matches!(self.reply, None | Some(Waiter::Nobody))
     }
 
     /// The watch that the request begins or takes up again.
     pub(crate) fn watch(&self) -> Option<&Arc<Watch>> {
         match &self.reply {
-            Some(Reply::Watch(watch, _)) => Some(watch),
+            Some(Waiter::Watch(watch, _)) => Some(watch),
             _ => None,
         }
     }
@@ -134,7 +134,7 @@ impl Outgoing {
     /// The watch that the request takes up again.
     pub(crate) fn resumed_watch(&self) -> Option<&Arc<Watch>> {
         match &self.reply {
-            Some(Reply::Watch(watch, None)) => Some(watch),
+            Some(Waiter::Watch(watch, None)) => Some(watch),
             _ => None,
         }
     }
@@ -158,9 +158,9 @@ impl Outgoing {
         };
         let outcome = outcome.map_err(name);
         match self.reply.take() {
-            None | Some(Reply::Nobody) => {}
-            Some(Reply::Caller(slot)) => slot.put(outcome),
-            Some(Reply::Watch(watch, caller)) => {
+            None | Some(Waiter::Nobody) => {}
+            Some(Waiter::Caller(slot)) => slot.put(outcome),
+            Some(Waiter::Watch(watch, caller)) => {
                 if let Err(error) = &outcome {
                     watch.end(Some(error.clone()));
                 }
