@@ -19,7 +19,7 @@ use crate::connect::ConnectSettings;
 use crate::error::{
     closed, lacking, malformed, outcome_unknown, says_unknown, timeout, unsupported,
 };
-use crate::request::{Outgoing, RawAnswer, Refusal, Repeat, Waiter};
+use crate::request::{Outgoing, RawAnswer, RefusedWrite, Repeat, Waiter};
 use crate::scan::{Look, look};
 use crate::server::Server;
 use crate::signal::Signal;
@@ -359,7 +359,7 @@ impl Lane {
         let all = u64::MAX >> (64 - endpoints);
         let refusal = outgoing
             .refusal
-            .get_or_insert_with(|| Box::new(Refusal { endpoints: 0, error: error.clone() }));
+            .get_or_insert_with(|| Box::new(RefusedWrite { endpoints: 0, error: error.clone() }));
         refusal.endpoints |= bit(link.endpoint);
         if refusal.endpoints & all == all {
             outgoing.answer(Err(error));

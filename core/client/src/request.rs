@@ -70,7 +70,7 @@ pub(crate) enum Waiter {
 
 /// A write that a server refused because it takes none.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedWrite {
     /// A bit for each endpoint that said so.
     pub endpoints: u64,
     pub error: Error,
@@ -92,7 +92,7 @@ pub(crate) struct Outgoing {
     pub attempts: u32,
     /// It was on a connection that is gone, and may have been done there.
     pub was_sent: bool,
-    pub refusal: Option<Box<Refusal>>,
+    pub refusal: Option<Box<RefusedWrite>>,
     /// Its place among the requests of a connection.
     pub order: u64,
     /// Its share of the bound on requests in flight.
