@@ -20,7 +20,7 @@ use crate::park;
 use crate::pending::{Pending, Watching};
 use crate::request::{Outgoing, Repeat, Waiter};
 use crate::runtime;
-use crate::server::Server;
+use crate::server::ServerInfo;
 use crate::subscription::Subscription;
 use crate::tls;
 use crate::watch::Follow;
@@ -82,7 +82,7 @@ impl Client {
     }
 
     /// What is known about the server; none while there is no connection.
-    pub fn server(&self) -> Option<Arc<Server>> {
+    pub fn server(&self) -> Option<Arc<ServerInfo>> {
         self.handle.lanes().find_map(|lane| lane.server())
     }
 

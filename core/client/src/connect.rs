@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::{invalid_option, refused, unreachable};
 use crate::options::{Endpoint, Options};
-use crate::server::Server;
+use crate::server::ServerInfo;
 
 /// Everything needed to connect.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct Connected {
     pub stream: Stream,
     /// What arrived behind the last answer.
     pub buffer: Vec<u8>,
-    pub server: Arc<Server>,
+    pub server: Arc<ServerInfo>,
     /// Which of the endpoints it is.
     pub endpoint: usize,
 }
@@ -70,7 +70,7 @@ pub(crate) async fn any(settings: &ConnectSettings, first: usize) -> Result<Conn
     Err(all.as_sent(error.kind(), error.retryable()))
 }
 
-type Reached = (Stream, Vec<u8>, Arc<Server>);
+type Reached = (Stream, Vec<u8>, Arc<ServerInfo>);
 
 async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Reached> {
     let timeout = settings.options.connect_timeout;
@@ -160,7 +160,7 @@ async fn greet(
     options: &Options,
     endpoint: &Endpoint,
     stream: &mut Stream,
-) -> Result<(Vec<u8>, Server)> {
+) -> Result<(Vec<u8>, ServerInfo)> {
     let mut bytes = Vec::new();
     let hello = HelloRequest {
         protocol_version: PROTOCOL_VERSION,
@@ -187,7 +187,7 @@ async fn greet(
     if options.token.is_some() {
         answer(endpoint, stream, &mut buffer).await?;
     }
-    let server = Server {
+    let server = ServerInfo {
         name: hello.server_name,
         version: hello.server_version,
         extended: hello.features.iter().any(|name| name == EXTENDED),

@@ -13,7 +13,7 @@ use crate::connect::{self, Stream};
 use crate::error::lost;
 use crate::lane::{Lane, Link, ToSend};
 use crate::oneshot::Oneshot;
-use crate::server::Server;
+use crate::server::ServerInfo;
 
 /// The room for what arrives in one read.
 const READ_BYTES: usize = 64 << 10;
@@ -32,7 +32,7 @@ enum Exit {
 
 /// Runs a lane until it is closed. `first` is told how the first connect went, which is tried at
 /// once; without it the lane waits for something to do.
-pub(crate) async fn run(lane: Arc<Lane>, first: Option<Arc<Oneshot<Result<Arc<Server>>>>>) {
+pub(crate) async fn run(lane: Arc<Lane>, first: Option<Arc<Oneshot<Result<Arc<ServerInfo>>>>>) {
     // Whatever happens here, nobody waits for ever.
     let lane = Ending(lane);
     tokio::select! {
@@ -59,7 +59,7 @@ async fn watch_the_clock(lane: &Lane) {
     }
 }
 
-async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Oneshot<Result<Arc<Server>>>>>) {
+async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Oneshot<Result<Arc<ServerInfo>>>>>) {
     let retry = &lane.settings.options.retry;
     // Connects that failed, and connections that were soon lost, in a row.
     let (mut failures, mut short_lives) = (0u32, 0u32);

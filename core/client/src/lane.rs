@@ -21,7 +21,7 @@ use crate::error::{
 };
 use crate::request::{Outgoing, RawAnswer, RefusedWrite, Repeat, Waiter};
 use crate::scan::{Look, look};
-use crate::server::Server;
+use crate::server::ServerInfo;
 use crate::signal::Signal;
 use crate::watch::{Begun, Follow, Pushed, Watch};
 
@@ -82,7 +82,7 @@ struct LaneState {
 /// The connection there is.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
-    pub server: Arc<Server>,
+    pub server: Arc<ServerInfo>,
     pub endpoint: usize,
     /// Notified when it does not answer any more.
     pub dead: Arc<Notify>,
@@ -210,7 +210,7 @@ impl Lane {
     }
 
     /// The server, while there is a connection.
-    pub(crate) fn server(&self) -> Option<Arc<Server>> {
+    pub(crate) fn server(&self) -> Option<Arc<ServerInfo>> {
         self.state.lock().link.as_ref().map(|link| link.server.clone())
     }
 

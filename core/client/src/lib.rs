@@ -35,5 +35,5 @@ pub use client::Client;
 pub use options::{Endpoint, Options, Retry, TlsOptions};
 pub use pending::{Pending, Watching};
 pub use runtime::after_fork;
-pub use server::Server;
+pub use server::ServerInfo;
 pub use subscription::Subscription;

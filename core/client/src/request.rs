@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{closed, malformed};
 use crate::oneshot::Oneshot;
-use crate::server::Server;
+use crate::server::ServerInfo;
 use crate::watch::Watch;
 
 /// The answer to a request, or why there is none.
@@ -23,7 +23,7 @@ pub(crate) struct RawAnswer {
     pub payload: Box<[u8]>,
     /// Where the result stands in the payload, when that is known.
     pub result: Option<Range<usize>>,
-    pub server: Arc<Server>,
+    pub server: Arc<ServerInfo>,
 }
 
 impl RawAnswer {

@@ -6,7 +6,7 @@ use crate::options::Endpoint;
 
 /// What is known about a server since it said hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerInfo {
     /// What it calls itself.
     pub name: String,
     /// Its version.
@@ -20,7 +20,7 @@ pub struct Server {
     pub endpoint: Endpoint,
 }
 
-impl Server {
+impl ServerInfo {
     /// The feature it lacks for an operation. An older one lists none of what it has.
     pub(crate) fn lacks_for(&self, operation: Operation) -> Option<Feature> {
         let listed = |feature: Feature| self.features.iter().any(|name| name == feature.name());
