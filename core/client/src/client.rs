@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, OperationRequest, Outcome, Place, Request, Result};
@@ -102,7 +102,7 @@ impl Client {
             Ok(params) => {
                 let slot = Oneshot::new();
                 let reply = Waiter::Caller(slot.clone());
-                let command = Command::Database(operation);
+                let command = WireCommand::Database(operation);
                 let mut outgoing = Outgoing::new(command, params, decode::repeat(&request), reply);
                 outgoing.needs = decode::needs(&request);
                 outgoing.older = decode::older(operation);

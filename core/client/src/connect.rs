@@ -10,7 +10,7 @@ use rstmdb_protocol::handshake::{
     AuthRequest, EXTENDED, HelloRequest, HelloResult, extended_features,
 };
 use rstmdb_protocol::message::{self, Incoming};
-use rstmdb_protocol::{Command, PROTOCOL_VERSION};
+use rstmdb_protocol::{PROTOCOL_VERSION, WireCommand};
 use rstmdb_types::{Error, ErrorCode, Result};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
@@ -168,10 +168,10 @@ async fn greet(
         wire_modes: vec![WireMode::Frames.name().into()],
         features: extended_features().map(Into::into).collect(),
     };
-    put(&mut bytes, Command::Hello, &hello);
+    put(&mut bytes, WireCommand::Hello, &hello);
     if let Some(token) = &options.token {
         let auth = AuthRequest { method: Some("bearer".into()), token: token.as_str().into() };
-        put(&mut bytes, Command::Auth, &auth);
+        put(&mut bytes, WireCommand::Auth, &auth);
     }
     let failed = |error: io::Error| handshake_failure(endpoint, &error);
     stream.write_all(&bytes).await.map_err(failed)?;
@@ -197,7 +197,7 @@ async fn greet(
     Ok((buffer, server))
 }
 
-fn put(bytes: &mut Vec<u8>, command: Command, params: &impl serde::Serialize) {
+fn put(bytes: &mut Vec<u8>, command: WireCommand, params: &impl serde::Serialize) {
     // Plain data always serialises.
     let params = serde_json::to_string(params).unwrap_or_default();
     message::request(bytes, WireMode::Frames, command.wire_name(), command.wire_name(), &params);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rstmdb_protocol::frame::WireMode;
-use rstmdb_protocol::{Command, message};
+use rstmdb_protocol::{WireCommand, message};
 use rstmdb_types::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -194,7 +194,7 @@ async fn write(lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> std::io::Res
 
 async fn say_goodbye(mut writer: impl AsyncWrite + Unpin) -> std::io::Result<Over> {
     let mut bye = Vec::new();
-    let op = Command::Bye.wire_name();
+    let op = WireCommand::Bye.wire_name();
     message::request(&mut bye, WireMode::Frames, op, op, "{}");
     let said = async {
         writer.write_all(&bye).await?;

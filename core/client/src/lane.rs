@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
 use rstmdb_protocol::message::{self, Incoming};
-use rstmdb_protocol::{Command, FrameError};
+use rstmdb_protocol::{FrameError, WireCommand};
 use rstmdb_types::{Error, ErrorCode, Operation, Result};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -456,7 +456,7 @@ impl Lane {
         }
         let ping_due = match ping {
             Some(due) if due <= now => {
-                let command = Command::Database(Operation::Ping);
+                let command = WireCommand::Database(Operation::Ping);
                 let params = "{}".to_owned();
                 let mut ping = Outgoing::new(command, params, Repeat::Never, Waiter::Nobody);
                 ping.deadline = Some(now + wait);
@@ -581,7 +581,7 @@ fn unsendable(outgoing: &Outgoing, link: &Link) -> Option<Error> {
         return Some(unanswered(outgoing, refusal.error.clone()));
     }
     if link.server.extended {
-        let Command::Database(operation) = outgoing.command else { return None };
+        let WireCommand::Database(operation) = outgoing.command else { return None };
         let lacks = link.server.lacks_for(operation)?;
         return Some(unanswered(outgoing, lacking(lacks, &link.server)));
     }
@@ -701,7 +701,8 @@ impl LaneState {
             return;
         }
         let params = serde_json::json!({ "subscription_id": id }).to_string();
-        let mut outgoing = Outgoing::new(Command::Unwatch, params, Repeat::Never, Waiter::Nobody);
+        let mut outgoing =
+            Outgoing::new(WireCommand::Unwatch, params, Repeat::Never, Waiter::Nobody);
         outgoing.order = self.next_order;
         self.next_order += 1;
         self.queue.push_back(outgoing);

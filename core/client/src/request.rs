@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::message::Incoming;
 use rstmdb_types::{Error, Result};
 use tokio::sync::OwnedSemaphorePermit;
@@ -79,7 +79,7 @@ pub(crate) struct RefusedWrite {
 /// A request on its way.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub command: Command,
+    pub command: WireCommand,
     /// JSON text.
     pub params: String,
     pub repeat: Repeat,
@@ -102,7 +102,12 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(command: Command, params: String, repeat: Repeat, reply: Waiter) -> Outgoing {
+    pub(crate) fn new(
+        command: WireCommand,
+        params: String,
+        repeat: Repeat,
+        reply: Waiter,
+    ) -> Outgoing {
         Outgoing {
             command,
             params,

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_types::{Error, Offset, Operation, WatchAllRequest, WatchInstanceRequest};
 use serde::Deserialize;
 
@@ -138,7 +138,7 @@ impl Watch {
 
     /// The first request, or the one that takes the watch up where it stopped; and what an older
     /// server lacks for it.
-    pub(crate) fn request(&self) -> (Command, String, Option<&'static str>) {
+    pub(crate) fn request(&self) -> (WireCommand, String, Option<&'static str>) {
         let (next, by_all) = {
             let state = self.state.lock();
             (state.next, state.by_all)
@@ -157,17 +157,17 @@ impl Watch {
                     from_offset,
                     ..WatchAllRequest::default()
                 };
-                (Command::Database(Operation::WatchAll), text(&request), needs(false))
+                (WireCommand::Database(Operation::WatchAll), text(&request), needs(false))
             }
             Follow::Instance(request) => {
                 let request = WatchInstanceRequest { from_offset, ..request.clone() };
                 let needs = needs(request.include_lifecycle);
-                (Command::Database(Operation::WatchInstance), text(&request), needs)
+                (WireCommand::Database(Operation::WatchInstance), text(&request), needs)
             }
             Follow::All(request) => {
                 let request = WatchAllRequest { from_offset, ..request.clone() };
                 let needs = needs(request.include_lifecycle);
-                (Command::Database(Operation::WatchAll), text(&request), needs)
+                (WireCommand::Database(Operation::WatchAll), text(&request), needs)
             }
         }
     }

@@ -14,7 +14,7 @@ pub mod message;
 pub mod result;
 mod write;
 
-pub use command::Command;
+pub use command::WireCommand;
 pub use frame::{Decoded, FrameError, WireMode};
 pub use handshake::Dialect;
 pub use message::{Malformed, Request};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rstmdb_engine::{Engine, Location, Options};
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_server::calls::{Caller, Calls, Events};
 use rstmdb_server::config::Config;
 use rstmdb_server::live::Settings;
@@ -22,7 +22,7 @@ async fn answer(caller: &mut Caller, line: &str) -> Result<(Value, Option<Events
     let name = line["op"].as_str().unwrap_or_default();
     let operation = Operation::from_name(name).ok_or_else(|| invalid("op is not known"))?;
     let live = caller.calls().settings().load();
-    caller.admit(Command::Database(operation), &live)?;
+    caller.admit(WireCommand::Database(operation), &live)?;
     drop(live);
     let request = Request::deserialize(operation, &line["params"]);
     let request = request.map_err(|error| invalid(&error.to_string()))?;

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_server::Server;
 use rstmdb_server::calls::Calls;
 use rstmdb_server::config::Config;
@@ -160,7 +160,7 @@ fn labelled_series_appear_at_first_use_and_figures_are_copied() {
     let metrics = Metrics::new().unwrap();
     let text = metrics.render(None).unwrap();
     assert!(!text.contains("rstmdb_requests_total") && !text.contains("rstmdb_errors_total"));
-    for (index, command) in Command::all().enumerate() {
+    for (index, command) in WireCommand::all().enumerate() {
         metrics.request(index).requests.inc();
         let line = format!("rstmdb_requests_total{{operation=\"{}\"}} 1", command.wire_name());
         assert!(metrics.render(None).unwrap().contains(&line), "{line}");

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use rstmdb_engine::Subscription;
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_types::{
     Error, ErrorCode, Execute, InstanceEvent, Offset, Operation, Outcome, Request, Result, Text,
 };
@@ -65,7 +65,7 @@ impl Caller {
     /// Begins a watch: its answer, and the events that come after it.
     pub async fn stream(&mut self, request: impl Into<Request>) -> Result<(Outcome, Events)> {
         let (request, began) = (request.into(), Instant::now());
-        let command = Command::Database(request.operation());
+        let command = WireCommand::Database(request.operation());
         let begun = self.aside(move |caller| caller.subscribe(request)).await;
         let begun = begun.unwrap_or_else(|_| Err(failed()));
         let error = begun.as_ref().err().map(Error::code);

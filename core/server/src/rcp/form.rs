@@ -1,7 +1,7 @@
 //! The form of an answer, and an answer that was written elsewhere.
 
 use rstmdb_protocol::result::WireResult;
-use rstmdb_protocol::{Command, Dialect, WireMode, message};
+use rstmdb_protocol::{Dialect, WireCommand, WireMode, message};
 use rstmdb_types::{ErrorCode, Result, Text};
 
 use crate::calls::{Commit, Events, Pending};
@@ -10,7 +10,7 @@ use crate::calls::{Commit, Events, Pending};
 #[derive(Debug, Clone)]
 pub(crate) struct Form {
     pub id: Text,
-    pub command: Command,
+    pub command: WireCommand,
     pub mode: WireMode,
     pub dialect: Dialect,
 }

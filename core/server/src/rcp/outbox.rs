@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rstmdb_protocol::{Command, WireMode, message};
+use rstmdb_protocol::{WireCommand, WireMode, message};
 use rstmdb_types::{ErrorCode, Text};
 use tokio::io::AsyncWrite;
 
@@ -24,7 +24,7 @@ const KEPT_BYTES: usize = 16 << 10;
 /// An answer that waits for its commit, and what follows it.
 struct Gate {
     commit: Commit,
-    command: Command,
+    command: WireCommand,
     began: Instant,
     id: Text,
     mode: WireMode,
