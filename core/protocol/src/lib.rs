@@ -17,7 +17,7 @@ mod write;
 pub use command::WireCommand;
 pub use frame::{Decoded, FrameError, WireMode};
 pub use handshake::Dialect;
-pub use message::{Malformed, Request};
+pub use message::{Malformed, WireRequest};
 
 /// The version of the protocol.
 pub const PROTOCOL_VERSION: u16 = 1;

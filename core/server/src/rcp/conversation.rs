@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rstmdb_protocol::{Malformed, Request, WireCommand, WireMode, message};
+use rstmdb_protocol::{Malformed, WireCommand, WireMode, WireRequest, message};
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Place;
 use rstmdb_types::{Error, limits};
@@ -118,7 +118,7 @@ impl Conversation {
         if self.session.mode == WireMode::Lines && payload.trim_ascii().is_empty() {
             return;
         }
-        match Request::parse(payload) {
+        match WireRequest::parse(payload) {
             Ok(request) => self.answer(&request, live, now),
             Err(Malformed { id: Some(id), message }) => {
                 let error = Error::invalid(reason::INVALID_REQUEST, message);
@@ -132,7 +132,7 @@ impl Conversation {
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>, live: &Live, now: Instant) {
+    fn answer(&mut self, request: &WireRequest<'_>, live: &Live, now: Instant) {
         let params = request.params_text();
         let Some(command) = WireCommand::from_wire_name(&request.op) else {
             let error = unknown(request);
@@ -226,7 +226,7 @@ struct Unwatch {
 }
 
 /// The error for a name that is no command.
-fn unknown(request: &Request<'_>) -> Error {
+fn unknown(request: &WireRequest<'_>) -> Error {
     let op: String = request.op.chars().take(SHOWN_CHARACTERS).collect();
     let upper = op.to_uppercase();
     let hint = match WireCommand::from_wire_name(&upper) {
