@@ -14,7 +14,7 @@ use rstmdb_types::{Error, limits};
 use serde_json::{Value, json};
 
 use super::database;
-use super::form::Form;
+use super::form::AnswerForm;
 use super::outbox::Outbox;
 use super::parse::decode;
 use super::reply::{Job, Reply};
@@ -143,7 +143,7 @@ impl Conversation {
         let hello =
             (command == WireCommand::Hello && admitted.is_ok()).then(|| self.session.hello(params));
         // The answer to a hello is in the mode that was agreed on.
-        let form = Form {
+        let form = AnswerForm {
             id: request.id.as_ref().into(),
             command,
             mode: self.session.mode,

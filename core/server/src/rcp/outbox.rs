@@ -15,7 +15,7 @@ use rstmdb_protocol::{WireCommand, WireMode, message};
 use rstmdb_types::{ErrorCode, Text};
 use tokio::io::AsyncWrite;
 
-use super::form::Form;
+use super::form::AnswerForm;
 use crate::calls::{Caller, Commit};
 
 /// What an empty buffer may keep.
@@ -73,7 +73,7 @@ impl Outbox {
         begin: usize,
         mut commit: Commit,
         began: Instant,
-        form: &Form,
+        form: &AnswerForm,
         error: Option<ErrorCode>,
         caller: &mut Caller,
     ) {

@@ -6,7 +6,7 @@ use rstmdb_protocol::{Dialect, WireMode, message};
 use rstmdb_types::{Error, Operation, Text};
 use serde_json::Value;
 
-use super::form::{Form, Written};
+use super::form::{AnswerForm, WrittenAnswer};
 use super::outbox::Outbox;
 use super::parse;
 use crate::calls::{Caller, Events};
@@ -112,15 +112,15 @@ impl Watches {
 /// Starts a subscription. It waits for what its answer tells.
 pub(crate) fn begin(
     caller: &mut Caller,
-    form: &Form,
+    form: &AnswerForm,
     operation: Operation,
     params: &str,
-) -> Written {
+) -> WrittenAnswer {
     let begun = parse::call(caller, form.dialect, operation, params)
         .and_then(|call| caller.subscribe(call.request));
     match begun {
         Ok((outcome, events)) => {
-            Written { watch: Some(Box::new(events)), ..form.known(Ok(&outcome)) }
+            WrittenAnswer { watch: Some(Box::new(events)), ..form.known(Ok(&outcome)) }
         }
         Err(error) => form.known::<Value>(Err(error)),
     }
