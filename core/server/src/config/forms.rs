@@ -1,6 +1,6 @@
 //! How values are written: the way from text to a value of a field and back.
 //!
-//! Whatever [`Form::show`] gives, [`Form::read`] takes again; secrets are the exception.
+//! Whatever [`SettingForm::show`] gives, [`SettingForm::read`] takes again; secrets are the exception.
 
 use std::fmt::Display;
 use std::marker::PhantomData;
@@ -25,7 +25,7 @@ pub(super) enum Shown {
 }
 
 /// A way of writing a value.
-pub(super) trait Form {
+pub(super) trait SettingForm {
     type Value;
 
     /// What kind of value it is, such as `a path`.
@@ -47,7 +47,7 @@ pub(super) trait Form {
 }
 
 /// The form of a field of this type.
-pub(super) fn of<T, F: Form<Value = T>>(form: F) -> F {
+pub(super) fn of<T, F: SettingForm<Value = T>>(form: F) -> F {
     form
 }
 
@@ -91,7 +91,7 @@ impl Written for std::path::PathBuf {
     }
 }
 
-impl<T: FromStr<Err: Display> + Written> Form for Plain<T> {
+impl<T: FromStr<Err: Display> + Written> SettingForm for Plain<T> {
     type Value = T;
 
     fn kind(&self) -> &'static str {
@@ -120,7 +120,7 @@ impl<T> Optional<T> {
     }
 }
 
-impl<T: FromStr<Err: Display> + Written> Form for Optional<T> {
+impl<T: FromStr<Err: Display> + Written> SettingForm for Optional<T> {
     type Value = Option<T>;
 
     fn kind(&self) -> &'static str {
@@ -148,7 +148,7 @@ impl<T> Number<T> {
     }
 }
 
-impl<T: FromStr + Display> Form for Number<T> {
+impl<T: FromStr + Display> SettingForm for Number<T> {
     type Value = T;
 
     fn kind(&self) -> &'static str {
@@ -170,7 +170,7 @@ impl<T: FromStr + Display> Form for Number<T> {
 /// Yes or no.
 pub(super) struct Flag;
 
-impl Form for Flag {
+impl SettingForm for Flag {
     type Value = bool;
 
     fn kind(&self) -> &'static str {
@@ -225,7 +225,7 @@ impl<T> Bytes<T> {
     }
 }
 
-impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form for Bytes<T> {
+impl<T: TryFrom<u64> + TryInto<u64> + Copy> SettingForm for Bytes<T> {
     type Value = T;
 
     fn kind(&self) -> &'static str {
@@ -245,7 +245,7 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form for Bytes<T> {
 /// A size; a bare number counts MiB.
 pub(super) struct Mebibytes;
 
-impl Form for Mebibytes {
+impl SettingForm for Mebibytes {
     type Value = u64;
 
     fn kind(&self) -> &'static str {
@@ -287,7 +287,7 @@ macro_rules! time {
         #[doc = concat!("A time; a bare number is ", $kind, ".")]
         pub(super) struct $name;
 
-        impl Form for $name {
+        impl SettingForm for $name {
             type Value = Duration;
 
             fn kind(&self) -> &'static str {
@@ -316,7 +316,7 @@ const POLICIES: &str = "every_write, every_n:100, every_ms:100 or never";
 /// A sync policy in every spelling: `every_n:100`, `!every_n 100`, `every_n: 100` as a mapping.
 pub(super) struct Fsync;
 
-impl Form for Fsync {
+impl SettingForm for Fsync {
     type Value = FsyncPolicy;
 
     fn kind(&self) -> &'static str {
@@ -354,7 +354,7 @@ impl Form for Fsync {
 /// How much history is kept: a size with its unit, an age, or for ever.
 pub(super) struct RetentionForm;
 
-impl Form for RetentionForm {
+impl SettingForm for RetentionForm {
     type Value = Retention;
 
     fn kind(&self) -> &'static str {
@@ -385,9 +385,9 @@ impl Form for RetentionForm {
 }
 
 /// A log filter.
-pub(super) struct Filter;
+pub(super) struct FilterForm;
 
-impl Form for Filter {
+impl SettingForm for FilterForm {
     type Value = String;
 
     fn kind(&self) -> &'static str {
@@ -409,7 +409,7 @@ impl Form for Filter {
 /// One secret, or none.
 pub(super) struct Hidden;
 
-impl Form for Hidden {
+impl SettingForm for Hidden {
     type Value = Option<Secret>;
 
     fn kind(&self) -> &'static str {
@@ -442,7 +442,7 @@ pub(crate) trait FromNode: Sized {
     fn from_node(node: &Node) -> Result<Self, String>;
 }
 
-impl<T: FromNode> Form for List<T> {
+impl<T: FromNode> SettingForm for List<T> {
     type Value = Vec<T>;
 
     fn kind(&self) -> &'static str {
