@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use rstmdb_engine::{FsyncPolicy, Retention};
 
 use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
-use super::yaml::{Node, Value};
+use super::yaml::{YamlNode, YamlValue};
 
 /// A value as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) trait SettingForm {
     fn kind(&self) -> &'static str;
 
     /// Reads a value; the error is a whole sentence without the setting's name.
-    fn read(&self, node: &Node) -> Result<Self::Value, String>;
+    fn read(&self, node: &YamlNode) -> Result<Self::Value, String>;
 
     fn show(&self, value: &Self::Value) -> Shown;
 
@@ -51,10 +51,10 @@ pub(super) fn of<T, F: SettingForm<Value = T>>(form: F) -> F {
     form
 }
 
-fn scalar<'a>(node: &'a Node, kind: &str) -> Result<&'a str, String> {
+fn scalar<'a>(node: &'a YamlNode, kind: &str) -> Result<&'a str, String> {
     match (&node.value, &node.tag) {
-        (Value::Text(text), None) => Ok(text.trim()),
-        (Value::Null, _) => Err(format!("is empty; give {kind} or leave the key out")),
+        (YamlValue::Text(text), None) => Ok(text.trim()),
+        (YamlValue::Null, _) => Err(format!("is empty; give {kind} or leave the key out")),
         _ => Err(format!("must be {kind}, not a list, a mapping or a tagged value")),
     }
 }
@@ -98,7 +98,7 @@ impl<T: FromStr<Err: Display> + Written> SettingForm for Plain<T> {
         self.0
     }
 
-    fn read(&self, node: &Node) -> Result<T, String> {
+    fn read(&self, node: &YamlNode) -> Result<T, String> {
         let text = scalar(node, self.0)?;
         if text.is_empty() {
             return Err(format!("is empty; give {}", self.0));
@@ -127,9 +127,9 @@ impl<T: FromStr<Err: Display> + Written> SettingForm for Optional<T> {
         self.0.kind()
     }
 
-    fn read(&self, node: &Node) -> Result<Option<T>, String> {
+    fn read(&self, node: &YamlNode) -> Result<Option<T>, String> {
         match &node.value {
-            Value::Null => Ok(None),
+            YamlValue::Null => Ok(None),
             _ => self.0.read(node).map(Some),
         }
     }
@@ -155,7 +155,7 @@ impl<T: FromStr + Display> SettingForm for Number<T> {
         "a number"
     }
 
-    fn read(&self, node: &Node) -> Result<T, String> {
+    fn read(&self, node: &YamlNode) -> Result<T, String> {
         let text = scalar(node, self.kind())?;
         // Grouped as people and YAML write large numbers: 1_000_000.
         let digits = text.replace('_', "");
@@ -177,7 +177,7 @@ impl SettingForm for Flag {
         "true or false"
     }
 
-    fn read(&self, node: &Node) -> Result<bool, String> {
+    fn read(&self, node: &YamlNode) -> Result<bool, String> {
         let text = scalar(node, self.kind())?;
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(true),
@@ -232,7 +232,7 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> SettingForm for Bytes<T> {
         "a size in bytes"
     }
 
-    fn read(&self, node: &Node) -> Result<T, String> {
+    fn read(&self, node: &YamlNode) -> Result<T, String> {
         let text = scalar(node, self.kind())?;
         T::try_from(read_bytes(text, 1)?).map_err(|_| format!("{text:?} is too large"))
     }
@@ -252,7 +252,7 @@ impl SettingForm for Mebibytes {
         "a size in MiB"
     }
 
-    fn read(&self, node: &Node) -> Result<u64, String> {
+    fn read(&self, node: &YamlNode) -> Result<u64, String> {
         read_bytes(scalar(node, self.kind())?, 1 << 20)
     }
 
@@ -294,7 +294,7 @@ macro_rules! time {
                 $kind
             }
 
-            fn read(&self, node: &Node) -> Result<Duration, String> {
+            fn read(&self, node: &YamlNode) -> Result<Duration, String> {
                 read_time(scalar(node, self.kind())?, $unit)
             }
 
@@ -323,18 +323,18 @@ impl SettingForm for Fsync {
         "a sync policy"
     }
 
-    fn read(&self, node: &Node) -> Result<FsyncPolicy, String> {
-        let number = |node: &Node| match &node.value {
-            Value::Text(text) => Some(text.trim().to_owned()),
+    fn read(&self, node: &YamlNode) -> Result<FsyncPolicy, String> {
+        let number = |node: &YamlNode| match &node.value {
+            YamlValue::Text(text) => Some(text.trim().to_owned()),
             _ => None,
         };
         let text = match (&node.tag, &node.value) {
-            (None, Value::Text(text)) => Some(text.trim().to_owned()),
+            (None, YamlValue::Text(text)) => Some(text.trim().to_owned()),
             // A tag without a value: `!never`.
-            (Some(tag), Value::Null) => Some(tag.clone()),
-            (Some(tag), Value::Text(text)) if text.is_empty() => Some(tag.clone()),
-            (Some(tag), Value::Text(text)) => Some(format!("{tag}:{}", text.trim())),
-            (None, Value::Mapping(members)) => match members.as_slice() {
+            (Some(tag), YamlValue::Null) => Some(tag.clone()),
+            (Some(tag), YamlValue::Text(text)) if text.is_empty() => Some(tag.clone()),
+            (Some(tag), YamlValue::Text(text)) => Some(format!("{tag}:{}", text.trim())),
+            (None, YamlValue::Mapping(members)) => match members.as_slice() {
                 [(name, value)] => {
                     number(name).zip(number(value)).map(|(name, n)| format!("{name}:{n}"))
                 }
@@ -361,7 +361,7 @@ impl SettingForm for RetentionForm {
         "a size, an age or forever"
     }
 
-    fn read(&self, node: &Node) -> Result<Retention, String> {
+    fn read(&self, node: &YamlNode) -> Result<Retention, String> {
         let text = scalar(node, self.kind())?;
         let wrong =
             || format!("must be a size such as 1GiB, an age such as 30d, or forever, not {text:?}");
@@ -394,7 +394,7 @@ impl SettingForm for FilterForm {
         "a level or a filter"
     }
 
-    fn read(&self, node: &Node) -> Result<String, String> {
+    fn read(&self, node: &YamlNode) -> Result<String, String> {
         let text = scalar(node, self.kind())?;
         super::log_filter::parse(text)
             .map(|_| text.to_owned())
@@ -416,9 +416,9 @@ impl SettingForm for Hidden {
         "a secret"
     }
 
-    fn read(&self, node: &Node) -> Result<Option<Secret>, String> {
+    fn read(&self, node: &YamlNode) -> Result<Option<Secret>, String> {
         match &node.value {
-            Value::Null => Ok(None),
+            YamlValue::Null => Ok(None),
             _ => scalar(node, self.kind()).map(|text| Some(Secret::new(text))),
         }
     }
@@ -439,7 +439,7 @@ impl<T> List<T> {
 
 /// Read from a node, with an error that does not show the text.
 pub(crate) trait FromNode: Sized {
-    fn from_node(node: &Node) -> Result<Self, String>;
+    fn from_node(node: &YamlNode) -> Result<Self, String>;
 }
 
 impl<T: FromNode> SettingForm for List<T> {
@@ -449,16 +449,20 @@ impl<T: FromNode> SettingForm for List<T> {
         self.0
     }
 
-    fn read(&self, node: &Node) -> Result<Vec<T>, String> {
+    fn read(&self, node: &YamlNode) -> Result<Vec<T>, String> {
         let items = match &node.value {
-            Value::Null => Vec::new(),
-            Value::List(items) => items.clone(),
-            Value::Text(text) => text
+            YamlValue::Null => Vec::new(),
+            YamlValue::List(items) => items.clone(),
+            YamlValue::Text(text) => text
                 .split(',')
                 .filter(|part| !part.trim().is_empty())
-                .map(|part| Node { tag: None, value: Value::Text(part.into()), line: node.line })
+                .map(|part| YamlNode {
+                    tag: None,
+                    value: YamlValue::Text(part.into()),
+                    line: node.line,
+                })
                 .collect(),
-            Value::Mapping(_) => return Err(format!("must be a list of {}", self.0)),
+            YamlValue::Mapping(_) => return Err(format!("must be a list of {}", self.0)),
         };
         let read = |(index, item)| {
             T::from_node(item)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Config;
 use super::forms::Shown;
-use super::yaml::Node;
+use super::yaml::YamlNode;
 
 /// When a changed setting takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct Setting {
     /// When a change takes effect.
     pub reload: Reload,
     pub(super) kind: fn() -> &'static str,
-    pub(super) set: fn(&mut Config, &Node) -> Result<(), String>,
-    pub(super) add: fn(&mut Config, &Node) -> Result<(), String>,
+    pub(super) set: fn(&mut Config, &YamlNode) -> Result<(), String>,
+    pub(super) add: fn(&mut Config, &YamlNode) -> Result<(), String>,
     pub(super) show: fn(&Config) -> Shown,
     pub(crate) same: fn(&Config, &Config) -> bool,
     pub(crate) copy: fn(&mut Config, &Config),

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::forms::FromNode;
-use super::yaml::{Node, Value};
+use super::yaml::{YamlNode, YamlValue};
 
 /// The hash of an accepted token, and the name it goes by.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,15 +70,15 @@ impl FromStr for TokenHash {
 }
 
 impl FromNode for TokenHash {
-    fn from_node(node: &Node) -> Result<TokenHash, String> {
-        let text = |node: &Node| match &node.value {
-            Value::Text(text) => Some(text.clone()),
+    fn from_node(node: &YamlNode) -> Result<TokenHash, String> {
+        let text = |node: &YamlNode| match &node.value {
+            YamlValue::Text(text) => Some(text.clone()),
             _ => None,
         };
         let wrong = || "is not a hash, name:hash, or a mapping with name and hash".to_owned();
         let members = match &node.value {
-            Value::Text(text) => return text.parse(),
-            Value::Mapping(members) => members,
+            YamlValue::Text(text) => return text.parse(),
+            YamlValue::Mapping(members) => members,
             _ => return Err(wrong()),
         };
         let member = |name: &str| {
