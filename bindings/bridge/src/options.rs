@@ -1,6 +1,6 @@
 //! The options of `open`, as JSON: the two halves of the table.
 
-use rstmdb::options::{Half, Setting, read};
+use rstmdb::options::{Half, OptionType, read};
 use rstmdb::{ManualClock, Options, RemoteOptions, Result};
 use serde_json::{Map, Value};
 
@@ -47,13 +47,13 @@ fn members(text: &str) -> Result<Map<String, Value>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use rstmdb::options::{EMBEDDED, REMOTE, Row};
+    use rstmdb::options::{EMBEDDED, OptionRow, REMOTE};
 
     use super::*;
 
     #[test]
     fn every_row_of_the_table_is_taken() {
-        let defaults = |rows: &[Row]| -> String {
+        let defaults = |rows: &[OptionRow]| -> String {
             let given = rows.iter().map(|row| (row.name.to_owned(), (row.default)()));
             Value::Object(given.collect()).to_string()
         };
