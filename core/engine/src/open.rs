@@ -12,7 +12,7 @@ use crate::checkpoint::CHECKPOINT_DIRECTORY;
 use crate::checkpoint::load::{Loaded, Loading};
 use crate::error::{corrupt, io as io_error};
 use crate::log::queue::Queue;
-use crate::log::recovery::{Plan, Recovered, recover};
+use crate::log::recovery::{Recovered, RecoveryPlan, recover};
 use crate::log::segment::{
     LOG_DIRECTORY, SEGMENT_FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number,
 };
@@ -269,7 +269,7 @@ fn load(
             continue;
         }
         state.boundary.store(manifest.boundaries.last().copied().unwrap_or(0), Ordering::Release);
-        let plan = Plan {
+        let plan = RecoveryPlan {
             storage,
             database,
             files,
