@@ -35,7 +35,8 @@ mod watch;
 
 pub use engine::Engine;
 pub use options::{
-    Background, FsyncPolicy, Location, Options, Progress, ProgressUpdate, Retention, SyncObserver,
+    Background, FsyncPolicy, Location, Options, ProgressObserver, ProgressUpdate, Retention,
+    SyncObserver,
 };
 pub use pending::{Commit, Pending};
 pub use watch::Subscription;
