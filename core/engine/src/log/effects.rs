@@ -43,7 +43,7 @@ pub(crate) fn closed(effects: u32, bytes: &[u8]) -> &[u8] {
 
 /// Why not all effects of a payload could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum Unreadable {
     /// The bytes are not what a release writes.
     Damaged,
     /// An effect is of a kind, or has bits, that only a later release knows.
@@ -59,7 +59,7 @@ pub(crate) struct Effects<'a> {
     record: Reader<'a>,
     left: u32,
     next: Offset,
-    fault: Option<Fault>,
+    fault: Option<Unreadable>,
 }
 
 impl<'a> Effects<'a> {
@@ -76,7 +76,7 @@ impl<'a> Effects<'a> {
     }
 
     /// The first thing that was wrong so far.
-    pub(crate) fn fault(&self) -> Option<Fault> {
+    pub(crate) fn fault(&self) -> Option<Unreadable> {
         self.fault
     }
 
@@ -136,7 +136,7 @@ impl<'a> Iterator for Effects<'a> {
             let bytes = self.step();
             if let Some(kind) = bytes.and_then(Effect::unknown_kind) {
                 self.next += 1;
-                self.fault.get_or_insert(Fault::Newer { kind });
+                self.fault.get_or_insert(Unreadable::Newer { kind });
                 if !self.has_lengths {
                     // Nothing says where the next one begins.
                     self.end();
@@ -144,7 +144,7 @@ impl<'a> Iterator for Effects<'a> {
                 continue;
             }
             let Some(effect) = bytes.and_then(|bytes| self.decode(bytes)) else {
-                self.fault.get_or_insert(Fault::Damaged);
+                self.fault.get_or_insert(Unreadable::Damaged);
                 self.end();
                 return None;
             };
@@ -210,7 +210,7 @@ mod tests {
             for cut in 1..payload.len() {
                 let mut effects = Effects::new(format, &payload[..cut], 1);
                 let read = effects.by_ref().count();
-                assert!(effects.fault() == Some(Fault::Damaged) || read < 4);
+                assert!(effects.fault() == Some(Unreadable::Damaged) || read < 4);
             }
         }
     }
@@ -238,7 +238,7 @@ mod tests {
         let mut effects = Effects::new(2, &payload, 1);
         let read: Vec<_> = effects.by_ref().map(|(offset, _)| offset).collect();
         assert_eq!(read, [2, 5]);
-        assert_eq!(effects.fault(), Some(Fault::Newer { kind: 11 }));
+        assert_eq!(effects.fault(), Some(Unreadable::Newer { kind: 11 }));
         assert_eq!(effects.next_offset(), 6);
     }
 
@@ -258,7 +258,7 @@ mod tests {
         for (format, payload) in [(1, &alone), (2, &alone), (2, &both)] {
             let mut effects = Effects::new(format, payload, 1);
             assert_eq!(effects.by_ref().count(), 0);
-            assert_eq!(effects.fault(), Some(Fault::Damaged));
+            assert_eq!(effects.fault(), Some(Unreadable::Damaged));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rstmdb_types::{Offset, Result};
 
-use super::effects::{Effects, Fault};
+use super::effects::{Effects, Unreadable};
 use super::files::{LogFiles, Segment, Window};
 use super::frame::{self, EPOCH, FrameHeader, Parsed};
 use super::kinds::Effect;
@@ -247,7 +247,7 @@ fn read_frame(
         }
     }
     match effects.fault() {
-        Some(Fault::Newer { kind }) => {
+        Some(Unreadable::Newer { kind }) => {
             Err(newer_format(&segment_path(number), reached.position, Newer::Effect(kind)))
         }
         None if effects.next_offset() == frame.last() + 1 => Ok(replayed),

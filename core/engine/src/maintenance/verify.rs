@@ -10,7 +10,7 @@ use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
 use crate::checkpoint::load::{Loaded, Loading};
 use crate::error::{Newer, io as io_error, newer_format};
-use crate::log::effects::{Effects, Fault};
+use crate::log::effects::{Effects, Unreadable};
 use crate::log::files::Window;
 use crate::log::frame::{self, EPOCH, FrameHeader, Parsed};
 use crate::log::lineage::Epoch;
@@ -413,7 +413,7 @@ fn content_fault(
     let mut effects = Effects::new(header.format, payload, header.first);
     effects.by_ref().for_each(drop);
     match effects.fault() {
-        Some(Fault::Newer { kind }) => Err(newer_format(path, position, Newer::Effect(kind))),
+        Some(Unreadable::Newer { kind }) => Err(newer_format(path, position, Newer::Effect(kind))),
         None if effects.next_offset() == header.last() + 1 => Ok(None),
         _ => Ok(Some("an intact frame holds no records".to_owned())),
     }
