@@ -10,7 +10,7 @@ use rstmdb_types::{IoStats, Offset, Result, TimestampMs};
 
 use super::chains::Chains;
 use super::effects::Effects;
-use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameHeader, Parsed, parse};
+use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameHeader, ParsedFrame, parse};
 use super::lineage::Lineage;
 use super::sealer::Sealer;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
@@ -389,10 +389,12 @@ impl FrameCursor {
         let file = files.open(self.segment).map_err(failed)?;
         let found = self.window.parse_at(&*file, self.position, end, files).map_err(failed)?;
         let frame = match found {
-            Parsed::Frame { header, payload, .. } => Frame::read(header, payload.into_owned()),
-            Parsed::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
-            Parsed::Newer { what, .. } => return Err(newer_format(&path(), self.position, what)),
-            Parsed::Incomplete { .. } => {
+            ParsedFrame::Frame { header, payload, .. } => Frame::read(header, payload.into_owned()),
+            ParsedFrame::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
+            ParsedFrame::Newer { what, .. } => {
+                return Err(newer_format(&path(), self.position, what));
+            }
+            ParsedFrame::Incomplete { .. } => {
                 return Err(corrupt(&path(), self.position, "the frame is cut off"));
             }
         };
@@ -426,7 +428,7 @@ impl Window {
         position: u64,
         end: u64,
         files: &LogFiles,
-    ) -> io::Result<Parsed<'a>> {
+    ) -> io::Result<ParsedFrame<'a>> {
         let mut wanted = FRAME_HEADER_BYTES;
         loop {
             let have = self.from(position).len();
@@ -435,7 +437,7 @@ impl Window {
                 self.fill(file, position, wanted.max(READ_BYTES).min(possible), files)?;
             }
             match parse(self.from(position), &files.sealer) {
-                Parsed::Incomplete { frame_bytes }
+                ParsedFrame::Incomplete { frame_bytes }
                     if frame_bytes > wanted
                         && frame_bytes <= possible
                         && frame_bytes <= FRAME_PAYLOAD_BYTES_MAX + 64 =>

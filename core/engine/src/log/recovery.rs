@@ -12,7 +12,7 @@ use rstmdb_types::{Offset, Result};
 
 use super::effects::{Effects, Unreadable};
 use super::files::{LogFiles, Segment, Window};
-use super::frame::{self, EPOCH, FrameHeader, Parsed};
+use super::frame::{self, EPOCH, FrameHeader, ParsedFrame};
 use super::kinds::Effect;
 use super::lineage::Epoch;
 use super::segment::{
@@ -202,9 +202,11 @@ fn read_segment(
             .parse_at(file, reached.position, length, plan.files)
             .map_err(|error| io_error(&format!("reading {path}"), error))?;
         let (frame, payload, checksum) = match parsed {
-            Parsed::Frame { header, payload, checksum } => (header, payload, checksum),
-            Parsed::Newer { what, .. } => return Err(newer_format(&path, reached.position, what)),
-            Parsed::Damaged(_) | Parsed::Incomplete { .. } => break,
+            ParsedFrame::Frame { header, payload, checksum } => (header, payload, checksum),
+            ParsedFrame::Newer { what, .. } => {
+                return Err(newer_format(&path, reached.position, what));
+            }
+            ParsedFrame::Damaged(_) | ParsedFrame::Incomplete { .. } => break,
         };
         if let Some(what) = reached.tip.fault(header.format, &frame, &payload) {
             return Err(damaged_at(header.number, reached, &what));

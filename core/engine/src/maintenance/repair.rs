@@ -12,7 +12,7 @@ use crate::checkpoint::load::Loading;
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::io as io_error;
 use crate::log::files::Window;
-use crate::log::frame::{Parsed, VOID};
+use crate::log::frame::{ParsedFrame, VOID};
 use crate::log::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number, segment_path,
 };
@@ -132,7 +132,7 @@ fn find_cut(location: &Location, manifest: &Manifest, files: &LogFiles, to: Offs
         let mut position = head.bytes();
         let mut last = None;
         let (mut before, mut end) = (None, false);
-        while let Parsed::Frame { header, .. } =
+        while let ParsedFrame::Frame { header, .. } =
             window.parse_at(&*file, position, length, files).map_err(failed)?
         {
             // A control frame is about what comes after it.
