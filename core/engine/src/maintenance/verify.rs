@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{is_newer, lock_existing};
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
-use crate::checkpoint::load::{Loaded, Loading};
+use crate::checkpoint::load::{LoadedCheckpoint, Loading};
 use crate::error::{Newer, io as io_error, newer_format};
 use crate::log::effects::{Effects, Unreadable};
 use crate::log::files::Window;
@@ -231,7 +231,7 @@ impl Verifier<'_> {
                 let loading = Loading { storage, database, progress };
                 loading.load(&checkpoint.file, &state)?
             }
-            None => Loaded::default(),
+            None => LoadedCheckpoint::default(),
         };
         state.begin_replay(after.newest);
         let after = after.offset;
