@@ -192,9 +192,9 @@ impl Shared {
         purge_floor: Offset,
         machines: u32,
         out: &mut Vec<u8>,
-    ) -> Piece {
+    ) -> EncodedInstances {
         out.clear();
-        let mut piece = Piece::default();
+        let mut piece = EncodedInstances::default();
         let Some(partition) = self.state.partitions.get(from.partition) else { return piece };
         let (partition, from) = (partition.lock(), from.slot);
         let end = from.saturating_add(COPY_MAX).min(partition.slot_count());
@@ -252,7 +252,7 @@ struct SlotAddress {
 
 /// Some encoded instances.
 #[derive(Default)]
-struct Piece {
+struct EncodedInstances {
     count: u32,
     /// What they have beside their slots.
     sides: Vec<(Text, Side)>,
