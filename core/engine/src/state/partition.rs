@@ -169,7 +169,7 @@ pub(crate) enum UndoStep {
 
 /// The new values an event brings.
 #[derive(Debug)]
-pub(crate) struct Transition<'a> {
+pub(crate) struct AppliedEvent<'a> {
     pub to: u32,
     pub ctx: Json,
     pub at: TimestampMs,
@@ -437,7 +437,7 @@ impl Partition {
     }
 
     /// Moves an instance along a transition.
-    pub(crate) fn apply(&mut self, number: u32, change: Transition<'_>) -> Option<UndoStep> {
+    pub(crate) fn apply(&mut self, number: u32, change: AppliedEvent<'_>) -> Option<UndoStep> {
         self.digest_slot(number, false);
         let Contents { slots, index, .. } = &mut self.contents;
         let slot = slots.get_mut(number)?;
