@@ -25,7 +25,7 @@ pub(crate) struct Definition {
     /// As written, repeats included.
     pub(crate) states: Vec<Text>,
     pub(crate) initial: Text,
-    pub(crate) transitions: Vec<Transition>,
+    pub(crate) transitions: Vec<WrittenTransition>,
     /// As written, repeats included.
     pub(crate) final_states: Vec<Text>,
     /// Canonical JSON text.
@@ -34,7 +34,7 @@ pub(crate) struct Definition {
 
 /// One transition as it was written.
 #[derive(Debug)]
-pub(crate) struct Transition {
+pub(crate) struct WrittenTransition {
     pub(crate) from: Vec<Text>,
     pub(crate) event: Text,
     pub(crate) to: Text,
@@ -114,7 +114,7 @@ impl Reader<'_> {
         list: JsonRef<'_>,
         known: &Known<'_>,
         final_states: &[Text],
-    ) -> Result<Vec<Transition>> {
+    ) -> Result<Vec<WrittenTransition>> {
         if !matches!(list, JsonRef::Array(_)) {
             return Err(wrong_type("transitions", "a list of transitions", list));
         }
@@ -139,7 +139,7 @@ impl Reader<'_> {
         item: JsonRef<'_>,
         known: &Known<'_>,
         finals: &HashSet<&str>,
-    ) -> Result<Transition> {
+    ) -> Result<WrittenTransition> {
         if !matches!(item, JsonRef::Object(_)) {
             return Err(wrong_type(path, "an object with from, event and to", item));
         }
@@ -177,7 +177,7 @@ impl Reader<'_> {
             None | Some(JsonRef::Null) => None,
             Some(value) => Some(self.guard(&format!("{path}.guard"), value)?),
         };
-        Ok(Transition { from, event, to, guard })
+        Ok(WrittenTransition { from, event, to, guard })
     }
 
     fn guard(&self, path: &str, value: JsonRef<'_>) -> Result<Guard> {
