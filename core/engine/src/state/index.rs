@@ -58,33 +58,35 @@ const COUNTS_INLINE: usize = 8;
 
 /// Counts by cell, sorted by cell, without zeros.
 #[derive(Debug)]
-enum Counts {
+enum CellCounts {
     Few { length: u32, entries: [(u32, u32); COUNTS_INLINE] },
     Many(Vec<(u32, u32)>),
 }
 
-impl Default for Counts {
-    fn default() -> Counts {
-        Counts::NONE
+impl Default for CellCounts {
+    fn default() -> CellCounts {
+        CellCounts::NONE
     }
 }
 
-impl Counts {
-    const NONE: Counts = Counts::Few { length: 0, entries: [(0, 0); COUNTS_INLINE] };
+impl CellCounts {
+    const NONE: CellCounts = CellCounts::Few { length: 0, entries: [(0, 0); COUNTS_INLINE] };
 
     fn entries(&self) -> &[(u32, u32)] {
         match self {
-            Counts::Few { length, entries } => entries.get(..*length as usize).unwrap_or_default(),
-            Counts::Many(entries) => entries,
+            CellCounts::Few { length, entries } => {
+                entries.get(..*length as usize).unwrap_or_default()
+            }
+            CellCounts::Many(entries) => entries,
         }
     }
 
     fn entries_mut(&mut self) -> &mut [(u32, u32)] {
         match self {
-            Counts::Few { length, entries } => {
+            CellCounts::Few { length, entries } => {
                 entries.get_mut(..*length as usize).unwrap_or_default()
             }
-            Counts::Many(entries) => entries,
+            CellCounts::Many(entries) => entries,
         }
     }
 
@@ -99,7 +101,7 @@ impl Counts {
     fn insert(&mut self, cell: u32, count: u32) {
         let at = self.entries().partition_point(|entry| entry.0 < cell);
         match self {
-            Counts::Few { length, entries } if (*length as usize) < COUNTS_INLINE => {
+            CellCounts::Few { length, entries } if (*length as usize) < COUNTS_INLINE => {
                 *length += 1;
                 if let Some(tail) = entries.get_mut(at..*length as usize) {
                     tail.rotate_right(1);
@@ -108,12 +110,12 @@ impl Counts {
                     *entry = (cell, count);
                 }
             }
-            Counts::Few { entries, .. } => {
+            CellCounts::Few { entries, .. } => {
                 let mut entries = entries.to_vec();
                 entries.insert(at, (cell, count));
-                *self = Counts::Many(entries);
+                *self = CellCounts::Many(entries);
             }
-            Counts::Many(entries) => entries.insert(at, (cell, count)),
+            CellCounts::Many(entries) => entries.insert(at, (cell, count)),
         }
     }
 
@@ -125,13 +127,13 @@ impl Counts {
             return;
         }
         match self {
-            Counts::Few { length, entries } => {
+            CellCounts::Few { length, entries } => {
                 if let Some(tail) = entries.get_mut(at..*length as usize) {
                     tail.rotate_left(1);
                 }
                 *length -= 1;
             }
-            Counts::Many(entries) => {
+            CellCounts::Many(entries) => {
                 entries.remove(at);
             }
         }
@@ -148,7 +150,7 @@ struct Leaf {
     slots: Vec<u32>,
     /// The prefix of each slot's id.
     prefixes: Vec<Prefix>,
-    counts: Counts,
+    counts: CellCounts,
     branch: u32,
 }
 
@@ -157,7 +159,7 @@ struct Branch {
     leaves: Vec<u32>,
     /// For each leaf a prefix that is not above that of its first id, nor below that of the id before.
     prefixes: Vec<Prefix>,
-    counts: Counts,
+    counts: CellCounts,
 }
 
 /// The ordered index of one partition.
@@ -188,7 +190,7 @@ impl OrderedIndex {
         static EMPTY: Leaf = Leaf {
             slots: Vec::new(),
             prefixes: Vec::new(),
-            counts: Counts::NONE,
+            counts: CellCounts::NONE,
             branch: u32::MAX,
         };
         self.leaves.get(number as usize).unwrap_or(&EMPTY)
@@ -196,7 +198,7 @@ impl OrderedIndex {
 
     fn branch(&self, number: u32) -> &Branch {
         static EMPTY: Branch =
-            Branch { leaves: Vec::new(), prefixes: Vec::new(), counts: Counts::NONE };
+            Branch { leaves: Vec::new(), prefixes: Vec::new(), counts: CellCounts::NONE };
         self.branches.get(number as usize).unwrap_or(&EMPTY)
     }
 
@@ -320,7 +322,7 @@ impl OrderedIndex {
         let moved = branch.leaves.split_off(BRANCH_MAX / 2);
         let prefixes = branch.prefixes.split_off(BRANCH_MAX / 2);
         let first = prefixes.first().copied().unwrap_or(Prefix::MAX);
-        let mut counts = Counts::default();
+        let mut counts = CellCounts::default();
         for leaf_number in &moved {
             if let Some(leaf) = self.leaves.get_mut(*leaf_number as usize) {
                 leaf.branch = new_number;
@@ -570,7 +572,7 @@ mod tests {
 
     #[test]
     fn counts_more_cells_than_have_room_in_place() {
-        let mut counts = Counts::default();
+        let mut counts = CellCounts::default();
         for cell in (0..40).rev().chain(0..40) {
             counts.add(cell * 7 % 41, cell + 1);
         }
@@ -581,7 +583,7 @@ mod tests {
             counts.subtract(cell * 7 % 41, 2 * (cell + 1));
         }
         assert_eq!((counts.matching(&many), counts.entries().len()), (0, 0));
-        let mut few = Counts::default();
+        let mut few = CellCounts::default();
         for cell in [3, 1, 2, 1] {
             few.add(cell, 1);
         }
