@@ -15,7 +15,7 @@ pub(crate) use super::header::{
 use super::sealer::Sealer;
 use crate::codec::u32_at;
 use crate::error::Newer;
-use crate::guards::{self, Guard};
+use crate::guards::{self, Safeguard};
 
 /// Turns a buffer of room for the header followed by the payload into a frame; returns its checksum.
 pub(crate) fn seal(buffer: &mut Vec<u8>, header: &FrameHeader, sealer: &Sealer) -> u32 {
@@ -28,7 +28,7 @@ pub(crate) fn seal(buffer: &mut Vec<u8>, header: &FrameHeader, sealer: &Sealer) 
 }
 
 fn checksum(frame: &[u8], header_bytes: usize, sealer: &Sealer) -> u32 {
-    let covered = if guards::enabled(Guard::HeaderChecksum) { 0 } else { header_bytes };
+    let covered = if guards::enabled(Safeguard::HeaderChecksum) { 0 } else { header_bytes };
     sealer.checksum(frame.get(covered..).unwrap_or_default())
 }
 

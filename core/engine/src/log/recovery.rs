@@ -22,7 +22,7 @@ use super::segment::{
 use super::tip::{Named, Tip};
 use super::writer::WriterPosition;
 use crate::error::{Newer, corrupt, io as io_error, newer_format};
-use crate::guards::{self, Guard};
+use crate::guards::{self, Safeguard};
 use crate::storage::{File, Storage};
 
 /// What recovery must know before it reads the log.
@@ -123,7 +123,7 @@ pub(crate) fn recover(
 fn begin(plan: &RecoveryPlan<'_>, header: &SegmentHeader) -> Result<Reached> {
     let reached = Reached { position: 0, tip: header.tip, synced: header.tip.last() };
     check_named(plan, header.number, &reached)?;
-    if header.tip.next <= plan.after + 1 || !guards::enabled(Guard::SequenceGap) {
+    if header.tip.next <= plan.after + 1 || !guards::enabled(Safeguard::SequenceGap) {
         return Ok(reached);
     }
     let what = format!("the log begins here, but changes after offset {} are needed", plan.after);
@@ -149,7 +149,7 @@ fn open_segments(plan: &RecoveryPlan<'_>) -> Result<Vec<OpenSegment>> {
             plan.storage.remove(&path).map_err(failed)?;
             continue;
         }
-        if number != expected && guards::enabled(Guard::SequenceGap) {
+        if number != expected && guards::enabled(Safeguard::SequenceGap) {
             return Err(missing_segment(expected));
         }
         expected = number + 1;
@@ -286,7 +286,7 @@ fn finish(
             torn.file,
             torn.position
         );
-        if guards::enabled(Guard::TruncateTail) {
+        if guards::enabled(Safeguard::TruncateTail) {
             file.set_len(reached.position).map_err(failed)?;
             prepared = reached.position;
         }
