@@ -7,7 +7,7 @@ use super::error::SyntaxError;
 use super::functions::Function;
 use super::lexer::{Lexer, Token, is_name};
 use super::syntax::{
-    Arithmetic, Chain, Comparator, Comparison, Literal, Node, Path, Root, Step, Term,
+    Arithmetic, ArithmeticChain, Comparator, Comparison, Literal, Node, Path, PathStep, Root, Term,
 };
 use super::value::literal;
 use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
@@ -238,7 +238,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The members a dotted name stands for.
-    fn members(&mut self, name: &str, steps: &mut Vec<Step>) -> Parsed<()> {
+    fn members(&mut self, name: &str, steps: &mut Vec<PathStep>) -> Parsed<()> {
         if name.is_empty() {
             let message = "expected the name of a member after the dot";
             return Err(SyntaxError::new(self.lexer.position(), message));
@@ -251,14 +251,14 @@ impl<'a> Parser<'a> {
     }
 
     /// An index, from behind its `[` to its `]`.
-    fn index(&mut self) -> Parsed<Step> {
+    fn index(&mut self) -> Parsed<PathStep> {
         self.count()?;
         let (token, start) = self.lexer.next()?;
         let step = match token {
             Token::Text(key) => member(&key),
             // No list has so many elements that the largest index could be one of them.
             Token::Number(Literal::Integer(index)) => {
-                Step::Index(usize::try_from(index).unwrap_or(usize::MAX))
+                PathStep::Index(usize::try_from(index).unwrap_or(usize::MAX))
             }
             _ => {
                 let message = "an index is a whole number or a string, like [0] or [\"key\"]";
@@ -408,8 +408,8 @@ fn escaped(text: &str) -> Box<str> {
 }
 
 /// The step to a member.
-fn member(key: &str) -> Step {
-    Step::Member(format!("{}\"", escaped(key)).into())
+fn member(key: &str) -> PathStep {
+    PathStep::Member(format!("{}\"", escaped(key)).into())
 }
 
 /// Joins two terms with `&&` or `||`, in one node with the terms joined before.
@@ -437,6 +437,6 @@ fn chain(operator: Arithmetic, left: Node, right: Node) -> Node {
             chain.rest.push((operator, right));
             Node::Chain(chain)
         }
-        first => Node::Chain(Box::new(Chain { first, rest: vec![(operator, right)] })),
+        first => Node::Chain(Box::new(ArithmeticChain { first, rest: vec![(operator, right)] })),
     }
 }
