@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rstmdb_server::config::{self, Config, Loaded};
+use rstmdb_server::config::{self, Config, LoadedConfig};
 use rstmdb_server::live::Settings;
 use rstmdb_types::{Error, ErrorCode, Result};
 
@@ -70,7 +70,7 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn warn(loaded: &Loaded) {
+fn warn(loaded: &LoadedConfig) {
     for warning in &loaded.warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rstmdb_engine::{FsyncPolicy, Retention};
-use rstmdb_server::config::{self, Config, Loaded, LogFormat, SETTINGS, Setting, Sources};
+use rstmdb_server::config::{self, Config, LoadedConfig, LogFormat, SETTINGS, Setting, Sources};
 use rstmdb_server::live::Settings;
 use rstmdb_types::{Error, Limits};
 
@@ -33,19 +33,19 @@ fn written(text: &str) -> Written {
     Written { _folder: folder, path }
 }
 
-fn from_file(path: &Path) -> Result<Loaded, Error> {
+fn from_file(path: &Path) -> Result<LoadedConfig, Error> {
     Config::load(&Sources { file: Some(path.to_owned()), ..Sources::default() })
 }
 
-fn from_yaml(text: &str) -> Result<Loaded, Error> {
+fn from_yaml(text: &str) -> Result<LoadedConfig, Error> {
     from_file(&written(text).path)
 }
 
-fn from_environment(variables: &[(&str, &str)]) -> Result<Loaded, Error> {
+fn from_environment(variables: &[(&str, &str)]) -> Result<LoadedConfig, Error> {
     Config::load(&Sources { environment: pairs(variables), ..Sources::default() })
 }
 
-fn from_flag(key: &str, value: &str) -> Result<Loaded, Error> {
+fn from_flag(key: &str, value: &str) -> Result<LoadedConfig, Error> {
     Config::load(&Sources { overrides: pairs(&[(key, value)]), ..Sources::default() })
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rstmdb_server::Server;
-use rstmdb_server::config::{Config, Loaded, Sources};
+use rstmdb_server::config::{Config, LoadedConfig, Sources};
 use rstmdb_server::live::{Settings, Watcher};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -180,7 +180,7 @@ async fn new_certificates_are_for_new_connections_and_bad_ones_change_nothing() 
     let (address, settings) = (server.address(), server.settings());
     let tried = tokio::task::spawn_blocking(move || {
         let sources = Sources { file: Some(file.clone()), ..Sources::default() };
-        let loaded = Loaded { config, warnings: Vec::new(), file: Some(file) };
+        let loaded = LoadedConfig { config, warnings: Vec::new(), file: Some(file) };
         let mut watcher = Watcher::new(sources, loaded, settings, None);
         assert!(watcher.poll().is_none(), "nothing has changed");
         let mut old = connect(address, client(&first, None, BOTH));

@@ -22,7 +22,7 @@ pub struct Sources {
 
 /// A configuration and what there is to say about it.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The configuration, valid.
     pub config: Config,
     /// What was ignored, each in a sentence that names it.
@@ -31,7 +31,7 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
 }
 
-pub(super) fn load(sources: &Sources) -> Result<Loaded> {
+pub(super) fn load(sources: &Sources) -> Result<LoadedConfig> {
     let mut config = Config::default();
     let mut warnings = Vec::new();
     if let Some(path) = &sources.file {
@@ -51,7 +51,7 @@ pub(super) fn load(sources: &Sources) -> Result<Loaded> {
         let message = format!("{} (an error because of --strict)", warnings.join("; "));
         return Err(Error::invalid(reason::INVALID_OPTION, message));
     }
-    Ok(Loaded { config, warnings, file: sources.file.clone() })
+    Ok(LoadedConfig { config, warnings, file: sources.file.clone() })
 }
 
 /// An empty value on the command line means none, as an empty one in YAML does.

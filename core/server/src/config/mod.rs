@@ -15,7 +15,7 @@ mod token_hash;
 mod values;
 mod yaml;
 
-pub use load::{Loaded, Sources};
+pub use load::{LoadedConfig, Sources};
 pub use render::{example, print, reference};
 pub use sections::{
     AuthConfig, CompactionConfig, LogConfig, MetricsConfig, NetworkConfig, ProcessConfig,
@@ -59,7 +59,7 @@ pub struct Config {
 
 impl Config {
     /// Reads the configuration from its sources, later ones winning, and validates it.
-    pub fn load(sources: &Sources) -> Result<Loaded> {
+    pub fn load(sources: &Sources) -> Result<LoadedConfig> {
         load::load(sources)
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rstmdb_types::{Error, Result};
 
 use super::{Live, Settings};
-use crate::config::{Config, Loaded, Reload, Sources, all_settings, refused};
+use crate::config::{Config, LoadedConfig, Reload, Sources, all_settings, refused};
 use crate::logging::LogFilter;
 
 /// How often the files are looked at.
@@ -45,7 +45,7 @@ impl Watcher {
     /// Watches what `loaded` was made from. `log` takes a changed level.
     pub fn new(
         sources: Sources,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         settings: Arc<Settings>,
         log: Option<LogFilter>,
     ) -> Watcher {
@@ -177,7 +177,7 @@ pub struct Reasons {
 
 impl Reasons {
     /// Begins to take note. Called inside of the runtime.
-    pub fn new(sources: &Sources, loaded: &Loaded) -> Reasons {
+    pub fn new(sources: &Sources, loaded: &LoadedConfig) -> Reasons {
         Reasons { seen: look(sources, &loaded.config), hangups: Hangups::new() }
     }
 }
