@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::calls::Calls;
 use crate::config::CompactionConfig;
-use crate::live::Settings;
+use crate::live::LiveSettings;
 use crate::shutdown::Shutdown;
 
 /// How often it is looked at.
@@ -44,7 +44,11 @@ impl Compaction {
     }
 
     /// Looks after the database until the server stops.
-    pub(crate) async fn run(mut self, settings: Arc<Settings>, shutdown: Shutdown) -> Compaction {
+    pub(crate) async fn run(
+        mut self,
+        settings: Arc<LiveSettings>,
+        shutdown: Shutdown,
+    ) -> Compaction {
         let mut at: Option<Instant> = None;
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rstmdb_server::config::{self, Config, LoadedConfig};
-use rstmdb_server::live::Settings;
+use rstmdb_server::live::LiveSettings;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use crate::args::Args;
@@ -47,7 +47,7 @@ fn run(args: &Args) -> Result<()> {
     if args.check_config {
         warn(&loaded);
         // Tokens and certificates are read too.
-        Settings::new(&loaded.config)?;
+        LiveSettings::new(&loaded.config)?;
         return print("the configuration can be used\n");
     }
     serve::serve(sources, loaded)

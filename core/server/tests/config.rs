@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rstmdb_engine::{FsyncPolicy, Retention};
 use rstmdb_server::config::{self, Config, LoadedConfig, LogFormat, SETTINGS, Setting, Sources};
-use rstmdb_server::live::Settings;
+use rstmdb_server::live::LiveSettings;
 use rstmdb_types::{Error, Limits};
 
 /// The SHA-256 of `abc`.
@@ -476,7 +476,7 @@ fn tokens_come_from_file_environment_and_secrets_and_are_never_shown() {
     };
     let config = Config::load(&sources).unwrap().config;
     assert_eq!(config.auth.token_hashes.len(), 5);
-    let settings = Settings::new(&config).unwrap();
+    let settings = LiveSettings::new(&config).unwrap();
     let live = settings.load();
     assert!(live.auth_required);
     for (token, name) in [
@@ -520,19 +520,19 @@ fn malformed_hashes_stop_the_start_without_being_printed() {
     let secrets = written(&format!("{ABC}\n{bad}\n"));
     let key = "auth.secrets_file";
     let config = from_flag(key, secrets.path.to_str().unwrap()).unwrap().config;
-    let file = Settings::new(&config).unwrap_err();
+    let file = LiveSettings::new(&config).unwrap_err();
     assert!(file.message().contains("line 2"), "{file}");
     for error in [error, environment, file] {
         assert!(!format!("{error:?}").contains(&ABC[..20]), "{error:?}");
     }
     let config = from_flag(key, "no/such/file").unwrap().config;
-    assert!(Settings::new(&config).unwrap_err().message().contains("no/such/file"));
+    assert!(LiveSettings::new(&config).unwrap_err().message().contains("no/such/file"));
     // A file without a token is none.
     let empty = written("# none\n");
     let mut config = from_flag(key, empty.path.to_str().unwrap()).unwrap().config;
-    assert!(Settings::new(&config).is_ok());
+    assert!(LiveSettings::new(&config).is_ok());
     config.auth.required = true;
-    assert!(Settings::new(&config).unwrap_err().message().contains("there is no token"));
+    assert!(LiveSettings::new(&config).unwrap_err().message().contains("there is no token"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rstmdb_engine::{Engine, Location, Options};
 use rstmdb_protocol::WireCommand;
 use rstmdb_server::calls::{Caller, Calls, Events};
 use rstmdb_server::config::Config;
-use rstmdb_server::live::Settings;
+use rstmdb_server::live::LiveSettings;
 use rstmdb_server::metrics::Metrics;
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Place;
@@ -69,7 +69,7 @@ async fn serve(calls: Arc<Calls>, pipe: impl AsyncRead + AsyncWrite) {
 
 /// A database with a machine behind a door.
 fn door(config: &Config) -> Arc<Calls> {
-    let settings = Arc::new(Settings::new(config).unwrap());
+    let settings = Arc::new(LiveSettings::new(config).unwrap());
     Arc::new(Calls::new(settings, Arc::new(Metrics::new().unwrap())))
 }
 

@@ -13,7 +13,7 @@ use rstmdb_server::Server;
 use rstmdb_server::calls::Calls;
 use rstmdb_server::config::Config;
 use rstmdb_server::health::{Health, serve};
-use rstmdb_server::live::Settings;
+use rstmdb_server::live::LiveSettings;
 use rstmdb_server::metrics::{EngineFigures, Metrics, Recorder, Rejection};
 
 use rstmdb_types::{ErrorCode, IoStats, WalStatsResult};
@@ -272,7 +272,7 @@ async fn a_server_counts_what_it_serves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_says_whether_a_client_would_be_served() {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let settings = Arc::new(Settings::new(&Config::default()).unwrap());
+    let settings = Arc::new(LiveSettings::new(&Config::default()).unwrap());
     let calls = Arc::new(Calls::new(settings, metrics));
     let state = Arc::new(Health::new(calls.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rstmdb_server::Server;
 use rstmdb_server::config::{Config, LoadedConfig, Sources};
-use rstmdb_server::live::{Settings, Watcher};
+use rstmdb_server::live::{LiveSettings, Watcher};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
@@ -223,7 +223,7 @@ fn keys_of_every_form_are_read() {
     {
         files.put("cert.pem", certificate);
         files.put("key.pem", key);
-        Settings::new(&files.config(&[])).unwrap();
+        LiveSettings::new(&files.config(&[])).unwrap();
     }
 }
 
@@ -243,7 +243,7 @@ fn files_that_cannot_be_used_are_named() {
     ] {
         files.put("cert.pem", cert_text);
         files.put("key.pem", key_text);
-        let error = Settings::new(&files.config(&[])).unwrap_err();
+        let error = LiveSettings::new(&files.config(&[])).unwrap_err();
         assert!(error.message().contains(part), "{part}: {error}");
         assert!(error.message().contains(files.path().to_str().unwrap()), "{error}");
         assert!(!error.message().contains(&key[40..60]), "{error}");
@@ -252,7 +252,7 @@ fn files_that_cannot_be_used_are_named() {
     files.put_leaf(&authority);
     for ca in [empty.to_str().unwrap(), "no/such/ca.pem"] {
         let settings = [("tls.require_client_cert", "true"), ("tls.client_ca_path", ca)];
-        let error = Settings::new(&files.config(&settings)).unwrap_err();
+        let error = LiveSettings::new(&files.config(&settings)).unwrap_err();
         assert!(error.message().contains("tls.client_ca_path"), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use rstmdb_engine::{Engine, Location};
 use rstmdb_server::Server;
 use rstmdb_server::calls::Calls;
 use rstmdb_server::config::{Address, Config, TlsConfig};
-use rstmdb_server::live::Settings;
+use rstmdb_server::live::LiveSettings;
 use rstmdb_server::metrics::Metrics;
 use rstmdb_types::Result;
 use rustls::pki_types::pem::PemObject;
@@ -87,7 +87,7 @@ impl TestServer {
     }
 
     /// The settings in force.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &LiveSettings {
         self.calls.settings()
     }
 

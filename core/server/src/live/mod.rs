@@ -1,4 +1,4 @@
-//! What may change while the server runs: the rest of the server reads [`Live`] through [`Settings`];
+//! What may change while the server runs: the rest of the server reads [`Live`] through [`LiveSettings`];
 //! [`Watcher`] brings it up to date.
 
 mod watcher;
@@ -48,12 +48,12 @@ impl Live {
 
 /// The place where the settings in force are.
 #[derive(Debug)]
-pub struct Settings(ArcSwap<Live>);
+pub struct LiveSettings(ArcSwap<Live>);
 
-impl Settings {
+impl LiveSettings {
     /// The settings of a configuration.
-    pub fn new(config: &Config) -> Result<Settings> {
-        Ok(Settings(ArcSwap::from_pointee(Live::new(config, None)?)))
+    pub fn new(config: &Config) -> Result<LiveSettings> {
+        Ok(LiveSettings(ArcSwap::from_pointee(Live::new(config, None)?)))
     }
 
     /// The settings in force now: cheap, for a short look.

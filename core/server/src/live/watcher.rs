@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rstmdb_types::{Error, Result};
 
-use super::{Live, Settings};
+use super::{Live, LiveSettings};
 use crate::config::{Config, LoadedConfig, Reload, Sources, all_settings, refused};
 use crate::logging::LogFilter;
 
@@ -27,13 +27,13 @@ pub struct Changes {
     pub warnings: Vec<String>,
 }
 
-/// Keeps [`Settings`] in step with the files they come from.
+/// Keeps [`LiveSettings`] in step with the files they come from.
 #[derive(Debug)]
 pub struct Watcher {
     sources: Sources,
     /// The configuration in force.
     running: Config,
-    settings: Arc<Settings>,
+    settings: Arc<LiveSettings>,
     log: Option<LogFilter>,
     seen: Vec<(PathBuf, Fingerprint)>,
 }
@@ -46,7 +46,7 @@ impl Watcher {
     pub fn new(
         sources: Sources,
         loaded: LoadedConfig,
-        settings: Arc<Settings>,
+        settings: Arc<LiveSettings>,
         log: Option<LogFilter>,
     ) -> Watcher {
         let seen = look(&sources, &loaded.config);
