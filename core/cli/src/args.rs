@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use rstmdb::{FsyncPolicy, Result};
 
 use crate::commands::Command;
-use crate::error::{self, Failure, Outcome};
+use crate::error::{self, CommandResult, Failure};
 use crate::output::{Format, Output};
 use crate::place::Connection;
 use crate::session::{Grammar, Session};
@@ -136,7 +136,7 @@ fn session(
 }
 
 /// Does what a line of the shell asks for; it may choose another form of output.
-fn line(matches: &ArgMatches, session: &mut Session) -> Outcome {
+fn line(matches: &ArgMatches, session: &mut Session) -> CommandResult {
     let cli = Cli::from_arg_matches(matches).map_err(|problem| error::misused(&problem))?;
     let before = session.output;
     if matches.value_source("output") == Some(ValueSource::CommandLine) {
@@ -148,7 +148,7 @@ fn line(matches: &ArgMatches, session: &mut Session) -> Outcome {
 }
 
 /// Closes the database and turns the outcome into messages and an exit code.
-fn finish(session: &mut Session, outcome: Outcome) -> ExitCode {
+fn finish(session: &mut Session, outcome: CommandResult) -> ExitCode {
     let closed = session.close().map_err(Failure::from);
     match outcome.and(closed) {
         Ok(()) => ExitCode::SUCCESS,

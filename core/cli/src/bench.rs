@@ -15,7 +15,7 @@ use rstmdb::{
 };
 use serde::Serialize;
 
-use crate::error::{self, Outcome};
+use crate::error::{self, CommandResult};
 use crate::output::{bytes, fields, number, rate};
 use crate::session::Session;
 
@@ -80,7 +80,7 @@ struct Latency {
 }
 
 impl Bench {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let parent = match session.place_given {
             true => Some(session.place.directory("bench")?),
             false => None,

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::commands::list::{count_table, history_table};
 use crate::commands::machines::Definition;
 use crate::diagram::{self, Language};
-use crate::error::{self, Outcome, internal, quote};
+use crate::error::{self, CommandResult, internal, quote};
 use crate::output::{Output, number, rate};
 use crate::session::Session;
 
@@ -53,7 +53,7 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let path = match session.place_given {
             true => session.place.directory("the demo")?.to_owned(),
             false => DIRECTORY.to_owned(),
@@ -130,7 +130,7 @@ impl Stage {
         self.database.get_instance(request)
     }
 
-    fn play(&mut self, path: &str, options: impl Fn() -> rstmdb::Options) -> Outcome {
+    fn play(&mut self, path: &str, options: impl Fn() -> rstmdb::Options) -> CommandResult {
         self.machine()?;
         self.drive()?;
         self.title("How many orders are in which state")?;
@@ -144,11 +144,11 @@ impl Stage {
         self.restart(path, options, &counts, &history)
     }
 
-    fn title(&self, title: &str) -> Outcome {
+    fn title(&self, title: &str) -> CommandResult {
         self.out.text(&format!("\n== {title} =="))
     }
 
-    fn machine(&self) -> Outcome {
+    fn machine(&self) -> CommandResult {
         self.title("A machine")?;
         let definition = machine();
         let request = PutMachineRequest { strict: true, ..put(definition.clone()) };
@@ -167,7 +167,7 @@ impl Stage {
     }
 
     /// Makes the orders and drives them, while another thread watches.
-    fn drive(&self) -> Outcome {
+    fn drive(&self) -> CommandResult {
         let title = format!("{} orders, watched while they happen", number(self.orders.into()));
         self.title(&title)?;
         let (_, watch) = self.database.watch_all(WatchAllRequest {
@@ -207,7 +207,7 @@ impl Stage {
     }
 
     /// Counts what the watch brings and shows the first few.
-    fn look_on(&self, mut watch: Subscription, expected: &AtomicU64) -> Outcome<u64> {
+    fn look_on(&self, mut watch: Subscription, expected: &AtomicU64) -> CommandResult<u64> {
         let mut seen = 0;
         let mut last = Instant::now();
         while seen < expected.load(Ordering::SeqCst) {
@@ -284,7 +284,7 @@ impl Stage {
         self.database.history(request)
     }
 
-    fn refuse(&self) -> Outcome {
+    fn refuse(&self) -> CommandResult {
         self.title("An event that is refused")?;
         // Orders whose number ends in 0 are not paid yet.
         let order = self.order(10);
@@ -299,7 +299,7 @@ impl Stage {
         }
     }
 
-    fn draw(&self, counts: &CountInstancesResult) -> Outcome {
+    fn draw(&self, counts: &CountInstancesResult) -> CommandResult {
         self.title("The machine with its orders, as Mermaid text")?;
         let request = GetMachineRequest { machine: MACHINE.into(), version: 1 };
         let stored = self.database.get_machine(request)?;
@@ -316,7 +316,7 @@ impl Stage {
         options: impl Fn() -> rstmdb::Options,
         counts: &CountInstancesResult,
         history: &HistoryResult,
-    ) -> Outcome {
+    ) -> CommandResult {
         self.title("A restart")?;
         if path == "mem:" {
             return self.out.text("a database in memory is gone when it is closed: no restart");

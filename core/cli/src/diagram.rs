@@ -8,7 +8,7 @@ use rstmdb::{CountInstancesRequest, GetMachineRequest};
 use serde::Serialize;
 
 use crate::commands::machines::{Definition, Transition};
-use crate::error::{self, Outcome, internal};
+use crate::error::{self, CommandResult, internal};
 use crate::output::number;
 use crate::session::Session;
 
@@ -63,7 +63,7 @@ struct Drawn {
 }
 
 impl Diagram {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let database = session.open_existing()?;
         let version = Session::version(&database, &self.machine, self.version)?;
         let machine = self.machine.as_str();

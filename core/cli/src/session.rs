@@ -8,7 +8,7 @@ use rstmdb::{
     Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Operation, Options, Result, Text,
 };
 
-use crate::error::{self, Outcome};
+use crate::error::{self, CommandResult};
 use crate::output::Output;
 use crate::place::Target;
 use crate::progress;
@@ -19,7 +19,7 @@ pub(crate) struct Grammar {
     /// The commands and their options.
     pub(crate) commands: fn() -> clap::Command,
     /// Does what a line of the shell asks for.
-    pub(crate) run: fn(&clap::ArgMatches, &mut Session) -> Outcome,
+    pub(crate) run: fn(&clap::ArgMatches, &mut Session) -> CommandResult,
 }
 
 /// Where and how to work, and the open database once there is one.

@@ -6,7 +6,7 @@ use rstmdb::{
     InstanceEvent, InstanceEventKind, ListInstancesRequest, ListInstancesResult, Operation,
 };
 
-use crate::error::{Outcome, quote};
+use crate::error::{CommandResult, quote};
 use crate::output::{number, shorten, table, time};
 use crate::session::{Session, optional_text};
 
@@ -49,7 +49,7 @@ pub(crate) struct ListInstances {
 }
 
 impl ListInstances {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let database = session.open(Operation::ListInstances)?;
         let result = database.list_instances(ListInstancesRequest {
             machine: optional_text(self.filter.machine),
@@ -99,7 +99,7 @@ pub(crate) struct CountInstances {
 }
 
 impl CountInstances {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let database = session.open(Operation::CountInstances)?;
         let result = database.count_instances(CountInstancesRequest {
             machine: optional_text(self.filter.machine),
@@ -152,7 +152,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let oldest = self.order == "oldest";
         let database = session.open(Operation::History)?;
         let result = database.history(HistoryRequest {

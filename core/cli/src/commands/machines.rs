@@ -8,7 +8,7 @@ use rstmdb::{
 };
 use serde::Deserialize;
 
-use crate::error::{self, Outcome};
+use crate::error::{self, CommandResult};
 use crate::output::{self, fields, table, yes_no};
 use crate::session::{Session, json_argument};
 
@@ -41,7 +41,7 @@ pub(crate) struct PutMachine {
 }
 
 impl PutMachine {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let definition = json_argument("definition", &self.definition)?;
         let mut request = PutMachineRequest::new(self.name, self.version, definition);
         request.strict = !self.lenient;
@@ -99,7 +99,7 @@ pub(crate) struct ValidateMachine {
 }
 
 impl ValidateMachine {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let definition = json_argument("definition", &self.definition)?;
         let request = ValidateMachineRequest { definition, strict: !self.lenient };
         let result = session.open(Operation::ValidateMachine)?.validate_machine(request)?;
@@ -129,7 +129,7 @@ pub(crate) struct GetMachine {
 }
 
 impl GetMachine {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let database = session.open(Operation::GetMachine)?;
         let version = Session::version(&database, &self.name, self.version)?;
         let request = GetMachineRequest { machine: self.name.as_str().into(), version };
@@ -194,7 +194,7 @@ Examples:
 pub(crate) struct ListMachines {}
 
 impl ListMachines {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let database = session.open(Operation::ListMachines)?;
         let result = database.list_machines(ListMachinesRequest {})?;
         session.output.show(&result, |result| {

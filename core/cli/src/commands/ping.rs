@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use rstmdb::{Error, ErrorCode, ErrorKind, PingRequest, PingResult, Result};
 
-use crate::error::{Failure, Outcome};
+use crate::error::{CommandResult, Failure};
 use crate::interrupt;
 use crate::place::Target;
 use crate::session::Session;
@@ -35,7 +35,7 @@ pub(crate) struct Ping {
 }
 
 impl Ping {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let result = match self.wait {
             false => ping(session)?,
             true => self.insist(session)?,
@@ -43,7 +43,7 @@ impl Ping {
         session.output.show(&result, |_| "PONG".to_owned())
     }
 
-    fn insist(&self, session: &mut Session) -> Outcome<PingResult> {
+    fn insist(&self, session: &mut Session) -> CommandResult<PingResult> {
         let interrupt = interrupt::listen();
         let began = Instant::now();
         let patience = match &mut session.place {

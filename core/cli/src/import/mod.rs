@@ -25,7 +25,7 @@ pub use events::{ColumnNames, LogEvent, LogEvents};
 pub use learn::Learner;
 pub use records::{RECORD_BYTES_MAX, Record, Records, RowError};
 
-use crate::error::{self, Failure, Outcome, quote};
+use crate::error::{self, CommandResult, Failure, quote};
 use crate::interrupt;
 use crate::progress;
 use crate::session::{Session, json_argument};
@@ -76,7 +76,7 @@ pub(crate) struct ImportLog {
 }
 
 impl ImportLog {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         let began = Instant::now();
         let name = self.machine_name()?;
         let total_bytes = self.size()?;
@@ -139,7 +139,7 @@ impl ImportLog {
         report: &mut Report,
         talk: &Talk,
         is_interrupted: impl Fn() -> bool,
-    ) -> Outcome<bool> {
+    ) -> CommandResult<bool> {
         while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
             let row = row.and_then(|event| Ok((events.payload(&event)?, event)));
             match row {
@@ -171,7 +171,7 @@ impl ImportLog {
         session: &Session,
         mut events: LogEvents<BufReader<File>>,
         limits: &Limits,
-    ) -> Outcome<rstmdb::Json> {
+    ) -> CommandResult<rstmdb::Json> {
         let mut learner = Learner::new(limits);
         while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
             match row {

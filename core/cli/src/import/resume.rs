@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use rstmdb::blocking::Database;
 use rstmdb::{InstanceEvent, InstanceEventKind, WatchAllRequest};
 
-use crate::error::{Failure, Outcome};
+use crate::error::{CommandResult, Failure};
 use crate::interrupt::Interrupt;
 use crate::replay;
 
@@ -46,7 +46,7 @@ impl Earlier {
         machine: &str,
         file_name: &str,
         interrupt: Interrupt,
-    ) -> Outcome<Earlier> {
+    ) -> CommandResult<Earlier> {
         let request = WatchAllRequest {
             include_ctx: false,
             machines: vec![machine.into()],

@@ -16,7 +16,7 @@ use rstmdb::{
 use super::events::{LogEvent, idempotency_key};
 use super::report::{Refused, Report, foreign, refused_before, unexpected};
 use super::resume::{Applied, Earlier, Known, event_id, line_of};
-use crate::error::{Failure, Outcome};
+use crate::error::{CommandResult, Failure};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::replay;
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
     }
 
     /// Sends what was taken, after what was sent before is stored.
-    pub(super) fn flush(&mut self, report: &mut Report) -> Outcome {
+    pub(super) fn flush(&mut self, report: &mut Report) -> CommandResult {
         self.bytes = 0;
         let taken = std::mem::take(&mut self.taken);
         let new = self.look_up(&taken, report)?;
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
     }
 
     /// Sends what was taken and waits until all is stored.
-    pub(super) fn finish(&mut self, report: &mut Report) -> Outcome {
+    pub(super) fn finish(&mut self, report: &mut Report) -> CommandResult {
         self.flush(report)?;
         self.settle(report)
     }
@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
         &mut self,
         taken: &[(LogEvent, Json)],
         report: &mut Report,
-    ) -> Outcome<HashSet<String>> {
+    ) -> CommandResult<HashSet<String>> {
         let mut seen = HashSet::new();
         let unknown: Vec<&str> = taken
             .iter()
@@ -191,7 +191,7 @@ impl<'a> Run<'a> {
         Ok(new)
     }
 
-    fn existing(&mut self, case: &str, found: &GetInstanceResult) -> Outcome<Case> {
+    fn existing(&mut self, case: &str, found: &GetInstanceResult) -> CommandResult<Case> {
         let Source { file_name, machine, .. } = self.source;
         if found.machine != machine.as_str() {
             return Ok(Case::Foreign(found.machine.to_string()));
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
     }
 
     /// Waits until the batch on its way is stored.
-    fn settle(&mut self, report: &mut Report) -> Outcome {
+    fn settle(&mut self, report: &mut Report) -> CommandResult {
         let Some(mut batch) = self.batch.take() else { return Ok(()) };
         let mut losses = 0;
         let results = loop {
@@ -277,7 +277,7 @@ impl<'a> Run<'a> {
 
     /// What is left of a batch whose answer was lost. A row that a later one of its case has passed
     /// over was refused: sending it again would apply it out of turn.
-    fn not_stored(&mut self, batch: Batch, report: &mut Report) -> Outcome<Batch> {
+    fn not_stored(&mut self, batch: Batch, report: &mut Report) -> CommandResult<Batch> {
         let request = WatchAllRequest {
             include_ctx: false,
             from_offset: Some(self.settled + 1),

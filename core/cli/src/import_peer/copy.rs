@@ -14,7 +14,7 @@ use serde_json::json;
 use super::machines::Refused;
 use super::report::Report;
 use super::source::Source;
-use crate::error::{Failure, Outcome, internal};
+use crate::error::{CommandResult, Failure, internal};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::talk::Talk;
@@ -73,7 +73,7 @@ impl<'a> Copy<'a> {
 
     /// Copies all, and looks a second time for what was created or changed meanwhile; true when
     /// Ctrl-C stopped it.
-    pub(super) fn run(mut self, report: &mut Report) -> Outcome<bool> {
+    pub(super) fn run(mut self, report: &mut Report) -> CommandResult<bool> {
         let limits = self.database.info(InfoRequest {})?.limits;
         self.operations_max = limits.batch_operations_max.clamp(1, CHUNK);
         let source = self.source;
@@ -93,7 +93,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies the instances of one page; false when Ctrl-C stopped it.
-    fn page(&mut self, page: Vec<InstanceSummary>, report: &mut Report) -> Outcome<bool> {
+    fn page(&mut self, page: Vec<InstanceSummary>, report: &mut Report) -> CommandResult<bool> {
         // A page may repeat some of the one before.
         let mut fresh: Vec<InstanceSummary> = Vec::new();
         for item in page {
@@ -112,7 +112,7 @@ impl<'a> Copy<'a> {
         Ok(true)
     }
 
-    fn chunk(&self, chunk: &[InstanceSummary], report: &mut Report) -> Outcome {
+    fn chunk(&self, chunk: &[InstanceSummary], report: &mut Report) -> CommandResult {
         let mut there = InFlight::new();
         let mut here = InFlight::new();
         for item in chunk {
@@ -148,7 +148,7 @@ impl<'a> Copy<'a> {
         there: Result<GetInstanceResult>,
         here: Result<GetInstanceResult>,
         report: &mut Report,
-    ) -> Outcome<Plan> {
+    ) -> CommandResult<Plan> {
         let there = match there {
             Ok(there) => there,
             Err(error) if error.code() == ErrorCode::InstanceNotFound => {
@@ -192,7 +192,7 @@ impl<'a> Copy<'a> {
         Ok(last.is_some_and(|event| event.kind == InstanceEventKind::Created))
     }
 
-    fn replace(&self, instance: GetInstanceResult, report: &mut Report) -> Outcome {
+    fn replace(&self, instance: GetInstanceResult, report: &mut Report) -> CommandResult {
         let instance_id = instance.instance_id.clone();
         let delete = DeleteInstanceRequest { instance_id, idempotency_key: None };
         let create = BatchOperation::CreateInstance(creation(&instance));
@@ -210,7 +210,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Creates instances; when the answer is lost, those that are there by then were created by it.
-    fn create(&self, mut instances: Vec<GetInstanceResult>, report: &mut Report) -> Outcome {
+    fn create(&self, mut instances: Vec<GetInstanceResult>, report: &mut Report) -> CommandResult {
         let mut losses = 0;
         while !instances.is_empty() {
             let ops = instances.iter().map(creation).map(BatchOperation::CreateInstance).collect();
@@ -244,7 +244,7 @@ impl<'a> Copy<'a> {
         &self,
         instances: Vec<GetInstanceResult>,
         report: &mut Report,
-    ) -> Outcome<Vec<GetInstanceResult>> {
+    ) -> CommandResult<Vec<GetInstanceResult>> {
         let mut asked = InFlight::new();
         for instance in &instances {
             let request = GetInstanceRequest { instance_id: instance.instance_id.clone() };

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::report::Report;
 use super::source::Source;
-use crate::error::Outcome;
+use crate::error::CommandResult;
 use crate::talk::Talk;
 
 /// The versions that are not here as they are there; their instances can't be created.
@@ -19,7 +19,7 @@ pub(super) fn copy(
     database: &Database,
     talk: &Talk,
     report: &mut Report,
-) -> Outcome<Refused> {
+) -> CommandResult<Refused> {
     let mut refused = Refused::new();
     for item in source.machines()? {
         let mut versions = item.versions;

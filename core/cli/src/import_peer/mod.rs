@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::error::{self, Failure, Outcome};
+use crate::error::{self, CommandResult, Failure};
 use crate::interrupt;
 use crate::place::{self, Target};
 use crate::progress;
@@ -57,7 +57,7 @@ pub(crate) struct ImportPeer {
 }
 
 impl ImportPeer {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
         if self.to.is_some() && session.watches.is_some() {
             let message = "--to is fixed in the shell; give it when starting one, as --server";
             return Err(error::usage(message).into());
