@@ -31,8 +31,8 @@ use crate::progress;
 use crate::session::{Session, json_argument};
 use crate::talk::Talk;
 use machine::{TargetMachine, store};
-use report::Report;
-use run::{Run, Source};
+use report::ImportReport;
+use run::{ImportSource, Run};
 
 /// Replay a recorded event log (CSV), one instance for each case.
 ///
@@ -102,10 +102,10 @@ impl ImportLog {
 
         let bar = progress::of_import(total_bytes);
         let talk = Talk::new(session.output, bar);
-        let mut report = Report::new(&self.file, &target.machine, &stored, is_learned);
+        let mut report = ImportReport::new(&self.file, &target.machine, &stored, is_learned);
         let beside = database.asynchronous();
         let interrupt = interrupt::listen();
-        let source = Source {
+        let source = ImportSource {
             file_name: file_name(&self.file),
             machine: target.machine.clone(),
             version: stored.version,
@@ -123,7 +123,7 @@ impl ImportLog {
             }
         };
         report.finish(&database, began.elapsed(), stopped)?;
-        session.output.show(&report, Report::text)?;
+        session.output.show(&report, ImportReport::text)?;
         if stopped {
             self.say_how_to_resume(&talk, &report);
             return Err(Failure::Interrupted);
@@ -136,7 +136,7 @@ impl ImportLog {
         &self,
         events: &mut LogEvents<BufReader<File>>,
         run: &mut Run<'_>,
-        report: &mut Report,
+        report: &mut ImportReport,
         talk: &Talk,
         is_interrupted: impl Fn() -> bool,
     ) -> CommandResult<bool> {
@@ -223,7 +223,7 @@ impl ImportLog {
         Ok(name)
     }
 
-    fn say_how_to_resume(&self, talk: &Talk, report: &Report) {
+    fn say_how_to_resume(&self, talk: &Talk, report: &ImportReport) {
         let rows = crate::output::number(report.rows());
         let file = quote(&self.file);
         talk.note(&format!(
