@@ -19,8 +19,8 @@ use crate::progress;
 use crate::session::Session;
 use crate::talk::Talk;
 use copy::Copy;
-use report::Report;
-use source::Source;
+use report::CopyReport;
+use source::PeerSource;
 
 /// Copy machines and instances from a running server, such as rstmdb 0.3.0.
 ///
@@ -73,12 +73,12 @@ impl ImportPeer {
             let message = format!("--from and the server to copy to are the same, {}", self.from);
             return Err(error::usage(message).into());
         }
-        let source = Source::connect(options, self.machines)?;
+        let source = PeerSource::connect(options, self.machines)?;
         let database = session.open_or_create()?;
         let interrupt = interrupt::listen();
         let total = source.total()?;
         let talk = Talk::new(session.output, progress::of_import(total));
-        let mut report = Report::new(&source, session.place.to_string());
+        let mut report = CopyReport::new(&source, session.place.to_string());
         let outcome = machines::copy(&source, &database, &talk, &mut report).and_then(|refused| {
             Copy::new(&source, &database, refused, self.replace, &talk, interrupt).run(&mut report)
         });
@@ -91,7 +91,7 @@ impl ImportPeer {
             }
         };
         report.finish(&database, began.elapsed(), stopped)?;
-        session.output.show(&report, Report::text)?;
+        session.output.show(&report, CopyReport::text)?;
         for advice in report.advice() {
             session.output.note(&advice);
         }
