@@ -10,7 +10,7 @@ use rstmdb::{FsyncPolicy, Result};
 use crate::commands::Command;
 use crate::error::{self, CommandResult, Failure};
 use crate::output::{Format, Output};
-use crate::place::Connection;
+use crate::place::ConnectionArgs;
 use crate::session::{Grammar, Session};
 use crate::shell;
 
@@ -51,7 +51,7 @@ Exit codes:
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     #[command(flatten)]
-    pub(crate) connection: Connection,
+    pub(crate) connection: ConnectionArgs,
     /// How results are printed: tables for people, one line of JSON for programs.
     #[arg(
         long,

@@ -17,7 +17,7 @@ const HEADING: &str = "Where the database is";
 /// The options that say where the database is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = HEADING)]
-pub(crate) struct Connection {
+pub(crate) struct ConnectionArgs {
     /// A server (HOST:PORT), several with commas between, or a URL (rstmdb://HOST?…); 127.0.0.1:7401
     /// when there is no --path either.
     #[arg(short, long, global = true, env = "RSTMDB_SERVER", hide_env_values = true,
@@ -122,7 +122,7 @@ pub(crate) fn is_url(text: &str) -> bool {
     RemoteOptions::is_server(text)
 }
 
-impl Connection {
+impl ConnectionArgs {
     /// Takes this server instead of the one that was named.
     pub(crate) fn use_server(&mut self, server: Option<String>) {
         self.server = server;
@@ -211,7 +211,7 @@ mod tests {
     #[derive(Parser)]
     struct Words {
         #[command(flatten)]
-        connection: Connection,
+        connection: ConnectionArgs,
     }
 
     fn place(words: &[&str]) -> Result<Target> {
