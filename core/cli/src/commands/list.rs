@@ -12,7 +12,7 @@ use crate::session::{Session, optional_text};
 
 /// Which instances a list or a count is about.
 #[derive(Debug, Args)]
-pub(crate) struct Filter {
+pub(crate) struct InstanceFilter {
     /// Only instances of this machine.
     #[arg(short, long, value_name = "MACHINE")]
     machine: Option<String>,
@@ -36,7 +36,7 @@ Examples:
 )]
 pub(crate) struct ListInstances {
     #[command(flatten)]
-    filter: Filter,
+    filter: InstanceFilter,
     /// The most instances to show.
     #[arg(short, long, default_value_t = 100, value_name = "COUNT")]
     limit: u32,
@@ -95,7 +95,7 @@ Examples:
   rstmdb-cli count-instances -m order --state paid --output json | jq '[.counts[].count] | add'")]
 pub(crate) struct CountInstances {
     #[command(flatten)]
-    filter: Filter,
+    filter: InstanceFilter,
 }
 
 impl CountInstances {
