@@ -88,14 +88,14 @@ impl Diagram {
 }
 
 /// The number of instances in each state that has some.
-pub(crate) type Counts = BTreeMap<String, u64>;
+pub(crate) type StateCounts = BTreeMap<String, u64>;
 
 /// The text of a diagram.
 pub(crate) fn draw(
     language: Language,
     name: &str,
     definition: &Definition,
-    counts: Option<Counts>,
+    counts: Option<StateCounts>,
 ) -> Result<String, std::fmt::Error> {
     let picture = Picture { name, definition, counts };
     match language {
@@ -107,7 +107,7 @@ pub(crate) fn draw(
 struct Picture<'a> {
     name: &'a str,
     definition: &'a Definition,
-    counts: Option<Counts>,
+    counts: Option<StateCounts>,
 }
 
 impl Picture<'_> {
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn counts_are_part_of_the_labels() {
-        let counts = Counts::from([("new".to_owned(), 1200)]);
+        let counts = StateCounts::from([("new".to_owned(), 1200)]);
         let text = draw(Language::Mermaid, "m", &definition(), Some(counts.clone())).unwrap();
         assert!(text.contains("state \"new (1,200)\" as new\n"), "{text}");
         assert!(text.contains("state \"end (0)\" as _1\n"), "{text}");
