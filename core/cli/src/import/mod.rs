@@ -23,7 +23,7 @@ use rstmdb::{Limits, Result, limits};
 
 pub use events::{ColumnNames, LogEvent, LogEvents};
 pub use learn::Learner;
-pub use records::{RECORD_BYTES_MAX, Record, Records, RowError};
+pub use records::{RECORD_BYTES_MAX, Records, RowError, RowFields};
 
 use crate::error::{self, CommandResult, Failure, quote};
 use crate::interrupt;
