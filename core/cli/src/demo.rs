@@ -18,7 +18,7 @@ use rstmdb::{
 use serde_json::{Value, json};
 
 use crate::commands::list::{count_table, history_table};
-use crate::commands::machines::Definition;
+use crate::commands::machines::StoredDefinition;
 use crate::diagram::{self, Language};
 use crate::error::{self, CommandResult, internal, quote};
 use crate::output::{Output, number, rate};
@@ -303,7 +303,7 @@ impl Stage {
         self.title("The machine with its orders, as Mermaid text")?;
         let request = GetMachineRequest { machine: MACHINE.into(), version: 1 };
         let stored = self.database.get_machine(request)?;
-        let definition: Definition = stored.definition.decode().map_err(internal)?;
+        let definition: StoredDefinition = stored.definition.decode().map_err(internal)?;
         let counts = counts.counts.iter().map(|entry| (entry.state.to_string(), entry.count));
         let text = diagram::draw(Language::Mermaid, MACHINE, &definition, Some(counts.collect()));
         self.out.text(&text.map_err(internal)?)

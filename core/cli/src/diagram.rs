@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use rstmdb::{CountInstancesRequest, GetMachineRequest};
 use serde::Serialize;
 
-use crate::commands::machines::{Definition, Transition};
+use crate::commands::machines::{StoredDefinition, StoredTransition};
 use crate::error::{self, CommandResult, internal};
 use crate::output::number;
 use crate::session::Session;
@@ -69,7 +69,7 @@ impl Diagram {
         let machine = self.machine.as_str();
         let stored =
             database.get_machine(GetMachineRequest { machine: machine.into(), version })?;
-        let definition: Definition = stored.definition.decode().map_err(error::internal)?;
+        let definition: StoredDefinition = stored.definition.decode().map_err(error::internal)?;
         let counts = if self.counts {
             let request = CountInstancesRequest {
                 machine: Some(machine.into()),
@@ -94,7 +94,7 @@ pub(crate) type StateCounts = BTreeMap<String, u64>;
 pub(crate) fn draw(
     language: Language,
     name: &str,
-    definition: &Definition,
+    definition: &StoredDefinition,
     counts: Option<StateCounts>,
 ) -> Result<String, std::fmt::Error> {
     let picture = Picture { name, definition, counts };
@@ -106,7 +106,7 @@ pub(crate) fn draw(
 
 struct Picture<'a> {
     name: &'a str,
-    definition: &'a Definition,
+    definition: &'a StoredDefinition,
     counts: Option<StateCounts>,
 }
 
@@ -124,7 +124,8 @@ impl Picture<'_> {
 
     /// Whether transitions from every state are drawn from a node of their own.
     fn has_wildcard(&self) -> bool {
-        let is_wild = |transition: &Transition| transition.from.iter().any(|from| from == WILDCARD);
+        let is_wild =
+            |transition: &StoredTransition| transition.from.iter().any(|from| from == WILDCARD);
         self.definition.transitions.iter().any(is_wild)
     }
 
@@ -254,7 +255,7 @@ fn dot_text(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn definition() -> Definition {
+    fn definition() -> StoredDefinition {
         serde_json::from_str(
             r#"{"states": ["new", "end", "in \"work\"", "new"], "initial": "new", "final": ["end"],
                 "transitions": [

@@ -134,24 +134,24 @@ impl GetMachine {
         let version = Session::version(&database, &self.name, self.version)?;
         let request = GetMachineRequest { machine: self.name.as_str().into(), version };
         let result = database.get_machine(request)?;
-        let definition: Definition = result.definition.decode().map_err(error::internal)?;
+        let definition: StoredDefinition = result.definition.decode().map_err(error::internal)?;
         session.output.show(&result, |result| describe(&self.name, version, result, &definition))
     }
 }
 
 /// The members of a stored definition.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Definition {
+pub(crate) struct StoredDefinition {
     pub(crate) states: Vec<String>,
     pub(crate) initial: String,
     #[serde(default)]
     pub(crate) r#final: Vec<String>,
-    pub(crate) transitions: Vec<Transition>,
+    pub(crate) transitions: Vec<StoredTransition>,
 }
 
 /// One transition of a stored definition.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Transition {
+pub(crate) struct StoredTransition {
     pub(crate) from: Vec<String>,
     pub(crate) event: String,
     pub(crate) to: String,
@@ -163,7 +163,7 @@ fn describe(
     name: &str,
     version: u32,
     result: &GetMachineResult,
-    definition: &Definition,
+    definition: &StoredDefinition,
 ) -> String {
     let mut lines = vec![
         ("machine", name.to_owned()),

@@ -10,7 +10,7 @@ use rstmdb::{
     GetMachineRequest, ListInstancesRequest, ListMachinesRequest, PermittedRequest, Result,
 };
 
-use crate::commands::machines::Definition;
+use crate::commands::machines::StoredDefinition;
 use crate::session::versions;
 
 /// The most candidates offered.
@@ -131,14 +131,17 @@ fn answer(database: &Database, question: &Question) -> Result<Vec<String>> {
 }
 
 /// What `take` finds in the latest definitions of the machines, each name once.
-fn names(database: &Database, take: impl Fn(&Definition) -> Vec<String>) -> Result<Vec<String>> {
+fn names(
+    database: &Database,
+    take: impl Fn(&StoredDefinition) -> Vec<String>,
+) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     let items = database.list_machines(ListMachinesRequest {})?.items;
     for item in items.into_iter().take(MACHINES_MAX) {
         let Some(version) = item.versions.last().copied() else { continue };
         let request = GetMachineRequest { machine: item.machine, version };
         let definition = database.get_machine(request)?.definition;
-        found.extend(definition.decode::<Definition>().iter().flat_map(&take));
+        found.extend(definition.decode::<StoredDefinition>().iter().flat_map(&take));
     }
     Ok(found.into_iter().collect())
 }
