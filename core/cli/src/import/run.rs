@@ -15,7 +15,7 @@ use rstmdb::{
 
 use super::events::{LogEvent, idempotency_key};
 use super::report::{ImportReport, RefusedRow, foreign, refused_before, unexpected};
-use super::resume::{Applied, Earlier, Known, event_id, line_of};
+use super::resume::{Applied, Earlier, KnownRow, event_id, line_of};
 use crate::error::{CommandResult, Failure};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
@@ -214,13 +214,13 @@ impl<'a> Run<'a> {
         for (event, payload) in taken {
             let refusal = match self.cases.get(&event.case) {
                 Some(Case::Known(applied)) => match applied.knows(event.line) {
-                    Known::Nothing => None,
-                    Known::Applied => {
+                    KnownRow::Nothing => None,
+                    KnownRow::Applied => {
                         report.events_existing += 1;
                         continue;
                     }
                     // Later rows moved the case on: trying this one again would apply it out of turn.
-                    Known::PassedOver => Some(refused_before()),
+                    KnownRow::PassedOver => Some(refused_before()),
                 },
                 Some(Case::Foreign(machine)) => Some(foreign(&event.case, machine)),
                 Some(Case::New) | None => None,
