@@ -22,7 +22,7 @@ use crate::commands::machines::StoredDefinition;
 use crate::diagram::{self, Language};
 use crate::error::{self, CommandResult, internal, quote};
 use crate::output::{Output, number, rate};
-use crate::session::Session;
+use crate::session::CliSession;
 
 const DIRECTORY: &str = "./demo-data";
 const MACHINE: &str = "order";
@@ -53,7 +53,7 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let path = match session.place_given {
             true => session.place.directory("the demo")?.to_owned(),
             false => DIRECTORY.to_owned(),

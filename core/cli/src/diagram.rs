@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::commands::machines::{StoredDefinition, StoredTransition};
 use crate::error::{self, CommandResult, internal};
 use crate::output::number;
-use crate::session::Session;
+use crate::session::CliSession;
 
 /// The source that stands for every state without a transition of its own for the event.
 const WILDCARD: &str = "*";
@@ -63,9 +63,9 @@ struct Drawn {
 }
 
 impl Diagram {
-    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open_existing()?;
-        let version = Session::version(&database, &self.machine, self.version)?;
+        let version = CliSession::version(&database, &self.machine, self.version)?;
         let machine = self.machine.as_str();
         let stored =
             database.get_machine(GetMachineRequest { machine: machine.into(), version })?;

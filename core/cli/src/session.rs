@@ -19,12 +19,12 @@ pub(crate) struct Grammar {
     /// The commands and their options.
     pub(crate) commands: fn() -> clap::Command,
     /// Does what a line of the shell asks for.
-    pub(crate) run: fn(&clap::ArgMatches, &mut Session) -> CommandResult,
+    pub(crate) run: fn(&clap::ArgMatches, &mut CliSession) -> CommandResult,
 }
 
 /// Where and how to work, and the open database once there is one.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct CliSession {
     pub(crate) place: Target,
     /// Whether the place stands on the command line (the environment does not count).
     pub(crate) place_given: bool,
@@ -38,15 +38,15 @@ pub(crate) struct Session {
     database: Option<Database>,
 }
 
-impl Session {
+impl CliSession {
     pub(crate) fn new(
         place: Target,
         place_given: bool,
         fsync: FsyncPolicy,
         output: Output,
         grammar: Grammar,
-    ) -> Session {
-        Session {
+    ) -> CliSession {
+        CliSession {
             place,
             place_given,
             fsync,

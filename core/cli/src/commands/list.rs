@@ -8,7 +8,7 @@ use rstmdb::{
 
 use crate::error::{CommandResult, quote};
 use crate::output::{number, shorten, table, time};
-use crate::session::{Session, optional_text};
+use crate::session::{CliSession, optional_text};
 
 /// Which instances a list or a count is about.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(crate) struct ListInstances {
 }
 
 impl ListInstances {
-    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::ListInstances)?;
         let result = database.list_instances(ListInstancesRequest {
             machine: optional_text(self.filter.machine),
@@ -99,7 +99,7 @@ pub(crate) struct CountInstances {
 }
 
 impl CountInstances {
-    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::CountInstances)?;
         let result = database.count_instances(CountInstancesRequest {
             machine: optional_text(self.filter.machine),
@@ -152,7 +152,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let oldest = self.order == "oldest";
         let database = session.open(Operation::History)?;
         let result = database.history(HistoryRequest {

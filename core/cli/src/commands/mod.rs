@@ -19,7 +19,7 @@ use crate::error::CommandResult;
 use crate::help_markdown::HelpMarkdown;
 use crate::import::ImportLog;
 use crate::import_peer::ImportPeer;
-use crate::session::Session;
+use crate::session::CliSession;
 use crate::shell::Shell;
 
 macro_rules! commands {
@@ -32,7 +32,7 @@ macro_rules! commands {
 
         impl Command {
             /// Does it.
-            pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+            pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
                 match self { $(Command::$name(command) => command.run(session),)* }
             }
         }

@@ -8,7 +8,7 @@ use rstmdb::{Error, ErrorCode, ErrorKind, PingRequest, PingResult, Result};
 use crate::error::{CommandResult, Failure};
 use crate::interrupt;
 use crate::place::Target;
-use crate::session::Session;
+use crate::session::CliSession;
 
 /// The pause after a failed attempt, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -35,7 +35,7 @@ pub(crate) struct Ping {
 }
 
 impl Ping {
-    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let result = match self.wait {
             false => ping(session)?,
             true => self.insist(session)?,
@@ -43,7 +43,7 @@ impl Ping {
         session.output.show(&result, |_| "PONG".to_owned())
     }
 
-    fn insist(&self, session: &mut Session) -> CommandResult<PingResult> {
+    fn insist(&self, session: &mut CliSession) -> CommandResult<PingResult> {
         let interrupt = interrupt::listen();
         let began = Instant::now();
         let patience = match &mut session.place {
@@ -81,7 +81,7 @@ impl Ping {
     }
 }
 
-fn ping(session: &mut Session) -> Result<PingResult> {
+fn ping(session: &mut CliSession) -> Result<PingResult> {
     session.open_existing()?.ping(PingRequest {})
 }
 

@@ -28,7 +28,7 @@ pub use records::{RECORD_BYTES_MAX, Records, RowError, RowFields};
 use crate::error::{self, CommandResult, Failure, quote};
 use crate::interrupt;
 use crate::progress;
-use crate::session::{Session, json_argument};
+use crate::session::{CliSession, json_argument};
 use crate::talk::Talk;
 use machine::{TargetMachine, store};
 use report::ImportReport;
@@ -76,7 +76,7 @@ pub(crate) struct ImportLog {
 }
 
 impl ImportLog {
-    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let began = Instant::now();
         let name = self.machine_name()?;
         let total_bytes = self.size()?;
@@ -168,7 +168,7 @@ impl ImportLog {
 
     fn learn(
         &self,
-        session: &Session,
+        session: &CliSession,
         mut events: LogEvents<BufReader<File>>,
         limits: &Limits,
     ) -> CommandResult<rstmdb::Json> {

@@ -16,7 +16,7 @@ use crate::error::{self, CommandResult, Failure};
 use crate::interrupt;
 use crate::place::{self, Target};
 use crate::progress;
-use crate::session::Session;
+use crate::session::CliSession;
 use crate::talk::Talk;
 use copy::Copy;
 use report::CopyReport;
@@ -57,7 +57,7 @@ pub(crate) struct ImportPeer {
 }
 
 impl ImportPeer {
-    pub(crate) fn run(self, session: &mut Session) -> CommandResult {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         if self.to.is_some() && session.watches.is_some() {
             let message = "--to is fixed in the shell; give it when starting one, as --server";
             return Err(error::usage(message).into());
