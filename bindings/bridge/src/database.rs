@@ -23,11 +23,11 @@ const SLICE: Duration = Duration::from_millis(50);
 /// A handle to a database. Cloning gives another one to the same database.
 #[derive(Clone, Debug)]
 pub struct Database {
-    inner: Arc<Inner>,
+    inner: Arc<SharedDatabase>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct SharedDatabase {
     /// The process that opened it; no other may touch what is in `opened`.
     process: u64,
     opened: OnceLock<Opened>,
@@ -47,7 +47,7 @@ struct Here {
     clock: Option<ManualClock>,
 }
 
-impl Drop for Inner {
+impl Drop for SharedDatabase {
     fn drop(&mut self) {
         if self.process != fork::process() {
             // A child drops nothing that its parent's threads may hold: it would wait for them.
@@ -101,7 +101,7 @@ impl Database {
         fork::watch_for_forks();
         callbacks::begin()?;
         let database = Database {
-            inner: Arc::new(Inner {
+            inner: Arc::new(SharedDatabase {
                 process: fork::process(),
                 opened: OnceLock::new(),
                 active: Arc::default(),
@@ -274,7 +274,7 @@ impl Database {
     }
 }
 
-impl Inner {
+impl SharedDatabase {
     /// Keeps what was opened, unless it was closed meanwhile.
     async fn settle(&self, opened: Opened) -> Result<()> {
         let _ = self.opened.set(opened);
