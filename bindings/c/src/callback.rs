@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rstmdb_bridge::types::Result;
-use rstmdb_bridge::{Started, Ticket, Waiting};
+use rstmdb_bridge::{CallbackTicket, Started, Waiting};
 
 use crate::boundary::{RSTMDB_OK, RSTMDB_PENDING, id_place};
 use crate::error::rstmdb_error;
@@ -55,7 +55,7 @@ impl Callback {
 /// The requests that can be given up. Several locks, so that many threads do not wait for one.
 pub(crate) struct Requests {
     next: AtomicU64,
-    shards: [Mutex<HashMap<u64, Ticket>>; 16],
+    shards: [Mutex<HashMap<u64, CallbackTicket>>; 16],
 }
 
 impl Requests {
@@ -63,7 +63,7 @@ impl Requests {
         Arc::new(Requests { next: AtomicU64::new(1), shards: Default::default() })
     }
 
-    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Ticket>> {
+    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, CallbackTicket>> {
         let [first, ..] = &self.shards;
         usize::try_from(id % 16).ok().and_then(|at| self.shards.get(at)).unwrap_or(first)
     }

@@ -46,7 +46,7 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     last: u32,
-    tickets: HashMap<u32, bridge::Ticket>,
+    tickets: HashMap<u32, bridge::CallbackTicket>,
     databases: HashMap<u32, bridge::Database>,
 }
 

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
 use rstmdb_bridge::types;
-use rstmdb_bridge::{Started, Ticket, Waiting};
+use rstmdb_bridge::{CallbackTicket, Started, Waiting};
 
 use crate::errors;
 
@@ -217,7 +217,7 @@ impl Wake {
 #[pyclass(frozen, module = "rstmdb._native")]
 pub struct Pending {
     future: Py<PyAny>,
-    ticket: Ticket,
+    ticket: CallbackTicket,
 }
 
 #[pymethods]
