@@ -17,7 +17,7 @@ const TURN: usize = 256;
 /// The subscriptions of a connection.
 #[derive(Default)]
 pub(crate) struct Watches {
-    list: Vec<Box<Events>>,
+    list: Vec<Events>,
     /// Whose turn is next.
     turn: usize,
 }
@@ -27,12 +27,12 @@ impl Watches {
         self.list.len()
     }
 
-    pub(crate) fn add(&mut self, watch: Box<Events>) {
+    pub(crate) fn add(&mut self, watch: Events) {
         self.list.push(watch);
     }
 
     /// Takes the subscription of this id away.
-    pub(crate) fn take(&mut self, id: &str) -> Option<Box<Events>> {
+    pub(crate) fn take(&mut self, id: &str) -> Option<Events> {
         let place = self.list.iter().position(|watch| watch.id() == id);
         place.map(|place| self.list.swap_remove(place))
     }
