@@ -6,7 +6,7 @@
 use std::panic::catch_unwind;
 
 use rstmdb_engine::FsyncPolicy::{EveryN, EveryWrite, Never};
-use rstmdb_engine::guards::{Guard, set};
+use rstmdb_engine::guards::{Safeguard, set};
 use rstmdb_engine::maintenance::verify;
 use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage};
 use rstmdb_tests::sample::*;
@@ -16,13 +16,13 @@ use rstmdb_types::{ApplyEventRequest, CreateInstanceRequest};
 const EPOCH_FRAME_BYTES: usize = 92;
 
 /// What must hold thanks to a guard; panics when it does not.
-fn check_of(guard: Guard) -> fn() {
+fn check_of(guard: Safeguard) -> fn() {
     match guard {
-        Guard::TruncateTail => what_is_cut_off_does_not_come_back,
-        Guard::DirectorySync => names_survive_a_power_cut,
-        Guard::Poison => nothing_is_acknowledged_after_a_failed_sync,
-        Guard::HeaderChecksum => a_flipped_bit_in_a_header_is_seen,
-        Guard::SequenceGap => a_hole_in_the_log_is_seen,
+        Safeguard::TruncateTail => what_is_cut_off_does_not_come_back,
+        Safeguard::DirectorySync => names_survive_a_power_cut,
+        Safeguard::Poison => nothing_is_acknowledged_after_a_failed_sync,
+        Safeguard::HeaderChecksum => a_flipped_bit_in_a_header_is_seen,
+        Safeguard::SequenceGap => a_hole_in_the_log_is_seen,
     }
 }
 
@@ -112,7 +112,7 @@ fn a_hole_in_the_log_is_seen() {
 fn every_guard_is_needed() {
     std::panic::set_hook(Box::new(|_| ()));
     let mut wrong = Vec::new();
-    for guard in Guard::ALL {
+    for guard in Safeguard::ALL {
         let check = check_of(guard);
         let with = catch_unwind(check).is_ok();
         set(guard, false);

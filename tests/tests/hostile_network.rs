@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
-use rstmdb_protocol::{Command, WireMode};
+use rstmdb_protocol::{WireCommand, WireMode};
 use rstmdb_testkit::faulty::Rng;
 use rstmdb_testkit::server::{Certificates, TestServer};
 use rstmdb_testkit::wire::{Wire, frame_of, header_for, request};
@@ -350,7 +350,7 @@ fn a_frame_that_is_not_complete_is_waited_for() {
 
 /// The requests that inputs are made from: each command, and ones with everything set.
 fn originals() -> Vec<Vec<u8>> {
-    let mut texts: Vec<Value> = Command::all()
+    let mut texts: Vec<Value> = WireCommand::all()
         .map(|command| {
             json!({"type": "request", "id": "x", "op": command.wire_name(), "params": {
             "instance_id": "i", "machine": "m", "version": 1, "event": "E", "from_offset": 1,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rstmdb_engine::{Engine, Location, Options, SyncObserver};
-use rstmdb_protocol::{Command, WireMode};
-use rstmdb_server::auth::TokenHash;
+use rstmdb_protocol::{WireCommand, WireMode};
+use rstmdb_server::config::TokenHash;
 use rstmdb_server::config::{Config, NetworkConfig};
 use rstmdb_server::metrics::Rejection;
 use rstmdb_testkit::clock::TestClock;
@@ -178,7 +178,7 @@ fn a_client_that_does_not_read_is_held_back_alone_and_then_gets_everything_in_or
     let mut slow = server.wire();
     let reader = slow.socket().try_clone().unwrap();
     let served =
-        || server.metrics().request(Command::from_wire_name("GET_INSTANCE").unwrap().index());
+        || server.metrics().request(WireCommand::from_wire_name("GET_INSTANCE").unwrap().index());
     let writer = {
         let mut socket = reader;
         std::thread::spawn(move || {
@@ -372,9 +372,9 @@ fn a_context_may_nest_so_deeply() {
 fn before_authentication_only_four_commands_are_answered() {
     let server = TestServer::in_memory(|config| with_token(config, None, "secret"));
     let mut wire = server.wire();
-    for command in Command::all() {
+    for command in WireCommand::all() {
         let params = json!({"protocol_version": 1, "token": "wrong", "instance_id": "i"});
-        if command == Command::Bye {
+        if command == WireCommand::Bye {
             continue;
         }
         let answer = wire.call(command.wire_name(), params);

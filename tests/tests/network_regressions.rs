@@ -63,7 +63,7 @@ fn a_batch_of_reads_stops_where_its_answer_is_full() {
 fn a_client_that_fails_to_authenticate_has_a_few_tries() {
     let server = TestServer::in_memory(|config| {
         config.auth.required = true;
-        config.auth.token_hashes = vec![rstmdb_server::auth::TokenHash::of(None, "right")];
+        config.auth.token_hashes = vec![rstmdb_server::config::TokenHash::of(None, "right")];
     });
     let mut wire = server.wire();
     for n in 0..10 {

@@ -12,7 +12,7 @@ use rstmdb::{Error, ManualClock, Operation, OperationRequest, Result, blocking};
 
 use crate::active::Active;
 use crate::error::{closed, guard, invalid_option};
-use crate::options::{self, Place};
+use crate::options::{self, Target};
 use crate::started::{Guarded, Started};
 use crate::watch::Watch;
 use crate::{callbacks, echo, fork, park};
@@ -23,11 +23,11 @@ const SLICE: Duration = Duration::from_millis(50);
 /// A handle to a database. Cloning gives another one to the same database.
 #[derive(Clone, Debug)]
 pub struct Database {
-    inner: Arc<Inner>,
+    inner: Arc<SharedDatabase>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct SharedDatabase {
     /// The process that opened it; no other may touch what is in `opened`.
     process: u64,
     opened: OnceLock<Opened>,
@@ -47,7 +47,7 @@ struct Here {
     clock: Option<ManualClock>,
 }
 
-impl Drop for Inner {
+impl Drop for SharedDatabase {
     fn drop(&mut self) {
         if self.process != fork::process() {
             // A child drops nothing that its parent's threads may hold: it would wait for them.
@@ -97,11 +97,11 @@ impl Database {
     }
 
     /// A handle, and what is to be opened for it: nothing for the echo.
-    fn prepare(url: &str, options: &str) -> Result<(Database, Option<Place>)> {
+    fn prepare(url: &str, options: &str) -> Result<(Database, Option<Target>)> {
         fork::watch_for_forks();
         callbacks::begin()?;
         let database = Database {
-            inner: Arc::new(Inner {
+            inner: Arc::new(SharedDatabase {
                 process: fork::process(),
                 opened: OnceLock::new(),
                 active: Arc::default(),
@@ -274,7 +274,7 @@ impl Database {
     }
 }
 
-impl Inner {
+impl SharedDatabase {
     /// Keeps what was opened, unless it was closed meanwhile.
     async fn settle(&self, opened: Opened) -> Result<()> {
         let _ = self.opened.set(opened);
@@ -336,20 +336,20 @@ impl<T> Drop for Detached<T> {
     }
 }
 
-async fn open(url: String, place: Place) -> Result<Opened> {
+async fn open(url: String, place: Target) -> Result<Opened> {
     let here = |waiting: rstmdb::Database, clock| {
         let here = Here { blocking: waiting.blocking(), clock };
         Opened::Database { waiting, here: Some(here) }
     };
     Ok(match place {
-        Place::There(options) => {
+        Target::There(options) => {
             let waiting = rstmdb::Database::connect(*options).await?;
             Opened::Database { waiting, here: None }
         }
-        Place::Here { options, clock: None } => {
+        Target::Here { options, clock: None } => {
             here(rstmdb::Database::open_with(&url, *options).await?, None)
         }
-        Place::Here { options, clock: Some(clock) } => {
+        Target::Here { options, clock: Some(clock) } => {
             let opened = rstmdb::Database::open_with_clock(&url, *options, clock.clone()).await?;
             here(opened, Some(clock))
         }

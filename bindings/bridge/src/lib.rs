@@ -22,5 +22,5 @@ pub use database::Database;
 pub use error::{context_json, error_json, guard};
 pub use rstmdb as types;
 pub use rstmdb::OperationRequest;
-pub use started::{Started, Ticket, Waiting};
+pub use started::{CallbackTicket, Started, Waiting};
 pub use watch::{Events, Watch};

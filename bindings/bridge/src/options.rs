@@ -1,6 +1,6 @@
 //! The options of `open`, as JSON: the two halves of the table.
 
-use rstmdb::options::{Half, Setting, read};
+use rstmdb::options::{Half, OptionType, read};
 use rstmdb::{ManualClock, Options, RemoteOptions, Result};
 use serde_json::{Map, Value};
 
@@ -11,18 +11,18 @@ const CLOCK: &str = "manual_clock_ms";
 
 /// What to open, and how.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum Target {
     Here { options: Box<Options>, clock: Option<ManualClock> },
     There(Box<RemoteOptions>),
 }
 
 /// Understands the options for the database at `url`.
-pub(crate) fn place(url: &str, options: &str) -> Result<Place> {
+pub(crate) fn place(url: &str, options: &str) -> Result<Target> {
     let mut given = members(options)?;
     if RemoteOptions::is_server(url) {
         let mut options = RemoteOptions::from_url(url)?;
         read(&mut options, Half::Remote, &given)?;
-        return Ok(Place::There(Box::new(options)));
+        return Ok(Target::There(Box::new(options)));
     }
     let mut start_ms: Option<i64> = None;
     if let Some(given) = given.remove(CLOCK).filter(|given| !given.is_null()) {
@@ -30,7 +30,7 @@ pub(crate) fn place(url: &str, options: &str) -> Result<Place> {
     }
     let mut options = Options::default();
     read(&mut options, Half::Embedded, &given)?;
-    Ok(Place::Here { options: Box::new(options), clock: start_ms.map(ManualClock::new) })
+    Ok(Target::Here { options: Box::new(options), clock: start_ms.map(ManualClock::new) })
 }
 
 fn members(text: &str) -> Result<Map<String, Value>> {
@@ -47,13 +47,13 @@ fn members(text: &str) -> Result<Map<String, Value>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use rstmdb::options::{EMBEDDED, REMOTE, Row};
+    use rstmdb::options::{EMBEDDED, OptionRow, REMOTE};
 
     use super::*;
 
     #[test]
     fn every_row_of_the_table_is_taken() {
-        let defaults = |rows: &[Row]| -> String {
+        let defaults = |rows: &[OptionRow]| -> String {
             let given = rows.iter().map(|row| (row.name.to_owned(), (row.default)()));
             Value::Object(given.collect()).to_string()
         };
@@ -65,13 +65,13 @@ mod tests {
     fn members_become_options() {
         let text = r#"{"fsync": "every_ms:5", "retention": {"age_ms": 7}, "limits": {"states_max": 3},
             "allow_flush_all": true, "create": false, "manual_clock_ms": 9}"#;
-        let Place::Here { options, clock } = place("./d", text).unwrap() else { panic!() };
+        let Target::Here { options, clock } = place("./d", text).unwrap() else { panic!() };
         assert_eq!(options.fsync, rstmdb::FsyncPolicy::EveryMs(5));
         assert_eq!(options.limits.states_max, 3);
         assert!(options.allow_flush_all && !options.create);
         assert_eq!(clock.unwrap().now_ms(), 9);
         let text = r#"{"token": "t", "tls": {"insecure": true}, "pool_size": 2, "retry": {"attempts": 0}}"#;
-        let Place::There(options) = place("rstmdb://h", text).unwrap() else { panic!() };
+        let Target::There(options) = place("rstmdb://h", text).unwrap() else { panic!() };
         assert_eq!(options.token.as_deref(), Some("t"));
         assert!(options.tls.unwrap().insecure);
         assert_eq!((options.pool_size, options.retry.attempts), (2, 0));

@@ -84,11 +84,11 @@ impl<T> Waiting<T> {
 impl<T: Send + 'static> Waiting<T> {
     /// Calls `done` with the result, once, on a thread of callbacks and under no lock, unless it is
     /// cancelled before. `done` must not wait for other results of callbacks.
-    pub fn finish(self, done: impl FnOnce(Result<T>) + Send + 'static) -> Ticket {
+    pub fn finish(self, done: impl FnOnce(Result<T>) + Send + 'static) -> CallbackTicket {
         let counted = self.counted;
         let done = Quiet(Some(done));
         let claimed = AtomicBool::new(false);
-        let outcome = Arc::new(Outcome { claimed, future: Mutex::new(Some(self.future)) });
+        let outcome = Arc::new(ClaimedOnce { claimed, future: Mutex::new(Some(self.future)) });
         let awaited = outcome.clone();
         let task = callbacks::spawn(async move {
             let result = poll_fn(|context| awaited.poll(context)).await;
@@ -101,7 +101,7 @@ impl<T: Send + 'static> Waiting<T> {
             }
             drop(counted);
         });
-        Ticket { process: fork::process(), outcome, task: Mutex::new(Some(task)) }
+        CallbackTicket { process: fork::process(), outcome, task: Mutex::new(Some(task)) }
     }
 }
 
@@ -131,12 +131,12 @@ impl<F> Drop for Quiet<F> {
 }
 
 /// What a callback waits for, and whether it or a cancellation has the outcome.
-struct Outcome<T> {
+struct ClaimedOnce<T> {
     claimed: AtomicBool,
     future: Mutex<Option<Guarded<T>>>,
 }
 
-impl<T> Outcome<T> {
+impl<T> ClaimedOnce<T> {
     /// The result, for the callback; none when it was given up.
     fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
         let mut future = self.future.lock();
@@ -156,7 +156,7 @@ trait GiveUp: Send + Sync {
     fn give_up(&self) -> bool;
 }
 
-impl<T: Send> GiveUp for Outcome<T> {
+impl<T: Send> GiveUp for ClaimedOnce<T> {
     fn give_up(&self) -> bool {
         if self.claimed.swap(true, Ordering::AcqRel) {
             return false;
@@ -168,20 +168,20 @@ impl<T: Send> GiveUp for Outcome<T> {
 }
 
 /// A callback to come. Dropping it changes nothing.
-pub struct Ticket {
+pub struct CallbackTicket {
     /// A child made by `fork` has none of the threads that may hold the locks.
     process: u64,
     outcome: Arc<dyn GiveUp>,
     task: Mutex<Option<Task<()>>>,
 }
 
-impl std::fmt::Debug for Ticket {
+impl std::fmt::Debug for CallbackTicket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ticket")
+        f.write_str("CallbackTicket")
     }
 }
 
-impl Ticket {
+impl CallbackTicket {
     /// Gives up the waiting. True: the callback will not run, and what it waited for is free for
     /// another. False: it ran, or is running.
     ///
@@ -196,7 +196,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for CallbackTicket {
     fn drop(&mut self) {
         if let Some(task) = self.task.get_mut().take() {
             task.detach();

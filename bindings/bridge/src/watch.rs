@@ -20,19 +20,19 @@ const EVENTS_MAX: usize = 10_000;
 /// Events to be pulled. Cloning gives another handle to the same watch; it ends with the last one.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    inner: Arc<Inner>,
+    inner: Arc<SharedWatch>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct SharedWatch {
     process: u64,
     active: Arc<Active>,
-    state: Mutex<State>,
+    state: Mutex<PullState>,
 }
 
 #[derive(Debug)]
-struct State {
-    source: Source,
+struct PullState {
+    source: WatchSource,
     /// Events that were taken for someone who then gave up, and an error that came behind events.
     returned: VecDeque<Result<InstanceEvent>>,
     /// Whether somebody waits, and how to wake them when the watch ends.
@@ -41,39 +41,39 @@ struct State {
 }
 
 #[derive(Debug)]
-enum Source {
+enum WatchSource {
     Events(Subscription),
     Echo(Offset),
     Ended(Offset),
 }
 
-impl Source {
+impl WatchSource {
     fn resume_offset(&self) -> Offset {
         match self {
-            Source::Events(events) => events.resume_offset(),
-            Source::Echo(offset) | Source::Ended(offset) => *offset,
+            WatchSource::Events(events) => events.resume_offset(),
+            WatchSource::Echo(offset) | WatchSource::Ended(offset) => *offset,
         }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
         match self {
-            Source::Events(events) => {
+            WatchSource::Events(events) => {
                 let next = events.next();
                 pin!(next).poll(context)
             }
-            Source::Echo(offset) => {
+            WatchSource::Echo(offset) => {
                 *offset += 1;
                 Poll::Ready(Some(Ok(echo::event(*offset))))
             }
-            Source::Ended(_) => Poll::Ready(None),
+            WatchSource::Ended(_) => Poll::Ready(None),
         }
     }
 }
 
-impl Drop for Inner {
+impl Drop for SharedWatch {
     fn drop(&mut self) {
         if self.process != fork::process() {
-            let source = std::mem::replace(&mut self.state.get_mut().source, Source::Ended(0));
+            let source = std::mem::replace(&mut self.state.get_mut().source, WatchSource::Ended(0));
             std::mem::forget(source);
         }
     }
@@ -81,17 +81,17 @@ impl Drop for Inner {
 
 impl Watch {
     pub(crate) fn new(events: Subscription, active: Arc<Active>) -> Watch {
-        Watch::of(Source::Events(events), active)
+        Watch::of(WatchSource::Events(events), active)
     }
 
     pub(crate) fn echo(active: Arc<Active>) -> Watch {
-        Watch::of(Source::Echo(0), active)
+        Watch::of(WatchSource::Echo(0), active)
     }
 
-    fn of(source: Source, active: Arc<Active>) -> Watch {
-        let state = State { source, returned: VecDeque::new(), taken: false, waiter: None };
+    fn of(source: WatchSource, active: Arc<Active>) -> Watch {
+        let state = PullState { source, returned: VecDeque::new(), taken: false, waiter: None };
         let process = fork::process();
-        Watch { inner: Arc::new(Inner { process, active, state: Mutex::new(state) }) }
+        Watch { inner: Arc::new(SharedWatch { process, active, state: Mutex::new(state) }) }
     }
 
     /// Waits for the next events: at least one, at most `events_max` and 10,000. `None` when the watch has ended.
@@ -110,7 +110,7 @@ impl Watch {
             }
             state.taken = true;
         }
-        let waiting = Taken(self.inner.clone());
+        let waiting = WaitTurn(self.inner.clone());
         let events_max = events_max.clamp(1, EVENTS_MAX);
         Started::new(self.inner.active.operation(), async move {
             std::future::poll_fn(|context| waiting.poll(events_max, context)).await
@@ -141,7 +141,7 @@ impl Watch {
                 _ => state.source.resume_offset(),
             };
             state.returned.clear();
-            let source = std::mem::replace(&mut state.source, Source::Ended(resume));
+            let source = std::mem::replace(&mut state.source, WatchSource::Ended(resume));
             (source, state.waiter.take())
         };
         drop(source);
@@ -152,9 +152,9 @@ impl Watch {
 }
 
 /// The right to wait for the next events.
-struct Taken(Arc<Inner>);
+struct WaitTurn(Arc<SharedWatch>);
 
-impl Drop for Taken {
+impl Drop for WaitTurn {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.taken = false;
@@ -162,7 +162,7 @@ impl Drop for Taken {
     }
 }
 
-impl Taken {
+impl WaitTurn {
     fn poll(&self, events_max: usize, context: &mut Context<'_>) -> Poll<Result<Option<Events>>> {
         let mut state = self.0.state.lock();
         let mut events = Vec::new();
@@ -198,7 +198,7 @@ impl Taken {
 #[derive(Debug)]
 pub struct Events {
     events: Vec<InstanceEvent>,
-    watch: Arc<Inner>,
+    watch: Arc<SharedWatch>,
 }
 
 impl Events {
@@ -219,7 +219,7 @@ impl Drop for Events {
             return;
         }
         let mut state = self.watch.state.lock();
-        if let Source::Ended(resume) = &mut state.source {
+        if let WatchSource::Ended(resume) = &mut state.source {
             // Nobody received them: whoever goes on later begins with them.
             let first = self.events.first().map_or(*resume, |event| event.wal_offset);
             *resume = first.min(*resume);

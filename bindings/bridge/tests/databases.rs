@@ -8,7 +8,7 @@ use rstmdb_bridge::types::{
     ApplyEventRequest, CreateInstanceRequest, ErrorCode, ErrorKind, HistoryRequest, Json,
     Operation, PutMachineRequest, Result,
 };
-use rstmdb_bridge::{Database, Started, Ticket, Waiting};
+use rstmdb_bridge::{CallbackTicket, Database, Started, Waiting};
 use rstmdb_testkit::server::TestServer;
 
 const DEFINITION: &str = r#"{"states":["a","b"],"initial":"a","transitions":[
@@ -27,7 +27,7 @@ fn memory() -> Database {
 }
 
 /// What a callback is called with. A fast disk may be done at once, and then there is no ticket.
-fn finish<T: Send + 'static>(started: Started<T>) -> (Option<Ticket>, Receiver<Result<T>>) {
+fn finish<T: Send + 'static>(started: Started<T>) -> (Option<CallbackTicket>, Receiver<Result<T>>) {
     let (sender, receiver) = channel();
     let tell = move |result| drop(sender.send(result));
     match started {

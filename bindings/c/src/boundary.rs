@@ -72,3 +72,28 @@ pub(crate) unsafe fn out<'a>(out: *mut rstmdb_buffer) -> Result<&'a mut rstmdb_b
         Ok(&mut *out)
     }
 }
+
+/// A place for the id of a request, which is 0 until there is one.
+///
+/// # Safety
+/// `pointer` is NULL or may be written to.
+pub(crate) unsafe fn id_place<'a>(pointer: *mut u64) -> Option<&'a mut u64> {
+    // SAFETY: the caller vouches for it.
+    let place = unsafe { pointer.as_mut() }?;
+    *place = 0;
+    Some(place)
+}
+
+/// A place for a handle, set to NULL.
+///
+/// # Safety
+/// `pointer` is NULL or may be written to.
+pub(crate) unsafe fn handle_place<'a, T>(
+    pointer: *mut *mut T,
+    name: &str,
+) -> Result<&'a mut *mut T> {
+    // SAFETY: the caller vouches for it.
+    let place = unsafe { place(pointer, name) }?;
+    *place = std::ptr::null_mut();
+    Ok(place)
+}

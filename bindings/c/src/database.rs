@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rstmdb_bridge::{Database, Started, on_callback_thread, types};
 
-use crate::boundary::{RSTMDB_OK, answer, handle};
+use crate::boundary::{RSTMDB_OK, answer, handle, handle_place};
+use crate::callback::{Callback, Requests, begin, rstmdb_callback};
 use crate::error::rstmdb_error;
 use crate::memory::rstmdb_slice;
-use crate::requests::{Callback, Requests, begin, handle_place, rstmdb_callback};
 
 /// The version of this interface; it changes when a program must be compiled anew.
 pub const RSTMDB_ABI_VERSION: u32 = 1;

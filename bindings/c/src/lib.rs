@@ -5,6 +5,7 @@
 //! and in the header's first comment; everything else is checked.
 
 pub mod boundary;
+pub mod callback;
 pub mod database;
 pub mod error;
 pub mod log;

@@ -8,27 +8,30 @@ use std::time::Duration;
 use rstmdb_bridge::types::{Operation, Result};
 use rstmdb_bridge::{Events, Started, Watch};
 
-use crate::boundary::{RSTMDB_ENDED, RSTMDB_OK, RSTMDB_PENDING, answer, handle, out};
+use crate::boundary::{
+    RSTMDB_ENDED, RSTMDB_OK, RSTMDB_PENDING, answer, handle, handle_place, id_place, out,
+};
+use crate::callback::{Callback, Requests, rstmdb_callback};
 use crate::database::rstmdb_db;
 use crate::error::rstmdb_error;
 use crate::memory::{misused, rstmdb_buffer, rstmdb_slice};
-use crate::requests::{Callback, Requests, handle_place, id_place, operation, rstmdb_callback};
+use crate::requests::operation;
 
 /// A watch: events to be pulled. Any thread may use it, one wait for events at a time.
 pub struct rstmdb_watch {
-    place: Arc<Place>,
+    place: Arc<WatchCell>,
     requests: Arc<Requests>,
 }
 
 /// Where a watch is as soon as it has begun.
 #[derive(Default)]
-struct Place {
+struct WatchCell {
     watch: OnceLock<Watch>,
     /// It may be ended before it has begun.
     ended: AtomicBool,
 }
 
-impl Place {
+impl WatchCell {
     fn begin(&self, watch: Watch) {
         let watch = self.watch.get_or_init(|| watch);
         if self.ended.load(Ordering::SeqCst) {
@@ -137,7 +140,7 @@ pub unsafe extern "C" fn rstmdb_watch_submit(
             let callback = Callback::new(callback, user_data)?;
             let operation = self::operation(operation)?;
             let request = request.text("request")?.as_bytes();
-            let place = Arc::new(Place::default());
+            let place = Arc::new(WatchCell::default());
             let id = id_place(request_id);
             let given = rstmdb_watch { place: place.clone(), requests: db.requests().clone() };
             match db.database().watch_start_json(operation, request) {

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
 use rstmdb_bridge::types;
-use rstmdb_bridge::{Started, Ticket, Waiting};
+use rstmdb_bridge::{CallbackTicket, Started, Waiting};
 
 use crate::errors;
 
@@ -32,13 +32,13 @@ pub type Deliver = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 /// An event loop and the results that wait to be handed over there.
 struct Loop {
     object: Py<PyAny>,
-    queue: Mutex<Queue>,
+    queue: Mutex<LoopQueue>,
     /// How to wake it without the interpreter's lock, where it can look at sockets.
     bell: Bell,
 }
 
 #[derive(Default)]
-struct Queue {
+struct LoopQueue {
     results: Vec<(Py<PyAny>, Deliver)>,
     /// Whether the loop was told already.
     is_woken: bool,
@@ -217,7 +217,7 @@ impl Wake {
 #[pyclass(frozen, module = "rstmdb._native")]
 pub struct Pending {
     future: Py<PyAny>,
-    ticket: Ticket,
+    ticket: CallbackTicket,
 }
 
 #[pymethods]

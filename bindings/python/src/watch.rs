@@ -19,11 +19,11 @@ const EVENTS_MAX: usize = 256;
 struct Fetched {
     watch: Watch,
     database: Database,
-    state: Mutex<State>,
+    state: Mutex<Buffer>,
     settled: Condvar,
 }
 
-struct State {
+struct Buffer {
     events: VecDeque<InstanceEvent>,
     /// How many waits may still bring events.
     coming: usize,
@@ -35,12 +35,12 @@ struct State {
 impl Fetched {
     fn new(watch: Watch, database: &Database) -> Arc<Fetched> {
         let resume_offset = watch.resume_offset();
-        let state = State { events: VecDeque::new(), coming: 0, resume_offset, ended: false };
+        let state = Buffer { events: VecDeque::new(), coming: 0, resume_offset, ended: false };
         let state = Mutex::new(state);
         Arc::new(Fetched { watch, database: database.clone(), state, settled: Condvar::new() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Buffer> {
         locked(&self.state)
     }
 
@@ -49,7 +49,7 @@ impl Fetched {
         self.pop_from(&mut self.state())
     }
 
-    fn pop_from(&self, state: &mut State) -> Option<InstanceEvent> {
+    fn pop_from(&self, state: &mut Buffer) -> Option<InstanceEvent> {
         if self.database.is_closed() {
             state.events.clear();
         }
@@ -63,7 +63,7 @@ impl Fetched {
         Self::fill_in(&mut self.state(), events);
     }
 
-    fn fill_in(state: &mut State, events: Option<Events>) {
+    fn fill_in(state: &mut Buffer, events: Option<Events>) {
         // Events that come after the end were received by nobody.
         if let Some(events) = events
             && !state.ended

@@ -8,10 +8,10 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use rstmdb::{FsyncPolicy, Result};
 
 use crate::commands::Command;
-use crate::error::{self, Failure, Outcome};
+use crate::error::{self, CommandResult, Failure};
 use crate::output::{Format, Output};
-use crate::place::Connection;
-use crate::session::{Grammar, Session};
+use crate::place::ConnectionArgs;
+use crate::session::{CliSession, Grammar};
 use crate::shell;
 
 /// Work with an rstmdb database: define machines, create instances, apply events, watch, import.
@@ -51,7 +51,7 @@ Exit codes:
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     #[command(flatten)]
-    pub(crate) connection: Connection,
+    pub(crate) connection: ConnectionArgs,
     /// How results are printed: tables for people, one line of JSON for programs.
     #[arg(
         long,
@@ -115,7 +115,7 @@ fn session(
     mut global: Global,
     to: Option<String>,
     output: Output,
-) -> Result<Session> {
+) -> Result<CliSession> {
     let said = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     if to.is_some() && (said("server") || said("path")) {
         return Err(error::usage("--to is the same as --server; give one place to copy to"));
@@ -132,11 +132,11 @@ fn session(
     }
     let place_given = given("path") || given("server");
     let grammar = Grammar { commands: Cli::command, run: line };
-    Ok(Session::new(place, place_given, global.fsync, output, grammar))
+    Ok(CliSession::new(place, place_given, global.fsync, output, grammar))
 }
 
 /// Does what a line of the shell asks for; it may choose another form of output.
-fn line(matches: &ArgMatches, session: &mut Session) -> Outcome {
+fn line(matches: &ArgMatches, session: &mut CliSession) -> CommandResult {
     let cli = Cli::from_arg_matches(matches).map_err(|problem| error::misused(&problem))?;
     let before = session.output;
     if matches.value_source("output") == Some(ValueSource::CommandLine) {
@@ -148,7 +148,7 @@ fn line(matches: &ArgMatches, session: &mut Session) -> Outcome {
 }
 
 /// Closes the database and turns the outcome into messages and an exit code.
-fn finish(session: &mut Session, outcome: Outcome) -> ExitCode {
+fn finish(session: &mut CliSession, outcome: CommandResult) -> ExitCode {
     let closed = session.close().map_err(Failure::from);
     match outcome.and(closed) {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,9 +15,9 @@ use rstmdb::{
 };
 use serde::Serialize;
 
-use crate::error::{self, Outcome};
+use crate::error::{self, CommandResult};
 use crate::output::{bytes, fields, number, rate};
-use crate::session::Session;
+use crate::session::CliSession;
 
 const MACHINE: &str = r#"{
     "states": ["red", "green", "yellow"], "initial": "red",
@@ -80,7 +80,7 @@ struct Latency {
 }
 
 impl Bench {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let parent = match session.place_given {
             true => Some(session.place.directory("bench")?),
             false => None,
@@ -105,7 +105,7 @@ impl Bench {
         session.output.show(&measured, Measured::text)
     }
 
-    fn measure(&self, database: &Database, place: &str, session: &Session) -> Result<Measured> {
+    fn measure(&self, database: &Database, place: &str, session: &CliSession) -> Result<Measured> {
         self.prepare(database)?;
         let before = database.wal_stats(WalStatsRequest {})?;
         let began = Instant::now();

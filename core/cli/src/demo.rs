@@ -18,11 +18,11 @@ use rstmdb::{
 use serde_json::{Value, json};
 
 use crate::commands::list::{count_table, history_table};
-use crate::commands::machines::Definition;
+use crate::commands::machines::StoredDefinition;
 use crate::diagram::{self, Language};
-use crate::error::{self, Outcome, internal, quote};
+use crate::error::{self, CommandResult, internal, quote};
 use crate::output::{Output, number, rate};
-use crate::session::Session;
+use crate::session::CliSession;
 
 const DIRECTORY: &str = "./demo-data";
 const MACHINE: &str = "order";
@@ -53,14 +53,14 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let path = match session.place_given {
             true => session.place.directory("the demo")?.to_owned(),
             false => DIRECTORY.to_owned(),
         };
         let out = session.output;
         let options = || session.options(true);
-        let mut stage = Stage::open(Database::open_with(&path, options())?, out, self.orders)?;
+        let mut stage = DemoStage::open(Database::open_with(&path, options())?, out, self.orders)?;
         stage.promise = match (path.as_str(), session.fsync) {
             ("mem:", _) => "in memory".to_owned(),
             (_, FsyncPolicy::EveryWrite) => "every answer durable".to_owned(),
@@ -78,7 +78,7 @@ impl Demo {
 }
 
 /// The demo between its scenes.
-struct Stage {
+struct DemoStage {
     database: Database,
     out: Output,
     orders: u32,
@@ -88,9 +88,9 @@ struct Stage {
     promise: String,
 }
 
-impl Stage {
+impl DemoStage {
     /// Looks at the database: it must be new or the demo's own.
-    fn open(database: Database, out: Output, orders: u32) -> Result<Stage> {
+    fn open(database: Database, out: Output, orders: u32) -> Result<DemoStage> {
         let machines = database.list_machines(ListMachinesRequest {})?.items;
         for item in &machines {
             let version = item.versions.last().copied().unwrap_or(1);
@@ -106,7 +106,7 @@ impl Stage {
                 return Err(error::usage(message).with("machine", item.machine.as_str()));
             }
         }
-        let mut stage = Stage { database, out, orders, run: 1, promise: String::new() };
+        let mut stage = DemoStage { database, out, orders, run: 1, promise: String::new() };
         while stage.exists(1)? || stage.exists(orders)? {
             stage.run += 1;
         }
@@ -130,7 +130,7 @@ impl Stage {
         self.database.get_instance(request)
     }
 
-    fn play(&mut self, path: &str, options: impl Fn() -> rstmdb::Options) -> Outcome {
+    fn play(&mut self, path: &str, options: impl Fn() -> rstmdb::Options) -> CommandResult {
         self.machine()?;
         self.drive()?;
         self.title("How many orders are in which state")?;
@@ -144,11 +144,11 @@ impl Stage {
         self.restart(path, options, &counts, &history)
     }
 
-    fn title(&self, title: &str) -> Outcome {
+    fn title(&self, title: &str) -> CommandResult {
         self.out.text(&format!("\n== {title} =="))
     }
 
-    fn machine(&self) -> Outcome {
+    fn machine(&self) -> CommandResult {
         self.title("A machine")?;
         let definition = machine();
         let request = PutMachineRequest { strict: true, ..put(definition.clone()) };
@@ -167,7 +167,7 @@ impl Stage {
     }
 
     /// Makes the orders and drives them, while another thread watches.
-    fn drive(&self) -> Outcome {
+    fn drive(&self) -> CommandResult {
         let title = format!("{} orders, watched while they happen", number(self.orders.into()));
         self.title(&title)?;
         let (_, watch) = self.database.watch_all(WatchAllRequest {
@@ -184,7 +184,7 @@ impl Stage {
             let seen = watcher.join().map_err(|_| internal("the watching thread panicked"));
             (figures, seen)
         });
-        let Figures { created, events, delivered, creating, applying } = figures?;
+        let DemoFigures { created, events, delivered, creating, applying } = figures?;
         let seen = seen??;
         if seen != delivered {
             let message = format!("the watch saw {seen} deliveries of {delivered}");
@@ -207,7 +207,7 @@ impl Stage {
     }
 
     /// Counts what the watch brings and shows the first few.
-    fn look_on(&self, mut watch: Subscription, expected: &AtomicU64) -> Outcome<u64> {
+    fn look_on(&self, mut watch: Subscription, expected: &AtomicU64) -> CommandResult<u64> {
         let mut seen = 0;
         let mut last = Instant::now();
         while seen < expected.load(Ordering::SeqCst) {
@@ -231,7 +231,7 @@ impl Stage {
         Ok(seen)
     }
 
-    fn drive_orders(&self) -> Result<Figures> {
+    fn drive_orders(&self) -> Result<DemoFigures> {
         let began = Instant::now();
         let mut next = 1..=self.orders;
         loop {
@@ -271,7 +271,7 @@ impl Stage {
             pending.wait()?;
         }
         let created = self.orders.into();
-        Ok(Figures { created, events, delivered, creating, applying: began.elapsed() })
+        Ok(DemoFigures { created, events, delivered, creating, applying: began.elapsed() })
     }
 
     fn counts(&self) -> Result<CountInstancesResult> {
@@ -284,7 +284,7 @@ impl Stage {
         self.database.history(request)
     }
 
-    fn refuse(&self) -> Outcome {
+    fn refuse(&self) -> CommandResult {
         self.title("An event that is refused")?;
         // Orders whose number ends in 0 are not paid yet.
         let order = self.order(10);
@@ -299,11 +299,11 @@ impl Stage {
         }
     }
 
-    fn draw(&self, counts: &CountInstancesResult) -> Outcome {
+    fn draw(&self, counts: &CountInstancesResult) -> CommandResult {
         self.title("The machine with its orders, as Mermaid text")?;
         let request = GetMachineRequest { machine: MACHINE.into(), version: 1 };
         let stored = self.database.get_machine(request)?;
-        let definition: Definition = stored.definition.decode().map_err(internal)?;
+        let definition: StoredDefinition = stored.definition.decode().map_err(internal)?;
         let counts = counts.counts.iter().map(|entry| (entry.state.to_string(), entry.count));
         let text = diagram::draw(Language::Mermaid, MACHINE, &definition, Some(counts.collect()));
         self.out.text(&text.map_err(internal)?)
@@ -316,7 +316,7 @@ impl Stage {
         options: impl Fn() -> rstmdb::Options,
         counts: &CountInstancesResult,
         history: &HistoryResult,
-    ) -> Outcome {
+    ) -> CommandResult {
         self.title("A restart")?;
         if path == "mem:" {
             return self.out.text("a database in memory is gone when it is closed: no restart");
@@ -347,7 +347,7 @@ impl Stage {
 }
 
 /// What was done and how long it took.
-struct Figures {
+struct DemoFigures {
     created: u64,
     events: u64,
     delivered: u64,

@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use rstmdb::{CountInstancesRequest, GetMachineRequest};
 use serde::Serialize;
 
-use crate::commands::machines::{Definition, Transition};
-use crate::error::{self, Outcome, internal};
+use crate::commands::machines::{StoredDefinition, StoredTransition};
+use crate::error::{self, CommandResult, internal};
 use crate::output::number;
-use crate::session::Session;
+use crate::session::CliSession;
 
 /// The source that stands for every state without a transition of its own for the event.
 const WILDCARD: &str = "*";
@@ -63,13 +63,13 @@ struct Drawn {
 }
 
 impl Diagram {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open_existing()?;
-        let version = Session::version(&database, &self.machine, self.version)?;
+        let version = CliSession::version(&database, &self.machine, self.version)?;
         let machine = self.machine.as_str();
         let stored =
             database.get_machine(GetMachineRequest { machine: machine.into(), version })?;
-        let definition: Definition = stored.definition.decode().map_err(error::internal)?;
+        let definition: StoredDefinition = stored.definition.decode().map_err(error::internal)?;
         let counts = if self.counts {
             let request = CountInstancesRequest {
                 machine: Some(machine.into()),
@@ -88,14 +88,14 @@ impl Diagram {
 }
 
 /// The number of instances in each state that has some.
-pub(crate) type Counts = BTreeMap<String, u64>;
+pub(crate) type StateCounts = BTreeMap<String, u64>;
 
 /// The text of a diagram.
 pub(crate) fn draw(
     language: Language,
     name: &str,
-    definition: &Definition,
-    counts: Option<Counts>,
+    definition: &StoredDefinition,
+    counts: Option<StateCounts>,
 ) -> Result<String, std::fmt::Error> {
     let picture = Picture { name, definition, counts };
     match language {
@@ -106,8 +106,8 @@ pub(crate) fn draw(
 
 struct Picture<'a> {
     name: &'a str,
-    definition: &'a Definition,
-    counts: Option<Counts>,
+    definition: &'a StoredDefinition,
+    counts: Option<StateCounts>,
 }
 
 impl Picture<'_> {
@@ -124,7 +124,8 @@ impl Picture<'_> {
 
     /// Whether transitions from every state are drawn from a node of their own.
     fn has_wildcard(&self) -> bool {
-        let is_wild = |transition: &Transition| transition.from.iter().any(|from| from == WILDCARD);
+        let is_wild =
+            |transition: &StoredTransition| transition.from.iter().any(|from| from == WILDCARD);
         self.definition.transitions.iter().any(is_wild)
     }
 
@@ -254,7 +255,7 @@ fn dot_text(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn definition() -> Definition {
+    fn definition() -> StoredDefinition {
         serde_json::from_str(
             r#"{"states": ["new", "end", "in \"work\"", "new"], "initial": "new", "final": ["end"],
                 "transitions": [
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn counts_are_part_of_the_labels() {
-        let counts = Counts::from([("new".to_owned(), 1200)]);
+        let counts = StateCounts::from([("new".to_owned(), 1200)]);
         let text = draw(Language::Mermaid, "m", &definition(), Some(counts.clone())).unwrap();
         assert!(text.contains("state \"new (1,200)\" as new\n"), "{text}");
         assert!(text.contains("state \"end (0)\" as _1\n"), "{text}");

@@ -25,7 +25,7 @@ pub(crate) enum Failure {
 }
 
 /// What every command returns.
-pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type CommandResult<T = ()> = Result<T, Failure>;
 
 impl Failure {
     /// The exit code of a command that fails so.

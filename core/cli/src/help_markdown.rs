@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use clap::{Arg, Args, Command};
 
-use crate::error::{Outcome, internal};
-use crate::session::Session;
+use crate::error::{CommandResult, internal};
+use crate::session::CliSession;
 
 /// Print the reference of all commands as Markdown.
 #[derive(Debug, Args)]
@@ -15,7 +15,7 @@ Examples:
 pub(crate) struct HelpMarkdown {}
 
 impl HelpMarkdown {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         session.output.text(&reference((session.grammar.commands)()).map_err(internal)?)
     }
 }

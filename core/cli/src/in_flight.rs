@@ -7,14 +7,14 @@ use std::task::{Context, Poll, Waker};
 
 type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-enum Slot<'a, T> {
+enum InFlightSlot<'a, T> {
     Answered(T),
     Waiting(Waiting<'a, T>),
 }
 
 /// A queue of requests on their way.
 pub(crate) struct InFlight<'a, T> {
-    queue: VecDeque<Slot<'a, T>>,
+    queue: VecDeque<InFlightSlot<'a, T>>,
 }
 
 impl<T> std::fmt::Debug for InFlight<'_, T> {
@@ -33,8 +33,8 @@ impl<'a, T> InFlight<'a, T> {
         let mut request: Waiting<'a, T> = Box::pin(request);
         // The first poll sends; who waits for the answer polls again.
         let slot = match request.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => Slot::Answered(answer),
-            Poll::Pending => Slot::Waiting(request),
+            Poll::Ready(answer) => InFlightSlot::Answered(answer),
+            Poll::Pending => InFlightSlot::Waiting(request),
         };
         self.queue.push_back(slot);
     }
@@ -42,8 +42,8 @@ impl<'a, T> InFlight<'a, T> {
     /// Waits for the answer to the oldest request; None when there is none.
     pub(crate) fn pop(&mut self) -> Option<T> {
         Some(match self.queue.pop_front()? {
-            Slot::Answered(answer) => answer,
-            Slot::Waiting(request) => futures_lite::future::block_on(request),
+            InFlightSlot::Answered(answer) => answer,
+            InFlightSlot::Waiting(request) => futures_lite::future::block_on(request),
         })
     }
 }

@@ -8,7 +8,7 @@ use rstmdb::{Error, TimestampMs};
 use serde::Serialize;
 
 use crate::clean::clean;
-use crate::error::{self, Outcome};
+use crate::error::{self, CommandResult};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -32,7 +32,7 @@ impl Output {
         self,
         result: &T,
         table: impl FnOnce(&T) -> String,
-    ) -> Outcome {
+    ) -> CommandResult {
         match self.format {
             Format::Json => self.json(result),
             Format::Table => self.text(&table(result)),
@@ -40,14 +40,14 @@ impl Output {
     }
 
     /// Prints one line of JSON.
-    pub(crate) fn json<T: Serialize>(self, value: &T) -> Outcome {
+    pub(crate) fn json<T: Serialize>(self, value: &T) -> CommandResult {
         let mut line = serde_json::to_string(value).map_err(error::internal)?;
         line.push('\n');
         write_out(line.as_bytes())
     }
 
     /// Prints text, with a line end if it has none.
-    pub(crate) fn text(self, text: &str) -> Outcome {
+    pub(crate) fn text(self, text: &str) -> CommandResult {
         let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
         write_out(format!("{text}{end}").as_bytes())
     }
@@ -69,7 +69,7 @@ impl Output {
     }
 }
 
-fn write_out(bytes: &[u8]) -> Outcome {
+fn write_out(bytes: &[u8]) -> CommandResult {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()?;

@@ -17,7 +17,7 @@ const HEADING: &str = "Where the database is";
 /// The options that say where the database is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = HEADING)]
-pub(crate) struct Connection {
+pub(crate) struct ConnectionArgs {
     /// A server (HOST:PORT), several with commas between, or a URL (rstmdb://HOST?…); 127.0.0.1:7401
     /// when there is no --path either.
     #[arg(short, long, global = true, env = "RSTMDB_SERVER", hide_env_values = true,
@@ -71,19 +71,19 @@ pub(crate) const OPTIONS: [&str; 9] = [
 
 /// Where a database is.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub(crate) enum Target {
     /// In a directory, or `mem:`.
     Here(String),
     /// On a server.
     There(Box<RemoteOptions>),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Target {
     /// As people know it; never with a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Here(path) => f.write_str(path),
-            Place::There(options) => {
+            Target::Here(path) => f.write_str(path),
+            Target::There(options) => {
                 let names: Vec<_> = options.endpoints.iter().map(ToString::to_string).collect();
                 f.write_str(&names.join(","))
             }
@@ -91,19 +91,19 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
+impl Target {
     /// The directory, for what works on files.
     pub(crate) fn directory(&self, command: &str) -> Result<&str> {
         match self {
-            Place::Here(path) => Ok(path),
-            Place::There(_) => Err(error::usage(format!(
+            Target::Here(path) => Ok(path),
+            Target::There(_) => Err(error::usage(format!(
                 "{command} works on a directory that no server has open: name it with --path"
             ))),
         }
     }
 
     pub(crate) fn is_server(&self) -> bool {
-        matches!(self, Place::There(_))
+        matches!(self, Target::There(_))
     }
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn is_url(text: &str) -> bool {
     RemoteOptions::is_server(text)
 }
 
-impl Connection {
+impl ConnectionArgs {
     /// Takes this server instead of the one that was named.
     pub(crate) fn use_server(&mut self, server: Option<String>) {
         self.server = server;
@@ -130,7 +130,7 @@ impl Connection {
 
     /// Decides where the database is. `given` says what stands on the command line: that comes before
     /// the environment.
-    pub(crate) fn place(&self, given: impl Fn(&str) -> bool) -> Result<Place> {
+    pub(crate) fn place(&self, given: impl Fn(&str) -> bool) -> Result<Target> {
         let path_first = match (given("path"), given("server")) {
             (true, true) => {
                 return Err(error::usage("--path and --server exclude each other; give one"));
@@ -147,7 +147,7 @@ impl Connection {
         };
         if !path_first {
             let server = self.server.as_deref().unwrap_or(DEFAULT_SERVER);
-            return Ok(Place::There(Box::new(self.remote(server, given("token"))?)));
+            return Ok(Target::There(Box::new(self.remote(server, given("token"))?)));
         }
         let path = self.path.clone().unwrap_or_default();
         if is_url(&path) {
@@ -158,7 +158,7 @@ impl Connection {
             let name = name.replace('_', "-");
             return Err(error::usage(format!("--{name} is for servers; --path is a directory")));
         }
-        Ok(Place::Here(path))
+        Ok(Target::Here(path))
     }
 
     /// Options beat the URL, the URL beats the environment.
@@ -211,10 +211,10 @@ mod tests {
     #[derive(Parser)]
     struct Words {
         #[command(flatten)]
-        connection: Connection,
+        connection: ConnectionArgs,
     }
 
-    fn place(words: &[&str]) -> Result<Place> {
+    fn place(words: &[&str]) -> Result<Target> {
         let all: Vec<&str> = ["cli"].iter().chain(words).copied().collect();
         let parsed = Words::try_parse_from(all).unwrap();
         let given = |name: &str| {
@@ -226,8 +226,8 @@ mod tests {
 
     fn options(words: &[&str]) -> RemoteOptions {
         match place(words).unwrap() {
-            Place::There(options) => *options,
-            Place::Here(path) => panic!("{path} is no server"),
+            Target::There(options) => *options,
+            Target::Here(path) => panic!("{path} is no server"),
         }
     }
 

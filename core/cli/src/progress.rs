@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rstmdb::{Progress, ProgressUpdate};
+use rstmdb::{ProgressObserver, ProgressUpdate};
 
 use crate::output::is_watched;
 
@@ -22,7 +22,7 @@ pub(crate) fn of_import(total: u64) -> ProgressBar {
 }
 
 /// What shows the progress of a long recovery; None when nobody watches.
-pub(crate) fn of_recovery() -> Option<Progress> {
+pub(crate) fn of_recovery() -> Option<ProgressObserver> {
     if !is_watched() {
         return None;
     }
@@ -40,7 +40,7 @@ pub(crate) fn of_recovery() -> Option<Progress> {
         bar.set_length(update.total_bytes);
         bar.set_position(update.done_bytes);
     };
-    Some(Progress(Arc::new(show)))
+    Some(ProgressObserver(Arc::new(show)))
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -11,7 +11,7 @@ use rstmdb::{
     WalStatsRequest, WatchAllRequest, WatchInstanceRequest,
 };
 
-use crate::error::Outcome;
+use crate::error::CommandResult;
 use crate::interrupt::Interrupt;
 
 /// How long a watch waits before it looks whether it should end.
@@ -25,8 +25,8 @@ pub(crate) fn all(
     database: &Database,
     request: WatchAllRequest,
     interrupt: Interrupt,
-    mut each: impl FnMut(InstanceEvent) -> Outcome,
-) -> Outcome {
+    mut each: impl FnMut(InstanceEvent) -> CommandResult,
+) -> CommandResult {
     let stats = database.wal_stats(WalStatsRequest {})?;
     let first = stats.first_offset.max(1);
     let from = request.from_offset.filter(|offset| *offset > 0).unwrap_or(first);
@@ -50,8 +50,8 @@ pub(crate) fn one(
     database: &Database,
     request: WatchInstanceRequest,
     interrupt: Interrupt,
-    mut each: impl FnMut(InstanceEvent) -> Outcome,
-) -> Outcome {
+    mut each: impl FnMut(InstanceEvent) -> CommandResult,
+) -> CommandResult {
     let stats = database.wal_stats(WalStatsRequest {})?;
     let from = request.from_offset.filter(|offset| *offset > 0);
     let from = from.unwrap_or(stats.first_offset.max(1));
@@ -78,8 +78,8 @@ fn until(
     mut events: Subscription,
     last: Offset,
     interrupt: Interrupt,
-    mut each: impl FnMut(InstanceEvent) -> Outcome,
-) -> Outcome {
+    mut each: impl FnMut(InstanceEvent) -> CommandResult,
+) -> CommandResult {
     while !interrupt.pressed() {
         let Some(event) = events.next_timeout(STEP)? else { continue };
         let offset = event.wal_offset;

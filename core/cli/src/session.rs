@@ -8,9 +8,9 @@ use rstmdb::{
     Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Operation, Options, Result, Text,
 };
 
-use crate::error::{self, Outcome};
+use crate::error::{self, CommandResult};
 use crate::output::Output;
-use crate::place::Place;
+use crate::place::Target;
 use crate::progress;
 
 /// What the program understands, handed in by whoever knows all commands.
@@ -19,13 +19,13 @@ pub(crate) struct Grammar {
     /// The commands and their options.
     pub(crate) commands: fn() -> clap::Command,
     /// Does what a line of the shell asks for.
-    pub(crate) run: fn(&clap::ArgMatches, &mut Session) -> Outcome,
+    pub(crate) run: fn(&clap::ArgMatches, &mut CliSession) -> CommandResult,
 }
 
 /// Where and how to work, and the open database once there is one.
 #[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) place: Place,
+pub(crate) struct CliSession {
+    pub(crate) place: Target,
     /// Whether the place stands on the command line (the environment does not count).
     pub(crate) place_given: bool,
     pub(crate) fsync: FsyncPolicy,
@@ -38,15 +38,15 @@ pub(crate) struct Session {
     database: Option<Database>,
 }
 
-impl Session {
+impl CliSession {
     pub(crate) fn new(
-        place: Place,
+        place: Target,
         place_given: bool,
         fsync: FsyncPolicy,
         output: Output,
         grammar: Grammar,
-    ) -> Session {
-        Session {
+    ) -> CliSession {
+        CliSession {
             place,
             place_given,
             fsync,
@@ -78,8 +78,8 @@ impl Session {
             return Ok(database.clone());
         }
         let database = match &self.place {
-            Place::Here(path) => Database::open_with(path, self.options(write)),
-            Place::There(options) => Database::connect((**options).clone()),
+            Target::Here(path) => Database::open_with(path, self.options(write)),
+            Target::There(options) => Database::connect((**options).clone()),
         }?;
         self.database = Some(database.clone());
         Ok(database)
@@ -87,7 +87,7 @@ impl Session {
 
     /// The options of a database in a directory.
     pub(crate) fn options(&self, create: bool) -> Options {
-        let in_memory = matches!(&self.place, Place::Here(path) if path == "mem:");
+        let in_memory = matches!(&self.place, Target::Here(path) if path == "mem:");
         Options {
             fsync: self.fsync,
             create: create || in_memory,

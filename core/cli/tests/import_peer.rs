@@ -15,7 +15,7 @@ use std::net::{SocketAddr, TcpListener};
 use common::relay::{cutting, older};
 use common::{ORDER, Place};
 use insta::assert_snapshot;
-use rstmdb_server::auth::TokenHash;
+use rstmdb_server::config::TokenHash;
 use rstmdb_testkit::server::TestServer;
 use serde_json::Value;
 

@@ -19,7 +19,7 @@ use common::relay::cutting;
 use common::{ORDER, Place};
 use insta::assert_snapshot;
 use rstmdb_engine::{Engine, Location};
-use rstmdb_server::auth::TokenHash;
+use rstmdb_server::config::TokenHash;
 use rstmdb_server::config::{Address, Config};
 use rstmdb_testkit::server::{Certificates, TestServer};
 use rstmdb_testkit::wire::await_condition;

@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, OperationRequest, Outcome, Place, Request, Result};
 
-use crate::connect::{Server, Settings};
+use crate::connect::ConnectSettings;
 use crate::connection;
 use crate::decode::{self, Asked};
 use crate::error::invalid_option;
 use crate::lane::Lane;
+use crate::oneshot::Oneshot;
 use crate::options::Options;
 use crate::park;
 use crate::pending::{Pending, Watching};
-use crate::request::{Outgoing, Repeat, Reply};
+use crate::request::{Outgoing, Repeat, Waiter};
 use crate::runtime;
-use crate::slot::Slot;
+use crate::server::ServerInfo;
 use crate::subscription::Subscription;
 use crate::tls;
 use crate::watch::Follow;
@@ -59,12 +60,12 @@ impl Client {
             Some(tls) => Some(runtime::unblock(move || tls::config(&tls)).await?),
             None => None,
         };
-        let settings = Arc::new(Settings { options, tls });
+        let settings = Arc::new(ConnectSettings { options, tls });
         let lane = || Arc::new(Lane::new(settings.clone()));
         let others = (1..settings.options.pool_size).map(|_| lane()).collect();
         let handle = Handle { first: lane(), others, next: AtomicUsize::new(0) };
         let client = Client { handle: Arc::new(handle) };
-        let connected = Slot::new();
+        let connected = Oneshot::new();
         let Handle { first, others, .. } = &*client.handle;
         runtime::spawn(connection::run(first.clone(), Some(connected.clone())))?;
         for lane in others {
@@ -81,7 +82,7 @@ impl Client {
     }
 
     /// What is known about the server; none while there is no connection.
-    pub fn server(&self) -> Option<Arc<Server>> {
+    pub fn server(&self) -> Option<Arc<ServerInfo>> {
         self.handle.lanes().find_map(|lane| lane.server())
     }
 
@@ -99,9 +100,9 @@ impl Client {
         }
         match serialise(&request) {
             Ok(params) => {
-                let slot = Slot::new();
-                let reply = Reply::Caller(slot.clone());
-                let command = Command::Database(operation);
+                let slot = Oneshot::new();
+                let reply = Waiter::Caller(slot.clone());
+                let command = WireCommand::Database(operation);
                 let mut outgoing = Outgoing::new(command, params, decode::repeat(&request), reply);
                 outgoing.needs = decode::needs(&request);
                 outgoing.older = decode::older(operation);
@@ -133,8 +134,8 @@ impl Client {
         let watch = lane.watch(follow);
         let subscription = Some(Subscription::new(lane.clone(), watch.clone()));
         let (command, params, needs) = watch.request();
-        let slot = Slot::new();
-        let reply = Reply::Watch(watch, Some(slot.clone()));
+        let slot = Oneshot::new();
+        let reply = Waiter::Watch(watch, Some(slot.clone()));
         let mut outgoing = Outgoing::new(command, params, Repeat::Always, reply);
         outgoing.needs = needs;
         let pending = Pending::send(lane, outgoing, slot, Asked::Operation(operation));

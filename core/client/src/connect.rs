@@ -10,8 +10,8 @@ use rstmdb_protocol::handshake::{
     AuthRequest, EXTENDED, HelloRequest, HelloResult, extended_features,
 };
 use rstmdb_protocol::message::{self, Incoming};
-use rstmdb_protocol::{Command, PROTOCOL_VERSION};
-use rstmdb_types::{Error, ErrorCode, Feature, Operation, Result};
+use rstmdb_protocol::{PROTOCOL_VERSION, WireCommand};
+use rstmdb_types::{Error, ErrorCode, Result};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -21,34 +21,11 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::{invalid_option, refused, unreachable};
 use crate::options::{Endpoint, Options};
-
-/// What is known about a server since it said hello.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// What it calls itself.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Whether it has all operations and members of this client. An older one, such as 0.3.0, lacks
-    /// some; asking for them is an error of reason `unsupported`.
-    pub extended: bool,
-    /// What it says it has. Names that are not in the table of [`Feature`]s are those of a newer one.
-    pub features: Vec<String>,
-    /// Where it was reached.
-    pub endpoint: Endpoint,
-}
-
-impl Server {
-    /// The feature it lacks for an operation. An older one lists none of what it has.
-    pub(crate) fn lacks_for(&self, operation: Operation) -> Option<Feature> {
-        let listed = |feature: Feature| self.features.iter().any(|name| name == feature.name());
-        Feature::of(operation).filter(|feature| self.extended && !listed(*feature))
-    }
-}
+use crate::server::ServerInfo;
 
 /// Everything needed to connect.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct ConnectSettings {
     pub options: Options,
     pub tls: Option<Arc<ClientConfig>>,
 }
@@ -59,13 +36,13 @@ pub(crate) struct Connected {
     pub stream: Stream,
     /// What arrived behind the last answer.
     pub buffer: Vec<u8>,
-    pub server: Arc<Server>,
+    pub server: Arc<ServerInfo>,
     /// Which of the endpoints it is.
     pub endpoint: usize,
 }
 
 /// Tries the endpoints in turn, beginning with number `first`.
-pub(crate) async fn any(settings: &Settings, first: usize) -> Result<Connected> {
+pub(crate) async fn any(settings: &ConnectSettings, first: usize) -> Result<Connected> {
     let endpoints = &settings.options.endpoints;
     let mut errors: Vec<Error> = Vec::new();
     for offset in 0..endpoints.len() {
@@ -93,9 +70,9 @@ pub(crate) async fn any(settings: &Settings, first: usize) -> Result<Connected> 
     Err(all.as_sent(error.kind(), error.retryable()))
 }
 
-type Reached = (Stream, Vec<u8>, Arc<Server>);
+type Greeted = (Stream, Vec<u8>, Arc<ServerInfo>);
 
-async fn one(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
+async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Greeted> {
     let timeout = settings.options.connect_timeout;
     if timeout.is_zero() {
         return reach(settings, endpoint).await;
@@ -110,7 +87,7 @@ async fn one(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
     }
 }
 
-async fn reach(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
+async fn reach(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Greeted> {
     let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await;
     let tcp = tcp.map_err(|error| {
         unreachable(endpoint, &format!("{error}; is a server running there, on this port?"))
@@ -129,7 +106,7 @@ async fn reach(settings: &Settings, endpoint: &Endpoint) -> Result<Reached> {
 }
 
 async fn secure(
-    settings: &Settings,
+    settings: &ConnectSettings,
     endpoint: &Endpoint,
     connector: &TlsConnector,
     tcp: TcpStream,
@@ -183,7 +160,7 @@ async fn greet(
     options: &Options,
     endpoint: &Endpoint,
     stream: &mut Stream,
-) -> Result<(Vec<u8>, Server)> {
+) -> Result<(Vec<u8>, ServerInfo)> {
     let mut bytes = Vec::new();
     let hello = HelloRequest {
         protocol_version: PROTOCOL_VERSION,
@@ -191,10 +168,10 @@ async fn greet(
         wire_modes: vec![WireMode::Frames.name().into()],
         features: extended_features().map(Into::into).collect(),
     };
-    put(&mut bytes, Command::Hello, &hello);
+    put(&mut bytes, WireCommand::Hello, &hello);
     if let Some(token) = &options.token {
         let auth = AuthRequest { method: Some("bearer".into()), token: token.as_str().into() };
-        put(&mut bytes, Command::Auth, &auth);
+        put(&mut bytes, WireCommand::Auth, &auth);
     }
     let failed = |error: io::Error| handshake_failure(endpoint, &error);
     stream.write_all(&bytes).await.map_err(failed)?;
@@ -210,7 +187,7 @@ async fn greet(
     if options.token.is_some() {
         answer(endpoint, stream, &mut buffer).await?;
     }
-    let server = Server {
+    let server = ServerInfo {
         name: hello.server_name,
         version: hello.server_version,
         extended: hello.features.iter().any(|name| name == EXTENDED),
@@ -220,7 +197,7 @@ async fn greet(
     Ok((buffer, server))
 }
 
-fn put(bytes: &mut Vec<u8>, command: Command, params: &impl serde::Serialize) {
+fn put(bytes: &mut Vec<u8>, command: WireCommand, params: &impl serde::Serialize) {
     // Plain data always serialises.
     let params = serde_json::to_string(params).unwrap_or_default();
     message::request(bytes, WireMode::Frames, command.wire_name(), command.wire_name(), &params);

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rstmdb_protocol::frame::WireMode;
-use rstmdb_protocol::{Command, message};
+use rstmdb_protocol::{WireCommand, message};
 use rstmdb_types::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::backoff;
-use crate::connect::{self, Server, Stream};
+use crate::connect::{self, Stream};
 use crate::error::lost;
-use crate::lane::{Lane, Link, Taken};
-use crate::slot::Slot;
+use crate::lane::{Lane, Link, ToSend};
+use crate::oneshot::Oneshot;
+use crate::server::ServerInfo;
 
 /// The room for what arrives in one read.
 const READ_BYTES: usize = 64 << 10;
@@ -31,7 +32,7 @@ enum Exit {
 
 /// Runs a lane until it is closed. `first` is told how the first connect went, which is tried at
 /// once; without it the lane waits for something to do.
-pub(crate) async fn run(lane: Arc<Lane>, first: Option<Arc<Slot<Result<Arc<Server>>>>>) {
+pub(crate) async fn run(lane: Arc<Lane>, first: Option<Arc<Oneshot<Result<Arc<ServerInfo>>>>>) {
     // Whatever happens here, nobody waits for ever.
     let lane = Ending(lane);
     tokio::select! {
@@ -58,7 +59,7 @@ async fn watch_the_clock(lane: &Lane) {
     }
 }
 
-async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Slot<Result<Arc<Server>>>>>) {
+async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Oneshot<Result<Arc<ServerInfo>>>>>) {
     let retry = &lane.settings.options.retry;
     // Connects that failed, and connections that were soon lost, in a row.
     let (mut failures, mut short_lives) = (0u32, 0u32);
@@ -164,7 +165,7 @@ async fn write(lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> std::io::Res
             return say_goodbye(writer).await;
         }
         match lane.take(&mut buffer) {
-            Taken::Some => {
+            ToSend::Some => {
                 let sent = async {
                     writer.write_all(&buffer).await?;
                     writer.flush().await
@@ -179,11 +180,11 @@ async fn write(lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> std::io::Res
                     buffer = Vec::with_capacity(READ_BYTES);
                 }
             }
-            Taken::Switch => {
+            ToSend::Switch => {
                 let _ = writer.shutdown().await;
                 return Ok(Over::Switch);
             }
-            Taken::Nothing => tokio::select! {
+            ToSend::Nothing => tokio::select! {
                 () = lane.work.notified() => {}
                 () = lane.closing.raised() => {}
             },
@@ -193,7 +194,7 @@ async fn write(lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> std::io::Res
 
 async fn say_goodbye(mut writer: impl AsyncWrite + Unpin) -> std::io::Result<Over> {
     let mut bye = Vec::new();
-    let op = Command::Bye.wire_name();
+    let op = WireCommand::Bye.wire_name();
     message::request(&mut bye, WireMode::Frames, op, op, "{}");
     let said = async {
         writer.write_all(&bye).await?;

@@ -7,8 +7,8 @@ use rstmdb_types::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::connect::Server;
 use crate::request::{Repeat, Reword};
+use crate::server::ServerInfo;
 
 /// Whether it may be sent twice.
 pub(crate) fn repeat(request: &Request) -> Repeat {
@@ -131,7 +131,7 @@ impl Asked {
     }
 
     /// Reads the result.
-    pub(crate) fn read(&self, text: &[u8], server: &Server) -> serde_json::Result<Outcome> {
+    pub(crate) fn read(&self, text: &[u8], server: &ServerInfo) -> serde_json::Result<Outcome> {
         match self {
             Asked::Batch(elements) => batch(text, server, elements).map(Outcome::Batch),
             Asked::Operation(Operation::Info) => info(text, server).map(Outcome::Info),
@@ -203,7 +203,7 @@ fn plain_instance(text: &[u8], instance_id: &Text) -> serde_json::Result<GetInst
     })
 }
 
-fn batch(text: &[u8], server: &Server, asked: &[Asked]) -> serde_json::Result<BatchResult> {
+fn batch(text: &[u8], server: &ServerInfo, asked: &[Asked]) -> serde_json::Result<BatchResult> {
     #[derive(Deserialize)]
     struct Wire<'a> {
         #[serde(borrow)]
@@ -291,7 +291,7 @@ fn plain_stats(text: &[u8]) -> serde_json::Result<WalStatsResult> {
     })
 }
 
-fn info(text: &[u8], server: &Server) -> serde_json::Result<InfoResult> {
+fn info(text: &[u8], server: &ServerInfo) -> serde_json::Result<InfoResult> {
     #[derive(Deserialize)]
     struct Plain {
         server_name: Text,

@@ -3,8 +3,8 @@
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, ErrorKind, Feature};
 
-use crate::connect::Server;
 use crate::options::Endpoint;
+use crate::server::ServerInfo;
 
 /// The client was closed.
 pub(crate) fn closed() -> Error {
@@ -57,7 +57,7 @@ pub(crate) fn timeout(timeout_ms: u128) -> Error {
 }
 
 /// The server is older than what is asked of it.
-pub(crate) fn unsupported(what: &str, server: &Server) -> Error {
+pub(crate) fn unsupported(what: &str, server: &ServerInfo) -> Error {
     let message =
         format!("{} {} does not know {what}; it needs a newer server", server.name, server.version);
     Error::invalid(reason::UNSUPPORTED, message)
@@ -66,7 +66,7 @@ pub(crate) fn unsupported(what: &str, server: &Server) -> Error {
 }
 
 /// The server did not list the feature that an operation needs.
-pub(crate) fn lacking(feature: Feature, server: &Server) -> Error {
+pub(crate) fn lacking(feature: Feature, server: &ServerInfo) -> Error {
     let name = feature.name();
     let message = format!("{} {} does not have the feature {name}", server.name, server.version);
     Error::invalid(reason::UNSUPPORTED, message)

@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
 use rstmdb_protocol::message::{self, Incoming};
-use rstmdb_protocol::{Command, FrameError};
+use rstmdb_protocol::{FrameError, WireCommand};
 use rstmdb_types::{Error, ErrorCode, Operation, Result};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::backoff;
-use crate::connect::{Server, Settings};
+use crate::connect::ConnectSettings;
 use crate::error::{
     closed, lacking, malformed, outcome_unknown, says_unknown, timeout, unsupported,
 };
-use crate::request::{Answer, Outgoing, Refusal, Repeat, Reply};
+use crate::request::{Outgoing, RawAnswer, RefusedWrite, Repeat, Waiter};
 use crate::scan::{Look, look};
+use crate::server::ServerInfo;
 use crate::signal::Signal;
 use crate::watch::{Begun, Follow, Pushed, Watch};
 
@@ -36,8 +37,8 @@ const UNWATCHED_MAX: usize = 4096;
 /// One connection, or the wish for one.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    pub settings: Arc<Settings>,
-    state: Mutex<State>,
+    pub settings: Arc<ConnectSettings>,
+    state: Mutex<LaneState>,
     gate: Arc<Semaphore>,
     /// There is something to send, or to connect for.
     pub work: Notify,
@@ -50,7 +51,7 @@ pub(crate) struct Lane {
 }
 
 #[derive(Debug)]
-struct State {
+struct LaneState {
     /// What is to be sent, by `order`.
     queue: VecDeque<Outgoing>,
     /// What was sent, by the number in its id; holes where the answer came early.
@@ -81,7 +82,7 @@ struct State {
 /// The connection there is.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
-    pub server: Arc<Server>,
+    pub server: Arc<ServerInfo>,
     pub endpoint: usize,
     /// Notified when it does not answer any more.
     pub dead: Arc<Notify>,
@@ -89,7 +90,7 @@ pub(crate) struct Link {
 
 /// What [`Lane::take`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum ToSend {
     Some,
     Nothing,
     /// Everything is answered and the endpoint is to be left.
@@ -98,20 +99,20 @@ pub(crate) enum Taken {
 
 /// What a message asks to be done once the lock is free.
 enum Task {
-    Success(Outgoing, Answer),
+    Success(Outgoing, RawAnswer),
     Failure(Outgoing, Box<[u8]>),
     Event(Arc<Watch>, u64, Box<[u8]>),
     End(Box<[u8]>),
 }
 
 impl Lane {
-    pub(crate) fn new(settings: Arc<Settings>) -> Lane {
+    pub(crate) fn new(settings: Arc<ConnectSettings>) -> Lane {
         let now = Instant::now();
         let places = settings.options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 30));
         Lane {
             gate: Arc::new(Semaphore::new(places)),
             settings,
-            state: Mutex::new(State {
+            state: Mutex::new(LaneState {
                 queue: VecDeque::new(),
                 flight: VecDeque::new(),
                 flying: 0,
@@ -209,7 +210,7 @@ impl Lane {
     }
 
     /// The server, while there is a connection.
-    pub(crate) fn server(&self) -> Option<Arc<Server>> {
+    pub(crate) fn server(&self) -> Option<Arc<ServerInfo>> {
         self.state.lock().link.as_ref().map(|link| link.server.clone())
     }
 
@@ -239,13 +240,13 @@ impl Lane {
     fn ask_again(&self, watch: Arc<Watch>) -> Outgoing {
         let (command, params, needs) = watch.request();
         let mut outgoing =
-            Outgoing::new(command, params, Repeat::Always, Reply::Watch(watch, None));
+            Outgoing::new(command, params, Repeat::Always, Waiter::Watch(watch, None));
         outgoing.needs = needs;
         outgoing
     }
 
     /// Appends the frames of what is to be sent to `buffer`.
-    pub(crate) fn take(&self, buffer: &mut Vec<u8>) -> Taken {
+    pub(crate) fn take(&self, buffer: &mut Vec<u8>) -> ToSend {
         let mut over = Vec::new();
         let taken = self.state.lock().take(buffer, &mut over);
         for (outgoing, error) in over {
@@ -358,7 +359,7 @@ impl Lane {
         let all = u64::MAX >> (64 - endpoints);
         let refusal = outgoing
             .refusal
-            .get_or_insert_with(|| Box::new(Refusal { endpoints: 0, error: error.clone() }));
+            .get_or_insert_with(|| Box::new(RefusedWrite { endpoints: 0, error: error.clone() }));
         refusal.endpoints |= bit(link.endpoint);
         if refusal.endpoints & all == all {
             outgoing.answer(Err(error));
@@ -455,9 +456,9 @@ impl Lane {
         }
         let ping_due = match ping {
             Some(due) if due <= now => {
-                let command = Command::Database(Operation::Ping);
+                let command = WireCommand::Database(Operation::Ping);
                 let params = "{}".to_owned();
-                let mut ping = Outgoing::new(command, params, Repeat::Never, Reply::Nobody);
+                let mut ping = Outgoing::new(command, params, Repeat::Never, Waiter::Nobody);
                 ping.deadline = Some(now + wait);
                 self.push(ping);
                 Some(now + options.keep_alive)
@@ -580,7 +581,7 @@ fn unsendable(outgoing: &Outgoing, link: &Link) -> Option<Error> {
         return Some(unanswered(outgoing, refusal.error.clone()));
     }
     if link.server.extended {
-        let Command::Database(operation) = outgoing.command else { return None };
+        let WireCommand::Database(operation) = outgoing.command else { return None };
         let lacks = link.server.lacks_for(operation)?;
         return Some(unanswered(outgoing, lacking(lacks, &link.server)));
     }
@@ -590,7 +591,7 @@ fn unsendable(outgoing: &Outgoing, link: &Link) -> Option<Error> {
     outgoing.needs.map(|needs| unanswered(outgoing, unsupported(needs, &link.server)))
 }
 
-impl State {
+impl LaneState {
     /// Puts a request to its place in the queue.
     fn insert(&mut self, outgoing: Outgoing) {
         let place = self.queue.partition_point(|other| other.order < outgoing.order);
@@ -602,10 +603,10 @@ impl State {
         outgoing.deadline.is_some_and(|deadline| deadline < self.next_look)
     }
 
-    fn take(&mut self, buffer: &mut Vec<u8>, over: &mut Vec<(Outgoing, Error)>) -> Taken {
-        let Some(link) = &self.link else { return Taken::Nothing };
+    fn take(&mut self, buffer: &mut Vec<u8>, over: &mut Vec<(Outgoing, Error)>) -> ToSend {
+        let Some(link) = &self.link else { return ToSend::Nothing };
         if self.switching {
-            return if self.flying == 0 { Taken::Switch } else { Taken::Nothing };
+            return if self.flying == 0 { ToSend::Switch } else { ToSend::Nothing };
         }
         while buffer.len() < WRITE_BYTES {
             let Some(outgoing) = self.queue.pop_front() else { break };
@@ -625,10 +626,10 @@ impl State {
             self.flying += 1;
         }
         if buffer.is_empty() {
-            return Taken::Nothing;
+            return ToSend::Nothing;
         }
         self.last_sent = Instant::now();
-        Taken::Some
+        ToSend::Some
     }
 
     /// Finds whose a message is.
@@ -645,7 +646,7 @@ impl State {
                     return Ok(());
                 }
                 let server = link.server.clone();
-                let answer = Answer { payload: payload.into(), result, server };
+                let answer = RawAnswer { payload: payload.into(), result, server };
                 if let Some(watch) = outgoing.watch().cloned() {
                     // Before the next message is looked at: it may be the first event.
                     self.begin_watch(watch, &answer)?;
@@ -668,7 +669,7 @@ impl State {
     fn begin_watch(
         &mut self,
         watch: Arc<Watch>,
-        answer: &Answer,
+        answer: &RawAnswer,
     ) -> std::result::Result<(), String> {
         let begun: Begun =
             answer.read(|text| serde_json::from_slice(text)).map_err(|error| error.to_string())?;
@@ -700,7 +701,8 @@ impl State {
             return;
         }
         let params = serde_json::json!({ "subscription_id": id }).to_string();
-        let mut outgoing = Outgoing::new(Command::Unwatch, params, Repeat::Never, Reply::Nobody);
+        let mut outgoing =
+            Outgoing::new(WireCommand::Unwatch, params, Repeat::Never, Waiter::Nobody);
         outgoing.order = self.next_order;
         self.next_order += 1;
         self.queue.push_back(outgoing);

@@ -11,9 +11,9 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use crate::decode::Asked;
 use crate::error::{closed, malformed};
 use crate::lane::Lane;
+use crate::oneshot::Oneshot;
 use crate::park;
 use crate::request::{Answered, Outgoing};
-use crate::slot::Slot;
 use crate::subscription::Subscription;
 
 type Entering =
@@ -26,7 +26,7 @@ type Entering =
 pub struct Pending<T> {
     /// The request, as long as too many others are in flight.
     held: Option<(Arc<Lane>, Outgoing, Entering)>,
-    slot: Arc<Slot<Answered>>,
+    slot: Arc<Oneshot<Answered>>,
     asked: Asked,
     take: fn(Outcome) -> Option<T>,
 }
@@ -42,7 +42,7 @@ impl Pending<Outcome> {
     pub(crate) fn send(
         lane: &Arc<Lane>,
         mut outgoing: Outgoing,
-        slot: Arc<Slot<Answered>>,
+        slot: Arc<Oneshot<Answered>>,
         asked: Asked,
     ) -> Pending<Outcome> {
         outgoing.deadline = lane.deadline();
@@ -60,7 +60,7 @@ impl Pending<Outcome> {
 
     /// A request that failed before it was sent.
     pub(crate) fn failed(error: Error) -> Pending<Outcome> {
-        let slot = Slot::new();
+        let slot = Oneshot::new();
         slot.put(Err(error));
         Pending { held: None, slot, asked: Asked::Operation(Operation::Ping), take: Some }
     }

@@ -4,29 +4,29 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::message::Incoming;
 use rstmdb_types::{Error, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connect::Server;
 use crate::error::{closed, malformed};
-use crate::slot::Slot;
+use crate::oneshot::Oneshot;
+use crate::server::ServerInfo;
 use crate::watch::Watch;
 
 /// The answer to a request, or why there is none.
-pub(crate) type Answered = Result<Answer>;
+pub(crate) type Answered = Result<RawAnswer>;
 
 /// The answer of a success. Who waits for it reads it.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct RawAnswer {
     pub payload: Box<[u8]>,
     /// Where the result stands in the payload, when that is known.
     pub result: Option<Range<usize>>,
-    pub server: Arc<Server>,
+    pub server: Arc<ServerInfo>,
 }
 
-impl Answer {
+impl RawAnswer {
     /// Reads the result from its JSON text.
     pub(crate) fn read<T>(&self, read: impl Fn(&[u8]) -> serde_json::Result<T>) -> Result<T> {
         let range = self.result.clone().filter(|_| self.server.extended);
@@ -60,17 +60,17 @@ pub(crate) type Reword = fn(&str) -> serde_json::Result<String>;
 
 /// Who waits for an answer.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub(crate) enum Waiter {
     /// Nobody: the request is part of keeping the connection in order.
     Nobody,
-    Caller(Arc<Slot<Answered>>),
+    Caller(Arc<Oneshot<Answered>>),
     /// A watch; with a caller when it begins, without when it goes on.
-    Watch(Arc<Watch>, Option<Arc<Slot<Answered>>>),
+    Watch(Arc<Watch>, Option<Arc<Oneshot<Answered>>>),
 }
 
 /// A write that a server refused because it takes none.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedWrite {
     /// A bit for each endpoint that said so.
     pub endpoints: u64,
     pub error: Error,
@@ -79,7 +79,7 @@ pub(crate) struct Refusal {
 /// A request on its way.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub command: Command,
+    pub command: WireCommand,
     /// JSON text.
     pub params: String,
     pub repeat: Repeat,
@@ -92,17 +92,22 @@ pub(crate) struct Outgoing {
     pub attempts: u32,
     /// It was on a connection that is gone, and may have been done there.
     pub was_sent: bool,
-    pub refusal: Option<Box<Refusal>>,
+    pub refusal: Option<Box<RefusedWrite>>,
     /// Its place among the requests of a connection.
     pub order: u64,
     /// Its share of the bound on requests in flight.
     pub permit: Option<OwnedSemaphorePermit>,
     /// Gone when it was answered.
-    reply: Option<Reply>,
+    reply: Option<Waiter>,
 }
 
 impl Outgoing {
-    pub(crate) fn new(command: Command, params: String, repeat: Repeat, reply: Reply) -> Outgoing {
+    pub(crate) fn new(
+        command: WireCommand,
+        params: String,
+        repeat: Repeat,
+        reply: Waiter,
+    ) -> Outgoing {
         Outgoing {
             command,
             params,
@@ -120,13 +125,13 @@ impl Outgoing {
     }
 
     pub(crate) fn is_for_nobody(&self) -> bool {
-        matches!(self.reply, None | Some(Reply::Nobody))
+        matches!(self.reply, None | Some(Waiter::Nobody))
     }
 
     /// The watch that the request begins or takes up again.
     pub(crate) fn watch(&self) -> Option<&Arc<Watch>> {
         match &self.reply {
-            Some(Reply::Watch(watch, _)) => Some(watch),
+            Some(Waiter::Watch(watch, _)) => Some(watch),
             _ => None,
         }
     }
@@ -134,7 +139,7 @@ impl Outgoing {
     /// The watch that the request takes up again.
     pub(crate) fn resumed_watch(&self) -> Option<&Arc<Watch>> {
         match &self.reply {
-            Some(Reply::Watch(watch, None)) => Some(watch),
+            Some(Waiter::Watch(watch, None)) => Some(watch),
             _ => None,
         }
     }
@@ -158,9 +163,9 @@ impl Outgoing {
         };
         let outcome = outcome.map_err(name);
         match self.reply.take() {
-            None | Some(Reply::Nobody) => {}
-            Some(Reply::Caller(slot)) => slot.put(outcome),
-            Some(Reply::Watch(watch, caller)) => {
+            None | Some(Waiter::Nobody) => {}
+            Some(Waiter::Caller(slot)) => slot.put(outcome),
+            Some(Waiter::Watch(watch, caller)) => {
                 if let Err(error) = &outcome {
                     watch.end(Some(error.clone()));
                 }

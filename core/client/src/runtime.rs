@@ -14,7 +14,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 use tokio::runtime::{Builder, Handle};
 
-use crate::slot::Slot;
+use crate::oneshot::Oneshot;
 
 static RUNTIME: ArcSwapOption<Running> = ArcSwapOption::const_empty();
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -95,7 +95,7 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Result
 pub(crate) async fn unblock<T: Send + 'static>(
     run: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let slot = Slot::new();
+    let slot = Oneshot::new();
     let result = slot.clone();
     handle()?.spawn_blocking(move || result.put(run()));
     slot.take().await

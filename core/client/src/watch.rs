@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_types::{Error, Offset, Operation, WatchAllRequest, WatchInstanceRequest};
 use serde::Deserialize;
 
@@ -36,11 +36,11 @@ pub(crate) struct Watch {
     follow: Follow,
     events_max: usize,
     bytes_max: usize,
-    state: Mutex<State>,
+    state: Mutex<WatchState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct WatchState {
     queue: VecDeque<Queued>,
     bytes: usize,
     /// The next offset wanted from the server; 0 until the first answer said where the watch begins.
@@ -124,7 +124,7 @@ impl Watch {
             follow,
             events_max: options.watch_events_max.max(1),
             bytes_max: options.watch_bytes_max,
-            state: Mutex::new(State {
+            state: Mutex::new(WatchState {
                 queue: VecDeque::new(),
                 bytes: 0,
                 next: next.unwrap_or(0),
@@ -138,7 +138,7 @@ impl Watch {
 
     /// The first request, or the one that takes the watch up where it stopped; and what an older
     /// server lacks for it.
-    pub(crate) fn request(&self) -> (Command, String, Option<&'static str>) {
+    pub(crate) fn request(&self) -> (WireCommand, String, Option<&'static str>) {
         let (next, by_all) = {
             let state = self.state.lock();
             (state.next, state.by_all)
@@ -157,17 +157,17 @@ impl Watch {
                     from_offset,
                     ..WatchAllRequest::default()
                 };
-                (Command::Database(Operation::WatchAll), text(&request), needs(false))
+                (WireCommand::Database(Operation::WatchAll), text(&request), needs(false))
             }
             Follow::Instance(request) => {
                 let request = WatchInstanceRequest { from_offset, ..request.clone() };
                 let needs = needs(request.include_lifecycle);
-                (Command::Database(Operation::WatchInstance), text(&request), needs)
+                (WireCommand::Database(Operation::WatchInstance), text(&request), needs)
             }
             Follow::All(request) => {
                 let request = WatchAllRequest { from_offset, ..request.clone() };
                 let needs = needs(request.include_lifecycle);
-                (Command::Database(Operation::WatchAll), text(&request), needs)
+                (WireCommand::Database(Operation::WatchAll), text(&request), needs)
             }
         }
     }
@@ -324,7 +324,7 @@ impl Watch {
 }
 
 /// Wakes the reader, with the lock free.
-fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+fn wake(mut state: parking_lot::MutexGuard<'_, WatchState>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {

@@ -5,7 +5,7 @@
 
 /// A measure against losing or inventing data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Guard {
+pub enum Safeguard {
     /// A torn tail is cut off before anything is appended.
     TruncateTail,
     /// A created or renamed file is made durable by syncing its directory.
@@ -18,14 +18,14 @@ pub enum Guard {
     SequenceGap,
 }
 
-impl Guard {
+impl Safeguard {
     /// Every guard.
-    pub const ALL: [Guard; 5] = [
-        Guard::TruncateTail,
-        Guard::DirectorySync,
-        Guard::Poison,
-        Guard::HeaderChecksum,
-        Guard::SequenceGap,
+    pub const ALL: [Safeguard; 5] = [
+        Safeguard::TruncateTail,
+        Safeguard::DirectorySync,
+        Safeguard::Poison,
+        Safeguard::HeaderChecksum,
+        Safeguard::SequenceGap,
     ];
 }
 
@@ -33,12 +33,12 @@ impl Guard {
 mod switches {
     use std::sync::atomic::{AtomicU8, Ordering};
 
-    use super::Guard;
+    use super::Safeguard;
 
     static OFF: AtomicU8 = AtomicU8::new(0);
 
     /// Switches a guard off or on, for the whole process.
-    pub fn set(guard: Guard, on: bool) {
+    pub fn set(guard: Safeguard, on: bool) {
         if on {
             OFF.fetch_and(!(1 << guard as u8), Ordering::SeqCst);
         } else {
@@ -46,7 +46,7 @@ mod switches {
         }
     }
 
-    pub(crate) fn enabled(guard: Guard) -> bool {
+    pub(crate) fn enabled(guard: Safeguard) -> bool {
         OFF.load(Ordering::Relaxed) & (1 << guard as u8) == 0
     }
 }
@@ -58,6 +58,6 @@ pub use switches::set;
 
 #[cfg(not(feature = "guard-check"))]
 #[inline(always)]
-pub(crate) fn enabled(_guard: Guard) -> bool {
+pub(crate) fn enabled(_guard: Safeguard) -> bool {
     true
 }

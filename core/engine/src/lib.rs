@@ -24,6 +24,7 @@ mod ops;
 pub mod options;
 mod pending;
 mod replay;
+mod retention;
 #[cfg(test)]
 mod same_bytes_tests;
 mod shared;
@@ -35,7 +36,8 @@ mod watch;
 
 pub use engine::Engine;
 pub use options::{
-    Background, FsyncPolicy, Location, Options, Progress, ProgressUpdate, Retention, SyncObserver,
+    Background, FsyncPolicy, Location, Options, ProgressObserver, ProgressUpdate, Retention,
+    SyncObserver,
 };
 pub use pending::{Commit, Pending};
 pub use watch::Subscription;

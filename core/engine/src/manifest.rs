@@ -9,7 +9,7 @@ use rstmdb_types::{Offset, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Newer, corrupt, io as io_error, newer_format};
-use crate::guards::{self, Guard};
+use crate::guards::{self, Safeguard};
 use crate::log::OFFSET_MAX;
 use crate::log::lineage::Lineage;
 use crate::storage::Storage;
@@ -162,7 +162,7 @@ impl Manifest {
         file.write_all_at(text.as_bytes(), 0)?;
         file.sync_data()?;
         storage.rename(MANIFEST_TEMPORARY, MANIFEST)?;
-        if guards::enabled(Guard::DirectorySync) {
+        if guards::enabled(Safeguard::DirectorySync) {
             storage.sync_dir("")?;
         }
         Ok(())

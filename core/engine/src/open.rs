@@ -9,10 +9,10 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use crate::checkpoint::CHECKPOINT_DIRECTORY;
-use crate::checkpoint::load::{Loaded, Loading};
+use crate::checkpoint::load::{LoadedCheckpoint, Loading};
 use crate::error::{corrupt, io as io_error};
 use crate::log::queue::Queue;
-use crate::log::recovery::{Plan, Recovered, recover};
+use crate::log::recovery::{Recovered, RecoveryPlan, recover};
 use crate::log::segment::{
     LOG_DIRECTORY, SEGMENT_FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number,
 };
@@ -242,7 +242,7 @@ fn load(
     for candidate in candidates.chain(none) {
         // Ids are spread differently in each process, so that nobody can choose colliding ones.
         let state = State::new(options, location.entropy.next_u64());
-        let mut loaded = Loaded::default();
+        let mut loaded = LoadedCheckpoint::default();
         if let Some(checkpoint) = candidate {
             let loading = Loading {
                 storage,
@@ -269,7 +269,7 @@ fn load(
             continue;
         }
         state.boundary.store(manifest.boundaries.last().copied().unwrap_or(0), Ordering::Release);
-        let plan = Plan {
+        let plan = RecoveryPlan {
             storage,
             database,
             files,

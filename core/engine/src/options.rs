@@ -32,7 +32,7 @@ rstmdb_types::embedded_options! {
         /// Whether the engine runs threads of its own.
         pub background: Background = Background::Threads;
         /// Called during a long recovery with records done and, where known, to do.
-        pub progress: Option<Progress> = None;
+        pub progress: Option<ProgressObserver> = None;
         /// Told of every sync of the log.
         pub sync_observer: Option<SyncObserver> = None;
     }
@@ -40,11 +40,11 @@ rstmdb_types::embedded_options! {
 
 /// Receives the progress of a long operation.
 #[derive(Clone)]
-pub struct Progress(pub Arc<dyn Fn(ProgressUpdate) + Send + Sync>);
+pub struct ProgressObserver(pub Arc<dyn Fn(ProgressUpdate) + Send + Sync>);
 
-impl std::fmt::Debug for Progress {
+impl std::fmt::Debug for ProgressObserver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Progress")
+        f.write_str("ProgressObserver")
     }
 }
 

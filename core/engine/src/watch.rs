@@ -24,7 +24,7 @@ const DECODE_BYTES: usize = 256 << 10;
 
 /// Which events a subscription delivers.
 #[derive(Debug, Default)]
-pub(crate) struct Filter {
+pub(crate) struct EventFilter {
     instance: Option<Text>,
     /// Events before this offset are left out.
     pub after: Offset,
@@ -36,13 +36,13 @@ pub(crate) struct Filter {
     pub include_lifecycle: bool,
 }
 
-impl Filter {
-    pub(crate) fn instance(id: Text, after: Offset) -> Filter {
-        Filter { instance: Some(id), after, ..Filter::default() }
+impl EventFilter {
+    pub(crate) fn instance(id: Text, after: Offset) -> EventFilter {
+        EventFilter { instance: Some(id), after, ..EventFilter::default() }
     }
 
-    pub(crate) fn all(request: WatchAllRequest) -> Filter {
-        Filter {
+    pub(crate) fn all(request: WatchAllRequest) -> EventFilter {
+        EventFilter {
             instance: None,
             after: 0,
             machines: request.machines,
@@ -72,7 +72,7 @@ pub struct Subscription {
     shared: Arc<Shared>,
     /// The number that the queue knows this subscription by.
     watcher: u64,
-    filter: Filter,
+    filter: EventFilter,
     /// The next offset to look at.
     next: Offset,
     /// The next offset to hand out: events before it were.
@@ -98,7 +98,7 @@ impl Subscription {
         Subscription {
             watcher: shared.queue.add_watcher(),
             shared,
-            filter: Filter::default(),
+            filter: EventFilter::default(),
             next: position,
             resume_offset: position,
             ready: VecDeque::new(),
@@ -111,7 +111,7 @@ impl Subscription {
         }
     }
 
-    pub(crate) fn set_filter(&mut self, filter: Filter) {
+    pub(crate) fn set_filter(&mut self, filter: EventFilter) {
         self.filter = filter;
     }
 

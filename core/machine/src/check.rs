@@ -9,7 +9,7 @@ use rstmdb_types::Text;
 
 use crate::definition::{Definition, WILDCARD};
 use crate::machine::Machine;
-use crate::table::{Row, Table};
+use crate::table::{ChoiceRange, Table};
 use crate::warnings::{Warnings, shorten};
 use crate::{EventId, StateId};
 
@@ -94,7 +94,7 @@ impl Check<'_> {
     }
 
     /// The choices that can be taken: up to and including the first without a guard.
-    fn live(&self, row: Row) -> (&[u32], &[u32]) {
+    fn live(&self, row: ChoiceRange) -> (&[u32], &[u32]) {
         let choices = self.table().choices(row);
         let unguarded = choices.iter().position(|&choice| !self.is_guarded(choice));
         choices.split_at(unguarded.map_or(choices.len(), |position| position + 1))
@@ -201,10 +201,10 @@ impl Check<'_> {
             let explicit = self.table().explicit(state);
             let mut rows = explicit.to_vec();
             if !self.machine.is_final(state) {
-                let hidden = |row: &Row| Table::find(explicit, row.event).is_some();
+                let hidden = |row: &ChoiceRange| Table::find(explicit, row.event).is_some();
                 let (kept, followed) = mem::take(&mut wildcards).into_iter().partition(hidden);
                 wildcards = kept;
-                rows.extend::<Vec<Row>>(followed);
+                rows.extend::<Vec<ChoiceRange>>(followed);
             }
             for choice in rows.into_iter().flat_map(|row| self.live(row).0) {
                 if let Some(choice) = self.machine.choice(*choice)

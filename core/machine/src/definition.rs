@@ -25,7 +25,7 @@ pub(crate) struct Definition {
     /// As written, repeats included.
     pub(crate) states: Vec<Text>,
     pub(crate) initial: Text,
-    pub(crate) transitions: Vec<Transition>,
+    pub(crate) transitions: Vec<WrittenTransition>,
     /// As written, repeats included.
     pub(crate) final_states: Vec<Text>,
     /// Canonical JSON text.
@@ -34,7 +34,7 @@ pub(crate) struct Definition {
 
 /// One transition as it was written.
 #[derive(Debug)]
-pub(crate) struct Transition {
+pub(crate) struct WrittenTransition {
     pub(crate) from: Vec<Text>,
     pub(crate) event: Text,
     pub(crate) to: Text,
@@ -47,7 +47,7 @@ pub(crate) fn read(definition: &Json, limits: Option<&Limits>) -> Result<(Defini
         let size = definition.as_str().len();
         limits::check("definition", size, "definition_bytes_max", limits.definition_bytes_max)?;
     }
-    let reader = Reader { limits, warnings: Warnings::default() };
+    let reader = DefinitionReader { limits, warnings: Warnings::default() };
     reader.read(definition.root())
 }
 
@@ -70,12 +70,12 @@ fn member_path(base: &str, key: &str) -> String {
     }
 }
 
-struct Reader<'a> {
+struct DefinitionReader<'a> {
     limits: Option<&'a Limits>,
     warnings: Warnings,
 }
 
-impl Reader<'_> {
+impl DefinitionReader<'_> {
     fn read(mut self, root: JsonRef<'_>) -> Result<(Definition, Warnings)> {
         if !matches!(root, JsonRef::Object(_)) {
             return Err(invalid("", format_args!("must be an object, found {}", kind(root))));
@@ -87,7 +87,7 @@ impl Reader<'_> {
         let states = self.names("states", states, "a list of state names")?;
         self.check_count("states", states.len(), "states_max", |limits| limits.states_max)?;
         let known: HashSet<&str> = states.iter().map(Text::as_str).collect();
-        let known = Known { order: &states, set: known };
+        let known = KnownNames { order: &states, set: known };
 
         let initial = required("", "initial", "the name of the first state", initial)?;
         let initial = self.name("initial", initial, "the name of a state")?;
@@ -112,9 +112,9 @@ impl Reader<'_> {
     fn transitions(
         &mut self,
         list: JsonRef<'_>,
-        known: &Known<'_>,
+        known: &KnownNames<'_>,
         final_states: &[Text],
-    ) -> Result<Vec<Transition>> {
+    ) -> Result<Vec<WrittenTransition>> {
         if !matches!(list, JsonRef::Array(_)) {
             return Err(wrong_type("transitions", "a list of transitions", list));
         }
@@ -137,9 +137,9 @@ impl Reader<'_> {
         &mut self,
         path: &str,
         item: JsonRef<'_>,
-        known: &Known<'_>,
+        known: &KnownNames<'_>,
         finals: &HashSet<&str>,
-    ) -> Result<Transition> {
+    ) -> Result<WrittenTransition> {
         if !matches!(item, JsonRef::Object(_)) {
             return Err(wrong_type(path, "an object with from, event and to", item));
         }
@@ -177,7 +177,7 @@ impl Reader<'_> {
             None | Some(JsonRef::Null) => None,
             Some(value) => Some(self.guard(&format!("{path}.guard"), value)?),
         };
-        Ok(Transition { from, event, to, guard })
+        Ok(WrittenTransition { from, event, to, guard })
     }
 
     fn guard(&self, path: &str, value: JsonRef<'_>) -> Result<Guard> {
@@ -269,12 +269,12 @@ impl Reader<'_> {
 }
 
 /// The names a definition may refer to.
-struct Known<'a> {
+struct KnownNames<'a> {
     order: &'a [Text],
     set: HashSet<&'a str>,
 }
 
-impl Known<'_> {
+impl KnownNames<'_> {
     fn check(&self, path: &str, name: &str) -> Result<()> {
         self.check_with(|| path.to_owned(), name)
     }

@@ -8,7 +8,7 @@
 use rstmdb_types::json::unescape;
 use rstmdb_types::{Json, JsonRef, Text};
 
-use crate::definition::{Definition, Transition};
+use crate::definition::{Definition, WrittenTransition};
 
 /// The normal form as canonical JSON (members sorted by name).
 pub(crate) fn normal_form(definition: &Definition) -> Json {
@@ -83,7 +83,7 @@ fn checksum_text(definition: &Definition) -> String {
     out
 }
 
-fn write_guard(transition: &Transition, out: &mut String) {
+fn write_guard(transition: &WrittenTransition, out: &mut String) {
     if let Some(guard) = &transition.guard {
         out.push_str(",\"guard\":");
         write_string(guard.text(), out);

@@ -47,7 +47,7 @@ impl Names {
 
 /// The choices of one event in one state: a range of [`Table::choices`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Row {
+pub(crate) struct ChoiceRange {
     pub(crate) event: EventId,
     start: u32,
     end: u32,
@@ -58,9 +58,9 @@ pub(crate) struct Row {
 pub(crate) struct Table {
     /// The rows of state `s` are `rows[starts[s]..starts[s + 1]]`, sorted by event.
     starts: Vec<u32>,
-    rows: Vec<Row>,
+    rows: Vec<ChoiceRange>,
     /// The rows of `"*"`, sorted by event.
-    wildcards: Vec<Row>,
+    wildcards: Vec<ChoiceRange>,
     /// Indexes into the transitions, in the order they are tried.
     choices: Vec<u32>,
 }
@@ -95,7 +95,7 @@ impl Table {
             let Some(&(state, event, _)) = pair.first() else { continue };
             let start = table.choices.len() as u32;
             table.choices.extend(pair.iter().map(|entry| entry.2));
-            let row = Row { event, start, end: table.choices.len() as u32 };
+            let row = ChoiceRange { event, start, end: table.choices.len() as u32 };
             while state < any_state && table.starts.len() <= state as usize {
                 table.starts.push(table.rows.len() as u32);
             }
@@ -109,23 +109,23 @@ impl Table {
     }
 
     /// The rows of transitions that name the state.
-    pub(crate) fn explicit(&self, state: StateId) -> &[Row] {
+    pub(crate) fn explicit(&self, state: StateId) -> &[ChoiceRange] {
         let bound = |state: usize| self.starts.get(state).map_or(0, |&start| start as usize);
         self.rows.get(bound(state as usize)..bound(state as usize + 1)).unwrap_or(&[])
     }
 
     /// The rows of `"*"`.
-    pub(crate) fn wildcards(&self) -> &[Row] {
+    pub(crate) fn wildcards(&self) -> &[ChoiceRange] {
         &self.wildcards
     }
 
     /// The transitions of a row, in the order they are tried.
-    pub(crate) fn choices(&self, row: Row) -> &[u32] {
+    pub(crate) fn choices(&self, row: ChoiceRange) -> &[u32] {
         self.choices.get(row.start as usize..row.end as usize).unwrap_or(&[])
     }
 
     /// The row of an event in rows sorted by event.
-    pub(crate) fn find(rows: &[Row], event: EventId) -> Option<Row> {
+    pub(crate) fn find(rows: &[ChoiceRange], event: EventId) -> Option<ChoiceRange> {
         let position = rows.binary_search_by_key(&event, |row| row.event).ok()?;
         rows.get(position).copied()
     }

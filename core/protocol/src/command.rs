@@ -4,7 +4,7 @@ use rstmdb_types::Operation;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Command {
+pub enum WireCommand {
     /// An operation of the database.
     Database(Operation),
     /// Agrees on version, wire mode and features.
@@ -18,27 +18,27 @@ pub enum Command {
 }
 
 /// What only a connection needs, with its wire name.
-const CONNECTION: [(Command, &str); 4] = [
-    (Command::Hello, "HELLO"),
-    (Command::Auth, "AUTH"),
-    (Command::Bye, "BYE"),
-    (Command::Unwatch, "UNWATCH"),
+const CONNECTION: [(WireCommand, &str); 4] = [
+    (WireCommand::Hello, "HELLO"),
+    (WireCommand::Auth, "AUTH"),
+    (WireCommand::Bye, "BYE"),
+    (WireCommand::Unwatch, "UNWATCH"),
 ];
 
-impl Command {
+impl WireCommand {
     /// How many commands there are.
     pub const COUNT: usize = Operation::ALL.len() + CONNECTION.len();
 
-    /// Every command, in the order of [`Command::index`].
-    pub fn all() -> impl Iterator<Item = Command> {
-        let operations = Operation::ALL.iter().map(|operation| Command::Database(*operation));
+    /// Every command, in the order of [`WireCommand::index`].
+    pub fn all() -> impl Iterator<Item = WireCommand> {
+        let operations = Operation::ALL.iter().map(|operation| WireCommand::Database(*operation));
         operations.chain(CONNECTION.iter().map(|(command, _)| *command))
     }
 
     /// Finds a command by its wire name; other spellings are not known.
-    pub fn from_wire_name(name: &str) -> Option<Command> {
+    pub fn from_wire_name(name: &str) -> Option<WireCommand> {
         if let Some(operation) = Operation::from_name(name) {
-            return (operation.wire_name() == name).then_some(Command::Database(operation));
+            return (operation.wire_name() == name).then_some(WireCommand::Database(operation));
         }
         CONNECTION.iter().find(|(_, known)| *known == name).map(|(command, _)| *command)
     }
@@ -46,23 +46,23 @@ impl Command {
     /// The name on the wire, such as `APPLY_EVENT`.
     pub fn wire_name(self) -> &'static str {
         match self {
-            Command::Database(operation) => operation.wire_name(),
-            Command::Hello => "HELLO",
-            Command::Auth => "AUTH",
-            Command::Bye => "BYE",
-            Command::Unwatch => "UNWATCH",
+            WireCommand::Database(operation) => operation.wire_name(),
+            WireCommand::Hello => "HELLO",
+            WireCommand::Auth => "AUTH",
+            WireCommand::Bye => "BYE",
+            WireCommand::Unwatch => "UNWATCH",
         }
     }
 
-    /// A number below [`Command::COUNT`], for tables.
+    /// A number below [`WireCommand::COUNT`], for tables.
     pub fn index(self) -> usize {
         let after = Operation::ALL.len();
         match self {
-            Command::Database(operation) => operation as usize - 1,
-            Command::Hello => after,
-            Command::Auth => after + 1,
-            Command::Bye => after + 2,
-            Command::Unwatch => after + 3,
+            WireCommand::Database(operation) => operation as usize - 1,
+            WireCommand::Hello => after,
+            WireCommand::Auth => after + 1,
+            WireCommand::Bye => after + 2,
+            WireCommand::Unwatch => after + 3,
         }
     }
 
@@ -70,7 +70,10 @@ impl Command {
     pub fn is_open(self) -> bool {
         matches!(
             self,
-            Command::Hello | Command::Auth | Command::Bye | Command::Database(Operation::Ping)
+            WireCommand::Hello
+                | WireCommand::Auth
+                | WireCommand::Bye
+                | WireCommand::Database(Operation::Ping)
         )
     }
 }
@@ -82,12 +85,12 @@ mod tests {
 
     #[test]
     fn names_and_numbers_agree() {
-        for (index, command) in Command::all().enumerate() {
+        for (index, command) in WireCommand::all().enumerate() {
             assert_eq!(command.index(), index);
-            assert_eq!(Command::from_wire_name(command.wire_name()), Some(command));
-            assert_eq!(Command::from_wire_name(&command.wire_name().to_lowercase()), None);
+            assert_eq!(WireCommand::from_wire_name(command.wire_name()), Some(command));
+            assert_eq!(WireCommand::from_wire_name(&command.wire_name().to_lowercase()), None);
         }
-        assert_eq!(Command::all().count(), Command::COUNT);
-        assert_eq!(Command::from_wire_name("REPLICATE"), None);
+        assert_eq!(WireCommand::all().count(), WireCommand::COUNT);
+        assert_eq!(WireCommand::from_wire_name("REPLICATE"), None);
     }
 }

@@ -14,10 +14,10 @@ pub mod message;
 pub mod result;
 mod write;
 
-pub use command::Command;
+pub use command::WireCommand;
 pub use frame::{Decoded, FrameError, WireMode};
 pub use handshake::Dialect;
-pub use message::{Malformed, Request};
+pub use message::{Malformed, WireRequest};
 
 /// The version of the protocol.
 pub const PROTOCOL_VERSION: u16 = 1;

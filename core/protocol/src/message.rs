@@ -1,6 +1,6 @@
 //! Requests, responses and stream events: what a frame's JSON says.
 //!
-//! A server reads [`Request`]s and writes with [`respond`], [`refuse`], [`event`] and [`end`]; a
+//! A server reads [`WireRequest`]s and writes with [`respond`], [`refuse`], [`event`] and [`end`]; a
 //! client writes with [`request`] and reads [`Incoming`].
 
 use std::borrow::Cow;
@@ -22,7 +22,7 @@ use crate::write::{Object, put_text};
 
 /// A request as it arrived. Its parameters are looked at when the command is known.
 #[derive(Debug, Clone)]
-pub struct Request<'a> {
+pub struct WireRequest<'a> {
     /// What the answer will be recognised by.
     pub id: Cow<'a, str>,
     /// The name of the command.
@@ -56,12 +56,12 @@ pub struct Malformed {
     pub message: String,
 }
 
-impl<'a> Request<'a> {
+impl<'a> WireRequest<'a> {
     /// Reads the JSON text of a frame.
-    pub fn parse(payload: &'a [u8]) -> Result<Request<'a>, Malformed> {
+    pub fn parse(payload: &'a [u8]) -> Result<WireRequest<'a>, Malformed> {
         let text = std::str::from_utf8(payload)
             .map_err(|error| Malformed { id: None, message: format!("not UTF-8: {error}") })?;
-        let parsed: Result<Request<'a>, _> = serde_json::from_str(text);
+        let parsed: Result<WireRequest<'a>, _> = serde_json::from_str(text);
         match parsed {
             Ok(request) if request.id.len() <= ID_BYTES_MAX => Ok(request),
             Ok(_) => Err(Malformed { id: None, message: "the id is too long".to_owned() }),
@@ -88,19 +88,22 @@ enum RequestMember {
     Other,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Request<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for WireRequest<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
 
         // Only objects: derived code would take a list of the members too.
         impl<'de> Visitor<'de> for Members {
-            type Value = Request<'de>;
+            type Value = WireRequest<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object with type, id and op")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Request<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<WireRequest<'de>, A::Error> {
                 use serde::de::Error;
                 let (mut kind, mut id, mut op, mut params) = (None, None, None, None);
                 while let Some(member) = map.next_key()? {
@@ -127,7 +130,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Request<'a> {
                     }
                 }
                 kind.ok_or_else(|| A::Error::missing_field("type"))?;
-                Ok(Request {
+                Ok(WireRequest {
                     id: id.ok_or_else(|| A::Error::missing_field("id"))?.0,
                     op: op.ok_or_else(|| A::Error::missing_field("op"))?.0,
                     params: params.flatten(),

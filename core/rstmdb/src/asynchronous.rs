@@ -170,12 +170,12 @@ rstmdb_types::for_each_operation!(methods);
 /// [`futures_core::Stream`].
 #[derive(Debug)]
 pub struct Subscription {
-    state: State,
+    state: SubscriptionSource,
     resume_offset: Offset,
 }
 
 #[derive(Debug)]
-enum State {
+enum SubscriptionSource {
     Ready(Box<rstmdb_engine::Subscription>),
     /// A read of older events runs on another thread.
     Loading(Working<Box<rstmdb_engine::Subscription>>),
@@ -186,12 +186,18 @@ enum State {
 
 impl Subscription {
     fn embedded(inner: rstmdb_engine::Subscription) -> Subscription {
-        Subscription { resume_offset: inner.resume_offset(), state: State::Ready(Box::new(inner)) }
+        Subscription {
+            resume_offset: inner.resume_offset(),
+            state: SubscriptionSource::Ready(Box::new(inner)),
+        }
     }
 
     #[cfg(feature = "remote")]
     fn remote(inner: rstmdb_client::Subscription) -> Subscription {
-        Subscription { resume_offset: inner.resume_offset(), state: State::Remote(inner) }
+        Subscription {
+            resume_offset: inner.resume_offset(),
+            state: SubscriptionSource::Remote(inner),
+        }
     }
 
     /// Waits for the next event; `None` when the database was closed.
@@ -206,25 +212,25 @@ impl Subscription {
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
         loop {
-            match std::mem::replace(&mut self.state, State::Ended) {
-                State::Ended => return Poll::Ready(None),
+            match std::mem::replace(&mut self.state, SubscriptionSource::Ended) {
+                SubscriptionSource::Ended => return Poll::Ready(None),
                 #[cfg(feature = "remote")]
-                State::Remote(mut inner) => {
+                SubscriptionSource::Remote(mut inner) => {
                     let polled = inner.poll_event(context);
                     self.resume_offset = inner.resume_offset();
-                    self.state = State::Remote(inner);
+                    self.state = SubscriptionSource::Remote(inner);
                     return polled;
                 }
-                State::Loading(mut task) => match Pin::new(&mut task).poll(context) {
+                SubscriptionSource::Loading(mut task) => match Pin::new(&mut task).poll(context) {
                     Poll::Pending => {
-                        self.state = State::Loading(task);
+                        self.state = SubscriptionSource::Loading(task);
                         return Poll::Pending;
                     }
-                    Poll::Ready(inner) => self.state = State::Ready(inner),
+                    Poll::Ready(inner) => self.state = SubscriptionSource::Ready(inner),
                 },
-                State::Ready(mut inner) => {
+                SubscriptionSource::Ready(mut inner) => {
                     if inner.needs_files() {
-                        self.state = State::Loading(threads::unblock(move || {
+                        self.state = SubscriptionSource::Loading(threads::unblock(move || {
                             inner.load();
                             inner
                         }));
@@ -233,7 +239,7 @@ impl Subscription {
                     let polled = inner.poll_next(context);
                     self.resume_offset = inner.resume_offset();
                     let again = polled.is_pending() && inner.needs_files();
-                    self.state = State::Ready(inner);
+                    self.state = SubscriptionSource::Ready(inner);
                     if !again {
                         return polled;
                     }

@@ -23,7 +23,7 @@ pub use backend::Pending;
 pub use clock::ManualClock;
 #[cfg(feature = "remote")]
 pub use rstmdb_client::{Endpoint, Options as RemoteOptions, Retry, TlsOptions};
-pub use rstmdb_engine::{FsyncPolicy, Options, Progress, ProgressUpdate, Retention};
+pub use rstmdb_engine::{FsyncPolicy, Options, ProgressObserver, ProgressUpdate, Retention};
 pub use rstmdb_types::*;
 
 #[cfg(doctest)]

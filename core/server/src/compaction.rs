@@ -11,7 +11,8 @@ use rstmdb_types::{CompactRequest, InfoRequest, WalStatsRequest};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::calls::Calls;
-use crate::config::{CompactionConfig, Settings};
+use crate::config::CompactionConfig;
+use crate::live::LiveSettings;
 use crate::shutdown::Shutdown;
 
 /// How often it is looked at.
@@ -43,7 +44,11 @@ impl Compaction {
     }
 
     /// Looks after the database until the server stops.
-    pub(crate) async fn run(mut self, settings: Arc<Settings>, shutdown: Shutdown) -> Compaction {
+    pub(crate) async fn run(
+        mut self,
+        settings: Arc<LiveSettings>,
+        shutdown: Shutdown,
+    ) -> Compaction {
         let mut at: Option<Instant> = None;
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

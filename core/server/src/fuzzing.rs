@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
 use crate::calls::Calls;
-use crate::config::{Config, Settings};
+use crate::config::Config;
+use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 use crate::rcp::{FrameMemory, Rcp, serve};
 use crate::shutdown::Shutdown;
@@ -47,7 +48,7 @@ fn converse(stream: &[u8], piece: usize) -> Vec<(String, String)> {
     let engine = Arc::new(database());
     let config = Config::default();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let calls = Calls::new(Arc::new(Settings::new(&config).unwrap()), metrics.clone());
+    let calls = Calls::new(Arc::new(LiveSettings::new(&config).unwrap()), metrics.clone());
     calls.install(engine.clone());
     let rcp = Arc::new(Rcp {
         calls: Arc::new(calls),

@@ -14,6 +14,7 @@ pub mod fuzzing;
 #[cfg(test)]
 mod fuzzing_tests;
 pub mod health;
+pub mod live;
 pub mod logging;
 pub mod metrics;
 mod rcp;

@@ -7,7 +7,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rstmdb_server::config::{self, Config, Loaded, Settings};
+use rstmdb_server::config::{self, Config, LoadedConfig};
+use rstmdb_server::live::LiveSettings;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use crate::args::Args;
@@ -46,7 +47,7 @@ fn run(args: &Args) -> Result<()> {
     if args.check_config {
         warn(&loaded);
         // Tokens and certificates are read too.
-        Settings::new(&loaded.config)?;
+        LiveSettings::new(&loaded.config)?;
         return print("the configuration can be used\n");
     }
     serve::serve(sources, loaded)
@@ -69,7 +70,7 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn warn(loaded: &Loaded) {
+fn warn(loaded: &LoadedConfig) {
     for warning in &loaded.warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

@@ -13,7 +13,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_types::{Error, ErrorCode, Result, WalStatsResult};
 
 /// The bounds of the request histogram: the nine that dashboards know, and finer and coarser ones.
@@ -193,7 +193,7 @@ impl Metrics {
                 "How long answers waited for the commit of what they tell",
             )?,
             rejections: REJECTIONS.map(|reason| rejections.with_label_values(&[reason])),
-            operations: std::iter::repeat_with(OnceLock::new).take(Command::COUNT).collect(),
+            operations: std::iter::repeat_with(OnceLock::new).take(WireCommand::COUNT).collect(),
             unknown: OnceLock::new(),
             requests: register.counters(
                 "rstmdb_requests_total",
@@ -228,11 +228,11 @@ impl Metrics {
         })
     }
 
-    /// The figures of the command with this number, as `Command::index` gives it.
+    /// The figures of the command with this number, as `WireCommand::index` gives it.
     pub fn request(&self, command: usize) -> &OperationMetrics {
         let place = self.operations.get(command).unwrap_or(&self.unknown);
         place.get_or_init(|| {
-            let name = Command::all().nth(command).map_or("UNKNOWN", Command::wire_name);
+            let name = WireCommand::all().nth(command).map_or("UNKNOWN", WireCommand::wire_name);
             OperationMetrics {
                 requests: self.requests.with_label_values(&[name]),
                 duration: self.durations.with_label_values(&[name]),
@@ -401,7 +401,7 @@ impl Recorder {
 
     /// Counts a request of the command with this number. An element of a batch has no duration.
     pub fn request(&mut self, command: usize, duration: Option<Duration>) {
-        let command = command.min(Command::COUNT);
+        let command = command.min(WireCommand::COUNT);
         if self.operations.len() <= command {
             self.operations.resize_with(command + 1, || None);
         }

@@ -1,7 +1,8 @@
 //! Running the server: messages, threads, signals, and what is said about a start.
 
 use rstmdb_engine::FsyncPolicy;
-use rstmdb_server::config::{Loaded, Reasons, Sources, Watcher};
+use rstmdb_server::config::{LoadedConfig, Sources};
+use rstmdb_server::live::{Reasons, Watcher};
 use rstmdb_server::{Server, logging};
 use rstmdb_types::{Error, ErrorCode, Result};
 
@@ -9,7 +10,7 @@ use rstmdb_types::{Error, ErrorCode, Result};
 const FILES_BESIDE_CONNECTIONS: u64 = 128;
 
 /// Serves until a signal says otherwise.
-pub(crate) fn serve(sources: Sources, loaded: Loaded) -> Result<()> {
+pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
     let log = logging::start(&loaded.config.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -69,7 +70,7 @@ fn allow_open_files(connections: usize) {
 }
 
 /// What this server is, for whoever reads its log.
-fn banner(loaded: &Loaded, server: &Server) {
+fn banner(loaded: &LoadedConfig, server: &Server) {
     let config = &loaded.config;
     let policy = config.storage.fsync_policy;
     tracing::info!(

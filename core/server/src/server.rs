@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
 use crate::compaction::Compaction;
-use crate::config::{Address, Config, Settings};
+use crate::config::{Address, Config};
 use crate::health::{self, Health};
+use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 use crate::rcp::{self, FrameMemory, Rcp};
 use crate::shutdown::Shutdown;
@@ -49,7 +50,7 @@ impl Server {
 
     async fn launch(config: Config, engine: Option<Arc<Engine>>) -> Result<Server> {
         config.validate()?;
-        let settings = Arc::new(Settings::new(&config)?);
+        let settings = Arc::new(LiveSettings::new(&config)?);
         let metrics = Arc::new(Metrics::new()?);
         let calls = Arc::new(Calls::new(settings.clone(), metrics));
         let health = Arc::new(Health::new(calls.clone()));
@@ -106,7 +107,7 @@ impl Server {
     }
 
     /// The settings in force; replacing them takes effect at once.
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<LiveSettings> {
         self.calls.settings().clone()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A new [`ServerConfig`] is for new connections; those that are open keep theirs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rstmdb_types::{Error, Result};
@@ -12,7 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::config::{TlsConfig, refused};
+use crate::config::{TlsConfig, refused, required};
 
 /// What the listener presents and demands; the files are read now.
 pub fn server_config(tls: &TlsConfig) -> Result<Arc<ServerConfig>> {
@@ -62,17 +62,6 @@ fn verifier(
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|error| unusable(&error))
-}
-
-/// The path of a setting that another one makes necessary.
-pub(crate) fn required<'a>(
-    path: &'a Option<PathBuf>,
-    key: &str,
-    because: &str,
-) -> Result<&'a Path> {
-    path.as_deref().ok_or_else(|| {
-        refused(key, format!("{because} is true but {key} is not set; name a PEM file"))
-    })
 }
 
 fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {

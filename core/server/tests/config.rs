@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rstmdb_engine::{FsyncPolicy, Retention};
-use rstmdb_server::config::{
-    self, Config, Loaded, LogFormat, SETTINGS, Setting, Settings, Sources,
-};
+use rstmdb_server::config::{self, Config, LoadedConfig, LogFormat, SETTINGS, Setting, Sources};
+use rstmdb_server::live::LiveSettings;
 use rstmdb_types::{Error, Limits};
 
 /// The SHA-256 of `abc`.
@@ -34,19 +33,19 @@ fn written(text: &str) -> Written {
     Written { _folder: folder, path }
 }
 
-fn from_file(path: &Path) -> Result<Loaded, Error> {
+fn from_file(path: &Path) -> Result<LoadedConfig, Error> {
     Config::load(&Sources { file: Some(path.to_owned()), ..Sources::default() })
 }
 
-fn from_yaml(text: &str) -> Result<Loaded, Error> {
+fn from_yaml(text: &str) -> Result<LoadedConfig, Error> {
     from_file(&written(text).path)
 }
 
-fn from_environment(variables: &[(&str, &str)]) -> Result<Loaded, Error> {
+fn from_environment(variables: &[(&str, &str)]) -> Result<LoadedConfig, Error> {
     Config::load(&Sources { environment: pairs(variables), ..Sources::default() })
 }
 
-fn from_flag(key: &str, value: &str) -> Result<Loaded, Error> {
+fn from_flag(key: &str, value: &str) -> Result<LoadedConfig, Error> {
     Config::load(&Sources { overrides: pairs(&[(key, value)]), ..Sources::default() })
 }
 
@@ -477,7 +476,7 @@ fn tokens_come_from_file_environment_and_secrets_and_are_never_shown() {
     };
     let config = Config::load(&sources).unwrap().config;
     assert_eq!(config.auth.token_hashes.len(), 5);
-    let settings = Settings::new(&config).unwrap();
+    let settings = LiveSettings::new(&config).unwrap();
     let live = settings.load();
     assert!(live.auth_required);
     for (token, name) in [
@@ -521,19 +520,19 @@ fn malformed_hashes_stop_the_start_without_being_printed() {
     let secrets = written(&format!("{ABC}\n{bad}\n"));
     let key = "auth.secrets_file";
     let config = from_flag(key, secrets.path.to_str().unwrap()).unwrap().config;
-    let file = Settings::new(&config).unwrap_err();
+    let file = LiveSettings::new(&config).unwrap_err();
     assert!(file.message().contains("line 2"), "{file}");
     for error in [error, environment, file] {
         assert!(!format!("{error:?}").contains(&ABC[..20]), "{error:?}");
     }
     let config = from_flag(key, "no/such/file").unwrap().config;
-    assert!(Settings::new(&config).unwrap_err().message().contains("no/such/file"));
+    assert!(LiveSettings::new(&config).unwrap_err().message().contains("no/such/file"));
     // A file without a token is none.
     let empty = written("# none\n");
     let mut config = from_flag(key, empty.path.to_str().unwrap()).unwrap().config;
-    assert!(Settings::new(&config).is_ok());
+    assert!(LiveSettings::new(&config).is_ok());
     config.auth.required = true;
-    assert!(Settings::new(&config).unwrap_err().message().contains("there is no token"));
+    assert!(LiveSettings::new(&config).unwrap_err().message().contains("there is no token"));
 }
 
 #[test]

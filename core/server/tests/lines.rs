@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use rstmdb_engine::{Engine, Location, Options};
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_server::calls::{Caller, Calls, Events};
-use rstmdb_server::config::{Config, Settings};
+use rstmdb_server::config::Config;
+use rstmdb_server::live::LiveSettings;
 use rstmdb_server::metrics::Metrics;
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Place;
@@ -21,7 +22,7 @@ async fn answer(caller: &mut Caller, line: &str) -> Result<(Value, Option<Events
     let name = line["op"].as_str().unwrap_or_default();
     let operation = Operation::from_name(name).ok_or_else(|| invalid("op is not known"))?;
     let live = caller.calls().settings().load();
-    caller.admit(Command::Database(operation), &live)?;
+    caller.admit(WireCommand::Database(operation), &live)?;
     drop(live);
     let request = Request::deserialize(operation, &line["params"]);
     let request = request.map_err(|error| invalid(&error.to_string()))?;
@@ -68,7 +69,7 @@ async fn serve(calls: Arc<Calls>, pipe: impl AsyncRead + AsyncWrite) {
 
 /// A database with a machine behind a door.
 fn door(config: &Config) -> Arc<Calls> {
-    let settings = Arc::new(Settings::new(config).unwrap());
+    let settings = Arc::new(LiveSettings::new(config).unwrap());
     Arc::new(Calls::new(settings, Arc::new(Metrics::new().unwrap())))
 }
 

@@ -8,11 +8,12 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_server::Server;
 use rstmdb_server::calls::Calls;
-use rstmdb_server::config::{Config, Settings};
+use rstmdb_server::config::Config;
 use rstmdb_server::health::{Health, serve};
+use rstmdb_server::live::LiveSettings;
 use rstmdb_server::metrics::{EngineFigures, Metrics, Recorder, Rejection};
 
 use rstmdb_types::{ErrorCode, IoStats, WalStatsResult};
@@ -159,7 +160,7 @@ fn labelled_series_appear_at_first_use_and_figures_are_copied() {
     let metrics = Metrics::new().unwrap();
     let text = metrics.render(None).unwrap();
     assert!(!text.contains("rstmdb_requests_total") && !text.contains("rstmdb_errors_total"));
-    for (index, command) in Command::all().enumerate() {
+    for (index, command) in WireCommand::all().enumerate() {
         metrics.request(index).requests.inc();
         let line = format!("rstmdb_requests_total{{operation=\"{}\"}} 1", command.wire_name());
         assert!(metrics.render(None).unwrap().contains(&line), "{line}");
@@ -271,7 +272,7 @@ async fn a_server_counts_what_it_serves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_says_whether_a_client_would_be_served() {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let settings = Arc::new(Settings::new(&Config::default()).unwrap());
+    let settings = Arc::new(LiveSettings::new(&Config::default()).unwrap());
     let calls = Arc::new(Calls::new(settings, metrics));
     let state = Arc::new(Health::new(calls.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

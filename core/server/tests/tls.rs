@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rstmdb_server::Server;
-use rstmdb_server::config::{Config, Loaded, Settings, Sources, Watcher};
+use rstmdb_server::config::{Config, LoadedConfig, Sources};
+use rstmdb_server::live::{LiveSettings, Watcher};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
@@ -179,7 +180,7 @@ async fn new_certificates_are_for_new_connections_and_bad_ones_change_nothing() 
     let (address, settings) = (server.address(), server.settings());
     let tried = tokio::task::spawn_blocking(move || {
         let sources = Sources { file: Some(file.clone()), ..Sources::default() };
-        let loaded = Loaded { config, warnings: Vec::new(), file: Some(file) };
+        let loaded = LoadedConfig { config, warnings: Vec::new(), file: Some(file) };
         let mut watcher = Watcher::new(sources, loaded, settings, None);
         assert!(watcher.poll().is_none(), "nothing has changed");
         let mut old = connect(address, client(&first, None, BOTH));
@@ -222,7 +223,7 @@ fn keys_of_every_form_are_read() {
     {
         files.put("cert.pem", certificate);
         files.put("key.pem", key);
-        Settings::new(&files.config(&[])).unwrap();
+        LiveSettings::new(&files.config(&[])).unwrap();
     }
 }
 
@@ -242,7 +243,7 @@ fn files_that_cannot_be_used_are_named() {
     ] {
         files.put("cert.pem", cert_text);
         files.put("key.pem", key_text);
-        let error = Settings::new(&files.config(&[])).unwrap_err();
+        let error = LiveSettings::new(&files.config(&[])).unwrap_err();
         assert!(error.message().contains(part), "{part}: {error}");
         assert!(error.message().contains(files.path().to_str().unwrap()), "{error}");
         assert!(!error.message().contains(&key[40..60]), "{error}");
@@ -251,7 +252,7 @@ fn files_that_cannot_be_used_are_named() {
     files.put_leaf(&authority);
     for ca in [empty.to_str().unwrap(), "no/such/ca.pem"] {
         let settings = [("tls.require_client_cert", "true"), ("tls.client_ca_path", ca)];
-        let error = Settings::new(&files.config(&settings)).unwrap_err();
+        let error = LiveSettings::new(&files.config(&settings)).unwrap_err();
         assert!(error.message().contains("tls.client_ca_path"), "{error}");
     }
 }

@@ -10,7 +10,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rstmdb_engine::{Engine, Location};
 use rstmdb_server::Server;
 use rstmdb_server::calls::Calls;
-use rstmdb_server::config::{Address, Config, Settings, TlsConfig};
+use rstmdb_server::config::{Address, Config, TlsConfig};
+use rstmdb_server::live::LiveSettings;
 use rstmdb_server::metrics::Metrics;
 use rstmdb_types::Result;
 use rustls::pki_types::pem::PemObject;
@@ -86,7 +87,7 @@ impl TestServer {
     }
 
     /// The settings in force.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &LiveSettings {
         self.calls.settings()
     }
 

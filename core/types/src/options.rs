@@ -5,23 +5,23 @@
 //! The table has two halves, for a database of this process and for one on a server; an option of
 //! the other half is refused, not ignored.
 //!
-//! A row is a name, a type with a [`Form`] in JSON, and a default. Where the name in JSON differs,
+//! A row is a name, a type with a [`OptionForm`] in JSON, and a default. Where the name in JSON differs,
 //! because it says a unit that the Rust type knows, it stands behind the default.
 
 mod form;
 mod policy;
 mod read;
 
-pub use form::{Form, Setting};
+pub use form::{OptionForm, OptionType};
 pub use policy::{FsyncPolicy, Retention};
-pub use read::{Half, Problem, read};
+pub use read::{Half, OptionProblem, read};
 // The macro names it where this crate is not a dependency.
 #[doc(hidden)]
 pub use serde_json::Value;
 
 /// One option, as data.
 #[derive(Debug, Clone, Copy)]
-pub struct Row {
+pub struct OptionRow {
     /// The name in JSON.
     pub name: &'static str,
     /// The Rust type.
@@ -29,29 +29,29 @@ pub struct Row {
     /// What it does, in a sentence.
     pub doc: &'static str,
     /// What its value looks like.
-    pub form: Form,
+    pub form: OptionForm,
     /// The value when it is not given, as JSON; `null` for none.
     pub default: fn() -> Value,
 }
 
-impl Row {
+impl OptionRow {
     /// What a number counts; empty for what is no number and for plain counts.
     pub fn unit(&self) -> &'static str {
         match self.form {
-            Form::Millis | Form::Time => "ms",
-            Form::Integer { .. } if self.name.contains("bytes") => "bytes",
+            OptionForm::Millis | OptionForm::Time => "ms",
+            OptionForm::Integer { .. } if self.name.contains("bytes") => "bytes",
             _ => "",
         }
     }
 }
 
 /// A struct whose fields are rows.
-pub trait Settings {
+pub trait OptionTable {
     /// Its rows, in order.
-    const ROWS: &'static [Row];
+    const ROWS: &'static [OptionRow];
 
     /// Reads the value of one option; `None` when the struct has no such option.
-    fn set(&mut self, name: &str, value: &Value) -> Option<Result<(), Problem>>;
+    fn set(&mut self, name: &str, value: &Value) -> Option<Result<(), OptionProblem>>;
 
     /// The values, as JSON.
     fn show(&self) -> Value;
@@ -80,8 +80,8 @@ macro_rules! options_struct {
             }
         }
 
-        impl $crate::options::Settings for $struct {
-            const ROWS: &'static [$crate::options::Row] = $crate::options_struct!(
+        impl $crate::options::OptionTable for $struct {
+            const ROWS: &'static [$crate::options::OptionRow] = $crate::options_struct!(
                 [$($(#[doc = $doc])+ $field: $type = $default $(, $name)?;)+] [] rows
             );
 
@@ -89,9 +89,9 @@ macro_rules! options_struct {
                 &mut self,
                 name: &str,
                 value: &$crate::options::Value,
-            ) -> Option<std::result::Result<(), $crate::options::Problem>> {
+            ) -> Option<std::result::Result<(), $crate::options::OptionProblem>> {
                 $(if name == $crate::options_struct!(@name $field $($name)?) {
-                    return Some($crate::options::Setting::read(&mut self.$field, value));
+                    return Some($crate::options::OptionType::read(&mut self.$field, value));
                 })+
                 None
             }
@@ -99,7 +99,7 @@ macro_rules! options_struct {
             fn show(&self) -> $crate::options::Value {
                 let rows = [$((
                     $crate::options_struct!(@name $field $($name)?).to_owned(),
-                    $crate::options::Setting::show(&self.$field),
+                    $crate::options::OptionType::show(&self.$field),
                 ),)+];
                 $crate::options::Value::Object(rows.into_iter().collect())
             }
@@ -112,19 +112,19 @@ macro_rules! options_struct {
         rows
     ) => {
         &[
-            $($crate::options::Row {
+            $($crate::options::OptionRow {
                 name: $crate::options_struct!(@name $field $($name)?),
                 rust: stringify!($type),
                 doc: concat!($($doc),+).trim_ascii(),
-                form: <$type as $crate::options::Setting>::FORM,
-                default: || <$type as $crate::options::Setting>::show(&$default),
+                form: <$type as $crate::options::OptionType>::FORM,
+                default: || <$type as $crate::options::OptionType>::show(&$default),
             },)+
-            $($crate::options::Row {
+            $($crate::options::OptionRow {
                 name: stringify!($more),
                 rust: stringify!($more_type),
                 doc: concat!($($more_doc),+).trim_ascii(),
-                form: <$more_type as $crate::options::Setting>::FORM,
-                default: || <$more_type as $crate::options::Setting>::show(&$more_default),
+                form: <$more_type as $crate::options::OptionType>::FORM,
+                default: || <$more_type as $crate::options::OptionType>::show(&$more_default),
             },)*
         ]
     };
@@ -251,10 +251,10 @@ options_struct! {
 }
 
 /// The options of a database of this process.
-pub const EMBEDDED: &[Row] = embedded_options!(rows);
+pub const EMBEDDED: &[OptionRow] = embedded_options!(rows);
 
 /// The options of a database on a server.
-pub const REMOTE: &[Row] = remote_options!(rows);
+pub const REMOTE: &[OptionRow] = remote_options!(rows);
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
-use rstmdb_protocol::message::Request;
+use rstmdb_protocol::message::WireRequest;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ fn converse(mut stream: TcpStream) -> std::io::Result<()> {
         while let Ok(Decoded::Message { payload, consumed }) =
             frame::decode(&buffer, PAYLOAD_BYTES_MAX)
         {
-            let request = Request::parse(payload).expect("a request");
+            let request = WireRequest::parse(payload).expect("a request");
             let mut out = Vec::new();
             for message in answer(&script, &request) {
                 frame::write(&mut out, WireMode::Frames, |out| {
@@ -57,7 +57,7 @@ fn converse(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// The answer to a request, and behind that to a watch its events.
-fn answer(script: &Script<'_>, request: &Request<'_>) -> Vec<String> {
+fn answer(script: &Script<'_>, request: &WireRequest<'_>) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Failure<'a> {
         #[serde(borrow)]

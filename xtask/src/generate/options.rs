@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use rstmdb_types::options::{Form, Half, Row};
+use rstmdb_types::options::{Half, OptionForm, OptionRow};
 use serde_json::{Value, json};
 
 use super::reference::{finish, page, table};
@@ -13,45 +13,47 @@ pub const HALVES: [(Half, &str); 2] =
     [(Half::Embedded, "In this process"), (Half::Remote, "On a server")];
 
 /// All rows: those of this process, then those of a server.
-pub fn rows() -> impl Iterator<Item = &'static Row> {
+pub fn rows() -> impl Iterator<Item = &'static OptionRow> {
     HALVES.iter().flat_map(|(half, _)| half.rows())
 }
 
 /// The objects that options of a server hold: the option, the name of the type, its rows. The limits
 /// are results too, and come from the shapes.
-pub fn objects() -> impl Iterator<Item = (&'static Row, &'static str, &'static [Row])> {
+pub fn objects() -> impl Iterator<Item = (&'static OptionRow, &'static str, &'static [OptionRow])> {
     Half::Remote.rows().iter().filter_map(|row| match row.form {
-        Form::Object { name, rows } | Form::FlagOrObject { name, rows } => Some((row, name, rows)),
+        OptionForm::Object { name, rows } | OptionForm::FlagOrObject { name, rows } => {
+            Some((row, name, rows))
+        }
         _ => None,
     })
 }
 
 /// What an option does and what it is when it is not given.
-pub fn doc(row: &Row) -> String {
+pub fn doc(row: &OptionRow) -> String {
     doc_with(row, "")
 }
 
 /// The same with something to say between the two.
-pub fn doc_with(row: &Row, more: &str) -> String {
+pub fn doc_with(row: &OptionRow, more: &str) -> String {
     let default = default(row).map(|default| format!(" Default: {default}."));
     format!("{}{more}{}", row.doc, default.unwrap_or_default())
 }
 
 /// The value that an option has when it is not given, for people; None where the doc tells.
-fn default(row: &Row) -> Option<String> {
+fn default(row: &OptionRow) -> Option<String> {
     let default = (row.default)();
     match row.form {
-        Form::Flag | Form::FlagOrObject { .. } => {
+        OptionForm::Flag | OptionForm::FlagOrObject { .. } => {
             Some(if default == true { "yes" } else { "no" }.to_owned())
         }
-        Form::Integer { .. } => default.as_u64().map(|number| match row.unit() {
+        OptionForm::Integer { .. } => default.as_u64().map(|number| match row.unit() {
             "bytes" => bytes(number),
             _ => thousands(number),
         }),
-        Form::Millis => default.as_u64().map(span),
-        Form::Fsync => default.as_str().map(|text| format!("`{text}`")),
-        Form::Retention => default["bytes"].as_u64().map(bytes),
-        Form::Time | Form::Text | Form::Path | Form::Object { .. } => None,
+        OptionForm::Millis => default.as_u64().map(span),
+        OptionForm::Fsync => default.as_str().map(|text| format!("`{text}`")),
+        OptionForm::Retention => default["bytes"].as_u64().map(bytes),
+        OptionForm::Time | OptionForm::Text | OptionForm::Path | OptionForm::Object { .. } => None,
     }
 }
 
@@ -84,7 +86,7 @@ fn thousands(number: u64) -> String {
 }
 
 /// The rows as a table for people. Links lead to pages in `folder`.
-pub fn rows_table(rows: &[Row], folder: &str) -> String {
+pub fn rows_table(rows: &[OptionRow], folder: &str) -> String {
     let mut text = String::new();
     let rows: Vec<_> = rows
         .iter()
@@ -98,18 +100,20 @@ pub fn rows_table(rows: &[Row], folder: &str) -> String {
 }
 
 /// The type in JSON.
-fn kind(row: &Row, folder: &str) -> String {
+fn kind(row: &OptionRow, folder: &str) -> String {
     match row.form {
-        Form::Flag => "boolean".to_owned(),
-        Form::Integer { .. } if row.unit() == "bytes" => "integer, bytes".to_owned(),
-        Form::Integer { .. } => "integer".to_owned(),
-        Form::Millis | Form::Time => "integer, ms".to_owned(),
-        Form::Text | Form::Fsync => "string".to_owned(),
-        Form::Path => "string, a path".to_owned(),
-        Form::Retention => r#"`"forever"`, `{"bytes": …}` or `{"age_ms": …}`"#.to_owned(),
-        Form::Object { name: "Limits", .. } => format!("object of [limits]({folder}limits.md)"),
-        Form::Object { .. } => format!("object, see {}", row.name),
-        Form::FlagOrObject { .. } => format!("boolean, or object, see {}", row.name),
+        OptionForm::Flag => "boolean".to_owned(),
+        OptionForm::Integer { .. } if row.unit() == "bytes" => "integer, bytes".to_owned(),
+        OptionForm::Integer { .. } => "integer".to_owned(),
+        OptionForm::Millis | OptionForm::Time => "integer, ms".to_owned(),
+        OptionForm::Text | OptionForm::Fsync => "string".to_owned(),
+        OptionForm::Path => "string, a path".to_owned(),
+        OptionForm::Retention => r#"`"forever"`, `{"bytes": …}` or `{"age_ms": …}`"#.to_owned(),
+        OptionForm::Object { name: "Limits", .. } => {
+            format!("object of [limits]({folder}limits.md)")
+        }
+        OptionForm::Object { .. } => format!("object, see {}", row.name),
+        OptionForm::FlagOrObject { .. } => format!("boolean, or object, see {}", row.name),
     }
 }
 
@@ -152,21 +156,21 @@ pub fn surface() -> Vec<Value> {
     .collect()
 }
 
-fn data(row: &Row) -> Value {
+fn data(row: &OptionRow) -> Value {
     let (form, members) = match row.form {
-        Form::Flag => ("flag", None),
-        Form::Integer { .. } => ("integer", None),
-        Form::Millis => ("milliseconds", None),
-        Form::Time => ("time", None),
-        Form::Text => ("text", None),
-        Form::Path => ("path", None),
-        Form::Fsync => ("fsync", None),
-        Form::Retention => ("retention", None),
-        Form::Object { rows, .. } => ("object", Some(rows)),
-        Form::FlagOrObject { rows, .. } => ("flag or object", Some(rows)),
+        OptionForm::Flag => ("flag", None),
+        OptionForm::Integer { .. } => ("integer", None),
+        OptionForm::Millis => ("milliseconds", None),
+        OptionForm::Time => ("time", None),
+        OptionForm::Text => ("text", None),
+        OptionForm::Path => ("path", None),
+        OptionForm::Fsync => ("fsync", None),
+        OptionForm::Retention => ("retention", None),
+        OptionForm::Object { rows, .. } => ("object", Some(rows)),
+        OptionForm::FlagOrObject { rows, .. } => ("flag or object", Some(rows)),
     };
     // A text that is a default tells a version or a name, which is another in every language.
-    let default = if matches!(row.form, Form::Text) { Value::Null } else { (row.default)() };
+    let default = if matches!(row.form, OptionForm::Text) { Value::Null } else { (row.default)() };
     let mut shown = json!({ "name": row.name, "form": form, "default": default });
     if let Some(rows) = members {
         shown["members"] = rows.iter().map(data).collect();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rstmdb_types::Operation;
-use rstmdb_types::options::{EMBEDDED, Form, Row};
+use rstmdb_types::options::{EMBEDDED, OptionForm, OptionRow};
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{
@@ -53,7 +53,7 @@ impl Shapes {
         }
         for row in EMBEDDED {
             // Results tell the limits too.
-            if let Form::Object { name, rows } = row.form {
+            if let OptionForm::Object { name, rows } = row.form {
                 shapes.0.insert(name.to_owned(), of_rows(row.doc, rows));
             }
         }
@@ -149,7 +149,7 @@ impl Shapes {
 }
 
 /// The shape of an object whose members are options; a database tells all of them.
-fn of_rows(doc: &str, rows: &[Row]) -> Shape {
+fn of_rows(doc: &str, rows: &[OptionRow]) -> Shape {
     let members = rows.iter().map(|row| Member {
         name: row.name.to_owned(),
         doc: row.doc.to_owned(),

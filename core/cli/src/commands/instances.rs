@@ -8,9 +8,9 @@ use rstmdb::{
     Json, Operation, PermittedRequest, PermittedResult,
 };
 
-use crate::error::{Outcome, internal};
+use crate::error::{CommandResult, internal};
 use crate::output::{fields, shorten, table, time, yes_no};
-use crate::session::{Session, json_argument, optional_json, optional_text};
+use crate::session::{CliSession, json_argument, optional_json, optional_text};
 
 /// Create an instance of a machine.
 #[derive(Debug, Args)]
@@ -45,10 +45,10 @@ pub(crate) struct CreateInstance {
 }
 
 impl CreateInstance {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let initial_ctx = optional_json("ctx", self.ctx.as_deref())?;
         let database = session.open(Operation::CreateInstance)?;
-        let version = Session::version(&database, &self.machine, self.version)?;
+        let version = CliSession::version(&database, &self.machine, self.version)?;
         let result = database.create_instance(CreateInstanceRequest {
             instance_id: optional_text(self.id),
             machine: self.machine.into(),
@@ -82,7 +82,7 @@ pub(crate) struct GetInstance {
 }
 
 impl GetInstance {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::GetInstance)?;
         let result = database.get_instance(GetInstanceRequest { instance_id: self.id.into() })?;
         session.output.show(&result, describe)
@@ -123,7 +123,7 @@ pub(crate) struct DeleteInstance {
 }
 
 impl DeleteInstance {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::DeleteInstance)?;
         let result = database.delete_instance(DeleteInstanceRequest {
             instance_id: self.id.into(),
@@ -174,7 +174,7 @@ pub(crate) struct ApplyEvent {
 }
 
 impl ApplyEvent {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let payload = optional_json("payload", self.payload.as_deref())?;
         let database = session.open(Operation::ApplyEvent)?;
         let result = database.apply_event(ApplyEventRequest {
@@ -216,7 +216,7 @@ pub(crate) struct Permitted {
 }
 
 impl Permitted {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let payload = optional_json("payload", self.payload.as_deref())?;
         let database = session.open(Operation::Permitted)?;
         let request = PermittedRequest { instance_id: self.id.into(), payload };
@@ -269,7 +269,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let json = json_argument("operations", &self.operations)?;
         let mut request = read_batch(&json)?;
         match self.mode.as_deref() {

@@ -6,13 +6,13 @@ use rstmdb::{
     InstanceEvent, InstanceEventKind, ListInstancesRequest, ListInstancesResult, Operation,
 };
 
-use crate::error::{Outcome, quote};
+use crate::error::{CommandResult, quote};
 use crate::output::{number, shorten, table, time};
-use crate::session::{Session, optional_text};
+use crate::session::{CliSession, optional_text};
 
 /// Which instances a list or a count is about.
 #[derive(Debug, Args)]
-pub(crate) struct Filter {
+pub(crate) struct InstanceFilter {
     /// Only instances of this machine.
     #[arg(short, long, value_name = "MACHINE")]
     machine: Option<String>,
@@ -36,7 +36,7 @@ Examples:
 )]
 pub(crate) struct ListInstances {
     #[command(flatten)]
-    filter: Filter,
+    filter: InstanceFilter,
     /// The most instances to show.
     #[arg(short, long, default_value_t = 100, value_name = "COUNT")]
     limit: u32,
@@ -49,7 +49,7 @@ pub(crate) struct ListInstances {
 }
 
 impl ListInstances {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::ListInstances)?;
         let result = database.list_instances(ListInstancesRequest {
             machine: optional_text(self.filter.machine),
@@ -95,11 +95,11 @@ Examples:
   rstmdb-cli count-instances -m order --state paid --output json | jq '[.counts[].count] | add'")]
 pub(crate) struct CountInstances {
     #[command(flatten)]
-    filter: Filter,
+    filter: InstanceFilter,
 }
 
 impl CountInstances {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::CountInstances)?;
         let result = database.count_instances(CountInstancesRequest {
             machine: optional_text(self.filter.machine),
@@ -152,7 +152,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let oldest = self.order == "oldest";
         let database = session.open(Operation::History)?;
         let result = database.history(HistoryRequest {

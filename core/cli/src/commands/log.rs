@@ -7,9 +7,9 @@ use rstmdb::{
 };
 use serde_json::Value;
 
-use crate::error::{self, Outcome};
+use crate::error::{self, CommandResult};
 use crate::output::{bytes, fields, number, shorten, table, time};
-use crate::session::Session;
+use crate::session::CliSession;
 
 /// Show the log's entries in order.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(crate) struct WalRead {
 }
 
 impl WalRead {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::WalRead)?;
         let request = WalReadRequest { limit: Some(self.limit), ..WalReadRequest::new(self.from) };
         let result = database.wal_read(request)?;
@@ -44,7 +44,7 @@ impl WalRead {
     }
 }
 
-fn entry_rows(result: &WalReadResult) -> Outcome<Vec<Vec<String>>> {
+fn entry_rows(result: &WalReadResult) -> CommandResult<Vec<Vec<String>>> {
     let mut rows = Vec::with_capacity(result.records.len());
     for record in &result.records {
         let mut entry = serde_json::to_value(&record.entry).map_err(error::internal)?;
@@ -68,7 +68,7 @@ Examples:
 pub(crate) struct WalStats {}
 
 impl WalStats {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::WalStats)?;
         let result = database.wal_stats(WalStatsRequest {})?;
         session.output.show(&result, |result| fields(figures(result)))
@@ -98,7 +98,7 @@ pub(crate) struct Compact {
 }
 
 impl Compact {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::Compact)?;
         let result = database.compact(CompactRequest { force_snapshot: self.force })?;
         session.output.show(&result, |result| {
@@ -125,7 +125,7 @@ pub(crate) struct SnapshotInstance {
 }
 
 impl SnapshotInstance {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::SnapshotInstance)?;
         let request = SnapshotInstanceRequest { instance_id: self.id.into() };
         let result = database.snapshot_instance(request)?;
@@ -154,7 +154,7 @@ pub(crate) struct FlushAll {
 }
 
 impl FlushAll {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         if !self.yes {
             let message = format!(
                 "flush-all removes every machine and instance of {}; add --yes if that is meant",

@@ -8,9 +8,9 @@ use rstmdb::{
 };
 use serde::Deserialize;
 
-use crate::error::{self, Outcome};
+use crate::error::{self, CommandResult};
 use crate::output::{self, fields, table, yes_no};
-use crate::session::{Session, json_argument};
+use crate::session::{CliSession, json_argument};
 
 /// Store a machine definition under a name and version.
 ///
@@ -41,7 +41,7 @@ pub(crate) struct PutMachine {
 }
 
 impl PutMachine {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let definition = json_argument("definition", &self.definition)?;
         let mut request = PutMachineRequest::new(self.name, self.version, definition);
         request.strict = !self.lenient;
@@ -58,7 +58,7 @@ impl PutMachine {
     }
 }
 
-fn note_warnings(session: &mut Session, warnings: &[DefinitionWarning]) {
+fn note_warnings(session: &mut CliSession, warnings: &[DefinitionWarning]) {
     for warning in warnings {
         let suggestion = warning.suggestion.as_deref();
         let suggestion = suggestion.map(|name| format!(" (did you mean {name:?}?)"));
@@ -99,7 +99,7 @@ pub(crate) struct ValidateMachine {
 }
 
 impl ValidateMachine {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let definition = json_argument("definition", &self.definition)?;
         let request = ValidateMachineRequest { definition, strict: !self.lenient };
         let result = session.open(Operation::ValidateMachine)?.validate_machine(request)?;
@@ -129,29 +129,29 @@ pub(crate) struct GetMachine {
 }
 
 impl GetMachine {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::GetMachine)?;
-        let version = Session::version(&database, &self.name, self.version)?;
+        let version = CliSession::version(&database, &self.name, self.version)?;
         let request = GetMachineRequest { machine: self.name.as_str().into(), version };
         let result = database.get_machine(request)?;
-        let definition: Definition = result.definition.decode().map_err(error::internal)?;
+        let definition: StoredDefinition = result.definition.decode().map_err(error::internal)?;
         session.output.show(&result, |result| describe(&self.name, version, result, &definition))
     }
 }
 
 /// The members of a stored definition.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Definition {
+pub(crate) struct StoredDefinition {
     pub(crate) states: Vec<String>,
     pub(crate) initial: String,
     #[serde(default)]
     pub(crate) r#final: Vec<String>,
-    pub(crate) transitions: Vec<Transition>,
+    pub(crate) transitions: Vec<StoredTransition>,
 }
 
 /// One transition of a stored definition.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Transition {
+pub(crate) struct StoredTransition {
     pub(crate) from: Vec<String>,
     pub(crate) event: String,
     pub(crate) to: String,
@@ -163,7 +163,7 @@ fn describe(
     name: &str,
     version: u32,
     result: &GetMachineResult,
-    definition: &Definition,
+    definition: &StoredDefinition,
 ) -> String {
     let mut lines = vec![
         ("machine", name.to_owned()),
@@ -194,7 +194,7 @@ Examples:
 pub(crate) struct ListMachines {}
 
 impl ListMachines {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::ListMachines)?;
         let result = database.list_machines(ListMachinesRequest {})?;
         session.output.show(&result, |result| {

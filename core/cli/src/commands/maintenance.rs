@@ -5,9 +5,9 @@ use rstmdb::error::reason;
 use rstmdb::maintenance::{self, RepairPlan, VerifyReport};
 use rstmdb::{Error, ErrorCode};
 
-use crate::error::{Outcome, quote};
+use crate::error::{CommandResult, quote};
 use crate::output::{bytes, fields, number, table, yes_no};
-use crate::session::Session;
+use crate::session::CliSession;
 
 /// Read every byte of the database and say what is wrong and what helps.
 ///
@@ -22,7 +22,7 @@ Examples:
 pub(crate) struct Verify {}
 
 impl Verify {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let path = session.place.directory("verify")?;
         let report = maintenance::verify(path)?;
         session.output.show(&report, health)?;
@@ -98,7 +98,7 @@ pub(crate) struct Repair {
 }
 
 impl Repair {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let path = session.place.directory("repair")?;
         let plan = maintenance::repair(path, self.to, self.yes)?;
         session.output.show(&plan, described)?;

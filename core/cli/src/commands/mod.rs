@@ -15,11 +15,11 @@ use clap::Subcommand;
 use crate::bench::Bench;
 use crate::demo::Demo;
 use crate::diagram::Diagram;
-use crate::error::Outcome;
+use crate::error::CommandResult;
 use crate::help_markdown::HelpMarkdown;
 use crate::import::ImportLog;
 use crate::import_peer::ImportPeer;
-use crate::session::Session;
+use crate::session::CliSession;
 use crate::shell::Shell;
 
 macro_rules! commands {
@@ -32,7 +32,7 @@ macro_rules! commands {
 
         impl Command {
             /// Does it.
-            pub(crate) fn run(self, session: &mut Session) -> Outcome {
+            pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
                 match self { $(Command::$name(command) => command.run(session),)* }
             }
         }

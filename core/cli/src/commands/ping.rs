@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use rstmdb::{Error, ErrorCode, ErrorKind, PingRequest, PingResult, Result};
 
-use crate::error::{Failure, Outcome};
+use crate::error::{CommandResult, Failure};
 use crate::interrupt;
-use crate::place::Place;
-use crate::session::Session;
+use crate::place::Target;
+use crate::session::CliSession;
 
 /// The pause after a failed attempt, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -35,7 +35,7 @@ pub(crate) struct Ping {
 }
 
 impl Ping {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let result = match self.wait {
             false => ping(session)?,
             true => self.insist(session)?,
@@ -43,11 +43,11 @@ impl Ping {
         session.output.show(&result, |_| "PONG".to_owned())
     }
 
-    fn insist(&self, session: &mut Session) -> Outcome<PingResult> {
+    fn insist(&self, session: &mut CliSession) -> CommandResult<PingResult> {
         let interrupt = interrupt::listen();
         let began = Instant::now();
         let patience = match &mut session.place {
-            Place::There(options) => {
+            Target::There(options) => {
                 let before = (options.connect_timeout, options.request_timeout);
                 // One attempt must not outlast them all; zero would be for ever.
                 let most = self.timeout.max(Duration::from_millis(1));
@@ -56,7 +56,7 @@ impl Ping {
                 options.request_timeout = bounded(before.1);
                 Some(before)
             }
-            Place::Here(_) => None,
+            Target::Here(_) => None,
         };
         let mut pause = PAUSE_MIN;
         let outcome = loop {
@@ -74,14 +74,14 @@ impl Ping {
                 break Err(Failure::Interrupted);
             }
         };
-        if let (Place::There(options), Some(before)) = (&mut session.place, patience) {
+        if let (Target::There(options), Some(before)) = (&mut session.place, patience) {
             (options.connect_timeout, options.request_timeout) = before;
         }
         outcome
     }
 }
 
-fn ping(session: &mut Session) -> Result<PingResult> {
+fn ping(session: &mut CliSession) -> Result<PingResult> {
     session.open_existing()?.ping(PingRequest {})
 }
 

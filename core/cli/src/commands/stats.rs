@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::list::count_table;
 use super::log::figures;
-use crate::error::Outcome;
+use crate::error::CommandResult;
 use crate::output::{fields, number, yes_no};
-use crate::session::Session;
+use crate::session::CliSession;
 
 /// Say what this database is: version, backend, health, limits.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ Examples:
 pub(crate) struct Info {}
 
 impl Info {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let result = session.open(Operation::Info)?.info(InfoRequest {})?;
         let limits = serde_json::to_value(&result.limits).map_err(crate::error::internal)?;
         session.output.show(&result, |result| {
@@ -70,7 +70,7 @@ struct Figures {
 }
 
 impl Stats {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open_existing()?;
         let result = Figures {
             info: database.info(InfoRequest {})?,
@@ -94,7 +94,7 @@ Examples:
 pub(crate) struct ReplicationStatus {}
 
 impl ReplicationStatus {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::ReplicationStatus)?;
         let status = database.replication_status(ReplicationStatusRequest {})?;
         session.output.show(&status, |status| fields([("role", status.role.to_string())]))

@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::error::{self, Outcome};
-use crate::session::Session;
+use crate::error::{self, CommandResult};
+use crate::session::CliSession;
 
 /// Print the SHA-256 of a token, for auth.token_hashes or the secrets file of a server.
 ///
@@ -36,7 +36,7 @@ struct Hashed {
 }
 
 impl HashToken {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         if let Some(name) = &self.name {
             let plain = !name.trim().is_empty() && name.trim() == name;
             if !plain || name.chars().any(char::is_control) {
@@ -60,7 +60,7 @@ impl HashToken {
     }
 }
 
-fn read_token(session: &Session) -> Outcome<String> {
+fn read_token(session: &CliSession) -> CommandResult<String> {
     if stdin().is_terminal() {
         session.output.note("type the token and end with Enter and Ctrl-D (it is shown)");
     }

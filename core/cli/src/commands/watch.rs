@@ -15,11 +15,11 @@ use rstmdb::{
 };
 use serde::Serialize;
 
-use crate::error::{Outcome, internal};
+use crate::error::{CommandResult, internal};
 use crate::interrupt;
 use crate::output::{Format, Output, fields, shorten, time, yes_no};
 use crate::replay::{self, STEP};
-use crate::session::Session;
+use crate::session::CliSession;
 
 /// The options of both watches.
 #[derive(Debug, Args)]
@@ -59,7 +59,7 @@ pub(crate) struct WatchInstance {
 }
 
 impl WatchInstance {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::WatchInstance)?;
         let request = WatchInstanceRequest {
             instance_id: self.id.into(),
@@ -110,7 +110,7 @@ pub(crate) struct WatchAll {
 }
 
 impl WatchAll {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::WatchAll)?;
         let texts = |names: Vec<String>| names.into_iter().map(Into::into).collect();
         let request = WatchAllRequest {
@@ -151,7 +151,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::WatchAll)?;
         let follows = session.place.is_server();
         let lines = Lines::new(session.output);
@@ -212,7 +212,7 @@ struct Unwatched {
 }
 
 impl Unwatch {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let Some(watches) = &mut session.watches else {
             let note = "a watch belongs to the connection that began it: Ctrl-C ends one";
             session.output.note(note);
@@ -228,7 +228,11 @@ impl Unwatch {
 }
 
 /// Prints what comes, until Ctrl-C; or leaves that to the shell.
-fn follow(session: &mut Session, mut subscription: Subscription, background: bool) -> Outcome {
+fn follow(
+    session: &mut CliSession,
+    mut subscription: Subscription,
+    background: bool,
+) -> CommandResult {
     let is_server = session.place.is_server();
     // A person in a shell on a server sees what others do; a script can't press Ctrl-C.
     let waits = is_server && session.interactive && !background;
@@ -254,7 +258,7 @@ fn follow(session: &mut Session, mut subscription: Subscription, background: boo
 }
 
 /// Prints what the shell's watches have for the user now. One that failed says so and ends.
-pub(crate) fn drain(session: &mut Session) -> Outcome {
+pub(crate) fn drain(session: &mut CliSession) -> CommandResult {
     let lines = Lines::new(session.output);
     let mut failed = None;
     let Some(watches) = session.watches.as_mut() else { return Ok(()) };
@@ -285,7 +289,7 @@ impl Lines {
         Lines { output, readable: matches!(output.format, Format::Table) && stdout().is_terminal() }
     }
 
-    fn print(self, event: &InstanceEvent) -> Outcome {
+    fn print(self, event: &InstanceEvent) -> CommandResult {
         match self.readable {
             true => self.output.text(&crate::clean::clean(&readable(event)?)),
             false => self.output.json(event),
@@ -294,7 +298,7 @@ impl Lines {
 }
 
 /// An event in a line for people.
-fn readable(event: &InstanceEvent) -> Outcome<String> {
+fn readable(event: &InstanceEvent) -> CommandResult<String> {
     let state = |state: &Option<rstmdb::Text>| state.as_deref().unwrap_or("?").to_owned();
     let change = match &event.kind {
         InstanceEventKind::Created => format!("(created) {}", state(&event.to_state)),

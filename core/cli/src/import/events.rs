@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 use rstmdb::error::reason;
 use rstmdb::{Error, ErrorCode, Json, Limits, Result};
 
-use super::records::{Record, Records, RowError};
+use super::records::{Records, RowError, RowFields};
 
 /// What joins the activities of several columns.
 const JOINT: &str = " / ";
@@ -93,7 +93,7 @@ impl<R: BufRead> LogEvents<R> {
         })))
     }
 
-    fn event(&self, mut record: Record) -> std::result::Result<LogEvent, String> {
+    fn event(&self, mut record: RowFields) -> std::result::Result<LogEvent, String> {
         let (found, wanted) = (record.fields.len(), self.header.len());
         if found != wanted {
             return Err(format!("has {found} columns, the header has {wanted}"));

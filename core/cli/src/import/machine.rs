@@ -8,7 +8,7 @@ use crate::session::versions;
 
 /// The definition that the instances shall have.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct TargetMachine {
     pub(super) machine: String,
     pub(super) version: Option<u32>,
     pub(super) definition: Json,
@@ -18,7 +18,7 @@ pub(super) struct Target {
 /// Stores the definition; a version that has it already is taken as it is.
 pub(super) fn store(
     database: &Database,
-    target: &Target,
+    target: &TargetMachine,
     output: Output,
 ) -> Result<PutMachineResult> {
     let existing = versions(database, &target.machine)?;

@@ -23,16 +23,16 @@ use rstmdb::{Limits, Result, limits};
 
 pub use events::{ColumnNames, LogEvent, LogEvents};
 pub use learn::Learner;
-pub use records::{RECORD_BYTES_MAX, Record, Records, RowError};
+pub use records::{RECORD_BYTES_MAX, Records, RowError, RowFields};
 
-use crate::error::{self, Failure, Outcome, quote};
+use crate::error::{self, CommandResult, Failure, quote};
 use crate::interrupt;
 use crate::progress;
-use crate::session::{Session, json_argument};
+use crate::session::{CliSession, json_argument};
 use crate::talk::Talk;
-use machine::{Target, store};
-use report::Report;
-use run::{Run, Source};
+use machine::{TargetMachine, store};
+use report::ImportReport;
+use run::{ImportSource, Run};
 
 /// Replay a recorded event log (CSV), one instance for each case.
 ///
@@ -76,7 +76,7 @@ pub(crate) struct ImportLog {
 }
 
 impl ImportLog {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let began = Instant::now();
         let name = self.machine_name()?;
         let total_bytes = self.size()?;
@@ -97,15 +97,15 @@ impl ImportLog {
             }
         };
         let database = session.open_or_create()?;
-        let target = Target { machine: name, version: self.version, definition, is_learned };
+        let target = TargetMachine { machine: name, version: self.version, definition, is_learned };
         let stored = store(&database, &target, session.output)?;
 
         let bar = progress::of_import(total_bytes);
         let talk = Talk::new(session.output, bar);
-        let mut report = Report::new(&self.file, &target.machine, &stored, is_learned);
+        let mut report = ImportReport::new(&self.file, &target.machine, &stored, is_learned);
         let beside = database.asynchronous();
         let interrupt = interrupt::listen();
-        let source = Source {
+        let source = ImportSource {
             file_name: file_name(&self.file),
             machine: target.machine.clone(),
             version: stored.version,
@@ -123,7 +123,7 @@ impl ImportLog {
             }
         };
         report.finish(&database, began.elapsed(), stopped)?;
-        session.output.show(&report, Report::text)?;
+        session.output.show(&report, ImportReport::text)?;
         if stopped {
             self.say_how_to_resume(&talk, &report);
             return Err(Failure::Interrupted);
@@ -136,10 +136,10 @@ impl ImportLog {
         &self,
         events: &mut LogEvents<BufReader<File>>,
         run: &mut Run<'_>,
-        report: &mut Report,
+        report: &mut ImportReport,
         talk: &Talk,
         is_interrupted: impl Fn() -> bool,
-    ) -> Outcome<bool> {
+    ) -> CommandResult<bool> {
         while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
             let row = row.and_then(|event| Ok((events.payload(&event)?, event)));
             match row {
@@ -168,10 +168,10 @@ impl ImportLog {
 
     fn learn(
         &self,
-        session: &Session,
+        session: &CliSession,
         mut events: LogEvents<BufReader<File>>,
         limits: &Limits,
-    ) -> Outcome<rstmdb::Json> {
+    ) -> CommandResult<rstmdb::Json> {
         let mut learner = Learner::new(limits);
         while let Some(row) = events.next().map_err(|e| error::file(&self.file, &e))? {
             match row {
@@ -223,7 +223,7 @@ impl ImportLog {
         Ok(name)
     }
 
-    fn say_how_to_resume(&self, talk: &Talk, report: &Report) {
+    fn say_how_to_resume(&self, talk: &Talk, report: &ImportReport) {
         let rows = crate::output::number(report.rows());
         let file = quote(&self.file);
         talk.note(&format!(

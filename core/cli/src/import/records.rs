@@ -23,7 +23,7 @@ pub struct RowError {
 
 /// The fields of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct RowFields {
     /// The line it begins on, counted from 1.
     pub line: u64,
     /// The fields, without their quotes.
@@ -43,7 +43,7 @@ pub struct Records<R> {
 
 /// Where the splitter is within a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum SplitterState {
     FieldStart,
     Plain,
     Quoted,
@@ -56,7 +56,7 @@ enum Place {
 struct Splitter {
     fields: Vec<Vec<u8>>,
     field: Vec<u8>,
-    place: Place,
+    place: SplitterState,
 }
 
 enum Fed {
@@ -81,7 +81,7 @@ impl<R: BufRead> Records<R> {
     ///
     /// The outer error is one of the file, the inner one is of this record alone.
     #[allow(clippy::should_implement_trait, reason = "two kinds of errors read better this way")]
-    pub fn next(&mut self) -> io::Result<Option<Result<Record, RowError>>> {
+    pub fn next(&mut self) -> io::Result<Option<Result<RowFields, RowError>>> {
         loop {
             let Some(line) = self.next_line()? else { return Ok(None) };
             if !line.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
@@ -91,14 +91,14 @@ impl<R: BufRead> Records<R> {
     }
 
     /// The record that begins with `first`.
-    fn record(&mut self, first: Vec<u8>) -> io::Result<Result<Record, RowError>> {
+    fn record(&mut self, first: Vec<u8>) -> io::Result<Result<RowFields, RowError>> {
         let start = self.lines;
         if first.len() <= RECORD_BYTES_MAX && !first.contains(&b'"') {
             return Ok(unquoted(&first, start));
         }
         let failed = |problem: &str| RowError { line: start, problem: problem.to_owned() };
         let mut splitter =
-            Splitter { fields: Vec::new(), field: Vec::new(), place: Place::FieldStart };
+            Splitter { fields: Vec::new(), field: Vec::new(), place: SplitterState::FieldStart };
         let mut read_ahead: VecDeque<Vec<u8>> = VecDeque::new();
         let mut length = first.len();
         let mut fed = splitter.feed(&first);
@@ -110,7 +110,7 @@ impl<R: BufRead> Records<R> {
                     return Ok(splitter
                         .finish()
                         .map_err(failed)
-                        .map(|fields| Record { line: start, fields }));
+                        .map(|fields| RowFields { line: start, fields }));
                 }
                 Fed::More => match self.next_line()? {
                     None => break "has a quote that is never closed",
@@ -173,11 +173,11 @@ impl<R: BufRead> Records<R> {
 }
 
 /// The record of a line without a quote: most of them, and quick to split.
-fn unquoted(line: &[u8], number: u64) -> Result<Record, RowError> {
+fn unquoted(line: &[u8], number: u64) -> Result<RowFields, RowError> {
     let Ok(text) = std::str::from_utf8(content(line)) else {
         return Err(RowError { line: number, problem: NOT_UTF8.to_owned() });
     };
-    Ok(Record { line: number, fields: text.split(',').map(str::to_owned).collect() })
+    Ok(RowFields { line: number, fields: text.split(',').map(str::to_owned).collect() })
 }
 
 /// A line without its end.
@@ -195,7 +195,7 @@ impl Splitter {
                 return Fed::Broken(problem);
             }
         }
-        if self.place == Place::Quoted {
+        if self.place == SplitterState::Quoted {
             self.field.extend(line.get(text.len()..).unwrap_or_default());
             return Fed::More;
         }
@@ -204,22 +204,24 @@ impl Splitter {
 
     fn byte(&mut self, byte: u8) -> Result<(), &'static str> {
         match (self.place, byte) {
-            (Place::FieldStart, b'"') => self.place = Place::Quoted,
-            (Place::Quoted, b'"') => self.place = Place::QuoteInQuoted,
-            (Place::QuoteInQuoted, b'"') => {
+            (SplitterState::FieldStart, b'"') => self.place = SplitterState::Quoted,
+            (SplitterState::Quoted, b'"') => self.place = SplitterState::QuoteInQuoted,
+            (SplitterState::QuoteInQuoted, b'"') => {
                 self.field.push(b'"');
-                self.place = Place::Quoted;
+                self.place = SplitterState::Quoted;
             }
-            (Place::Quoted, byte) => self.field.push(byte),
+            (SplitterState::Quoted, byte) => self.field.push(byte),
             (_, b',') => {
                 self.fields.push(std::mem::take(&mut self.field));
-                self.place = Place::FieldStart;
+                self.place = SplitterState::FieldStart;
             }
-            (Place::QuoteInQuoted, _) => return Err("has text after a closing quote"),
-            (Place::Plain, b'"') => return Err("has a quote inside a field that is not quoted"),
-            (Place::FieldStart | Place::Plain, byte) => {
+            (SplitterState::QuoteInQuoted, _) => return Err("has text after a closing quote"),
+            (SplitterState::Plain, b'"') => {
+                return Err("has a quote inside a field that is not quoted");
+            }
+            (SplitterState::FieldStart | SplitterState::Plain, byte) => {
                 self.field.push(byte);
-                self.place = Place::Plain;
+                self.place = SplitterState::Plain;
             }
         }
         Ok(())
@@ -236,7 +238,7 @@ impl Splitter {
 mod tests {
     use super::*;
 
-    fn read(text: &[u8]) -> Vec<Result<Record, RowError>> {
+    fn read(text: &[u8]) -> Vec<Result<RowFields, RowError>> {
         let mut records = Records::new(text);
         let mut all = Vec::new();
         while let Some(record) = records.next().unwrap() {
@@ -246,7 +248,7 @@ mod tests {
         all
     }
 
-    fn fields(record: &Result<Record, RowError>) -> (u64, Vec<&str>) {
+    fn fields(record: &Result<RowFields, RowError>) -> (u64, Vec<&str>) {
         let record = record.as_ref().unwrap();
         (record.line, record.fields.iter().map(String::as_str).collect())
     }

@@ -15,7 +15,7 @@ use crate::talk::Talk;
 
 /// The figures of an import. Every row is counted once.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct ImportReport {
     file: String,
     machine: String,
     version: u32,
@@ -39,21 +39,21 @@ pub(super) struct Report {
 
 /// A row that the machine refused.
 #[derive(Debug)]
-pub(super) struct Refused<'a> {
+pub(super) struct RefusedRow<'a> {
     pub(super) line: u64,
     pub(super) case: &'a str,
     pub(super) event: &'a str,
     pub(super) error: &'a Error,
 }
 
-impl Report {
+impl ImportReport {
     pub(super) fn new(
         file: &str,
         machine: &str,
         stored: &PutMachineResult,
         is_learned: bool,
-    ) -> Report {
-        Report {
+    ) -> ImportReport {
+        ImportReport {
             file: file.to_owned(),
             machine: machine.to_owned(),
             version: stored.version,
@@ -77,9 +77,9 @@ impl Report {
         self.events_applied + self.events_existing + self.events_refused + self.rows_malformed
     }
 
-    pub(super) fn refused(&mut self, refused: &Refused<'_>, talk: &Talk) {
+    pub(super) fn refused(&mut self, refused: &RefusedRow<'_>, talk: &Talk) {
         self.events_refused += 1;
-        let Refused { line, case, event, error } = refused;
+        let RefusedRow { line, case, event, error } = refused;
         talk.row(
             || {
                 let (code, message) = (error.code(), error.message());

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use rstmdb::blocking::Database;
 use rstmdb::{InstanceEvent, InstanceEventKind, WatchAllRequest};
 
-use crate::error::{Failure, Outcome};
+use crate::error::{CommandResult, Failure};
 use crate::interrupt::Interrupt;
 use crate::replay;
 
@@ -30,7 +30,7 @@ pub(super) struct Applied {
 
 /// What is known about a row of a case that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum KnownRow {
     /// It was applied before.
     Applied,
     /// It was not, while a later row of its case was.
@@ -46,7 +46,7 @@ impl Earlier {
         machine: &str,
         file_name: &str,
         interrupt: Interrupt,
-    ) -> Outcome<Earlier> {
+    ) -> CommandResult<Earlier> {
         let request = WatchAllRequest {
             include_ctx: false,
             machines: vec![machine.into()],
@@ -111,13 +111,13 @@ impl Applied {
         self.last = self.last.max(line);
     }
 
-    pub(super) fn knows(&self, line: u64) -> Known {
+    pub(super) fn knows(&self, line: u64) -> KnownRow {
         if line > self.last {
-            Known::Nothing
+            KnownRow::Nothing
         } else if line < self.known_from || self.lines.contains(&line) {
-            Known::Applied
+            KnownRow::Applied
         } else {
-            Known::PassedOver
+            KnownRow::PassedOver
         }
     }
 }
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    fn knows(events: &[(InstanceEventKind, Option<u64>)], last: u64) -> Vec<Known> {
+    fn knows(events: &[(InstanceEventKind, Option<u64>)], last: u64) -> Vec<KnownRow> {
         let mut earlier = Earlier::default();
         for (kind, line) in events {
             earlier.take(&event(kind.clone(), *line), "log.csv");
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn rows_are_applied_passed_over_or_new() {
         use InstanceEventKind::{Applied as Event, Created, Deleted};
-        use Known::{Applied, Nothing, PassedOver};
+        use KnownRow::{Applied, Nothing, PassedOver};
         let whole = [(Created, None), (Event, Some(2)), (Event, None), (Event, Some(4))];
         assert_eq!(knows(&whole, 4), [Applied, PassedOver, Applied, Nothing, Nothing]);
         let cut_off = [(Event, Some(4)), (Event, Some(6))];

@@ -14,9 +14,9 @@ use rstmdb::{
 };
 
 use super::events::{LogEvent, idempotency_key};
-use super::report::{Refused, Report, foreign, refused_before, unexpected};
-use super::resume::{Applied, Earlier, Known, event_id, line_of};
-use crate::error::{Failure, Outcome};
+use super::report::{ImportReport, RefusedRow, foreign, refused_before, unexpected};
+use super::resume::{Applied, Earlier, KnownRow, event_id, line_of};
+use crate::error::{CommandResult, Failure};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::replay;
@@ -31,7 +31,7 @@ const ATTEMPTS_MAX: u32 = 5;
 
 /// What is imported, and as what.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct ImportSource {
     /// The name of the file, part of every event's id.
     pub(super) file_name: String,
     pub(super) machine: String,
@@ -44,7 +44,7 @@ pub(super) struct Run<'a> {
     database: &'a Database,
     /// The same database, for requests that are not waited for at once.
     beside: &'a rstmdb::Database,
-    source: &'a Source,
+    source: &'a ImportSource,
     talk: &'a Talk,
     interrupt: Interrupt,
     rows_max: usize,
@@ -56,22 +56,22 @@ pub(super) struct Run<'a> {
     bytes: usize,
     sent: InFlight<'a, Result<BatchResult>>,
     /// The batch on its way.
-    batch: Option<Batch>,
+    batch: Option<SentBatch>,
     /// Everything up to this offset was there before the batch on its way.
     settled: Offset,
 }
 
 /// A batch on its way, so that it can be sent again.
 #[derive(Debug)]
-struct Batch {
+struct SentBatch {
     operations: Vec<BatchOperation>,
     /// The row of each operation; None is the creation of an instance.
-    rows: Vec<Option<Row>>,
+    rows: Vec<Option<RowName>>,
 }
 
 /// What names a row in a report.
 #[derive(Debug)]
-struct Row {
+struct RowName {
     line: u64,
     case: Text,
     event: Text,
@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         database: &'a Database,
         beside: &'a rstmdb::Database,
-        source: &'a Source,
+        source: &'a ImportSource,
         talk: &'a Talk,
         interrupt: Interrupt,
     ) -> Result<Run<'a>> {
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
     }
 
     /// Sends what was taken, after what was sent before is stored.
-    pub(super) fn flush(&mut self, report: &mut Report) -> Outcome {
+    pub(super) fn flush(&mut self, report: &mut ImportReport) -> CommandResult {
         self.bytes = 0;
         let taken = std::mem::take(&mut self.taken);
         let new = self.look_up(&taken, report)?;
@@ -143,12 +143,12 @@ impl<'a> Run<'a> {
     }
 
     /// Sends what was taken and waits until all is stored.
-    pub(super) fn finish(&mut self, report: &mut Report) -> Outcome {
+    pub(super) fn finish(&mut self, report: &mut ImportReport) -> CommandResult {
         self.flush(report)?;
         self.settle(report)
     }
 
-    fn send(&mut self, batch: &Batch) {
+    fn send(&mut self, batch: &SentBatch) {
         let ops = batch.operations.clone();
         let request = BatchRequest { mode: BatchMode::BestEffort, ops, idempotency_key: None };
         self.sent.push(self.beside.batch(request));
@@ -158,8 +158,8 @@ impl<'a> Run<'a> {
     fn look_up(
         &mut self,
         taken: &[(LogEvent, Json)],
-        report: &mut Report,
-    ) -> Outcome<HashSet<String>> {
+        report: &mut ImportReport,
+    ) -> CommandResult<HashSet<String>> {
         let mut seen = HashSet::new();
         let unknown: Vec<&str> = taken
             .iter()
@@ -191,8 +191,8 @@ impl<'a> Run<'a> {
         Ok(new)
     }
 
-    fn existing(&mut self, case: &str, found: &GetInstanceResult) -> Outcome<Case> {
-        let Source { file_name, machine, .. } = self.source;
+    fn existing(&mut self, case: &str, found: &GetInstanceResult) -> CommandResult<Case> {
+        let ImportSource { file_name, machine, .. } = self.source;
         if found.machine != machine.as_str() {
             return Ok(Case::Foreign(found.machine.to_string()));
         }
@@ -208,31 +208,31 @@ impl<'a> Run<'a> {
         &self,
         taken: Vec<(LogEvent, Json)>,
         mut new: HashSet<String>,
-        report: &mut Report,
-    ) -> Batch {
-        let mut batch = Batch { operations: Vec::new(), rows: Vec::new() };
+        report: &mut ImportReport,
+    ) -> SentBatch {
+        let mut batch = SentBatch { operations: Vec::new(), rows: Vec::new() };
         for (event, payload) in taken {
             let refusal = match self.cases.get(&event.case) {
                 Some(Case::Known(applied)) => match applied.knows(event.line) {
-                    Known::Nothing => None,
-                    Known::Applied => {
+                    KnownRow::Nothing => None,
+                    KnownRow::Applied => {
                         report.events_existing += 1;
                         continue;
                     }
                     // Later rows moved the case on: trying this one again would apply it out of turn.
-                    Known::PassedOver => Some(refused_before()),
+                    KnownRow::PassedOver => Some(refused_before()),
                 },
                 Some(Case::Foreign(machine)) => Some(foreign(&event.case, machine)),
                 Some(Case::New) | None => None,
             };
             if let Some(error) = refusal {
                 let LogEvent { line, case, activity, .. } = &event;
-                let refused = Refused { line: *line, case, event: activity, error: &error };
+                let refused = RefusedRow { line: *line, case, event: activity, error: &error };
                 report.refused(&refused, self.talk);
                 continue;
             }
             if new.remove(&event.case) {
-                let Source { machine, version, .. } = self.source;
+                let ImportSource { machine, version, .. } = self.source;
                 let request =
                     CreateInstanceRequest::new(event.case.as_str(), machine.as_str(), *version);
                 batch.operations.push(BatchOperation::CreateInstance(request));
@@ -243,14 +243,14 @@ impl<'a> Run<'a> {
                 .with_key(idempotency_key(&event.case, event.line));
             request.event_id = Some(event_id(&self.source.file_name, event.line).into());
             let (case, name) = (request.instance_id.clone(), request.event.clone());
-            batch.rows.push(Some(Row { line: event.line, case, event: name }));
+            batch.rows.push(Some(RowName { line: event.line, case, event: name }));
             batch.operations.push(BatchOperation::ApplyEvent(request));
         }
         batch
     }
 
     /// Waits until the batch on its way is stored.
-    fn settle(&mut self, report: &mut Report) -> Outcome {
+    fn settle(&mut self, report: &mut ImportReport) -> CommandResult {
         let Some(mut batch) = self.batch.take() else { return Ok(()) };
         let mut losses = 0;
         let results = loop {
@@ -277,7 +277,11 @@ impl<'a> Run<'a> {
 
     /// What is left of a batch whose answer was lost. A row that a later one of its case has passed
     /// over was refused: sending it again would apply it out of turn.
-    fn not_stored(&mut self, batch: Batch, report: &mut Report) -> Outcome<Batch> {
+    fn not_stored(
+        &mut self,
+        batch: SentBatch,
+        report: &mut ImportReport,
+    ) -> CommandResult<SentBatch> {
         let request = WatchAllRequest {
             include_ctx: false,
             from_offset: Some(self.settled + 1),
@@ -297,16 +301,16 @@ impl<'a> Run<'a> {
         if self.interrupt.pressed() {
             return Err(Failure::Interrupted);
         }
-        let mut left = Batch { operations: Vec::new(), rows: Vec::new() };
+        let mut left = SentBatch { operations: Vec::new(), rows: Vec::new() };
         for (operation, row) in batch.operations.into_iter().zip(batch.rows) {
-            if let Some(Row { line, case, event }) = &row {
+            if let Some(RowName { line, case, event }) = &row {
                 if stored.contains(line) {
                     report.events_applied += 1;
                     continue;
                 }
                 if last_of_case.get(case).is_some_and(|last| last > line) {
                     let error = &refused_before();
-                    report.refused(&Refused { line: *line, case, event, error }, self.talk);
+                    report.refused(&RefusedRow { line: *line, case, event, error }, self.talk);
                     continue;
                 }
             }
@@ -318,10 +322,10 @@ impl<'a> Run<'a> {
 
     fn answer(
         &mut self,
-        row: Option<&Row>,
+        row: Option<&RowName>,
         outcome: BatchOutcome,
         repeated: bool,
-        report: &mut Report,
+        report: &mut ImportReport,
     ) -> Result<()> {
         match (row, outcome.result, outcome.error) {
             (None, Some(BatchOperationResult::CreateInstance(result)), _) => {
@@ -339,9 +343,9 @@ impl<'a> Run<'a> {
                     false => report.events_existing += 1,
                 }
             }
-            (Some(Row { line, case, event }), None, Some(error)) => {
+            (Some(RowName { line, case, event }), None, Some(error)) => {
                 stop_if_fatal(&error)?;
-                report.refused(&Refused { line: *line, case, event, error: &error }, self.talk);
+                report.refused(&RefusedRow { line: *line, case, event, error: &error }, self.talk);
             }
             // Without the instance every row of the case would be refused with a worse reason.
             (None, None, Some(error)) => return Err(error),

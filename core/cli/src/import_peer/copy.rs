@@ -11,10 +11,10 @@ use rstmdb::{
 };
 use serde_json::json;
 
-use super::machines::Refused;
-use super::report::Report;
-use super::source::Source;
-use crate::error::{Failure, Outcome, internal};
+use super::machines::RefusedVersions;
+use super::report::CopyReport;
+use super::source::PeerSource;
+use crate::error::{CommandResult, Failure, internal};
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
 use crate::talk::Talk;
@@ -28,10 +28,10 @@ const ATTEMPTS_MAX: u32 = 5;
 
 /// A copy on its way.
 pub(super) struct Copy<'a> {
-    source: &'a Source,
+    source: &'a PeerSource,
     database: &'a Database,
     beside: rstmdb::Database,
-    refused: Refused,
+    refused: RefusedVersions,
     replace: bool,
     talk: &'a Talk,
     interrupt: Interrupt,
@@ -41,7 +41,7 @@ pub(super) struct Copy<'a> {
 }
 
 /// What is to be done about an instance.
-enum Plan {
+enum CopyPlan {
     Nothing,
     Create(GetInstanceResult),
     Replace(GetInstanceResult),
@@ -49,9 +49,9 @@ enum Plan {
 
 impl<'a> Copy<'a> {
     pub(super) fn new(
-        source: &'a Source,
+        source: &'a PeerSource,
         database: &'a Database,
-        refused: Refused,
+        refused: RefusedVersions,
         replace: bool,
         talk: &'a Talk,
         interrupt: Interrupt,
@@ -73,7 +73,7 @@ impl<'a> Copy<'a> {
 
     /// Copies all, and looks a second time for what was created or changed meanwhile; true when
     /// Ctrl-C stopped it.
-    pub(super) fn run(mut self, report: &mut Report) -> Outcome<bool> {
+    pub(super) fn run(mut self, report: &mut CopyReport) -> CommandResult<bool> {
         let limits = self.database.info(InfoRequest {})?.limits;
         self.operations_max = limits.batch_operations_max.clamp(1, CHUNK);
         let source = self.source;
@@ -93,7 +93,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies the instances of one page; false when Ctrl-C stopped it.
-    fn page(&mut self, page: Vec<InstanceSummary>, report: &mut Report) -> Outcome<bool> {
+    fn page(&mut self, page: Vec<InstanceSummary>, report: &mut CopyReport) -> CommandResult<bool> {
         // A page may repeat some of the one before.
         let mut fresh: Vec<InstanceSummary> = Vec::new();
         for item in page {
@@ -112,7 +112,7 @@ impl<'a> Copy<'a> {
         Ok(true)
     }
 
-    fn chunk(&self, chunk: &[InstanceSummary], report: &mut Report) -> Outcome {
+    fn chunk(&self, chunk: &[InstanceSummary], report: &mut CopyReport) -> CommandResult {
         let mut there = InFlight::new();
         let mut here = InFlight::new();
         for item in chunk {
@@ -127,12 +127,12 @@ impl<'a> Copy<'a> {
                 return Err(internal("an answer is missing").into());
             };
             match self.plan(there, here, report)? {
-                Plan::Nothing => {}
-                Plan::Create(instance) => {
+                CopyPlan::Nothing => {}
+                CopyPlan::Create(instance) => {
                     bytes += instance.ctx.as_str().len();
                     create.push(instance);
                 }
-                Plan::Replace(instance) => self.replace(instance, report)?,
+                CopyPlan::Replace(instance) => self.replace(instance, report)?,
             }
             if create.len() >= self.operations_max || bytes >= BYTES_MAX {
                 self.create(std::mem::take(&mut create), report)?;
@@ -147,13 +147,13 @@ impl<'a> Copy<'a> {
         &self,
         there: Result<GetInstanceResult>,
         here: Result<GetInstanceResult>,
-        report: &mut Report,
-    ) -> Outcome<Plan> {
+        report: &mut CopyReport,
+    ) -> CommandResult<CopyPlan> {
         let there = match there {
             Ok(there) => there,
             Err(error) if error.code() == ErrorCode::InstanceNotFound => {
                 report.gone_meanwhile += 1;
-                return Ok(Plan::Nothing);
+                return Ok(CopyPlan::Nothing);
             }
             Err(error) => return Err(error.into()),
         };
@@ -162,18 +162,18 @@ impl<'a> Copy<'a> {
             Err(error) if error.code() == ErrorCode::InstanceNotFound => {
                 if self.refused.contains(&(there.machine.clone(), there.version)) {
                     report.without_machine += 1;
-                    return Ok(Plan::Nothing);
+                    return Ok(CopyPlan::Nothing);
                 }
-                return Ok(Plan::Create(there));
+                return Ok(CopyPlan::Create(there));
             }
             Err(error) => return Err(error.into()),
         };
         if is_equal(&there, &here) {
             report.instances_existing += 1;
-            return Ok(Plan::Nothing);
+            return Ok(CopyPlan::Nothing);
         }
         if self.replace && self.is_untouched(&here)? {
-            return Ok(Plan::Replace(there));
+            return Ok(CopyPlan::Replace(there));
         }
         report.instances_differing += 1;
         let (id, there, here) = (&there.instance_id, &there.state, &here.state);
@@ -181,7 +181,7 @@ impl<'a> Copy<'a> {
             || format!("differs: instance {id}: {there} there, {here} here; left as it is"),
             || json!({ "differs": { "instance_id": id, "there": there, "here": here } }),
         );
-        Ok(Plan::Nothing)
+        Ok(CopyPlan::Nothing)
     }
 
     /// Whether nothing happened to an instance since it was created here.
@@ -192,7 +192,7 @@ impl<'a> Copy<'a> {
         Ok(last.is_some_and(|event| event.kind == InstanceEventKind::Created))
     }
 
-    fn replace(&self, instance: GetInstanceResult, report: &mut Report) -> Outcome {
+    fn replace(&self, instance: GetInstanceResult, report: &mut CopyReport) -> CommandResult {
         let instance_id = instance.instance_id.clone();
         let delete = DeleteInstanceRequest { instance_id, idempotency_key: None };
         let create = BatchOperation::CreateInstance(creation(&instance));
@@ -210,7 +210,11 @@ impl<'a> Copy<'a> {
     }
 
     /// Creates instances; when the answer is lost, those that are there by then were created by it.
-    fn create(&self, mut instances: Vec<GetInstanceResult>, report: &mut Report) -> Outcome {
+    fn create(
+        &self,
+        mut instances: Vec<GetInstanceResult>,
+        report: &mut CopyReport,
+    ) -> CommandResult {
         let mut losses = 0;
         while !instances.is_empty() {
             let ops = instances.iter().map(creation).map(BatchOperation::CreateInstance).collect();
@@ -243,8 +247,8 @@ impl<'a> Copy<'a> {
     fn missing(
         &self,
         instances: Vec<GetInstanceResult>,
-        report: &mut Report,
-    ) -> Outcome<Vec<GetInstanceResult>> {
+        report: &mut CopyReport,
+    ) -> CommandResult<Vec<GetInstanceResult>> {
         let mut asked = InFlight::new();
         for instance in &instances {
             let request = GetInstanceRequest { instance_id: instance.instance_id.clone() };
@@ -272,7 +276,7 @@ impl<'a> Copy<'a> {
         &self,
         instance: &GetInstanceResult,
         error: &Error,
-        report: &mut Report,
+        report: &mut CopyReport,
     ) -> Result<()> {
         match error.kind() {
             ErrorKind::NotFound

@@ -6,21 +6,21 @@ use rstmdb::blocking::Database;
 use rstmdb::{Error, ErrorKind, GetMachineRequest, PutMachineRequest, Text};
 use serde_json::json;
 
-use super::report::Report;
-use super::source::Source;
-use crate::error::Outcome;
+use super::report::CopyReport;
+use super::source::PeerSource;
+use crate::error::CommandResult;
 use crate::talk::Talk;
 
 /// The versions that are not here as they are there; their instances can't be created.
-pub(super) type Refused = HashSet<(Text, u32)>;
+pub(super) type RefusedVersions = HashSet<(Text, u32)>;
 
 pub(super) fn copy(
-    source: &Source,
+    source: &PeerSource,
     database: &Database,
     talk: &Talk,
-    report: &mut Report,
-) -> Outcome<Refused> {
-    let mut refused = Refused::new();
+    report: &mut CopyReport,
+) -> CommandResult<RefusedVersions> {
+    let mut refused = RefusedVersions::new();
     for item in source.machines()? {
         let mut versions = item.versions;
         versions.sort_unstable();

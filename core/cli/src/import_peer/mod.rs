@@ -12,15 +12,15 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::error::{self, Failure, Outcome};
+use crate::error::{self, CommandResult, Failure};
 use crate::interrupt;
-use crate::place::{self, Place};
+use crate::place::{self, Target};
 use crate::progress;
-use crate::session::Session;
+use crate::session::CliSession;
 use crate::talk::Talk;
 use copy::Copy;
-use report::Report;
-use source::Source;
+use report::CopyReport;
+use source::PeerSource;
 
 /// Copy machines and instances from a running server, such as rstmdb 0.3.0.
 ///
@@ -57,7 +57,7 @@ pub(crate) struct ImportPeer {
 }
 
 impl ImportPeer {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         if self.to.is_some() && session.watches.is_some() {
             let message = "--to is fixed in the shell; give it when starting one, as --server";
             return Err(error::usage(message).into());
@@ -67,18 +67,18 @@ impl ImportPeer {
         if let Some(token) = self.from_token.filter(|token| !token.is_empty()) {
             options.token = Some(token);
         }
-        if let Place::There(to) = &session.place
+        if let Target::There(to) = &session.place
             && to.endpoints.iter().any(|endpoint| options.endpoints.contains(endpoint))
         {
             let message = format!("--from and the server to copy to are the same, {}", self.from);
             return Err(error::usage(message).into());
         }
-        let source = Source::connect(options, self.machines)?;
+        let source = PeerSource::connect(options, self.machines)?;
         let database = session.open_or_create()?;
         let interrupt = interrupt::listen();
         let total = source.total()?;
         let talk = Talk::new(session.output, progress::of_import(total));
-        let mut report = Report::new(&source, session.place.to_string());
+        let mut report = CopyReport::new(&source, session.place.to_string());
         let outcome = machines::copy(&source, &database, &talk, &mut report).and_then(|refused| {
             Copy::new(&source, &database, refused, self.replace, &talk, interrupt).run(&mut report)
         });
@@ -91,7 +91,7 @@ impl ImportPeer {
             }
         };
         report.finish(&database, began.elapsed(), stopped)?;
-        session.output.show(&report, Report::text)?;
+        session.output.show(&report, CopyReport::text)?;
         for advice in report.advice() {
             session.output.note(&advice);
         }

@@ -7,7 +7,7 @@ use rstmdb::blocking::Database;
 use rstmdb::{CountInstancesRequest, ErrorKind, InstanceSummary, Result};
 use serde::Serialize;
 
-use super::source::Source;
+use super::source::PeerSource;
 use crate::output::{fields, number, rate, table};
 
 /// What no protocol gives away.
@@ -18,7 +18,7 @@ type Cell = (String, u32, String);
 
 /// The figures of a copy. Every instance is counted once.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+pub(super) struct CopyReport {
     from: String,
     to: String,
     pub(super) machines_stored: u64,
@@ -56,10 +56,10 @@ struct Compared {
     here: u64,
 }
 
-impl Report {
-    pub(super) fn new(source: &Source, to: String) -> Report {
+impl CopyReport {
+    pub(super) fn new(source: &PeerSource, to: String) -> CopyReport {
         let from = source.name.clone();
-        Report { from, to, not_carried: NOT_CARRIED, ..Report::default() }
+        CopyReport { from, to, not_carried: NOT_CARRIED, ..CopyReport::default() }
     }
 
     /// Counts an instance of the other server, once.

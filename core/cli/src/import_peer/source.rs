@@ -12,7 +12,7 @@ const PAGE: u32 = 5000;
 
 /// The server and what of it is wanted.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct PeerSource {
     pub(super) database: Database,
     pub(super) beside: rstmdb::Database,
     /// What it calls itself, its version and where it is.
@@ -21,13 +21,13 @@ pub(super) struct Source {
     machines: Vec<String>,
 }
 
-impl Source {
-    pub(super) fn connect(options: RemoteOptions, machines: Vec<String>) -> Result<Source> {
+impl PeerSource {
+    pub(super) fn connect(options: RemoteOptions, machines: Vec<String>) -> Result<PeerSource> {
         let places: Vec<_> = options.endpoints.iter().map(ToString::to_string).collect();
         let database = Database::connect(options)?;
         let info = database.info(InfoRequest {})?;
         let name = format!("{} {} at {}", info.server_name, info.server_version, places.join(","));
-        Ok(Source { beside: database.asynchronous(), database, name, machines })
+        Ok(PeerSource { beside: database.asynchronous(), database, name, machines })
     }
 
     pub(super) fn machines(&self) -> Result<Vec<MachineVersions>> {

@@ -10,7 +10,7 @@ use rstmdb::{
     GetMachineRequest, ListInstancesRequest, ListMachinesRequest, PermittedRequest, Result,
 };
 
-use crate::commands::machines::Definition;
+use crate::commands::machines::StoredDefinition;
 use crate::session::versions;
 
 /// The most candidates offered.
@@ -41,19 +41,19 @@ pub(super) enum Question {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Answers {
     answers: HashMap<Question, (Instant, Vec<String>)>,
     running: HashSet<Question>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedAnswers {
+    state: Mutex<Answers>,
     answered: Condvar,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedAnswers {
+    fn lock(&self) -> MutexGuard<'_, Answers> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,7 +62,7 @@ impl Shared {
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     database: Option<Database>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedAnswers>,
     patience: Duration,
 }
 
@@ -93,7 +93,7 @@ impl Lookup {
             // Without a thread there is nothing to offer.
             drop(asking.spawn(move || find(&shared, &database, question)));
         }
-        let waits = |state: &mut State| state.running.contains(question);
+        let waits = |state: &mut Answers| state.running.contains(question);
         let waited = self.shared.answered.wait_timeout_while(state, self.patience, waits);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         // An old answer is better than none.
@@ -101,7 +101,7 @@ impl Lookup {
     }
 }
 
-fn find(shared: &Shared, database: &Database, question: Question) {
+fn find(shared: &SharedAnswers, database: &Database, question: Question) {
     let found = answer(database, &question);
     let mut state = shared.lock();
     state.running.remove(&question);
@@ -131,14 +131,17 @@ fn answer(database: &Database, question: &Question) -> Result<Vec<String>> {
 }
 
 /// What `take` finds in the latest definitions of the machines, each name once.
-fn names(database: &Database, take: impl Fn(&Definition) -> Vec<String>) -> Result<Vec<String>> {
+fn names(
+    database: &Database,
+    take: impl Fn(&StoredDefinition) -> Vec<String>,
+) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     let items = database.list_machines(ListMachinesRequest {})?.items;
     for item in items.into_iter().take(MACHINES_MAX) {
         let Some(version) = item.versions.last().copied() else { continue };
         let request = GetMachineRequest { machine: item.machine, version };
         let definition = database.get_machine(request)?.definition;
-        found.extend(definition.decode::<Definition>().iter().flat_map(&take));
+        found.extend(definition.decode::<StoredDefinition>().iter().flat_map(&take));
     }
     Ok(found.into_iter().collect())
 }

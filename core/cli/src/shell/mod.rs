@@ -25,11 +25,11 @@ use lookup::Lookup;
 use words::Unfinished;
 
 use crate::commands::watch::drain;
-use crate::error::{self, Failure, Outcome};
+use crate::error::{self, CommandResult, Failure};
 use crate::interrupt;
 use crate::output::{Format, Output};
 use crate::place;
-use crate::session::Session;
+use crate::session::CliSession;
 
 /// Enter commands one after another, with history and completion.
 ///
@@ -50,13 +50,13 @@ Examples:
 pub(crate) struct Shell {}
 
 impl Shell {
-    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         run(session)
     }
 }
 
 /// Runs the shell until its input ends.
-pub(crate) fn run(session: &mut Session) -> Outcome {
+pub(crate) fn run(session: &mut CliSession) -> CommandResult {
     if session.watches.is_some() {
         return Err(error::usage("this is the shell already").into());
     }
@@ -75,7 +75,7 @@ enum Next {
 }
 
 /// Runs lines from a pipe.
-fn script(session: &mut Session) -> Outcome {
+fn script(session: &mut CliSession) -> CommandResult {
     let mut first_failure = 0;
     let mut pending = String::new();
     for line in io::stdin().lock().lines() {
@@ -101,7 +101,7 @@ fn script(session: &mut Session) -> Outcome {
 }
 
 /// Runs one line and reports its failure; only a closed pipe ends the shell.
-fn step(session: &mut Session, words: &[String], first_failure: &mut u8) -> Outcome<Next> {
+fn step(session: &mut CliSession, words: &[String], first_failure: &mut u8) -> CommandResult<Next> {
     match line(session, words) {
         Ok(next) => Ok(next),
         Err(failure) => {
@@ -111,7 +111,7 @@ fn step(session: &mut Session, words: &[String], first_failure: &mut u8) -> Outc
     }
 }
 
-fn report(output: Output, failure: Failure, first_failure: &mut u8) -> Outcome {
+fn report(output: Output, failure: Failure, first_failure: &mut u8) -> CommandResult {
     match &failure {
         Failure::BrokenPipe => return Err(failure),
         Failure::Error(error) => output.error(error),
@@ -124,7 +124,7 @@ fn report(output: Output, failure: Failure, first_failure: &mut u8) -> Outcome {
 }
 
 /// Runs the words of one line, and then what the watches have.
-fn line(session: &mut Session, words: &[String]) -> Outcome<Next> {
+fn line(session: &mut CliSession, words: &[String]) -> CommandResult<Next> {
     let Some(first) = words.first().filter(|word| !word.starts_with('#')) else {
         return Ok(Next::GoOn);
     };
@@ -144,7 +144,7 @@ fn line(session: &mut Session, words: &[String]) -> Outcome<Next> {
 }
 
 /// Leaves the database and opens it again.
-fn reconnect(session: &mut Session) -> Outcome {
+fn reconnect(session: &mut CliSession) -> CommandResult {
     let watches = session.watches.as_ref().map_or(0, Vec::len);
     // Whatever became of the old one, there is a new one.
     let closed = session.close();
@@ -157,7 +157,7 @@ fn reconnect(session: &mut Session) -> Outcome {
 }
 
 /// Runs one command of rstmdb-cli.
-fn command(session: &mut Session, words: &[String]) -> Outcome {
+fn command(session: &mut CliSession, words: &[String]) -> CommandResult {
     let arguments = ["rstmdb-cli"].into_iter().chain(words.iter().map(String::as_str));
     let matches = match (session.grammar.commands)().try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -203,7 +203,7 @@ fn overview(root: &clap::Command) -> String {
 }
 
 /// Runs lines from a person.
-fn interactive(session: &mut Session) -> Outcome {
+fn interactive(session: &mut CliSession) -> CommandResult {
     session.interactive = true;
     greet(session)?;
     let config = Config::builder()
@@ -248,7 +248,7 @@ fn interactive(session: &mut Session) -> Outcome {
 
 /// Opens the database, so that completion knows it; one that is missing may still be created, and a
 /// server that does not answer may still be started.
-fn greet(session: &mut Session) -> Outcome {
+fn greet(session: &mut CliSession) -> CommandResult {
     let version = env!("CARGO_PKG_VERSION");
     let is_server = session.place.is_server();
     match session.open_existing() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rstmdb_client::{Client, Endpoint, Options, Retry};
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
-use rstmdb_protocol::message::Request;
+use rstmdb_protocol::message::WireRequest;
 use serde_json::{Value, json};
 
 /// The features of a server of today.
@@ -113,7 +113,7 @@ impl Peer {
         loop {
             let decoded = frame::decode(&self.buffer, PAYLOAD_BYTES_MAX).unwrap();
             if let Decoded::Message { payload, consumed } = decoded {
-                let request = Request::parse(payload).unwrap();
+                let request = WireRequest::parse(payload).unwrap();
                 let asked = Asked {
                     id: request.id.to_string(),
                     op: request.op.to_string(),

@@ -28,7 +28,7 @@ pub(crate) struct Loading<'a> {
 
 /// What a checkpoint holds.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedCheckpoint {
     /// Every change up to here.
     pub offset: Offset,
     /// The newest change in it: the log was on the disk up to there before the checkpoint counted.
@@ -40,18 +40,18 @@ pub(crate) struct Loaded {
 
 impl Loading<'_> {
     /// Loads the file; the state is spoilt when this fails.
-    pub(crate) fn load(&self, file: &str, state: &State) -> Result<Loaded> {
+    pub(crate) fn load(&self, file: &str, state: &State) -> Result<LoadedCheckpoint> {
         let path = checkpoint_path(file);
         let opened = self.storage.open(&path);
         let opened =
             opened.map_err(|error: io::Error| io_error(&format!("opening {path}"), error))?;
         let mut reader = BlockReader::open(&*opened, &path, &self.database)?;
         let head = reader.head;
-        let mut loaded = Loaded {
+        let mut loaded = LoadedCheckpoint {
             offset: head.offset,
             newest: head.offset,
             named: head.named,
-            ..Loaded::default()
+            ..LoadedCheckpoint::default()
         };
         state.log_time.fetch_max(head.created_at, Ordering::Relaxed);
         loop {

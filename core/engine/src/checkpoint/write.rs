@@ -130,7 +130,7 @@ impl Shared {
         for number in 0..self.state.partitions.len() {
             let mut from = Some(0);
             while let Some(at) = from {
-                let place = Place { partition: number, slot: at };
+                let place = SlotAddress { partition: number, slot: at };
                 let piece = self.encode_instances(place, purge_floor, machines, &mut bytes);
                 blocks.put_instances(piece.count, &bytes)?;
                 for (id, side) in &piece.sides {
@@ -188,13 +188,13 @@ impl Shared {
     /// Encodes some instances under their partition's lock, up to one whose machine is not written.
     fn encode_instances(
         &self,
-        from: Place,
+        from: SlotAddress,
         purge_floor: Offset,
         machines: u32,
         out: &mut Vec<u8>,
-    ) -> Piece {
+    ) -> EncodedInstances {
         out.clear();
-        let mut piece = Piece::default();
+        let mut piece = EncodedInstances::default();
         let Some(partition) = self.state.partitions.get(from.partition) else { return piece };
         let (partition, from) = (partition.lock(), from.slot);
         let end = from.saturating_add(COPY_MAX).min(partition.slot_count());
@@ -245,14 +245,14 @@ pub(crate) struct Begin {
 
 /// A slot of a partition.
 #[derive(Clone, Copy)]
-struct Place {
+struct SlotAddress {
     partition: usize,
     slot: u32,
 }
 
 /// Some encoded instances.
 #[derive(Default)]
-struct Piece {
+struct EncodedInstances {
     count: u32,
     /// What they have beside their slots.
     sides: Vec<(Text, Side)>,

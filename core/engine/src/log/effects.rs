@@ -43,7 +43,7 @@ pub(crate) fn closed(effects: u32, bytes: &[u8]) -> &[u8] {
 
 /// Why not all effects of a payload could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum Unreadable {
     /// The bytes are not what a release writes.
     Damaged,
     /// An effect is of a kind, or has bits, that only a later release knows.
@@ -59,7 +59,7 @@ pub(crate) struct Effects<'a> {
     record: Reader<'a>,
     left: u32,
     next: Offset,
-    fault: Option<Fault>,
+    fault: Option<Unreadable>,
 }
 
 impl<'a> Effects<'a> {
@@ -76,7 +76,7 @@ impl<'a> Effects<'a> {
     }
 
     /// The first thing that was wrong so far.
-    pub(crate) fn fault(&self) -> Option<Fault> {
+    pub(crate) fn fault(&self) -> Option<Unreadable> {
         self.fault
     }
 
@@ -116,8 +116,8 @@ impl<'a> Effects<'a> {
     /// Tells what a later release wrote from damage, behind which nothing is read.
     #[cold]
     fn note_fault(&mut self, bytes: Option<Reader<'a>>) {
-        let newer = bytes.and_then(Effect::unknown_kind).map(|kind| Fault::Newer { kind });
-        self.fault.get_or_insert(newer.unwrap_or(Fault::Damaged));
+        let newer = bytes.and_then(Effect::unknown_kind).map(|kind| Unreadable::Newer { kind });
+        self.fault.get_or_insert(newer.unwrap_or(Unreadable::Damaged));
         // In format 1 nothing says where the next one begins.
         if newer.is_none() || !self.has_lengths {
             self.end();
@@ -211,7 +211,7 @@ mod tests {
             for cut in 1..payload.len() {
                 let mut effects = Effects::new(format, &payload[..cut], 1);
                 let read = effects.by_ref().count();
-                assert!(effects.fault() == Some(Fault::Damaged) || read < 4);
+                assert!(effects.fault() == Some(Unreadable::Damaged) || read < 4);
             }
         }
     }
@@ -239,7 +239,7 @@ mod tests {
         let mut effects = Effects::new(2, &payload, 1);
         let read: Vec<_> = effects.by_ref().map(|(offset, _)| offset).collect();
         assert_eq!(read, [2, 5]);
-        assert_eq!(effects.fault(), Some(Fault::Newer { kind: 11 }));
+        assert_eq!(effects.fault(), Some(Unreadable::Newer { kind: 11 }));
         assert_eq!(effects.next_offset(), 6);
     }
 
@@ -259,7 +259,7 @@ mod tests {
         for (format, payload) in [(1, &alone), (2, &alone), (2, &both)] {
             let mut effects = Effects::new(format, payload, 1);
             assert_eq!(effects.by_ref().count(), 0);
-            assert_eq!(effects.fault(), Some(Fault::Damaged));
+            assert_eq!(effects.fault(), Some(Unreadable::Damaged));
         }
     }
 }

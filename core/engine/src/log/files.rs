@@ -10,7 +10,7 @@ use rstmdb_types::{IoStats, Offset, Result, TimestampMs};
 
 use super::chains::Chains;
 use super::effects::Effects;
-use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameHeader, Parsed, parse};
+use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameHeader, ParsedFrame, parse};
 use super::lineage::Lineage;
 use super::sealer::Sealer;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
@@ -135,13 +135,13 @@ impl Segment {
 }
 
 /// The frames between two noted places, in order.
-type Step = Vec<Arc<Frame>>;
+type FrameRun = Vec<Arc<Frame>>;
 
 /// Frames read recently, in the steps between noted places: whoever wants one soon wants another.
 #[derive(Debug, Default)]
 struct FrameCache {
     /// Each with its size in bytes; the one used last is at the back.
-    steps: VecDeque<(Step, usize)>,
+    steps: VecDeque<(FrameRun, usize)>,
     bytes: usize,
 }
 
@@ -161,7 +161,7 @@ impl FrameCache {
         frames.get(at).cloned()
     }
 
-    fn put(&mut self, frames: Step) {
+    fn put(&mut self, frames: FrameRun) {
         let Some(first) = frames.first().map(|frame| frame.header.first) else { return };
         // The last step of the log may have been read when it was shorter.
         let begins = |step: &[Arc<Frame>]| step.first().is_some_and(|at| at.header.first == first);
@@ -299,7 +299,11 @@ impl LogFiles {
     }
 
     /// The frame that holds `offset`, and all of the step that it is in.
-    fn read_step(&self, offset: Offset, stretch: Stretch) -> Result<(Option<Arc<Frame>>, Step)> {
+    fn read_step(
+        &self,
+        offset: Offset,
+        stretch: Stretch,
+    ) -> Result<(Option<Arc<Frame>>, FrameRun)> {
         let mut cursor = FrameCursor::at(offset, stretch);
         let mut begin = stretch.begin;
         let mut frames = Vec::new();
@@ -389,10 +393,12 @@ impl FrameCursor {
         let file = files.open(self.segment).map_err(failed)?;
         let found = self.window.parse_at(&*file, self.position, end, files).map_err(failed)?;
         let frame = match found {
-            Parsed::Frame { header, payload, .. } => Frame::read(header, payload.into_owned()),
-            Parsed::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
-            Parsed::Newer { what, .. } => return Err(newer_format(&path(), self.position, what)),
-            Parsed::Incomplete { .. } => {
+            ParsedFrame::Frame { header, payload, .. } => Frame::read(header, payload.into_owned()),
+            ParsedFrame::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
+            ParsedFrame::Newer { what, .. } => {
+                return Err(newer_format(&path(), self.position, what));
+            }
+            ParsedFrame::Incomplete { .. } => {
                 return Err(corrupt(&path(), self.position, "the frame is cut off"));
             }
         };
@@ -426,7 +432,7 @@ impl Window {
         position: u64,
         end: u64,
         files: &LogFiles,
-    ) -> io::Result<Parsed<'a>> {
+    ) -> io::Result<ParsedFrame<'a>> {
         let mut wanted = FRAME_HEADER_BYTES;
         loop {
             let have = self.from(position).len();
@@ -435,7 +441,7 @@ impl Window {
                 self.fill(file, position, wanted.max(READ_BYTES).min(possible), files)?;
             }
             match parse(self.from(position), &files.sealer) {
-                Parsed::Incomplete { frame_bytes }
+                ParsedFrame::Incomplete { frame_bytes }
                     if frame_bytes > wanted
                         && frame_bytes <= possible
                         && frame_bytes <= FRAME_PAYLOAD_BYTES_MAX + 64 =>

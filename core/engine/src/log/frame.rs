@@ -15,7 +15,7 @@ pub(crate) use super::header::{
 use super::sealer::Sealer;
 use crate::codec::u32_at;
 use crate::error::Newer;
-use crate::guards::{self, Guard};
+use crate::guards::{self, Safeguard};
 
 /// Turns a buffer of room for the header followed by the payload into a frame; returns its checksum.
 pub(crate) fn seal(buffer: &mut Vec<u8>, header: &FrameHeader, sealer: &Sealer) -> u32 {
@@ -28,13 +28,13 @@ pub(crate) fn seal(buffer: &mut Vec<u8>, header: &FrameHeader, sealer: &Sealer) 
 }
 
 fn checksum(frame: &[u8], header_bytes: usize, sealer: &Sealer) -> u32 {
-    let covered = if guards::enabled(Guard::HeaderChecksum) { 0 } else { header_bytes };
+    let covered = if guards::enabled(Safeguard::HeaderChecksum) { 0 } else { header_bytes };
     sealer.checksum(frame.get(covered..).unwrap_or_default())
 }
 
 /// What is at the start of some bytes of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Parsed<'a> {
+pub(crate) enum ParsedFrame<'a> {
     /// A whole, intact frame and its plain payload.
     Frame { header: FrameHeader, payload: Cow<'a, [u8]>, checksum: u32 },
     /// The beginning of what may be a frame of this many bytes in all.
@@ -46,39 +46,39 @@ pub(crate) enum Parsed<'a> {
 }
 
 /// Looks at the start of `bytes`.
-pub(crate) fn parse<'a>(bytes: &'a [u8], sealer: &Sealer) -> Parsed<'a> {
+pub(crate) fn parse<'a>(bytes: &'a [u8], sealer: &Sealer) -> ParsedFrame<'a> {
     let header_bytes = bytes.get(4).map_or(header_bytes(1), |format| header_bytes(*format));
     if bytes.len() < header_bytes {
-        return Parsed::Incomplete { frame_bytes: header_bytes };
+        return ParsedFrame::Incomplete { frame_bytes: header_bytes };
     }
     let header = match FrameHeader::decode(bytes) {
         Some(header) if u32_at(bytes, 0) == Some(FRAME_MAGIC) => header,
-        _ => return Parsed::Damaged("no frame begins here"),
+        _ => return ParsedFrame::Damaged("no frame begins here"),
     };
     let is_offset = (1..=OFFSET_MAX).contains(&header.first) && header.synced <= OFFSET_MAX;
     let is_index = header.index <= OFFSET_MAX;
     if header.payload_bytes as usize > FRAME_PAYLOAD_BYTES_MAX || !is_offset || !is_index {
-        return Parsed::Damaged("the frame header is out of range");
+        return ParsedFrame::Damaged("the frame header is out of range");
     }
     let frame_bytes = header.frame_bytes();
     let Some(frame) = bytes.get(..frame_bytes) else {
-        return Parsed::Incomplete { frame_bytes };
+        return ParsedFrame::Incomplete { frame_bytes };
     };
     let covered = frame_bytes - FRAME_TRAILER_BYTES;
     let stored = u32_at(frame, covered).unwrap_or_default();
     if checksum(frame.get(..covered).unwrap_or_default(), header_bytes, sealer) != stored {
-        return Parsed::Damaged("the frame's checksum does not match");
+        return ParsedFrame::Damaged("the frame's checksum does not match");
     }
     // What is not known is looked for only in an intact frame: a flipped bit is damage, not news.
     if let Some(what) = header.newer(sealer.flags()) {
-        return Parsed::Newer { header, what };
+        return ParsedFrame::Newer { header, what };
     }
     if (header.count == 0) != (header.kind != DATA) {
-        return Parsed::Damaged("the frame's count does not fit its kind");
+        return ParsedFrame::Damaged("the frame's count does not fit its kind");
     }
     match sealer.open(&header, frame.get(header_bytes..covered).unwrap_or_default()) {
-        Some(payload) => Parsed::Frame { header, payload, checksum: stored },
-        None => Parsed::Damaged("the frame's payload can't be opened"),
+        Some(payload) => ParsedFrame::Frame { header, payload, checksum: stored },
+        None => ParsedFrame::Damaged("the frame's payload can't be opened"),
     }
 }
 
@@ -96,8 +96,8 @@ pub(crate) fn find(
     {
         at += found;
         match parse(bytes.get(at..).unwrap_or_default(), sealer) {
-            Parsed::Frame { header, .. } if fits(&header) => return Some((at, header, None)),
-            Parsed::Newer { header, what } => return Some((at, header, Some(what))),
+            ParsedFrame::Frame { header, .. } if fits(&header) => return Some((at, header, None)),
+            ParsedFrame::Newer { header, what } => return Some((at, header, Some(what))),
             _ => {}
         }
         at += 1;
@@ -127,14 +127,17 @@ mod tests {
         let header = TIP.data(1, b"hello", 6);
         let (bytes, checksum) = sealed(header, b"hello");
         let payload = Cow::Borrowed(&b"hello"[..]);
-        assert_eq!(parse(&bytes, &sealer()), Parsed::Frame { header, payload, checksum });
+        assert_eq!(parse(&bytes, &sealer()), ParsedFrame::Frame { header, payload, checksum });
         let foreign = parse(&bytes, &Sealer::plain(&[6; 16]));
-        assert!(matches!(foreign, Parsed::Damaged(_)), "another database");
+        assert!(matches!(foreign, ParsedFrame::Damaged(_)), "another database");
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let found = parse(&damaged, &sealer());
-            assert!(matches!(found, Parsed::Damaged(_) | Parsed::Incomplete { .. }), "bit {bit}");
+            assert!(
+                matches!(found, ParsedFrame::Damaged(_) | ParsedFrame::Incomplete { .. }),
+                "bit {bit}"
+            );
         }
     }
 
@@ -148,7 +151,7 @@ mod tests {
             (FrameHeader { flags: 0x8001, ..control }, Newer::FrameFlags(0x8000)),
         ] {
             let (bytes, _) = sealed(header, b"");
-            assert_eq!(parse(&bytes, &sealer()), Parsed::Newer { header, what });
+            assert_eq!(parse(&bytes, &sealer()), ParsedFrame::Newer { header, what });
             let found = find(&bytes, &sealer(), |_| false);
             assert_eq!(found, Some((0, header, Some(what))), "a newer frame always counts");
         }
@@ -158,10 +161,10 @@ mod tests {
         let checksum = sealer().checksum(&bytes[..end]);
         bytes[end..].copy_from_slice(&checksum.to_le_bytes());
         let found = parse(&bytes, &sealer());
-        assert!(matches!(found, Parsed::Newer { what: Newer::Format(3, 2), .. }), "{found:?}");
+        assert!(matches!(found, ParsedFrame::Newer { what: Newer::Format(3, 2), .. }), "{found:?}");
         // What is known and makes no sense is damage.
         let (bytes, _) = sealed(FrameHeader { count: 1, ..control }, b"");
-        assert!(matches!(parse(&bytes, &sealer()), Parsed::Damaged(_)));
+        assert!(matches!(parse(&bytes, &sealer()), ParsedFrame::Damaged(_)));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use rstmdb_types::{Offset, Result};
 
-use super::effects::{Effects, Fault};
+use super::effects::{Effects, Unreadable};
 use super::files::{LogFiles, Segment, Window};
-use super::frame::{self, EPOCH, FrameHeader, Parsed};
+use super::frame::{self, EPOCH, FrameHeader, ParsedFrame};
 use super::kinds::Effect;
 use super::lineage::Epoch;
 use super::segment::{
@@ -22,11 +22,11 @@ use super::segment::{
 use super::tip::{Named, Tip};
 use super::writer::WriterPosition;
 use crate::error::{Newer, corrupt, io as io_error, newer_format};
-use crate::guards::{self, Guard};
+use crate::guards::{self, Safeguard};
 use crate::storage::{File, Storage};
 
 /// What recovery must know before it reads the log.
-pub(crate) struct Plan<'a> {
+pub(crate) struct RecoveryPlan<'a> {
     pub storage: &'a dyn Storage,
     pub database: [u8; 16],
     pub files: &'a LogFiles,
@@ -65,13 +65,13 @@ struct Reached {
 }
 
 type Replay<'a> = dyn FnMut(Offset, &Effect<'_>) -> Result<()> + 'a;
-type Progress<'a> = dyn Fn(u64, u64) + 'a;
+type ReplayProgress<'a> = dyn Fn(u64, u64) + 'a;
 
 /// Replays everything after the checkpoint and makes the log ready for appending.
 pub(crate) fn recover(
-    plan: &Plan<'_>,
+    plan: &RecoveryPlan<'_>,
     replay: &mut Replay<'_>,
-    progress: &Progress<'_>,
+    progress: &ReplayProgress<'_>,
 ) -> Result<Recovered> {
     let segments = open_segments(plan)?;
     let Some(last) = segments.last() else { return Err(missing_segment(plan.first_segment)) };
@@ -120,10 +120,10 @@ pub(crate) fn recover(
 }
 
 /// The start of the first segment that is read: the log must reach back to the checkpoint.
-fn begin(plan: &Plan<'_>, header: &SegmentHeader) -> Result<Reached> {
+fn begin(plan: &RecoveryPlan<'_>, header: &SegmentHeader) -> Result<Reached> {
     let reached = Reached { position: 0, tip: header.tip, synced: header.tip.last() };
     check_named(plan, header.number, &reached)?;
-    if header.tip.next <= plan.after + 1 || !guards::enabled(Guard::SequenceGap) {
+    if header.tip.next <= plan.after + 1 || !guards::enabled(Safeguard::SequenceGap) {
         return Ok(reached);
     }
     let what = format!("the log begins here, but changes after offset {} are needed", plan.after);
@@ -133,7 +133,7 @@ fn begin(plan: &Plan<'_>, header: &SegmentHeader) -> Result<Reached> {
 type OpenSegment = (SegmentHeader, Arc<dyn File>, u64);
 
 /// Opens every segment, removes left-overs, and checks that none is missing.
-fn open_segments(plan: &Plan<'_>) -> Result<Vec<OpenSegment>> {
+fn open_segments(plan: &RecoveryPlan<'_>) -> Result<Vec<OpenSegment>> {
     let failed = |error: io::Error| io_error("reading the log directory", error);
     let mut expected = plan.first_segment;
     let mut segments = Vec::new();
@@ -149,7 +149,7 @@ fn open_segments(plan: &Plan<'_>) -> Result<Vec<OpenSegment>> {
             plan.storage.remove(&path).map_err(failed)?;
             continue;
         }
-        if number != expected && guards::enabled(Guard::SequenceGap) {
+        if number != expected && guards::enabled(Safeguard::SequenceGap) {
             return Err(missing_segment(expected));
         }
         expected = number + 1;
@@ -175,7 +175,7 @@ fn damaged_at(number: u64, reached: &Reached, what: &str) -> rstmdb_types::Error
 }
 
 /// The log must be the one that the checkpoint was written from.
-fn check_named(plan: &Plan<'_>, number: u64, reached: &Reached) -> Result<()> {
+fn check_named(plan: &RecoveryPlan<'_>, number: u64, reached: &Reached) -> Result<()> {
     match &plan.named {
         Some(named) if reached.tip.contradicts(named) => Err(damaged_at(
             number,
@@ -188,7 +188,7 @@ fn check_named(plan: &Plan<'_>, number: u64, reached: &Reached) -> Result<()> {
 
 /// Replays the frames of one segment up to the first thing that is not one.
 fn read_segment(
-    plan: &Plan<'_>,
+    plan: &RecoveryPlan<'_>,
     (header, file, length): (&SegmentHeader, &dyn File, u64),
     segment: &mut Segment,
     reached: &mut Reached,
@@ -202,9 +202,11 @@ fn read_segment(
             .parse_at(file, reached.position, length, plan.files)
             .map_err(|error| io_error(&format!("reading {path}"), error))?;
         let (frame, payload, checksum) = match parsed {
-            Parsed::Frame { header, payload, checksum } => (header, payload, checksum),
-            Parsed::Newer { what, .. } => return Err(newer_format(&path, reached.position, what)),
-            Parsed::Damaged(_) | Parsed::Incomplete { .. } => break,
+            ParsedFrame::Frame { header, payload, checksum } => (header, payload, checksum),
+            ParsedFrame::Newer { what, .. } => {
+                return Err(newer_format(&path, reached.position, what));
+            }
+            ParsedFrame::Damaged(_) | ParsedFrame::Incomplete { .. } => break,
         };
         if let Some(what) = reached.tip.fault(header.format, &frame, &payload) {
             return Err(damaged_at(header.number, reached, &what));
@@ -222,7 +224,7 @@ fn read_segment(
 
 /// Replays what a frame holds; returns how many effects that were.
 fn read_frame(
-    plan: &Plan<'_>,
+    plan: &RecoveryPlan<'_>,
     number: u64,
     (frame, payload): (&FrameHeader, &[u8]),
     reached: &Reached,
@@ -247,7 +249,7 @@ fn read_frame(
         }
     }
     match effects.fault() {
-        Some(Fault::Newer { kind }) => {
+        Some(Unreadable::Newer { kind }) => {
             Err(newer_format(&segment_path(number), reached.position, Newer::Effect(kind)))
         }
         None if effects.next_offset() == frame.last() + 1 => Ok(replayed),
@@ -257,7 +259,7 @@ fn read_frame(
 
 /// Decides about the end of the last segment and makes it ready.
 fn finish(
-    plan: &Plan<'_>,
+    plan: &RecoveryPlan<'_>,
     (header, file, length): &OpenSegment,
     reached: Reached,
     unsure: u64,
@@ -284,7 +286,7 @@ fn finish(
             torn.file,
             torn.position
         );
-        if guards::enabled(Guard::TruncateTail) {
+        if guards::enabled(Safeguard::TruncateTail) {
             file.set_len(reached.position).map_err(failed)?;
             prepared = reached.position;
         }
@@ -326,7 +328,7 @@ fn rewrite(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
 
 /// Tells a clean end and a torn tail from damage.
 fn examine_tail(
-    plan: &Plan<'_>,
+    plan: &RecoveryPlan<'_>,
     number: u64,
     file: &dyn File,
     length: u64,

@@ -78,7 +78,7 @@ impl Sealer {
 mod tests {
     use super::*;
     use crate::error::Newer;
-    use crate::log::frame::{Parsed, parse, seal};
+    use crate::log::frame::{ParsedFrame, parse, seal};
     use crate::log::header::COMPRESSED;
     use crate::log::tip::Tip;
 
@@ -113,11 +113,12 @@ mod tests {
         assert_eq!(kept[FRAME_HEADER_BYTES..], payload);
         assert_eq!(buffer.len(), FRAME_HEADER_BYTES + 2);
         seal(&mut buffer, &header, &sealer);
-        let Parsed::Frame { header: found, payload: opened, .. } = parse(&buffer, &sealer) else {
+        let ParsedFrame::Frame { header: found, payload: opened, .. } = parse(&buffer, &sealer)
+        else {
             panic!("no frame")
         };
         assert_eq!((found, &*opened), (header, &payload[..]));
         let newer = Newer::FrameFlags(COMPRESSED);
-        assert_eq!(parse(&buffer, &plain), Parsed::Newer { header, what: newer });
+        assert_eq!(parse(&buffer, &plain), ParsedFrame::Newer { header, what: newer });
     }
 }

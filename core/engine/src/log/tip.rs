@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::header::{DATA, FRAME_FORMAT, FrameHeader, VOID};
 use crate::codec::put_at;
-use crate::guards::{self, Guard};
+use crate::guards::{self, Safeguard};
 
 /// The end of the log so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Tip {
         header: &FrameHeader,
         payload: &[u8],
     ) -> Option<String> {
-        if !guards::enabled(Guard::SequenceGap) {
+        if !guards::enabled(Safeguard::SequenceGap) {
             return None;
         }
         if u32::from(header.format) != format {
@@ -117,7 +117,7 @@ impl Tip {
 
     /// What is wrong when a segment begins here.
     pub(crate) fn border_fault(&self, found: &Tip) -> Option<String> {
-        if self == found || !guards::enabled(Guard::SequenceGap) {
+        if self == found || !guards::enabled(Safeguard::SequenceGap) {
             return None;
         }
         if self.next == found.next {
@@ -132,7 +132,7 @@ impl Tip {
     /// Whether a frame that a checkpoint names is another one here; its index is the last before.
     pub(crate) fn contradicts(&self, named: &Named) -> bool {
         let here = self.named();
-        here.index == named.index && here != *named && guards::enabled(Guard::SequenceGap)
+        here.index == named.index && here != *named && guards::enabled(Safeguard::SequenceGap)
     }
 
     /// The last frame, as a checkpoint names it.

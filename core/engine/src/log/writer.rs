@@ -21,7 +21,7 @@ use super::segment::{
 };
 use super::tip::Tip;
 use crate::error::{disk_full, outcome_unknown, writes_stopped};
-use crate::guards::{self, Guard};
+use crate::guards::{self, Safeguard};
 use crate::options::{FsyncPolicy, SyncObserver};
 use crate::storage::{Clock, Entropy, File, Storage};
 
@@ -238,7 +238,7 @@ impl LogWriter {
 
     fn refuse_after_poison(&self) -> SinkResult {
         match &self.poisoned {
-            Some(why) if guards::enabled(Guard::Poison) => {
+            Some(why) if guards::enabled(Safeguard::Poison) => {
                 let error = writes_stopped(why);
                 Err(SinkFailure { batch: error.clone(), fatal: Some(error) })
             }
@@ -250,7 +250,7 @@ impl LogWriter {
         let why = format!("writing the log failed ({error})");
         tracing::error!("{why}");
         self.poisoned.get_or_insert(why.clone());
-        let fatal = guards::enabled(Guard::Poison).then(|| writes_stopped(&why));
+        let fatal = guards::enabled(Safeguard::Poison).then(|| writes_stopped(&why));
         SinkFailure { batch: outcome_unknown(error), fatal }
     }
 
@@ -375,7 +375,7 @@ pub(crate) fn create_segment(
         file.sync_data()?;
     }
     storage.rename(&temporary, &path)?;
-    if guards::enabled(Guard::DirectorySync) && !storage.is_volatile() {
+    if guards::enabled(Safeguard::DirectorySync) && !storage.is_volatile() {
         storage.sync_dir(LOG_DIRECTORY)?;
     }
     Ok(file)

@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::{is_newer, lock_existing};
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
-use crate::checkpoint::load::{Loaded, Loading};
+use crate::checkpoint::load::{LoadedCheckpoint, Loading};
 use crate::error::{Newer, io as io_error, newer_format};
-use crate::log::effects::{Effects, Fault};
+use crate::log::effects::{Effects, Unreadable};
 use crate::log::files::Window;
-use crate::log::frame::{self, EPOCH, FrameHeader, Parsed};
+use crate::log::frame::{self, EPOCH, FrameHeader, ParsedFrame};
 use crate::log::lineage::Epoch;
 use crate::log::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number, segment_path,
@@ -231,7 +231,7 @@ impl Verifier<'_> {
                 let loading = Loading { storage, database, progress };
                 loading.load(&checkpoint.file, &state)?
             }
-            None => Loaded::default(),
+            None => LoadedCheckpoint::default(),
         };
         state.begin_replay(after.newest);
         let after = after.offset;
@@ -306,7 +306,7 @@ impl Verifier<'_> {
         while position < length && broken.is_none() && unreadable.is_none() {
             let parsed = window.parse_at(file, position, length, &self.files).map_err(failed)?;
             match parsed {
-                Parsed::Frame { header: frame, payload, checksum } => {
+                ParsedFrame::Frame { header: frame, payload, checksum } => {
                     broken = tip.fault(header.format, &frame, &payload).or(content_fault(
                         &frame,
                         &payload,
@@ -324,9 +324,9 @@ impl Verifier<'_> {
                         }
                     }
                 }
-                Parsed::Damaged(what) => unreadable = Some(what),
-                Parsed::Incomplete { .. } => unreadable = Some("the frame is cut off"),
-                Parsed::Newer { what, .. } => return Err(newer_format(path, position, what)),
+                ParsedFrame::Damaged(what) => unreadable = Some(what),
+                ParsedFrame::Incomplete { .. } => unreadable = Some("the frame is cut off"),
+                ParsedFrame::Newer { what, .. } => return Err(newer_format(path, position, what)),
             }
         }
         segment.bytes = position;
@@ -413,7 +413,7 @@ fn content_fault(
     let mut effects = Effects::new(header.format, payload, header.first);
     effects.by_ref().for_each(drop);
     match effects.fault() {
-        Some(Fault::Newer { kind }) => Err(newer_format(path, position, Newer::Effect(kind))),
+        Some(Unreadable::Newer { kind }) => Err(newer_format(path, position, Newer::Effect(kind))),
         None if effects.next_offset() == header.last() + 1 => Ok(None),
         _ => Ok(Some("an intact frame holds no records".to_owned())),
     }

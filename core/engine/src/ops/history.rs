@@ -18,7 +18,7 @@ const PAGE_BYTES: usize = 8 << 20;
 const EVENT_BYTES: usize = 256;
 
 /// One effect read back.
-struct Link {
+struct ReadEffect {
     event: Option<InstanceEvent>,
     own_context: Option<Json>,
     previous: Offset,
@@ -84,8 +84,8 @@ impl Shared {
         }
     }
 
-    fn link(&self, offset: Offset) -> Result<Link> {
-        self.with_effect(offset, |effect| Link {
+    fn link(&self, offset: Offset) -> Result<ReadEffect> {
+        self.with_effect(offset, |effect| ReadEffect {
             // The machines are locked when everything is read: nobody waits for the disk.
             event: effect.body.event(&self.state.machines.read(), Stamp { offset, at: effect.at }),
             own_context: match effect.body.context() {
@@ -149,7 +149,7 @@ impl Shared {
                 Err(_) => return Err(page.invalid_cursor(cursor)),
             },
         };
-        let mut links: Vec<Link> = Vec::new();
+        let mut links: Vec<ReadEffect> = Vec::new();
         // The context of the first event of the page may begin some events before it.
         let mut lead = begin;
         while let Some(at) = offsets.get(lead) {
@@ -214,7 +214,7 @@ impl Shared {
 }
 
 /// Fills in the context after each event, oldest first.
-fn with_contexts(links: impl Iterator<Item = Link>) -> Vec<InstanceEvent> {
+fn with_contexts(links: impl Iterator<Item = ReadEffect>) -> Vec<InstanceEvent> {
     let mut ctx: Option<Json> = None;
     let mut events = Vec::new();
     for link in links {

@@ -8,7 +8,6 @@ use rstmdb_types::{
     InstanceCount, InstanceSummary, ListInstancesRequest, ListInstancesResult, Result, Text,
 };
 
-use super::apply_event::live_slot;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::{CellFilter, Partition, Slot, State};
@@ -32,7 +31,7 @@ pub(crate) fn instance_result(slot: &Slot) -> GetInstanceResult {
 
 /// Reads one instance in its partition.
 pub(crate) fn get_in(partition: &Partition, hash: u64, id: &str) -> Result<GetInstanceResult> {
-    live_slot(partition, hash, id).map(|(_, slot)| instance_result(slot))
+    partition.live(hash, id).map(|(_, slot)| instance_result(slot))
 }
 
 impl Shared {
@@ -234,11 +233,11 @@ struct Merge<'a> {
     state: &'a State,
     filter: &'a CellFilter,
     batch: usize,
-    sources: Vec<Source>,
+    sources: Vec<MergeSource>,
 }
 
 #[derive(Default)]
-struct Source {
+struct MergeSource {
     ready: VecDeque<InstanceSummary>,
     /// Where to read on, and whether that id itself is left out.
     from: Option<(Text, bool)>,
@@ -248,7 +247,7 @@ struct Source {
 impl<'a> Merge<'a> {
     fn new(state: &'a State, filter: &'a CellFilter, limit: usize) -> Merge<'a> {
         let parts = state.partitions.len();
-        let sources = state.partitions.iter().map(|_| Source::default()).collect();
+        let sources = state.partitions.iter().map(|_| MergeSource::default()).collect();
         Merge { state, filter, batch: (limit / parts * 3 / 2 + 4).min(1024), sources }
     }
 

@@ -7,10 +7,9 @@ use rstmdb_types::{
 };
 
 use super::Edge;
-use super::apply_event::live_slot;
 use crate::error::compacted;
 use crate::shared::Shared;
-use crate::watch::{Filter, Subscription};
+use crate::watch::{EventFilter, Subscription};
 
 impl Shared {
     pub(crate) fn watch_instance(
@@ -24,7 +23,7 @@ impl Shared {
         let hash = self.state.hash(&request.instance_id);
         let (result, ticket) = {
             let partition = self.state.partition(hash);
-            let slot = live_slot(&partition, hash, &request.instance_id);
+            let slot = partition.live(hash, &request.instance_id);
             let result = slot.map(|(_, slot)| WatchInstanceResult {
                 subscription_id: subscription_id(edge),
                 instance_id: request.instance_id.clone(),
@@ -35,7 +34,7 @@ impl Shared {
         };
         self.queue.wait(ticket)?;
         let result = result?;
-        let mut filter = Filter::instance(request.instance_id, result.current_wal_offset + 1);
+        let mut filter = EventFilter::instance(request.instance_id, result.current_wal_offset + 1);
         match request.from_offset {
             // The instance has not changed since: nothing to replay, however old the offset is.
             Some(from) if from > result.current_wal_offset => filter.after = from,
@@ -66,7 +65,7 @@ impl Shared {
         if let Some(from) = self.replay_from(request.from_offset)? {
             subscription.start_at(from);
         }
-        subscription.set_filter(Filter::all(request));
+        subscription.set_filter(EventFilter::all(request));
         Ok((result, subscription))
     }
 

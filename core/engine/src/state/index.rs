@@ -58,33 +58,35 @@ const COUNTS_INLINE: usize = 8;
 
 /// Counts by cell, sorted by cell, without zeros.
 #[derive(Debug)]
-enum Counts {
+enum CellCounts {
     Few { length: u32, entries: [(u32, u32); COUNTS_INLINE] },
     Many(Vec<(u32, u32)>),
 }
 
-impl Default for Counts {
-    fn default() -> Counts {
-        Counts::NONE
+impl Default for CellCounts {
+    fn default() -> CellCounts {
+        CellCounts::NONE
     }
 }
 
-impl Counts {
-    const NONE: Counts = Counts::Few { length: 0, entries: [(0, 0); COUNTS_INLINE] };
+impl CellCounts {
+    const NONE: CellCounts = CellCounts::Few { length: 0, entries: [(0, 0); COUNTS_INLINE] };
 
     fn entries(&self) -> &[(u32, u32)] {
         match self {
-            Counts::Few { length, entries } => entries.get(..*length as usize).unwrap_or_default(),
-            Counts::Many(entries) => entries,
+            CellCounts::Few { length, entries } => {
+                entries.get(..*length as usize).unwrap_or_default()
+            }
+            CellCounts::Many(entries) => entries,
         }
     }
 
     fn entries_mut(&mut self) -> &mut [(u32, u32)] {
         match self {
-            Counts::Few { length, entries } => {
+            CellCounts::Few { length, entries } => {
                 entries.get_mut(..*length as usize).unwrap_or_default()
             }
-            Counts::Many(entries) => entries,
+            CellCounts::Many(entries) => entries,
         }
     }
 
@@ -99,7 +101,7 @@ impl Counts {
     fn insert(&mut self, cell: u32, count: u32) {
         let at = self.entries().partition_point(|entry| entry.0 < cell);
         match self {
-            Counts::Few { length, entries } if (*length as usize) < COUNTS_INLINE => {
+            CellCounts::Few { length, entries } if (*length as usize) < COUNTS_INLINE => {
                 *length += 1;
                 if let Some(tail) = entries.get_mut(at..*length as usize) {
                     tail.rotate_right(1);
@@ -108,12 +110,12 @@ impl Counts {
                     *entry = (cell, count);
                 }
             }
-            Counts::Few { entries, .. } => {
+            CellCounts::Few { entries, .. } => {
                 let mut entries = entries.to_vec();
                 entries.insert(at, (cell, count));
-                *self = Counts::Many(entries);
+                *self = CellCounts::Many(entries);
             }
-            Counts::Many(entries) => entries.insert(at, (cell, count)),
+            CellCounts::Many(entries) => entries.insert(at, (cell, count)),
         }
     }
 
@@ -125,13 +127,13 @@ impl Counts {
             return;
         }
         match self {
-            Counts::Few { length, entries } => {
+            CellCounts::Few { length, entries } => {
                 if let Some(tail) = entries.get_mut(at..*length as usize) {
                     tail.rotate_left(1);
                 }
                 *length -= 1;
             }
-            Counts::Many(entries) => {
+            CellCounts::Many(entries) => {
                 entries.remove(at);
             }
         }
@@ -148,7 +150,7 @@ struct Leaf {
     slots: Vec<u32>,
     /// The prefix of each slot's id.
     prefixes: Vec<Prefix>,
-    counts: Counts,
+    counts: CellCounts,
     branch: u32,
 }
 
@@ -157,7 +159,7 @@ struct Branch {
     leaves: Vec<u32>,
     /// For each leaf a prefix that is not above that of its first id, nor below that of the id before.
     prefixes: Vec<Prefix>,
-    counts: Counts,
+    counts: CellCounts,
 }
 
 /// The ordered index of one partition.
@@ -176,7 +178,7 @@ pub(crate) struct OrderedIndex {
 
 /// A place in the order: before the instance at these positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct IndexPosition {
     root: usize,
     leaf: usize,
     slot: usize,
@@ -188,7 +190,7 @@ impl OrderedIndex {
         static EMPTY: Leaf = Leaf {
             slots: Vec::new(),
             prefixes: Vec::new(),
-            counts: Counts::NONE,
+            counts: CellCounts::NONE,
             branch: u32::MAX,
         };
         self.leaves.get(number as usize).unwrap_or(&EMPTY)
@@ -196,7 +198,7 @@ impl OrderedIndex {
 
     fn branch(&self, number: u32) -> &Branch {
         static EMPTY: Branch =
-            Branch { leaves: Vec::new(), prefixes: Vec::new(), counts: Counts::NONE };
+            Branch { leaves: Vec::new(), prefixes: Vec::new(), counts: CellCounts::NONE };
         self.branches.get(number as usize).unwrap_or(&EMPTY)
     }
 
@@ -206,7 +208,7 @@ impl OrderedIndex {
     }
 
     /// Where `id` is or would be.
-    fn place_of(&self, id: &str, instances: &impl Instances) -> Place {
+    fn place_of(&self, id: &str, instances: &impl Instances) -> IndexPosition {
         let wanted = prefix(id);
         let root = last_not_above(wanted, &self.prefixes, |at| {
             let branch = self.root.get(at).map(|branch| self.branch(*branch));
@@ -214,7 +216,7 @@ impl OrderedIndex {
             self.first_id(leaf.unwrap_or(NO_LEAF), instances) <= id
         });
         let Some(branch) = self.root.get(root).map(|branch| self.branch(*branch)) else {
-            return Place { root: 0, leaf: 0, slot: 0 };
+            return IndexPosition { root: 0, leaf: 0, slot: 0 };
         };
         let leaf = last_not_above(wanted, &branch.prefixes, |at| {
             let leaf = branch.leaves.get(at).copied();
@@ -225,10 +227,10 @@ impl OrderedIndex {
         let slot = count_true(wanted, prefixes, |at| {
             slots.get(at).is_some_and(|slot| instances.id(*slot) < id)
         });
-        Place { root, leaf, slot }
+        IndexPosition { root, leaf, slot }
     }
 
-    fn slot_at(&self, place: Place) -> Option<u32> {
+    fn slot_at(&self, place: IndexPosition) -> Option<u32> {
         let branch = self.branch(*self.root.get(place.root)?);
         self.leaf(*branch.leaves.get(place.leaf)?).slots.get(place.slot).copied()
     }
@@ -276,7 +278,7 @@ impl OrderedIndex {
 
     fn split_leaf(
         &mut self,
-        place: Place,
+        place: IndexPosition,
         branch_number: u32,
         leaf_number: u32,
         instances: &mut impl Instances,
@@ -320,7 +322,7 @@ impl OrderedIndex {
         let moved = branch.leaves.split_off(BRANCH_MAX / 2);
         let prefixes = branch.prefixes.split_off(BRANCH_MAX / 2);
         let first = prefixes.first().copied().unwrap_or(Prefix::MAX);
-        let mut counts = Counts::default();
+        let mut counts = CellCounts::default();
         for leaf_number in &moved {
             if let Some(leaf) = self.leaves.get_mut(*leaf_number as usize) {
                 leaf.branch = new_number;
@@ -470,7 +472,7 @@ impl OrderedIndex {
     ) {
         let mut place = match start {
             Some((id, _)) => self.place_of(id, instances),
-            None => Place { root: 0, leaf: 0, slot: 0 },
+            None => IndexPosition { root: 0, leaf: 0, slot: 0 },
         };
         if let Some((id, true)) = start
             && self.slot_at(place).is_some_and(|slot| instances.id(slot) == id)
@@ -570,7 +572,7 @@ mod tests {
 
     #[test]
     fn counts_more_cells_than_have_room_in_place() {
-        let mut counts = Counts::default();
+        let mut counts = CellCounts::default();
         for cell in (0..40).rev().chain(0..40) {
             counts.add(cell * 7 % 41, cell + 1);
         }
@@ -581,7 +583,7 @@ mod tests {
             counts.subtract(cell * 7 % 41, 2 * (cell + 1));
         }
         assert_eq!((counts.matching(&many), counts.entries().len()), (0, 0));
-        let mut few = Counts::default();
+        let mut few = CellCounts::default();
         for cell in [3, 1, 2, 1] {
             few.add(cell, 1);
         }

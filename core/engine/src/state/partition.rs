@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use rstmdb_types::{InstanceSummary, Json, Offset, Text, TimestampMs};
+use rstmdb_types::{InstanceSummary, Json, Offset, Result, Text, TimestampMs};
 
 use super::index::{Instances, NO_LEAF, OrderedIndex};
 use super::keys::{KeyBounds, KeyEntry, KeyTable, Owner};
 use super::machines::MachineEntry;
 use super::side::{Side, SideTable};
+use crate::error::instance_not_found;
 
 /// Instances are kept in chunks of this many, so that growing never copies them all.
 const CHUNK: usize = 1024;
@@ -169,7 +170,7 @@ pub(crate) enum UndoStep {
 
 /// The new values an event brings.
 #[derive(Debug)]
-pub(crate) struct Transition<'a> {
+pub(crate) struct AppliedEvent<'a> {
     pub to: u32,
     pub ctx: Json,
     pub at: TimestampMs,
@@ -352,6 +353,14 @@ impl Partition {
         self.contents.slots.get(slot)
     }
 
+    /// The instance of an id, unless it is deleted.
+    pub(crate) fn live(&self, hash: u64, id: &str) -> Result<(u32, &Slot)> {
+        self.find(hash, id)
+            .and_then(|number| Some((number, self.slot(number)?)))
+            .filter(|(_, slot)| !slot.deleted)
+            .ok_or_else(|| instance_not_found(id))
+    }
+
     /// The number of slots, deleted ones included.
     pub(crate) fn slot_count(&self) -> u32 {
         self.contents.slots.length
@@ -437,7 +446,7 @@ impl Partition {
     }
 
     /// Moves an instance along a transition.
-    pub(crate) fn apply(&mut self, number: u32, change: Transition<'_>) -> Option<UndoStep> {
+    pub(crate) fn apply(&mut self, number: u32, change: AppliedEvent<'_>) -> Option<UndoStep> {
         self.digest_slot(number, false);
         let Contents { slots, index, .. } = &mut self.contents;
         let slot = slots.get_mut(number)?;

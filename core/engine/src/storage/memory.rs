@@ -146,18 +146,18 @@ impl Drop for MemoryLock {
 
 #[derive(Debug, Default)]
 struct MemoryFile {
-    contents: RwLock<Contents>,
+    contents: RwLock<FileContents>,
 }
 
 /// Bytes past `length` are zero in every chunk, so growing shows zeros.
 #[derive(Debug, Default)]
-struct Contents {
+struct FileContents {
     length: u64,
     /// `None` is a chunk of zeros. Reaches exactly to `length`.
     chunks: Vec<Option<Box<[u8]>>>,
 }
 
-impl Contents {
+impl FileContents {
     fn set_len(&mut self, length: u64) -> io::Result<()> {
         let count = usize::try_from(length.div_ceil(CHUNK_BYTES as u64))
             .map_err(|_| io::Error::from(ErrorKind::FileTooLarge))?;

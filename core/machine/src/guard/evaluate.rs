@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use super::Scope;
 use super::functions::Function;
 use super::lookup;
-use super::syntax::{Chain, Comparator, Comparison, Node};
+use super::syntax::{ArithmeticChain, Comparator, Comparison, Node};
 use super::value::{Value, compute, contains, equal, negate, order};
 
 /// Whether the expression counts as true.
@@ -61,7 +61,7 @@ fn compare<'a>(comparison: &'a Comparison, scope: &Scope<'a>) -> bool {
     }
 }
 
-fn arithmetic<'a>(chain: &'a Chain, scope: &Scope<'a>) -> Value<'a> {
+fn arithmetic<'a>(chain: &'a ArithmeticChain, scope: &Scope<'a>) -> Value<'a> {
     chain.rest.iter().fold(value(&chain.first, scope), |left, (operator, right)| {
         compute(*operator, &left, &value(right, scope))
     })

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use rstmdb_types::JsonRef;
 
 use super::Scope;
-use super::syntax::{Path, Root, Step};
+use super::syntax::{Path, PathStep, Root};
 use super::value::Value;
 
 /// The value at a path; None where there is nothing.
@@ -57,10 +57,10 @@ fn find_text<'a>(path: &Path, scope: &Scope<'a>) -> Option<&'a str> {
     follow(text, last)
 }
 
-fn follow<'a>(text: &'a str, step: &Step) -> Option<&'a str> {
+fn follow<'a>(text: &'a str, step: &PathStep) -> Option<&'a str> {
     match (step, text.as_bytes().first()?) {
-        (Step::Member(key), b'{') => member(text, key),
-        (Step::Index(index), b'[') => element(text, *index),
+        (PathStep::Member(key), b'{') => member(text, key),
+        (PathStep::Index(index), b'[') => element(text, *index),
         _ => None,
     }
 }

@@ -7,14 +7,14 @@ use super::error::SyntaxError;
 use super::functions::Function;
 use super::lexer::{Lexer, Token, is_name};
 use super::syntax::{
-    Arithmetic, Chain, Comparator, Comparison, Literal, Node, Path, Root, Step, Term,
+    Arithmetic, ArithmeticChain, Comparator, Comparison, Literal, Node, Path, PathStep, Root, Term,
 };
 use super::value::literal;
 use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
 use crate::warnings::shorten;
 use rstmdb_types::names::nearest;
 
-type Parsed<T> = Result<T, SyntaxError>;
+type ParseResult<T> = Result<T, SyntaxError>;
 
 /// How tightly operators bind: an operand takes in all operators that bind at least as tightly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ enum Binding {
 const WORDS: [&str; 7] = ["state", "now", "true", "false", "null", "ctx", "payload"];
 
 /// Parses a whole guard.
-pub(super) fn parse(text: &str) -> Parsed<Node> {
+pub(super) fn parse(text: &str) -> ParseResult<Node> {
     let mut parser =
         Parser { text, lexer: Lexer::new(text), token: Token::End, start: 0, end: 0, nodes: 0 };
     parser.advance()?;
@@ -56,19 +56,19 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     /// Takes the current token and reads the one after it.
-    fn advance(&mut self) -> Parsed<Token<'a>> {
+    fn advance(&mut self) -> ParseResult<Token<'a>> {
         self.end = self.lexer.position();
         let (token, start) = self.lexer.next()?;
         self.start = start;
         Ok(std::mem::replace(&mut self.token, token))
     }
 
-    fn error<T>(&self, message: impl Into<String>) -> Parsed<T> {
+    fn error<T>(&self, message: impl Into<String>) -> ParseResult<T> {
         Err(SyntaxError::new(self.start, message))
     }
 
     /// An expression of operators that bind at least as tightly as `least`.
-    fn expression(&mut self, least: Binding, depth: usize) -> Parsed<Node> {
+    fn expression(&mut self, least: Binding, depth: usize) -> ParseResult<Node> {
         let start = self.start;
         let mut left = self.prefix(least, depth)?;
         let mut compared = false;
@@ -119,7 +119,7 @@ impl<'a> Parser<'a> {
     }
 
     /// An operand, with the `!` or `-` before it.
-    fn prefix(&mut self, least: Binding, depth: usize) -> Parsed<Node> {
+    fn prefix(&mut self, least: Binding, depth: usize) -> ParseResult<Node> {
         self.count()?;
         if depth > GUARD_DEPTH_MAX {
             return self.error(format!("the guard nests deeper than {GUARD_DEPTH_MAX} levels"));
@@ -150,7 +150,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn primary(&mut self, depth: usize) -> Parsed<Node> {
+    fn primary(&mut self, depth: usize) -> ParseResult<Node> {
         match &self.token {
             Token::Open => {
                 let open = self.start;
@@ -178,7 +178,7 @@ impl<'a> Parser<'a> {
     }
 
     /// What starts with a word: a path, a name with a meaning, or a function.
-    fn word(&mut self, word: &'a str, depth: usize) -> Parsed<Node> {
+    fn word(&mut self, word: &'a str, depth: usize) -> ParseResult<Node> {
         let (first, members) = match word.split_once('.') {
             Some((first, members)) => (first, Some(members)),
             None => (word, None),
@@ -210,7 +210,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The rest of a path; the current token is its word, the lexer stands behind it.
-    fn path(&mut self, root: Root, members: Option<&str>) -> Parsed<Path> {
+    fn path(&mut self, root: Root, members: Option<&str>) -> ParseResult<Path> {
         let start = self.start;
         let mut steps = Vec::new();
         if let Some(members) = members {
@@ -238,7 +238,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The members a dotted name stands for.
-    fn members(&mut self, name: &str, steps: &mut Vec<Step>) -> Parsed<()> {
+    fn members(&mut self, name: &str, steps: &mut Vec<PathStep>) -> ParseResult<()> {
         if name.is_empty() {
             let message = "expected the name of a member after the dot";
             return Err(SyntaxError::new(self.lexer.position(), message));
@@ -251,14 +251,14 @@ impl<'a> Parser<'a> {
     }
 
     /// An index, from behind its `[` to its `]`.
-    fn index(&mut self) -> Parsed<Step> {
+    fn index(&mut self) -> ParseResult<PathStep> {
         self.count()?;
         let (token, start) = self.lexer.next()?;
         let step = match token {
             Token::Text(key) => member(&key),
             // No list has so many elements that the largest index could be one of them.
             Token::Number(Literal::Integer(index)) => {
-                Step::Index(usize::try_from(index).unwrap_or(usize::MAX))
+                PathStep::Index(usize::try_from(index).unwrap_or(usize::MAX))
             }
             _ => {
                 let message = "an index is a whole number or a string, like [0] or [\"key\"]";
@@ -273,7 +273,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A function call, if the word is the name of one.
-    fn call(&mut self, word: &str, depth: usize) -> Parsed<Node> {
+    fn call(&mut self, word: &str, depth: usize) -> ParseResult<Node> {
         let at = self.start;
         let Some(function) = Function::named(word) else { return Err(self.unknown(word)) };
         self.advance()?;
@@ -307,7 +307,7 @@ impl<'a> Parser<'a> {
     }
 
     /// An expression, or `ctx` alone, which means the whole context where a container is expected.
-    fn whole_or(&mut self, least: Binding, depth: usize) -> Parsed<Node> {
+    fn whole_or(&mut self, least: Binding, depth: usize) -> ParseResult<Node> {
         let start = self.start;
         let behind = self.text.get(start + "ctx".len()..).map(str::trim_start);
         let ends = behind.is_some_and(|text| {
@@ -321,7 +321,7 @@ impl<'a> Parser<'a> {
         Ok(Node::Path(self.path(Root::Ctx, None)?))
     }
 
-    fn close(&mut self, open: usize) -> Parsed<()> {
+    fn close(&mut self, open: usize) -> ParseResult<()> {
         if self.token == Token::Close {
             self.advance()?;
             return Ok(());
@@ -333,7 +333,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Counts an operand or operator.
-    fn count(&mut self) -> Parsed<()> {
+    fn count(&mut self) -> ParseResult<()> {
         self.nodes += 1;
         if self.nodes <= GUARD_NODES_MAX {
             return Ok(());
@@ -408,8 +408,8 @@ fn escaped(text: &str) -> Box<str> {
 }
 
 /// The step to a member.
-fn member(key: &str) -> Step {
-    Step::Member(format!("{}\"", escaped(key)).into())
+fn member(key: &str) -> PathStep {
+    PathStep::Member(format!("{}\"", escaped(key)).into())
 }
 
 /// Joins two terms with `&&` or `||`, in one node with the terms joined before.
@@ -437,6 +437,6 @@ fn chain(operator: Arithmetic, left: Node, right: Node) -> Node {
             chain.rest.push((operator, right));
             Node::Chain(chain)
         }
-        first => Node::Chain(Box::new(Chain { first, rest: vec![(operator, right)] })),
+        first => Node::Chain(Box::new(ArithmeticChain { first, rest: vec![(operator, right)] })),
     }
 }

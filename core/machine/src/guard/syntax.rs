@@ -23,7 +23,7 @@ pub(super) enum Node {
     /// True when any term is.
     Any(Vec<Term>),
     Compare(Box<Comparison>),
-    Chain(Box<Chain>),
+    Chain(Box<ArithmeticChain>),
     Call(Function, Vec<Node>),
 }
 
@@ -52,14 +52,14 @@ pub(super) enum Root {
 #[derive(Debug)]
 pub(super) struct Path {
     pub(super) root: Root,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PathStep>,
     /// Where it stands in the guard's text.
     pub(super) span: Range<usize>,
 }
 
 /// One step of a path.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     /// A member, by its key as canonical JSON has it: escaped and with the closing quote.
     Member(Box<str>),
     /// An element.
@@ -96,7 +96,7 @@ pub(super) enum Comparator {
 
 /// A sum or a product, evaluated from left to right.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(super) struct ArithmeticChain {
     pub(super) first: Node,
     pub(super) rest: Vec<(Arithmetic, Node)>,
 }

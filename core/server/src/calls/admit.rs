@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::caller::Caller;
-use crate::config::Live;
+use crate::live::Live;
 
 impl Caller {
     /// Checks a token. A failure leaves an earlier success as it was.
@@ -43,7 +43,7 @@ impl Caller {
 
     /// Refuses a command that needs authentication first, or comes too soon after others. The refusal
     /// is counted.
-    pub fn admit(&mut self, command: Command, live: &Live) -> Result<()> {
+    pub fn admit(&mut self, command: WireCommand, live: &Live) -> Result<()> {
         let admitted = self.check(command, live);
         if let Err(error) = &admitted {
             let now = Instant::now();
@@ -53,12 +53,12 @@ impl Caller {
     }
 
     /// The same for an element of a batch, which is counted here.
-    pub(crate) fn admit_element(&mut self, command: Command, live: &Live) -> Result<()> {
+    pub(crate) fn admit_element(&mut self, command: WireCommand, live: &Live) -> Result<()> {
         self.count_element(command);
         self.check(command, live)
     }
 
-    fn check(&self, command: Command, live: &Live) -> Result<()> {
+    fn check(&self, command: WireCommand, live: &Live) -> Result<()> {
         let who = &self.who;
         if let Some(requests) = &who.requests {
             requests.inc();

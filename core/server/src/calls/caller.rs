@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_types::{ErrorCode, Limits};
 use tokio::task::JoinHandle;
 
@@ -108,7 +108,7 @@ impl Caller {
     /// Counts an answer.
     pub(crate) fn answered(
         &mut self,
-        command: Command,
+        command: WireCommand,
         began: Instant,
         error: Option<ErrorCode>,
         now: Instant,
@@ -120,7 +120,7 @@ impl Caller {
     }
 
     /// Counts an element of a batch, beside the batch itself.
-    pub(super) fn count_element(&mut self, command: Command) {
+    pub(super) fn count_element(&mut self, command: WireCommand) {
         self.counts.request(command.index(), None);
     }
 

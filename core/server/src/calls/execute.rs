@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_types::operation::Place;
 use rstmdb_types::{Error, Operation, Outcome, Request, Result};
 use tokio::runtime::Handle;
@@ -53,7 +53,7 @@ impl Caller {
         let Call { request, any_request } = call.into();
         if let Request::Batch(batch) = &request {
             for element in &batch.ops {
-                self.count_element(Command::Database(element.operation()));
+                self.count_element(WireCommand::Database(element.operation()));
             }
         }
         let caller = self.name();
@@ -67,7 +67,7 @@ impl Caller {
     /// Carries a request out, where it holds up nobody, and waits for the outcome.
     pub async fn execute(&mut self, request: impl Into<Request>) -> Result<Outcome> {
         let (call, began) = (Call::from(request.into()), Instant::now());
-        let command = Command::Database(call.request.operation());
+        let command = WireCommand::Database(call.request.operation());
         let outcome = if call.is_quick() {
             let pending = self.submit(call);
             self.finish(pending).await

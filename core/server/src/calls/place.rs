@@ -13,14 +13,15 @@ use tokio::sync::watch;
 
 use super::hold::{Hold, News, Service};
 use super::pending::{Commit, Pending, failed, reopening};
-use crate::config::{Config, Settings};
+use crate::config::Config;
+use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 
 /// What all transports share: the database, the settings, and what is counted.
 pub struct Calls {
     service: watch::Sender<Option<Arc<Service>>>,
     newest: Arc<AtomicU64>,
-    settings: Arc<Settings>,
+    settings: Arc<LiveSettings>,
     metrics: Arc<Metrics>,
 }
 
@@ -32,13 +33,13 @@ impl std::fmt::Debug for Calls {
 
 impl Calls {
     /// A door without a database behind it: requests are refused until one is installed.
-    pub fn new(settings: Arc<Settings>, metrics: Arc<Metrics>) -> Calls {
+    pub fn new(settings: Arc<LiveSettings>, metrics: Arc<Metrics>) -> Calls {
         let (service, newest) = (watch::Sender::new(None), Arc::default());
         Calls { service, newest, settings, metrics }
     }
 
     /// The settings in force.
-    pub fn settings(&self) -> &Arc<Settings> {
+    pub fn settings(&self) -> &Arc<LiveSettings> {
         &self.settings
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use rstmdb_engine::Subscription;
-use rstmdb_protocol::Command;
+use rstmdb_protocol::WireCommand;
 use rstmdb_types::{
     Error, ErrorCode, Execute, InstanceEvent, Offset, Operation, Outcome, Request, Result, Text,
 };
@@ -25,7 +25,7 @@ pub struct Events {
     id: Text,
     /// The operation that began it.
     operation: Operation,
-    state: State,
+    state: EventsSource,
     resume_offset: Offset,
     hold: Hold,
     news: News,
@@ -33,7 +33,7 @@ pub struct Events {
 }
 
 #[derive(Debug)]
-enum State {
+enum EventsSource {
     Ready(Box<Subscription>),
     /// Older events are read on another thread.
     Loading(JoinHandle<Box<Subscription>>),
@@ -57,7 +57,7 @@ impl Caller {
         let metrics = self.calls().metrics().clone();
         metrics.subscriptions(is_of_all(operation)).inc();
         let resume_offset = subscription.resume_offset();
-        let state = State::Ready(Box::new(subscription));
+        let state = EventsSource::Ready(Box::new(subscription));
         let news = self.calls().news();
         Ok((outcome, Events { id, operation, state, resume_offset, hold, news, metrics }))
     }
@@ -65,7 +65,7 @@ impl Caller {
     /// Begins a watch: its answer, and the events that come after it.
     pub async fn stream(&mut self, request: impl Into<Request>) -> Result<(Outcome, Events)> {
         let (request, began) = (request.into(), Instant::now());
-        let command = Command::Database(request.operation());
+        let command = WireCommand::Database(request.operation());
         let begun = self.aside(move |caller| caller.subscribe(request)).await;
         let begun = begun.unwrap_or_else(|_| Err(failed()));
         let error = begun.as_ref().err().map(Error::code);
@@ -104,7 +104,7 @@ impl Events {
         let polled = ready!(self.poll(context));
         match &polled {
             Ok(_) => self.metrics.events_forwarded(is_of_all(self.operation)).inc(),
-            Err(_) => self.state = State::Ended,
+            Err(_) => self.state = EventsSource::Ended,
         }
         Poll::Ready(polled)
     }
@@ -115,25 +115,26 @@ impl Events {
                 return Poll::Ready(Err(reopening(self.operation)));
             }
             match &mut self.state {
-                State::Ended => return Poll::Ready(Err(reopening(self.operation))),
-                State::Loading(task) => match ready!(Pin::new(task).poll(context)) {
-                    Ok(inner) => self.state = State::Ready(inner),
+                EventsSource::Ended => return Poll::Ready(Err(reopening(self.operation))),
+                EventsSource::Loading(task) => match ready!(Pin::new(task).poll(context)) {
+                    Ok(inner) => self.state = EventsSource::Ready(inner),
                     Err(error) => {
                         let message = format!("reading the log: {error}");
                         return Poll::Ready(Err(Error::new(ErrorCode::InternalError, message)));
                     }
                 },
-                State::Ready(inner) if inner.needs_files() => {
-                    let State::Ready(mut inner) = std::mem::replace(&mut self.state, State::Ended)
+                EventsSource::Ready(inner) if inner.needs_files() => {
+                    let EventsSource::Ready(mut inner) =
+                        std::mem::replace(&mut self.state, EventsSource::Ended)
                     else {
                         continue;
                     };
-                    self.state = State::Loading(tokio::task::spawn_blocking(move || {
+                    self.state = EventsSource::Loading(tokio::task::spawn_blocking(move || {
                         inner.load();
                         inner
                     }));
                 }
-                State::Ready(inner) => {
+                EventsSource::Ready(inner) => {
                     let polled = inner.poll_next(context);
                     self.resume_offset = inner.resume_offset();
                     match polled {

@@ -1,10 +1,11 @@
 //! What a configuration must fulfil beyond the form of its values.
 
+use std::path::{Path, PathBuf};
+
 use rstmdb_types::Result;
 
 use super::values::{ReplicationMode, Role};
 use super::{Config, refused, table};
-use crate::tls::required;
 
 /// The largest frame of the protocol.
 const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -115,6 +116,17 @@ fn replication(config: &Config) -> Result<()> {
         replication.role
     );
     Err(refused(key, message))
+}
+
+/// The path of a setting that another one makes necessary.
+pub(crate) fn required<'a>(
+    path: &'a Option<PathBuf>,
+    key: &str,
+    because: &str,
+) -> Result<&'a Path> {
+    path.as_deref().ok_or_else(|| {
+        refused(key, format!("{because} is true but {key} is not set; name a PEM file"))
+    })
 }
 
 fn between(config: &Config, key: &str, value: usize, least: usize, most: usize) -> Result<()> {

@@ -1,6 +1,6 @@
 //! How values are written: the way from text to a value of a field and back.
 //!
-//! Whatever [`Form::show`] gives, [`Form::read`] takes again; secrets are the exception.
+//! Whatever [`SettingForm::show`] gives, [`SettingForm::read`] takes again; secrets are the exception.
 
 use std::fmt::Display;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use rstmdb_engine::{FsyncPolicy, Retention};
 
 use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
-use super::yaml::{Node, Value};
+use super::yaml::{YamlNode, YamlValue};
 
 /// A value as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +25,14 @@ pub(super) enum Shown {
 }
 
 /// A way of writing a value.
-pub(super) trait Form {
+pub(super) trait SettingForm {
     type Value;
 
     /// What kind of value it is, such as `a path`.
     fn kind(&self) -> &'static str;
 
     /// Reads a value; the error is a whole sentence without the setting's name.
-    fn read(&self, node: &Node) -> Result<Self::Value, String>;
+    fn read(&self, node: &YamlNode) -> Result<Self::Value, String>;
 
     fn show(&self, value: &Self::Value) -> Shown;
 
@@ -47,14 +47,14 @@ pub(super) trait Form {
 }
 
 /// The form of a field of this type.
-pub(super) fn of<T, F: Form<Value = T>>(form: F) -> F {
+pub(super) fn of<T, F: SettingForm<Value = T>>(form: F) -> F {
     form
 }
 
-fn scalar<'a>(node: &'a Node, kind: &str) -> Result<&'a str, String> {
+fn scalar<'a>(node: &'a YamlNode, kind: &str) -> Result<&'a str, String> {
     match (&node.value, &node.tag) {
-        (Value::Text(text), None) => Ok(text.trim()),
-        (Value::Null, _) => Err(format!("is empty; give {kind} or leave the key out")),
+        (YamlValue::Text(text), None) => Ok(text.trim()),
+        (YamlValue::Null, _) => Err(format!("is empty; give {kind} or leave the key out")),
         _ => Err(format!("must be {kind}, not a list, a mapping or a tagged value")),
     }
 }
@@ -91,14 +91,14 @@ impl Written for std::path::PathBuf {
     }
 }
 
-impl<T: FromStr<Err: Display> + Written> Form for Plain<T> {
+impl<T: FromStr<Err: Display> + Written> SettingForm for Plain<T> {
     type Value = T;
 
     fn kind(&self) -> &'static str {
         self.0
     }
 
-    fn read(&self, node: &Node) -> Result<T, String> {
+    fn read(&self, node: &YamlNode) -> Result<T, String> {
         let text = scalar(node, self.0)?;
         if text.is_empty() {
             return Err(format!("is empty; give {}", self.0));
@@ -120,16 +120,16 @@ impl<T> Optional<T> {
     }
 }
 
-impl<T: FromStr<Err: Display> + Written> Form for Optional<T> {
+impl<T: FromStr<Err: Display> + Written> SettingForm for Optional<T> {
     type Value = Option<T>;
 
     fn kind(&self) -> &'static str {
         self.0.kind()
     }
 
-    fn read(&self, node: &Node) -> Result<Option<T>, String> {
+    fn read(&self, node: &YamlNode) -> Result<Option<T>, String> {
         match &node.value {
-            Value::Null => Ok(None),
+            YamlValue::Null => Ok(None),
             _ => self.0.read(node).map(Some),
         }
     }
@@ -148,14 +148,14 @@ impl<T> Number<T> {
     }
 }
 
-impl<T: FromStr + Display> Form for Number<T> {
+impl<T: FromStr + Display> SettingForm for Number<T> {
     type Value = T;
 
     fn kind(&self) -> &'static str {
         "a number"
     }
 
-    fn read(&self, node: &Node) -> Result<T, String> {
+    fn read(&self, node: &YamlNode) -> Result<T, String> {
         let text = scalar(node, self.kind())?;
         // Grouped as people and YAML write large numbers: 1_000_000.
         let digits = text.replace('_', "");
@@ -170,14 +170,14 @@ impl<T: FromStr + Display> Form for Number<T> {
 /// Yes or no.
 pub(super) struct Flag;
 
-impl Form for Flag {
+impl SettingForm for Flag {
     type Value = bool;
 
     fn kind(&self) -> &'static str {
         "true or false"
     }
 
-    fn read(&self, node: &Node) -> Result<bool, String> {
+    fn read(&self, node: &YamlNode) -> Result<bool, String> {
         let text = scalar(node, self.kind())?;
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(true),
@@ -225,14 +225,14 @@ impl<T> Bytes<T> {
     }
 }
 
-impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form for Bytes<T> {
+impl<T: TryFrom<u64> + TryInto<u64> + Copy> SettingForm for Bytes<T> {
     type Value = T;
 
     fn kind(&self) -> &'static str {
         "a size in bytes"
     }
 
-    fn read(&self, node: &Node) -> Result<T, String> {
+    fn read(&self, node: &YamlNode) -> Result<T, String> {
         let text = scalar(node, self.kind())?;
         T::try_from(read_bytes(text, 1)?).map_err(|_| format!("{text:?} is too large"))
     }
@@ -245,14 +245,14 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form for Bytes<T> {
 /// A size; a bare number counts MiB.
 pub(super) struct Mebibytes;
 
-impl Form for Mebibytes {
+impl SettingForm for Mebibytes {
     type Value = u64;
 
     fn kind(&self) -> &'static str {
         "a size in MiB"
     }
 
-    fn read(&self, node: &Node) -> Result<u64, String> {
+    fn read(&self, node: &YamlNode) -> Result<u64, String> {
         read_bytes(scalar(node, self.kind())?, 1 << 20)
     }
 
@@ -287,14 +287,14 @@ macro_rules! time {
         #[doc = concat!("A time; a bare number is ", $kind, ".")]
         pub(super) struct $name;
 
-        impl Form for $name {
+        impl SettingForm for $name {
             type Value = Duration;
 
             fn kind(&self) -> &'static str {
                 $kind
             }
 
-            fn read(&self, node: &Node) -> Result<Duration, String> {
+            fn read(&self, node: &YamlNode) -> Result<Duration, String> {
                 read_time(scalar(node, self.kind())?, $unit)
             }
 
@@ -316,25 +316,25 @@ const POLICIES: &str = "every_write, every_n:100, every_ms:100 or never";
 /// A sync policy in every spelling: `every_n:100`, `!every_n 100`, `every_n: 100` as a mapping.
 pub(super) struct Fsync;
 
-impl Form for Fsync {
+impl SettingForm for Fsync {
     type Value = FsyncPolicy;
 
     fn kind(&self) -> &'static str {
         "a sync policy"
     }
 
-    fn read(&self, node: &Node) -> Result<FsyncPolicy, String> {
-        let number = |node: &Node| match &node.value {
-            Value::Text(text) => Some(text.trim().to_owned()),
+    fn read(&self, node: &YamlNode) -> Result<FsyncPolicy, String> {
+        let number = |node: &YamlNode| match &node.value {
+            YamlValue::Text(text) => Some(text.trim().to_owned()),
             _ => None,
         };
         let text = match (&node.tag, &node.value) {
-            (None, Value::Text(text)) => Some(text.trim().to_owned()),
+            (None, YamlValue::Text(text)) => Some(text.trim().to_owned()),
             // A tag without a value: `!never`.
-            (Some(tag), Value::Null) => Some(tag.clone()),
-            (Some(tag), Value::Text(text)) if text.is_empty() => Some(tag.clone()),
-            (Some(tag), Value::Text(text)) => Some(format!("{tag}:{}", text.trim())),
-            (None, Value::Mapping(members)) => match members.as_slice() {
+            (Some(tag), YamlValue::Null) => Some(tag.clone()),
+            (Some(tag), YamlValue::Text(text)) if text.is_empty() => Some(tag.clone()),
+            (Some(tag), YamlValue::Text(text)) => Some(format!("{tag}:{}", text.trim())),
+            (None, YamlValue::Mapping(members)) => match members.as_slice() {
                 [(name, value)] => {
                     number(name).zip(number(value)).map(|(name, n)| format!("{name}:{n}"))
                 }
@@ -354,14 +354,14 @@ impl Form for Fsync {
 /// How much history is kept: a size with its unit, an age, or for ever.
 pub(super) struct RetentionForm;
 
-impl Form for RetentionForm {
+impl SettingForm for RetentionForm {
     type Value = Retention;
 
     fn kind(&self) -> &'static str {
         "a size, an age or forever"
     }
 
-    fn read(&self, node: &Node) -> Result<Retention, String> {
+    fn read(&self, node: &YamlNode) -> Result<Retention, String> {
         let text = scalar(node, self.kind())?;
         let wrong =
             || format!("must be a size such as 1GiB, an age such as 30d, or forever, not {text:?}");
@@ -385,18 +385,18 @@ impl Form for RetentionForm {
 }
 
 /// A log filter.
-pub(super) struct Filter;
+pub(super) struct FilterForm;
 
-impl Form for Filter {
+impl SettingForm for FilterForm {
     type Value = String;
 
     fn kind(&self) -> &'static str {
         "a level or a filter"
     }
 
-    fn read(&self, node: &Node) -> Result<String, String> {
+    fn read(&self, node: &YamlNode) -> Result<String, String> {
         let text = scalar(node, self.kind())?;
-        crate::logging::filter(text)
+        super::log_filter::parse(text)
             .map(|_| text.to_owned())
             .map_err(|problem| format!("must be a level such as info, or a filter: {problem}"))
     }
@@ -409,16 +409,16 @@ impl Form for Filter {
 /// One secret, or none.
 pub(super) struct Hidden;
 
-impl Form for Hidden {
+impl SettingForm for Hidden {
     type Value = Option<Secret>;
 
     fn kind(&self) -> &'static str {
         "a secret"
     }
 
-    fn read(&self, node: &Node) -> Result<Option<Secret>, String> {
+    fn read(&self, node: &YamlNode) -> Result<Option<Secret>, String> {
         match &node.value {
-            Value::Null => Ok(None),
+            YamlValue::Null => Ok(None),
             _ => scalar(node, self.kind()).map(|text| Some(Secret::new(text))),
         }
     }
@@ -439,26 +439,30 @@ impl<T> List<T> {
 
 /// Read from a node, with an error that does not show the text.
 pub(crate) trait FromNode: Sized {
-    fn from_node(node: &Node) -> Result<Self, String>;
+    fn from_node(node: &YamlNode) -> Result<Self, String>;
 }
 
-impl<T: FromNode> Form for List<T> {
+impl<T: FromNode> SettingForm for List<T> {
     type Value = Vec<T>;
 
     fn kind(&self) -> &'static str {
         self.0
     }
 
-    fn read(&self, node: &Node) -> Result<Vec<T>, String> {
+    fn read(&self, node: &YamlNode) -> Result<Vec<T>, String> {
         let items = match &node.value {
-            Value::Null => Vec::new(),
-            Value::List(items) => items.clone(),
-            Value::Text(text) => text
+            YamlValue::Null => Vec::new(),
+            YamlValue::List(items) => items.clone(),
+            YamlValue::Text(text) => text
                 .split(',')
                 .filter(|part| !part.trim().is_empty())
-                .map(|part| Node { tag: None, value: Value::Text(part.into()), line: node.line })
+                .map(|part| YamlNode {
+                    tag: None,
+                    value: YamlValue::Text(part.into()),
+                    line: node.line,
+                })
                 .collect(),
-            Value::Mapping(_) => return Err(format!("must be a list of {}", self.0)),
+            YamlValue::Mapping(_) => return Err(format!("must be a list of {}", self.0)),
         };
         let read = |(index, item)| {
             T::from_node(item)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rstmdb_types::{Error, ErrorCode, Result, error::reason};
 
-use super::yaml::{Node, Value};
+use super::yaml::{YamlNode, YamlValue};
 use super::{Config, apply, refused, table};
 
 /// Where a configuration comes from.
@@ -22,7 +22,7 @@ pub struct Sources {
 
 /// A configuration and what there is to say about it.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The configuration, valid.
     pub config: Config,
     /// What was ignored, each in a sentence that names it.
@@ -31,7 +31,7 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
 }
 
-pub(super) fn load(sources: &Sources) -> Result<Loaded> {
+pub(super) fn load(sources: &Sources) -> Result<LoadedConfig> {
     let mut config = Config::default();
     let mut warnings = Vec::new();
     if let Some(path) = &sources.file {
@@ -51,14 +51,14 @@ pub(super) fn load(sources: &Sources) -> Result<Loaded> {
         let message = format!("{} (an error because of --strict)", warnings.join("; "));
         return Err(Error::invalid(reason::INVALID_OPTION, message));
     }
-    Ok(Loaded { config, warnings, file: sources.file.clone() })
+    Ok(LoadedConfig { config, warnings, file: sources.file.clone() })
 }
 
 /// An empty value on the command line means none, as an empty one in YAML does.
-fn flag_value(value: &str) -> Node {
+fn flag_value(value: &str) -> YamlNode {
     match value {
-        "" => Node { tag: None, value: Value::Null, line: 0 },
-        text => Node::text(text),
+        "" => YamlNode { tag: None, value: YamlValue::Null, line: 0 },
+        text => YamlNode::text(text),
     }
 }
 
@@ -81,7 +81,7 @@ fn read_file(path: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Re
             _ => Error::new(ErrorCode::InternalError, message).with_reason(reason::IO),
         })
     })?;
-    let root = Node::parse(&text).map_err(|error| {
+    let root = YamlNode::parse(&text).map_err(|error| {
         let message = format!("{} is not YAML: {}", path.display(), error.message());
         named(Error::invalid(reason::INVALID_OPTION, message))
     })?;
@@ -92,7 +92,7 @@ fn read_file(path: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Re
                 let error = refused(setting.key, format!("{place}: {key} {problem}"));
                 named(error).with("line", node.line)
             })?,
-            (None, Value::Null) if is_section(&key) => {}
+            (None, YamlValue::Null) if is_section(&key) => {}
             (None, _) => warnings.push(format!("{place}: there is no setting {}", unknown(&key))),
         }
     }
@@ -104,7 +104,7 @@ fn is_section(key: &str) -> bool {
 }
 
 /// The settings of a document by key: members of sections become `section.name`.
-fn flatten(path: &Path, root: Node) -> Result<Vec<(String, Node)>> {
+fn flatten(path: &Path, root: YamlNode) -> Result<Vec<(String, YamlNode)>> {
     let shape = |line: usize| {
         let path = path.display();
         let message = format!(
@@ -113,21 +113,21 @@ fn flatten(path: &Path, root: Node) -> Result<Vec<(String, Node)>> {
         Error::invalid(reason::INVALID_OPTION, message)
     };
     let members = match root.value {
-        Value::Null => Vec::new(),
-        Value::Mapping(members) => members,
+        YamlValue::Null => Vec::new(),
+        YamlValue::Mapping(members) => members,
         _ => return Err(shape(root.line)),
     };
     let mut found = Vec::new();
     for (key, node) in members {
-        let Value::Text(section) = key.value else { return Err(shape(key.line)) };
+        let YamlValue::Text(section) = key.value else { return Err(shape(key.line)) };
         match node.value {
-            Value::Mapping(members) if is_section(&section) => {
+            YamlValue::Mapping(members) if is_section(&section) => {
                 for (key, node) in members {
-                    let Value::Text(name) = key.value else { return Err(shape(key.line)) };
+                    let YamlValue::Text(name) = key.value else { return Err(shape(key.line)) };
                     found.push((format!("{section}.{name}"), node));
                 }
             }
-            Value::Text(_) | Value::List(_) if is_section(&section) => {
+            YamlValue::Text(_) | YamlValue::List(_) if is_section(&section) => {
                 return Err(shape(node.line));
             }
             // A key that names its section itself, or one that is not known.
@@ -153,7 +153,7 @@ fn read_environment(
     for setting in table::all() {
         let variable = setting.variable();
         if let Some(value) = given(&variable) {
-            (setting.add)(config, &Node::text(value)).map_err(|problem| {
+            (setting.add)(config, &YamlNode::text(value)).map_err(|problem| {
                 refused(setting.key, format!("the environment variable {variable} {problem}"))
                     .with("variable", &*variable)
             })?;

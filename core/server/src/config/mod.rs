@@ -1,33 +1,33 @@
 //! The server's configuration: one table of settings, read from defaults, a YAML file, the
 //! environment and flags, in this order.
 //!
-//! [`Config`] is plain data. What may change while the server runs is in [`Live`], which the rest of
-//! the server reads through [`Settings`]; [`Watcher`] brings it up to date.
+//! [`Config`] is plain data. What may change while the server runs is in `live`.
 
 mod apply;
 mod forms;
-mod live;
 mod load;
+pub(crate) mod log_filter;
 mod render;
 mod sections;
+mod setting;
 mod table;
+mod token_hash;
 mod values;
-mod watcher;
 mod yaml;
 
-pub use live::{Live, Settings};
-pub use load::{Loaded, Sources};
+pub use load::{LoadedConfig, Sources};
 pub use render::{example, print, reference};
 pub use sections::{
     AuthConfig, CompactionConfig, LogConfig, MetricsConfig, NetworkConfig, ProcessConfig,
     ReplicationConfig, StorageConfig, TlsConfig,
 };
-pub use table::{Reload, SETTINGS, Setting};
+pub use setting::{Reload, Setting};
+pub use table::SETTINGS;
+pub use token_hash::TokenHash;
 pub use values::{Address, LogFormat, ReplicationMode, Role, Secret};
-pub use watcher::{Changes, Reasons, Watcher};
 
-pub(crate) use forms::FromNode;
-pub(crate) use yaml::{Node, Value};
+pub(crate) use apply::required;
+pub(crate) use table::all as all_settings;
 
 use rstmdb_engine::Options;
 use rstmdb_types::{Error, Limits, Result};
@@ -59,7 +59,7 @@ pub struct Config {
 
 impl Config {
     /// Reads the configuration from its sources, later ones winning, and validates it.
-    pub fn load(sources: &Sources) -> Result<Loaded> {
+    pub fn load(sources: &Sources) -> Result<LoadedConfig> {
         load::load(sources)
     }
 

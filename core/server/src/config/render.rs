@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::forms::Shown;
-use super::table::{SETTINGS, Setting};
+use super::setting::Setting;
+use super::table::SETTINGS;
 use super::{Config, Reload};
 
 /// The longest line of the example file.

@@ -10,12 +10,12 @@ use std::time::Duration;
 use rstmdb_engine::{FsyncPolicy, Retention};
 
 use super::forms::{
-    self, Bytes, Flag, Form, List, Mebibytes, Millis, Number, Optional, Plain, RetentionForm,
-    Seconds,
+    self, Bytes, Flag, List, Mebibytes, Millis, Number, Optional, Plain, RetentionForm, Seconds,
+    SettingForm,
 };
-use super::table::{Reload, Setting};
+use super::setting::{Reload, Setting};
+use super::token_hash::TokenHash;
 use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
-use crate::auth::TokenHash;
 
 macro_rules! section {
     ($(#[doc = $section_doc:literal])+ $name:ident $(: $outside:ident)? in $section:ident, $rows:ident {
@@ -242,7 +242,7 @@ section! {
     LogConfig in log, LOG {
         /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
         /// `info,rstmdb_server=debug`. No request has a line of its own at `info`.
-        Live level: String = "info".to_owned(), forms::Filter, env "RUST_LOG";
+        Live level: String = "info".to_owned(), forms::FilterForm, env "RUST_LOG";
         /// `json`, `pretty`, or `auto`: pretty on a terminal, else JSON.
         Restart format: LogFormat = LogFormat::Auto, Plain::new("a format");
     }

@@ -10,31 +10,31 @@ use saphyr_parser::{Parser, ScalarStyle, Tag};
 
 /// A node of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Node {
+pub(crate) struct YamlNode {
     /// The tag without `!`, as in `!every_n 100`.
     pub tag: Option<String>,
-    pub value: Value,
+    pub value: YamlValue,
     /// The line it is on; 0 when it comes from elsewhere.
     pub line: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Value {
+pub(crate) enum YamlValue {
     /// Nothing, `~` or `null`.
     Null,
     Text(String),
-    List(Vec<Node>),
-    Mapping(Vec<(Node, Node)>),
+    List(Vec<YamlNode>),
+    Mapping(Vec<(YamlNode, YamlNode)>),
 }
 
-impl Node {
+impl YamlNode {
     /// A text that does not come from a document.
-    pub fn text(text: impl Into<String>) -> Node {
-        Node { tag: None, value: Value::Text(text.into()), line: 0 }
+    pub fn text(text: impl Into<String>) -> YamlNode {
+        YamlNode { tag: None, value: YamlValue::Text(text.into()), line: 0 }
     }
 
     /// Reads a document; an empty one is `Null`.
-    pub fn parse(text: &str) -> Result<Node> {
+    pub fn parse(text: &str) -> Result<YamlNode> {
         let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
         loader.early_parse(false);
         let mut parser = Parser::new_from_str(text);
@@ -46,7 +46,7 @@ impl Node {
         }
         let mut documents = loader.into_documents();
         match (documents.pop(), documents.is_empty()) {
-            (None, _) => Ok(Node { tag: None, value: Value::Null, line: 1 }),
+            (None, _) => Ok(YamlNode { tag: None, value: YamlValue::Null, line: 1 }),
             (Some(document), true) => convert(document),
             (Some(_), false) => Err(Error::invalid(
                 reason::INVALID_OPTION,
@@ -56,22 +56,22 @@ impl Node {
     }
 }
 
-fn convert(node: MarkedYaml<'_>) -> Result<Node> {
+fn convert(node: MarkedYaml<'_>) -> Result<YamlNode> {
     let line = node.span.start.line();
     let tag_name = |tag: &Tag| (tag.handle == "!").then(|| tag.suffix.clone());
     let (tag, value) = match node.data {
         YamlData::Representation(text, style, tag) => {
             let plain = style == ScalarStyle::Plain && tag.is_none();
             let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-            let value = if null { Value::Null } else { Value::Text(text.into_owned()) };
+            let value = if null { YamlValue::Null } else { YamlValue::Text(text.into_owned()) };
             (tag.and_then(|tag| tag_name(&tag)), value)
         }
         YamlData::Sequence(items) => {
-            (None, Value::List(items.into_iter().map(convert).collect::<Result<_>>()?))
+            (None, YamlValue::List(items.into_iter().map(convert).collect::<Result<_>>()?))
         }
         YamlData::Mapping(members) => {
             let pair = |(key, value)| Ok((convert(key)?, convert(value)?));
-            (None, Value::Mapping(members.into_iter().map(pair).collect::<Result<_>>()?))
+            (None, YamlValue::Mapping(members.into_iter().map(pair).collect::<Result<_>>()?))
         }
         YamlData::Tagged(tag, inner) => {
             let inner = convert(*inner)?;
@@ -84,7 +84,7 @@ fn convert(node: MarkedYaml<'_>) -> Result<Node> {
             ));
         }
     };
-    Ok(Node { tag, value, line })
+    Ok(YamlNode { tag, value, line })
 }
 
 #[cfg(test)]
@@ -93,15 +93,15 @@ mod tests {
 
     #[test]
     fn scalars_keep_their_spelling_and_their_tag() {
-        let node = Node::parse("a: 0012e45\nb: !every_n 100\nc: [x, 'null']\nd:\n").unwrap();
-        let Value::Mapping(members) = node.value else { panic!("not a mapping") };
+        let node = YamlNode::parse("a: 0012e45\nb: !every_n 100\nc: [x, 'null']\nd:\n").unwrap();
+        let YamlValue::Mapping(members) = node.value else { panic!("not a mapping") };
         let values: Vec<_> = members.into_iter().map(|(_, value)| value).collect();
-        assert_eq!(values[0].value, Value::Text("0012e45".into()));
+        assert_eq!(values[0].value, YamlValue::Text("0012e45".into()));
         assert_eq!(values[1].tag.as_deref(), Some("every_n"));
-        assert_eq!(values[1].value, Value::Text("100".into()));
-        let Value::List(items) = &values[2].value else { panic!("not a list") };
-        assert_eq!(items[1].value, Value::Text("null".into()));
-        assert_eq!(values[3].value, Value::Null);
+        assert_eq!(values[1].value, YamlValue::Text("100".into()));
+        let YamlValue::List(items) = &values[2].value else { panic!("not a list") };
+        assert_eq!(items[1].value, YamlValue::Text("null".into()));
+        assert_eq!(values[3].value, YamlValue::Null);
         assert_eq!(values[3].line, 4);
     }
 
@@ -113,9 +113,9 @@ mod tests {
             ("a: 1\n---\nb: 2\n", "more than one document"),
             ("a: *nowhere\n", "line 1"),
         ] {
-            let error = Node::parse(text).unwrap_err();
+            let error = YamlNode::parse(text).unwrap_err();
             assert!(error.message().contains(part), "{text:?}: {error}");
         }
-        assert_eq!(Node::parse("# nothing\n").unwrap().value, Value::Null);
+        assert_eq!(YamlNode::parse("# nothing\n").unwrap().value, YamlValue::Null);
     }
 }

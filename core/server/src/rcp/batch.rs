@@ -3,7 +3,7 @@
 
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_protocol::result::{WireResult, write_batch};
-use rstmdb_protocol::{Command, Dialect};
+use rstmdb_protocol::{Dialect, WireCommand};
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Place;
 use rstmdb_types::*;
@@ -32,7 +32,7 @@ impl Default for Budget {
 
 impl Budget {
     /// Refuses an operation whose result would have no place in the answer.
-    fn admit(&mut self, command: Command) -> Result<()> {
+    fn admit(&mut self, command: WireCommand) -> Result<()> {
         let name = command.wire_name();
         let refused = |why: &str| {
             let message = format!("{name}: not run, since {why}; send smaller batches");
@@ -97,8 +97,10 @@ fn perform_element(
         })
     };
     match command {
-        Command::Database(Operation::Batch) if budget.depth <= 1 => return Err(misplaced(command)),
-        Command::Database(operation) if operation.place() != Place::Stream => {
+        WireCommand::Database(Operation::Batch) if budget.depth <= 1 => {
+            return Err(misplaced(command));
+        }
+        WireCommand::Database(operation) if operation.place() != Place::Stream => {
             match Plan::new(caller, dialect, operation, params)? {
                 Plan::Whole(call) => {
                     let pending = caller.submit(call);
@@ -119,7 +121,7 @@ fn perform_element(
 }
 
 /// The error for what only a connection can be asked.
-fn misplaced(command: Command) -> Error {
+fn misplaced(command: WireCommand) -> Error {
     let name = command.wire_name();
     Error::invalid(
         reason::INVALID_REQUEST,

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use super::Rcp;
 use super::conversation::{Conversation, End};
 use super::inbox::{Inbox, Read};
-use crate::config::Live;
+use crate::live::Live;
 use crate::metrics::Rejection;
 
 /// How long a closed connection is drained, so that its last answers are not lost to a reset.

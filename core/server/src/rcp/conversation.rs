@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rstmdb_protocol::{Command, Malformed, Request, WireMode, message};
+use rstmdb_protocol::{Malformed, WireCommand, WireMode, WireRequest, message};
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Place;
 use rstmdb_types::{Error, limits};
 use serde_json::{Value, json};
 
 use super::database;
-use super::form::Form;
+use super::form::AnswerForm;
 use super::outbox::Outbox;
 use super::parse::decode;
 use super::reply::{Job, Reply};
 use super::session::{Session, auth};
 use super::watches::Watches;
 use crate::calls::{Caller, Calls, failed};
-use crate::config::Live;
+use crate::live::Live;
 
 /// Failed attempts to authenticate after which a connection ends.
 const AUTH_FAILURES_MAX: u32 = 10;
@@ -101,7 +101,7 @@ impl Conversation {
         }
         self.active = now;
         if let Some(watch) = written.watch {
-            self.watches.add(watch);
+            self.watches.add(*watch);
         }
         true
     }
@@ -118,7 +118,7 @@ impl Conversation {
         if self.session.mode == WireMode::Lines && payload.trim_ascii().is_empty() {
             return;
         }
-        match Request::parse(payload) {
+        match WireRequest::parse(payload) {
             Ok(request) => self.answer(&request, live, now),
             Err(Malformed { id: Some(id), message }) => {
                 let error = Error::invalid(reason::INVALID_REQUEST, message);
@@ -132,18 +132,18 @@ impl Conversation {
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>, live: &Live, now: Instant) {
+    fn answer(&mut self, request: &WireRequest<'_>, live: &Live, now: Instant) {
         let params = request.params_text();
-        let Some(command) = Command::from_wire_name(&request.op) else {
+        let Some(command) = WireCommand::from_wire_name(&request.op) else {
             let error = unknown(request);
             message::refuse(self.outbox.buffer(), self.session.mode, &request.id, &error);
             return self.caller.count_error(error.code());
         };
         let admitted = self.caller.admit(command, live);
         let hello =
-            (command == Command::Hello && admitted.is_ok()).then(|| self.session.hello(params));
+            (command == WireCommand::Hello && admitted.is_ok()).then(|| self.session.hello(params));
         // The answer to a hello is in the mode that was agreed on.
-        let form = Form {
+        let form = AnswerForm {
             id: request.id.as_ref().into(),
             command,
             mode: self.session.mode,
@@ -152,11 +152,11 @@ impl Conversation {
         if let Err(error) = admitted {
             return message::refuse(self.outbox.buffer(), form.mode, &form.id, &error);
         }
-        let auth = (command == Command::Auth).then(|| auth(&mut self.caller, params, live));
+        let auth = (command == WireCommand::Auth).then(|| auth(&mut self.caller, params, live));
         let (caller, outbox) = (&mut self.caller, &mut self.outbox);
         let reply = Reply { caller, outbox, form, began: now };
         match command {
-            Command::Database(operation)
+            WireCommand::Database(operation)
                 if operation.place() == Place::Stream
                     && self.watches.len() >= live.network.max_subscriptions =>
             {
@@ -164,13 +164,15 @@ impl Conversation {
                 let checked = limits::check("watches", most + 1, "max_subscriptions", most);
                 reply.with::<Value>(checked.map(|()| &Value::Null));
             }
-            Command::Database(operation) => self.job = database::answer(reply, operation, params),
-            Command::Hello => match hello {
+            WireCommand::Database(operation) => {
+                self.job = database::answer(reply, operation, params)
+            }
+            WireCommand::Hello => match hello {
                 Some(Ok(hello)) => reply.with(Ok(&hello)),
                 Some(Err(error)) => reply.refuse(error),
                 None => {}
             },
-            Command::Auth => match auth {
+            WireCommand::Auth => match auth {
                 Some(Ok(result)) => reply.with(Ok(&result)),
                 Some(Err(error)) => {
                     reply.refuse(error);
@@ -178,11 +180,11 @@ impl Conversation {
                 }
                 None => {}
             },
-            Command::Bye => {
+            WireCommand::Bye => {
                 reply.with(Ok(&json!({ "goodbye": true })));
                 self.ending = Some(End::Bye);
             }
-            Command::Unwatch => match decode::<Unwatch>(command, params) {
+            WireCommand::Unwatch => match decode::<Unwatch>(command, params) {
                 Ok(Unwatch { subscription_id }) => {
                     let removed = self.watches.take(&subscription_id).is_some();
                     let result = json!({ "subscription_id": subscription_id, "removed": removed });
@@ -224,10 +226,10 @@ struct Unwatch {
 }
 
 /// The error for a name that is no command.
-fn unknown(request: &Request<'_>) -> Error {
+fn unknown(request: &WireRequest<'_>) -> Error {
     let op: String = request.op.chars().take(SHOWN_CHARACTERS).collect();
     let upper = op.to_uppercase();
-    let hint = match Command::from_wire_name(&upper) {
+    let hint = match WireCommand::from_wire_name(&upper) {
         Some(command) => format!("; did you mean {}?", command.wire_name()),
         None => String::new(),
     };

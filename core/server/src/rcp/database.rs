@@ -4,7 +4,7 @@ use rstmdb_types::Operation;
 use rstmdb_types::operation::Place;
 
 use super::batch::{self, Budget};
-use super::form::{Form, Written};
+use super::form::{AnswerForm, WrittenAnswer};
 use super::plan::Plan;
 use super::reply::{Job, Reply};
 use super::watches;
@@ -35,7 +35,12 @@ pub(crate) fn answer(reply: Reply<'_>, operation: Operation, params: &str) -> Op
 }
 
 /// Carries an operation out on a thread that may wait.
-fn perform(caller: &mut Caller, form: &Form, operation: Operation, params: &str) -> Written {
+fn perform(
+    caller: &mut Caller,
+    form: &AnswerForm,
+    operation: Operation,
+    params: &str,
+) -> WrittenAnswer {
     if operation.place() == Place::Stream {
         return watches::begin(caller, form, operation, params);
     }

@@ -1,21 +1,21 @@
 //! The form of an answer, and an answer that was written elsewhere.
 
 use rstmdb_protocol::result::WireResult;
-use rstmdb_protocol::{Command, Dialect, WireMode, message};
+use rstmdb_protocol::{Dialect, WireCommand, WireMode, message};
 use rstmdb_types::{ErrorCode, Result, Text};
 
 use crate::calls::{Commit, Events, Pending};
 
 /// How the answer to a request is written.
 #[derive(Debug, Clone)]
-pub(crate) struct Form {
+pub(crate) struct AnswerForm {
     pub id: Text,
-    pub command: Command,
+    pub command: WireCommand,
     pub mode: WireMode,
     pub dialect: Dialect,
 }
 
-impl Form {
+impl AnswerForm {
     /// Appends the answer; returns the code of the error it became, if it did.
     pub(crate) fn write<T: WireResult + ?Sized>(
         &self,
@@ -33,21 +33,21 @@ impl Form {
     }
 
     /// An answer that waits for nothing.
-    pub(crate) fn known<T: WireResult + ?Sized>(&self, result: Result<&T>) -> Written {
+    pub(crate) fn known<T: WireResult + ?Sized>(&self, result: Result<&T>) -> WrittenAnswer {
         let mut bytes = Vec::new();
         let error = self.write(result, &mut bytes);
-        Written { bytes, error, commit: None, watch: None }
+        WrittenAnswer { bytes, error, commit: None, watch: None }
     }
 
     /// An answer that waits for its commit.
-    pub(crate) fn pending(&self, pending: Pending) -> Written {
+    pub(crate) fn pending(&self, pending: Pending) -> WrittenAnswer {
         let (commit, result) = pending.split();
-        Written { commit: Some(commit), ..self.known(result.as_ref().map_err(Clone::clone)) }
+        WrittenAnswer { commit: Some(commit), ..self.known(result.as_ref().map_err(Clone::clone)) }
     }
 }
 
 /// The answer of a request that ran on another thread.
-pub(crate) struct Written {
+pub(crate) struct WrittenAnswer {
     pub bytes: Vec<u8>,
     pub error: Option<ErrorCode>,
     /// What the answer waits for.

@@ -17,25 +17,25 @@ use crate::metrics::{Metrics, Rejection};
 
 /// Open connections, in all and per address.
 #[derive(Debug, Default)]
-struct Counts {
+struct ConnectionCounts {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
 /// One counted connection; dropping it counts it out.
-struct Place {
-    counts: Arc<Mutex<Counts>>,
+struct CountedConnection {
+    counts: Arc<Mutex<ConnectionCounts>>,
     metrics: Arc<Metrics>,
     address: IpAddr,
 }
 
-impl Place {
+impl CountedConnection {
     fn take(
-        counts: &Arc<Mutex<Counts>>,
+        counts: &Arc<Mutex<ConnectionCounts>>,
         metrics: &Arc<Metrics>,
         address: IpAddr,
         network: &NetworkConfig,
-    ) -> Result<Place, Rejection> {
+    ) -> Result<CountedConnection, Rejection> {
         let fits = |count: usize, limit: usize| limit == 0 || count < limit;
         let mut open = counts.lock();
         if !fits(open.all, network.max_connections) {
@@ -49,11 +49,11 @@ impl Place {
         open.all += 1;
         metrics.connections_total.inc();
         metrics.connections_active.inc();
-        Ok(Place { counts: counts.clone(), metrics: metrics.clone(), address })
+        Ok(CountedConnection { counts: counts.clone(), metrics: metrics.clone(), address })
     }
 }
 
-impl Drop for Place {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         let mut open = self.counts.lock();
         open.all -= 1;
@@ -69,11 +69,11 @@ impl Drop for Place {
 
 /// Serves connections until the server stops, then waits until all of them have ended.
 pub(crate) async fn listen(listener: TcpListener, rcp: Arc<Rcp>) {
-    let counts = Arc::new(Mutex::new(Counts::default()));
+    let counts = Arc::new(Mutex::new(ConnectionCounts::default()));
     let metrics = rcp.calls.metrics();
     let serve = |stream, address: SocketAddr, ()| {
         let live = rcp.calls.settings().load();
-        match Place::take(&counts, metrics, address.ip(), &live.network) {
+        match CountedConnection::take(&counts, metrics, address.ip(), &live.network) {
             Ok(place) => Some(run(rcp.clone(), stream, address, place)),
             Err(rejection) => {
                 tracing::debug!(%address, ?rejection, "connection refused");
@@ -85,7 +85,7 @@ pub(crate) async fn listen(listener: TcpListener, rcp: Arc<Rcp>) {
     ended(accept(listener, rcp.shutdown.begun(), || std::future::ready(()), serve).await).await;
 }
 
-async fn run(rcp: Arc<Rcp>, stream: TcpStream, address: SocketAddr, place: Place) {
+async fn run(rcp: Arc<Rcp>, stream: TcpStream, address: SocketAddr, place: CountedConnection) {
     // Without it, an answer could wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let (tls, handshake_timeout) = {

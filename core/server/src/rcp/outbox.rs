@@ -11,11 +11,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rstmdb_protocol::{Command, WireMode, message};
+use rstmdb_protocol::{WireCommand, WireMode, message};
 use rstmdb_types::{ErrorCode, Text};
 use tokio::io::AsyncWrite;
 
-use super::form::Form;
+use super::form::AnswerForm;
 use crate::calls::{Caller, Commit};
 
 /// What an empty buffer may keep.
@@ -24,7 +24,7 @@ const KEPT_BYTES: usize = 16 << 10;
 /// An answer that waits for its commit, and what follows it.
 struct Gate {
     commit: Commit,
-    command: Command,
+    command: WireCommand,
     began: Instant,
     id: Text,
     mode: WireMode,
@@ -73,7 +73,7 @@ impl Outbox {
         begin: usize,
         mut commit: Commit,
         began: Instant,
-        form: &Form,
+        form: &AnswerForm,
         error: Option<ErrorCode>,
         caller: &mut Caller,
     ) {

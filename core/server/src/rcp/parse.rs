@@ -1,6 +1,6 @@
 //! Parameters read into requests, with the liberties that clients of RCP have always had.
 
-use rstmdb_protocol::{Command, Dialect};
+use rstmdb_protocol::{Dialect, WireCommand};
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 use serde::Deserialize;
@@ -38,18 +38,18 @@ pub(crate) fn call(
 
 /// Reads the parameters of an operation as they are.
 pub(crate) fn request(operation: Operation, params: &str) -> Result<Request> {
-    read(Command::Database(operation), params, |from| Request::deserialize(operation, from))
+    read(WireCommand::Database(operation), params, |from| Request::deserialize(operation, from))
 }
 
 /// Reads the parameters of a command.
-pub(crate) fn decode<'a, T: Deserialize<'a>>(command: Command, params: &'a str) -> Result<T> {
+pub(crate) fn decode<'a, T: Deserialize<'a>>(command: WireCommand, params: &'a str) -> Result<T> {
     read(command, params, |from| T::deserialize(from))
 }
 
 type Json<'a> = serde_json::Deserializer<serde_json::de::StrRead<'a>>;
 
 fn read<'a, T>(
-    command: Command,
+    command: WireCommand,
     params: &'a str,
     take: impl FnOnce(&mut Json<'a>) -> serde_json::Result<T>,
 ) -> Result<T> {
@@ -72,7 +72,7 @@ fn compaction(params: &str) -> Result<CompactRequest> {
         #[serde(default)]
         force_snapshot: Value,
     }
-    let loose: Loose = decode(Command::Database(Operation::Compact), params)?;
+    let loose: Loose = decode(WireCommand::Database(Operation::Compact), params)?;
     Ok(CompactRequest { force_snapshot: loose.force_snapshot.as_bool().unwrap_or(false) })
 }
 
@@ -102,7 +102,7 @@ fn watch_all(params: &str) -> Result<WatchAllRequest> {
             }
         }
     }
-    let loose: Loose = decode(Command::Database(Operation::WatchAll), params)?;
+    let loose: Loose = decode(WireCommand::Database(Operation::WatchAll), params)?;
     Ok(WatchAllRequest {
         include_ctx: loose.include_ctx,
         from_offset: loose.from_offset,

@@ -1,6 +1,6 @@
 //! How a request is carried out: by one call, or, as a batch of the plain dialect may be, one by one.
 
-use rstmdb_protocol::{BATCH_OPERATIONS_MAX, Command, Dialect};
+use rstmdb_protocol::{BATCH_OPERATIONS_MAX, Dialect, WireCommand};
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 use serde::Deserialize;
@@ -51,7 +51,7 @@ struct LooseElement<'a> {
 
 /// An operation of a batch.
 pub(crate) struct Element<'a> {
-    pub command: Command,
+    pub command: WireCommand,
     pub params: &'a str,
 }
 
@@ -59,7 +59,7 @@ impl Element<'_> {
     /// As the database takes it in a batch; none when it is another operation.
     fn typed(&self) -> Result<Option<BatchOperation>> {
         match self.command {
-            Command::Database(operation) if operation.is_batchable() => {
+            WireCommand::Database(operation) if operation.is_batchable() => {
                 parse::request(operation, self.params).map(Some)
             }
             _ => Ok(None),
@@ -69,11 +69,11 @@ impl Element<'_> {
 
 /// Looks at a batch as a whole: nothing has run when it is refused.
 fn of_batch(params: &str) -> Result<Plan<'_>> {
-    let batch: Loose<'_> = decode(Command::Database(Operation::Batch), params)?;
+    let batch: Loose<'_> = decode(WireCommand::Database(Operation::Batch), params)?;
     limits::check("ops", batch.ops.len(), "max_batch_ops", BATCH_OPERATIONS_MAX)?;
     let mut elements = Vec::with_capacity(batch.ops.len());
     for LooseElement { op, params } in batch.ops {
-        let Some(command) = Command::from_wire_name(&op) else {
+        let Some(command) = WireCommand::from_wire_name(&op) else {
             let place = elements.len();
             let message = format!("BATCH: ops[{place}].op {op:?} is not known");
             return Err(Error::invalid(reason::INVALID_REQUEST, message));

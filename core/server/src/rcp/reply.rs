@@ -8,15 +8,15 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
-use super::form::{Form, Written};
+use super::form::{AnswerForm, WrittenAnswer};
 use super::outbox::Outbox;
 use crate::calls::{Caller, Pending};
 
 /// A request that runs on another thread. The connection waits with those behind it.
 pub(crate) struct Job {
     pub began: Instant,
-    pub form: Form,
-    pub task: JoinHandle<Written>,
+    pub form: AnswerForm,
+    pub task: JoinHandle<WrittenAnswer>,
     /// The room that the request takes in memory.
     pub room: Option<OwnedSemaphorePermit>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Job {
 pub(crate) struct Reply<'a> {
     pub caller: &'a mut Caller,
     pub outbox: &'a mut Outbox,
-    pub form: Form,
+    pub form: AnswerForm,
     pub began: Instant,
 }
 
@@ -52,7 +52,7 @@ impl Reply<'_> {
     /// Answers on a thread that may wait.
     pub(crate) fn job(
         self,
-        answer: impl FnOnce(&mut Caller, &Form) -> Written + Send + 'static,
+        answer: impl FnOnce(&mut Caller, &AnswerForm) -> WrittenAnswer + Send + 'static,
     ) -> Job {
         let form = self.form.clone();
         let task = self.caller.aside(move |caller| answer(caller, &form));

@@ -1,12 +1,12 @@
 //! What a connection has agreed on, and the credentials that were presented on it.
 
 use rstmdb_protocol::handshake::{AuthRequest, HelloRequest, HelloResult};
-use rstmdb_protocol::{Command, Dialect, PROTOCOL_VERSION, WireMode};
+use rstmdb_protocol::{Dialect, PROTOCOL_VERSION, WireCommand, WireMode};
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::parse::decode;
 use crate::calls::Caller;
-use crate::config::Live;
+use crate::live::Live;
 
 /// The state of a session.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Session {
 impl Session {
     /// Agrees on mode, dialect and features.
     pub(crate) fn hello(&mut self, params: &str) -> Result<HelloResult> {
-        let request: HelloRequest<'_> = decode(Command::Hello, params)?;
+        let request: HelloRequest<'_> = decode(WireCommand::Hello, params)?;
         if request.protocol_version != PROTOCOL_VERSION {
             let version = request.protocol_version;
             return Err(Error::new(
@@ -42,7 +42,7 @@ impl Session {
 
 /// Checks credentials. A failure leaves an earlier success as it was.
 pub(crate) fn auth(caller: &mut Caller, params: &str, live: &Live) -> Result<serde_json::Value> {
-    let request: AuthRequest<'_> = decode(Command::Auth, params)?;
+    let request: AuthRequest<'_> = decode(WireCommand::Auth, params)?;
     if let Some(method) = request.method.as_deref().filter(|method| *method != "bearer") {
         let message = format!("authentication method {method:?} is not known; use bearer");
         return Err(Error::new(ErrorCode::AuthFailed, message));

@@ -6,7 +6,7 @@ use rstmdb_protocol::{Dialect, WireMode, message};
 use rstmdb_types::{Error, Operation, Text};
 use serde_json::Value;
 
-use super::form::{Form, Written};
+use super::form::{AnswerForm, WrittenAnswer};
 use super::outbox::Outbox;
 use super::parse;
 use crate::calls::{Caller, Events};
@@ -14,13 +14,10 @@ use crate::calls::{Caller, Events};
 /// Events of one subscription in a row, while others have some too.
 const TURN: usize = 256;
 
-/// One subscription.
-pub(crate) type Watch = Box<Events>;
-
 /// The subscriptions of a connection.
 #[derive(Default)]
 pub(crate) struct Watches {
-    list: Vec<Watch>,
+    list: Vec<Events>,
     /// Whose turn is next.
     turn: usize,
 }
@@ -30,12 +27,12 @@ impl Watches {
         self.list.len()
     }
 
-    pub(crate) fn add(&mut self, watch: Watch) {
+    pub(crate) fn add(&mut self, watch: Events) {
         self.list.push(watch);
     }
 
     /// Takes the subscription of this id away.
-    pub(crate) fn take(&mut self, id: &str) -> Option<Watch> {
+    pub(crate) fn take(&mut self, id: &str) -> Option<Events> {
         let place = self.list.iter().position(|watch| watch.id() == id);
         place.map(|place| self.list.swap_remove(place))
     }
@@ -112,15 +109,15 @@ impl Watches {
 /// Starts a subscription. It waits for what its answer tells.
 pub(crate) fn begin(
     caller: &mut Caller,
-    form: &Form,
+    form: &AnswerForm,
     operation: Operation,
     params: &str,
-) -> Written {
+) -> WrittenAnswer {
     let begun = parse::call(caller, form.dialect, operation, params)
         .and_then(|call| caller.subscribe(call.request));
     match begun {
         Ok((outcome, events)) => {
-            Written { watch: Some(Box::new(events)), ..form.known(Ok(&outcome)) }
+            WrittenAnswer { watch: Some(Box::new(events)), ..form.known(Ok(&outcome)) }
         }
         Err(error) => form.known::<Value>(Err(error)),
     }

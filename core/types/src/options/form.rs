@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::policy::{FsyncPolicy, Retention};
-use super::read::{Problem, members};
-use super::{Retry, Row, Settings, TlsOptions};
+use super::read::{OptionProblem, members};
+use super::{OptionRow, OptionTable, Retry, TlsOptions};
 use crate::limits::Limits;
 
 /// What the value of an option looks like. A language has a type for each.
 #[derive(Debug, Clone, Copy)]
-pub enum Form {
+pub enum OptionForm {
     /// `true` or `false`.
     Flag,
     /// A whole number, from 0 to this one.
@@ -37,33 +37,33 @@ pub enum Form {
         /// The name of its type.
         name: &'static str,
         /// Its members.
-        rows: &'static [Row],
+        rows: &'static [OptionRow],
     },
     /// `true`, `false`, or the object that says how.
     FlagOrObject {
         /// The name of its type.
         name: &'static str,
         /// Its members.
-        rows: &'static [Row],
+        rows: &'static [OptionRow],
     },
 }
 
 /// A type that an option can have.
-pub trait Setting {
+pub trait OptionType {
     /// Its form in JSON.
-    const FORM: Form;
+    const FORM: OptionForm;
 
     /// Takes the value that is given; what was there before is the default, or comes from a URL.
-    fn read(&mut self, given: &Value) -> Result<(), Problem>;
+    fn read(&mut self, given: &Value) -> Result<(), OptionProblem>;
 
     /// As JSON.
     fn show(&self) -> Value;
 }
 
-impl Setting for bool {
-    const FORM: Form = Form::Flag;
+impl OptionType for bool {
+    const FORM: OptionForm = OptionForm::Flag;
 
-    fn read(&mut self, given: &Value) -> Result<(), Problem> {
+    fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
         *self = given.as_bool().ok_or("must be true or false")?;
         Ok(())
     }
@@ -75,10 +75,10 @@ impl Setting for bool {
 
 macro_rules! integers {
     ($($type:ident)*) => { $(
-        impl Setting for $type {
-            const FORM: Form = Form::Integer { most: $type::MAX as u64 };
+        impl OptionType for $type {
+            const FORM: OptionForm = OptionForm::Integer { most: $type::MAX as u64 };
 
-            fn read(&mut self, given: &Value) -> Result<(), Problem> {
+            fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
                 let number = given.as_u64().and_then(|number| number.try_into().ok());
                 let most = $type::MAX;
                 *self = number.ok_or_else(|| format!("must be a whole number from 0 to {most}"))?;
@@ -94,10 +94,10 @@ macro_rules! integers {
 
 integers!(u32 u64 usize);
 
-impl Setting for Duration {
-    const FORM: Form = Form::Millis;
+impl OptionType for Duration {
+    const FORM: OptionForm = OptionForm::Millis;
 
-    fn read(&mut self, given: &Value) -> Result<(), Problem> {
+    fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
         let ms = given.as_u64().ok_or("must be a whole number of milliseconds, 0 or more")?;
         *self = Duration::from_millis(ms);
         Ok(())
@@ -108,10 +108,10 @@ impl Setting for Duration {
     }
 }
 
-impl Setting for Option<i64> {
-    const FORM: Form = Form::Time;
+impl OptionType for Option<i64> {
+    const FORM: OptionForm = OptionForm::Time;
 
-    fn read(&mut self, given: &Value) -> Result<(), Problem> {
+    fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
         *self = Some(given.as_i64().ok_or("must be a whole number of milliseconds since 1970")?);
         Ok(())
     }
@@ -121,10 +121,10 @@ impl Setting for Option<i64> {
     }
 }
 
-impl Setting for String {
-    const FORM: Form = Form::Text;
+impl OptionType for String {
+    const FORM: OptionForm = OptionForm::Text;
 
-    fn read(&mut self, given: &Value) -> Result<(), Problem> {
+    fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
         // What was given may be a secret in another type: no message repeats it.
         given.as_str().ok_or("must be a string")?.clone_into(self);
         Ok(())
@@ -137,10 +137,10 @@ impl Setting for String {
 
 macro_rules! texts {
     ($($type:ty, $form:ident;)*) => { $(
-        impl Setting for Option<$type> {
-            const FORM: Form = Form::$form;
+        impl OptionType for Option<$type> {
+            const FORM: OptionForm = OptionForm::$form;
 
-            fn read(&mut self, given: &Value) -> Result<(), Problem> {
+            fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
                 let text = given.as_str().ok_or("must be a string")?;
                 if self.is_some() {
                     return Err(TWICE.into());
@@ -163,12 +163,12 @@ texts! {
 
 const TWICE: &str = "is in the URL and among the options; leave one out";
 
-impl Setting for FsyncPolicy {
-    const FORM: Form = Form::Fsync;
+impl OptionType for FsyncPolicy {
+    const FORM: OptionForm = OptionForm::Fsync;
 
-    fn read(&mut self, given: &Value) -> Result<(), Problem> {
+    fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
         let text = given.as_str().ok_or("must be a string such as \"every_write\"")?;
-        *self = text.parse().map_err(Problem::from_error)?;
+        *self = text.parse().map_err(OptionProblem::from_error)?;
         Ok(())
     }
 
@@ -177,10 +177,10 @@ impl Setting for FsyncPolicy {
     }
 }
 
-impl Setting for Retention {
-    const FORM: Form = Form::Retention;
+impl OptionType for Retention {
+    const FORM: OptionForm = OptionForm::Retention;
 
-    fn read(&mut self, given: &Value) -> Result<(), Problem> {
+    fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
         let member = given.as_object().filter(|given| given.len() == 1);
         let member = member.and_then(|given| given.iter().next());
         let amount = member.and_then(|(name, amount)| Some((name.as_str(), amount.as_u64()?)));
@@ -204,16 +204,16 @@ impl Setting for Retention {
 
 macro_rules! objects {
     ($($type:ident)*) => { $(
-        impl Setting for $type {
-            const FORM: Form =
-                Form::Object { name: stringify!($type), rows: <$type as Settings>::ROWS };
+        impl OptionType for $type {
+            const FORM: OptionForm =
+                OptionForm::Object { name: stringify!($type), rows: <$type as OptionTable>::ROWS };
 
-            fn read(&mut self, given: &Value) -> Result<(), Problem> {
+            fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
                 members(self, Self::ROWS, given.as_object().ok_or("must be an object")?)
             }
 
             fn show(&self) -> Value {
-                Settings::show(self)
+                OptionTable::show(self)
             }
         }
     )* };
@@ -221,10 +221,11 @@ macro_rules! objects {
 
 objects!(Limits Retry);
 
-impl Setting for Option<TlsOptions> {
-    const FORM: Form = Form::FlagOrObject { name: "TlsOptions", rows: TlsOptions::ROWS };
+impl OptionType for Option<TlsOptions> {
+    const FORM: OptionForm =
+        OptionForm::FlagOrObject { name: "TlsOptions", rows: TlsOptions::ROWS };
 
-    fn read(&mut self, given: &Value) -> Result<(), Problem> {
+    fn read(&mut self, given: &Value) -> Result<(), OptionProblem> {
         let given = match given {
             Value::Bool(true) => {
                 self.get_or_insert_default();
@@ -249,6 +250,6 @@ impl Setting for Option<TlsOptions> {
     }
 
     fn show(&self) -> Value {
-        self.as_ref().map_or(json!(false), Settings::show)
+        self.as_ref().map_or(json!(false), OptionTable::show)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{EMBEDDED, REMOTE, Row, Settings};
+use super::{EMBEDDED, OptionRow, OptionTable, REMOTE};
 use crate::error::{Error, Result, reason};
 use crate::names::nearest;
 
@@ -17,7 +17,7 @@ pub enum Half {
 
 impl Half {
     /// The rows of its half of the table.
-    pub const fn rows(self) -> &'static [Row] {
+    pub const fn rows(self) -> &'static [OptionRow] {
         match self {
             Half::Embedded => EMBEDDED,
             Half::Remote => REMOTE,
@@ -41,24 +41,24 @@ impl Half {
 
 /// What is wrong with the value of an option, and with which member of it.
 #[derive(Debug)]
-pub struct Problem {
+pub struct OptionProblem {
     path: Vec<String>,
     problem: std::result::Result<String, Box<Error>>,
 }
 
-impl<T: Into<String>> From<T> for Problem {
-    fn from(problem: T) -> Problem {
-        Problem { path: Vec::new(), problem: Ok(problem.into()) }
+impl<T: Into<String>> From<T> for OptionProblem {
+    fn from(problem: T) -> OptionProblem {
+        OptionProblem { path: Vec::new(), problem: Ok(problem.into()) }
     }
 }
 
-impl Problem {
+impl OptionProblem {
     /// An error that says everything itself.
-    pub(super) fn from_error(error: Error) -> Problem {
-        Problem { path: Vec::new(), problem: Err(Box::new(error)) }
+    pub(super) fn from_error(error: Error) -> OptionProblem {
+        OptionProblem { path: Vec::new(), problem: Err(Box::new(error)) }
     }
 
-    fn within(mut self, name: &str) -> Problem {
+    fn within(mut self, name: &str) -> OptionProblem {
         self.path.insert(0, name.to_owned());
         self
     }
@@ -80,21 +80,21 @@ impl Problem {
 /// Takes the options that are given for a database of one half; a `null` is not given.
 ///
 /// Errors: `BAD_REQUEST`, reason `invalid_option`, naming the option in `option`.
-pub fn read<T: Settings>(options: &mut T, half: Half, given: &Map<String, Value>) -> Result<()> {
+pub fn read<T: OptionTable>(options: &mut T, half: Half, given: &Map<String, Value>) -> Result<()> {
     let misplaced = half.other().rows().iter().find(|row| given.contains_key(row.name));
-    if let Some(Row { name, .. }) = misplaced {
+    if let Some(OptionRow { name, .. }) = misplaced {
         let place = half.other().place();
         return Err(invalid(name, format!("option {name:?} is for {place}; leave it out here")));
     }
-    members(options, half.rows(), given).map_err(Problem::error)
+    members(options, half.rows(), given).map_err(OptionProblem::error)
 }
 
 /// Takes the members of an object; `rows` are those that people know.
-pub(super) fn members<T: Settings>(
+pub(super) fn members<T: OptionTable>(
     into: &mut T,
-    rows: &[Row],
+    rows: &[OptionRow],
     given: &Map<String, Value>,
-) -> std::result::Result<(), Problem> {
+) -> std::result::Result<(), OptionProblem> {
     for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
         let outcome = into.set(name, value).unwrap_or_else(|| Err(unknown(rows, name).into()));
         outcome.map_err(|problem| problem.within(name))?;
@@ -103,7 +103,7 @@ pub(super) fn members<T: Settings>(
 }
 
 /// The end of the message about an option that does not exist.
-fn unknown(rows: &[Row], name: &str) -> String {
+fn unknown(rows: &[OptionRow], name: &str) -> String {
     let known = || rows.iter().map(|row| row.name);
     match nearest(name, known()) {
         Some(like) => format!("does not exist; did you mean {like:?}?"),

@@ -49,7 +49,7 @@ fn rows_become_fields_and_values() {
 /// What the table says of an option is what a struct that nobody touched holds.
 #[test]
 fn every_row_can_be_read_and_shows_its_default() {
-    fn check(rows: &[Row], shown: &Value, set: &mut dyn FnMut(&str, &Value) -> bool) {
+    fn check(rows: &[OptionRow], shown: &Value, set: &mut dyn FnMut(&str, &Value) -> bool) {
         for row in rows {
             let default = (row.default)();
             assert!(row.doc.ends_with('.'), "{}", row.name);
@@ -58,7 +58,7 @@ fn every_row_can_be_read_and_shows_its_default() {
             }
             assert_eq!(shown[row.name], default, "{}", row.name);
             assert!(default.is_null() || set(row.name, &default), "{}", row.name);
-            if let Form::Object { rows, .. } = row.form {
+            if let OptionForm::Object { rows, .. } = row.form {
                 assert!(rows.iter().all(|inner| default[inner.name] == (inner.default)()));
             }
         }

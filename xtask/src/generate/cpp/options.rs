@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rstmdb_types::options::{EMBEDDED, Form, Row};
+use rstmdb_types::options::{EMBEDDED, OptionForm, OptionRow};
 
 use super::push_doc;
 use crate::generate::options::{doc, objects, rows};
@@ -11,7 +11,7 @@ use crate::generate::options::{doc, objects, rows};
 pub fn options() -> String {
     let mut text = String::new();
     for row in EMBEDDED {
-        if let Form::Object { name, rows } = row.form {
+        if let OptionForm::Object { name, rows } = row.form {
             structure(&mut text, name, row.doc, rows.iter());
         }
     }
@@ -31,7 +31,12 @@ fn title(name: &str) -> String {
     }
 }
 
-fn structure<'a>(text: &mut String, name: &str, about: &str, rows: impl Iterator<Item = &'a Row>) {
+fn structure<'a>(
+    text: &mut String,
+    name: &str,
+    about: &str,
+    rows: impl Iterator<Item = &'a OptionRow>,
+) {
     let _ = writeln!(text, "/// {about}\nstruct {name} {{");
     let mut writes = String::new();
     for row in rows {
@@ -39,7 +44,7 @@ fn structure<'a>(text: &mut String, name: &str, about: &str, rows: impl Iterator
         let (kind, is_json) = kind(row);
         // A span of time knows its unit.
         let member = match row.form {
-            Form::Millis => row.name.trim_end_matches("_ms"),
+            OptionForm::Millis => row.name.trim_end_matches("_ms"),
             _ => row.name,
         };
         let _ = writeln!(text, "    std::optional<{kind}> {member}{{}};");
@@ -61,16 +66,18 @@ fn structure<'a>(text: &mut String, name: &str, about: &str, rows: impl Iterator
 }
 
 /// The type in C++, and whether it makes its JSON itself.
-fn kind(row: &Row) -> (String, bool) {
+fn kind(row: &OptionRow) -> (String, bool) {
     let scalar = match row.form {
-        Form::Flag => "bool",
-        Form::Integer { most } if most == u64::from(u32::MAX) => "std::uint32_t",
-        Form::Integer { .. } => "std::uint64_t",
-        Form::Millis => "std::chrono::milliseconds",
-        Form::Time => "std::int64_t",
-        Form::Text | Form::Path | Form::Fsync => "std::string",
-        Form::Retention => return ("Retention".to_owned(), true),
-        Form::Object { name, .. } | Form::FlagOrObject { name, .. } => return (title(name), true),
+        OptionForm::Flag => "bool",
+        OptionForm::Integer { most } if most == u64::from(u32::MAX) => "std::uint32_t",
+        OptionForm::Integer { .. } => "std::uint64_t",
+        OptionForm::Millis => "std::chrono::milliseconds",
+        OptionForm::Time => "std::int64_t",
+        OptionForm::Text | OptionForm::Path | OptionForm::Fsync => "std::string",
+        OptionForm::Retention => return ("Retention".to_owned(), true),
+        OptionForm::Object { name, .. } | OptionForm::FlagOrObject { name, .. } => {
+            return (title(name), true);
+        }
     };
     (scalar.to_owned(), false)
 }

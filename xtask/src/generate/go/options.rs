@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rstmdb_types::options::{Form, Half, Row};
+use rstmdb_types::options::{Half, OptionForm, OptionRow};
 
 use super::types::lower;
 use super::{comment, go_name, in_go, start, structs, words};
@@ -30,7 +30,7 @@ pub fn options() -> Result<String, String> {
 
 /// `allow_flush_all` is set by `WithFlushAll`, and `keep_alive_ms`, a time.Duration, by
 /// `WithKeepAlive`.
-pub fn function_name(row: &Row) -> String {
+pub fn function_name(row: &OptionRow) -> String {
     match row.name {
         "tls" => "WithTLS".to_owned(),
         name => format!("With{}", field_name(name)),
@@ -42,17 +42,17 @@ fn field_name(name: &str) -> String {
     go_name(name.strip_suffix("_ms").unwrap_or(name))
 }
 
-fn function(row: &Row, half: Half, words: &BTreeMap<String, String>) -> String {
+fn function(row: &OptionRow, half: Half, words: &BTreeMap<String, String>) -> String {
     let (parameter, value) = match row.form {
-        Form::Flag => ("yes bool", "yes"),
-        Form::Integer { .. } if row.unit() == "bytes" => ("bytes uint64", "bytes"),
-        Form::Integer { .. } => ("count int", "count"),
-        Form::Millis => ("span time.Duration", "span.Milliseconds()"),
-        Form::Time => ("now time.Time", "now.UnixMilli()"),
-        Form::Text | Form::Path => ("text string", "text"),
-        Form::Fsync => ("policy Fsync", "string(policy)"),
-        Form::Retention => ("retention Retention", "retention.value"),
-        Form::Object { name, .. } | Form::FlagOrObject { name, .. } => {
+        OptionForm::Flag => ("yes bool", "yes"),
+        OptionForm::Integer { .. } if row.unit() == "bytes" => ("bytes uint64", "bytes"),
+        OptionForm::Integer { .. } => ("count int", "count"),
+        OptionForm::Millis => ("span time.Duration", "span.Milliseconds()"),
+        OptionForm::Time => ("now time.Time", "now.UnixMilli()"),
+        OptionForm::Text | OptionForm::Path => ("text string", "text"),
+        OptionForm::Fsync => ("policy Fsync", "string(policy)"),
+        OptionForm::Retention => ("retention Retention", "retention.value"),
+        OptionForm::Object { name, .. } | OptionForm::FlagOrObject { name, .. } => {
             (&*format!("values {name}"), "values.values()")
         }
     };
@@ -68,9 +68,9 @@ fn function(row: &Row, half: Half, words: &BTreeMap<String, String>) -> String {
 
 /// An object: fields that are zero are not given.
 fn structure(
-    row: &Row,
+    row: &OptionRow,
     name: &str,
-    rows: &[Row],
+    rows: &[OptionRow],
     words: &BTreeMap<String, String>,
 ) -> Result<String, String> {
     let text = format!(
@@ -83,11 +83,11 @@ fn structure(
     for (index, row) in rows.iter().enumerate() {
         let field = field_name(row.name);
         let (kind, condition, value, more) = match row.form {
-            Form::Integer { .. } => {
+            OptionForm::Integer { .. } => {
                 ("int", "!= 0", format!("max(o.{field}, 0)"), " Negative for 0.")
             }
-            Form::Millis => ("time.Duration", "> 0", format!("o.{field}.Milliseconds()"), ""),
-            Form::Text | Form::Path => ("string", "!= \"\"", format!("o.{field}"), ""),
+            OptionForm::Millis => ("time.Duration", "> 0", format!("o.{field}.Milliseconds()"), ""),
+            OptionForm::Text | OptionForm::Path => ("string", "!= \"\"", format!("o.{field}"), ""),
             _ => return Err(format!("{name}.{}: Go has no form for it in a struct", row.name)),
         };
         let blank = if index > 0 { "\n" } else { "" };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rstmdb_types::options::{Form, Half, Row};
+use rstmdb_types::options::{Half, OptionForm, OptionRow};
 
 use super::{camel, doc, finish, head};
 use crate::generate::options::{self, HALVES, objects};
@@ -34,7 +34,7 @@ fn title(name: &str) -> String {
     format!("{}Options", name.trim_end_matches("Options"))
 }
 
-fn interface(text: &mut String, name: &str, about: &str, rows: &[Row]) {
+fn interface(text: &mut String, name: &str, about: &str, rows: &[OptionRow]) {
     doc(text, "", about);
     let _ = writeln!(text, "export interface {name} {{");
     for row in rows {
@@ -56,19 +56,19 @@ fn spelled(doc: &str) -> String {
     parts.join("`")
 }
 
-fn kind(row: &Row) -> String {
+fn kind(row: &OptionRow) -> String {
     match row.form {
-        Form::Flag => "boolean".to_owned(),
-        Form::Integer { .. } | Form::Millis | Form::Time => "number".to_owned(),
-        Form::Text | Form::Path => "string".to_owned(),
-        Form::Fsync => {
+        OptionForm::Flag => "boolean".to_owned(),
+        OptionForm::Integer { .. } | OptionForm::Millis | OptionForm::Time => "number".to_owned(),
+        OptionForm::Text | OptionForm::Path => "string".to_owned(),
+        OptionForm::Fsync => {
             "'every_write' | `every_n:${number}` | `every_ms:${number}` | 'never'".to_owned()
         }
-        Form::Retention => {
+        OptionForm::Retention => {
             "'forever' | { readonly bytes: number } | { readonly ageMs: number }".to_owned()
         }
-        Form::Object { name: "Limits", .. } => "Partial<Limits>".to_owned(),
-        Form::Object { name, .. } => title(name),
-        Form::FlagOrObject { name, .. } => format!("boolean | {}", title(name)),
+        OptionForm::Object { name: "Limits", .. } => "Partial<Limits>".to_owned(),
+        OptionForm::Object { name, .. } => title(name),
+        OptionForm::FlagOrObject { name, .. } => format!("boolean | {}", title(name)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rstmdb_types::options::{Form, Row};
+use rstmdb_types::options::{OptionForm, OptionRow};
 
 use super::wrapped;
 use crate::generate::options::{doc_with, rows};
@@ -33,7 +33,7 @@ Args:
         `\"rstmdb://host:7401\"` (`rstmdbs://` with TLS) for one on a server.
 ";
 
-fn lines(line: impl Fn(&Row) -> String) -> String {
+fn lines(line: impl Fn(&OptionRow) -> String) -> String {
     let mut text = String::new();
     for row in rows() {
         let _ = writeln!(text, "{}", line(row));
@@ -41,38 +41,40 @@ fn lines(line: impl Fn(&Row) -> String) -> String {
     text
 }
 
-fn kind(row: &Row) -> &'static str {
+fn kind(row: &OptionRow) -> &'static str {
     match row.form {
-        Form::Flag => "bool",
-        Form::Integer { .. } | Form::Time => "int",
-        Form::Millis => "int | timedelta",
-        Form::Text | Form::Fsync => "str",
-        Form::Path => "str | os.PathLike[str]",
-        Form::Retention => "str | Mapping[str, int]",
-        Form::Object { rows, .. } => {
-            match rows.iter().all(|row| matches!(row.form, Form::Integer { .. })) {
+        OptionForm::Flag => "bool",
+        OptionForm::Integer { .. } | OptionForm::Time => "int",
+        OptionForm::Millis => "int | timedelta",
+        OptionForm::Text | OptionForm::Fsync => "str",
+        OptionForm::Path => "str | os.PathLike[str]",
+        OptionForm::Retention => "str | Mapping[str, int]",
+        OptionForm::Object { rows, .. } => {
+            match rows.iter().all(|row| matches!(row.form, OptionForm::Integer { .. })) {
                 true => "Mapping[str, int]",
                 false => "Mapping[str, Any]",
             }
         }
-        Form::FlagOrObject { .. } => "bool | Mapping[str, Any]",
+        OptionForm::FlagOrObject { .. } => "bool | Mapping[str, Any]",
     }
 }
 
 /// What the type of the argument does not tell.
-fn members(row: &Row) -> String {
+fn members(row: &OptionRow) -> String {
     match row.form {
-        Form::Retention => " `\"forever\"`, `{\"bytes\": n}` or `{\"age_ms\": n}`.".to_owned(),
-        Form::Object { name: "Limits", .. } => {
+        OptionForm::Retention => {
+            " `\"forever\"`, `{\"bytes\": n}` or `{\"age_ms\": n}`.".to_owned()
+        }
+        OptionForm::Object { name: "Limits", .. } => {
             " A mapping such as `{\"context_bytes_max\": 1_000_000}`.".to_owned()
         }
-        Form::Object { rows, .. } => format!(" A mapping with {}.", names(rows)),
-        Form::FlagOrObject { rows, .. } => format!(" A mapping says how: {}.", names(rows)),
+        OptionForm::Object { rows, .. } => format!(" A mapping with {}.", names(rows)),
+        OptionForm::FlagOrObject { rows, .. } => format!(" A mapping says how: {}.", names(rows)),
         _ => String::new(),
     }
 }
 
-fn names(rows: &[Row]) -> String {
+fn names(rows: &[OptionRow]) -> String {
     let names: Vec<String> = rows.iter().map(|row| format!("`{}`", row.name)).collect();
     names.join(", ")
 }

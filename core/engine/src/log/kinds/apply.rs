@@ -5,7 +5,7 @@ use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Offset, Text, WalEntr
 use super::{Context, HAS_CONTEXT, KEY_FLAGS, KeyRef, Kind, Stamp, Piece, Subject, get_key, put_key};
 use crate::codec::{Reader, put_str, put_u64};
 use crate::state::locked::{Known, Locked, Misfit};
-use crate::state::partition::Transition;
+use crate::state::partition::AppliedEvent;
 use crate::state::{Answer, Machines};
 
 const HAS_EVENT_ID: u8 = 0x20;
@@ -104,7 +104,7 @@ impl<'a> Kind<'a> for Apply<'a> {
             ctx: ctx.clone(),
             event_id: self.event_id.map(Text::from),
         });
-        let change = Transition {
+        let change = AppliedEvent {
             to: self.to,
             ctx,
             at: stamp.at,

@@ -1,7 +1,7 @@
 //! Effects as bytes, and those of later releases.
 
 use super::*;
-use crate::log::effects::{Effects, Fault, close_effect, put_record};
+use crate::log::effects::{Effects, Unreadable, close_effect, put_record};
 
 #[test]
 fn effects_round_trip() {
@@ -57,7 +57,7 @@ fn effects_round_trip() {
     for cut in 1..payload.len() {
         let mut effects = Effects::new(2, &payload[..cut], 1);
         let read = effects.by_ref().count() as u64;
-        assert!(effects.fault() == Some(Fault::Damaged) || read < count + 1);
+        assert!(effects.fault() == Some(Unreadable::Damaged) || read < count + 1);
     }
 }
 

@@ -1,4 +1,9 @@
-//! What may change while the server runs.
+//! What may change while the server runs: the rest of the server reads [`Live`] through [`LiveSettings`];
+//! [`Watcher`] brings it up to date.
+
+mod watcher;
+
+pub use watcher::{Changes, Reasons, Watcher};
 
 use std::sync::Arc;
 
@@ -6,8 +11,8 @@ use arc_swap::{ArcSwap, Guard};
 use rstmdb_types::Result;
 use rustls::ServerConfig;
 
-use super::{CompactionConfig, Config, NetworkConfig};
 use crate::auth::Tokens;
+use crate::config::{CompactionConfig, Config, NetworkConfig};
 use crate::tls;
 
 /// The settings in force. What a connection decides by it reads here at that moment.
@@ -43,12 +48,12 @@ impl Live {
 
 /// The place where the settings in force are.
 #[derive(Debug)]
-pub struct Settings(ArcSwap<Live>);
+pub struct LiveSettings(ArcSwap<Live>);
 
-impl Settings {
+impl LiveSettings {
     /// The settings of a configuration.
-    pub fn new(config: &Config) -> Result<Settings> {
-        Ok(Settings(ArcSwap::from_pointee(Live::new(config, None)?)))
+    pub fn new(config: &Config) -> Result<LiveSettings> {
+        Ok(LiveSettings(ArcSwap::from_pointee(Live::new(config, None)?)))
     }
 
     /// The settings in force now: cheap, for a short look.

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use rstmdb_types::{Error, Result};
 
-use super::{Config, Live, Loaded, Reload, Settings, Sources, table};
+use super::{Live, LiveSettings};
+use crate::config::{Config, LoadedConfig, Reload, Sources, all_settings, refused};
 use crate::logging::LogFilter;
 
 /// How often the files are looked at.
@@ -26,13 +27,13 @@ pub struct Changes {
     pub warnings: Vec<String>,
 }
 
-/// Keeps [`Settings`] in step with the files they come from.
+/// Keeps [`LiveSettings`] in step with the files they come from.
 #[derive(Debug)]
 pub struct Watcher {
     sources: Sources,
     /// The configuration in force.
     running: Config,
-    settings: Arc<Settings>,
+    settings: Arc<LiveSettings>,
     log: Option<LogFilter>,
     seen: Vec<(PathBuf, Fingerprint)>,
 }
@@ -44,8 +45,8 @@ impl Watcher {
     /// Watches what `loaded` was made from. `log` takes a changed level.
     pub fn new(
         sources: Sources,
-        loaded: Loaded,
-        settings: Arc<Settings>,
+        loaded: LoadedConfig,
+        settings: Arc<LiveSettings>,
         log: Option<LogFilter>,
     ) -> Watcher {
         let seen = look(&sources, &loaded.config);
@@ -69,7 +70,7 @@ impl Watcher {
         let mut next = self.running.clone();
         let mut changes = Changes { warnings: loaded.warnings, ..Changes::default() };
         let tls_switched = next.tls.enabled != loaded.config.tls.enabled;
-        for setting in table::all() {
+        for setting in all_settings() {
             if (setting.same)(&self.running, &loaded.config) {
                 continue;
             }
@@ -84,7 +85,7 @@ impl Watcher {
         }
         let live = Live::new(&next, Some(&self.settings.current()))?;
         if let Some(log) = self.log.as_ref().filter(|_| next.log.level != self.running.log.level) {
-            log.set(&next.log.level).map_err(|problem| super::refused("log.level", problem))?;
+            log.set(&next.log.level).map_err(|problem| refused("log.level", problem))?;
         }
         self.settings.replace(live);
         self.running = next;
@@ -176,7 +177,7 @@ pub struct Reasons {
 
 impl Reasons {
     /// Begins to take note. Called inside of the runtime.
-    pub fn new(sources: &Sources, loaded: &Loaded) -> Reasons {
+    pub fn new(sources: &Sources, loaded: &LoadedConfig) -> Reasons {
         Reasons { seen: look(sources, &loaded.config), hangups: Hangups::new() }
     }
 }

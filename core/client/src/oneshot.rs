@@ -7,26 +7,26 @@ use parking_lot::Mutex;
 
 /// Takes one value from one thread to another.
 #[derive(Debug)]
-pub(crate) struct Slot<T>(Mutex<State<T>>);
+pub(crate) struct Oneshot<T>(Mutex<OneshotState<T>>);
 
 #[derive(Debug)]
-enum State<T> {
+enum OneshotState<T> {
     Waiting(Option<Waker>),
     Done(T),
     Taken,
 }
 
-impl<T> Slot<T> {
-    pub(crate) fn new() -> Arc<Slot<T>> {
-        Arc::new(Slot(Mutex::new(State::Waiting(None))))
+impl<T> Oneshot<T> {
+    pub(crate) fn new() -> Arc<Oneshot<T>> {
+        Arc::new(Oneshot(Mutex::new(OneshotState::Waiting(None))))
     }
 
     /// Puts the value; a second one is dropped.
     pub(crate) fn put(&self, value: T) {
         let mut state = self.0.lock();
-        if let State::Waiting(waker) = &mut *state {
+        if let OneshotState::Waiting(waker) = &mut *state {
             let waker = waker.take();
-            *state = State::Done(value);
+            *state = OneshotState::Done(value);
             // Whoever is woken must not find the lock held.
             drop(state);
             if let Some(waker) = waker {
@@ -36,23 +36,23 @@ impl<T> Slot<T> {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        !matches!(*self.0.lock(), State::Waiting(_))
+        !matches!(*self.0.lock(), OneshotState::Waiting(_))
     }
 
     /// Takes the value; nothing is ready a second time.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<T> {
         let mut state = self.0.lock();
         match &mut *state {
-            State::Waiting(waker) => {
+            OneshotState::Waiting(waker) => {
                 match waker {
                     Some(waker) => waker.clone_from(context.waker()),
                     None => *waker = Some(context.waker().clone()),
                 }
                 Poll::Pending
             }
-            State::Taken => Poll::Pending,
-            State::Done(_) => match std::mem::replace(&mut *state, State::Taken) {
-                State::Done(value) => Poll::Ready(value),
+            OneshotState::Taken => Poll::Pending,
+            OneshotState::Done(_) => match std::mem::replace(&mut *state, OneshotState::Taken) {
+                OneshotState::Done(value) => Poll::Ready(value),
                 _ => Poll::Pending,
             },
         }
