@@ -1,11 +1,10 @@
 //! Damaged files: what is a torn write and what is damage, and that none of it goes unseen.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rstmdb_engine::FsyncPolicy::{self, EveryN, EveryWrite};
 use rstmdb_engine::maintenance::{VerifyReport, repair, verify};
 use rstmdb_testkit::faulty::{Crash, DiskImage, FaultyStorage, Rng};
-use rstmdb_tests::sample::*;
-use rstmdb_tests::seeds::is_soak;
+use rstmdb_testkit::sample::*;
+use rstmdb_testkit::seeds::is_soak;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Operation, Result};
 use serde_json::{Value, json};
@@ -51,7 +50,7 @@ fn closed(checkpoint: bool) -> Stopped {
 
 fn call_compact(engine: &rstmdb_engine::Engine) {
     let request = json!({"force_snapshot": true});
-    rstmdb_tests::calls::call(engine, Operation::Compact, &request).unwrap();
+    rstmdb_testkit::calls::call(engine, Operation::Compact, &request).unwrap();
 }
 
 fn check(disk: &FaultyStorage) -> Result<VerifyReport> {

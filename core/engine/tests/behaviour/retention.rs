@@ -1,5 +1,4 @@
 //! What compaction deletes, what stays readable, and what readers are told about the rest.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,24 +1,12 @@
 //! `verify` names what is wrong and what helps; `repair` cuts only what it was told to, and keeps it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-use std::sync::Arc;
 
 use rstmdb_engine::maintenance::{VerifyReport, repair, verify};
 use rstmdb_engine::storage::Storage;
-use rstmdb_engine::{Background, Engine, Location, Options};
-use rstmdb_testkit::clock::TestClock;
+use rstmdb_engine::{Background, Engine, Options};
 use rstmdb_testkit::faulty::FaultyStorage;
+use rstmdb_testkit::sample::location;
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
-
-fn location(disk: &FaultyStorage) -> Location {
-    Location {
-        storage: Arc::new(disk.clone()),
-        clock: Arc::new(TestClock::default()),
-        name: "test".to_owned(),
-        ..Location::memory()
-    }
-}
 
 fn open(disk: &FaultyStorage) -> Result<Engine> {
     let options = Options {

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use rstmdb_engine::{Background, Engine, FsyncPolicy, Location, Options, Retention};
-use rstmdb_testkit::clock::TestClock;
-use rstmdb_testkit::faulty::FaultyStorage;
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Operation, Result};
+use rstmdb_types::{Error, Json, Operation, Result};
 use serde_json::{Value, json};
 
 use crate::calls::call;
-use crate::life::state;
+use crate::clock::TestClock;
+use crate::faulty::FaultyStorage;
 
 /// Small segments, no threads, the whole log kept.
 pub fn options(fsync: FsyncPolicy) -> Options {
@@ -74,6 +73,24 @@ pub fn database(events: u64, fsync: FsyncPolicy) -> (FaultyStorage, Engine) {
         apply(&engine, number).unwrap();
     }
     (disk, engine)
+}
+
+/// The machines and instances there are, as the operations show them.
+pub fn state(call: &mut dyn FnMut(Operation, &Value) -> Result<Json>) -> Value {
+    let mut call = |operation, request| match call(operation, &request) {
+        Ok(answer) => answer.to_value(),
+        Err(error) => panic!("{operation:?} {request}: {error}"),
+    };
+    let machines = call(Operation::ListMachines, json!({}));
+    let list = call(Operation::ListInstances, json!({"limit": 1000}));
+    let instances: Vec<Value> = list["instances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| call(Operation::GetInstance, json!({"instance_id": item["id"]})))
+        .collect();
+    let counts = call(Operation::CountInstances, json!({}));
+    json!({"machines": machines, "list": list, "instances": instances, "counts": counts})
 }
 
 /// All that a database says, the log included; an error when a part can't be read.

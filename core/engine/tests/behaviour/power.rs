@@ -1,15 +1,14 @@
 //! A real file system whose power is cut while threads write, under every policy.
 //!
 //! Needs root and loop devices; skips itself, with a message, where it cannot run.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rstmdb_engine::{Engine, FsyncPolicy};
+use rstmdb_engine::{Engine, FsyncPolicy, Location};
+use rstmdb_testkit::seeds::is_soak;
 use rstmdb_testkit::shutdown_fs::ShutdownFs;
-use rstmdb_tests::seeds::is_soak;
-use rstmdb_tests::writer::{THREADS, begin, event, events, key, location, options};
+use rstmdb_testkit::writer::{THREADS, begin, event, events, key, options};
 use rstmdb_types::{ErrorKind, WalStatsRequest};
 
 /// An acknowledged event: its key and offset.
@@ -35,7 +34,7 @@ impl Machine {
     }
 
     fn open(&self, fsync: FsyncPolicy) -> Engine {
-        Engine::open(location(&self.directory), options(fsync)).unwrap()
+        Engine::open(Location::directory(&self.directory), options(fsync)).unwrap()
     }
 
     /// Writes from all threads and cuts the power after so many answers.

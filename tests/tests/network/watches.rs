@@ -1,6 +1,5 @@
 //! Order over the network: answers come in the order of requests, events in the order of commits, and
 //! none is missing, however slowly a watcher reads.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,9 +8,9 @@ use std::sync::Arc;
 use rstmdb_engine::{Engine, Location};
 use rstmdb_protocol::WireMode;
 use rstmdb_server::config::Config;
+use rstmdb_testkit::seeds::is_soak;
 use rstmdb_testkit::server::TestServer;
 use rstmdb_testkit::wire::{Wire, outcome, request};
-use rstmdb_tests::seeds::is_soak;
 use serde_json::{Value, json};
 
 /// A server on files.

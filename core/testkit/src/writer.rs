@@ -3,28 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rstmdb_engine::storage::SystemClock;
 use rstmdb_engine::{Engine, FsyncPolicy, Location, Options, Retention};
-use rstmdb_testkit::faulty::FaultyStorage;
 use rstmdb_types::*;
 use serde_json::json;
+
+use crate::faulty::FaultyStorage;
 
 /// How many threads write.
 pub const THREADS: u64 = 4;
 
 /// The database on a simulated disk.
 pub fn on_disk(disk: &FaultyStorage) -> Location {
-    Location {
-        storage: Arc::new(disk.clone()),
-        clock: Arc::new(SystemClock),
-        name: "test".to_owned(),
-        ..Location::memory()
-    }
-}
-
-/// The database in a directory.
-pub fn location(directory: &str) -> Location {
-    Location::directory(directory)
+    Location { storage: Arc::new(disk.clone()), name: "test".to_owned(), ..Location::memory() }
 }
 
 /// Threads, small segments, a checkpoint now and then, the whole log kept.

@@ -1,7 +1,7 @@
 //! Which seeds a test runs, and how a failure is replayed.
 
 /// A number in the environment.
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))
 }
 
@@ -28,7 +28,7 @@ pub fn seeds_and(regressions: &[u64], first: u64, count: u64, soak_count: u64) -
 
 /// Prints how to repeat what failed while it is in scope.
 pub struct Replay {
-    /// The test program and the test.
+    /// The package, the test program and the test.
     pub test: &'static str,
     /// The seed to set.
     pub seed: u64,
@@ -36,13 +36,18 @@ pub struct Replay {
     pub place: String,
 }
 
+impl Replay {
+    /// For a test, before its first seed.
+    pub fn of(test: &'static str) -> Replay {
+        Replay { test, seed: 0, place: String::new() }
+    }
+}
+
 impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Replay { test, seed, place } = self;
-            eprintln!(
-                "failed {place}\nreplay: RSTMDB_SEED={seed} cargo test -p rstmdb-tests {test}"
-            );
+            eprintln!("failed {place}\nreplay: RSTMDB_SEED={seed} cargo test -p {test}");
         }
     }
 }

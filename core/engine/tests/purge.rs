@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rstmdb_engine::{Background, Engine, FsyncPolicy, Location, Options, Retention};
 use rstmdb_testkit::clock::TestClock;
-use rstmdb_tests::seeds;
+use rstmdb_testkit::seeds;
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 

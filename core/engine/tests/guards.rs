@@ -9,7 +9,7 @@ use rstmdb_engine::FsyncPolicy::{EveryN, EveryWrite, Never};
 use rstmdb_engine::guards::{Guard, set};
 use rstmdb_engine::maintenance::verify;
 use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage};
-use rstmdb_tests::sample::*;
+use rstmdb_testkit::sample::*;
 use rstmdb_types::{ApplyEventRequest, CreateInstanceRequest};
 
 /// The first frame after an opening comes behind one of this size.

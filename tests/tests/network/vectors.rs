@@ -1,5 +1,4 @@
 //! The golden vectors of RCP, recorded from the published server: ours answers alike, in every form.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rstmdb_testkit::server::TestServer;
 use rstmdb_tests::vectors::{Form, exchanges, frames};

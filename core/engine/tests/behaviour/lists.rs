@@ -1,5 +1,4 @@
 //! Pages of many instances: any offset, cursor and filter gives what a sorted list would.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rstmdb::blocking::Database;
 use rstmdb_testkit::faulty::Rng;

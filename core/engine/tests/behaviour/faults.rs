@@ -1,5 +1,4 @@
 //! Disks that fail: what is answered then, what can still be read, and what is there afterwards.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -8,12 +7,13 @@ use std::sync::Arc;
 use rstmdb_engine::{Engine, FsyncPolicy, Location};
 use rstmdb_testkit::clock::TestClock;
 use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage, Rng};
-use rstmdb_tests::life::{Life, small_options};
-use rstmdb_tests::sample::{apply, begin, database, everything, location, open, options, read};
-use rstmdb_tests::seeds::{Replay, is_soak, seeds, seeds_and};
-use rstmdb_tests::workload::{Step, Workload};
+use rstmdb_testkit::sample::{apply, begin, database, everything, location, open, options, read};
+use rstmdb_testkit::seeds::{Replay, is_soak, seeds, seeds_and};
 use rstmdb_types::error::reason;
 use serde_json::json;
+
+use crate::life::{Life, small_options};
+use crate::workload::{Step, Workload};
 
 const POLICIES: [FsyncPolicy; 3] =
     [FsyncPolicy::EveryWrite, FsyncPolicy::EveryN(4), FsyncPolicy::Never];
@@ -69,7 +69,7 @@ fn end(mut life: Life, rng: &mut Rng) {
 
 #[test]
 fn short_and_interrupted_calls_change_nothing() {
-    let mut replay = Replay { test: "--test faults short", seed: 0, place: String::new() };
+    let mut replay = Replay::of("rstmdb-engine --test behaviour faults::short");
     for seed in seeds(1, 10, 500) {
         replay.seed = seed;
         let mut life = workload(seed, FsyncPolicy::EveryWrite, |life| {
@@ -90,7 +90,7 @@ fn a_failure_at_every_call_loses_nothing_that_was_told() {
     let all = [full, Effect::InputOutput, Effect::PartThenError];
     let dropping = [full, Effect::InputOutput, Effect::PartThenError, Effect::DropPending];
     let mut runs = 0;
-    let mut replay = Replay { test: "--test faults every_call", seed: 0, place: String::new() };
+    let mut replay = Replay::of("rstmdb-engine --test behaviour faults::every_call");
     for seed in seeds(1, 3, 30) {
         replay.seed = seed;
         let fsync = POLICIES[seed as usize % POLICIES.len()];
@@ -124,7 +124,7 @@ fn a_failure_at_every_call_loses_nothing_that_was_told() {
 
 #[test]
 fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() {
-    let mut replay = Replay { test: "--test faults full_disk", seed: 0, place: String::new() };
+    let mut replay = Replay::of("rstmdb-engine --test behaviour faults::full_disk");
     let mut refused = 0;
     for seed in seeds_and(&[581], 1, 40, 4000) {
         replay.seed = seed;

@@ -1,12 +1,11 @@
 //! Where a history begins and ends, and what a change costs in the log.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rstmdb_engine::FsyncPolicy::EveryWrite;
 use rstmdb_engine::maintenance::{repair, verify};
 use rstmdb_engine::{Engine, Options, Retention};
+use rstmdb_testkit::calls::call;
 use rstmdb_testkit::faulty::{Crash, FaultyStorage};
-use rstmdb_tests::calls::call;
-use rstmdb_tests::sample::*;
+use rstmdb_testkit::sample::*;
 use rstmdb_types::{ApplyEventRequest, Operation, WalStatsRequest};
 use serde_json::{Value, json};
 

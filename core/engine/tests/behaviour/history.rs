@@ -1,5 +1,4 @@
 //! Histories and replayed watches: cursors, paging, and compaction that deletes under the reading.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};

@@ -1,5 +1,4 @@
 //! Threads on a disk that fails: who is told what, that nobody waits for ever, and what is left.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::future::Future;
 use std::io::ErrorKind;
@@ -11,8 +10,8 @@ use std::thread::Thread;
 use rstmdb_engine::FsyncPolicy::{self, EveryMs, EveryN, EveryWrite};
 use rstmdb_engine::{Engine, Options};
 use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage, Rng};
-use rstmdb_tests::seeds::{Replay, seeds};
-use rstmdb_tests::writer::{THREADS, begin, event, events, key, on_disk, options};
+use rstmdb_testkit::seeds::{Replay, seeds};
+use rstmdb_testkit::writer::{THREADS, begin, event, events, key, on_disk, options};
 use rstmdb_types::error::reason;
 use rstmdb_types::{
     ApplyEventResult, CompactRequest, GetInstanceRequest, InfoRequest, ListInstancesRequest, Result,
@@ -87,7 +86,7 @@ fn assert_all_there(disk: &FaultyStorage, fsync: FsyncPolicy, told: &[(String, u
 
 #[test]
 fn a_failed_sync_ends_writing_and_loses_nothing_acknowledged() {
-    let mut replay = Replay { test: "--test threads failed_sync", seed: 0, place: String::new() };
+    let mut replay = Replay::of("rstmdb-engine --test behaviour threads::failed_sync");
     for seed in seeds(1, 40, 3000) {
         replay.seed = seed;
         let mut rng = Rng::new(seed);

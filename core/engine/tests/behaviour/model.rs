@@ -1,98 +1,31 @@
 //! The engine does what the reference model does, for random programs.
-//!
-//! A disagreement prints its seed, the line that replays it, and the shortest program found that
-//! still shows it. `RSTMDB_SEED` runs one seed, `RSTMDB_PROGRAMS` that many, `RSTMDB_SOAK=1` a lot.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rstmdb::{InstanceEvent, Json, JsonRef, Operation, Result};
-use rstmdb_testkit::compare::{Divergence, compare};
+use rstmdb_testkit::compare::{Outcome, compare, compare_many};
 use rstmdb_testkit::program::Program;
-use rstmdb_testkit::remote::RemoteTarget;
-use rstmdb_testkit::target::{EngineTarget, ModelTarget, Target};
+use rstmdb_testkit::target::{DatabaseTarget, ModelTarget, Target};
+use rstmdb_types::{InstanceEvent, Json, JsonRef, Operation, Result};
 
-type Outcome = std::result::Result<(), Divergence>;
-
-/// Seeds that found a bug once.
-const REGRESSIONS: &[u64] = &[
-    // A watch that had read a segment to its end called the log damaged when that was deleted.
-    13,
-];
-
-/// How many programs each test of a normal run has, and of a long one.
-const PROGRAMS: (u64, u64) = (150, 5_000);
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect(name))
-}
-
-fn seeds(first: u64, share: u64) -> Vec<u64> {
-    if let Some(seed) = number("RSTMDB_SEED") {
-        return vec![seed];
-    }
-    let is_soak = number("RSTMDB_SOAK").is_some_and(|soak| soak > 0);
-    let count = number("RSTMDB_PROGRAMS");
-    let count = count.unwrap_or(if is_soak { PROGRAMS.1 } else { PROGRAMS.0 });
-    REGRESSIONS.iter().copied().chain(first..first + count / share).collect()
-}
-
-fn check(test: &str, first: u64, run: &dyn Fn(&Program) -> Outcome) {
-    check_some(test, first, 1, run);
-}
-
-/// Runs one program in `share`.
-fn check_some(test: &str, first: u64, share: u64, run: &dyn Fn(&Program) -> Outcome) {
-    for seed in seeds(first, share) {
-        let program = Program::generate(seed);
-        if let Err(divergence) = run(&program) {
-            panic!("{}", report(test, &program, &divergence, run));
-        }
-    }
-}
-
-fn report(
-    test: &str,
-    program: &Program,
-    divergence: &Divergence,
-    run: &dyn Fn(&Program) -> Outcome,
-) -> String {
-    let seed = program.seed;
-    let mut text = format!(
-        "seed {seed} disagrees at {divergence}\n\
-         replay: RSTMDB_SEED={seed} cargo test -p rstmdb-tests --test model {test}\n\n"
-    );
-    let short = program.shrink(&mut |shorter| run(shorter).is_err());
-    match run(&short) {
-        Ok(()) => text.push_str("the disagreement does not come every time"),
-        Err(divergence) => {
-            writeln!(text, "{:?}\n{:?}", short.settings, short.options).unwrap();
-            for (index, step) in short.steps.iter().enumerate() {
-                writeln!(text, "{index}: {step}").unwrap();
-            }
-            writeln!(text, "disagrees at {divergence}").unwrap();
-        }
-    }
-    text
-}
+/// What replays a program.
+const TEST: &str = "rstmdb-engine --test behaviour model::the_engine";
 
 #[test]
 fn the_engine_in_memory_agrees_with_the_model() {
-    check("memory", 1, &|program| {
-        compare(program, &|program| EngineTarget::memory(program.options.clone()).unwrap())
+    compare_many(TEST, 1, 1, &|program| {
+        compare(program, &|program| DatabaseTarget::memory(program.options.clone()).unwrap())
     });
 }
 
 #[test]
 fn the_engine_on_a_disk_that_loses_power_agrees_with_the_model() {
-    check("power", 2_000_000, &|program| {
+    compare_many(TEST, 2_000_000, 1, &|program| {
         compare(program, &|program| {
-            EngineTarget::simulated(program.seed, program.options.clone()).unwrap()
+            DatabaseTarget::simulated(program.seed, program.options.clone()).unwrap()
         })
     });
 }
@@ -100,25 +33,13 @@ fn the_engine_on_a_disk_that_loses_power_agrees_with_the_model() {
 #[test]
 fn the_engine_on_files_agrees_with_the_model() {
     let root = tempfile::tempdir().unwrap();
-    check("files", 1_000_000, &|program| on_files(program, root.path()));
-}
-
-/// Each step is a round trip, so there are fewer programs.
-#[test]
-fn the_engine_behind_a_server_agrees_with_the_model() {
-    let root = tempfile::tempdir().unwrap();
-    check_some("server", 3_000_000, 5, &|program| {
-        let directory = tempfile::tempdir_in(root.path()).unwrap();
-        compare(program, &|program| {
-            RemoteTarget::plain(directory.path(), program.options.clone()).unwrap()
-        })
-    });
+    compare_many(TEST, 1_000_000, 1, &|program| on_files(program, root.path()));
 }
 
 fn on_files(program: &Program, root: &Path) -> Outcome {
     let directory = tempfile::tempdir_in(root).unwrap();
     let path = directory.path();
-    compare(program, &|program| EngineTarget::directory(path, program.options.clone()).unwrap())
+    compare(program, &|program| DatabaseTarget::directory(path, program.options.clone()).unwrap())
 }
 
 /// The comparison itself, without an engine.

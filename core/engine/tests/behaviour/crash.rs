@@ -1,13 +1,13 @@
 //! Power cuts at every call that changes the disk, in every variant, and what is left then.
 //!
 //! `RSTMDB_SEED` runs one seed, `RSTMDB_SOAK=1` a million crashes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rstmdb_engine::{FsyncPolicy, Options};
 use rstmdb_testkit::faulty::{Crash, Rng};
-use rstmdb_tests::life::{Life, small_options};
-use rstmdb_tests::seeds::{Replay, seeds};
-use rstmdb_tests::workload::Workload;
+use rstmdb_testkit::seeds::{Replay, seeds};
+
+use crate::life::{Life, small_options};
+use crate::workload::Workload;
 
 const COMMANDS: usize = 200;
 
@@ -59,7 +59,7 @@ fn crash_somewhere(life: &Life, rng: &mut Rng, count: u64, replay: &mut Replay) 
 #[test]
 fn every_call_can_be_the_last() {
     let mut crashes = 0;
-    let mut replay = Replay { test: "--test crash every_call", seed: 0, place: String::new() };
+    let mut replay = Replay::of("rstmdb-engine --test behaviour crash::every_call");
     for seed in seeds(1, 1, 20) {
         replay.seed = seed;
         let life = whole_life(seed, FsyncPolicy::EveryWrite);
@@ -83,7 +83,7 @@ fn every_call_can_be_the_last() {
 #[test]
 fn any_moment_can_be_the_last() {
     let mut crashes = 0;
-    let mut replay = Replay { test: "--test crash any_moment", seed: 0, place: String::new() };
+    let mut replay = Replay::of("rstmdb-engine --test behaviour crash::any_moment");
     for seed in seeds(1000, 25, 6000) {
         replay.seed = seed;
         let life = whole_life(seed, FsyncPolicy::EveryWrite);
@@ -101,7 +101,7 @@ fn weaker_policies_lose_no_more_than_they_say() {
         FsyncPolicy::Never,
     ];
     let mut crashes = 0;
-    let mut replay = Replay { test: "--test crash weaker", seed: 0, place: String::new() };
+    let mut replay = Replay::of("rstmdb-engine --test behaviour crash::weaker");
     for seed in seeds(5000, 10, 400) {
         replay.seed = seed;
         for policy in policies {
@@ -121,7 +121,7 @@ fn a_killed_process_loses_nothing() {
         FsyncPolicy::Never,
     ];
     let mut kills = 0;
-    let mut replay = Replay { test: "--test crash killed", seed: 0, place: String::new() };
+    let mut replay = Replay::of("rstmdb-engine --test behaviour crash::killed");
     for seed in seeds(8000, 10, 400) {
         replay.seed = seed;
         for policy in policies {

@@ -11,17 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rstmdb_engine::{Background, Engine, FsyncPolicy, Location, Options, Retention, Subscription};
+use rstmdb_testkit::calls::{Answer, call, submit};
 use rstmdb_testkit::clock::{START_MS, TestClock};
 use rstmdb_testkit::compare::{generated_ids, modelled};
 use rstmdb_testkit::faulty::{Crash, FaultyStorage};
 use rstmdb_testkit::model::{Model, Settings};
+use rstmdb_testkit::sample::state;
 use rstmdb_testkit::target::{comparable, options_of};
 use rstmdb_testkit::watch_filter::WatchFilter;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Json, Operation, Result};
 use serde_json::{Value, json};
 
-use crate::calls::{Answer, call, submit};
 use crate::recorder::{Known, Moment, Recorder};
 use crate::workload::{Command, Step, Workload};
 
@@ -479,24 +480,6 @@ fn is_write(operation: Operation) -> bool {
             | Operation::Batch
             | Operation::FlushAll
     )
-}
-
-/// The machines and instances there are, as the operations show them.
-pub fn state(call: &mut dyn FnMut(Operation, &Value) -> Result<Json>) -> Value {
-    let mut call = |operation, request| match call(operation, &request) {
-        Ok(answer) => answer.to_value(),
-        Err(error) => panic!("{operation:?} {request}: {error}"),
-    };
-    let machines = call(Operation::ListMachines, json!({}));
-    let list = call(Operation::ListInstances, json!({"limit": 1000}));
-    let instances: Vec<Value> = list["instances"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| call(Operation::GetInstance, json!({"instance_id": item["id"]})))
-        .collect();
-    let counts = call(Operation::CountInstances, json!({}));
-    json!({"machines": machines, "list": list, "instances": instances, "counts": counts})
 }
 
 /// Runs a command on the model, with the ids that the engine chose.

@@ -65,11 +65,6 @@ impl Recorder {
         change(&mut self.notes.lock().unwrap().known);
     }
 
-    /// The number of moments so far.
-    pub fn count(&self) -> usize {
-        self.notes.lock().unwrap().moments.len()
-    }
-
     /// The moments so far and the present one.
     pub fn moments(&self) -> Vec<Moment> {
         self.record();

@@ -1,25 +1,18 @@
 //! Things that once went wrong.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 
-use rstmdb_engine::{Background, Engine, Location, Options};
-use rstmdb_testkit::clock::TestClock;
+use rstmdb_engine::{Background, Engine, Options};
 use rstmdb_testkit::faulty::FaultyStorage;
+use rstmdb_testkit::sample::location;
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 use serde_json::json;
 
 fn open(disk: &FaultyStorage, options: Options) -> Engine {
-    let location = Location {
-        storage: Arc::new(disk.clone()),
-        clock: Arc::new(TestClock::default()),
-        name: "test".to_owned(),
-        ..Location::memory()
-    };
     let options = Options { free_bytes_min: 0, checkpoint_log_bytes: 0, ..options };
-    Engine::open(location, options).unwrap()
+    Engine::open(location(disk), options).unwrap()
 }
 
 fn inline() -> Options {

@@ -1,15 +1,14 @@
 //! Bad input over the network: the connection that sends it gets what it deserves, a healthy one
 //! beside it notices nothing, and afterwards nothing is left behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::Duration;
 
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_protocol::{Command, WireMode};
 use rstmdb_testkit::faulty::Rng;
+use rstmdb_testkit::seeds::{Replay, is_soak, seeds};
 use rstmdb_testkit::server::{Certificates, TestServer};
 use rstmdb_testkit::wire::{Wire, frame_of, header_for, request};
-use rstmdb_tests::seeds::{Replay, is_soak, seeds};
 use serde_json::{Value, json};
 
 /// What the server does.
@@ -449,7 +448,11 @@ fn wrap(rng: &mut Rng, text: &[u8]) -> Vec<u8> {
 fn tens_of_thousands_of_damaged_requests_harm_nobody() {
     let inputs = if is_soak() { 1_000_000 } else { 26_000 };
     for seed in seeds(1, 1, 10) {
-        let replay = Replay { test: "--test hostile_network tens", seed, place: String::new() };
+        let replay = Replay {
+            test: "rstmdb-tests --test network hostile::tens",
+            seed,
+            place: String::new(),
+        };
         damaged_requests(seed, inputs);
         println!("seed {seed}: {inputs} inputs");
         drop(replay);

@@ -1,5 +1,4 @@
 //! Many threads at once: every event happens once, in one order that all observers agree on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Barrier;
@@ -7,7 +6,7 @@ use std::thread;
 
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb::*;
-use rstmdb_testkit::target::{EVENT_TIMEOUT, EngineTarget, Target, dump};
+use rstmdb_testkit::target::{DatabaseTarget, EVENT_TIMEOUT, Target, dump};
 use serde_json::json;
 
 const THREADS: usize = 8;
@@ -301,7 +300,7 @@ fn checkpoints_during_writes_lose_nothing() {
             free_bytes_min: 0,
             ..Options::default()
         };
-        let mut target = EngineTarget::simulated(seed, options).unwrap();
+        let mut target = DatabaseTarget::simulated(seed, options).unwrap();
         let db = target.database().clone();
         prepare(&db);
         let request = |thread: usize, number: usize| {
@@ -325,7 +324,7 @@ fn checkpoints_during_writes_lose_nothing() {
             }
             results
         });
-        let without_log = |target: &mut EngineTarget| {
+        let without_log = |target: &mut DatabaseTarget| {
             dump(false, &mut |operation, request| target.call(operation, &request.into())).unwrap()
         };
         let before = without_log(&mut target);

@@ -1,5 +1,4 @@
 //! The power goes while clients write over the network: what each fsync policy promised is there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -8,9 +7,9 @@ use std::thread::JoinHandle;
 use rstmdb_engine::storage::SystemClock;
 use rstmdb_engine::{Engine, FsyncPolicy, Location, Retention};
 use rstmdb_testkit::faulty::{Crash, FaultyStorage, Rng};
+use rstmdb_testkit::seeds::{Replay, seeds};
 use rstmdb_testkit::server::TestServer;
 use rstmdb_testkit::wire::{Wire, await_condition, outcome};
-use rstmdb_tests::seeds::{Replay, seeds};
 use serde_json::{Value, json};
 
 const WRITERS: u64 = 4;
@@ -149,8 +148,11 @@ fn cut(seed: u64, policy: FsyncPolicy, settle: impl Fn(&mut Wire)) -> (u64, u64)
 fn rounds(policy: FsyncPolicy, settle: impl Fn(&mut Wire), missing_max: u64) {
     let mut lost = 0;
     for seed in seeds(1, 8, 300) {
-        let _replay =
-            Replay { test: "--test network_power", seed, place: format!("with {policy}") };
+        let _replay = Replay {
+            test: "rstmdb-tests --test network power",
+            seed,
+            place: format!("with {policy}"),
+        };
         let (highest, missing) = cut(seed, policy, &settle);
         assert!(missing <= missing_max, "{missing} of {highest} acknowledged events are missing");
         lost += missing;

@@ -1,5 +1,4 @@
 //! Databases written by earlier file formats open and hold what they held.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,28 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rstmdb_engine::maintenance::{repair, verify};
-use rstmdb_engine::storage::FileStorage;
 use rstmdb_engine::{Background, Engine, FsyncPolicy, Location, Options};
+use rstmdb_testkit::calls::call;
 use rstmdb_testkit::clock::TestClock;
 use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage};
-use rstmdb_tests::calls::call;
-use rstmdb_tests::sample;
-use rstmdb_tests::seeds::is_soak;
+use rstmdb_testkit::sample;
+use rstmdb_testkit::seeds::is_soak;
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 use serde_json::{Value, json};
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("compat")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat")
 }
 
 fn location(path: &Path) -> Location {
-    Location {
-        storage: Arc::new(FileStorage::new(path.to_owned())),
-        clock: Arc::new(TestClock::default()),
-        name: "fixture".to_owned(),
-        ..Location::memory()
-    }
+    Location { clock: Arc::new(TestClock::new()), ..Location::directory(path) }
 }
 
 fn open(path: &Path) -> Engine {

@@ -1,6 +1,5 @@
 //! Limits and authentication as clients meet them: each limit holds, the one who meets it is told, and
 //! everybody else goes on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

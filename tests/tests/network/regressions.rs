@@ -1,5 +1,4 @@
 //! What went wrong over the network once. Each test failed before its bug was fixed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rstmdb_testkit::server::TestServer;
 use rstmdb_testkit::wire::{Wire, outcome};
