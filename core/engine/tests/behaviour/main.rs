@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod epochs;
 mod faults;
+mod fixtures;
 mod history;
 mod life;
 mod lists;
