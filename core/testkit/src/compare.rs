@@ -1,5 +1,6 @@
 //! Runs a program on a database and on the model, and says where they first disagree.
 
+use std::any::Any;
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -131,11 +132,15 @@ pub fn compare<T: Target>(program: &Program, open: &dyn Fn(&Program) -> T) -> Ou
         comparison.step(&Step::Reopen)
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?");
-        let database = json!(format!("panicked: {text}"));
+        let database = json!(panicked(&*panic));
         Err(Divergence { place: "a panic".to_owned(), model: Value::Null, database })
     })
+}
+
+/// What a panic says.
+pub fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    format!("panicked: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?"))
 }
 
 struct Comparison<T> {

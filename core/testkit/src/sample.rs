@@ -11,6 +11,10 @@ use crate::calls::call;
 use crate::clock::TestClock;
 use crate::faulty::FaultyStorage;
 
+/// A machine of one state, which the event `E` leads back to.
+pub const LOOP: &str =
+    r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s"}]}"#;
+
 /// Small segments, no threads, the whole log kept.
 pub fn options(fsync: FsyncPolicy) -> Options {
     Options {
@@ -25,14 +29,9 @@ pub fn options(fsync: FsyncPolicy) -> Options {
     }
 }
 
-/// The database on a disk.
+/// The database on a disk, at a time that stands still.
 pub fn location(disk: &FaultyStorage) -> Location {
-    Location {
-        storage: Arc::new(disk.clone()),
-        clock: Arc::new(TestClock::default()),
-        name: "test".to_owned(),
-        ..Location::memory()
-    }
+    Location { clock: Arc::new(TestClock::new()), ..disk.location() }
 }
 
 /// Opens what is on a disk.

@@ -1,21 +1,13 @@
 //! A workload on real files: threads that each push an instance of their own to and fro.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use rstmdb_engine::{Engine, FsyncPolicy, Location, Options, Retention};
+use rstmdb_engine::{Engine, FsyncPolicy, Options, Retention};
 use rstmdb_types::*;
 use serde_json::json;
 
-use crate::faulty::FaultyStorage;
-
 /// How many threads write.
 pub const THREADS: u64 = 4;
-
-/// The database on a simulated disk.
-pub fn on_disk(disk: &FaultyStorage) -> Location {
-    Location { storage: Arc::new(disk.clone()), name: "test".to_owned(), ..Location::memory() }
-}
 
 /// Threads, small segments, a checkpoint now and then, the whole log kept.
 pub fn options(fsync: FsyncPolicy) -> Options {
@@ -29,8 +21,8 @@ pub fn options(fsync: FsyncPolicy) -> Options {
     }
 }
 
-/// Stores the machine and the instances, unless they are there.
-pub fn begin(engine: &Engine) {
+/// A machine that goes to and fro, so that a lost or doubled event shows in the states.
+pub fn toggle() -> PutMachineRequest {
     let definition = json!({
         "states": ["even", "odd"], "initial": "even",
         "transitions": [
@@ -38,7 +30,12 @@ pub fn begin(engine: &Engine) {
             {"from": "odd", "event": "STEP", "to": "even"},
         ],
     });
-    engine.put_machine(PutMachineRequest::new("toggle", 1, definition)).wait().unwrap();
+    PutMachineRequest::new("toggle", 1, definition)
+}
+
+/// Stores the machine and the instances, unless they are there.
+pub fn begin(engine: &Engine) {
+    engine.put_machine(toggle()).wait().unwrap();
     for thread in 0..THREADS {
         let request = CreateInstanceRequest::new(instance(thread), "toggle", 1);
         match engine.create_instance(request).wait() {

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rstmdb_testkit::compare::panicked;
 use rstmdb_testkit::exchange::{self, Exchange};
 use rstmdb_testkit::scenario;
 use rstmdb_testkit::target::{DatabaseTarget, read_options};
@@ -140,11 +141,8 @@ struct Report {
 
 impl Report {
     fn ran(&mut self, name: &str, body: &dyn Fn() -> Result<(), String>) {
-        let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?");
-            Err(format!("panicked: {text}"))
-        });
+        let outcome =
+            catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(&*panic)));
         match outcome {
             Ok(()) => {
                 self.passed += 1;

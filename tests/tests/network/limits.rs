@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rstmdb_engine::{Engine, Location, Options, SyncObserver};
+use rstmdb_engine::{Engine, Options, SyncObserver};
 use rstmdb_protocol::{Command, WireMode};
 use rstmdb_server::auth::TokenHash;
 use rstmdb_server::config::{Config, NetworkConfig};
 use rstmdb_server::metrics::Rejection;
-use rstmdb_testkit::clock::TestClock;
 use rstmdb_testkit::faulty::FaultyStorage;
+use rstmdb_testkit::sample;
 use rstmdb_testkit::server::{Certificates, TestServer};
 use rstmdb_testkit::wire::{Wire, await_condition, frame_of, header_for, request};
 use rstmdb_types::WalStatsRequest;
@@ -127,16 +127,10 @@ fn requests_that_are_not_answered_are_bounded() {
     let disk = FaultyStorage::new(1);
     let mut config = TestServer::config();
     config.network.max_in_flight_requests = 10;
-    let location = Location {
-        storage: Arc::new(disk.clone()),
-        clock: Arc::new(TestClock::new()),
-        name: "test".to_owned(),
-        ..Location::memory()
-    };
     let gate = hold.clone();
     let observer = SyncObserver(Arc::new(move |_| drop(gate.lock().unwrap())));
     let options = Options { sync_observer: Some(observer), ..config.engine_options() };
-    let engine = Arc::new(Engine::open(location, options).unwrap());
+    let engine = Arc::new(Engine::open(sample::location(&disk), options).unwrap());
     let server = TestServer::start(engine.clone(), config).unwrap();
     let (mut wire, mut other) = (server.wire(), server.wire());
     begin(&mut wire, "i");

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use rstmdb_engine::storage::SystemClock;
-use rstmdb_engine::{Engine, FsyncPolicy, Location, Retention};
+use rstmdb_engine::{Engine, FsyncPolicy, Retention};
 use rstmdb_testkit::faulty::{Crash, FaultyStorage, Rng};
 use rstmdb_testkit::seeds::{Replay, seeds};
 use rstmdb_testkit::server::TestServer;
@@ -20,13 +19,7 @@ fn start(disk: &FaultyStorage, policy: FsyncPolicy) -> TestServer {
     config.storage.wal_segment_bytes = 64 << 10;
     config.storage.retention = Retention::Forever;
     config.storage.free_bytes_min = 0;
-    let location = Location {
-        storage: Arc::new(disk.clone()),
-        clock: Arc::new(SystemClock),
-        name: "simulated".to_owned(),
-        ..Location::memory()
-    };
-    let engine = Engine::open(location, config.engine_options()).unwrap();
+    let engine = Engine::open(disk.location(), config.engine_options()).unwrap();
     TestServer::start(Arc::new(engine), config).unwrap()
 }
 

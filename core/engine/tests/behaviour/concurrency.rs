@@ -7,6 +7,7 @@ use std::thread;
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb::*;
 use rstmdb_testkit::target::{DatabaseTarget, EVENT_TIMEOUT, Target, dump};
+use rstmdb_testkit::writer::toggle;
 use serde_json::json;
 
 const THREADS: usize = 8;
@@ -25,16 +26,8 @@ fn on_both(test: impl Fn(&Database)) {
     files.close().unwrap();
 }
 
-/// A machine that goes to and fro, so that a lost or doubled event shows in the states.
 fn prepare(db: &Database) {
-    let definition = json!({
-        "states": ["even", "odd"], "initial": "even",
-        "transitions": [
-            {"from": "even", "event": "STEP", "to": "odd"},
-            {"from": "odd", "event": "STEP", "to": "even"},
-        ],
-    });
-    db.put_machine(PutMachineRequest::new("toggle", 1, definition)).unwrap();
+    db.put_machine(toggle()).unwrap();
     for number in 0..INSTANCES {
         db.create_instance(CreateInstanceRequest::new(name(number), "toggle", 1)).unwrap();
     }

@@ -208,8 +208,11 @@ fn history() -> Vec<(Operation, Value)> {
     ];
     all.extend((0..15).map(|n: usize| {
         let payload = json!({"at": n, "text": "yyy".repeat(n)});
-        let request =
-            if n % 3 == 0 { push("again") } else { add(&format!("o-{}", n % 3), json!({})) };
+        let request = if n.is_multiple_of(3) {
+            push("again")
+        } else {
+            add(&format!("o-{}", n % 3), json!({}))
+        };
         (ApplyEvent, with(request, "payload", payload))
     }));
     all.extend([(Operation::SnapshotInstance, id("o-1")), compact()]);

@@ -1,12 +1,12 @@
 //! Histories and replayed watches: cursors, paging, and compaction that deletes under the reading.
 
-use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 
-use rstmdb_engine::storage::{DirectoryLock, File, MemoryStorage, Storage};
+use rstmdb_engine::storage::{MemoryStorage, Storage};
 use rstmdb_engine::{Background, Engine, Location, Options, Retention};
 use rstmdb_testkit::clock::TestClock;
-use rstmdb_testkit::faulty::FaultyStorage;
+use rstmdb_testkit::faulty::{Call, FaultyStorage, When};
+use rstmdb_testkit::sample::LOOP;
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 
@@ -63,83 +63,16 @@ impl Trap {
 }
 
 /// A disk that holds up one reader of the log while a compaction goes on.
-struct Ambush {
-    disk: FaultyStorage,
-    trap: Arc<Trap>,
-}
-
-struct Segment {
-    file: Arc<dyn File>,
-    trap: Arc<Trap>,
-}
-
-impl File for Segment {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.trap.step_on(At::Read);
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(data, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-}
-
-impl Storage for Ambush {
-    fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        self.disk.create(path)
-    }
-
-    fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        if !path.starts_with("log/") {
-            return self.disk.open(path);
-        }
-        self.trap.step_on(At::Open);
-        Ok(Arc::new(Segment { file: self.disk.open(path)?, trap: self.trap.clone() }))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.disk.remove(path)?;
-        if path.starts_with("log/") && !path.ends_with(".tmp") {
-            self.trap.change(|held| held.removed += 1);
-        }
-        Ok(())
-    }
-
-    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        self.disk.list(directory)
-    }
-
-    fn create_dir(&self, directory: &str) -> io::Result<()> {
-        self.disk.create_dir(directory)
-    }
-
-    fn sync_dir(&self, directory: &str) -> io::Result<()> {
-        self.disk.sync_dir(directory)
-    }
-
-    fn free_bytes(&self) -> io::Result<Option<u64>> {
-        self.disk.free_bytes()
-    }
-
-    fn lock(&self) -> io::Result<std::result::Result<Box<dyn DirectoryLock>, String>> {
-        self.disk.lock()
-    }
+fn ambush(trap: Arc<Trap>) -> FaultyStorage {
+    let disk = FaultyStorage::new(1);
+    disk.observe(move |_, when, call, path| match (when, call) {
+        _ if !path.starts_with("log/") || path.ends_with(".tmp") => {}
+        (When::Before, Call::Open) => trap.step_on(At::Open),
+        (When::Before, Call::Read) => trap.step_on(At::Read),
+        (When::After, Call::Remove) => trap.change(|held| held.removed += 1),
+        _ => {}
+    });
+    disk
 }
 
 fn open(storage: Arc<dyn Storage>, retention: Retention, background: Background) -> Engine {
@@ -157,9 +90,7 @@ fn open(storage: Arc<dyn Storage>, retention: Retention, background: Background)
         ..Options::default()
     };
     let engine = Engine::open(location, options).unwrap();
-    let loops =
-        r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s"}]}"#;
-    let machine = PutMachineRequest::new("m", 1, Json::parse(loops).unwrap());
+    let machine = PutMachineRequest::new("m", 1, Json::parse(LOOP).unwrap());
     engine.put_machine(machine).wait().unwrap();
     for id in ["alice", "bob"] {
         let create = CreateInstanceRequest::new(id, "m", 1)
@@ -255,8 +186,7 @@ fn oldest_first_is_newest_first_reversed_and_reads_little() {
 /// Reads with a compaction while the reading is held up.
 fn ambushed<T>(at: At, nth: usize, read: impl FnOnce(&Engine) -> T) -> T {
     let trap = Arc::new(Trap::default());
-    let storage = Arc::new(Ambush { disk: FaultyStorage::new(1), trap: trap.clone() });
-    let engine = open(storage, Retention::Bytes(1), Background::Threads);
+    let engine = open(Arc::new(ambush(trap.clone())), Retention::Bytes(1), Background::Threads);
     for n in 0..600 {
         apply(&engine, "alice", n);
     }

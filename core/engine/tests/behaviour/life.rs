@@ -497,11 +497,6 @@ fn run_on(
 }
 
 fn open(recorder: &Recorder, clock: &Arc<TestClock>, options: &Options) -> Result<Engine> {
-    let location = Location {
-        storage: Arc::new(recorder.clone()),
-        clock: clock.clone(),
-        name: "test".into(),
-        ..Location::memory()
-    };
+    let location = Location { clock: clock.clone(), ..recorder.disk.location() };
     Engine::open(location, options.clone())
 }

@@ -4,7 +4,7 @@ use rstmdb_engine::maintenance::{VerifyReport, repair, verify};
 use rstmdb_engine::storage::Storage;
 use rstmdb_engine::{Background, Engine, Options};
 use rstmdb_testkit::faulty::FaultyStorage;
-use rstmdb_testkit::sample::location;
+use rstmdb_testkit::sample::{LOOP, location};
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 
@@ -35,10 +35,7 @@ fn apply(engine: &Engine, count: u64) -> Offset {
 fn database(events: u64) -> (FaultyStorage, Offset) {
     let disk = FaultyStorage::new(1);
     let engine = open(&disk).unwrap();
-    let loops = Json::parse(
-        r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s"}]}"#,
-    );
-    engine.put_machine(PutMachineRequest::new("m", 1, loops.unwrap())).wait().unwrap();
+    engine.put_machine(PutMachineRequest::new("m", 1, Json::parse(LOOP).unwrap())).wait().unwrap();
     engine.create_instance(CreateInstanceRequest::new("a", "m", 1)).wait().unwrap();
     let last = apply(&engine, events);
     engine.close().unwrap();

@@ -1,10 +1,8 @@
-//! A storage that keeps an image of the disk before every call that changes it.
+//! An image of the disk before every call that changes it.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 
-use rstmdb_engine::storage::{DirectoryLock, File, Storage};
-use rstmdb_testkit::faulty::{DiskImage, FaultyStorage};
+use rstmdb_testkit::faulty::{DiskImage, FaultyStorage, When};
 
 /// A moment at which the power may go.
 #[derive(Debug, Clone)]
@@ -34,8 +32,13 @@ struct Notes {
     moments: Vec<Moment>,
 }
 
-/// Passes calls on to a simulated disk and keeps the moments between them.
-#[derive(Clone)]
+impl Notes {
+    fn record(&mut self, disk: &FaultyStorage) {
+        self.moments.push(Moment { disk: disk.image(), known: self.known });
+    }
+}
+
+/// Keeps the moments between the calls of a simulated disk.
 pub struct Recorder {
     /// The disk.
     pub disk: FaultyStorage,
@@ -52,6 +55,12 @@ impl Recorder {
     /// Begins with what is known so far.
     pub fn new(disk: FaultyStorage, known: Known) -> Recorder {
         let notes = Arc::new(Mutex::new(Notes { known, moments: Vec::new() }));
+        let kept = notes.clone();
+        disk.observe(move |disk, when, call, _| {
+            if when == When::Before && call.is_mutating() {
+                kept.lock().unwrap().record(disk);
+            }
+        });
         Recorder { disk, notes }
     }
 
@@ -67,91 +76,8 @@ impl Recorder {
 
     /// The moments so far and the present one.
     pub fn moments(&self) -> Vec<Moment> {
-        self.record();
-        self.notes.lock().unwrap().moments.clone()
-    }
-
-    fn record(&self) {
-        let disk = self.disk.image();
         let mut notes = self.notes.lock().unwrap();
-        let known = notes.known;
-        notes.moments.push(Moment { disk, known });
-    }
-
-    fn file(&self, file: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(RecordedFile { recorder: self.clone(), file })
-    }
-}
-
-impl Storage for Recorder {
-    fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        self.record();
-        self.disk.create(path).map(|file| self.file(file))
-    }
-
-    fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        self.disk.open(path).map(|file| self.file(file))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.record();
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.record();
-        self.disk.remove(path)
-    }
-
-    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        self.disk.list(directory)
-    }
-
-    fn create_dir(&self, directory: &str) -> io::Result<()> {
-        self.record();
-        self.disk.create_dir(directory)
-    }
-
-    fn sync_dir(&self, directory: &str) -> io::Result<()> {
-        self.record();
-        self.disk.sync_dir(directory)
-    }
-
-    fn free_bytes(&self) -> io::Result<Option<u64>> {
-        self.disk.free_bytes()
-    }
-
-    fn lock(&self) -> io::Result<Result<Box<dyn DirectoryLock>, String>> {
-        self.disk.lock()
-    }
-}
-
-struct RecordedFile {
-    recorder: Recorder,
-    file: Arc<dyn File>,
-}
-
-impl File for RecordedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
-        self.recorder.record();
-        self.file.write_at(data, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.recorder.record();
-        self.file.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.recorder.record();
-        self.file.set_len(length)
+        notes.record(&self.disk);
+        notes.moments.clone()
     }
 }

@@ -5,10 +5,9 @@ use std::task::{Context, Wake, Waker};
 
 use rstmdb_engine::{Background, Engine, Options};
 use rstmdb_testkit::faulty::FaultyStorage;
-use rstmdb_testkit::sample::location;
+use rstmdb_testkit::sample::{LOOP, location};
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
-use serde_json::json;
 
 fn open(disk: &FaultyStorage, options: Options) -> Engine {
     let options = Options { free_bytes_min: 0, checkpoint_log_bytes: 0, ..options };
@@ -20,9 +19,7 @@ fn inline() -> Options {
 }
 
 fn prepare(engine: &Engine, ids: &[&str]) {
-    let loops = json!({"states": ["s"], "initial": "s",
-        "transitions": [{"from": "s", "event": "E", "to": "s"}]});
-    engine.put_machine(PutMachineRequest::new("m", 1, loops)).wait().unwrap();
+    engine.put_machine(PutMachineRequest::new("m", 1, Json::parse(LOOP).unwrap())).wait().unwrap();
     for id in ids {
         engine.create_instance(CreateInstanceRequest::new(*id, "m", 1)).wait().unwrap();
     }

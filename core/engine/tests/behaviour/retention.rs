@@ -7,6 +7,7 @@ use rstmdb_engine::storage::{MemoryStorage, Storage};
 use rstmdb_engine::{Background, Engine, Location, Options, Retention};
 use rstmdb_testkit::clock::TestClock;
 use rstmdb_testkit::faulty::FaultyStorage;
+use rstmdb_testkit::sample::LOOP;
 use rstmdb_types::error::reason;
 use rstmdb_types::*;
 
@@ -36,9 +37,7 @@ impl Database {
     }
 
     fn prepare(&self) {
-        let loops =
-            r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s"}]}"#;
-        let machine = PutMachineRequest::new("m", 1, Json::parse(loops).unwrap());
+        let machine = PutMachineRequest::new("m", 1, Json::parse(LOOP).unwrap());
         self.engine.put_machine(machine).wait().unwrap();
         for id in ["a", "b"] {
             let create = CreateInstanceRequest::new(id, "m", 1)

@@ -11,7 +11,7 @@ use rstmdb_engine::FsyncPolicy::{self, EveryMs, EveryN, EveryWrite};
 use rstmdb_engine::{Engine, Options};
 use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage, Rng};
 use rstmdb_testkit::seeds::{Replay, seeds};
-use rstmdb_testkit::writer::{THREADS, begin, event, events, key, on_disk, options};
+use rstmdb_testkit::writer::{THREADS, begin, event, events, key, options};
 use rstmdb_types::error::reason;
 use rstmdb_types::{
     ApplyEventResult, CompactRequest, GetInstanceRequest, InfoRequest, ListInstancesRequest, Result,
@@ -73,7 +73,7 @@ fn write_all(
 
 fn open(disk: &FaultyStorage, fsync: FsyncPolicy) -> Engine {
     let options = Options { segment_bytes_max: 4096, checkpoint_log_bytes: 8192, ..options(fsync) };
-    Engine::open(on_disk(disk), options).unwrap()
+    Engine::open(disk.location(), options).unwrap()
 }
 
 fn assert_all_there(disk: &FaultyStorage, fsync: FsyncPolicy, told: &[(String, u64)]) {
