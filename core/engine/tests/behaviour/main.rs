@@ -22,5 +22,8 @@ mod programs;
 mod recorder;
 mod regressions;
 mod retention;
+// What Windows says of files and locks is its own.
+#[cfg(unix)]
+mod storage;
 mod threads;
 mod workload;

@@ -1,5 +1,4 @@
 //! Every storage passes the same suite; what only real files do is tested beside it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -131,7 +130,7 @@ fn a_lock_goes_with_its_process_even_when_that_is_killed() {
     use std::io::BufRead;
     let directory = TempDir::new().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child_that_holds_the_lock", "--exact", "--nocapture"])
+        .args(["storage::child_that_holds_the_lock", "--exact", "--nocapture"])
         .env("RSTMDB_TEST_LOCK_DIRECTORY", directory.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -143,7 +142,7 @@ fn a_lock_goes_with_its_process_even_when_that_is_killed() {
 
     let storage = FileStorage::new(directory.path().to_owned());
     let holder = storage.lock().unwrap().err().unwrap();
-    assert!(holder.starts_with(&format!("pid {}, command storage", child.id())), "{holder}");
+    assert!(holder.starts_with(&format!("pid {}, command behaviour", child.id())), "{holder}");
 
     child.kill().unwrap();
     child.wait().unwrap();
