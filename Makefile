@@ -44,8 +44,8 @@ demo: toolchain ## build rstmdb-cli and run its demo on ./demo-data
 
 test: toolchain check doc ## check, build the documentation, then every test and example in every language
 	@cargo xtask test --workspace
-	@cargo xtask test --package rstmdb-tests --features guard-check --test guards
-	@cargo xtask test --package rstmdb-engine --features shuttle shuttle_
+	@cargo xtask test --package rstmdb-engine --features guard-check --test guards
+	@cargo xtask test --package rstmdb-engine --features shuttle --lib shuttle_
 	@$(MAKE) --no-print-directory test-languages
 	@$(MAKE) --no-print-directory conform
 

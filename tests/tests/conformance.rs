@@ -8,10 +8,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use rstmdb_testkit::remote::RemoteTarget;
 use rstmdb_testkit::scenario::{self, Scenario};
 use rstmdb_testkit::server::Certificates;
-use rstmdb_testkit::target::{EngineTarget, ModelTarget, Target, options_of};
+use rstmdb_testkit::target::{DatabaseTarget, ModelTarget, Target, options_of};
 use rstmdb_types::Operation;
 use rstmdb_types::error::reason;
 use serde_json::Value;
@@ -94,7 +93,7 @@ fn the_model_conforms() {
 #[test]
 fn a_database_in_memory_conforms() {
     run("mem:", &|scenario| {
-        Box::new(EngineTarget::memory(options_of(&scenario.settings)).unwrap())
+        Box::new(DatabaseTarget::memory(options_of(&scenario.settings)).unwrap())
     });
 }
 
@@ -103,7 +102,7 @@ fn a_database_in_a_directory_conforms() {
     let root = tempfile::tempdir().unwrap();
     run("file:", &|scenario| {
         let directory = tempfile::tempdir_in(root.path()).unwrap().keep();
-        Box::new(EngineTarget::directory(&directory, options_of(&scenario.settings)).unwrap())
+        Box::new(DatabaseTarget::directory(&directory, options_of(&scenario.settings)).unwrap())
     });
 }
 
@@ -112,7 +111,7 @@ fn a_database_on_a_server_conforms() {
     let root = tempfile::tempdir().unwrap();
     run("rstmdb:", &|scenario| {
         let directory = tempfile::tempdir_in(root.path()).unwrap().keep();
-        Box::new(RemoteTarget::plain(&directory, options_of(&scenario.settings)).unwrap())
+        Box::new(DatabaseTarget::served(&directory, options_of(&scenario.settings)).unwrap())
     });
 }
 
@@ -123,7 +122,7 @@ fn a_database_on_a_server_with_tls_and_token_conforms() {
     run("rstmdbs:", &|scenario| {
         let directory = tempfile::tempdir_in(root.path()).unwrap().keep();
         let options = options_of(&scenario.settings);
-        Box::new(RemoteTarget::secure(&directory, options, &certificates).unwrap())
+        Box::new(DatabaseTarget::served_securely(&directory, options, &certificates).unwrap())
     });
 }
 

@@ -4,10 +4,10 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use rstmdb_engine::Engine;
+use rstmdb_engine::{Engine, Location};
 use rstmdb_testkit::faulty::Rng;
-use rstmdb_tests::seeds::is_soak;
-use rstmdb_tests::writer::{THREADS, event, events, key, location, options};
+use rstmdb_testkit::seeds::is_soak;
+use rstmdb_testkit::writer::{THREADS, event, events, key, options};
 
 /// Lets a process write until it has printed so many lines, kills it, and returns all it printed.
 fn write_and_kill(directory: &str, fsync: &str, round: u64, lines: u64) -> Vec<[u64; 3]> {
@@ -43,7 +43,8 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
     for round in 0..rounds {
         let fsync = ["every_write", "every_n:20", "every_ms:5", "never"][round as usize % 4];
         let told = write_and_kill(path, fsync, round, 1 + rng.below(800));
-        let engine = Engine::open(location(path), options(fsync.parse().unwrap())).unwrap();
+        let engine =
+            Engine::open(Location::directory(path), options(fsync.parse().unwrap())).unwrap();
         let found = events(&engine);
         let mut next = [0; THREADS as usize];
         for [thread, number, offset] in &told {

@@ -61,10 +61,6 @@ fn options(gate: &Arc<Gate>) -> Options {
     options
 }
 
-fn location(disk: &FaultyStorage) -> Location {
-    Location { storage: Arc::new(disk.clone()), name: "disk".to_owned(), ..Location::memory() }
-}
-
 /// A server with a machine and the instance `i`.
 fn server(engine: Engine) -> TestServer {
     let server = TestServer::start(Arc::new(engine), TestServer::config()).unwrap();
@@ -186,7 +182,7 @@ fn sessions_go_on_with_a_database_that_was_closed_and_opened_again() {
 #[test]
 fn what_a_failing_disk_leaves_open_is_unknown_and_the_session_goes_on() {
     let (disk, gate) = (FaultyStorage::new(1), Arc::new(Gate::default()));
-    let server = server(Engine::open(location(&disk), options(&gate)).unwrap());
+    let server = server(Engine::open(disk.location(), options(&gate)).unwrap());
     let mut wire = server.wire();
     let _opener = Opener(gate.clone());
     gate.set(true);
@@ -197,7 +193,7 @@ fn what_a_failing_disk_leaves_open_is_unknown_and_the_session_goes_on() {
     let (new, again) = (options(&gate), disk.clone());
     let open = move || {
         again.clear_faults();
-        Engine::open(location(&again), new)
+        Engine::open(again.location(), new)
     };
     replace(&server, open, || {
         disk.inject(Fault::new(Call::Sync, Effect::InputOutput).path("log"));
@@ -214,7 +210,7 @@ fn what_a_failing_disk_leaves_open_is_unknown_and_the_session_goes_on() {
 #[test]
 fn what_a_hanging_disk_was_given_is_unknown_as_soon_as_another_database_serves() {
     let (disk, gate) = (FaultyStorage::new(1), Arc::new(Gate::default()));
-    let server = server(Engine::open(location(&disk), options(&gate)).unwrap());
+    let server = server(Engine::open(disk.location(), options(&gate)).unwrap());
     let mut watcher = Wire::hello(server.address(), &["extended"]);
     let watch = watcher.call("WATCH_ALL", json!({})).unwrap();
     let (mut wire, mut batches) = (server.wire(), server.wire());
@@ -233,7 +229,7 @@ fn what_a_hanging_disk_was_given_is_unknown_as_soon_as_another_database_serves()
     assert!(server.calls().withdraw().is_some());
     is_refused(&mut server.wire());
     let copy = disk.image().restart();
-    let other = Engine::open(location(&copy), TestServer::config().engine_options()).unwrap();
+    let other = Engine::open(copy.location(), TestServer::config().engine_options()).unwrap();
     server.calls().install(Arc::new(other));
     for (id, reason, retryable) in
         [("1", "outcome_unknown", false), ("2", "outcome_unknown", false), ("3", "reopening", true)]

@@ -1,6 +1,7 @@
 //! Runs a program on a database and on the model, and says where they first disagree.
 
-use std::fmt;
+use std::any::Any;
+use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use crate::clock::START_MS;
 use crate::model::Model;
 use crate::program::{Program, Step};
+use crate::seeds::{is_soak, number, seeds_and};
 use crate::target::{EVENT_TIMEOUT, Target, comparable, comparable_error, dump};
 use crate::watch_filter::WatchFilter;
 
@@ -61,13 +63,62 @@ fn first_difference<'a>(
     }
 }
 
+/// Whether they agree.
+pub type Outcome = std::result::Result<(), Divergence>;
+
+/// Seeds that found a bug once.
+const REGRESSIONS: &[u64] = &[
+    // A watch that had read a segment to its end called the log damaged when that was deleted.
+    13,
+];
+
+/// How many programs each test of a normal run has, and of a long one.
+const PROGRAMS: (u64, u64) = (150, 5_000);
+
+/// Runs many programs from a seed on, one in `share` of the usual number.
+///
+/// A disagreement prints its seed, the line that replays it, and the shortest program found that
+/// still shows it. `RSTMDB_SEED` runs one seed, `RSTMDB_PROGRAMS` that many, `RSTMDB_SOAK=1` a lot.
+pub fn compare_many(test: &str, first: u64, share: u64, run: &dyn Fn(&Program) -> Outcome) {
+    let usual = if is_soak() { PROGRAMS.1 } else { PROGRAMS.0 };
+    let count = number("RSTMDB_PROGRAMS").unwrap_or(usual) / share;
+    for seed in seeds_and(REGRESSIONS, first, count, count) {
+        let program = Program::generate(seed);
+        if let Err(divergence) = run(&program) {
+            panic!("{}", report(test, &program, &divergence, run));
+        }
+    }
+}
+
+fn report(
+    test: &str,
+    program: &Program,
+    divergence: &Divergence,
+    run: &dyn Fn(&Program) -> Outcome,
+) -> String {
+    let seed = program.seed;
+    let mut text = format!(
+        "seed {seed} disagrees at {divergence}\n\
+         replay: RSTMDB_SEED={seed} cargo test -p {test}\n\n"
+    );
+    let short = program.shrink(&mut |shorter| run(shorter).is_err());
+    match run(&short) {
+        Ok(()) => text.push_str("the disagreement does not come every time"),
+        Err(divergence) => {
+            writeln!(text, "{:?}\n{:?}", short.settings, short.options).unwrap();
+            for (index, step) in short.steps.iter().enumerate() {
+                writeln!(text, "{index}: {step}").unwrap();
+            }
+            writeln!(text, "disagrees at {divergence}").unwrap();
+        }
+    }
+    text
+}
+
 /// Runs the program on the database that `open` gives and on the model.
 ///
 /// A panic of the database is a divergence like any other.
-pub fn compare<T: Target>(
-    program: &Program,
-    open: &dyn Fn(&Program) -> T,
-) -> std::result::Result<(), Divergence> {
+pub fn compare<T: Target>(program: &Program, open: &dyn Fn(&Program) -> T) -> Outcome {
     let run = || {
         let mut comparison = Comparison::new(program, open(program));
         for (index, step) in program.steps.iter().enumerate() {
@@ -81,11 +132,15 @@ pub fn compare<T: Target>(
         comparison.step(&Step::Reopen)
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?");
-        let database = json!(format!("panicked: {text}"));
+        let database = json!(panicked(&*panic));
         Err(Divergence { place: "a panic".to_owned(), model: Value::Null, database })
     })
+}
+
+/// What a panic says.
+pub fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    format!("panicked: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?"))
 }
 
 struct Comparison<T> {
@@ -103,8 +158,6 @@ struct OpenWatch {
     /// The first offset not yet compared.
     position: u64,
 }
-
-type Outcome = std::result::Result<(), Divergence>;
 
 impl<T: Target> Comparison<T> {
     fn new(program: &Program, target: T) -> Comparison<T> {

@@ -6,6 +6,7 @@
 //! from the model, and no number prints differently from one language to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use rstmdb_engine::Retention;
 use rstmdb_types::{Error, InstanceEvent, Json, Limits, Operation, Result};
@@ -79,6 +80,22 @@ fn options(program: &Program) -> Value {
         options["limits"] = changed.into();
     }
     options
+}
+
+/// The seeds whose programs every target is held to.
+pub const SEEDS: Range<u64> = 100..130;
+
+/// Runs their programs on the targets that `open` gives for their options.
+pub fn check(open: &dyn Fn(&Value) -> Box<dyn Target>) {
+    for seed in SEEDS {
+        let exchange = Exchange::generate(seed);
+        let answers = run(&exchange.program, &mut *open(&exchange.program["options"])).unwrap();
+        let pairs = exchange.answers.lines().zip(answers.lines()).enumerate();
+        for (index, (model, database)) in pairs {
+            assert_eq!(database, model, "seed {seed}: {}", exchange.program["steps"][index]);
+        }
+        assert_eq!(answers, exchange.answers, "seed {seed}");
+    }
 }
 
 /// Runs a program on a target with an empty database: what a runner of any language does.

@@ -1,54 +1,95 @@
 //! A database on a server as a target of programs and scenarios.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rstmdb::blocking::{Database, Subscription};
-use rstmdb_engine::storage::FileStorage;
+use rstmdb::blocking::Database;
 use rstmdb_engine::{Engine, Location, Options};
 /// The settings of a server, for tests of crates that may not name it.
 pub use rstmdb_server::config;
 use rstmdb_server::config::Config;
-use rstmdb_types::{InstanceEvent, Json, Operation, Result};
+use rstmdb_types::Result;
 
-use crate::clock::TestClock;
+use crate::clock::{START_MS, TestClock};
 use crate::server::{Certificates, TestServer};
-use crate::target::{Target, watch};
+use crate::target::{DatabaseTarget, Ground};
 
 /// The token that servers with TLS ask for.
 const TOKEN: &str = "conformance";
 /// Its SHA-256.
 const TOKEN_HASH: &str = "6c1d6cedf276ea3fd7486a212fd62b32fbb9ecaa4dea70545486737199dd24ed";
 
-/// The engine behind a server, and the remote facade before it.
+/// A server on the database in a directory, started again and again.
 #[derive(Debug)]
-pub struct RemoteTarget {
+pub(crate) struct Restarted {
     location: Location,
     options: Options,
     clock: Arc<TestClock>,
     config: Config,
-    /// The URL, `{}` where the port goes.
-    url: String,
-    // Watches end before the connection, and that before the server.
-    watches: Vec<Subscription>,
-    database: Database,
     server: Option<TestServer>,
 }
 
-impl RemoteTarget {
+impl Restarted {
+    /// Not yet started.
+    pub(crate) fn new(
+        directory: &Path,
+        options: Options,
+        config: Config,
+        start_ms: i64,
+    ) -> Restarted {
+        let clock = Arc::new(TestClock::at(start_ms));
+        let location = Location { clock: clock.clone(), ..Location::directory(directory) };
+        Restarted { location, options, clock, config, server: None }
+    }
+
+    /// Stops the server that runs, and starts one; it listens there.
+    pub(crate) fn start(&mut self) -> Result<SocketAddr> {
+        if let Some(server) = self.server.take() {
+            server.stop()?;
+        }
+        let engine = Engine::open(self.location.clone(), self.options.clone())?;
+        let server = TestServer::start(Arc::new(engine), self.config.clone())?;
+        Ok(self.server.insert(server).address())
+    }
+
+    pub(crate) fn advance(&mut self, ms: i64) {
+        self.clock.advance_ms(ms);
+    }
+}
+
+/// A server, and how the remote facade finds it.
+#[derive(Debug)]
+struct Remote {
+    server: Restarted,
+    /// The URL, `{}` where the port goes.
+    url: String,
+}
+
+impl Ground for Remote {
+    fn open(&mut self) -> Result<Database> {
+        let address = self.server.start()?;
+        Database::open(&self.url.replace("{}", &address.port().to_string()))
+    }
+
+    fn advance(&mut self, ms: i64) {
+        self.server.advance(ms);
+    }
+}
+
+impl DatabaseTarget {
     /// A server on the database in a directory.
-    pub fn plain(directory: &Path, options: Options) -> Result<RemoteTarget> {
-        let url = "rstmdb://127.0.0.1:{}".to_owned();
-        RemoteTarget::open(directory, options, TestServer::config(), url)
+    pub fn served(directory: &Path, options: Options) -> Result<DatabaseTarget> {
+        let server = Restarted::new(directory, options, TestServer::config(), START_MS);
+        DatabaseTarget::on(Remote { server, url: "rstmdb://127.0.0.1:{}".to_owned() })
     }
 
     /// The same with TLS, certificates on both sides and a token.
-    pub fn secure(
+    pub fn served_securely(
         directory: &Path,
         options: Options,
         certificates: &Certificates,
-    ) -> Result<RemoteTarget> {
+    ) -> Result<DatabaseTarget> {
         let mut config = TestServer::config();
         config.tls = certificates.listener();
         config.tls.require_client_cert = true;
@@ -62,78 +103,7 @@ impl RemoteTarget {
             client_cert.display(),
             client_key.display()
         );
-        RemoteTarget::open(directory, options, config, url)
-    }
-
-    fn open(
-        directory: &Path,
-        options: Options,
-        config: Config,
-        url: String,
-    ) -> Result<RemoteTarget> {
-        let clock = Arc::new(TestClock::new());
-        let location = Location {
-            storage: Arc::new(FileStorage::new(directory.to_owned())),
-            clock: clock.clone(),
-            name: directory.display().to_string(),
-            ..Location::memory()
-        };
-        let (server, database) = start(&location, &options, &config, &url)?;
-        let server = Some(server);
-        Ok(RemoteTarget {
-            location,
-            options,
-            clock,
-            config,
-            url,
-            watches: Vec::new(),
-            database,
-            server,
-        })
-    }
-}
-
-fn start(
-    location: &Location,
-    options: &Options,
-    config: &Config,
-    url: &str,
-) -> Result<(TestServer, Database)> {
-    let engine = Engine::open(location.clone(), options.clone())?;
-    let server = TestServer::start(Arc::new(engine), config.clone())?;
-    let url = url.replace("{}", &server.address().port().to_string());
-    let database = Database::open(&url)?;
-    Ok((server, database))
-}
-
-impl Target for RemoteTarget {
-    fn call(&mut self, operation: Operation, request: &Json) -> Result<Json> {
-        self.database.call(operation, request)
-    }
-
-    fn watch(&mut self, operation: Operation, request: &Json) -> Result<(usize, Json)> {
-        let (subscription, result) = watch(&self.database, operation, request)?;
-        self.watches.push(subscription);
-        Ok((self.watches.len() - 1, result))
-    }
-
-    fn next_event(&mut self, watch: usize, timeout: Duration) -> Result<Option<InstanceEvent>> {
-        self.watches[watch].next_timeout(timeout)
-    }
-
-    fn reopen(&mut self) -> Result<()> {
-        self.watches.clear();
-        self.database.close()?;
-        if let Some(server) = self.server.take() {
-            server.stop()?;
-        }
-        let (server, database) = start(&self.location, &self.options, &self.config, &self.url)?;
-        self.server = Some(server);
-        self.database = database;
-        Ok(())
-    }
-
-    fn advance(&mut self, ms: i64) {
-        self.clock.advance_ms(ms);
+        let server = Restarted::new(directory, options, config, START_MS);
+        DatabaseTarget::on(Remote { server, url })
     }
 }

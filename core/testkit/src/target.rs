@@ -1,13 +1,16 @@
-//! What a program or a scenario runs on: the engine, or the model.
+//! What a program or a scenario runs on: a database, or the model.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rstmdb::blocking::{Database, Subscription};
-use rstmdb_engine::storage::{FileStorage, MemoryStorage, Storage};
-use rstmdb_engine::{Engine, FsyncPolicy, Location, Options};
-use rstmdb_types::{Error, InstanceEvent, Json, Operation, Result};
+use rstmdb_engine::{Engine, FsyncPolicy, Location, Options, Retention};
+use rstmdb_types::error::reason;
+use rstmdb_types::options::{self, Half};
+use rstmdb_types::{Error, InstanceEvent, Json, JsonError, Operation, Result};
 use serde_json::{Map, Value, json};
 
 use crate::clock::{START_MS, TestClock};
@@ -41,62 +44,82 @@ pub trait Target {
     fn advance(&mut self, ms: i64);
 }
 
-/// The engine behind the blocking facade.
+/// A database behind the blocking facade, wherever it is.
 #[derive(Debug)]
-pub struct EngineTarget {
+pub struct DatabaseTarget {
+    // Watches end before the database, and that before what it is on.
+    watches: Vec<Subscription>,
+    database: Database,
+    ground: Box<dyn Ground>,
+}
+
+/// What a database is opened on, again and again.
+pub(crate) trait Ground: Debug {
+    /// Opens the database.
+    fn open(&mut self) -> Result<Database>;
+
+    /// Closes it.
+    fn close(&mut self, database: &Database) -> Result<()> {
+        database.close()
+    }
+
+    /// Whether it outlives that.
+    fn can_reopen(&self) -> bool {
+        true
+    }
+
+    /// Moves the clock on.
+    fn advance(&mut self, ms: i64);
+}
+
+/// The engine in this process.
+#[derive(Debug)]
+struct Embedded {
     location: Location,
     options: Options,
     clock: Arc<TestClock>,
-    database: Database,
-    watches: Vec<Subscription>,
-    disk: Disk,
+    is_in_memory: bool,
+    /// Where the power goes instead of the database being closed, in a way that is drawn.
+    crashes: Option<(FaultyStorage, Rng)>,
 }
 
-/// What is under the engine.
-#[derive(Debug)]
-enum Disk {
-    Memory,
-    Real,
-    /// With `crashes` the power goes instead of the database being closed.
-    Simulated {
-        machine: FaultyStorage,
-        crashes: Option<Rng>,
-    },
-}
-
-impl EngineTarget {
+impl DatabaseTarget {
     /// Opens a database in memory; it can't be reopened.
-    pub fn memory(options: Options) -> Result<EngineTarget> {
-        EngineTarget::open(Arc::new(MemoryStorage::new()), "mem:", options, Disk::Memory)
+    pub fn memory(options: Options) -> Result<DatabaseTarget> {
+        DatabaseTarget::embedded(Location::memory(), options, true, None)
     }
 
     /// Opens a database in a directory.
-    pub fn directory(path: &std::path::Path, options: Options) -> Result<EngineTarget> {
-        let storage = Arc::new(FileStorage::new(path.to_owned()));
-        EngineTarget::open(storage, &path.display().to_string(), options, Disk::Real)
+    pub fn directory(path: &Path, options: Options) -> Result<DatabaseTarget> {
+        DatabaseTarget::embedded(Location::directory(path), options, false, None)
     }
 
     /// Opens a database on a simulated disk. With the policy that promises to lose nothing, the power
     /// goes at every reopening, in a way that the seed decides.
-    pub fn simulated(seed: u64, options: Options) -> Result<EngineTarget> {
-        let machine = FaultyStorage::new(seed);
-        let crashes = (options.fsync == FsyncPolicy::EveryWrite).then(|| Rng::new(seed));
-        let storage = Arc::new(machine.clone());
-        let disk = Disk::Simulated { machine, crashes };
-        EngineTarget::open(storage, "simulated", options, disk)
+    pub fn simulated(seed: u64, options: Options) -> Result<DatabaseTarget> {
+        let disk = FaultyStorage::new(seed);
+        let name = "simulated".to_owned();
+        let location = Location { storage: Arc::new(disk.clone()), name, ..Location::memory() };
+        let is_safe = options.fsync == FsyncPolicy::EveryWrite;
+        let crashes = is_safe.then(|| (disk, Rng::new(seed)));
+        DatabaseTarget::embedded(location, options, false, crashes)
     }
 
-    fn open(
-        storage: Arc<dyn Storage>,
-        name: &str,
+    fn embedded(
+        location: Location,
         options: Options,
-        disk: Disk,
-    ) -> Result<EngineTarget> {
+        is_in_memory: bool,
+        crashes: Option<(FaultyStorage, Rng)>,
+    ) -> Result<DatabaseTarget> {
         let clock = Arc::new(TestClock::new());
-        let location =
-            Location { storage, clock: clock.clone(), name: name.to_owned(), ..Location::memory() };
-        let database = open(&location, &options)?;
-        Ok(EngineTarget { location, options, clock, database, watches: Vec::new(), disk })
+        let location = Location { clock: clock.clone(), ..location };
+        DatabaseTarget::on(Embedded { location, options, clock, is_in_memory, crashes })
+    }
+
+    /// Opens a database for the first time.
+    pub(crate) fn on(mut ground: impl Ground + 'static) -> Result<DatabaseTarget> {
+        let database = ground.open()?;
+        Ok(DatabaseTarget { watches: Vec::new(), database, ground: Box::new(ground) })
     }
 
     /// The database.
@@ -105,29 +128,68 @@ impl EngineTarget {
     }
 }
 
-fn open(location: &Location, options: &Options) -> Result<Database> {
-    let engine = Engine::open(location.clone(), options.clone())?;
-    Ok(Database::from_engine(Arc::new(engine)))
+impl Ground for Embedded {
+    fn open(&mut self) -> Result<Database> {
+        let engine = Engine::open(self.location.clone(), self.options.clone())?;
+        Ok(Database::from_engine(Arc::new(engine)))
+    }
+
+    fn close(&mut self, database: &Database) -> Result<()> {
+        let Some((disk, rng)) = &mut self.crashes else { return database.close() };
+        *disk = disk.crash(Crash::seeded(rng.next_u64()));
+        self.location.storage = Arc::new(disk.clone());
+        // The old one has no power left; whatever it says about that is right.
+        let _ = database.close();
+        Ok(())
+    }
+
+    fn can_reopen(&self) -> bool {
+        !self.is_in_memory
+    }
+
+    fn advance(&mut self, ms: i64) {
+        self.clock.advance_ms(ms);
+    }
 }
 
-/// Begins the watch that a JSON request asks for.
-pub(crate) fn watch(
-    database: &Database,
-    operation: Operation,
-    request: &Json,
-) -> Result<(Subscription, Json)> {
-    let misfit = |error: rstmdb_types::JsonError| {
-        Error::invalid(rstmdb_types::error::reason::INVALID_REQUEST, error.to_string())
-    };
-    let (result, subscription) = if operation == Operation::WatchAll {
-        let (result, watch) = database.watch_all(request.decode().map_err(misfit)?)?;
-        (Json::from_serialize(&result), watch)
-    } else {
-        let request = request.decode().map_err(misfit)?;
-        let (result, watch) = database.watch_instance(request)?;
-        (Json::from_serialize(&result), watch)
-    };
-    Ok((subscription, result.unwrap()))
+impl Target for DatabaseTarget {
+    fn call(&mut self, operation: Operation, request: &Json) -> Result<Json> {
+        self.database.call(operation, request)
+    }
+
+    fn watch(&mut self, operation: Operation, request: &Json) -> Result<(usize, Json)> {
+        let misfit = |error: JsonError| Error::invalid(reason::INVALID_REQUEST, error.to_string());
+        let (result, subscription) = if operation == Operation::WatchAll {
+            let request = request.decode().map_err(misfit)?;
+            let (result, watch) = self.database.watch_all(request)?;
+            (Json::from_serialize(&result), watch)
+        } else {
+            let request = request.decode().map_err(misfit)?;
+            let (result, watch) = self.database.watch_instance(request)?;
+            (Json::from_serialize(&result), watch)
+        };
+        self.watches.push(subscription);
+        Ok((self.watches.len() - 1, result.unwrap()))
+    }
+
+    fn next_event(&mut self, watch: usize, timeout: Duration) -> Result<Option<InstanceEvent>> {
+        self.watches[watch].next_timeout(timeout)
+    }
+
+    fn can_reopen(&self) -> bool {
+        self.ground.can_reopen()
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        self.watches.clear();
+        self.ground.close(&self.database)?;
+        self.database = self.ground.open()?;
+        Ok(())
+    }
+
+    fn advance(&mut self, ms: i64) {
+        self.ground.advance(ms);
+    }
 }
 
 /// Engine options with the same meaning as the model's settings.
@@ -137,48 +199,23 @@ pub fn options_of(settings: &Settings) -> Options {
         idempotency_window: Duration::from_millis(settings.idempotency_window_ms as u64),
         allow_instance_recreate: settings.allow_instance_recreate,
         allow_flush_all: settings.allow_flush_all,
-        retention: rstmdb_engine::Retention::Forever,
+        retention: Retention::Forever,
         free_bytes_min: 0,
         ..Options::default()
     }
 }
 
-impl Target for EngineTarget {
-    fn call(&mut self, operation: Operation, request: &Json) -> Result<Json> {
-        self.database.call(operation, request)
-    }
-
-    fn watch(&mut self, operation: Operation, request: &Json) -> Result<(usize, Json)> {
-        let (subscription, result) = watch(&self.database, operation, request)?;
-        self.watches.push(subscription);
-        Ok((self.watches.len() - 1, result))
-    }
-
-    fn next_event(&mut self, watch: usize, timeout: Duration) -> Result<Option<InstanceEvent>> {
-        self.watches[watch].next_timeout(timeout)
-    }
-
-    fn can_reopen(&self) -> bool {
-        !matches!(self.disk, Disk::Memory)
-    }
-
-    fn reopen(&mut self) -> Result<()> {
-        self.watches.clear();
-        if let Disk::Simulated { machine, crashes: Some(rng) } = &mut self.disk {
-            *machine = machine.crash(Crash::seeded(rng.next_u64()));
-            self.location.storage = Arc::new(machine.clone());
-            // The old one has no power left; whatever it says about that is right.
-            let _ = self.database.close();
-        } else {
-            self.database.close()?;
-        }
-        self.database = open(&self.location, &self.options)?;
-        Ok(())
-    }
-
-    fn advance(&mut self, ms: i64) {
-        self.clock.advance_ms(ms);
-    }
+/// The engine's options and the time at the beginning, from the options that an embedded database is
+/// opened with.
+pub fn read_options(given: &Value) -> std::result::Result<(Options, i64), String> {
+    let mut options = options_of(&Settings::default());
+    let mut given = given.as_object().ok_or("options are an object")?.clone();
+    let start_ms = match given.remove("manual_clock_ms") {
+        Some(start) => start.as_i64().ok_or("manual_clock_ms is a number")?,
+        None => START_MS,
+    };
+    options::read(&mut options, Half::Embedded, &given).map_err(|error| error.to_string())?;
+    Ok((options, start_ms))
 }
 
 /// The model as a target, to try scenarios on.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,11 +118,6 @@ impl Wire {
     /// The socket, to shut it down, say.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
-    }
-
-    /// Ends the sending side.
-    pub fn end_sending(&self) {
-        self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Sends bytes; fails when the server does not take them.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rstmdb_engine::storage::{File, Storage};
 use rstmdb_testkit::faulty::{
@@ -548,4 +548,24 @@ fn the_trace_says_what_was_called_and_what_came_of_it() {
                     4 (mutating 4) Sync moved -> error: power is off\n\
                     5 Open log -> error: power is off";
     assert_eq!(storage.trace(), expected);
+}
+
+#[test]
+fn an_observer_is_told_before_and_after_each_call_and_may_look() {
+    let storage = FaultyStorage::new(1);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let kept = told.clone();
+    storage.observe(move |disk, when, call, path| {
+        let line = format!("{when:?} {call:?} {path:?}: {:?}", disk.contents(path));
+        kept.lock().unwrap().push(line);
+    });
+    storage.create("a").unwrap().write_all_at(b"x", 0).unwrap();
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    let expected = [
+        r#"Before Create "a": None"#,
+        r#"After Create "a": Some([])"#,
+        r#"Before Write "a": Some([])"#,
+        r#"After Write "a": Some([120])"#,
+    ];
+    assert_eq!(told, expected);
 }

@@ -10,10 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rstmdb_testkit::compare::panicked;
 use rstmdb_testkit::exchange::{self, Exchange};
-use rstmdb_testkit::host::{HostedTarget, read_options};
 use rstmdb_testkit::scenario;
-use rstmdb_testkit::target::{EngineTarget, Target};
+use rstmdb_testkit::target::{DatabaseTarget, read_options};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -54,18 +54,17 @@ struct Place {
 }
 
 impl Place {
-    fn open(&self, options: &Value) -> Result<Box<dyn Target>, String> {
-        let text = |error: rstmdb_types::Error| format!("{error:?}");
-        Ok(match self.target.as_str() {
-            "mem:" => Box::new(EngineTarget::memory(read_options(options)?.0).map_err(text)?),
+    fn open(&self, options: &Value) -> Result<DatabaseTarget, String> {
+        let opened = match self.target.as_str() {
+            "mem:" => DatabaseTarget::memory(read_options(options)?.0),
             "file:" => {
                 let directory = tempfile::tempdir_in(self.root.path()).unwrap().keep();
-                let (options, _) = read_options(options)?;
-                Box::new(EngineTarget::directory(&directory, options).map_err(text)?)
+                DatabaseTarget::directory(&directory, read_options(options)?.0)
             }
-            "rstmdb://" => Box::new(HostedTarget::open(&self.host, options).map_err(text)?),
+            "rstmdb://" => DatabaseTarget::hosted(&self.host, options),
             other => return Err(format!("RSTMDB_TARGET is {other:?}: mem:, file: or rstmdb://")),
-        })
+        };
+        opened.map_err(|error| format!("{error:?}"))
     }
 }
 
@@ -113,7 +112,7 @@ fn run_scenarios(place: &Place, report: &mut Report) {
             }
             report.ran(&name, &|| {
                 let mut target = place.open(&scenario.options)?;
-                scenario.run(&mut *target)
+                scenario.run(&mut target)
             });
         }
     }
@@ -126,7 +125,7 @@ fn run_programs(place: &Place, folder: &Path, report: &mut Report) {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         report.ran(&format!("programs/{stem}"), &|| {
             let mut target = place.open(&program["options"])?;
-            let answers = exchange::run(&program, &mut *target).map_err(|e| format!("{e:?}"))?;
+            let answers = exchange::run(&program, &mut target).map_err(|e| format!("{e:?}"))?;
             std::fs::write(out.join(format!("{stem}.jsonl")), answers).map_err(|e| e.to_string())
         });
     }
@@ -142,11 +141,8 @@ struct Report {
 
 impl Report {
     fn ran(&mut self, name: &str, body: &dyn Fn() -> Result<(), String>) {
-        let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?");
-            Err(format!("panicked: {text}"))
-        });
+        let outcome =
+            catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(&*panic)));
         match outcome {
             Ok(()) => {
                 self.passed += 1;

@@ -5,14 +5,15 @@
 
 use std::io::Write;
 
-use rstmdb_engine::Engine;
-use rstmdb_tests::writer::{THREADS, begin, event, location, options};
+use rstmdb_engine::{Engine, Location};
+use rstmdb_testkit::writer::{THREADS, begin, event, options};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, directory, fsync, round] = &arguments[..] else { panic!("directory fsync round") };
     let round: u64 = round.parse().unwrap();
-    let engine = Engine::open(location(directory), options(fsync.parse().unwrap())).unwrap();
+    let engine =
+        Engine::open(Location::directory(directory), options(fsync.parse().unwrap())).unwrap();
     begin(&engine);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {

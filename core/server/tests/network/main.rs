@@ -21,6 +21,7 @@ mod writers;
 use std::path::Path;
 
 use rstmdb_testkit::process::Launch;
+use rstmdb_testkit::seeds::is_soak;
 
 /// The program on a directory.
 fn launch(directory: &Path) -> Launch {
@@ -29,6 +30,5 @@ fn launch(directory: &Path) -> Launch {
 
 /// Rounds of a loop: few of them, or many in the long run.
 fn rounds(few: u64, many: u64) -> u64 {
-    let is_soak = std::env::var("RSTMDB_SOAK").is_ok_and(|soak| soak != "0");
-    if is_soak { many } else { few }
+    if is_soak() { many } else { few }
 }

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use rstmdb_engine::storage::SystemClock;
-use rstmdb_engine::{Engine, FsyncPolicy, Location, Options, Retention};
+use rstmdb_engine::{Engine, FsyncPolicy, Options, Retention};
 use rstmdb_testkit::faulty::{Crash, FaultyStorage, Rng};
 use rstmdb_testkit::server::TestServer;
 use rstmdb_testkit::wire::await_condition;
@@ -24,9 +23,7 @@ fn serve(disk: &FaultyStorage, fsync: FsyncPolicy) -> TestServer {
         free_bytes_min: 0,
         ..Options::default()
     };
-    let (storage, clock) = (Arc::new(disk.clone()), Arc::new(SystemClock));
-    let location = Location { storage, clock, name: "simulated".to_owned(), ..Location::memory() };
-    let engine = Engine::open(location, options).unwrap();
+    let engine = Engine::open(disk.location(), options).unwrap();
     TestServer::start(Arc::new(engine), TestServer::config()).unwrap()
 }
 

@@ -2,12 +2,15 @@
 //!
 //! None of this counts as a call.
 
+use std::sync::Arc;
+
+use rstmdb_engine::Location;
+
 use super::bytes::{Bytes, SECTOR_BYTES};
 use super::crash::{Crash, crash};
 use super::disk::{Change, Content, Disk, Node};
-use super::faults::{Fault, Fuse};
-use super::machine::FaultyStorage;
-use std::sync::Arc;
+use super::faults::{Call, Fault, Fuse};
+use super::machine::{FaultyStorage, Observer, When};
 
 /// A disk at one moment, with all that was pending. Cheap to take and to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,18 @@ impl FaultyStorage {
     #[must_use]
     pub fn image(&self) -> DiskImage {
         DiskImage { disk: self.machine.lock().disk.clone() }
+    }
+
+    /// The database on it, with the clock of this system.
+    #[must_use]
+    pub fn location(&self) -> Location {
+        Location { storage: Arc::new(self.clone()), name: "test".to_owned(), ..Location::memory() }
+    }
+
+    /// Has `look` called before and after each call, with its path; it may hold the caller up. It is
+    /// handed the machine, which it must not keep: that would keep itself.
+    pub fn observe(&self, look: impl Fn(&FaultyStorage, When, Call, &str) + Send + Sync + 'static) {
+        self.machine.lock().observer = Some(Observer(Arc::new(look)));
     }
 
     /// Switches the machine off: every later call fails with "power is off".

@@ -30,8 +30,29 @@ pub(super) struct Machine {
     pub(super) faults: Vec<Fault>,
     pub(super) free_bytes: Option<u64>,
     pub(super) trace: Option<Vec<String>>,
+    pub(super) observer: Option<Observer>,
     open: OpenFiles,
     is_locked: bool,
+}
+
+/// Whether a call is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// It is not counted yet, and nothing of it has happened.
+    Before,
+    /// It happened or failed.
+    After,
+}
+
+/// Who is told of calls.
+#[derive(Clone)]
+pub(super) struct Observer(pub(super) Arc<Look>);
+type Look = dyn Fn(&FaultyStorage, When, Call, &str) + Send + Sync;
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 /// How much of a call happens.
@@ -78,6 +99,7 @@ impl Machine {
             faults: Vec::new(),
             free_bytes: None,
             trace: None,
+            observer: None,
             open: OpenFiles::new(),
             is_locked: false,
         }
@@ -135,6 +157,25 @@ impl FaultyStorage {
     }
 
     fn call<T: std::fmt::Debug>(
+        &self,
+        call: Call,
+        path: &str,
+        detail: impl FnOnce() -> String,
+        run: impl FnOnce(&mut Machine, Extent) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let observer = self.machine.lock().observer.clone();
+        let tell = |when| {
+            if let Some(Observer(look)) = &observer {
+                look(self, when, call, path);
+            }
+        };
+        tell(When::Before);
+        let result = self.do_call(call, path, detail, run);
+        tell(When::After);
+        result
+    }
+
+    fn do_call<T: std::fmt::Debug>(
         &self,
         call: Call,
         path: &str,

@@ -39,5 +39,5 @@ pub use bytes::SECTOR_BYTES;
 pub use crash::{Crash, KeepBytes, KeepNames};
 pub use faults::{Call, Effect, Fault, is_power_off};
 pub use inspect::DiskImage;
-pub use machine::FaultyStorage;
+pub use machine::{FaultyStorage, When};
 pub use rng::Rng;

@@ -1,0 +1,29 @@
+//! The engine and the embedded facade as a whole: crashes, damage, failing disks, power cuts, threads,
+//! retention, older formats, and random programs against the model.
+//!
+//! One program, since each one more is linked with everything. `RSTMDB_SEED` runs one seed,
+//! `RSTMDB_SOAK=1` many more than usual.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod compat;
+mod concurrency;
+mod crash;
+mod damage;
+mod epochs;
+mod faults;
+mod fixtures;
+mod history;
+mod life;
+mod lists;
+mod maintenance;
+mod model;
+mod power;
+mod programs;
+mod recorder;
+mod regressions;
+mod retention;
+// What Windows says of files and locks is its own.
+#[cfg(unix)]
+mod storage;
+mod threads;
+mod workload;

@@ -1,0 +1,194 @@
+//! What went wrong over the network once. Each test failed before its bug was fixed.
+
+use rstmdb_testkit::server::TestServer;
+use rstmdb_testkit::wire::{Wire, outcome};
+use serde_json::json;
+
+fn server() -> TestServer {
+    TestServer::in_memory(|_| ())
+}
+
+fn with_instances(wire: &mut Wire, ids: &[&str]) {
+    let definition = json!({"states": ["a"], "initial": "a",
+        "transitions": [{"from": "a", "event": "E", "to": "a"}]});
+    let machine = json!({"machine": "loop", "version": 1, "definition": definition});
+    wire.call("PUT_MACHINE", machine).unwrap();
+    for id in ids {
+        let instance = json!({"instance_id": id, "machine": "loop", "version": 1});
+        wire.call("CREATE_INSTANCE", instance).unwrap();
+    }
+}
+
+#[test]
+fn a_page_far_behind_the_end_is_empty_at_once() {
+    let server = server();
+    let mut wire = server.wire();
+    with_instances(&mut wire, &["x", "y"]);
+    let page = wire.call("LIST_INSTANCES", json!({"offset": u32::MAX})).unwrap();
+    assert_eq!(page, json!({"instances": [], "total": 2, "has_more": false}));
+}
+
+#[test]
+fn a_batch_of_reads_stops_where_its_answer_is_full() {
+    let server = server();
+    let mut wire = server.wire();
+    with_instances(&mut wire, &["x"]);
+    let payload = json!({"text": "x".repeat(3 << 20)});
+    wire.call("APPLY_EVENT", json!({"instance_id": "x", "event": "E", "payload": payload}))
+        .unwrap();
+    let read = json!({"op": "GET_INSTANCE", "params": {"instance_id": "x"}});
+    let reads = vec![read; 100];
+    let error = wire.call("BATCH", json!({ "ops": reads })).unwrap_err();
+    assert_eq!(error["details"]["reason"], "limit_exceeded", "{error}");
+
+    let nested = json!({"op": "BATCH", "params": {"ops": [{"op": "PING"}, reads[0]]}});
+    let results = wire.call("BATCH", json!({"ops": vec![nested; 8]})).unwrap();
+    let reasons: Vec<_> = results["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["error"]["details"]["reason"].as_str())
+        .collect();
+    assert_eq!(reasons.first(), Some(&None));
+    assert_eq!(reasons.last(), Some(&Some("limit_exceeded")));
+    let pings = json!({"op": "BATCH", "params": {"ops": vec![json!({"op": "PING"}); 100]}});
+    let results = wire.call("BATCH", json!({"ops": vec![pings; 20]})).unwrap();
+    let last = &results["results"][19];
+    assert_eq!(last["error"]["details"]["reason"], "limit_exceeded", "{last}");
+    assert_eq!(results["results"][0]["result"]["results"][99]["status"], "ok");
+}
+
+#[test]
+fn a_client_that_fails_to_authenticate_has_a_few_tries() {
+    let server = TestServer::in_memory(|config| {
+        config.auth.required = true;
+        config.auth.token_hashes = vec![rstmdb_server::config::TokenHash::of(None, "right")];
+    });
+    let mut wire = server.wire();
+    for n in 0..10 {
+        wire.send(&n.to_string(), "AUTH", &json!({"token": "wrong"}));
+    }
+    let answers = wire.await_close();
+    assert_eq!(answers.len(), 10);
+    assert!(answers.iter().all(|answer| answer["error"]["code"] == "AUTH_FAILED"));
+    let mut wire = server.wire();
+    wire.call("AUTH", json!({"token": "wrong"})).unwrap_err();
+    wire.call("AUTH", json!({"token": "right"})).unwrap();
+}
+
+#[test]
+fn an_answer_does_not_grow_with_what_it_quotes() {
+    let server = server();
+    let mut wire = server.wire();
+    let long = "\u{7f}".repeat(1 << 20);
+    let id = wire.ask(&long, &json!({}));
+    let answer = wire.answer();
+    assert_eq!(answer["id"], id.as_str());
+    assert!(answer.to_string().len() < 2000, "{}", answer.to_string().len());
+    let error = wire.call("GET_INSTANCE", json!({ "instance_id": long })).unwrap_err();
+    assert_eq!(error["code"], "INSTANCE_NOT_FOUND");
+    assert!(error.to_string().len() < 100_000, "{}", error.to_string().len());
+
+    let id = "i".repeat(1 << 20);
+    wire.send(&id, "PING", &json!({}));
+    assert!(wire.await_close().is_empty());
+}
+
+#[test]
+fn a_replay_echoes_the_event_id_of_its_own_request() {
+    let server = server();
+    let mut wire = server.wire();
+    with_instances(&mut wire, &["x"]);
+    let event = |id: Option<&str>| {
+        let mut event = json!({"instance_id": "x", "event": "E", "idempotency_key": "k"});
+        if let Some(id) = id {
+            event["event_id"] = json!(id);
+        }
+        event
+    };
+    let first = wire.call("APPLY_EVENT", event(Some("e1"))).unwrap();
+    let again = wire.call("APPLY_EVENT", event(Some("e2"))).unwrap();
+    assert_eq!((&first["event_id"], &again["event_id"]), (&json!("e1"), &json!("e2")));
+    let without = wire.call("APPLY_EVENT", event(None)).unwrap();
+    assert!(without.get("event_id").is_none());
+    assert_eq!(without["wal_offset"], first["wal_offset"]);
+}
+
+#[test]
+fn a_quiet_watch_is_resumed_though_its_offset_was_compacted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = TestServer::config();
+    config.storage.free_bytes_min = 0;
+    config.storage.retention = rstmdb_engine::Retention::Bytes(0);
+    config.storage.wal_segment_bytes = 64 << 10;
+    let location = rstmdb_engine::Location::directory(directory.path());
+    let engine = rstmdb_engine::Engine::open(location, config.engine_options()).unwrap();
+    let server = TestServer::start(std::sync::Arc::new(engine), config).unwrap();
+    let mut wire = server.wire();
+    with_instances(&mut wire, &["quiet", "busy"]);
+    let payload = json!({"text": "x".repeat(8 << 10)});
+    for _ in 0..40 {
+        let event = json!({"instance_id": "busy", "event": "E", "payload": payload});
+        wire.call("APPLY_EVENT", event).unwrap();
+    }
+    wire.call("COMPACT", json!({})).unwrap();
+    let gone = wire.call("WATCH_ALL", json!({"from_offset": 3})).unwrap_err();
+    assert_eq!(gone["details"]["reason"], "offset_compacted", "{gone}");
+
+    let mut watcher = server.wire();
+    let watch = json!({"instance_id": "quiet", "from_offset": 3});
+    watcher.call("WATCH_INSTANCE", watch).unwrap();
+    wire.call("APPLY_EVENT", json!({"instance_id": "quiet", "event": "E"})).unwrap();
+    assert_eq!(watcher.event()["instance_id"], "quiet");
+}
+
+#[test]
+fn requests_that_had_arrived_are_answered_at_a_stop() {
+    let mut server = server();
+    let mut wire = server.wire();
+    with_instances(&mut wire, &["x"]);
+    // Behind a request that runs elsewhere, so that the others wait in the server.
+    wire.send("0", "COMPACT", &json!({}));
+    for n in 1..100 {
+        wire.send(&n.to_string(), "APPLY_EVENT", &json!({"instance_id": "x", "event": "E"}));
+    }
+    let first = wire.answer();
+    server.begin_stop();
+    outcome(first).unwrap();
+    let mut answered = 0;
+    for answer in wire.await_close() {
+        outcome(answer).unwrap();
+        answered += 1;
+    }
+    let events = server.engine().info(rstmdb_types::InfoRequest {}).wait();
+    // A closed engine has nothing to say; then the count of answers stands alone.
+    if let Ok(info) = events {
+        // Behind a machine, an instance and the mark of the compaction.
+        assert_eq!(info.latest_offset, 3 + answered);
+    }
+    assert!(answered > 0);
+}
+
+#[test]
+fn a_history_of_large_contexts_comes_in_shorter_pages() {
+    let server = server();
+    let mut wire = server.wire();
+    with_instances(&mut wire, &["x"]);
+    let payload = json!({"text": "x".repeat(2 << 20)});
+    wire.call("APPLY_EVENT", json!({"instance_id": "x", "event": "E", "payload": payload}))
+        .unwrap();
+    for _ in 0..20 {
+        wire.call("APPLY_EVENT", json!({"instance_id": "x", "event": "E"})).unwrap();
+    }
+    let mut seen = 0;
+    let mut cursor = json!(null);
+    loop {
+        let page = wire.call("HISTORY", json!({"instance_id": "x", "cursor": cursor})).unwrap();
+        seen += page["events"].as_array().unwrap().len();
+        match page.get("next_cursor") {
+            Some(next) => cursor = next.clone(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, 22);
+}

@@ -1,0 +1,376 @@
+//! Order over the network: answers come in the order of requests, events in the order of commits, and
+//! none is missing, however slowly a watcher reads.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use rstmdb_engine::{Engine, Location};
+use rstmdb_protocol::WireMode;
+use rstmdb_server::config::Config;
+use rstmdb_testkit::seeds::is_soak;
+use rstmdb_testkit::server::TestServer;
+use rstmdb_testkit::wire::{Wire, outcome, request};
+use serde_json::{Value, json};
+
+/// A server on files.
+fn on_files(directory: &Path, change: impl FnOnce(&mut Config)) -> TestServer {
+    let mut config = TestServer::config();
+    config.storage.free_bytes_min = 0;
+    change(&mut config);
+    let engine = Engine::open(Location::directory(directory), config.engine_options()).unwrap();
+    TestServer::start(Arc::new(engine), config).unwrap()
+}
+
+/// A machine that goes round, and instances of it.
+fn begin(server: &TestServer, instances: usize) {
+    let mut wire = server.wire();
+    let definition = json!({"states": ["a"], "initial": "a",
+        "transitions": [{"from": "a", "event": "E", "to": "a"}]});
+    let params = json!({"machine": "loop", "version": 1, "definition": definition});
+    wire.call("PUT_MACHINE", params).unwrap();
+    for n in 0..instances {
+        let params = json!({"instance_id": format!("i{n}"), "machine": "loop", "version": 1});
+        wire.call("CREATE_INSTANCE", params).unwrap();
+    }
+}
+
+fn apply(instance: usize, n: usize) -> Value {
+    json!({"instance_id": format!("i{instance}"), "event": "E", "payload": {"n": n}})
+}
+
+/// So many events, a hundred in each request and many requests on their way.
+fn write_many(server: &TestServer, from: usize, count: usize) {
+    let mut wire = server.wire();
+    let mut sent = 0;
+    for batch in (from..from + count).step_by(100) {
+        let ops: Vec<Value> = (batch..(batch + 100).min(from + count))
+            .map(|n| json!({"op": "APPLY_EVENT", "params": apply(0, n)}))
+            .collect();
+        wire.send(&batch.to_string(), "BATCH", &json!({ "ops": ops }));
+        sent += 1;
+        if sent > 20 {
+            outcome(wire.answer()).unwrap();
+            sent -= 1;
+        }
+    }
+    for _ in 0..sent {
+        outcome(wire.answer()).unwrap();
+    }
+}
+
+/// What the answer to request `n` of the mixed run must be.
+fn mixed(n: usize) -> (&'static str, Value) {
+    let instance = n % 7;
+    match n % 20 {
+        0 | 4 | 8 | 12 | 16 => ("APPLY_EVENT", apply(instance, n)),
+        1 | 5 | 9 => ("GET_INSTANCE", json!({"instance_id": format!("i{}", (n - 1) % 7)})),
+        2 | 13 => ("PING", json!({})),
+        3 => ("WAL_READ", json!({"from_offset": 1, "limit": 2})),
+        6 => ("HISTORY", json!({"instance_id": format!("i{instance}"), "limit": 2})),
+        7 if n % 500 == 7 => ("COMPACT", json!({"force_snapshot": true})),
+        7 => ("COUNT_INSTANCES", json!({})),
+        10 => ("GET_INSTANCE", json!({"instance_id": "nobody"})),
+        11 => ("LIST_INSTANCES", json!({"limit": 3})),
+        14 => ("BATCH", json!({"ops": [{"op": "APPLY_EVENT", "params": apply(instance, n)}]})),
+        15 => ("NO_SUCH_OPERATION", json!({})),
+        17 => ("GET_INSTANCE", json!({"instance_id": format!("i{}", (n - 1) % 7)})),
+        18 => ("SNAPSHOT_INSTANCE", json!({"instance_id": "i0"})),
+        _ => ("APPLY_EVENT", json!({"instance_id": "i0", "event": "UNKNOWN"})),
+    }
+}
+
+#[test]
+fn thousands_of_requests_in_one_write_are_answered_in_their_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = on_files(directory.path(), |_| ());
+    begin(&server, 7);
+    const REQUESTS: usize = 5000;
+    let mut bytes = Vec::new();
+    for n in 0..REQUESTS {
+        let (op, params) = mixed(n);
+        bytes.extend(request(WireMode::Frames, &format!("r{n}"), op, &params));
+    }
+    let mut wire = server.wire();
+    let mut socket = wire.socket().try_clone().unwrap();
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut socket, &bytes));
+    let mut offset = 0;
+    for n in 0..REQUESTS {
+        let answer = wire.answer();
+        assert_eq!(answer["id"], format!("r{n}"));
+        let result = outcome(answer);
+        let (op, params) = mixed(n);
+        match (op, n % 20) {
+            // A read sees what the write before it did, though nobody waited for that.
+            ("GET_INSTANCE", 1 | 5 | 9 | 17) => {
+                assert_eq!(result.unwrap()["ctx"]["n"], n - 1, "{n}")
+            }
+            ("GET_INSTANCE", _) => assert_eq!(result.unwrap_err()["code"], "INSTANCE_NOT_FOUND"),
+            ("APPLY_EVENT", 19) => assert_eq!(result.unwrap_err()["code"], "INVALID_TRANSITION"),
+            ("APPLY_EVENT", _) => {
+                let result = result.unwrap();
+                assert_eq!(result["ctx"], params["payload"]);
+                assert!(result["wal_offset"].as_u64().unwrap() > offset);
+                offset = result["wal_offset"].as_u64().unwrap();
+            }
+            ("NO_SUCH_OPERATION", _) => assert_eq!(result.unwrap_err()["code"], "BAD_REQUEST"),
+            ("BATCH", _) => assert_eq!(result.unwrap()["results"][0]["status"], "ok"),
+            _ => drop(result.unwrap()),
+        }
+    }
+    writer.join().unwrap().unwrap();
+    drop(wire);
+    server.await_idle();
+}
+
+#[test]
+fn an_answer_comes_before_its_own_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = on_files(directory.path(), |_| ());
+    begin(&server, 3);
+    let mut wire = server.wire();
+    for (op, params) in [("WATCH_ALL", json!({})), ("WATCH_INSTANCE", json!({"instance_id": "i1"}))]
+    {
+        wire.call(op, params).unwrap();
+    }
+    const REQUESTS: usize = 2000;
+    for n in 0..REQUESTS {
+        wire.send(&n.to_string(), "APPLY_EVENT", &apply(n % 3, n));
+    }
+    let mut answered = HashSet::new();
+    let mut events = 0;
+    // Those of the second instance come twice.
+    let expected = REQUESTS + (0..REQUESTS).filter(|n| n % 3 == 1).count();
+    while events < expected || answered.len() < REQUESTS {
+        let message = wire.receive().unwrap();
+        if message["type"] == "event" {
+            assert!(answered.contains(&message["wal_offset"].as_u64().unwrap()), "{message}");
+            events += 1;
+        } else {
+            let result = outcome(message).unwrap();
+            assert!(answered.insert(result["wal_offset"].as_u64().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn a_watcher_that_stops_reading_misses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    // Far more than the ring, the buffers of the server and those of the system hold.
+    let server = on_files(directory.path(), |config| {
+        config.storage.watch_ring_bytes = 64 << 10;
+        config.network.max_buffered_response_bytes = 64 << 10;
+        config.compaction.enabled = true;
+        config.compaction.min_interval = std::time::Duration::ZERO;
+    });
+    begin(&server, 1);
+    let count = if is_soak() { 1_000_000 } else { 100_000 };
+    let mut watchers = [server.wire(), server.wire()];
+    for watcher in &mut watchers {
+        watcher.call("WATCH_ALL", json!({"include_ctx": false})).unwrap();
+    }
+    let [asleep, awake] = &mut watchers;
+    std::thread::scope(|scope| {
+        scope.spawn(|| write_many(&server, 0, count));
+        for n in 0..count {
+            assert_eq!(awake.event()["payload"]["n"], n);
+        }
+    });
+    // The one that read has everything; the one that did not reads now, while more comes.
+    std::thread::scope(|scope| {
+        scope.spawn(|| write_many(&server, count, 1000));
+        let mut offset = 0;
+        for n in 0..count + 1000 {
+            let event = asleep.event();
+            assert_eq!(event["payload"]["n"], n);
+            assert!(event["wal_offset"].as_u64().unwrap() > offset);
+            offset = event["wal_offset"].as_u64().unwrap();
+        }
+    });
+    assert!(asleep.events_until_pong().is_empty());
+    drop(watchers);
+    server.await_idle();
+}
+
+#[test]
+fn nothing_comes_after_the_answer_to_unwatch() {
+    let server = TestServer::in_memory(|_| ());
+    begin(&server, 1);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write_many(&server, 0, 20_000));
+        let mut rounds = 0;
+        let mut seen = 0;
+        let mut wire = server.wire();
+        while !writing.is_finished() || rounds < 10 {
+            let watch = wire.call("WATCH_ALL", json!({})).unwrap();
+            let other = wire.call("WATCH_ALL", json!({"events": ["NONE"]})).unwrap();
+            let id = watch["subscription_id"].clone();
+            let asked = wire.ask("UNWATCH", &json!({ "subscription_id": id }));
+            loop {
+                let message = wire.receive().unwrap();
+                if message["id"] == *asked {
+                    break;
+                }
+                assert_eq!(message["subscription_id"], id);
+                seen += 1;
+            }
+            seen += drop_kept(&mut wire, &id);
+            let again = wire.call("UNWATCH", json!({ "subscription_id": id })).unwrap();
+            assert_eq!(again["removed"], false);
+            wire.call("UNWATCH", json!({"subscription_id": other["subscription_id"]})).unwrap();
+            assert!(wire.events_until_pong().is_empty(), "an event after the end");
+            rounds += 1;
+        }
+        println!("{rounds} subscriptions saw {seen} events");
+    });
+    server.await_idle();
+}
+
+/// Events that came between the beginning of a subscription and the request to end it.
+fn drop_kept(wire: &mut Wire, id: &Value) -> usize {
+    let kept = wire.take_events();
+    assert!(kept.iter().all(|event| event["subscription_id"] == *id));
+    kept.len()
+}
+
+#[test]
+fn a_replay_begins_with_the_offset_itself_and_zero_means_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = on_files(directory.path(), |config| config.storage.watch_ring_bytes = 4096);
+    begin(&server, 2);
+    let mut writer = server.wire();
+    let mut offsets = Vec::new();
+    for n in 0..500 {
+        let applied = writer.call("APPLY_EVENT", apply(n % 2, n)).unwrap();
+        offsets.push(applied["wal_offset"].as_u64().unwrap());
+    }
+    for from in [0, 1, 250, 499] {
+        let mut wire = server.wire();
+        let params = json!({"from_offset": offsets[from]});
+        wire.call("WATCH_ALL", params).unwrap();
+        for offset in &offsets[from..] {
+            assert_eq!(wire.event()["wal_offset"], *offset);
+        }
+        assert!(wire.events_until_pong().is_empty());
+        let mut one = server.wire();
+        let params = json!({"instance_id": "i1", "from_offset": offsets[from]});
+        one.call("WATCH_INSTANCE", params).unwrap();
+        for n in (from..500).filter(|n| n % 2 == 1) {
+            assert_eq!(one.event()["payload"]["n"], n);
+        }
+        assert!(one.events_until_pong().is_empty());
+    }
+    for params in [json!({"from_offset": 0}), json!({"from_offset": null}), json!({})] {
+        let mut wire = server.wire();
+        wire.call("WATCH_ALL", params).unwrap();
+        assert!(wire.events_until_pong().is_empty());
+        assert!(wire.events_until_pong().is_empty());
+        let next = writer.call("APPLY_EVENT", apply(0, 1000)).unwrap();
+        assert_eq!(wire.event()["wal_offset"], next["wal_offset"]);
+    }
+}
+
+#[test]
+fn two_hundred_watchers_see_the_same() {
+    let server = TestServer::in_memory(|_| ());
+    begin(&server, 8);
+    let mut watchers: Vec<Wire> = (0..200).map(|_| server.wire()).collect();
+    for watcher in &mut watchers {
+        watcher.call("WATCH_ALL", json!({})).unwrap();
+    }
+    const EACH: usize = 100;
+    std::thread::scope(|scope| {
+        for instance in 0..8 {
+            let mut wire = server.wire();
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    wire.call("APPLY_EVENT", apply(instance, n)).unwrap();
+                }
+            });
+        }
+    });
+    let seen = |watcher: &mut Wire| -> Vec<u64> {
+        (0..8 * EACH).map(|_| watcher.event()["wal_offset"].as_u64().unwrap()).collect()
+    };
+    let first = seen(&mut watchers[0]);
+    assert!(first.is_sorted_by(|a, b| a < b));
+    for watcher in &mut watchers[1..] {
+        assert_eq!(seen(watcher), first);
+    }
+    for watcher in &mut watchers {
+        assert!(watcher.events_until_pong().is_empty());
+    }
+    drop(watchers);
+    server.await_idle();
+}
+
+#[test]
+fn watchers_are_told_where_to_resume_when_the_server_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = on_files(directory.path(), |_| ());
+    begin(&server, 2);
+    let mut extended = Wire::hello(server.address(), &["extended"]);
+    let mut plain = Wire::hello(server.address(), &["watch"]);
+    let all = extended.call("WATCH_ALL", json!({})).unwrap();
+    let filtered = extended.call("WATCH_INSTANCE", json!({"instance_id": "i1"})).unwrap();
+    plain.call("WATCH_ALL", json!({})).unwrap();
+    let mut writer = server.wire();
+    for n in 0..100 {
+        writer.send(&n.to_string(), "APPLY_EVENT", &apply(0, n));
+    }
+    for _ in 0..100 {
+        outcome(writer.answer()).unwrap();
+    }
+    server.begin_stop();
+    let said = extended.await_close();
+    let events = said.iter().filter(|message| message["type"] == "event").count();
+    let resume = |id: &Value| {
+        let end = said.iter().find(|m| m["type"] == "end" && m["subscription_id"] == *id);
+        end.unwrap_or_else(|| panic!("no end in {said:?}"))["resume_offset"].as_u64().unwrap()
+    };
+    let from = resume(&all["subscription_id"]);
+    resume(&filtered["subscription_id"]);
+    let plain_said = plain.await_close();
+    assert!(plain_said.iter().all(|message| message["type"] == "event"), "{plain_said:?}");
+    drop(writer);
+    server.stop().unwrap();
+
+    // With that offset the next server goes on where this one ended.
+    let server = on_files(directory.path(), |_| ());
+    let mut wire = server.wire();
+    wire.call("WATCH_ALL", json!({ "from_offset": from })).unwrap();
+    for n in events..100 {
+        assert_eq!(wire.event()["payload"]["n"], n);
+    }
+    assert!(wire.events_until_pong().is_empty());
+}
+
+#[test]
+fn what_was_asked_before_a_stop_is_answered() {
+    for round in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = on_files(directory.path(), |_| ());
+        begin(&server, 1);
+        let mut wire = server.wire();
+        for n in 0..500 {
+            wire.send(&n.to_string(), "APPLY_EVENT", &apply(0, n));
+        }
+        for n in 0..round * 10 {
+            assert_eq!(wire.answer()["id"], n.to_string());
+        }
+        server.begin_stop();
+        let rest = wire.await_close();
+        let mut last = round * 10;
+        for answer in rest {
+            assert_eq!(answer["id"], last.to_string());
+            outcome(answer).unwrap();
+            last += 1;
+        }
+        server.stop().unwrap();
+        // All that was answered is there, and nothing that was not asked for.
+        let server = on_files(directory.path(), |_| ());
+        let got = server.wire().call("GET_INSTANCE", json!({"instance_id": "i0"})).unwrap();
+        let done = got["ctx"]["n"].as_u64().map_or(0, |n| n as usize + 1);
+        assert!(done >= last, "{last} answers, {done} events");
+    }
+}
