@@ -10,7 +10,6 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
-use crate::compaction::Compaction;
 use crate::config::{Address, Config, Settings};
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
@@ -31,7 +30,7 @@ pub struct Server {
     metrics_address: Option<SocketAddr>,
     connections: JoinHandle<()>,
     endpoint: Option<JoinHandle<()>>,
-    compaction: JoinHandle<Compaction>,
+    following: JoinHandle<()>,
 }
 
 impl Server {
@@ -80,8 +79,7 @@ impl Server {
             shutdown: shutdown.clone(),
         });
         let connections = tokio::spawn(rcp::listen(listener, rcp));
-        let compaction = Compaction::new(calls.clone());
-        let compaction = tokio::spawn(compaction.run(settings, shutdown.clone()));
+        let following = tokio::spawn(calls.clone().follow_settings(settings.changes()));
         Ok(Server {
             calls,
             health,
@@ -91,7 +89,7 @@ impl Server {
             metrics_address,
             connections,
             endpoint,
-            compaction,
+            following,
         })
     }
 
@@ -135,9 +133,7 @@ impl Server {
             connections.abort();
             let _ = connections.await;
         }
-        if let Ok(compaction) = self.compaction.await {
-            compaction.at_stop().await;
-        }
+        self.following.abort();
         let closed = self.calls.close().await;
         self.shutdown.end();
         if let Some(endpoint) = self.endpoint {
