@@ -12,21 +12,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-
-use crate::process::forks;
+use rstmdb_threads::process::PerProcess;
 
 /// More jobs wait for their turn: disks do not get faster by more threads.
 const THREADS_MAX: usize = 64;
 const IDLE: Duration = Duration::from_secs(2);
 
-static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
+static POOL: PerProcess<Pool> = PerProcess::new();
 
 type Job = Box<dyn FnOnce() + Send>;
 
+#[derive(Default)]
 struct Pool {
-    /// The value of [`forks`] in the process whose threads these are.
-    process: u64,
     // Not those of parking_lot: they note who waits in a table of the process, where a child of fork
     // would find threads that it does not have.
     queue: Mutex<Queue>,
@@ -44,7 +41,7 @@ struct Queue {
 pub(crate) fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Working<T> {
     let result = Arc::new(Mutex::new(State::Working(None)));
     let place = result.clone();
-    Pool::current().run(Box::new(move || {
+    POOL.get().run(Box::new(move || {
         let done = catch_unwind(AssertUnwindSafe(work));
         let before = std::mem::replace(&mut *locked(&place), State::Done(done));
         if let State::Working(Some(waker)) = before {
@@ -92,22 +89,6 @@ impl<T> Future for Working<T> {
 }
 
 impl Pool {
-    fn current() -> Arc<Pool> {
-        loop {
-            let found = POOL.load();
-            if let Some(pool) = &*found
-                && pool.process == forks()
-            {
-                return pool.clone();
-            }
-            let new =
-                Arc::new(Pool { process: forks(), queue: Mutex::default(), ready: Condvar::new() });
-            let before = POOL.compare_and_swap(&found, Some(new));
-            // Jobs of the parent must not be dropped in the child: they hold its databases.
-            std::mem::forget(arc_swap::Guard::into_inner(before));
-        }
-    }
-
     fn run(self: Arc<Self>, job: Job) {
         let mut queue = locked(&self.queue);
         queue.jobs.push_back(job);
