@@ -9,15 +9,16 @@ use crate::metadata::{self, Package};
 /// too, so that the direction is settled before the first line is written.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("rstmdb-types", &[]),
+    ("rstmdb-threads", &[]),
     ("rstmdb-protocol", &["rstmdb-types"]),
-    ("rstmdb-client", &["rstmdb-protocol", "rstmdb-types"]),
+    ("rstmdb-client", &["rstmdb-protocol", "rstmdb-threads", "rstmdb-types"]),
     ("rstmdb-machine", &["rstmdb-types"]),
-    ("rstmdb-engine", &["rstmdb-machine", "rstmdb-types"]),
+    ("rstmdb-engine", &["rstmdb-machine", "rstmdb-threads", "rstmdb-types"]),
     ("rstmdb-cluster", &["rstmdb-engine", "rstmdb-machine", "rstmdb-types"]),
-    ("rstmdb", &["rstmdb-types", "rstmdb-engine", "rstmdb-client"]),
+    ("rstmdb", &["rstmdb-types", "rstmdb-threads", "rstmdb-engine", "rstmdb-client"]),
     ("rstmdb-server", &["rstmdb-types", "rstmdb-engine", "rstmdb-protocol", "rstmdb-cluster"]),
     ("rstmdb-cli", &["rstmdb"]),
-    ("rstmdb-bridge", &["rstmdb"]),
+    ("rstmdb-bridge", &["rstmdb", "rstmdb-threads"]),
     ("rstmdb-python", &["rstmdb-bridge"]),
     ("rstmdb-node", &["rstmdb-bridge"]),
     ("rstmdb-c", &["rstmdb-bridge"]),
@@ -63,6 +64,7 @@ const DEV_ALLOWED: &[(&str, &[&str])] =
 /// Outside packages that would break a promise: no async runtime and no consensus below the server.
 const REFUSED: &[(&str, &[&str])] = &[
     ("rstmdb-types", RUNTIMES),
+    ("rstmdb-threads", RUNTIMES),
     ("rstmdb-protocol", RUNTIMES),
     ("rstmdb-machine", RUNTIMES),
     ("rstmdb-engine", RUNTIMES),

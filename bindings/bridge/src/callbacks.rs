@@ -9,19 +9,19 @@ use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use arc_swap::ArcSwapOption;
 use async_task::{Runnable, Task};
 use rstmdb::error::reason;
 use rstmdb::{Error, ErrorCode, Result};
+use rstmdb_threads::process::PerProcess;
 
 use crate::fork;
 
 const THREADS_MAX: usize = 64;
 
-static THREADS: ArcSwapOption<Threads> = ArcSwapOption::const_empty();
+static THREADS: PerProcess<Threads> = PerProcess::new();
 
+#[derive(Default)]
 struct Threads {
-    process: u64,
     // Not those of parking_lot: they note who waits in a table of the process, where a child of fork
     // would find threads that it does not have.
     queue: Mutex<TaskQueue>,
@@ -49,14 +49,14 @@ pub fn on_callback_thread() -> bool {
 ///
 /// Errors: kind `Unavailable`, reason `io`, when the system has none left.
 pub(crate) fn begin() -> Result<()> {
-    Threads::current().begin()
+    THREADS.get().begin()
 }
 
 /// Drives `future`, on the threads whenever it is woken. Dropping the task drops the future.
 pub(crate) fn spawn<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> Task<T> {
-    let threads = Threads::current();
+    let threads = THREADS.get();
     let (task, handle) = async_task::spawn(future, move |task| threads.push(task));
     if on_callback_thread() {
         // A callback may hold what the next one wants.
@@ -81,25 +81,6 @@ pub(crate) async fn arrive() {
 }
 
 impl Threads {
-    fn current() -> Arc<Threads> {
-        loop {
-            let found = THREADS.load();
-            if let Some(threads) = &*found
-                && threads.process == fork::process()
-            {
-                return threads.clone();
-            }
-            let new = Arc::new(Threads {
-                process: fork::process(),
-                queue: Mutex::default(),
-                ready: Condvar::new(),
-            });
-            let before = THREADS.compare_and_swap(&found, Some(new));
-            // Tasks of the parent must not be dropped in the child: they hold its databases.
-            std::mem::forget(arc_swap::Guard::into_inner(before));
-        }
-    }
-
     fn queue(&self) -> MutexGuard<'_, TaskQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,7 +120,7 @@ impl Threads {
     }
 
     fn work(&self) {
-        HERE.with(|here| here.set(Some(self.process)));
+        HERE.with(|here| here.set(Some(fork::process())));
         let mut queue = self.queue();
         loop {
             if let Some(task) = queue.tasks.pop_front() {

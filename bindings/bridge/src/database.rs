@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_task::Task;
 use rstmdb::error::reason;
 use rstmdb::{Error, ManualClock, Operation, OperationRequest, Result, blocking};
+use rstmdb_threads::park;
 
 use crate::active::Active;
 use crate::error::{closed, guard, invalid_option};
 use crate::options::{self, Target};
 use crate::started::{Guarded, Started};
 use crate::watch::Watch;
-use crate::{callbacks, echo, fork, park};
+use crate::{callbacks, echo, fork};
 
 /// How long a wait goes on before it looks whether it is to be interrupted.
 const SLICE: Duration = Duration::from_millis(50);
@@ -66,8 +67,8 @@ impl Database {
         if let Some(place) = place {
             // Here, and not on a thread of callbacks: the caller may be one.
             let _counted = database.inner.active.operation();
-            let opened = guard(|| park::complete(open(url.to_owned(), place)))?;
-            guard(|| park::complete(database.inner.settle(opened)))?;
+            let opened = guard(|| park::wait(open(url.to_owned(), place)))?;
+            guard(|| park::wait(database.inner.settle(opened)))?;
         }
         Ok(database)
     }
@@ -243,8 +244,8 @@ impl Database {
             let message = "close can't wait inside a callback: it waits for all callbacks";
             return Err(Error::invalid(reason::INVALID_REQUEST, message));
         }
-        let closed = guard(|| park::complete(self.inner.clone().close()));
-        park::complete(self.inner.active.closings_end());
+        let closed = guard(|| park::wait(self.inner.clone().close()));
+        park::wait(self.inner.active.closings_end());
         closed
     }
 

@@ -5,9 +5,11 @@
 
 use std::sync::Once;
 
+use rstmdb_threads::process;
+
 /// Which process this is; a child has another number than its parent.
 pub(crate) fn process() -> u64 {
-    rstmdb::process::forks()
+    process::forks()
 }
 
 /// Sees to it that a child learns what it is.
@@ -20,7 +22,7 @@ pub(crate) fn watch_for_forks() {
 #[allow(unsafe_code)]
 fn register() {
     extern "C" fn in_child() {
-        rstmdb::process::after_fork();
+        process::after_fork();
     }
     // SAFETY: the handler only sets numbers, which is allowed between fork and exec, and it is never
     // removed: the code that holds it is not unloaded while the process runs.

@@ -13,7 +13,6 @@ mod error;
 mod fork;
 pub mod log;
 mod options;
-mod park;
 mod started;
 mod watch;
 

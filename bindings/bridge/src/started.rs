@@ -11,9 +11,10 @@ use std::time::Duration;
 use async_task::Task;
 use parking_lot::Mutex;
 use rstmdb::Result;
+use rstmdb_threads::park;
 
 use crate::active::Counted;
-use crate::{callbacks, error, fork, park};
+use crate::{callbacks, error, fork};
 
 /// An operation that was started.
 #[must_use = "the result of an operation is known only after waiting"]
@@ -67,17 +68,15 @@ impl<T> std::fmt::Debug for Waiting<T> {
 
 impl<T> Waiting<T> {
     /// Waits for the result in this thread.
-    pub fn wait(mut self) -> Result<T> {
-        match park::wait(Pin::new(&mut self.future), None) {
-            Some(result) => result,
-            None => Err(error::closed("nobody waits any more")),
-        }
+    pub fn wait(self) -> Result<T> {
+        park::wait(self.future)
     }
 
     /// Waits at most `timeout`; gives itself back when that passed. For loops that look for an
     /// interruption now and then.
     pub fn wait_timeout(mut self, timeout: Duration) -> std::result::Result<Result<T>, Waiting<T>> {
-        park::wait(Pin::new(&mut self.future), Some(timeout)).ok_or(self)
+        let future = &mut self.future;
+        park::poll_for(Some(timeout), |context| Pin::new(&mut *future).poll(context)).ok_or(self)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
+use rstmdb_threads::{Oneshot, park};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, OperationRequest, Outcome, Place, Request, Result};
 
@@ -14,9 +15,7 @@ use crate::connection;
 use crate::decode::{self, Asked};
 use crate::error::invalid_option;
 use crate::lane::Lane;
-use crate::oneshot::Oneshot;
 use crate::options::Options;
-use crate::park;
 use crate::pending::{Pending, Watching};
 use crate::request::{Outgoing, Repeat, Waiter};
 use crate::runtime;

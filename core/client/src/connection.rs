@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rstmdb_protocol::frame::WireMode;
 use rstmdb_protocol::{WireCommand, message};
+use rstmdb_threads::Oneshot;
 use rstmdb_types::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -12,7 +13,6 @@ use crate::backoff;
 use crate::connect::{self, Stream};
 use crate::error::lost;
 use crate::lane::{Lane, Link, ToSend};
-use crate::oneshot::Oneshot;
 use crate::server::ServerInfo;
 
 /// The room for what arrives in one read.

@@ -5,14 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rstmdb_threads::{Oneshot, park};
 use rstmdb_types::{Error, Operation, OperationRequest, Outcome, Result};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
 use crate::decode::Asked;
 use crate::error::{closed, malformed};
 use crate::lane::Lane;
-use crate::oneshot::Oneshot;
-use crate::park;
 use crate::request::{Answered, Outgoing};
 use crate::subscription::Subscription;
 
@@ -79,8 +78,7 @@ impl<T> Pending<T> {
 
     /// Waits until the request is among those in flight: their number is bounded.
     pub fn wait_until_sent(&mut self) {
-        // It can't time out.
-        let _ = park::poll_until(None, |context| self.poll_send(context));
+        let _ = park::poll_for(None, |context| self.poll_send(context));
     }
 
     /// Waits for the result.

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::message::Incoming;
+use rstmdb_threads::Oneshot;
 use rstmdb_types::{Error, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{closed, malformed};
-use crate::oneshot::Oneshot;
 use crate::server::ServerInfo;
 use crate::watch::Watch;
 

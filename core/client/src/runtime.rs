@@ -1,61 +1,27 @@
 //! The one thread of the process that does all input and output of all clients.
 //!
 //! It starts with the first client and stays. A child made by `fork` has no such thread; told of it by
-//! [`after_fork`], it starts one of its own for the clients it makes.
+//! [`after_fork`](rstmdb_threads::process::after_fork), it starts one of its own for the clients it makes.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use rstmdb_threads::Oneshot;
+use rstmdb_threads::process::PerProcess;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 use tokio::runtime::{Builder, Handle};
 
-use crate::oneshot::Oneshot;
-
-static RUNTIME: ArcSwapOption<Running> = ArcSwapOption::const_empty();
-static FORKS: AtomicU64 = AtomicU64::new(0);
+static RUNTIME: PerProcess<Mutex<Option<Handle>>> = PerProcess::new();
 
 /// Threads for names to be looked up and certificates to be read; they end when idle.
 const BLOCKING_THREADS_MAX: usize = 4;
 const BLOCKING_THREADS_IDLE: Duration = Duration::from_secs(1);
 
-struct Running {
-    /// The value of `FORKS` in the process whose thread it is.
-    process: u64,
-    handle: Mutex<Option<Handle>>,
-}
-
-/// Tells that this process is a child made by `fork`. Clients made before may not be used or dropped.
-///
-/// It only sets a number.
-pub fn after_fork() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// What this process runs. A child gets a new one: the parent's lock may be held for ever.
-fn running() -> Arc<Running> {
-    loop {
-        let found = RUNTIME.load();
-        let process = FORKS.load(Ordering::Relaxed);
-        if let Some(running) = &*found
-            && running.process == process
-        {
-            return running.clone();
-        }
-        let new = Arc::new(Running { process, handle: Mutex::new(None) });
-        let before = RUNTIME.compare_and_swap(&found, Some(new));
-        // What the parent's thread holds is not there in a child, and must not be dropped by it.
-        std::mem::forget(arc_swap::Guard::into_inner(before));
-    }
-}
-
 fn handle() -> Result<Handle> {
-    let running = running();
-    let mut handle = running.handle.lock();
+    let running = RUNTIME.get();
+    let mut handle = running.lock();
     if let Some(handle) = &*handle {
         return Ok(handle.clone());
     }

@@ -3,14 +3,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rstmdb_protocol::message::Incoming;
+use rstmdb_threads::park;
 use rstmdb_types::{InstanceEvent, Json, Offset, Result};
 
 use crate::error::{closed, malformed};
 use crate::lane::Lane;
-use crate::park::{self, TimedOut};
 use crate::watch::{Queued, Taken, Watch};
 
 /// A stream of events in log order. Dropping it ends the subscription.
@@ -94,11 +94,10 @@ impl Subscription {
 
     /// Waits at most `timeout` for the next event; `None` when none came in time.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
-        let deadline = Instant::now().checked_add(timeout);
-        match park::poll_until(deadline, |context| self.poll_event(context)) {
-            Ok(Some(event)) => event.map(Some),
-            Ok(None) => Err(closed()),
-            Err(TimedOut) => Ok(None),
+        match park::poll_for(Some(timeout), |context| self.poll_event(context)) {
+            Some(Some(event)) => event.map(Some),
+            Some(None) => Err(closed()),
+            None => Ok(None),
         }
     }
 }

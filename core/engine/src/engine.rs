@@ -3,18 +3,18 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Handler;
 use rstmdb_types::*;
 
+use crate::checkpoint::policy::CheckpointPolicy;
 use crate::jobs;
 use crate::log::queue::Queue;
 use crate::open::{Opened, open};
 use crate::ops::{Edge, NewId};
-use crate::options::{Background, FsyncPolicy, Location, Options};
+use crate::options::{Background, Location, Options};
 use crate::pending::{Evaluated, Pending};
 use crate::shared::{EngineSink, Shared};
 use crate::storage::DirectoryLock;
@@ -43,32 +43,9 @@ impl Engine {
             threads: Mutex::default(),
         };
         if engine.shared.options.background == Background::Threads {
-            engine.spawn(
-                "rstmdb-log",
-                |shared| shared.queue.become_log_thread(),
-                run_log_thread,
-            )?;
-            if jobs::are_any(&engine.shared.options) {
-                engine.spawn("rstmdb-jobs", jobs::begin, jobs::run)?;
-            }
+            jobs::start(&engine.shared, &mut engine.threads.lock())?;
         }
         Ok(engine)
-    }
-
-    /// Starts a thread; what `begin` does is done when this returns.
-    fn spawn(&self, name: &str, begin: fn(&Shared), run: fn(&Shared)) -> Result<()> {
-        let shared = self.shared.clone();
-        let started = Arc::new(std::sync::Barrier::new(2));
-        let ready = started.clone();
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            begin(&shared);
-            ready.wait();
-            run(&shared);
-        });
-        let thread = thread.map_err(|error| crate::error::io("starting a thread", error))?;
-        started.wait();
-        self.threads.lock().push(thread);
-        Ok(())
     }
 
     /// Syncs what is not synced, stops the threads and releases the directory.
@@ -81,12 +58,9 @@ impl Engine {
             return Ok(());
         }
         self.shared.queue.close();
-        let synced = self.shared.queue.with_sink(|sink| {
-            if let Some(waker) = sink.jobs.take() {
-                waker.wake();
-            }
-            sink.writer.sync().map(|()| sink.writer.synced())
-        });
+        self.shared.growth.wake_all();
+        let synced =
+            self.shared.queue.with_sink(|sink| sink.writer.sync().map(|()| sink.writer.synced()));
         for thread in self.threads.lock().drain(..) {
             // A thread that panicked has nothing left to do.
             let _ = thread.join();
@@ -95,10 +69,23 @@ impl Engine {
             Ok(durable) => self.record_durable(durable),
             Err(failure) => Err(failure.batch),
         };
+        if result.is_ok() {
+            self.shorten_the_next_opening();
+        }
         // A compaction that began before has ended when its lock is free; none begins after.
         drop(self.shared.manifest.lock());
         *lock = None;
         result
+    }
+
+    fn shorten_the_next_opening(&self) {
+        let shared = &self.shared;
+        let instances = || shared.state.instance_count();
+        let is_due = shared.schedule.lock().is_due_at_close(shared.growth.reach(), instances);
+        if is_due && !shared.storage.is_volatile() {
+            let written = shared.checkpoint_at_close();
+            written.unwrap_or_else(|error| tracing::warn!("no checkpoint at the end: {error}"));
+        }
     }
 
     /// The next start will know how far the log must reach.
@@ -115,6 +102,12 @@ impl Engine {
     /// How often the clock was found to be set, or far from the log's time.
     pub fn clock_steps(&self) -> u64 {
         self.shared.time.steps()
+    }
+
+    /// Changes when checkpoints are written without being asked for.
+    pub fn set_checkpoint_policy(&self, policy: CheckpointPolicy) {
+        self.shared.schedule.lock().policy = policy;
+        self.shared.growth.wake_all();
     }
 
     /// What requests are held to.
@@ -344,21 +337,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
             tracing::error!("closing {}: {error}", self.shared.name);
-        }
-    }
-}
-
-/// Writes for callers that only wait, and syncs by the clock when the policy says so.
-fn run_log_thread(shared: &Shared) {
-    let period = match shared.options.fsync {
-        FsyncPolicy::EveryMs(ms) => Some(Duration::from_millis(u64::from(ms))),
-        _ => None,
-    };
-    while !shared.queue.is_closed() {
-        shared.queue.log_thread_turn(period);
-        // A failure is told to those who write next; those who wait already still need this thread.
-        if period.is_some() {
-            let _ = shared.queue.try_with_sink(|sink| sink.writer.sync_if_due());
         }
     }
 }

@@ -1,83 +1,81 @@
-//! What the database does by itself, on a thread of its own: each job says when it is due.
+//! What the database does by itself: jobs, each of which says when it is due.
+//!
+//! A job's turn does what is due, if anything, and says when it wants to be asked again: at a time, or
+//! when the log has grown so far. Until the earliest of these its thread sleeps; it may be woken before,
+//! so a turn that comes early does nothing. Two threads do the same with different jobs: callers wait
+//! for those of the first, and those of the second may take long.
 
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Barrier};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use rstmdb_types::{CompactRequest, Offset};
+use rstmdb_types::Result;
 
-use crate::ops::Edge;
-use crate::options::Options;
+use crate::due::{Due, Growth};
+use crate::options::FsyncPolicy;
 use crate::shared::Shared;
-use crate::sync::{park, thread_waker};
+use crate::sync::park;
 
-/// A digest is logged after this many changes, and this long after the first that none covers.
-const DIGEST_EFFECTS: Offset = 65_536;
-const DIGEST_TIME: Duration = Duration::from_secs(10);
+mod checkpoints;
+mod digests;
+mod writes;
 
-/// Whether there is anything to do.
-pub(crate) fn are_any(options: &Options) -> bool {
-    options.checkpoint_log_bytes > 0 || options.digest
+/// Work that the database does by itself.
+pub(crate) trait Job: Send {
+    /// Called once on the job's thread, before the database is used.
+    fn begin(&mut self, _shared: &Shared) {}
+
+    /// Does what is due at this time of the monotonic clock; says when to come again, at the latest.
+    fn turn(&mut self, shared: &Shared, now_ms: i64) -> Due;
 }
 
-/// Makes the calling thread the one that is woken for jobs.
-pub(crate) fn begin(shared: &Shared) {
-    shared.queue.with_sink(|sink| sink.jobs = Some(thread_waker()));
+/// The jobs of each thread.
+fn jobs(shared: &Shared) -> [Vec<Box<dyn Job>>; Growth::ALARMS] {
+    let mut prompt: Vec<Box<dyn Job>> = vec![Box::new(writes::Writes)];
+    if let FsyncPolicy::EveryMs(ms) = shared.options.fsync {
+        prompt.push(Box::new(writes::Syncs::every(ms)));
+    }
+    let mut long: Vec<Box<dyn Job>> = vec![Box::new(checkpoints::Checkpoints)];
+    if shared.options.digest {
+        long.push(Box::new(digests::Digests::default()));
+    }
+    [prompt, long]
 }
 
-/// Does what is due until the database is closed. Who writes wakes it now and then.
-pub(crate) fn run(shared: &Shared) {
-    let pause = shared.options.digest.then_some(DIGEST_TIME);
-    let mut uncovered = None;
+/// Starts the threads. They end when the queue is closed and they are woken.
+pub(crate) fn start(shared: &Arc<Shared>, threads: &mut Vec<JoinHandle<()>>) -> Result<()> {
+    for (number, mut jobs) in jobs(shared).into_iter().enumerate() {
+        let shared = shared.clone();
+        let begun = Arc::new(Barrier::new(2));
+        let has_begun = begun.clone();
+        let thread = std::thread::Builder::new().name("rstmdb-jobs".to_owned()).spawn(move || {
+            shared.growth.listen(number);
+            jobs.iter_mut().for_each(|job| job.begin(&shared));
+            begun.wait();
+            run(&shared, number, &mut jobs);
+        });
+        threads.push(thread.map_err(|error| crate::error::io("starting a thread", error))?);
+        has_begun.wait();
+    }
+    Ok(())
+}
+
+fn run(shared: &Shared, number: usize, jobs: &mut [Box<dyn Job>]) {
     while !shared.queue.is_closed() {
-        park(pause);
-        if shared.queue.is_closed() {
-            return;
-        }
-        if is_checkpoint_due(shared) {
-            write_checkpoint(shared);
-        }
-        if shared.options.digest {
-            log_digest(shared, &mut uncovered);
+        let now_ms = shared.time.monotonic_ms();
+        let turns = jobs.iter_mut().map(|job| job.turn(shared, now_ms));
+        let due = turns.fold(Due::NEVER, Due::or);
+        if !shared.growth.set_alarm(number, due) {
+            park(left(due, shared.time.monotonic_ms()));
         }
     }
 }
 
-/// Whether the log has grown enough since the last checkpoint.
-fn is_checkpoint_due(shared: &Shared) -> bool {
-    let written = shared.files.counters.bytes_written.load(Ordering::Relaxed);
-    let since = written.saturating_sub(shared.checkpointed_bytes.load(Ordering::Relaxed));
-    let due = shared.options.checkpoint_log_bytes;
-    due > 0 && since >= due
+/// How long it is until then; none for ever. Never nothing: a clock may stand still.
+fn left(due: Due, now_ms: i64) -> Option<Duration> {
+    let left = due.at_ms.saturating_sub(now_ms).max(1);
+    (due.at_ms < i64::MAX).then(|| Duration::from_millis(left.unsigned_abs()))
 }
 
-fn write_checkpoint(shared: &Shared) {
-    if let Err(error) = shared.compact(CompactRequest::default(), &Edge::of(shared)) {
-        tracing::warn!("the automatic checkpoint failed: {error}");
-        // Try again after as much log again, not at once.
-        let written = shared.files.counters.bytes_written.load(Ordering::Relaxed);
-        shared.checkpointed_bytes.store(written, Ordering::Relaxed);
-    }
-}
-
-/// Logs a digest when there are many changes that none covers, or one for long: since `uncovered`. A
-/// database at rest logs nothing.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "when a mark is logged is decided here, once, for all nodes"
-)]
-fn log_digest(shared: &Shared, uncovered: &mut Option<Instant>) {
-    let marked = shared.state.marked.load(Ordering::Acquire);
-    let effects = shared.queue.appended().saturating_sub(marked);
-    if effects == 0 {
-        *uncovered = None;
-        return;
-    }
-    let since = *uncovered.get_or_insert_with(Instant::now);
-    if effects < DIGEST_EFFECTS && since.elapsed() < DIGEST_TIME {
-        return;
-    }
-    *uncovered = None;
-    if let Err(error) = shared.mark(false, &Edge::of(shared)) {
-        tracing::warn!("logging a digest failed: {error}");
-    }
-}
+#[cfg(test)]
+mod tests;

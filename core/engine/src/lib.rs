@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod codec;
+mod due;
 mod engine;
 mod error;
 mod events;
@@ -34,6 +35,7 @@ mod sync;
 mod time;
 mod watch;
 
+pub use checkpoint::policy::CheckpointPolicy;
 pub use engine::Engine;
 pub use options::{
     Background, FsyncPolicy, Location, Options, ProgressObserver, ProgressUpdate, Retention,

@@ -10,6 +10,8 @@ use rstmdb_types::{Error, ErrorCode, Result};
 
 use crate::checkpoint::CHECKPOINT_DIRECTORY;
 use crate::checkpoint::load::{LoadedCheckpoint, Loading};
+use crate::checkpoint::policy::{CheckpointPolicy, Schedule};
+use crate::due::{Growth, Reach};
 use crate::error::{corrupt, io as io_error};
 use crate::log::queue::Queue;
 use crate::log::recovery::{Recovered, RecoveryPlan, recover};
@@ -20,7 +22,7 @@ use crate::log::tip::Tip;
 use crate::log::writer::create_segment;
 use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
 use crate::manifest::{MANIFEST, MANIFEST_FORMAT, Manifest};
-use crate::options::{Background, Location, Options, ProgressUpdate};
+use crate::options::{Location, Options, ProgressUpdate};
 use crate::replay::Replayer;
 use crate::shared::{EngineSink, Shared};
 use crate::state::State;
@@ -72,19 +74,25 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         log_time,
     );
     let volatile = storage.is_volatile();
-    let mut shared = Shared {
+    let growth = Arc::new(Growth::new(next - 1));
+    let sink = EngineSink { writer, state: state.clone(), growth: growth.clone() };
+    // What was not in a checkpoint at the opening counts as well.
+    let last = manifest.checkpoints.last().map_or(0, |newest| newest.offset);
+    let last = Reach { offset: last, bytes: 0 };
+    let shared = Shared {
         name: location.name,
         storage,
         entropy: location.entropy,
         time: Time::new(location.clock, (next > 1).then_some(log_time)),
         database,
-        queue: Queue::new(EngineSink::new(writer, state.clone()), next, log_time, volatile),
+        queue: Queue::new(sink, next, log_time, volatile),
         state,
         files,
         ring,
         first_offset: AtomicU64::new(manifest.first_offset),
         manifest: Mutex::new(manifest),
-        checkpointed_bytes: AtomicU64::new(0),
+        growth,
+        schedule: Mutex::new(Schedule::new(CheckpointPolicy::of(&options), last)),
         options,
     };
     if is_older {
@@ -104,16 +112,12 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
 impl Shared {
     /// Goes on in the newest format: a segment of it begins, a checkpoint holds what was before, and
     /// then the manifest says so. What is there of it after a crash is taken up by the next opening.
-    fn change_format(&mut self) -> Result<()> {
+    fn change_format(&self) -> Result<()> {
         tracing::info!("{} goes on in format {MANIFEST_FORMAT}", self.name);
-        // Nobody writes yet, so the checkpoint need not rest.
-        let background = std::mem::replace(&mut self.options.background, Background::Inline);
         let mut manifest = self.manifest.lock();
         manifest.format = MANIFEST_FORMAT;
         let begin = self.begin_at_end()?;
         self.checkpoint(&mut manifest, begin)?;
-        drop(manifest);
-        self.options.background = background;
         Ok(())
     }
 }
@@ -269,6 +273,8 @@ fn load(
             continue;
         }
         state.boundary.store(manifest.boundaries.last().copied().unwrap_or(0), Ordering::Release);
+        // A checkpoint is a mark's, or of an end that asks for no other.
+        state.marked.store(after, Ordering::Release);
         let plan = RecoveryPlan {
             storage,
             database,

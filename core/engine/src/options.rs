@@ -11,7 +11,7 @@ use crate::storage::{Clock, Entropy, Storage, SystemEntropy};
 /// Whether the engine runs threads of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Background {
-    /// A log thread, and one for the jobs that are due now and then.
+    /// One for what callers wait for, and one for what may take long.
     #[default]
     Threads,
     /// None: whoever waits does the work, in a repeatable order.
@@ -29,6 +29,14 @@ rstmdb_types::embedded_options! {
         /// Whether a digest of all instances is kept and written into the log now and then, so that
         /// replicas, and a replay, notice when theirs differ.
         pub digest: bool = false;
+        /// A checkpoint is written after this many changes, or half as many as there are instances where
+        /// that is more; 0: not by their number.
+        pub checkpoint_changes: u64 = 0;
+        /// The time between two checkpoints that nobody asked for, at least.
+        pub checkpoint_interval_min: Duration = Duration::ZERO;
+        /// Whether closing writes a checkpoint, where the next opening gains by it and it does not take
+        /// long.
+        pub checkpoint_at_close: bool = false;
         /// Whether the engine runs threads of its own.
         pub background: Background = Background::Threads;
         /// Called during a long recovery with records done and, where known, to do.

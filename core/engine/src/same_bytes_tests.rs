@@ -1,5 +1,5 @@
 //! The same commands, marks included, write the same effects on every node: whatever its disk, its
-//! partitions, its fsync policy, its restarts, the times of its checkpoint files and its hash seed.
+//! partitions, its fsync policy, its restarts, with a checkpoint at the end or not, the times of its checkpoint files and its hash seed.
 
 use std::sync::Arc;
 
@@ -156,8 +156,12 @@ impl Node {
         self.engine.as_ref().unwrap()
     }
 
-    fn restart(&mut self) {
+    fn restart(&mut self, with_checkpoint: bool) {
         self.begun = None;
+        if with_checkpoint {
+            self.engine().shared.checkpoint_at_close().unwrap();
+            self.checkpoints += 1;
+        }
         self.engine().close().unwrap();
         self.open();
     }
@@ -249,10 +253,10 @@ fn run(seed: u64) -> u64 {
             other.write_checkpoint();
         }
         if dice.one_in(15) {
-            one.restart();
+            one.restart(dice.one_in(2));
         }
         if dice.one_in(11) {
-            other.restart();
+            other.restart(dice.one_in(2));
         }
     }
     let (here, there) = (one.effects(), other.effects());

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Waker;
 
 use parking_lot::Mutex;
 use rstmdb_types::{Offset, TimestampMs};
 
+use crate::checkpoint::policy::Schedule;
+use crate::due::Growth;
 use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
 use crate::manifest::Manifest;
@@ -18,32 +19,15 @@ use crate::time::Time;
 /// The writer, and the state it takes back when it fails.
 pub(crate) struct EngineSink {
     pub writer: LogWriter,
-    state: Arc<State>,
-    /// Woken now and then while the log grows.
-    pub jobs: Option<Waker>,
-    bytes_until_wake: u64,
-}
-
-/// The thread of the jobs looks at the log this often, in bytes.
-const JOBS_WAKE_BYTES: u64 = 1 << 20;
-
-impl EngineSink {
-    pub(crate) fn new(writer: LogWriter, state: Arc<State>) -> EngineSink {
-        EngineSink { writer, state, jobs: None, bytes_until_wake: JOBS_WAKE_BYTES }
-    }
+    pub state: Arc<State>,
+    /// Told of every batch that was written.
+    pub growth: Arc<Growth>,
 }
 
 impl Sink for EngineSink {
     fn write(&mut self, batch: Batch) -> SinkResult {
-        let bytes = batch.buffer.len() as u64;
         self.writer.append(batch)?;
-        if let Some(waker) = &self.jobs {
-            self.bytes_until_wake = self.bytes_until_wake.saturating_sub(bytes);
-            if self.bytes_until_wake == 0 {
-                self.bytes_until_wake = JOBS_WAKE_BYTES;
-                waker.wake_by_ref();
-            }
-        }
+        self.growth.grown(self.writer.reach());
         Ok(())
     }
 
@@ -67,8 +51,8 @@ pub(crate) struct Shared {
     pub manifest: Mutex<Manifest>,
     /// The first offset that can be read; kept beside the manifest to be read without its lock.
     pub first_offset: AtomicU64,
-    /// Log bytes written when the last checkpoint began.
-    pub checkpointed_bytes: AtomicU64,
+    pub growth: Arc<Growth>,
+    pub schedule: Mutex<Schedule>,
 }
 
 impl Shared {

@@ -7,47 +7,10 @@ pub(crate) use simulated::*;
 
 #[cfg(not(feature = "shuttle"))]
 mod real {
-    use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-    use std::task::{Wake, Waker};
-    use std::time::Duration;
 
     pub(crate) use parking_lot::{Mutex, MutexGuard};
-
-    struct ThreadWaker(std::thread::Thread);
-
-    impl Wake for ThreadWaker {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-
-        fn wake_by_ref(self: &Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    thread_local! {
-        static WAKER: Waker = Waker::from(Arc::new(ThreadWaker(std::thread::current())));
-    }
-
-    /// A waker that ends the next or present [`park`] of this thread.
-    pub(crate) fn thread_waker() -> Waker {
-        WAKER.try_with(Waker::clone).unwrap_or_else(|_| Waker::noop().clone())
-    }
-
-    /// What a thread has of its own is gone when handlers of its end run: nobody can wake it then, and
-    /// it looks again soon.
-    const AT_THE_END: Duration = Duration::from_millis(1);
-
-    /// Waits until this thread's waker is used; may return for no reason.
-    pub(crate) fn park(timeout: Option<Duration>) {
-        let is_ending = WAKER.try_with(|_| ()).is_err();
-        match timeout {
-            _ if is_ending => std::thread::park_timeout(AT_THE_END),
-            Some(timeout) => std::thread::park_timeout(timeout),
-            None => std::thread::park(),
-        }
-    }
+    pub(crate) use rstmdb_threads::park::{park, thread_waker};
 }
 
 #[cfg(feature = "shuttle")]

@@ -58,6 +58,11 @@ impl Time {
         self.steps.load(Ordering::Relaxed)
     }
 
+    /// The time that jobs are due by: of a clock that nobody sets.
+    pub(crate) fn monotonic_ms(&self) -> i64 {
+        self.clock.monotonic_ms()
+    }
+
     /// The time for a new command.
     pub(crate) fn now(&self) -> TimestampMs {
         let now = self.clock.now_ms().saturating_add(self.shift.load(Ordering::Relaxed));

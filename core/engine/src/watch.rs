@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rstmdb_threads::park::poll_for;
 use rstmdb_types::{InstanceEvent, InstanceEventKind, Offset, Result, Text, WatchAllRequest};
 
 use crate::error::{closed, compacted, corrupt};
@@ -15,7 +16,6 @@ use crate::events::Contexts;
 use crate::log::kinds::Stamp;
 use crate::log::{Effect, Frame, FrameCursor};
 use crate::shared::Shared;
-use crate::sync::{park, thread_waker};
 
 /// Effects decoded in one go, so that a large frame does not become a large queue.
 const DECODE_MAX: u64 = 1024;
@@ -257,45 +257,30 @@ impl Subscription {
 
     /// Waits for the next event; `None` when the database was closed.
     pub fn next_blocking(&mut self) -> Option<Result<InstanceEvent>> {
-        self.next_until(None).unwrap_or(None)
+        self.next_within(None).flatten()
     }
 
     /// Waits at most `timeout` for the next event; `None` when none came in time.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
-        match self.next_until(clock().checked_add(timeout)) {
-            Ok(Some(event)) => event.map(Some),
-            Ok(None) => Err(closed()),
-            Err(TimedOut) => Ok(None),
+        match self.next_within(Some(timeout)) {
+            Some(Some(event)) => event.map(Some),
+            Some(None) => Err(closed()),
+            None => Ok(None),
         }
     }
 
-    fn next_until(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> std::result::Result<Option<Result<InstanceEvent>>, TimedOut> {
-        let waker = thread_waker();
-        let mut context = Context::from_waker(&waker);
-        loop {
-            if let Poll::Ready(event) = self.poll_next(&mut context) {
-                return Ok(event);
-            }
-            if self.needs_files {
+    /// As the above; none at all when none came in time.
+    fn next_within(&mut self, timeout: Option<Duration>) -> Option<Option<Result<InstanceEvent>>> {
+        poll_for(timeout, |context| {
+            loop {
+                let polled = self.poll_next(context);
+                if polled.is_ready() || !self.needs_files {
+                    return polled;
+                }
                 self.load();
-                continue;
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(clock()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(TimedOut);
-            }
-            park(left);
-        }
+        })
     }
-}
-
-/// For how long a reader waits.
-#[expect(clippy::disallowed_methods, reason = "nothing is decided by it")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 /// About how much memory an event takes.
@@ -303,9 +288,6 @@ fn event_bytes(event: &InstanceEvent) -> usize {
     let ctx = event.ctx.as_ref().map_or(0, |ctx| ctx.as_str().len());
     size_of::<InstanceEvent>() + ctx + event.payload.as_str().len()
 }
-
-/// Nothing came in time.
-struct TimedOut;
 
 impl Drop for Subscription {
     fn drop(&mut self) {

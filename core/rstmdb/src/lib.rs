@@ -15,7 +15,6 @@ mod call;
 mod clock;
 pub mod maintenance;
 mod open;
-pub mod process;
 mod threads;
 
 pub use asynchronous::{Database, Subscription};
@@ -24,6 +23,7 @@ pub use clock::ManualClock;
 #[cfg(feature = "remote")]
 pub use rstmdb_client::{Endpoint, Options as RemoteOptions, Retry, TlsOptions};
 pub use rstmdb_engine::{FsyncPolicy, Options, ProgressObserver, ProgressUpdate, Retention};
+pub use rstmdb_threads::process;
 pub use rstmdb_types::*;
 
 #[cfg(doctest)]

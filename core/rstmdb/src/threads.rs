@@ -9,24 +9,22 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-
-use crate::process::forks;
+use rstmdb_threads::Oneshot;
+use rstmdb_threads::process::PerProcess;
 
 /// More jobs wait for their turn: disks do not get faster by more threads.
 const THREADS_MAX: usize = 64;
 const IDLE: Duration = Duration::from_secs(2);
 
-static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
+static POOL: PerProcess<Pool> = PerProcess::new();
 
 type Job = Box<dyn FnOnce() + Send>;
 
+#[derive(Default)]
 struct Pool {
-    /// The value of [`forks`] in the process whose threads these are.
-    process: u64,
     // Not those of parking_lot: they note who waits in a table of the process, where a child of fork
     // would find threads that it does not have.
     queue: Mutex<JobQueue>,
@@ -42,26 +40,14 @@ struct JobQueue {
 
 /// Runs `work` on one of the threads. It runs to its end also when the result is not waited for.
 pub(crate) fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Working<T> {
-    let result = Arc::new(Mutex::new(WorkState::Working(None)));
+    let result = Oneshot::new();
     let place = result.clone();
-    Pool::current().run(Box::new(move || {
-        let done = catch_unwind(AssertUnwindSafe(work));
-        let before = std::mem::replace(&mut *locked(&place), WorkState::Done(done));
-        if let WorkState::Working(Some(waker)) = before {
-            waker.wake();
-        }
-    }));
+    POOL.get().run(Box::new(move || place.put(catch_unwind(AssertUnwindSafe(work)))));
     Working(result)
 }
 
 /// Work on another thread; awaiting it gives its result.
-pub(crate) struct Working<T>(Arc<Mutex<WorkState<T>>>);
-
-enum WorkState<T> {
-    Working(Option<Waker>),
-    Done(std::thread::Result<T>),
-    Taken,
-}
+pub(crate) struct Working<T>(Arc<Oneshot<std::thread::Result<T>>>);
 
 impl<T> std::fmt::Debug for Working<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,41 +59,11 @@ impl<T> Future for Working<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let mut state = locked(&self.0);
-        if let WorkState::Working(waker) = &mut *state {
-            match waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                None => *waker = Some(context.waker().clone()),
-            }
-            return Poll::Pending;
-        }
-        let done = std::mem::replace(&mut *state, WorkState::Taken);
-        drop(state);
-        match done {
-            WorkState::Done(Ok(value)) => Poll::Ready(value),
-            WorkState::Done(Err(panic)) => resume_unwind(panic),
-            WorkState::Working(_) | WorkState::Taken => Poll::Pending,
-        }
+        self.0.poll(context).map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 }
 
 impl Pool {
-    fn current() -> Arc<Pool> {
-        loop {
-            let found = POOL.load();
-            if let Some(pool) = &*found
-                && pool.process == forks()
-            {
-                return pool.clone();
-            }
-            let new =
-                Arc::new(Pool { process: forks(), queue: Mutex::default(), ready: Condvar::new() });
-            let before = POOL.compare_and_swap(&found, Some(new));
-            // Jobs of the parent must not be dropped in the child: they hold its databases.
-            std::mem::forget(arc_swap::Guard::into_inner(before));
-        }
-    }
-
     fn run(self: Arc<Self>, job: Job) {
         let mut queue = locked(&self.queue);
         queue.jobs.push_back(job);

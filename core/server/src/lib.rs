@@ -5,7 +5,6 @@ mod accept;
 pub mod auth;
 #[doc(hidden)]
 pub mod calls;
-mod compaction;
 pub mod config;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -10,7 +10,6 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
-use crate::compaction::Compaction;
 use crate::config::{Address, Config};
 use crate::health::{self, Health};
 use crate::live::LiveSettings;
@@ -32,7 +31,7 @@ pub struct Server {
     metrics_address: Option<SocketAddr>,
     connections: JoinHandle<()>,
     endpoint: Option<JoinHandle<()>>,
-    compaction: JoinHandle<Compaction>,
+    following: JoinHandle<()>,
 }
 
 impl Server {
@@ -81,8 +80,7 @@ impl Server {
             shutdown: shutdown.clone(),
         });
         let connections = tokio::spawn(rcp::listen(listener, rcp));
-        let compaction = Compaction::new(calls.clone());
-        let compaction = tokio::spawn(compaction.run(settings, shutdown.clone()));
+        let following = tokio::spawn(calls.clone().follow_settings(settings.changes()));
         Ok(Server {
             calls,
             health,
@@ -92,7 +90,7 @@ impl Server {
             metrics_address,
             connections,
             endpoint,
-            compaction,
+            following,
         })
     }
 
@@ -136,9 +134,7 @@ impl Server {
             connections.abort();
             let _ = connections.await;
         }
-        if let Ok(compaction) = self.compaction.await {
-            compaction.at_stop().await;
-        }
+        self.following.abort();
         let closed = self.calls.close().await;
         self.shutdown.end();
         if let Some(endpoint) = self.endpoint {

@@ -594,6 +594,7 @@ fn the_engine_gets_what_was_set() {
     let yaml = "
 storage: {fsync_policy: never, retention: forever, wal_segment_size_mb: 2, free_bytes_min: 5, allow_flush_all: true,
   allow_instance_recreate: false, idempotency_window_secs: 9, idempotency_keys_max: 8, watch_ring_bytes: 7}
+compaction: {events_threshold: 3, size_threshold_mb: 4, min_interval_secs: 5}
 limits: {states_max: 6}
 ";
     let options = from_yaml(yaml).unwrap().config.engine_options();
@@ -606,5 +607,10 @@ limits: {states_max: 6}
     assert_eq!(options.idempotency_keys_max, 8);
     assert_eq!(options.watch_ring_bytes, 7);
     assert_eq!(options.limits.states_max, 6);
-    assert_eq!(options.checkpoint_log_bytes, 0, "the server decides when to compact");
+    assert_eq!((options.checkpoint_changes, options.checkpoint_log_bytes), (3, 4 << 20));
+    assert_eq!(options.checkpoint_interval_min, Duration::from_secs(5));
+    assert!(options.checkpoint_at_close, "the next start is quick");
+    let disabled = yaml.replace("compaction: {", "compaction: {enabled: false, ");
+    let options = from_yaml(&disabled).unwrap().config.engine_options();
+    assert_eq!((options.checkpoint_changes, options.checkpoint_log_bytes), (0, 0));
 }

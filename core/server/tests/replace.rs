@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rstmdb_engine::{Engine, Location, Options, SyncObserver};
+use rstmdb_server::live::Live;
 use rstmdb_testkit::faulty::{Call, Effect, Fault, FaultyStorage};
 use rstmdb_testkit::server::TestServer;
 use rstmdb_testkit::wire::{Wire, await_condition, outcome};
@@ -249,4 +250,32 @@ fn what_a_hanging_disk_was_given_is_unknown_as_soon_as_another_database_serves()
 
     gate.set(false);
     engine.close().unwrap();
+}
+
+#[test]
+fn another_compaction_policy_holds_at_once_and_for_the_database_that_takes_its_place() {
+    let disk = FaultyStorage::new(5);
+    let gate = Arc::new(Gate::default());
+    let (old, new) = (options(&gate), options(&gate));
+    let server = server(Engine::open(disk.location(), old).unwrap());
+    let mut wire = server.wire();
+    let mut apply =
+        |events| (0..events).for_each(|n| drop(wire.call("APPLY_EVENT", event(n)).unwrap()));
+    let segments = || {
+        let engine = server.calls().engine().unwrap();
+        engine.wal_stats(rstmdb_types::WalStatsRequest {}).wait().unwrap().segment_count
+    };
+    apply(10);
+    assert_eq!(segments(), 1, "nobody asked for a checkpoint");
+    let mut config = TestServer::config();
+    config.compaction.enabled = true;
+    config.compaction.events_threshold = 10;
+    config.compaction.min_interval = Duration::ZERO;
+    let settings = server.settings();
+    settings.replace(Live::new(&config, Some(&settings.current())).unwrap());
+    await_condition("the changes of before are in a checkpoint", || segments() == 2);
+    replace(&server, move || Engine::open(disk.location(), new), || ());
+    apply(10);
+    await_condition("the next are too", || segments() == 3);
+    server.stop().unwrap();
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod format;
 pub(crate) mod load;
+pub(crate) mod policy;
 pub(crate) mod write;
 
 pub(crate) const CHECKPOINT_DIRECTORY: &str = "checkpoints";

@@ -51,7 +51,15 @@ impl Shared {
         let _partitions = self.state.lock_all();
         let offset = self.queue.appended();
         self.state.boundary.store(offset, Ordering::Release);
-        Ok(Begin { named, ..self.begin_at(offset, offset) })
+        Ok(Begin { named, is_alone: true, ..self.begin_at(offset, offset) })
+    }
+
+    /// The same where nobody writes any more: what comes later goes on from the last boundary.
+    pub(crate) fn begin_at_close(&self) -> Result<Begin> {
+        let named = self.begin_segment()?;
+        let boundary = self.state.boundary.load(Ordering::Acquire).saturating_sub(1);
+        let begin = self.begin_at(self.queue.appended(), boundary);
+        Ok(Begin { named, is_alone: true, ..begin })
     }
 
     /// What was written so far is the last frame of its segment.
@@ -69,7 +77,8 @@ impl Shared {
     pub(crate) fn begin_at(&self, offset: Offset, boundary: Offset) -> Begin {
         let flushes = self.state.flushes.load(Ordering::SeqCst);
         let purge_floor = self.state.purge_floor();
-        Begin { ticket: self.queue.ticket(offset), boundary, named: None, purge_floor, flushes }
+        let ticket = self.queue.ticket(offset);
+        Begin { ticket, boundary, named: None, purge_floor, flushes, is_alone: false }
     }
 
     /// Writes a checkpoint that begins at a place and verifies it.
@@ -92,7 +101,7 @@ impl Shared {
         self.queue.flush()?;
         let lineage = self.files.lineage.lock().clone();
         let (bytes, instances) =
-            self.write_blocks(&temporary, &head, &lineage, begin.purge_floor).map_err(failed)?;
+            self.write_blocks(&temporary, &head, &lineage, &begin).map_err(failed)?;
         let was_flushed = self.state.flushes.load(Ordering::SeqCst) != begin.flushes;
         if was_flushed || self.state.purge_floor() > offset + 1 {
             self.storage.remove(&temporary).map_err(failed)?;
@@ -115,8 +124,9 @@ impl Shared {
         temporary: &str,
         head: &Head,
         lineage: &Lineage,
-        purge_floor: Offset,
+        begin: &Begin,
     ) -> io::Result<(u64, u64)> {
+        let &Begin { purge_floor, is_alone, .. } = begin;
         match self.storage.remove(temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -125,7 +135,7 @@ impl Shared {
         let mut blocks = BlockWriter::new(file, &self.database, head)?;
         let mut machines = 0;
         let mut bytes = Vec::new();
-        let mut pace = Pace::new(self.options.background);
+        let mut pace = Pace::new(!is_alone && self.options.background == Background::Threads);
         self.put_machines(&mut blocks, &mut machines)?;
         for number in 0..self.state.partitions.len() {
             let mut from = Some(0);
@@ -141,7 +151,7 @@ impl Shared {
                 if piece.needs_machines {
                     self.put_machines(&mut blocks, &mut machines)?;
                 }
-                if self.queue.is_closed() {
+                if self.queue.is_closed() && !is_alone {
                     return Err(io::Error::other("the database was closed"));
                 }
                 pace.rest(blocks.position());
@@ -241,6 +251,8 @@ pub(crate) struct Begin {
     purge_floor: Offset,
     /// The flushes so far.
     flushes: u64,
+    /// Nobody writes meanwhile, so it need not rest, and closing does not end it.
+    is_alone: bool,
 }
 
 /// A slot of a partition.
@@ -269,8 +281,8 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(background: Background) -> Pace {
-        Pace { enabled: background == Background::Threads, since: clock(), position: 0 }
+    fn new(enabled: bool) -> Pace {
+        Pace { enabled, since: clock(), position: 0 }
     }
 
     fn rest(&mut self, position: u64) {

@@ -588,8 +588,8 @@ impl<S: Sink> Queue<S> {
         self.has_log_thread.store(true, Ordering::SeqCst);
     }
 
-    /// One turn of the log thread: writes what callers wait for, then sleeps until there is more.
-    pub(crate) fn log_thread_turn(&self, timeout: Option<std::time::Duration>) {
+    /// Writes what callers wait for, until there is nothing more.
+    pub(crate) fn write_waiting(&self) {
         while self.waiting.load(Ordering::SeqCst) > 0
             || self.hot.buffered.load(Ordering::Relaxed) > 0
         {
@@ -599,7 +599,6 @@ impl<S: Sink> Queue<S> {
                 return;
             }
         }
-        park(timeout);
     }
 }
 

@@ -141,7 +141,8 @@ impl Run {
             shuttle::thread::spawn(move || {
                 run.queue.become_log_thread();
                 while !run.queue.is_closed() {
-                    run.queue.log_thread_turn(None);
+                    run.queue.write_waiting();
+                    park(None);
                 }
             })
         });

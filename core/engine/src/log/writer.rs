@@ -7,6 +7,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rstmdb_types::{Offset, TimestampMs};
@@ -20,6 +21,7 @@ use super::segment::{
     LOG_DIRECTORY, SEGMENT_FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
 };
 use super::tip::Tip;
+use crate::due::Reach;
 use crate::error::{disk_full, outcome_unknown, writes_stopped};
 use crate::guards::{self, Safeguard};
 use crate::options::{FsyncPolicy, SyncObserver};
@@ -125,6 +127,12 @@ impl LogWriter {
     /// The last offset known to be on the disk.
     pub(crate) fn synced(&self) -> Offset {
         self.synced
+    }
+
+    /// How far the log reaches.
+    pub(crate) fn reach(&self) -> Reach {
+        let bytes = self.files.counters.bytes_written.load(Ordering::Relaxed);
+        Reach { offset: self.tip.last(), bytes }
     }
 
     /// What the next frame goes on from.

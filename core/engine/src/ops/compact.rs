@@ -36,9 +36,9 @@ impl Shared {
         if request.force_snapshot || newest < self.queue.appended() {
             // A flush in the middle spoils a checkpoint: then there is little left to write.
             snapshots_created = loop {
-                let bytes = self.files.counters.stats().bytes_written;
+                let reach = self.growth.reach();
                 let begin = self.begin_checkpoint(edge)?;
-                self.checkpointed_bytes.store(bytes, Ordering::Relaxed);
+                self.schedule.lock().begun(reach);
                 if let Some(created) = self.checkpoint(&mut manifest, begin)? {
                     break created;
                 }
@@ -53,6 +53,16 @@ impl Shared {
             total_snapshots: manifest.checkpoints.last().map_or(0, |newest| newest.instances),
             wal_segments: self.files.totals().0,
         })
+    }
+
+    /// Makes the next opening quick when nobody writes any more. This is no effect: no node knows when
+    /// another is closed.
+    pub(crate) fn checkpoint_at_close(&self) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let begin = self.begin_at_close()?;
+        self.checkpoint(&mut manifest, begin)?;
+        self.retain(&mut manifest)?;
+        Ok(())
     }
 
     /// Writes the checkpoint that begins at a place; nothing if everything was flushed since then.
@@ -75,7 +85,7 @@ impl Shared {
         let mut next = manifest.clone();
         next.checkpoints.push(entry);
         next.history = lineage;
-        if next.boundaries.last() != Some(&boundary) {
+        if boundary > next.boundaries.last().copied().unwrap_or(0) {
             next.boundaries.push(boundary);
         }
         next.durable_offset = next.durable_offset.max(offset);

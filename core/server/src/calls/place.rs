@@ -100,7 +100,22 @@ impl Calls {
             open()
         });
         self.install(Arc::new(engine.await?));
+        self.tell_settings();
         Ok(())
+    }
+
+    /// Tells the database in service what it must know of the settings in force.
+    fn tell_settings(&self) {
+        if let Some(engine) = self.engine() {
+            engine.set_checkpoint_policy(self.settings.load().compaction.policy());
+        }
+    }
+
+    /// Does so whenever they change. Ends only by being dropped.
+    pub(crate) async fn follow_settings(self: Arc<Self>, mut changes: watch::Receiver<()>) {
+        while changes.changed().await.is_ok() {
+            self.tell_settings();
+        }
     }
 
     /// Opens the database of a configuration and puts it into service.

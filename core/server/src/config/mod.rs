@@ -29,7 +29,7 @@ pub use values::{Address, LogFormat, ReplicationMode, Role, Secret};
 pub(crate) use apply::required;
 pub(crate) use table::all as all_settings;
 
-use rstmdb_engine::Options;
+use rstmdb_engine::{CheckpointPolicy, Options};
 use rstmdb_types::{Error, Limits, Result};
 
 /// Everything that can be set. `Default` is what an empty configuration means.
@@ -68,15 +68,19 @@ impl Config {
         apply::validate(self)
     }
 
-    /// How the engine is opened. The server itself decides when to compact.
+    /// How the engine is opened.
     pub fn engine_options(&self) -> Options {
         let storage = &self.storage;
+        let checkpoints = self.compaction.policy();
         Options {
             fsync: storage.fsync_policy,
             limits: self.limits.clone(),
             retention: storage.retention,
             segment_bytes_max: storage.wal_segment_bytes,
-            checkpoint_log_bytes: 0,
+            checkpoint_log_bytes: checkpoints.log_bytes,
+            checkpoint_changes: checkpoints.changes,
+            checkpoint_interval_min: checkpoints.interval_min,
+            checkpoint_at_close: checkpoints.at_close,
             free_bytes_min: storage.free_bytes_min,
             idempotency_window: storage.idempotency_window,
             idempotency_keys_max: storage.idempotency_keys_max,
@@ -84,6 +88,20 @@ impl Config {
             allow_flush_all: storage.allow_flush_all,
             watch_ring_bytes: storage.watch_ring_bytes,
             ..Options::default()
+        }
+    }
+}
+
+impl CompactionConfig {
+    /// What is asked of the engine, which decides when to compact. A stop makes the next start quick, also
+    /// where nothing else does.
+    pub(crate) fn policy(&self) -> CheckpointPolicy {
+        let threshold = |value| if self.enabled { value } else { 0 };
+        CheckpointPolicy {
+            log_bytes: threshold(self.size_threshold_bytes),
+            changes: threshold(self.events_threshold),
+            interval_min: self.min_interval,
+            at_close: true,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use rstmdb_types::Result;
 use rustls::ServerConfig;
+use tokio::sync::watch;
 
 use crate::auth::Tokens;
 use crate::config::{CompactionConfig, Config, NetworkConfig};
@@ -20,7 +21,7 @@ use crate::tls;
 pub struct Live {
     /// Limits and times of connections. `bind_addr` does not change.
     pub network: NetworkConfig,
-    /// When the server compacts by itself.
+    /// When the database compacts by itself.
     pub compaction: CompactionConfig,
     /// Whether a client must authenticate.
     pub auth_required: bool,
@@ -48,26 +49,36 @@ impl Live {
 
 /// The place where the settings in force are.
 #[derive(Debug)]
-pub struct LiveSettings(ArcSwap<Live>);
+pub struct LiveSettings {
+    live: ArcSwap<Live>,
+    changes: watch::Sender<()>,
+}
 
 impl LiveSettings {
     /// The settings of a configuration.
     pub fn new(config: &Config) -> Result<LiveSettings> {
-        Ok(LiveSettings(ArcSwap::from_pointee(Live::new(config, None)?)))
+        let live = ArcSwap::from_pointee(Live::new(config, None)?);
+        Ok(LiveSettings { live, changes: watch::Sender::new(()) })
     }
 
     /// The settings in force now: cheap, for a short look.
     pub fn load(&self) -> Guard<Arc<Live>> {
-        self.0.load()
+        self.live.load()
     }
 
     /// The settings in force now, to keep.
     pub fn current(&self) -> Arc<Live> {
-        self.0.load_full()
+        self.live.load_full()
+    }
+
+    /// Tells when other settings are in force, from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Puts other settings in force.
     pub fn replace(&self, live: Live) {
-        self.0.store(Arc::new(live));
+        self.live.store(Arc::new(live));
+        self.changes.send_replace(());
     }
 }

@@ -19,6 +19,7 @@ fn serve(disk: &FaultyStorage, fsync: FsyncPolicy) -> TestServer {
         fsync,
         segment_bytes_max: 64 << 10,
         checkpoint_log_bytes: 128 << 10,
+        checkpoint_at_close: true,
         retention: Retention::Forever,
         free_bytes_min: 0,
         ..Options::default()
