@@ -143,85 +143,12 @@ fn write(folder: &Path) {
 /// Machines with versions, instances with a second life and a given state, deletions, keys, batches of
 /// both modes, two checkpoints, a snapshot.
 fn history() -> Vec<(Operation, Value)> {
-    use Operation::{ApplyEvent, Batch, Compact, CreateInstance, DeleteInstance, PutMachine};
-    let edge = |from: &str, event: &str, to: &str| json!({"from": from, "event": event, "to": to});
-    let pay =
-        json!({"from": "open", "event": "PAY", "to": "paid", "guard": "payload.amount >= ctx.n"});
-    let order = |version: u64, states: Value, more: &[Value]| {
-        let mut transitions = vec![edge("open", "ADD", "open"), pay.clone()];
-        transitions.push(json!({"from": ["open", "paid"], "event": "FINISH", "to": "done"}));
-        transitions.extend_from_slice(more);
-        let definition = json!({"states": states, "initial": "open", "final": ["done"],
-            "meta": {"owner": "ü"}, "transitions": transitions});
-        json!({"machine": "order", "version": version, "definition": definition})
+    let text = fs::read_to_string(fixtures().join("history.jsonl")).unwrap();
+    let read = |line| {
+        let step: Value = serde_json::from_str(line).unwrap();
+        (Operation::from_name(step["op"].as_str().unwrap()).unwrap(), step["params"].clone())
     };
-    let held = [edge("paid", "HOLD", "held"), edge("held", "FINISH", "done")];
-    let light = json!({"states": ["on", "off"], "initial": "off",
-        "transitions": [edge("off", "PUSH", "on"), edge("on", "PUSH", "off")]});
-    let create = |n: u64, version: u64| {
-        json!({"instance_id": format!("o-{n}"), "machine": "order", "version": version,
-            "initial_ctx": {"n": n, "name": "käse \"x\""}})
-    };
-    let with = |mut request: Value, member: &str, value: Value| {
-        request[member] = value;
-        request
-    };
-    let lamp = |id: &str| json!({"instance_id": id, "machine": "light", "version": 1});
-    let id = |id: &str| json!({"instance_id": id});
-    let add =
-        |id: &str, payload: Value| json!({"instance_id": id, "event": "ADD", "payload": payload});
-    let one = |op: &str, params: Value| json!({"op": op, "params": params});
-    let born = json!({"instance_id": "born-paid", "machine": "order", "version": 2,
-        "initial_state": "paid", "initial_ctx": {"n": 0}});
-    let pay = json!({"instance_id": "o-0", "event": "PAY", "payload": {"amount": 10}});
-    let push = |id: &str| json!({"instance_id": id, "event": "PUSH"});
-    let together = json!({"mode": "atomic", "idempotency_key": "together", "ops": [
-        one("APPLY_EVENT", json!({"instance_id": "o-0", "event": "ADD"})),
-        one("APPLY_EVENT", add("o-1", json!({"b": [1, null]}))), one("APPLY_EVENT", pay)]});
-    let each = json!({"mode": "best_effort", "ops": [
-        one("APPLY_EVENT", json!({"instance_id": "o-2", "event": "ADD"})),
-        one("APPLY_EVENT", json!({"instance_id": "nobody", "event": "ADD"})),
-        one("CREATE_INSTANCE", born),
-        one("DELETE_INSTANCE", with(id("o-3"), "idempotency_key", json!("drop-3")))]});
-    let once = json!({"instance_id": "o-1", "event": "ADD", "payload": {"n": 1.5},
-        "idempotency_key": "once", "event_id": "e-1"});
-    let compact = || (Compact, json!({"force_snapshot": true}));
-    let mut all = vec![
-        (PutMachine, order(1, json!(["open", "paid", "done"]), &[])),
-        (PutMachine, order(2, json!(["open", "paid", "held", "done"]), &held)),
-        (PutMachine, json!({"machine": "light", "version": 1, "definition": light})),
-        (CreateInstance, create(0, 1)),
-        (CreateInstance, with(create(1, 2), "idempotency_key", json!("make-1"))),
-        (CreateInstance, create(2, 1)),
-        (CreateInstance, create(3, 2)),
-        (CreateInstance, lamp("gone")),
-        (ApplyEvent, push("gone")),
-        (DeleteInstance, with(id("gone"), "idempotency_key", json!("drop"))),
-        (CreateInstance, lamp("again")),
-        (DeleteInstance, id("again")),
-        (CreateInstance, with(lamp("again"), "initial_ctx", json!({"life": 2}))),
-        (ApplyEvent, once),
-        (Batch, together),
-        (Batch, each),
-        (ApplyEvent, add("o-2", json!({"alone": true}))),
-        compact(),
-    ];
-    all.extend((0..15).map(|n: usize| {
-        let payload = json!({"at": n, "text": "yyy".repeat(n)});
-        let request = if n.is_multiple_of(3) {
-            push("again")
-        } else {
-            add(&format!("o-{}", n % 3), json!({}))
-        };
-        (ApplyEvent, with(request, "payload", payload))
-    }));
-    all.extend([(Operation::SnapshotInstance, id("o-1")), compact()]);
-    all.extend((0..8).map(|n| {
-        let request = add("o-2", json!({"at": n}));
-        (ApplyEvent, with(request, "idempotency_key", json!(format!("late-{n}"))))
-    }));
-    all.push((ApplyEvent, json!({"instance_id": "born-paid", "event": "HOLD"})));
-    all
+    text.lines().map(read).collect()
 }
 
 /// What `rstmdb-cli` printed when the directories were made; an error when a part can't be read.
