@@ -75,14 +75,14 @@ pub fn event(thread: u64, round: u64, number: u64) -> ApplyEventRequest {
     request
 }
 
-/// The events in the log by key, after checking that each is there once, that no offset is missing,
+/// The events in the log by key, after checking that each is there once, that no offset is missing, marks included,
 /// and that the instances are where the events lead.
 pub fn events(engine: &Engine) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
     let mut steps = BTreeMap::new();
     let mut next = 1;
     loop {
-        let request = json!({"from_offset": next, "limit": 1000});
+        let request = json!({"from_offset": next, "limit": 1000, "entries": "all"});
         let page = engine.wal_read(Json::from_value(&request).decode().unwrap()).wait().unwrap();
         if page.records.is_empty() {
             break;

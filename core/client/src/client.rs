@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rstmdb_protocol::Command;
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
-use rstmdb_threads::park;
+use rstmdb_threads::{Oneshot, park};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, OperationRequest, Outcome, Place, Request, Result};
 
@@ -19,7 +19,6 @@ use crate::options::Options;
 use crate::pending::{Pending, Watching};
 use crate::request::{Outgoing, Repeat, Reply};
 use crate::runtime;
-use crate::slot::Slot;
 use crate::subscription::Subscription;
 use crate::tls;
 use crate::watch::Follow;
@@ -64,7 +63,7 @@ impl Client {
         let others = (1..settings.options.pool_size).map(|_| lane()).collect();
         let handle = Handle { first: lane(), others, next: AtomicUsize::new(0) };
         let client = Client { handle: Arc::new(handle) };
-        let connected = Slot::new();
+        let connected = Oneshot::new();
         let Handle { first, others, .. } = &*client.handle;
         runtime::spawn(connection::run(first.clone(), Some(connected.clone())))?;
         for lane in others {
@@ -99,7 +98,7 @@ impl Client {
         }
         match serialise(&request) {
             Ok(params) => {
-                let slot = Slot::new();
+                let slot = Oneshot::new();
                 let reply = Reply::Caller(slot.clone());
                 let command = Command::Database(operation);
                 let mut outgoing = Outgoing::new(command, params, decode::repeat(&request), reply);
@@ -133,7 +132,7 @@ impl Client {
         let watch = lane.watch(follow);
         let subscription = Some(Subscription::new(lane.clone(), watch.clone()));
         let (command, params, needs) = watch.request();
-        let slot = Slot::new();
+        let slot = Oneshot::new();
         let reply = Reply::Watch(watch, Some(slot.clone()));
         let mut outgoing = Outgoing::new(command, params, Repeat::Always, reply);
         outgoing.needs = needs;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rstmdb_protocol::frame::WireMode;
 use rstmdb_protocol::{Command, message};
+use rstmdb_threads::Oneshot;
 use rstmdb_types::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -12,7 +13,6 @@ use crate::backoff;
 use crate::connect::{self, Server, Stream};
 use crate::error::lost;
 use crate::lane::{Lane, Link, Taken};
-use crate::slot::Slot;
 
 /// The room for what arrives in one read.
 const READ_BYTES: usize = 64 << 10;
@@ -31,7 +31,7 @@ enum Exit {
 
 /// Runs a lane until it is closed. `first` is told how the first connect went, which is tried at
 /// once; without it the lane waits for something to do.
-pub(crate) async fn run(lane: Arc<Lane>, first: Option<Arc<Slot<Result<Arc<Server>>>>>) {
+pub(crate) async fn run(lane: Arc<Lane>, first: Option<Arc<Oneshot<Result<Arc<Server>>>>>) {
     // Whatever happens here, nobody waits for ever.
     let lane = Ending(lane);
     tokio::select! {
@@ -58,7 +58,7 @@ async fn watch_the_clock(lane: &Lane) {
     }
 }
 
-async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Slot<Result<Arc<Server>>>>>) {
+async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Oneshot<Result<Arc<Server>>>>>) {
     let retry = &lane.settings.options.retry;
     // Connects that failed, and connections that were soon lost, in a row.
     let (mut failures, mut short_lives) = (0u32, 0u32);

@@ -23,7 +23,6 @@ mod request;
 mod runtime;
 mod scan;
 mod signal;
-mod slot;
 mod subscription;
 mod tls;
 mod url;

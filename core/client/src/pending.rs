@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rstmdb_threads::park;
+use rstmdb_threads::{Oneshot, park};
 use rstmdb_types::{Error, Operation, OperationRequest, Outcome, Result};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
@@ -13,7 +13,6 @@ use crate::decode::Asked;
 use crate::error::{closed, malformed};
 use crate::lane::Lane;
 use crate::request::{Answered, Outgoing};
-use crate::slot::Slot;
 use crate::subscription::Subscription;
 
 type Entering =
@@ -26,7 +25,7 @@ type Entering =
 pub struct Pending<T> {
     /// The request, as long as too many others are in flight.
     held: Option<(Arc<Lane>, Outgoing, Entering)>,
-    slot: Arc<Slot<Answered>>,
+    slot: Arc<Oneshot<Answered>>,
     asked: Asked,
     take: fn(Outcome) -> Option<T>,
 }
@@ -42,7 +41,7 @@ impl Pending<Outcome> {
     pub(crate) fn send(
         lane: &Arc<Lane>,
         mut outgoing: Outgoing,
-        slot: Arc<Slot<Answered>>,
+        slot: Arc<Oneshot<Answered>>,
         asked: Asked,
     ) -> Pending<Outcome> {
         outgoing.deadline = lane.deadline();
@@ -60,7 +59,7 @@ impl Pending<Outcome> {
 
     /// A request that failed before it was sent.
     pub(crate) fn failed(error: Error) -> Pending<Outcome> {
-        let slot = Slot::new();
+        let slot = Oneshot::new();
         slot.put(Err(error));
         Pending { held: None, slot, asked: Asked::Operation(Operation::Ping), take: Some }
     }

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use rstmdb_protocol::Command;
 use rstmdb_protocol::message::Incoming;
+use rstmdb_threads::Oneshot;
 use rstmdb_types::{Error, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::connect::Server;
 use crate::error::{closed, malformed};
-use crate::slot::Slot;
 use crate::watch::Watch;
 
 /// The answer to a request, or why there is none.
@@ -63,9 +63,9 @@ pub(crate) type Reword = fn(&str) -> serde_json::Result<String>;
 pub(crate) enum Reply {
     /// Nobody: the request is part of keeping the connection in order.
     Nobody,
-    Caller(Arc<Slot<Answered>>),
+    Caller(Arc<Oneshot<Answered>>),
     /// A watch; with a caller when it begins, without when it goes on.
-    Watch(Arc<Watch>, Option<Arc<Slot<Answered>>>),
+    Watch(Arc<Watch>, Option<Arc<Oneshot<Answered>>>),
 }
 
 /// A write that a server refused because it takes none.

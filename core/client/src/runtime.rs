@@ -7,12 +7,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rstmdb_threads::Oneshot;
 use rstmdb_threads::process::PerProcess;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 use tokio::runtime::{Builder, Handle};
-
-use crate::slot::Slot;
 
 static RUNTIME: PerProcess<Mutex<Option<Handle>>> = PerProcess::new();
 
@@ -62,7 +61,7 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Result
 pub(crate) async fn unblock<T: Send + 'static>(
     run: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let slot = Slot::new();
+    let slot = Oneshot::new();
     let result = slot.clone();
     handle()?.spawn_blocking(move || result.put(run()));
     slot.take().await

@@ -9,9 +9,10 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rstmdb_threads::Oneshot;
 use rstmdb_threads::process::PerProcess;
 
 /// More jobs wait for their turn: disks do not get faster by more threads.
@@ -39,26 +40,14 @@ struct Queue {
 
 /// Runs `work` on one of the threads. It runs to its end also when the result is not waited for.
 pub(crate) fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Working<T> {
-    let result = Arc::new(Mutex::new(State::Working(None)));
+    let result = Oneshot::new();
     let place = result.clone();
-    POOL.get().run(Box::new(move || {
-        let done = catch_unwind(AssertUnwindSafe(work));
-        let before = std::mem::replace(&mut *locked(&place), State::Done(done));
-        if let State::Working(Some(waker)) = before {
-            waker.wake();
-        }
-    }));
+    POOL.get().run(Box::new(move || place.put(catch_unwind(AssertUnwindSafe(work)))));
     Working(result)
 }
 
 /// Work on another thread; awaiting it gives its result.
-pub(crate) struct Working<T>(Arc<Mutex<State<T>>>);
-
-enum State<T> {
-    Working(Option<Waker>),
-    Done(std::thread::Result<T>),
-    Taken,
-}
+pub(crate) struct Working<T>(Arc<Oneshot<std::thread::Result<T>>>);
 
 impl<T> std::fmt::Debug for Working<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,21 +59,7 @@ impl<T> Future for Working<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let mut state = locked(&self.0);
-        if let State::Working(waker) = &mut *state {
-            match waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                None => *waker = Some(context.waker().clone()),
-            }
-            return Poll::Pending;
-        }
-        let done = std::mem::replace(&mut *state, State::Taken);
-        drop(state);
-        match done {
-            State::Done(Ok(value)) => Poll::Ready(value),
-            State::Done(Err(panic)) => resume_unwind(panic),
-            State::Working(_) | State::Taken => Poll::Pending,
-        }
+        self.0.poll(context).map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 }
 

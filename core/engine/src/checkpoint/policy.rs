@@ -9,6 +9,8 @@ use std::time::Duration;
 use crate::due::{Due, Reach};
 use crate::options::Options;
 
+/// So little log is read sooner than a checkpoint is written.
+const LOG_BYTES_MIN: u64 = 1 << 20;
 /// A database of more instances gets no checkpoint at its end.
 const CLOSE_INSTANCES_MAX: u64 = 100_000;
 /// Nor does one with fewer changes since the last.
@@ -17,7 +19,7 @@ const CLOSE_CHANGES_MIN: u64 = 1000;
 /// When the database writes a checkpoint by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CheckpointPolicy {
-    /// After this much log, in bytes; 0: not by its size.
+    /// After this much log, in bytes, a mebibyte at least; 0: not by its size.
     pub log_bytes: u64,
     /// After this many changes, or half as many as there are instances where that is more; 0: not by
     /// their number.
@@ -68,7 +70,7 @@ impl Schedule {
     pub(crate) fn due(&self, reach: Reach, instances: impl FnOnce() -> u64) -> Due {
         let mut due = Due::NEVER;
         if self.policy.log_bytes > 0 {
-            due.bytes = self.last.bytes.saturating_add(self.policy.log_bytes);
+            due.bytes = self.last.bytes.saturating_add(self.policy.log_bytes.max(LOG_BYTES_MIN));
         }
         if self.policy.changes > 0 {
             due.offset = self.last.offset.saturating_add(self.policy.changes.max(instances() / 2));
@@ -111,15 +113,20 @@ mod tests {
     fn a_checkpoint_comes_after_so_much_log_or_so_many_changes() {
         let far = reach(1 << 40, 1 << 40);
         assert_eq!(schedule(NONE).due(far, || 0), Due::NEVER);
-        let by_size = schedule(CheckpointPolicy { log_bytes: 50, ..NONE });
-        assert_eq!(by_size.due(reach(100, 1049), || 0), Due { bytes: 1050, ..Due::NEVER });
-        assert_eq!(by_size.due(reach(100, 1050), || 0), Due::at(i64::MIN));
+        let log_bytes = 2 << 20;
+        let by_size = schedule(CheckpointPolicy { log_bytes, ..NONE });
+        let bytes = 1000 + log_bytes;
+        assert_eq!(by_size.due(reach(100, bytes - 1), || 0), Due { bytes, ..Due::NEVER });
+        assert_eq!(by_size.due(reach(100, bytes), || 0), Due::at(i64::MIN));
+        let small = schedule(CheckpointPolicy { log_bytes: 50, ..NONE });
+        let least = Due { bytes: 1000 + LOG_BYTES_MIN, ..Due::NEVER };
+        assert_eq!(small.due(reach(100, 1050), || 0), least);
         let by_number = schedule(CheckpointPolicy { changes: 10, ..NONE });
         assert_eq!(by_number.due(reach(109, 1 << 40), || 20), Due::at_offset(110));
         assert_eq!(by_number.due(reach(110, 1000), || 20), Due::at(i64::MIN));
         assert_eq!(by_number.due(reach(110, 1000), || 22), Due::at_offset(111), "half as many");
-        let both = schedule(CheckpointPolicy { changes: 10, log_bytes: 50, ..NONE });
-        assert_eq!(both.due(reach(0, 0), || 0), Due { offset: 110, bytes: 1050, ..Due::NEVER });
+        let both = schedule(CheckpointPolicy { changes: 10, log_bytes, ..NONE });
+        assert_eq!(both.due(reach(0, 0), || 0), Due { offset: 110, bytes, ..Due::NEVER });
     }
 
     #[test]
