@@ -19,7 +19,6 @@ enum State<T> {
 
 impl<T> Oneshot<T> {
     /// A place for a value.
-    #[expect(clippy::new_ret_no_self, reason = "two have it, always")]
     pub fn new() -> Arc<Oneshot<T>> {
         Arc::new(Oneshot(Mutex::new(State::Waiting(None))))
     }
