@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
-use rstmdb_types::{Offset, TimestampMs};
+use rstmdb_types::{LogPosition, Offset, TimestampMs};
 
 use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
@@ -83,5 +83,11 @@ impl Shared {
 
     pub(crate) fn first_offset(&self) -> Offset {
         self.first_offset.load(Ordering::Acquire)
+    }
+
+    /// The place before an offset.
+    pub(crate) fn position(&self, next: Offset) -> LogPosition {
+        let history_id = self.files.lineage.lock().id_at(next.saturating_sub(1));
+        LogPosition { next, history_id }
     }
 }

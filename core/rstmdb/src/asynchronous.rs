@@ -171,7 +171,7 @@ rstmdb_types::for_each_operation!(methods);
 #[derive(Debug)]
 pub struct Subscription {
     state: State,
-    resume_offset: Offset,
+    position: LogPosition,
 }
 
 #[derive(Debug)]
@@ -186,12 +186,12 @@ enum State {
 
 impl Subscription {
     fn embedded(inner: rstmdb_engine::Subscription) -> Subscription {
-        Subscription { resume_offset: inner.resume_offset(), state: State::Ready(Box::new(inner)) }
+        Subscription { position: inner.position(), state: State::Ready(Box::new(inner)) }
     }
 
     #[cfg(feature = "remote")]
     fn remote(inner: rstmdb_client::Subscription) -> Subscription {
-        Subscription { resume_offset: inner.resume_offset(), state: State::Remote(inner) }
+        Subscription { position: inner.position().clone(), state: State::Remote(inner) }
     }
 
     /// Waits for the next event; `None` when the database was closed.
@@ -201,7 +201,12 @@ impl Subscription {
 
     /// The offset to resume from after the events received so far.
     pub fn resume_offset(&self) -> Offset {
-        self.resume_offset
+        self.position.next
+    }
+
+    /// The history that the change before it belongs to: the `history_id` that goes with it.
+    pub fn history_id(&self) -> Option<Text> {
+        self.position.history_id.clone()
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
@@ -211,7 +216,7 @@ impl Subscription {
                 #[cfg(feature = "remote")]
                 State::Remote(mut inner) => {
                     let polled = inner.poll_event(context);
-                    self.resume_offset = inner.resume_offset();
+                    self.position.clone_from(inner.position());
                     self.state = State::Remote(inner);
                     return polled;
                 }
@@ -231,7 +236,7 @@ impl Subscription {
                         continue;
                     }
                     let polled = inner.poll_next(context);
-                    self.resume_offset = inner.resume_offset();
+                    self.position = inner.position();
                     let again = polled.is_pending() && inner.needs_files();
                     self.state = State::Ready(inner);
                     if !again {

@@ -44,7 +44,7 @@ impl Prepared {
                 Prepared::Create(Box::new(CreateInstance::new(shared, request, new_id)))
             }
             Request::ApplyEvent(request) => {
-                let edge = Edge { any_request: false, ..*edge };
+                let edge = Edge { plain_rules: false, ..*edge };
                 Prepared::Apply(Box::new(ApplyEvent::new(request, &edge)))
             }
             Request::DeleteInstance(request) => Prepared::Delete(DeleteInstance::new(request)),

@@ -91,8 +91,7 @@ impl Watches {
             tracing::warn!(subscription = %id, "a subscription ended: {error}");
             let Some(watch) = self.take(&id) else { continue };
             if dialect == Dialect::Extended {
-                let resume_offset = watch.resume_offset();
-                message::end(outbox.buffer(), mode, &id, resume_offset, Some(&error));
+                message::end(outbox.buffer(), mode, &id, watch.position(), Some(&error));
             } else {
                 *broken = true;
             }
@@ -103,7 +102,7 @@ impl Watches {
     pub(crate) fn say_goodbye(&mut self, outbox: &mut Outbox, mode: WireMode, dialect: Dialect) {
         if dialect == Dialect::Extended {
             for watch in &self.list {
-                message::end(outbox.buffer(), mode, watch.id(), watch.resume_offset(), None);
+                message::end(outbox.buffer(), mode, watch.id(), watch.position(), None);
             }
         }
     }
@@ -117,7 +116,7 @@ pub(crate) fn begin(
     params: &str,
 ) -> Written {
     let begun = parse::call(caller, form.dialect, operation, params)
-        .and_then(|call| caller.subscribe(call.request));
+        .and_then(|call| caller.subscribe(call));
     match begun {
         Ok((outcome, events)) => {
             Written { watch: Some(Box::new(events)), ..form.known(Ok(&outcome)) }
