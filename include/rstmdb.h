@@ -562,6 +562,10 @@ int32_t rstmdb_watch_next_submit(const struct rstmdb_watch *watch,
 // The offset to resume from after the events received so far; 0 for NULL and before the watch began.
 uint64_t rstmdb_watch_resume_offset(const struct rstmdb_watch *watch);
 
+// The history that the change before that offset belongs to: the `history_id` that goes with it. Empty where
+// nobody has told it. Free it with `rstmdb_buffer_free`.
+struct rstmdb_buffer rstmdb_watch_history_id(const struct rstmdb_watch *watch);
+
 // Ends a watch: whoever waits for its events gets `RSTMDB_ENDED`. Ending it twice, or NULL, is fine.
 void rstmdb_unwatch(const struct rstmdb_watch *watch);
 

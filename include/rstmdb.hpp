@@ -785,6 +785,9 @@ struct ApplyEventRequest {
     std::optional<std::string> expected_state{};
     /// Refuse with `CONFLICT` unless this is the offset of the instance's last change.
     std::optional<std::uint64_t> expected_wal_offset{};
+    /// The history that `expected_wal_offset` was told in. Refuse with `CONFLICT` when it is
+    /// another one.
+    std::optional<std::string> history_id{};
     /// Kept with the event and returned by `get_instance` as `last_event_id`.
     std::optional<std::string> event_id{};
     /// A retry with the same key gets the first result, with `applied` false.
@@ -798,6 +801,7 @@ struct ApplyEventRequest {
         writer.member("payload", payload);
         writer.member("expected_state", expected_state);
         writer.member("expected_wal_offset", expected_wal_offset);
+        writer.member("history_id", history_id);
         writer.member("event_id", event_id);
         writer.member("idempotency_key", idempotency_key);
         return writer.finish();
@@ -931,6 +935,9 @@ struct WatchInstanceRequest {
     std::optional<bool> include_ctx{};
     /// Replay from this offset (inclusive) before going on live; absent or 0: live only.
     std::optional<std::uint64_t> from_offset{};
+    /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
+    /// the log does not go on from there.
+    std::optional<std::string> history_id{};
     /// Whether creation and deletion are reported too.
     std::optional<bool> include_lifecycle{};
 
@@ -940,6 +947,7 @@ struct WatchInstanceRequest {
         writer.member("instance_id", instance_id);
         writer.member("include_ctx", include_ctx);
         writer.member("from_offset", from_offset);
+        writer.member("history_id", history_id);
         writer.member("include_lifecycle", include_lifecycle);
         return writer.finish();
     }
@@ -951,6 +959,9 @@ struct WatchAllRequest {
     std::optional<bool> include_ctx{};
     /// Replay from this offset (inclusive) before going on live; absent or 0: live only.
     std::optional<std::uint64_t> from_offset{};
+    /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
+    /// the log does not go on from there.
+    std::optional<std::string> history_id{};
     /// Only these machines.
     std::vector<std::string> machines{};
     /// Only transitions out of these states.
@@ -967,6 +978,7 @@ struct WatchAllRequest {
         detail::Writer writer;
         writer.member("include_ctx", include_ctx);
         writer.member("from_offset", from_offset);
+        writer.member("history_id", history_id);
         if (!machines.empty()) {
             writer.member("machines", machines);
         }
@@ -993,6 +1005,9 @@ struct WalReadRequest {
     /// `published`, as when absent, or `all`: those too that the database makes for itself, which
     /// are gaps in the offsets otherwise.
     std::optional<std::string> entries{};
+    /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
+    /// the log does not go on from there.
+    std::optional<std::string> history_id{};
 
     /// The request as JSON.
     std::string to_json() const {
@@ -1000,6 +1015,7 @@ struct WalReadRequest {
         writer.member("from_offset", from_offset);
         writer.member("limit", limit);
         writer.member("entries", entries);
+        writer.member("history_id", history_id);
         return writer.finish();
     }
 };
@@ -1144,6 +1160,11 @@ class [[nodiscard]] Watch {
 
     /// Where a new watch goes on after the last event that was taken: its `from_offset`.
     std::uint64_t resume_offset() const noexcept { return rstmdb_watch_resume_offset(raw()); }
+
+    /// The history that the change before it belongs to: the `history_id` that goes with it, may be empty.
+    std::string history_id() const {
+        return detail::Buffer(rstmdb_watch_history_id(raw())).text();
+    }
 
     /// Ends the watch, from any thread; whoever waits in `next` gets nothing.
     void unwatch() const noexcept { rstmdb_unwatch(raw()); }
@@ -1762,7 +1783,8 @@ class Database {
     }
 
     /// Follows the events of one instance.
-    /// Result: `subscription_id`, `instance_id`, `current_state`, `current_wal_offset`.
+    /// Result: `subscription_id`, `instance_id`, `current_state`, `current_wal_offset`,
+    /// `history_id`?.
     Watch watch_instance(const WatchInstanceRequest &request) const {
         return watch(rstmdb_watch_instance, request.to_json());
     }
@@ -1778,7 +1800,7 @@ class Database {
     }
 
     /// Follows the events of all instances, filtered.
-    /// Result: `subscription_id`, `wal_offset`.
+    /// Result: `subscription_id`, `wal_offset`, `history_id`?.
     Watch watch_all(const WatchAllRequest &request = {}) const {
         return watch(rstmdb_watch_all, request.to_json());
     }
@@ -1794,7 +1816,7 @@ class Database {
     }
 
     /// Returns the log's entries in order.
-    /// Result: `records`, `next_offset`.
+    /// Result: `records`, `next_offset`, `history_id`?.
     std::string wal_read(const WalReadRequest &request) const {
         return blocking(rstmdb_wal_read, request.to_json());
     }
@@ -1877,7 +1899,7 @@ class Database {
 
     /// Returns name, version, features and limits.
     /// Result: `server_name`, `server_version`, `backend`, `database_id`, `features`,
-    /// `writable`, `health`, `limits`, `instances`, `machines`, `latest_offset`.
+    /// `writable`, `health`, `limits`, `instances`, `machines`, `latest_offset`, `history_id`?.
     std::string info(const InfoRequest &request = {}) const {
         return blocking(rstmdb_info, request.to_json());
     }

@@ -32,6 +32,11 @@ func (r *ApplyEventRequest) appendJSON(b []byte) ([]byte, error) {
 		b = strconv.AppendUint(b, r.ExpectedWALOffset, 10)
 		b = append(b, ',')
 	}
+	if r.HistoryID != "" || forced(r.ForceSendFields, "HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	if r.EventID != "" || forced(r.ForceSendFields, "EventID") {
 		b = append(b, `"event_id":`...)
 		b = appendText(b, r.EventID)
@@ -72,6 +77,11 @@ func (r *ApplyEventRequest) decode(d *decoder) {
 			r.ExpectedWALOffset = d.uint64()
 			if r.ExpectedWALOffset == 0 {
 				r.ForceSendFields = append(r.ForceSendFields, "ExpectedWALOffset")
+			}
+		case "history_id":
+			r.HistoryID = d.string()
+			if r.HistoryID == "" {
+				r.ForceSendFields = append(r.ForceSendFields, "HistoryID")
 			}
 		case "event_id":
 			r.EventID = d.string()
@@ -1339,6 +1349,11 @@ func (r *InfoResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, `"latest_offset":`...)
 	b = strconv.AppendUint(b, r.LatestOffset, 10)
 	b = append(b, ',')
+	if r.Has("HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	return append(trimComma(b), '}'), nil
 }
 
@@ -1377,6 +1392,9 @@ func (r *InfoResult) decode(d *decoder) {
 			r.Machines = d.uint64()
 		case "latest_offset":
 			r.LatestOffset = d.uint64()
+		case "history_id":
+			r.HistoryID = d.string()
+			r.present |= 1 << 0
 		default:
 			d.skip(key)
 		}
@@ -1463,6 +1481,11 @@ func (r *InstanceEvent) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, `"wal_offset":`...)
 	b = strconv.AppendUint(b, r.WALOffset, 10)
 	b = append(b, ',')
+	if r.Has("HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	b = append(b, `"timestamp":`...)
 	b = strconv.AppendInt(b, r.Timestamp.UnixMilli(), 10)
 	b = append(b, ',')
@@ -1520,24 +1543,27 @@ func (r *InstanceEvent) decode(d *decoder) {
 			r.Version = d.uint32()
 		case "wal_offset":
 			r.WALOffset = d.uint64()
+		case "history_id":
+			r.HistoryID = d.string()
+			r.present |= 1 << 0
 		case "timestamp":
 			r.Timestamp = d.time()
 		case "from_state":
 			r.FromState = d.string()
-			r.present |= 1 << 0
+			r.present |= 1 << 1
 		case "to_state":
 			r.ToState = d.string()
-			r.present |= 1 << 1
+			r.present |= 1 << 2
 		case "event":
 			r.EventName = d.string()
-			r.present |= 1 << 2
+			r.present |= 1 << 3
 		case "payload":
 			r.rawPayload, r.Payload = d.document()
 		case "ctx":
 			r.rawCtx, r.Ctx = d.document()
 		case "event_id":
 			r.EventID = d.string()
-			r.present |= 1 << 3
+			r.present |= 1 << 4
 		default:
 			d.skip(key)
 		}
@@ -2826,6 +2852,11 @@ func (r *WALReadRequest) appendJSON(b []byte) ([]byte, error) {
 		b = appendText(b, r.Entries)
 		b = append(b, ',')
 	}
+	if r.HistoryID != "" || forced(r.ForceSendFields, "HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	return append(trimComma(b), '}'), nil
 }
 
@@ -2849,6 +2880,11 @@ func (r *WALReadRequest) decode(d *decoder) {
 			r.Entries = d.string()
 			if r.Entries == "" {
 				r.ForceSendFields = append(r.ForceSendFields, "Entries")
+			}
+		case "history_id":
+			r.HistoryID = d.string()
+			if r.HistoryID == "" {
+				r.ForceSendFields = append(r.ForceSendFields, "HistoryID")
 			}
 		default:
 			d.skip(key)
@@ -2884,6 +2920,11 @@ func (r *WALReadResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, `"next_offset":`...)
 	b = strconv.AppendUint(b, r.NextOffset, 10)
 	b = append(b, ',')
+	if r.Has("HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	return append(trimComma(b), '}'), nil
 }
 
@@ -2905,6 +2946,9 @@ func (r *WALReadResult) decode(d *decoder) {
 			}
 		case "next_offset":
 			r.NextOffset = d.uint64()
+		case "history_id":
+			r.HistoryID = d.string()
+			r.present |= 1 << 0
 		default:
 			d.skip(key)
 		}
@@ -3070,6 +3114,11 @@ func (r *WatchAllRequest) appendJSON(b []byte) ([]byte, error) {
 		b = strconv.AppendUint(b, r.FromOffset, 10)
 		b = append(b, ',')
 	}
+	if r.HistoryID != "" || forced(r.ForceSendFields, "HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	if len(r.Machines) > 0 || forced(r.ForceSendFields, "Machines") {
 		b = append(b, `"machines":`...)
 		b = append(b, '[')
@@ -3142,6 +3191,11 @@ func (r *WatchAllRequest) decode(d *decoder) {
 			if r.FromOffset == 0 {
 				r.ForceSendFields = append(r.ForceSendFields, "FromOffset")
 			}
+		case "history_id":
+			r.HistoryID = d.string()
+			if r.HistoryID == "" {
+				r.ForceSendFields = append(r.ForceSendFields, "HistoryID")
+			}
 		case "machines":
 			d.openArray()
 			r.Machines = []string{}
@@ -3207,6 +3261,11 @@ func (r *WatchAllResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, `"wal_offset":`...)
 	b = strconv.AppendUint(b, r.WALOffset, 10)
 	b = append(b, ',')
+	if r.Has("HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	return append(trimComma(b), '}'), nil
 }
 
@@ -3223,6 +3282,9 @@ func (r *WatchAllResult) decode(d *decoder) {
 			r.SubscriptionID = d.string()
 		case "wal_offset":
 			r.WALOffset = d.uint64()
+		case "history_id":
+			r.HistoryID = d.string()
+			r.present |= 1 << 0
 		default:
 			d.skip(key)
 		}
@@ -3252,6 +3314,11 @@ func (r *WatchInstanceRequest) appendJSON(b []byte) ([]byte, error) {
 		b = strconv.AppendUint(b, r.FromOffset, 10)
 		b = append(b, ',')
 	}
+	if r.HistoryID != "" || forced(r.ForceSendFields, "HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	if r.IncludeLifecycle || forced(r.ForceSendFields, "IncludeLifecycle") {
 		b = append(b, `"include_lifecycle":`...)
 		b = strconv.AppendBool(b, r.IncludeLifecycle)
@@ -3277,6 +3344,11 @@ func (r *WatchInstanceRequest) decode(d *decoder) {
 			r.FromOffset = d.uint64()
 			if r.FromOffset == 0 {
 				r.ForceSendFields = append(r.ForceSendFields, "FromOffset")
+			}
+		case "history_id":
+			r.HistoryID = d.string()
+			if r.HistoryID == "" {
+				r.ForceSendFields = append(r.ForceSendFields, "HistoryID")
 			}
 		case "include_lifecycle":
 			r.IncludeLifecycle = d.bool()
@@ -3313,6 +3385,11 @@ func (r *WatchInstanceResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, `"current_wal_offset":`...)
 	b = strconv.AppendUint(b, r.CurrentWALOffset, 10)
 	b = append(b, ',')
+	if r.Has("HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
 	return append(trimComma(b), '}'), nil
 }
 
@@ -3333,6 +3410,9 @@ func (r *WatchInstanceResult) decode(d *decoder) {
 			r.CurrentState = d.string()
 		case "current_wal_offset":
 			r.CurrentWALOffset = d.uint64()
+		case "history_id":
+			r.HistoryID = d.string()
+			r.present |= 1 << 0
 		default:
 			d.skip(key)
 		}

@@ -161,6 +161,10 @@ const (
 	// `first_offset` is the first it has.
 	ReasonOffsetCompacted = "offset_compacted"
 
+	// ReasonOffsetAhead: The log has not come to the offset yet; context `latest_offset` is the
+	// last it has.
+	ReasonOffsetAhead = "offset_ahead"
+
 	// ReasonInstanceCompleted: The instance reached a final state.
 	ReasonInstanceCompleted = "instance_completed"
 
@@ -169,6 +173,11 @@ const (
 
 	// ReasonExpectedWALOffset: The instance is not at the expected offset.
 	ReasonExpectedWALOffset = "expected_wal_offset"
+
+	// ReasonHistoryDiverged: The log is not the one that the place was told of: a copy was
+	// restored, or changes were lost. Context `safe_offset`, where it is known, is the last
+	// offset that both histories share.
+	ReasonHistoryDiverged = "history_diverged"
 
 	// ReasonIdempotencyKeyReused: The idempotency key was used for a different request.
 	ReasonIdempotencyKeyReused = "idempotency_key_reused"

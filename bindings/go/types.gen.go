@@ -104,6 +104,10 @@ type ApplyEventRequest struct {
 	// Refuse with `CONFLICT` unless this is the offset of the instance's last change.
 	ExpectedWALOffset uint64 `json:"expected_wal_offset,omitempty"`
 
+	// The history that ExpectedWALOffset was told in. Refuse with `CONFLICT` when it is another
+	// one.
+	HistoryID string `json:"history_id,omitempty"`
+
 	// Kept with the event and returned by GetInstance as LastEventID.
 	EventID string `json:"event_id,omitempty"`
 
@@ -524,6 +528,22 @@ type InfoResult struct {
 
 	// The offset of the last change.
 	LatestOffset uint64 `json:"latest_offset"`
+
+	// The history that it belongs to, 16 hex digits; absent before the first change.
+	HistoryID string `json:"history_id,omitempty"`
+
+	// Which optional texts were there.
+	present uint32
+}
+
+// Has reports whether an optional text was there, by the name of its field: an empty string
+// alone does not tell.
+func (r *InfoResult) Has(field string) bool {
+	switch field {
+	case "HistoryID":
+		return r.HistoryID != "" || r.present&(1<<0) != 0
+	}
+	return false
 }
 
 // InstanceCount: how many instances of one machine and version are in one state.
@@ -557,6 +577,9 @@ type InstanceEvent struct {
 
 	// The log offset of the change.
 	WALOffset uint64 `json:"wal_offset"`
+
+	// The history that it belongs to; absent in a History.
+	HistoryID string `json:"history_id,omitempty"`
 
 	// When it happened.
 	Timestamp time.Time `json:"timestamp"`
@@ -606,14 +629,16 @@ func (r *InstanceEvent) RawCtx() json.RawMessage {
 // alone does not tell.
 func (r *InstanceEvent) Has(field string) bool {
 	switch field {
+	case "HistoryID":
+		return r.HistoryID != "" || r.present&(1<<0) != 0
 	case "FromState":
-		return r.FromState != "" || r.present&(1<<0) != 0
+		return r.FromState != "" || r.present&(1<<1) != 0
 	case "ToState":
-		return r.ToState != "" || r.present&(1<<1) != 0
+		return r.ToState != "" || r.present&(1<<2) != 0
 	case "EventName":
-		return r.EventName != "" || r.present&(1<<2) != 0
+		return r.EventName != "" || r.present&(1<<3) != 0
 	case "EventID":
-		return r.EventID != "" || r.present&(1<<3) != 0
+		return r.EventID != "" || r.present&(1<<4) != 0
 	}
 	return false
 }
@@ -1065,6 +1090,10 @@ type WALReadRequest struct {
 	// are gaps in the offsets otherwise.
 	Entries string `json:"entries,omitempty"`
 
+	// The history that FromOffset was told with. `CONFLICT`, reason `history_diverged`, when the
+	// log does not go on from there.
+	HistoryID string `json:"history_id,omitempty"`
+
 	// ForceSendFields names fields that are sent although they have their zero value, such as
 	// "InstanceID" for the empty id. By default those that are optional are left out.
 	ForceSendFields []string `json:"-"`
@@ -1077,6 +1106,22 @@ type WALReadResult struct {
 
 	// Where to read on.
 	NextOffset uint64 `json:"next_offset"`
+
+	// The history that the change before NextOffset belongs to.
+	HistoryID string `json:"history_id,omitempty"`
+
+	// Which optional texts were there.
+	present uint32
+}
+
+// Has reports whether an optional text was there, by the name of its field: an empty string
+// alone does not tell.
+func (r *WALReadResult) Has(field string) bool {
+	switch field {
+	case "HistoryID":
+		return r.HistoryID != "" || r.present&(1<<0) != 0
+	}
+	return false
 }
 
 // WALRecord is one entry of the log with its place.
@@ -1127,6 +1172,10 @@ type WatchAllRequest struct {
 	// Replay from this offset (inclusive) before going on live; absent or 0: live only.
 	FromOffset uint64 `json:"from_offset,omitempty"`
 
+	// The history that FromOffset was told with. `CONFLICT`, reason `history_diverged`, when the
+	// log does not go on from there.
+	HistoryID string `json:"history_id,omitempty"`
+
 	// Only these machines.
 	Machines []string `json:"machines,omitempty"`
 
@@ -1154,6 +1203,22 @@ type WatchAllResult struct {
 
 	// The offset of the next change; a live watch begins here.
 	WALOffset uint64 `json:"wal_offset"`
+
+	// The history that the change before the watch's beginning belongs to.
+	HistoryID string `json:"history_id,omitempty"`
+
+	// Which optional texts were there.
+	present uint32
+}
+
+// Has reports whether an optional text was there, by the name of its field: an empty string
+// alone does not tell.
+func (r *WatchAllResult) Has(field string) bool {
+	switch field {
+	case "HistoryID":
+		return r.HistoryID != "" || r.present&(1<<0) != 0
+	}
+	return false
 }
 
 // WatchInstanceRequest says which instance to follow.
@@ -1166,6 +1231,10 @@ type WatchInstanceRequest struct {
 
 	// Replay from this offset (inclusive) before going on live; absent or 0: live only.
 	FromOffset uint64 `json:"from_offset,omitempty"`
+
+	// The history that FromOffset was told with. `CONFLICT`, reason `history_diverged`, when the
+	// log does not go on from there.
+	HistoryID string `json:"history_id,omitempty"`
 
 	// Whether creation and deletion are reported too.
 	IncludeLifecycle bool `json:"include_lifecycle,omitempty"`
@@ -1188,4 +1257,20 @@ type WatchInstanceResult struct {
 
 	// The log offset of its last change.
 	CurrentWALOffset uint64 `json:"current_wal_offset"`
+
+	// The history that the change before the watch's beginning belongs to.
+	HistoryID string `json:"history_id,omitempty"`
+
+	// Which optional texts were there.
+	present uint32
+}
+
+// Has reports whether an optional text was there, by the name of its field: an empty string
+// alone does not tell.
+func (r *WatchInstanceResult) Has(field string) bool {
+	switch field {
+	case "HistoryID":
+		return r.HistoryID != "" || r.present&(1<<0) != 0
+	}
+	return false
 }

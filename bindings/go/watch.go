@@ -10,7 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"unsafe"
 )
 
 // Event is one change of one instance.
@@ -45,7 +45,11 @@ type watch struct {
 	db     *Database
 	op     Operation
 	handle *C.rstmdb_watch
-	resume atomic.Uint64
+	place  struct {
+		sync.Mutex
+		resume  uint64
+		history string
+	}
 	stop   func()
 	// Closed by stop.
 	stopped chan struct{}
@@ -89,6 +93,12 @@ func WatchEvents(names ...string) WatchOption {
 // WatchFromOffset: replay from this offset (inclusive) before going on live.
 func WatchFromOffset(offset uint64) WatchOption {
 	return watchOption(func(r *WatchAllRequest) { r.FromOffset = offset })
+}
+
+// WatchHistoryID: the history that the offset of WatchFromOffset was told with. An error of the reason
+// ReasonHistoryDiverged when the log does not go on from there.
+func WatchHistoryID(id string) WatchOption {
+	return watchOption(func(r *WatchAllRequest) { r.HistoryID = id })
 }
 
 // WatchIncludeCtx says whether events carry the context after them; they do without this.
@@ -162,7 +172,7 @@ func (db *Database) watch(ctx context.Context, op Operation, request appender, s
 		events: make(chan Event), errors: make(chan error, 1),
 	}
 	w.stop = sync.OnceFunc(func() { close(w.stopped) })
-	w.resume.Store(uint64(C.rstmdb_watch_resume_offset(handle)))
+	w.receivedAll()
 	go w.run(ctx, x)
 	return &Subscription{Events: w.events, Errors: w.errors, watch: w}, nil
 }
@@ -181,7 +191,7 @@ func (s *Subscription) Close() error {
 func (s *Subscription) All() iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for event := range s.Events {
-			s.watch.received(event.WALOffset + 1)
+			s.watch.received(event.WALOffset+1, event.HistoryID)
 			if !yield(event, nil) {
 				return
 			}
@@ -204,15 +214,38 @@ func (s *Subscription) Err() error {
 
 // ResumeOffset is where to resume so that nothing is lost: for WatchFromOffset of a later watch. It
 // is never behind an event that was not received.
-func (s *Subscription) ResumeOffset() uint64 { return s.watch.resume.Load() }
+func (s *Subscription) ResumeOffset() uint64 {
+	s.watch.place.Lock()
+	defer s.watch.place.Unlock()
+	return s.watch.place.resume
+}
 
-func (w *watch) received(next uint64) {
-	for {
-		before := w.resume.Load()
-		if next <= before || w.resume.CompareAndSwap(before, next) {
-			return
+// HistoryID is the history that the change before ResumeOffset belongs to: for WatchHistoryID of a
+// later watch. It is empty where nobody has told it. Ask for it after ResumeOffset.
+func (s *Subscription) HistoryID() string {
+	s.watch.place.Lock()
+	defer s.watch.place.Unlock()
+	return s.watch.place.history
+}
+
+func (w *watch) received(next uint64, history string) {
+	w.place.Lock()
+	defer w.place.Unlock()
+	if next > w.place.resume {
+		w.place.resume = next
+		if history != "" {
+			w.place.history = history
 		}
 	}
+}
+
+// receivedAll takes over where the core is.
+func (w *watch) receivedAll() {
+	next := uint64(C.rstmdb_watch_resume_offset(w.handle))
+	id := C.rstmdb_watch_history_id(w.handle)
+	history := C.GoStringN((*C.char)(unsafe.Pointer(id.data)), C.int(id.len))
+	C.rstmdb_buffer_free(id)
+	w.received(next, history)
 }
 
 // run brings events from the core to the channel until the watch has ended.
@@ -256,7 +289,7 @@ func (w *watch) deliver(ctx context.Context, x *exchange) error {
 			}
 			select {
 			case w.events <- event:
-				w.received(event.WALOffset + 1)
+				w.received(event.WALOffset+1, event.HistoryID)
 			case <-w.stopped:
 				return nil
 			case <-ctx.Done():
@@ -266,7 +299,7 @@ func (w *watch) deliver(ctx context.Context, x *exchange) error {
 		if err := d.finish(); err != nil {
 			return unreadable(err, w.op)
 		}
-		w.received(uint64(C.rstmdb_watch_resume_offset(w.handle)))
+		w.receivedAll()
 	}
 }
 

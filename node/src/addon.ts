@@ -47,6 +47,8 @@ export declare class NativeWatch {
   next(eventsMax: number): string | number;
   /** Where a later watch goes on without gap or repeat, in digits. */
   resumeOffset(): string;
+  /** The history that the change before it belongs to; empty where nobody has told it. */
+  historyId(): string;
   /** Ends the watch. */
   end(): void;
 }

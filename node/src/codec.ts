@@ -172,6 +172,7 @@ function decodeInstanceEvent(w: Wire): types.InstanceEvent {
     timestamp: new Date(Number(w.timestamp)),
     payload: w.payload,
   };
+  if (w.history_id !== undefined) r.historyId = w.history_id;
   if (w.from_state !== undefined) r.fromState = w.from_state;
   if (w.to_state !== undefined) r.toState = w.to_state;
   if (w.event !== undefined) r.event = w.event;
@@ -289,6 +290,7 @@ function decodeInfoResult(w: Wire): types.InfoResult {
     machines: w.machines,
     latestOffset: w.latest_offset,
   };
+  if (w.history_id !== undefined) r.historyId = w.history_id;
   return r;
 }
 
@@ -362,6 +364,7 @@ function decodeWalReadResult(w: Wire): types.WalReadResult {
     records: w.records.map(decodeWalRecord),
     nextOffset: w.next_offset,
   };
+  if (w.history_id !== undefined) r.historyId = w.history_id;
   return r;
 }
 
@@ -370,6 +373,7 @@ const WalReadRequest: Members = {
   fromOffset: 'from_offset',
   limit: 'limit',
   entries: 'entries',
+  historyId: 'history_id',
 };
 
 function decodeWatchAllResult(w: Wire): types.WatchAllResult {
@@ -377,6 +381,7 @@ function decodeWatchAllResult(w: Wire): types.WatchAllResult {
     subscriptionId: w.subscription_id,
     walOffset: w.wal_offset,
   };
+  if (w.history_id !== undefined) r.historyId = w.history_id;
   return r;
 }
 
@@ -384,6 +389,7 @@ const WatchAllRequest: Members = {
   __proto__: null,
   includeCtx: 'include_ctx',
   fromOffset: 'from_offset',
+  historyId: 'history_id',
   machines: 'machines',
   fromStates: 'from_states',
   toStates: 'to_states',
@@ -398,6 +404,7 @@ function decodeWatchInstanceResult(w: Wire): types.WatchInstanceResult {
     currentState: w.current_state,
     currentWalOffset: w.current_wal_offset,
   };
+  if (w.history_id !== undefined) r.historyId = w.history_id;
   return r;
 }
 
@@ -406,6 +413,7 @@ const WatchInstanceRequest: Members = {
   instanceId: 'instance_id',
   includeCtx: 'include_ctx',
   fromOffset: 'from_offset',
+  historyId: 'history_id',
   includeLifecycle: 'include_lifecycle',
 };
 
@@ -469,6 +477,7 @@ const ApplyEventRequest: Members = {
   payload: 'payload',
   expectedState: 'expected_state',
   expectedWalOffset: 'expected_wal_offset',
+  historyId: 'history_id',
   eventId: 'event_id',
   idempotencyKey: 'idempotency_key',
 };

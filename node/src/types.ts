@@ -115,12 +115,16 @@ export const ERROR_REASONS = Object.freeze([
   'invalid_option',
   /** The log no longer reaches back to the offset; context `first_offset` is the first it has. */
   'offset_compacted',
+  /** The log has not come to the offset yet; context `latest_offset` is the last it has. */
+  'offset_ahead',
   /** The instance reached a final state. */
   'instance_completed',
   /** The instance is not in the expected state. */
   'expected_state',
   /** The instance is not at the expected offset. */
   'expected_wal_offset',
+  /** The log is not the one that the place was told of: a copy was restored, or changes were lost. Context `safe_offset`, where it is known, is the last offset that both histories share. */
+  'history_diverged',
   /** The idempotency key was used for a different request. */
   'idempotency_key_reused',
   /** The id belonged to a deleted instance and the settings forbid using it again. */
@@ -346,6 +350,11 @@ export interface ApplyEventRequest<M extends MachineTypes = AnyMachine> {
   readonly expectedState?: StateOf<M> | undefined;
   /** Refuse with `CONFLICT` unless this is the offset of the instance's last change. */
   readonly expectedWalOffset?: Offset | undefined;
+  /**
+   * The history that `expected_wal_offset` was told in. Refuse with `CONFLICT` when it is
+   * another one.
+   */
+  readonly historyId?: string | undefined;
   /** Kept with the event and returned by `get_instance` as `last_event_id`. */
   readonly eventId?: string | undefined;
   /** A retry with the same key gets the first result, with `applied` false. */
@@ -436,6 +445,11 @@ export interface WatchInstanceRequest {
   readonly includeCtx?: boolean | undefined;
   /** Replay from this offset (inclusive) before going on live; absent or 0: live only. */
   readonly fromOffset?: Offset | undefined;
+  /**
+   * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
+   * the log does not go on from there.
+   */
+  readonly historyId?: string | undefined;
   /** Whether creation and deletion are reported too. */
   readonly includeLifecycle?: boolean | undefined;
 }
@@ -450,6 +464,8 @@ export interface WatchInstanceResult<M extends MachineTypes = AnyMachine> {
   readonly currentState: StateOf<M>;
   /** The log offset of its last change. */
   readonly currentWalOffset: Offset;
+  /** The history that the change before the watch's beginning belongs to. */
+  readonly historyId?: string;
 }
 
 /** What to follow. An empty list restricts nothing; the lists must all match. */
@@ -458,6 +474,11 @@ export interface WatchAllRequest<M extends MachineTypes = AnyMachine> {
   readonly includeCtx?: boolean | undefined;
   /** Replay from this offset (inclusive) before going on live; absent or 0: live only. */
   readonly fromOffset?: Offset | undefined;
+  /**
+   * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
+   * the log does not go on from there.
+   */
+  readonly historyId?: string | undefined;
   /** Only these machines. */
   readonly machines?: readonly string[] | undefined;
   /** Only transitions out of these states. */
@@ -476,6 +497,8 @@ export interface WatchAllResult {
   readonly subscriptionId: string;
   /** The offset of the next change; a live watch begins here. */
   readonly walOffset: Offset;
+  /** The history that the change before the watch's beginning belongs to. */
+  readonly historyId?: string;
 }
 
 /** Which part of the log to return. */
@@ -489,6 +512,11 @@ export interface WalReadRequest {
    * are gaps in the offsets otherwise.
    */
   readonly entries?: string | undefined;
+  /**
+   * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
+   * the log does not go on from there.
+   */
+  readonly historyId?: string | undefined;
 }
 
 /** A piece of the log. */
@@ -497,6 +525,8 @@ export interface WalReadResult {
   readonly records: readonly WalRecord[];
   /** Where to read on. */
   readonly nextOffset: Offset;
+  /** The history that the change before `next_offset` belongs to. */
+  readonly historyId?: string;
 }
 
 /** Asks for the log's figures. */
@@ -601,6 +631,8 @@ export interface InfoResult {
   readonly machines: number;
   /** The offset of the last change. */
   readonly latestOffset: Offset;
+  /** The history that it belongs to, 16 hex digits; absent before the first change. */
+  readonly historyId?: string;
 }
 
 /** Asks for an answer. */
@@ -747,6 +779,8 @@ export interface InstanceEvent<M extends MachineTypes = AnyMachine> {
   readonly version: number;
   /** The log offset of the change. */
   readonly walOffset: Offset;
+  /** The history that it belongs to; absent in a `history`. */
+  readonly historyId?: string;
   /** When it happened. */
   readonly timestamp: Date;
   /** The state before; absent for a creation. */

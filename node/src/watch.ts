@@ -42,6 +42,7 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
   readonly #release: (() => void) | undefined;
   /** Behind the last event that was handed out. What is fetched or on its way does not count. */
   #resume: Offset;
+  #history: string | undefined;
   /** Fetched and not handed out, in wire form. */
   #fetched: readonly unknown[] = [];
   #next = 0;
@@ -65,6 +66,7 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
     this.#signal = signal;
     const offset = BigInt(native.resumeOffset());
     this.#resume = offset > Number.MAX_SAFE_INTEGER ? offset : Number(offset);
+    this.#history = native.historyId() || undefined;
     if (signal !== undefined) this.#release = onAbort(signal, this.#abort);
     if (signal?.aborted) this.#abort();
   }
@@ -75,6 +77,11 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
    */
   get resumeOffset(): Offset {
     return this.#resume;
+  }
+
+  /** The history that the change before it belongs to: give it as `historyId` beside `fromOffset`. */
+  get historyId(): string | undefined {
+    return this.#history;
   }
 
   /** The next event; done when the watch or its database was closed. */
@@ -145,6 +152,7 @@ export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
       this.#next = 0;
     }
     this.#resume = behind(value.walOffset);
+    this.#history = value.historyId ?? this.#history;
     return { value, done: false };
   }
 

@@ -33,6 +33,8 @@ class AsyncWatch(Generic[_T]):
     def result(self) -> _T: ...
     @property
     def resume_offset(self) -> int: ...
+    @property
+    def history_id(self) -> str | None: ...
     def next(self) -> InstanceEvent | Pending[None] | None: ...
     def end(self) -> None: ...
 
@@ -44,6 +46,8 @@ class BlockingWatch(Generic[_T]):
     def result(self) -> _T: ...
     @property
     def resume_offset(self) -> int: ...
+    @property
+    def history_id(self) -> str | None: ...
     def next(self, timeout: float | None = None) -> InstanceEvent | None: ...
     def end(self) -> None: ...
 
@@ -107,6 +111,7 @@ class AsyncHandle:
         payload: Any,
         expected_state: Name | None,
         expected_wal_offset: int | None,
+        history_id: str | None,
         event_id: str | None,
         idempotency_key: str | None,
     ) -> ApplyEventResult | Pending[ApplyEventResult]: ...
@@ -133,6 +138,7 @@ class AsyncHandle:
         from_offset: int,
         limit: int | None,
         entries: str | None,
+        history_id: str | None,
     ) -> WalReadResult | Pending[WalReadResult]: ...
     def wal_stats(self) -> WalStatsResult | Pending[WalStatsResult]: ...
     def compact(self, force_snapshot: bool) -> CompactResult | Pending[CompactResult]: ...
@@ -154,12 +160,14 @@ class AsyncHandle:
         instance_id: str,
         include_ctx: bool,
         from_offset: int | None,
+        history_id: str | None,
         include_lifecycle: bool,
     ) -> AsyncWatch[WatchInstanceResult] | Pending[AsyncWatch[WatchInstanceResult]]: ...
     def watch_all(
         self,
         include_ctx: bool,
         from_offset: int | None,
+        history_id: str | None,
         machines: Iterable[Name],
         from_states: Iterable[Name],
         to_states: Iterable[Name],
@@ -223,6 +231,7 @@ class BlockingHandle:
         payload: Any,
         expected_state: Name | None,
         expected_wal_offset: int | None,
+        history_id: str | None,
         event_id: str | None,
         idempotency_key: str | None,
     ) -> ApplyEventResult: ...
@@ -245,6 +254,7 @@ class BlockingHandle:
         from_offset: int,
         limit: int | None,
         entries: str | None,
+        history_id: str | None,
     ) -> WalReadResult: ...
     def wal_stats(self) -> WalStatsResult: ...
     def compact(self, force_snapshot: bool) -> CompactResult: ...
@@ -259,12 +269,14 @@ class BlockingHandle:
         instance_id: str,
         include_ctx: bool,
         from_offset: int | None,
+        history_id: str | None,
         include_lifecycle: bool,
     ) -> BlockingWatch[WatchInstanceResult]: ...
     def watch_all(
         self,
         include_ctx: bool,
         from_offset: int | None,
+        history_id: str | None,
         machines: Iterable[Name],
         from_states: Iterable[Name],
         to_states: Iterable[Name],
@@ -679,6 +691,7 @@ class InfoResult:
         "instances",
         "machines",
         "latest_offset",
+        "history_id",
     )
     @property
     def server_name(self) -> str:
@@ -713,6 +726,9 @@ class InfoResult:
     @property
     def latest_offset(self) -> int:
         """The offset of the last change."""
+    @property
+    def history_id(self) -> str | None:
+        """The history that it belongs to, 16 hex digits; absent before the first change."""
     def to_dict(self) -> Any:
         """Plain values, named as on the wire; times are milliseconds."""
     def to_json(self) -> str:
@@ -764,6 +780,7 @@ class InstanceEvent:
         "machine",
         "version",
         "wal_offset",
+        "history_id",
         "timestamp",
         "from_state",
         "to_state",
@@ -787,6 +804,9 @@ class InstanceEvent:
     @property
     def wal_offset(self) -> int:
         """The log offset of the change."""
+    @property
+    def history_id(self) -> str | None:
+        """The history that it belongs to; absent in a `history`."""
     @property
     def timestamp(self) -> datetime:
         """When it happened, in milliseconds since 1970."""
@@ -1272,13 +1292,16 @@ class ValidateMachineResult:
 class WalReadResult:
     """A piece of the log."""
 
-    __match_args__ = ("records", "next_offset")
+    __match_args__ = ("records", "next_offset", "history_id")
     @property
     def records(self) -> tuple[WalRecord, ...]:
         """The entries."""
     @property
     def next_offset(self) -> int:
         """Where to read on."""
+    @property
+    def history_id(self) -> str | None:
+        """The history that the change before `next_offset` belongs to."""
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[WalRecord]: ...
     @overload
@@ -1379,13 +1402,16 @@ class WalStatsResult:
 class WatchAllResult:
     """Where the log was when the watch began."""
 
-    __match_args__ = ("subscription_id", "wal_offset")
+    __match_args__ = ("subscription_id", "wal_offset", "history_id")
     @property
     def subscription_id(self) -> str:
         """The subscription's id."""
     @property
     def wal_offset(self) -> int:
         """The offset of the next change; a live watch begins here."""
+    @property
+    def history_id(self) -> str | None:
+        """The history that the change before the watch's beginning belongs to."""
     def to_dict(self) -> Any:
         """Plain values, named as on the wire; times are milliseconds."""
     def to_json(self) -> str:
@@ -1402,7 +1428,13 @@ class WatchAllResult:
 class WatchInstanceResult:
     """Where the watched instance was when the watch began."""
 
-    __match_args__ = ("subscription_id", "instance_id", "current_state", "current_wal_offset")
+    __match_args__ = (
+        "subscription_id",
+        "instance_id",
+        "current_state",
+        "current_wal_offset",
+        "history_id",
+    )
     @property
     def subscription_id(self) -> str:
         """The subscription's id."""
@@ -1415,6 +1447,9 @@ class WatchInstanceResult:
     @property
     def current_wal_offset(self) -> int:
         """The log offset of its last change."""
+    @property
+    def history_id(self) -> str | None:
+        """The history that the change before the watch's beginning belongs to."""
     def to_dict(self) -> Any:
         """Plain values, named as on the wire; times are milliseconds."""
     def to_json(self) -> str:
@@ -1770,6 +1805,7 @@ class ApplyEvent:
         "payload",
         "expected_state",
         "expected_wal_offset",
+        "history_id",
         "event_id",
         "idempotency_key",
     )
@@ -1781,6 +1817,7 @@ class ApplyEvent:
         *,
         expected_state: Name | None = None,
         expected_wal_offset: int | None = None,
+        history_id: str | None = None,
         event_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> ApplyEvent: ...
@@ -1799,6 +1836,11 @@ class ApplyEvent:
     @property
     def expected_wal_offset(self) -> int | None:
         """Refuse with `CONFLICT` unless this is the offset of the instance's last change."""
+    @property
+    def history_id(self) -> str | None:
+        """The history that `expected_wal_offset` was told in. Refuse with `CONFLICT` when it is
+        another one.
+        """
     @property
     def event_id(self) -> str | None:
         """Kept with the event and returned by `get_instance` as `last_event_id`."""

@@ -210,6 +210,7 @@ class Operations:
         *,
         expected_state: Name | None = None,
         expected_wal_offset: int | None = None,
+        history_id: str | None = None,
         event_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> ApplyEventResult:
@@ -222,6 +223,8 @@ class Operations:
             expected_state: Refuse with `CONFLICT` unless the instance is in this state.
             expected_wal_offset: Refuse with `CONFLICT` unless this is the offset of the
                 instance's last change.
+            history_id: The history that `expected_wal_offset` was told in. Refuse with
+                `CONFLICT` when it is another one.
             event_id: Kept with the event and returned by `get_instance` as `last_event_id`.
             idempotency_key: A retry with the same key gets the first result, with `applied`
                 false.
@@ -235,6 +238,7 @@ class Operations:
             payload,
             expected_state,
             expected_wal_offset,
+            history_id,
             event_id,
             idempotency_key,
         )
@@ -301,6 +305,7 @@ class Operations:
         *,
         include_ctx: bool = True,
         from_offset: int | None = None,
+        history_id: str | None = None,
         include_lifecycle: bool = False,
     ) -> WatchOpening[WatchInstanceResult]:
         """Follows the events of one instance.
@@ -310,6 +315,8 @@ class Operations:
             include_ctx: Whether events carry the context after them.
             from_offset: Replay from this offset (inclusive) before going on live; absent or
                 0: live only.
+            history_id: The history that `from_offset` was told with. `CONFLICT`, reason
+                `history_diverged`, when the log does not go on from there.
             include_lifecycle: Whether creation and deletion are reported too.
 
         Returns:
@@ -317,7 +324,7 @@ class Operations:
         """
         return WatchOpening(
             lambda: self._handle.watch_instance(
-                instance_id, include_ctx, from_offset, include_lifecycle
+                instance_id, include_ctx, from_offset, history_id, include_lifecycle
             )
         )
 
@@ -326,6 +333,7 @@ class Operations:
         *,
         include_ctx: bool = True,
         from_offset: int | None = None,
+        history_id: str | None = None,
         machines: Iterable[Name] = (),
         from_states: Iterable[Name] = (),
         to_states: Iterable[Name] = (),
@@ -338,6 +346,8 @@ class Operations:
             include_ctx: Whether events carry the context after them.
             from_offset: Replay from this offset (inclusive) before going on live; absent or
                 0: live only.
+            history_id: The history that `from_offset` was told with. `CONFLICT`, reason
+                `history_diverged`, when the log does not go on from there.
             machines: Only these machines.
             from_states: Only transitions out of these states.
             to_states: Only transitions into these states.
@@ -351,6 +361,7 @@ class Operations:
             lambda: self._handle.watch_all(
                 include_ctx,
                 from_offset,
+                history_id,
                 machines,
                 from_states,
                 to_states,
@@ -365,6 +376,7 @@ class Operations:
         *,
         limit: int | None = None,
         entries: str | None = None,
+        history_id: str | None = None,
     ) -> WalReadResult:
         """Returns the log's entries in order.
 
@@ -374,11 +386,13 @@ class Operations:
             limit: The most entries to return; 100 when absent.
             entries: `published`, as when absent, or `all`: those too that the database makes
                 for itself, which are gaps in the offsets otherwise.
+            history_id: The history that `from_offset` was told with. `CONFLICT`, reason
+                `history_diverged`, when the log does not go on from there.
 
         Returns:
             A piece of the log.
         """
-        answer = self._handle.wal_read(from_offset, limit, entries)
+        answer = self._handle.wal_read(from_offset, limit, entries, history_id)
         return await finish(answer) if isinstance(answer, Pending) else answer
 
     async def wal_stats(self) -> WalStatsResult:

@@ -48,6 +48,11 @@ class Watch(Generic[R]):
         """Give this as `from_offset` to a new watch to go on after the last event taken."""
         return self._watch.resume_offset
 
+    @property
+    def history_id(self) -> str | None:
+        """Give this as `history_id` beside it: the history that the change before it belongs to."""
+        return self._watch.history_id
+
     # [async
     async def next(self) -> InstanceEvent | None:
         """Waits for the next event; None when the watch has ended. Being cancelled loses no event."""

@@ -87,6 +87,7 @@ fn events_of_kinds_that_are_not_known_are_passed_on() {
         instance_id: "a".into(),
         include_ctx: true,
         from_offset: None,
+        history_id: None,
         include_lifecycle: true,
     };
     for mut watch in [database.watch_all(all).unwrap().1, database.watch_instance(one).unwrap().1] {

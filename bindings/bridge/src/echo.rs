@@ -42,6 +42,7 @@ pub(crate) fn event(offset: u64) -> InstanceEvent {
         machine: "echo".into(),
         version: 1,
         wal_offset: offset,
+        history_id: None,
         timestamp: 0,
         from_state: Some("said".into()),
         to_state: Some("said".into()),

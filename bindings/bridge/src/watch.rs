@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use rstmdb::error::reason;
-use rstmdb::{Error, InstanceEvent, Offset, Result, Subscription};
+use rstmdb::{Error, InstanceEvent, LogPosition, Offset, Result, Subscription};
 
 use crate::active::Active;
 use crate::started::Started;
@@ -44,14 +44,17 @@ struct PullState {
 enum WatchSource {
     Events(Subscription),
     Echo(Offset),
-    Ended(Offset),
+    Ended(LogPosition),
 }
 
 impl WatchSource {
-    fn resume_offset(&self) -> Offset {
+    fn position(&self) -> LogPosition {
         match self {
-            WatchSource::Events(events) => events.resume_offset(),
-            WatchSource::Echo(offset) | WatchSource::Ended(offset) => *offset,
+            WatchSource::Events(events) => {
+                LogPosition { next: events.resume_offset(), history_id: events.history_id() }
+            }
+            WatchSource::Echo(offset) => LogPosition { next: *offset, history_id: None },
+            WatchSource::Ended(position) => position.clone(),
         }
     }
 
@@ -70,10 +73,25 @@ impl WatchSource {
     }
 }
 
+impl PullState {
+    fn position(&self) -> LogPosition {
+        match self.returned.front() {
+            Some(Ok(event)) => before(event),
+            _ => self.source.position(),
+        }
+    }
+}
+
+/// Whoever begins there gets the event first.
+fn before(event: &InstanceEvent) -> LogPosition {
+    LogPosition { next: event.wal_offset, history_id: event.history_id.clone() }
+}
+
 impl Drop for SharedWatch {
     fn drop(&mut self) {
         if self.process != fork::process() {
-            let source = std::mem::replace(&mut self.state.get_mut().source, WatchSource::Ended(0));
+            let ended = WatchSource::Ended(LogPosition::default());
+            let source = std::mem::replace(&mut self.state.get_mut().source, ended);
             std::mem::forget(source);
         }
     }
@@ -117,16 +135,12 @@ impl Watch {
         })
     }
 
-    /// The offset to resume from after the events handed out so far.
-    pub fn resume_offset(&self) -> Offset {
+    /// Where to resume from after the events handed out so far.
+    pub fn position(&self) -> LogPosition {
         if self.inner.process != fork::process() {
-            return 0;
+            return LogPosition::default();
         }
-        let state = self.inner.state.lock();
-        match state.returned.front() {
-            Some(Ok(event)) => event.wal_offset,
-            _ => state.source.resume_offset(),
-        }
+        self.inner.state.lock().position()
     }
 
     /// Ends the watch; whoever waits gets `None`.
@@ -136,10 +150,7 @@ impl Watch {
         }
         let (source, waiter) = {
             let mut state = self.inner.state.lock();
-            let resume = match state.returned.front() {
-                Some(Ok(event)) => event.wal_offset,
-                _ => state.source.resume_offset(),
-            };
+            let resume = state.position();
             state.returned.clear();
             let source = std::mem::replace(&mut state.source, WatchSource::Ended(resume));
             (source, state.waiter.take())
@@ -221,8 +232,10 @@ impl Drop for Events {
         let mut state = self.watch.state.lock();
         if let WatchSource::Ended(resume) = &mut state.source {
             // Nobody received them: whoever goes on later begins with them.
-            let first = self.events.first().map_or(*resume, |event| event.wal_offset);
-            *resume = first.min(*resume);
+            if let Some(first) = self.events.first().filter(|first| first.wal_offset < resume.next)
+            {
+                *resume = before(first);
+            }
             return;
         }
         for event in self.events.drain(..).rev() {

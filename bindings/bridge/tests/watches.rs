@@ -34,9 +34,9 @@ fn events_come_in_batches_and_in_order() {
     let watch = prepare(&database);
     let applied: Vec<u64> = (0..5).map(|_| apply(&database)).collect();
     assert_eq!(offsets(watch.next_start(3).wait().unwrap()), applied[..3]);
-    assert_eq!(watch.resume_offset(), applied[3]);
+    assert_eq!(watch.position().next, applied[3]);
     assert_eq!(offsets(watch.next_start(100).wait().unwrap()), applied[3..]);
-    assert_eq!(watch.resume_offset(), applied[4] + 1);
+    assert_eq!(watch.position().next, applied[4] + 1);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn events_that_nobody_took_are_the_next_ones_again() {
     let watch = prepare(&database);
     let applied: Vec<u64> = (0..4).map(|_| apply(&database)).collect();
     drop(watch.next_start(2).wait().unwrap());
-    assert_eq!(watch.resume_offset(), applied[0]);
+    assert_eq!(watch.position().next, applied[0]);
     let mut seen = Vec::new();
     while seen.len() < applied.len() {
         seen.extend(offsets(watch.next_start(100).wait().unwrap()));
@@ -89,7 +89,7 @@ fn events_that_nobody_took_come_after_resuming() {
     let untaken = watch.next_start(2).wait().unwrap();
     watch.end();
     drop(untaken);
-    assert_eq!(watch.resume_offset(), applied[1]);
+    assert_eq!(watch.position().next, applied[1]);
 }
 
 #[test]

@@ -247,8 +247,19 @@ pub unsafe extern "C" fn rstmdb_watch_next_submit(
 pub unsafe extern "C" fn rstmdb_watch_resume_offset(watch: *const rstmdb_watch) -> u64 {
     // SAFETY: NULL, or a watch that was not freed.
     let watch = unsafe { watch.as_ref() }.and_then(|watch| watch.place.watch.get());
-    let offset = rstmdb_bridge::guard(|| Ok(watch.map_or(0, Watch::resume_offset)));
+    let offset = rstmdb_bridge::guard(|| Ok(watch.map_or(0, |watch| watch.position().next)));
     offset.unwrap_or(0)
+}
+
+/// The history that the change before that offset belongs to: the `history_id` that goes with it. Empty where
+/// nobody has told it. Free it with `rstmdb_buffer_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_watch_history_id(watch: *const rstmdb_watch) -> rstmdb_buffer {
+    // SAFETY: NULL, or a watch that was not freed.
+    let watch = unsafe { watch.as_ref() }.and_then(|watch| watch.place.watch.get());
+    let id = rstmdb_bridge::guard(|| Ok(watch.and_then(|watch| watch.position().history_id)));
+    let id = id.ok().flatten().map(String::from);
+    rstmdb_buffer::of(id.unwrap_or_default())
 }
 
 /// Ends a watch: whoever waits for its events gets `RSTMDB_ENDED`. Ending it twice, or NULL, is fine.

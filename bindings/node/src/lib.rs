@@ -198,7 +198,14 @@ impl NativeWatch {
     /// Where a later watch goes on without gap or repeat, in digits.
     #[napi]
     pub fn resume_offset(&self) -> String {
-        self.watch.get().map_or(0, bridge::Watch::resume_offset).to_string()
+        self.watch.get().map_or(0, |watch| watch.position().next).to_string()
+    }
+
+    /// The history that the change before it belongs to; empty where nobody has told it.
+    #[napi]
+    pub fn history_id(&self) -> String {
+        let id = self.watch.get().and_then(|watch| watch.position().history_id);
+        id.map(Into::into).unwrap_or_default()
     }
 
     /// Ends the watch.

@@ -20,11 +20,11 @@ handles! {
         list_instances(machine, version, state, limit, offset, cursor) => ListInstancesRequest;
         count_instances(machine, version, state) => CountInstancesRequest;
         delete_instance(instance_id, idempotency_key) => DeleteInstanceRequest;
-        apply_event(instance_id, event, payload, expected_state, expected_wal_offset, event_id, idempotency_key) => ApplyEventRequest;
+        apply_event(instance_id, event, payload, expected_state, expected_wal_offset, history_id, event_id, idempotency_key) => ApplyEventRequest;
         permitted(instance_id, payload) => PermittedRequest;
         batch(ops, mode, idempotency_key) => BatchRequest;
         history(instance_id, order, limit, cursor) => HistoryRequest;
-        wal_read(from_offset, limit, entries) => WalReadRequest;
+        wal_read(from_offset, limit, entries, history_id) => WalReadRequest;
         wal_stats() => WalStatsRequest;
         compact(force_snapshot) => CompactRequest;
         snapshot_instance(instance_id) => SnapshotInstanceRequest;
@@ -35,8 +35,8 @@ handles! {
         replication_status() => ReplicationStatusRequest;
     }
     watches: {
-        watch_instance(instance_id, include_ctx, from_offset, include_lifecycle) => WatchInstanceRequest;
-        watch_all(include_ctx, from_offset, machines, from_states, to_states, events, include_lifecycle) => WatchAllRequest;
+        watch_instance(instance_id, include_ctx, from_offset, history_id, include_lifecycle) => WatchInstanceRequest;
+        watch_all(include_ctx, from_offset, history_id, machines, from_states, to_states, events, include_lifecycle) => WatchAllRequest;
     }
 }
 
@@ -141,10 +141,10 @@ result_class! {
 
 result_class! {
     InfoResult(t::InfoResult), "What this database is.",
-    plain: [server_name: "Always `rstmdb`.", server_version: "The version of rstmdb.", backend: "`memory`, `file` or `remote`.", database_id: "The id the database was given when it was created.", writable: "Whether writes are accepted; when not, `health` says why.", health: "`ok`, or what is wrong.", instances: "Instances that are not deleted.", machines: "Machine versions.", latest_offset: "The offset of the last change."],
+    plain: [server_name: "Always `rstmdb`.", server_version: "The version of rstmdb.", backend: "`memory`, `file` or `remote`.", database_id: "The id the database was given when it was created.", writable: "Whether writes are accepted; when not, `health` says why.", health: "`ok`, or what is wrong.", instances: "Instances that are not deleted.", machines: "Machine versions.", latest_offset: "The offset of the last change.", history_id: "The history that it belongs to, 16 hex digits; absent before the first change."],
     times: [],
     cached: [features: "What it can do beside the rest, by name; a newer server may list names not known here.", limits: "The limits in force."],
-    shown: ["server_name", "server_version", "backend", "database_id", "features", "writable", "health", "limits", "instances", "machines", "latest_offset"],
+    shown: ["server_name", "server_version", "backend", "database_id", "features", "writable", "health", "limits", "instances", "machines", "latest_offset", "history_id"],
 }
 
 result_class! {
@@ -157,10 +157,10 @@ result_class! {
 
 result_class! {
     InstanceEvent(t::InstanceEvent), "One change of one instance.",
-    plain: [kind: "What kind of change it was.", instance_id: "The instance's id.", machine: "The machine's name.", version: "The machine's version.", wal_offset: "The log offset of the change.", from_state: "The state before; absent for a creation.", to_state: "The state after; absent for a deletion.", event: "The event's name; absent for creation and deletion.", event_id: "The event's `event_id`."],
+    plain: [kind: "What kind of change it was.", instance_id: "The instance's id.", machine: "The machine's name.", version: "The machine's version.", wal_offset: "The log offset of the change.", history_id: "The history that it belongs to; absent in a `history`.", from_state: "The state before; absent for a creation.", to_state: "The state after; absent for a deletion.", event: "The event's name; absent for creation and deletion.", event_id: "The event's `event_id`."],
     times: [timestamp timestamp_ms: "When it happened, in milliseconds since 1970."],
     cached: [payload: "The event's payload, `null` when it had none.", ctx: "The context after the change, when asked for."],
-    shown: ["kind", "instance_id", "machine", "version", "wal_offset", "timestamp", "from_state", "to_state", "event", "payload", "ctx", "event_id"],
+    shown: ["kind", "instance_id", "machine", "version", "wal_offset", "history_id", "timestamp", "from_state", "to_state", "event", "payload", "ctx", "event_id"],
 }
 
 result_class! {
@@ -272,10 +272,10 @@ result_class! {
 
 result_class! {
     WalReadResult(t::WalReadResult), "A piece of the log.",
-    plain: [next_offset: "Where to read on."],
+    plain: [next_offset: "Where to read on.", history_id: "The history that the change before `next_offset` belongs to."],
     times: [],
     cached: [records: "The entries."],
-    shown: ["records", "next_offset"],
+    shown: ["records", "next_offset", "history_id"],
     page: records,
 }
 
@@ -297,18 +297,18 @@ result_class! {
 
 result_class! {
     WatchAllResult(t::WatchAllResult), "Where the log was when the watch began.",
-    plain: [subscription_id: "The subscription's id.", wal_offset: "The offset of the next change; a live watch begins here."],
+    plain: [subscription_id: "The subscription's id.", wal_offset: "The offset of the next change; a live watch begins here.", history_id: "The history that the change before the watch's beginning belongs to."],
     times: [],
     cached: [],
-    shown: ["subscription_id", "wal_offset"],
+    shown: ["subscription_id", "wal_offset", "history_id"],
 }
 
 result_class! {
     WatchInstanceResult(t::WatchInstanceResult), "Where the watched instance was when the watch began.",
-    plain: [subscription_id: "The subscription's id.", instance_id: "The instance's id.", current_state: "Its state.", current_wal_offset: "The log offset of its last change."],
+    plain: [subscription_id: "The subscription's id.", instance_id: "The instance's id.", current_state: "Its state.", current_wal_offset: "The log offset of its last change.", history_id: "The history that the change before the watch's beginning belongs to."],
     times: [],
     cached: [],
-    shown: ["subscription_id", "instance_id", "current_state", "current_wal_offset"],
+    shown: ["subscription_id", "instance_id", "current_state", "current_wal_offset", "history_id"],
 }
 
 entry_class! {
@@ -411,8 +411,8 @@ batch_class! {
 
 batch_class! {
     ApplyEvent(ApplyEventRequest), "Asks for a transition.",
-    signature: (instance_id, event, payload=None, *, expected_state=None, expected_wal_offset=None, event_id=None, idempotency_key=None),
-    members: [instance_id, event, payload, expected_state, expected_wal_offset, event_id, idempotency_key],
+    signature: (instance_id, event, payload=None, *, expected_state=None, expected_wal_offset=None, history_id=None, event_id=None, idempotency_key=None),
+    members: [instance_id, event, payload, expected_state, expected_wal_offset, history_id, event_id, idempotency_key],
 }
 
 /// The classes of the operations of a batch, as a sentence names them.

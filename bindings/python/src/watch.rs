@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use rstmdb_bridge::types::{InstanceEvent, Offset};
+use rstmdb_bridge::types::{InstanceEvent, LogPosition, Offset};
 use rstmdb_bridge::{Database, Events, Started, Watch};
 
 use crate::results::IntoPython;
@@ -28,14 +28,14 @@ struct Buffer {
     /// How many waits may still bring events.
     coming: usize,
     /// After the last event that was handed over; what was only fetched does not count.
-    resume_offset: Offset,
+    resume: LogPosition,
     ended: bool,
 }
 
 impl Fetched {
     fn new(watch: Watch, database: &Database) -> Arc<Fetched> {
-        let resume_offset = watch.resume_offset();
-        let state = Buffer { events: VecDeque::new(), coming: 0, resume_offset, ended: false };
+        let resume = watch.position();
+        let state = Buffer { events: VecDeque::new(), coming: 0, resume, ended: false };
         let state = Mutex::new(state);
         Arc::new(Fetched { watch, database: database.clone(), state, settled: Condvar::new() })
     }
@@ -54,7 +54,10 @@ impl Fetched {
             state.events.clear();
         }
         let event = state.events.pop_front()?;
-        state.resume_offset = event.wal_offset + 1;
+        state.resume.next = event.wal_offset + 1;
+        if event.history_id.is_some() {
+            state.resume.history_id.clone_from(&event.history_id);
+        }
         Some(event)
     }
 
@@ -79,8 +82,8 @@ impl Fetched {
         self.pop_from(&mut state)
     }
 
-    fn resume_offset(&self) -> Offset {
-        self.state().resume_offset
+    fn resume(&self) -> LogPosition {
+        self.state().resume.clone()
     }
 
     fn end(&self) {
@@ -142,7 +145,13 @@ impl AsyncWatch {
     /// The offset to resume from after the events handed over so far.
     #[getter]
     fn resume_offset(&self) -> Offset {
-        self.fetched.resume_offset()
+        self.fetched.resume().next
+    }
+
+    /// The history that the change before it belongs to.
+    #[getter]
+    fn history_id(&self) -> Option<String> {
+        self.fetched.resume().history_id.map(Into::into)
     }
 
     /// The next event, None when the watch has ended, or a `Pending` after which to ask again.
@@ -213,7 +222,13 @@ impl BlockingWatch {
     /// The offset to resume from after the events handed over so far.
     #[getter]
     fn resume_offset(&self) -> Offset {
-        self.fetched.resume_offset()
+        self.fetched.resume().next
+    }
+
+    /// The history that the change before it belongs to.
+    #[getter]
+    fn history_id(&self) -> Option<String> {
+        self.fetched.resume().history_id.map(Into::into)
     }
 
     /// Waits for the next event; None when the watch has ended. `TimeoutError` after `timeout` seconds.

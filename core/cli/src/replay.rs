@@ -30,15 +30,16 @@ pub(crate) fn all(
     let stats = database.wal_stats(WalStatsRequest {})?;
     let first = stats.first_offset.max(1);
     let from = request.from_offset.filter(|offset| *offset > 0).unwrap_or(first);
-    let Some(last) = last_change(database, from.max(first), stats.latest_offset)? else {
-        return Ok(());
-    };
     let (_, events) = database.watch_all(WatchAllRequest {
         include_ctx: request.include_ctx,
         from_offset: Some(from),
+        history_id: request.history_id.clone(),
         include_lifecycle: true,
         ..WatchAllRequest::default()
     })?;
+    let Some(last) = last_change(database, from.max(first), stats.latest_offset)? else {
+        return Ok(());
+    };
     until(events, last, interrupt, |event| match passes(&request, &event) {
         true => each(event),
         false => Ok(()),

@@ -52,6 +52,10 @@ pub(crate) fn needs(request: &Request) -> Option<&'static str> {
             Some("keys of batches (idempotency_key)")
         }
         Request::Batch(batch) => batch.ops.iter().find_map(needs),
+        Request::WalRead(WalReadRequest { history_id: Some(_), .. })
+        | Request::ApplyEvent(ApplyEventRequest { history_id: Some(_), .. }) => {
+            Some("histories of the log (history_id)")
+        }
         _ => None,
     }
 }
@@ -258,6 +262,7 @@ fn plain_log(text: &[u8], from: Offset) -> serde_json::Result<WalReadResult> {
     Ok(WalReadResult {
         records: plain.records.into_iter().map(record).collect(),
         next_offset: plain.next_offset.unwrap_or(from),
+        history_id: None,
     })
 }
 
@@ -320,5 +325,6 @@ fn info(text: &[u8], server: &ServerInfo) -> serde_json::Result<InfoResult> {
         instances: 0,
         machines: 0,
         latest_offset: 0,
+        history_id: None,
     })
 }

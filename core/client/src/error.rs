@@ -31,6 +31,11 @@ pub(crate) fn refused(endpoint: &Endpoint, error: Error) -> Error {
     refused.with("endpoint", endpoint.to_string())
 }
 
+/// Whether waiting is all it takes.
+pub(crate) fn passes(error: &Error) -> bool {
+    error.retryable() && error.kind() == ErrorKind::Unavailable
+}
+
 /// A connection ended.
 pub(crate) fn lost(endpoint: &Endpoint, what: &str) -> Error {
     let message = format!("the connection to {endpoint} was lost: {what}");

@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
 use rstmdb_protocol::message::{self, Incoming};
 use rstmdb_protocol::{FrameError, WireCommand};
-use rstmdb_types::{Error, ErrorCode, Operation, Result};
+use rstmdb_types::{Error, ErrorCode, Offset, Operation, Result, Text};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::backoff;
 use crate::connect::ConnectSettings;
 use crate::error::{
-    closed, lacking, malformed, outcome_unknown, says_unknown, timeout, unsupported,
+    closed, lacking, malformed, outcome_unknown, passes, says_unknown, timeout, unsupported,
 };
 use crate::request::{Outgoing, RawAnswer, RefusedWrite, Repeat, Waiter};
 use crate::scan::{Look, look};
@@ -101,7 +101,7 @@ pub(crate) enum ToSend {
 enum Task {
     Success(Outgoing, RawAnswer),
     Failure(Outgoing, Box<[u8]>),
-    Event(Arc<Watch>, u64, Box<[u8]>),
+    Event(Arc<Watch>, Offset, Option<Text>, Box<[u8]>),
     End(Box<[u8]>),
 }
 
@@ -296,8 +296,9 @@ impl Lane {
         match task {
             Task::Success(outgoing, answer) => outgoing.answer(Ok(answer)),
             Task::Failure(outgoing, payload) => self.refused(outgoing, &payload, link),
-            Task::Event(watch, offset, payload) => {
-                if let Pushed::Full(id) = watch.push(offset, payload, link.server.extended) {
+            Task::Event(watch, offset, history_id, payload) => {
+                let extended = link.server.extended;
+                if let Pushed::Full(id) = watch.push(offset, history_id, payload, extended) {
                     self.state.lock().unwatch(id);
                     self.work.notify_one();
                 }
@@ -307,7 +308,7 @@ impl Lane {
     }
 
     /// A server answered with an error: hands it on, unless the request goes another way.
-    fn refused(self: &Arc<Self>, mut outgoing: Outgoing, payload: &[u8], link: &Link) {
+    fn refused(self: &Arc<Self>, outgoing: Outgoing, payload: &[u8], link: &Link) {
         let error = match Incoming::parse(payload) {
             Ok(Incoming::Response { outcome: Err(error), .. }) => error,
             Ok(_) => malformed("an error without an error"),
@@ -325,19 +326,11 @@ impl Lane {
             _ => error,
         };
         match code {
-            // Refused before anything was done: even a write without a key may be sent again.
             // A watch that goes on waits as long as it takes.
-            ErrorCode::RateLimited
-                if outgoing.attempts < options.retry.attempts || resumed.is_some() =>
-            {
-                let pause = backoff::pause(&options.retry, outgoing.attempts);
-                outgoing.attempts = outgoing.attempts.saturating_add(1);
-                let lane = self.clone();
-                let losses = self.state.lock().losses;
-                tokio::spawn(async move {
-                    tokio::time::sleep(pause).await;
-                    lane.put_back(outgoing, losses);
-                });
+            _ if resumed.is_some() && passes(&error) => self.send_later(outgoing),
+            // Refused before anything was done: even a write without a key may be sent again.
+            ErrorCode::RateLimited if outgoing.attempts < options.retry.attempts => {
+                self.send_later(outgoing);
             }
             ErrorCode::ReadOnlyMode if options.endpoints.len() > 1 => {
                 self.elsewhere(outgoing, error, link);
@@ -351,6 +344,18 @@ impl Lane {
             },
             _ => outgoing.answer(Err(error)),
         }
+    }
+
+    /// Sends a request again after a pause.
+    fn send_later(self: &Arc<Self>, mut outgoing: Outgoing) {
+        let pause = backoff::pause(&self.settings.options.retry, outgoing.attempts);
+        outgoing.attempts = outgoing.attempts.saturating_add(1);
+        let lane = self.clone();
+        let losses = self.state.lock().losses;
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            lane.put_back(outgoing, losses);
+        });
     }
 
     /// A server takes no writes: the others are asked, each once.
@@ -377,17 +382,25 @@ impl Lane {
         self.work.notify_one();
     }
 
-    fn end_of_watch(&self, payload: &[u8]) {
+    fn end_of_watch(self: &Arc<Self>, payload: &[u8]) {
         // `look` has found it to be one.
-        let Ok(Incoming::End { subscription_id, resume_offset, error }) = Incoming::parse(payload)
+        let Ok(Incoming::End { subscription_id, position, error }) = Incoming::parse(payload)
         else {
             return;
         };
         let watch = self.state.lock().routes.remove(&*subscription_id);
-        match (watch, error) {
-            (Some(watch), Some(error)) => watch.end(Some(error)),
-            (Some(watch), None) => watch.leave(resume_offset),
-            (None, _) => {}
+        let Some(watch) = watch else { return };
+        match error {
+            None => drop(watch.leave(position, true)),
+            // As when the server has another database now.
+            Some(error) if passes(&error) => {
+                if let Some(ends) = watch.leave(position, false) {
+                    let mut outgoing = self.ask_again(watch);
+                    outgoing.attempts = ends - 1;
+                    self.send_later(outgoing);
+                }
+            }
+            Some(error) => watch.end(Some(error)),
         }
     }
 
@@ -653,13 +666,17 @@ impl LaneState {
                 }
                 tasks.push(Task::Success(outgoing, answer));
             }
-            Look::Event { subscription_id, offset } => match self.routes.get(&*subscription_id) {
-                Some(watch) => tasks.push(Task::Event(watch.clone(), offset, payload.into())),
-                None if self.unwatched.contains(&*subscription_id) => {}
-                // The answer that makes it known may come yet.
-                None if self.flight.iter().flatten().any(|sent| sent.watch().is_some()) => {}
-                None => self.unwatch(subscription_id.into_owned()),
-            },
+            Look::Event { subscription_id, offset, history_id } => {
+                match self.routes.get(&*subscription_id) {
+                    Some(watch) => {
+                        tasks.push(Task::Event(watch.clone(), offset, history_id, payload.into()));
+                    }
+                    None if self.unwatched.contains(&*subscription_id) => {}
+                    // The answer that makes it known may come yet.
+                    None if self.flight.iter().flatten().any(|sent| sent.watch().is_some()) => {}
+                    None => self.unwatch(subscription_id.into_owned()),
+                }
+            }
             Look::End => tasks.push(Task::End(payload.into())),
             Look::Other => {}
         }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use rstmdb_types::Offset;
+use rstmdb_types::{Offset, Text};
 use serde::Deserialize;
 
 /// Whose a message is.
@@ -19,7 +19,7 @@ pub(crate) enum Look<'a> {
         result: Option<Range<usize>>,
     },
     /// An event of a subscription.
-    Event { subscription_id: Cow<'a, str>, offset: Offset },
+    Event { subscription_id: Cow<'a, str>, offset: Offset, history_id: Option<Text> },
     /// The end of a subscription.
     End,
     /// A message of no meaning to this client.
@@ -53,7 +53,11 @@ fn quick(payload: &[u8]) -> Option<Look<'_>> {
     cursor.number()?;
     cursor.literal(b",\"wal_offset\":")?;
     let offset = cursor.number()?;
-    Some(Look::Event { subscription_id: Cow::Borrowed(subscription_id), offset })
+    let history_id = match cursor.literal(b",\"history_id\":\"") {
+        Some(()) => Some(cursor.plain_string()?.into()),
+        None => None,
+    };
+    Some(Look::Event { subscription_id: Cow::Borrowed(subscription_id), offset, history_id })
 }
 
 struct Cursor<'a>(&'a [u8]);
@@ -104,6 +108,8 @@ fn slow(payload: &[u8]) -> Result<Look<'_>, String> {
         subscription_id: Option<String>,
         #[serde(default)]
         wal_offset: Option<Offset>,
+        #[serde(default)]
+        history_id: Option<Text>,
     }
     let members: Members<'_> =
         serde_json::from_slice(payload).map_err(|error| error.to_string())?;
@@ -120,7 +126,11 @@ fn slow(payload: &[u8]) -> Result<Look<'_>, String> {
             Ok(Look::Answer { id, success, result: None })
         }
         "event" => match (members.subscription_id, members.wal_offset) {
-            (Some(id), Some(offset)) => Ok(Look::Event { subscription_id: Cow::Owned(id), offset }),
+            (Some(id), Some(offset)) => Ok(Look::Event {
+                subscription_id: Cow::Owned(id),
+                offset,
+                history_id: members.history_id,
+            }),
             _ => Err("an event needs subscription_id and wal_offset".to_owned()),
         },
         "end" => Ok(Look::End),
@@ -153,14 +163,26 @@ mod tests {
 
     #[test]
     fn events_are_found_whatever_their_texts_hold() {
-        for text in [
+        for (text, history_id) in [
             r#"{"type":"event","subscription_id":"s","instance_id":"a","machine":"m","version":1,"wal_offset":7}"#,
             r#"{"type":"event","subscription_id":"s","instance_id":"a\\\"","machine":"\u00e4","version":1,"wal_offset":7}"#,
             r#"{"type":"event","subscription_id":"\u0073","instance_id":"a","machine":"m","version":1,"wal_offset":7}"#,
             r#"{"ctx":{"wal_offset":9},"type":"event","subscription_id":"s","wal_offset":7}"#,
-        ] {
+        ]
+        .into_iter()
+        .map(|text| (text, None))
+        .chain([
+            (
+                r#"{"type":"event","subscription_id":"s","instance_id":"a","machine":"m","version":1,"wal_offset":7,"history_id":"0f","payload":1}"#,
+                Some("0f".into()),
+            ),
+            (
+                r#"{"history_id":"0f","type":"event","subscription_id":"s","wal_offset":7}"#,
+                Some("0f".into()),
+            ),
+        ]) {
             let found = look(text.as_bytes()).unwrap();
-            let expected = Look::Event { subscription_id: "s".into(), offset: 7 };
+            let expected = Look::Event { subscription_id: "s".into(), offset: 7, history_id };
             assert_eq!(found, expected, "{text}");
         }
     }

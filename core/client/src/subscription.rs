@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rstmdb_protocol::message::Incoming;
 use rstmdb_threads::park;
-use rstmdb_types::{InstanceEvent, Json, Offset, Result};
+use rstmdb_types::{InstanceEvent, Json, LogPosition, Offset, Result};
 
 use crate::error::{closed, malformed};
 use crate::lane::Lane;
@@ -16,24 +16,24 @@ use crate::watch::{Queued, Taken, Watch};
 /// A stream of events in log order. Dropping it ends the subscription.
 ///
 /// After a lost connection it goes on where it stopped, without gap or duplicate; it waits for the
-/// server as long as it takes. What the server's log no longer holds, or an older server can't
-/// replay, is an error and the end of the stream. The type is also a [`futures_core::Stream`].
+/// server as long as it takes. What the server's log no longer holds, or holds otherwise (reason
+/// `history_diverged`), or an older server can't replay, is an error and the end of the stream. The type is also a [`futures_core::Stream`].
 #[derive(Debug)]
 pub struct Subscription {
     lane: Arc<Lane>,
     watch: Arc<Watch>,
-    resume_offset: Offset,
+    position: LogPosition,
     ended: bool,
 }
 
 impl Subscription {
     pub(crate) fn new(lane: Arc<Lane>, watch: Arc<Watch>) -> Subscription {
-        Subscription { lane, watch, resume_offset: 0, ended: false }
+        Subscription { lane, watch, position: LogPosition::default(), ended: false }
     }
 
     /// Takes over where the watch begins.
     pub(crate) fn begun(&mut self) {
-        self.resume_offset = self.watch.start();
+        self.position = self.watch.start();
     }
 
     /// The offset to resume from after the events received so far.
@@ -41,7 +41,12 @@ impl Subscription {
     /// It follows the events that were delivered: where the filters leave much out, it lags behind
     /// the one of an embedded database.
     pub fn resume_offset(&self) -> Offset {
-        self.resume_offset
+        self.position.next
+    }
+
+    /// That offset, and the history that the change before it belongs to, where the server tells it.
+    pub fn position(&self) -> &LogPosition {
+        &self.position
     }
 
     /// Asks for the next event; the stream ends when the client is closed.
@@ -51,8 +56,10 @@ impl Subscription {
         }
         let (queued, caught_up) = match self.watch.take(context) {
             Taken::Event { queued, caught_up } => (queued, caught_up),
-            Taken::Nothing { next, ended } => {
-                self.resume_offset = self.resume_offset.max(next);
+            Taken::Nothing { wanted, ended } => {
+                if wanted.next > self.position.next {
+                    self.position = wanted;
+                }
                 let Some(error) = ended else { return Poll::Pending };
                 self.ended = true;
                 return Poll::Ready(error.map(Err));
@@ -63,7 +70,12 @@ impl Subscription {
         }
         let event = self.read(&queued);
         match &event {
-            Ok(event) => self.resume_offset = event.wal_offset + 1,
+            Ok(event) => {
+                self.position.next = event.wal_offset + 1;
+                if event.history_id.is_some() {
+                    self.position.history_id.clone_from(&event.history_id);
+                }
+            }
             Err(_) => self.ended = true,
         }
         Poll::Ready(Some(event))

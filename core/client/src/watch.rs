@@ -11,7 +11,9 @@ use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 use rstmdb_protocol::WireCommand;
-use rstmdb_types::{Error, Offset, Operation, WatchAllRequest, WatchInstanceRequest};
+use rstmdb_types::{
+    Error, LogPosition, Offset, Operation, Text, WatchAllRequest, WatchInstanceRequest,
+};
 use serde::Deserialize;
 
 use crate::options::Options;
@@ -43,10 +45,12 @@ pub(crate) struct Watch {
 struct WatchState {
     queue: VecDeque<Queued>,
     bytes: usize,
-    /// The next offset wanted from the server; 0 until the first answer said where the watch begins.
-    next: Offset,
+    /// What is wanted next from the server; offset 0 until the first answer said where the watch begins.
+    wanted: LogPosition,
     /// Where the watch began.
-    start: Offset,
+    start: LogPosition,
+    /// How often the server ended it since an event came.
+    ends: u32,
     stage: Stage,
     /// The instance is gone, so all instances are followed and the others left out here.
     by_all: bool,
@@ -67,8 +71,8 @@ pub(crate) struct Queued {
 pub(crate) enum Taken {
     /// An event, and whether those that were left out can be asked for.
     Event { queued: Queued, caught_up: bool },
-    /// None before this offset; and when no more come, why.
-    Nothing { next: Offset, ended: Option<Option<Error>> },
+    /// None before this place; and when no more come, why.
+    Nothing { wanted: LogPosition, ended: Option<Option<Error>> },
 }
 
 /// Where the events of a watch are.
@@ -104,6 +108,8 @@ pub(crate) struct Begun {
     wal_offset: Option<Offset>,
     #[serde(default)]
     current_wal_offset: Option<Offset>,
+    #[serde(default)]
+    history_id: Option<Text>,
 }
 
 impl Begun {
@@ -115,10 +121,11 @@ impl Begun {
 
 impl Watch {
     pub(crate) fn new(number: u64, follow: Follow, options: &Options) -> Watch {
-        let next = match &follow {
-            Follow::Instance(request) => request.from_offset,
-            Follow::All(request) => request.from_offset,
+        let (next, history_id) = match &follow {
+            Follow::Instance(request) => (request.from_offset, &request.history_id),
+            Follow::All(request) => (request.from_offset, &request.history_id),
         };
+        let wanted = LogPosition { next: next.unwrap_or(0), history_id: history_id.clone() };
         Watch {
             number,
             follow,
@@ -127,8 +134,9 @@ impl Watch {
             state: Mutex::new(WatchState {
                 queue: VecDeque::new(),
                 bytes: 0,
-                next: next.unwrap_or(0),
-                start: 0,
+                wanted,
+                start: LogPosition::default(),
+                ends: 0,
                 stage: Stage::Starting,
                 by_all: false,
                 waker: None,
@@ -139,9 +147,9 @@ impl Watch {
     /// The first request, or the one that takes the watch up where it stopped; and what an older
     /// server lacks for it.
     pub(crate) fn request(&self) -> (WireCommand, String, Option<&'static str>) {
-        let (next, by_all) = {
+        let (LogPosition { next, history_id }, by_all) = {
             let state = self.state.lock();
-            (state.next, state.by_all)
+            (state.wanted.clone(), state.by_all)
         };
         let from_offset = (next > 0).then_some(next);
         let needs = |lifecycle: bool| match (from_offset, lifecycle) {
@@ -155,17 +163,18 @@ impl Watch {
                     include_ctx: request.include_ctx,
                     include_lifecycle: request.include_lifecycle,
                     from_offset,
+                    history_id,
                     ..WatchAllRequest::default()
                 };
                 (WireCommand::Database(Operation::WatchAll), text(&request), needs(false))
             }
             Follow::Instance(request) => {
-                let request = WatchInstanceRequest { from_offset, ..request.clone() };
+                let request = WatchInstanceRequest { from_offset, history_id, ..request.clone() };
                 let needs = needs(request.include_lifecycle);
                 (WireCommand::Database(Operation::WatchInstance), text(&request), needs)
             }
             Follow::All(request) => {
-                let request = WatchAllRequest { from_offset, ..request.clone() };
+                let request = WatchAllRequest { from_offset, history_id, ..request.clone() };
                 let needs = needs(request.include_lifecycle);
                 (WireCommand::Database(Operation::WatchAll), text(&request), needs)
             }
@@ -179,38 +188,55 @@ impl Watch {
         if !matches!(state.stage, Stage::Starting | Stage::Asking) {
             return false;
         }
-        if state.next == 0 {
+        if state.wanted.next == 0 {
             // A live watch of all begins with the next change, one of an instance behind its last.
             let instance = begun.current_wal_offset.map(|offset| offset + 1);
-            state.next = begun.wal_offset.or(instance).unwrap_or(0);
+            state.wanted.next = begun.wal_offset.or(instance).unwrap_or(0);
+        }
+        if begun.history_id.is_some() {
+            state.wanted.history_id.clone_from(&begun.history_id);
         }
         if matches!(state.stage, Stage::Starting) {
-            state.start = state.next;
+            state.start = state.wanted.clone();
         }
         state.stage = Stage::Attached(begun.subscription_id.clone());
         true
     }
 
     /// An event arrived.
-    pub(crate) fn push(&self, offset: Offset, payload: Box<[u8]>, extended: bool) -> Pushed {
+    pub(crate) fn push(
+        &self,
+        offset: Offset,
+        history_id: Option<Text>,
+        payload: Box<[u8]>,
+        extended: bool,
+    ) -> Pushed {
         let mut state = self.state.lock();
         let Stage::Attached(id) = &state.stage else { return Pushed::Kept };
-        // Twice the same event, or one of another instance than the one that is followed.
-        if offset < state.next || (state.by_all && !self.is_of_instance(&payload)) {
-            state.next = state.next.max(offset + 1);
+        let id = id.clone();
+        // Twice the same event.
+        if offset < state.wanted.next {
+            return Pushed::Kept;
+        }
+        state.ends = 0;
+        if history_id.is_some() {
+            state.wanted.history_id = history_id;
+        }
+        // It is the first to be asked for again, should there be no room.
+        state.wanted.next = offset;
+        // Of another instance than the one that is followed.
+        if state.by_all && !self.is_of_instance(&payload) {
+            state.wanted.next = offset + 1;
             return Pushed::Kept;
         }
         let size = payload.len() + EVENT_BYTES;
         let full = state.queue.len() >= self.events_max || state.bytes + size > self.bytes_max;
         if full && !state.queue.is_empty() {
-            let id = id.clone();
-            // This one is the first to be asked for again.
-            state.next = offset;
             state.stage = Stage::Paused;
             return Pushed::Full(id);
         }
         state.bytes += size;
-        state.next = offset + 1;
+        state.wanted.next = offset + 1;
         state.queue.push_back(Queued { payload, extended });
         wake(state);
         Pushed::Kept
@@ -227,13 +253,19 @@ impl Watch {
             .map_or(true, |member| *member.instance_id == *request.instance_id)
     }
 
-    /// The server ended the subscription without an error: it is stopping.
-    pub(crate) fn leave(&self, resume_offset: Offset) {
+    /// The server ended the subscription, which goes on from this place: on another connection, if it is
+    /// stopping, or on this one. Gives how often it did so in a row.
+    pub(crate) fn leave(&self, position: LogPosition, stopping: bool) -> Option<u32> {
         let mut state = self.state.lock();
-        if matches!(state.stage, Stage::Attached(_)) {
-            state.next = state.next.max(resume_offset);
-            state.stage = Stage::Detached;
+        if !matches!(state.stage, Stage::Attached(_)) {
+            return None;
         }
+        if position.next > state.wanted.next {
+            state.wanted = position;
+        }
+        state.stage = if stopping { Stage::Detached } else { Stage::Asking };
+        state.ends = state.ends.saturating_add(1);
+        Some(state.ends)
     }
 
     /// The connection is gone.
@@ -290,8 +322,8 @@ impl Watch {
     }
 
     /// Where it began.
-    pub(crate) fn start(&self) -> Offset {
-        self.state.lock().start
+    pub(crate) fn start(&self) -> LogPosition {
+        self.state.lock().start.clone()
     }
 
     /// Takes the oldest event; without one, the reader is woken when there is.
@@ -303,15 +335,15 @@ impl Watch {
             let caught_up = few && matches!(state.stage, Stage::Paused);
             return Taken::Event { queued, caught_up };
         }
-        let next = state.next;
+        let wanted = state.wanted.clone();
         if let Stage::Ended(error) = &mut state.stage {
-            return Taken::Nothing { next, ended: Some(error.take()) };
+            return Taken::Nothing { wanted, ended: Some(error.take()) };
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(context.waker()),
             None => state.waker = Some(context.waker().clone()),
         }
-        Taken::Nothing { next, ended: None }
+        Taken::Nothing { wanted, ended: None }
     }
 
     /// Whether contexts are asked for.

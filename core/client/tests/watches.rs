@@ -257,6 +257,107 @@ fn an_end_with_an_error_is_the_end() {
     drop(read);
 }
 
+/// An event that tells which history it is of.
+fn event_of_history(peer: &mut Peer, subscription_id: &str, offset: u64, history_id: &str) {
+    peer.send(&json!({
+        "type": "event", "subscription_id": subscription_id, "instance_id": "a", "machine": "m",
+        "version": 1, "wal_offset": offset, "history_id": history_id, "payload": null,
+    }));
+}
+
+#[test]
+fn a_watch_goes_on_with_the_history_of_what_it_saw_last() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let watching = client.watch(WatchAllRequest::default());
+    let asked = peer.expect("WATCH_ALL");
+    assert_eq!(asked.params.get("history_id"), None);
+    peer.ok(&asked, json!({"subscription_id": "sub-1", "wal_offset": 5, "history_id": "0a"}));
+    let (result, mut events) = watching.wait().unwrap();
+    assert_eq!(result.history_id.as_deref(), Some("0a"));
+    let place = |next, id: &str| LogPosition { next, history_id: Some(id.into()) };
+    assert_eq!(*events.position(), place(5, "0a"));
+    peer.hang_up();
+    let again = |peer: &mut Peer, next: u64, id: &str| {
+        let asked = peer.expect("WATCH_ALL");
+        let wanted = json!({"from_offset": next, "history_id": id, "include_ctx": true});
+        assert_eq!(asked.params, wanted);
+        asked
+    };
+    let mut peer = fake.greet();
+    let asked = again(&mut peer, 5, "0a");
+    peer.ok(&asked, json!({"subscription_id": "sub-2", "wal_offset": 6, "history_id": "0a"}));
+    event_of_history(&mut peer, "sub-2", 7, "0b");
+    assert_eq!(offsets(&mut events, 1), [7]);
+    assert_eq!(*events.position(), place(8, "0b"));
+    // What the filters left out is behind it as well, and belongs to another history.
+    let end =
+        json!({"type": "end", "subscription_id": "sub-2", "resume_offset": 20, "history_id": "0c"});
+    peer.send(&end);
+    peer.hang_up();
+    let mut peer = fake.greet();
+    let asked = again(&mut peer, 20, "0c");
+    peer.send(&json!({
+        "type": "response", "id": asked.id, "status": "error", "error": {
+            "code": "CONFLICT", "message": "another one", "retryable": false,
+            "details": {"reason": "history_diverged", "context": {"safe_offset": 6}}},
+    }));
+    let error = events.next_blocking().unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(reason::HISTORY_DIVERGED));
+    assert!(events.next_blocking().is_none());
+    assert_eq!(*events.position(), place(20, "0c"));
+}
+
+#[test]
+fn an_event_without_room_is_asked_for_in_its_own_history() {
+    let fake = Fake::new();
+    let options = Options { watch_events_max: 1, ..fake.options() };
+    let (client, mut peer) = fake.connect(options);
+    let mut events = watch(&client, &mut peer, 1);
+    event_of_history(&mut peer, "sub-1", 1, "0a");
+    event_of_history(&mut peer, "sub-1", 9, "0b");
+    peer.expect("UNWATCH");
+    assert_eq!(offsets(&mut events, 1), [1]);
+    let asked = peer.expect("WATCH_ALL");
+    assert_eq!(
+        (&asked.params["from_offset"], &asked.params["history_id"]),
+        (&json!(9), &json!("0b"))
+    );
+}
+
+#[test]
+fn a_watch_that_ends_for_now_is_begun_again_on_the_same_connection() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let mut events = watch(&client, &mut peer, 1);
+    let reopening = json!({"code": "WAL_IO_ERROR", "message": "it opens", "retryable": true,
+        "details": {"reason": "reopening"}});
+    for round in 1..10 {
+        let id = format!("sub-{round}");
+        peer.event(&id, 10 * round);
+        peer.send(&json!({"type": "end", "subscription_id": id, "resume_offset": 10 * round + 5,
+            "error": reopening}));
+        // It may take longer than a request is patient.
+        for _ in 0..5 {
+            let asked = peer.expect("WATCH_ALL");
+            assert_eq!(asked.params["from_offset"], 10 * round + 5);
+            let refusal = json!({"type": "response", "id": asked.id, "status": "error",
+                "error": reopening});
+            peer.send(&refusal);
+        }
+        assert_eq!(take_up(&mut peer, &format!("sub-{}", round + 1)), 10 * round + 5);
+        assert_eq!(offsets(&mut events, 1), [10 * round]);
+    }
+    // One that nobody reads any more is not.
+    let id = "sub-10";
+    peer.send(
+        &json!({"type": "end", "subscription_id": id, "resume_offset": 99, "error": reopening}),
+    );
+    peer.expect("WATCH_ALL");
+    drop(events);
+    ping(&client, &mut peer);
+}
+
 #[test]
 fn what_the_log_no_longer_has_is_an_error_not_a_gap() {
     let fake = Fake::new();

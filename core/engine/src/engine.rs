@@ -115,6 +115,11 @@ impl Engine {
         &self.shared.options.limits
     }
 
+    /// Where the next change comes.
+    pub fn position(&self) -> LogPosition {
+        self.shared.position(self.shared.queue.committed() + 1)
+    }
+
     pub(crate) fn queue(&self) -> &Queue<EngineSink> {
         &self.shared.queue
     }
@@ -135,8 +140,8 @@ impl Engine {
     }
 
     fn carry_out(&self, command: Command) -> Evaluated<Outcome> {
-        let Command { request, at_ms, new_id, any_request, .. } = command;
-        let edge = Edge { at_ms, new_id: NewId::Given(new_id), any_request };
+        let Command { request, at_ms, new_id, plain_rules, .. } = command;
+        let edge = Edge { at_ms, new_id: NewId::Given(new_id), plain_rules };
         outcome(request, Carry { shared: &self.shared, edge })
     }
 
@@ -171,8 +176,8 @@ impl Execute for Engine {
     }
 
     fn subscribe(&self, command: Command) -> Result<(Outcome, Subscription)> {
-        let Command { request, at_ms, new_id, any_request, .. } = command;
-        let edge = &Edge { at_ms, new_id: NewId::Given(new_id), any_request };
+        let Command { request, at_ms, new_id, plain_rules, .. } = command;
+        let edge = &Edge { at_ms, new_id: NewId::Given(new_id), plain_rules };
         let operation = request.operation();
         let begun = match request {
             Request::WatchInstance(request) => self
@@ -256,7 +261,7 @@ impl Handler for Carry<'_> {
     }
 
     fn wal_read(self, request: WalReadRequest) -> Evaluated<WalReadResult> {
-        self.shared.ready(self.shared.wal_read(request))
+        self.shared.ready(self.shared.wal_read(request, &self.edge))
     }
 
     fn wal_stats(self, request: WalStatsRequest) -> Evaluated<WalStatsResult> {

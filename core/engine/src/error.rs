@@ -121,6 +121,35 @@ pub(crate) fn compacted(wanted: Offset, first: Offset) -> Error {
     .with("first_offset", first)
 }
 
+/// The log does not reach this far yet.
+pub(crate) fn ahead(wanted: Offset, latest: Offset) -> Error {
+    Error::new(
+        ErrorCode::NotFound,
+        format!("offset {wanted} is beyond the end of the log; the last it has is {latest}"),
+    )
+    .with_reason(reason::OFFSET_AHEAD)
+    .with("offset", wanted)
+    .with("latest_offset", latest)
+}
+
+/// A place belongs to a history that this log does not go on from.
+pub(crate) fn history_diverged(offset: Offset, history_id: &str, safe: Option<Offset>) -> Error {
+    let what = match safe {
+        Some(safe) => format!("has offset {offset} elsewhere; it is the same up to offset {safe}"),
+        None => {
+            "is not known here; begin at the first offset, or with what is there now".to_owned()
+        }
+    };
+    let error = Error::new(ErrorCode::Conflict, format!("history {history_id:?} {what}"))
+        .with_reason(reason::HISTORY_DIVERGED)
+        .with("offset", offset)
+        .with("history_id", history_id);
+    match safe {
+        Some(safe) => error.with("safe_offset", safe),
+        None => error,
+    }
+}
+
 pub(crate) fn instance_not_found(id: &str) -> Error {
     Error::new(ErrorCode::InstanceNotFound, format!("instance {id:?} not found"))
         .with("instance_id", id)

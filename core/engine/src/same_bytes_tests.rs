@@ -168,7 +168,7 @@ impl Node {
 
     /// Carries something out; says what came of it.
     fn feed(&mut self, fed: &Fed) -> String {
-        let edge = |at_ms: i64| Edge { at_ms, new_id: NewId::Given(0), any_request: false };
+        let edge = |at_ms: i64| Edge { at_ms, new_id: NewId::Given(0), plain_rules: false };
         let shared = self.engine().shared.clone();
         match fed {
             Fed::Command(command) => {
@@ -281,7 +281,7 @@ fn a_replay_finds_the_digest_that_does_not_fit() {
     engine.put_machine(put).wait().unwrap();
     engine.create_instance(CreateInstanceRequest::new("x", "m", 1)).wait().unwrap();
     let shared = &engine.shared;
-    let edge = Edge { at_ms: START_MS, new_id: NewId::Given(0), any_request: false };
+    let edge = Edge { at_ms: START_MS, new_id: NewId::Given(0), plain_rules: false };
     shared.mark(false, &edge).unwrap();
     // One bit of memory flips; the next mark tells what is no longer true.
     let hash = shared.state.hash("x");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rstmdb_types::{Offset, TimestampMs};
+use rstmdb_types::{LogPosition, Offset, TimestampMs};
 
 use crate::checkpoint::policy::Schedule;
 use crate::due::Growth;
@@ -67,5 +67,11 @@ impl Shared {
 
     pub(crate) fn first_offset(&self) -> Offset {
         self.first_offset.load(Ordering::Acquire)
+    }
+
+    /// The place before an offset.
+    pub(crate) fn position(&self, next: Offset) -> LogPosition {
+        let history_id = self.files.lineage.lock().id_at(next.saturating_sub(1));
+        LogPosition { next, history_id }
     }
 }

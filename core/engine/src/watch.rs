@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rstmdb_threads::park::poll_for;
-use rstmdb_types::{InstanceEvent, InstanceEventKind, Offset, Result, Text, WatchAllRequest};
+use rstmdb_types::{
+    InstanceEvent, InstanceEventKind, LogPosition, Offset, Result, Text, WatchAllRequest,
+};
 
 use crate::error::{closed, compacted, corrupt};
 use crate::events::Contexts;
@@ -77,6 +79,9 @@ pub struct Subscription {
     next: Offset,
     /// The next offset to hand out: events before it were.
     resume_offset: Offset,
+    /// The history of what was looked at last, and the term of its frame: the same term, the same history.
+    history_id: Option<Text>,
+    term: Option<u64>,
     ready: VecDeque<InstanceEvent>,
     frame: Option<Arc<Frame>>,
     cursor: Option<FrameCursor>,
@@ -95,12 +100,15 @@ impl std::fmt::Debug for Subscription {
 impl Subscription {
     pub(crate) fn new(shared: Arc<Shared>, position: Offset) -> Subscription {
         shared.ring.subscribe();
+        let LogPosition { next, history_id } = shared.position(position);
         Subscription {
             watcher: shared.queue.add_watcher(),
             shared,
             filter: EventFilter::default(),
-            next: position,
-            resume_offset: position,
+            next,
+            resume_offset: next,
+            history_id,
+            term: None,
             ready: VecDeque::new(),
             frame: None,
             cursor: None,
@@ -115,14 +123,20 @@ impl Subscription {
         self.filter = filter;
     }
 
-    pub(crate) fn start_at(&mut self, position: Offset) {
-        self.next = position;
-        self.resume_offset = position;
+    pub(crate) fn start_at(&mut self, position: LogPosition) {
+        self.next = position.next;
+        self.resume_offset = position.next;
+        self.history_id = position.history_id;
     }
 
     /// The offset to resume from after the events received so far.
     pub fn resume_offset(&self) -> Offset {
         self.resume_offset
+    }
+
+    /// That offset, and the history that the change before it belongs to.
+    pub fn position(&self) -> LogPosition {
+        LogPosition { next: self.resume_offset, history_id: self.history_id.clone() }
     }
 
     /// Whether the next events must be read from files: call [`Subscription::load`] where blocking
@@ -213,6 +227,11 @@ impl Subscription {
     }
 
     fn decode(&mut self, frame: &Frame) {
+        if self.term.replace(frame.header.term) != Some(frame.header.term)
+            && let Some(id) = self.shared.position(frame.header.first + 1).history_id
+        {
+            self.history_id = Some(id);
+        }
         let head = self.shared.queue.committed();
         let end = self.next.saturating_add(DECODE_MAX).min(head + 1);
         let mut bytes = 0;
@@ -249,6 +268,7 @@ impl Subscription {
         let Some(mut event) = event.filter(|event| self.filter.wants(event)) else {
             return Ok(None);
         };
+        event.history_id.clone_from(&self.history_id);
         if self.filter.include_ctx {
             event.ctx = self.contexts.after(&self.shared, offset, &effect.body)?;
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use rstmdb_types::Feature;
+use rstmdb_types::{Feature, Offset, Text};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::WireMode;
@@ -88,6 +88,12 @@ pub struct HelloResult {
     pub server_version: String,
     /// The asked-for features that the server has.
     pub features: Vec<String>,
+    /// The offset of the last change. Extended, and to those alone who may ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_offset: Option<Offset>,
+    /// The history that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
 }
 
 /// Presents credentials.

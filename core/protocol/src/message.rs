@@ -8,7 +8,8 @@ use std::fmt;
 
 use rstmdb_types::error::reason;
 use rstmdb_types::{
-    Error, ErrorCode, InstanceEvent, InstanceEventKind, Json, Offset, Text, TimestampMs,
+    Error, ErrorCode, InstanceEvent, InstanceEventKind, Json, LogPosition, Offset, Text,
+    TimestampMs,
 };
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -225,6 +226,11 @@ pub fn event(
         object.text("machine", &event.machine);
         object.unsigned("version", event.version.into());
         object.unsigned("wal_offset", event.wal_offset);
+        if dialect == Dialect::Extended
+            && let Some(id) = &event.history_id
+        {
+            object.text("history_id", id);
+        }
         object.optional_text("from_state", event.from_state.as_deref());
         object.optional_text("to_state", event.to_state.as_deref());
         object.optional_text("event", event.event.as_deref());
@@ -247,14 +253,17 @@ pub fn end(
     out: &mut Vec<u8>,
     mode: WireMode,
     subscription_id: &str,
-    resume_offset: Offset,
+    position: &LogPosition,
     error: Option<&Error>,
 ) {
     frame::write(out, mode, |out| {
         let mut object = Object::begin(out);
         object.text("type", "end");
         object.text("subscription_id", subscription_id);
-        object.unsigned("resume_offset", resume_offset);
+        object.unsigned("resume_offset", position.next);
+        if let Some(id) = &position.history_id {
+            object.text("history_id", id);
+        }
         if let Some(error) = error {
             // Plain data always serialises.
             let _ = object.with("error", |out| serde_json::to_writer(out, &WireError(error)));
@@ -285,7 +294,7 @@ pub enum Incoming<'a> {
         /// The subscription's id.
         subscription_id: Cow<'a, str>,
         /// Where to resume.
-        resume_offset: Offset,
+        position: LogPosition,
         /// What ended it; none when the server is stopping.
         error: Option<Error>,
     },
@@ -309,6 +318,8 @@ struct Envelope<'a> {
     subscription_id: Option<Cow<'a, str>>,
     #[serde(default)]
     resume_offset: Option<Offset>,
+    #[serde(default)]
+    history_id: Option<Text>,
 }
 
 /// Kinds of a newer server may have nothing to say of an instance, a machine or a payload.
@@ -323,6 +334,8 @@ struct ReceivedEvent {
     #[serde(default)]
     version: u32,
     wal_offset: Offset,
+    #[serde(default)]
+    history_id: Option<Text>,
     #[serde(default)]
     timestamp: TimestampMs,
     #[serde(default)]
@@ -369,7 +382,10 @@ impl<'a> Incoming<'a> {
                 subscription_id: envelope
                     .subscription_id
                     .ok_or_else(|| missing("subscription_id"))?,
-                resume_offset: envelope.resume_offset.ok_or_else(|| missing("resume_offset"))?,
+                position: LogPosition {
+                    next: envelope.resume_offset.ok_or_else(|| missing("resume_offset"))?,
+                    history_id: envelope.history_id,
+                },
                 error: envelope.error.map(Error::from),
             }),
             _ => Ok(Incoming::Other),
@@ -385,6 +401,7 @@ impl From<ReceivedEvent> for InstanceEvent {
             machine: event.machine,
             version: event.version,
             wal_offset: event.wal_offset,
+            history_id: event.history_id,
             timestamp: event.timestamp,
             from_state: event.from_state,
             to_state: event.to_state,

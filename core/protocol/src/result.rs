@@ -176,14 +176,16 @@ impl WireResult for InfoResult {
 }
 
 impl WireResult for WatchInstanceResult {
-    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        serde_json::to_writer(out, self)
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let history_id = self.history_id.clone().filter(|_| dialect == Dialect::Extended);
+        serde_json::to_writer(out, &WatchInstanceResult { history_id, ..self.clone() })
     }
 }
 
 impl WireResult for WatchAllResult {
-    fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        serde_json::to_writer(out, self)
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let history_id = self.history_id.clone().filter(|_| dialect == Dialect::Extended);
+        serde_json::to_writer(out, &WatchAllResult { history_id, ..self.clone() })
     }
 }
 

@@ -171,7 +171,7 @@ rstmdb_types::for_each_operation!(methods);
 #[derive(Debug)]
 pub struct Subscription {
     state: SubscriptionSource,
-    resume_offset: Offset,
+    position: LogPosition,
 }
 
 #[derive(Debug)]
@@ -187,7 +187,7 @@ enum SubscriptionSource {
 impl Subscription {
     fn embedded(inner: rstmdb_engine::Subscription) -> Subscription {
         Subscription {
-            resume_offset: inner.resume_offset(),
+            position: inner.position(),
             state: SubscriptionSource::Ready(Box::new(inner)),
         }
     }
@@ -195,7 +195,7 @@ impl Subscription {
     #[cfg(feature = "remote")]
     fn remote(inner: rstmdb_client::Subscription) -> Subscription {
         Subscription {
-            resume_offset: inner.resume_offset(),
+            position: inner.position().clone(),
             state: SubscriptionSource::Remote(inner),
         }
     }
@@ -207,7 +207,12 @@ impl Subscription {
 
     /// The offset to resume from after the events received so far.
     pub fn resume_offset(&self) -> Offset {
-        self.resume_offset
+        self.position.next
+    }
+
+    /// The history that the change before it belongs to: the `history_id` that goes with it.
+    pub fn history_id(&self) -> Option<Text> {
+        self.position.history_id.clone()
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<InstanceEvent>>> {
@@ -217,7 +222,7 @@ impl Subscription {
                 #[cfg(feature = "remote")]
                 SubscriptionSource::Remote(mut inner) => {
                     let polled = inner.poll_event(context);
-                    self.resume_offset = inner.resume_offset();
+                    self.position.clone_from(inner.position());
                     self.state = SubscriptionSource::Remote(inner);
                     return polled;
                 }
@@ -237,7 +242,7 @@ impl Subscription {
                         continue;
                     }
                     let polled = inner.poll_next(context);
-                    self.resume_offset = inner.resume_offset();
+                    self.position = inner.position();
                     let again = polled.is_pending() && inner.needs_files();
                     self.state = SubscriptionSource::Ready(inner);
                     if !again {

@@ -198,6 +198,15 @@ impl Subscription {
             Events::Remote(inner) => inner.resume_offset(),
         }
     }
+
+    /// The history that the change before it belongs to: the `history_id` that goes with it.
+    pub fn history_id(&self) -> Option<Text> {
+        match &self.0 {
+            Events::Embedded(inner) => inner.position().history_id,
+            #[cfg(feature = "remote")]
+            Events::Remote(inner) => inner.position().history_id.clone(),
+        }
+    }
 }
 
 impl Iterator for Subscription {

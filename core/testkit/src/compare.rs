@@ -317,10 +317,10 @@ impl<T: Target> Comparison<T> {
     ) -> Outcome {
         let place = format!("{}, {place}", self.place);
         let got = match got {
-            Ok(event) => json!(event),
+            Ok(event) => comparable(&json!(event)),
             Err(error) => comparable_error(&error),
         };
-        differ(place, json!(expected), got)
+        differ(place, comparable(&json!(expected)), got)
     }
 }
 

@@ -13,6 +13,7 @@ use rstmdb_types::limits::check;
 use rstmdb_types::*;
 use serde::Serialize;
 
+mod histories;
 mod reads;
 
 /// A step of the clock that is longer is taken for a clock that was set.
@@ -62,6 +63,8 @@ pub struct Model {
     marked: Offset,
     /// Every change of an instance ever made.
     events: Vec<InstanceEvent>,
+    /// Where each history begins.
+    histories: Vec<Offset>,
     /// The offset of the last `flush_all`.
     flushed_at: Offset,
     /// The time of the last thing logged.
@@ -112,6 +115,7 @@ impl Model {
             wal: Vec::new(),
             marked: 0,
             events: Vec::new(),
+            histories: vec![1],
             flushed_at: 0,
             newest_ms: 0,
             batch_key_now_ms: None,
@@ -348,6 +352,9 @@ impl Model {
         if request.expected_wal_offset.is_some_and(|offset| offset != instance.last_wal_offset) {
             return conflict(reason::EXPECTED_WAL_OFFSET);
         }
+        if let (Some(offset), Some(id)) = (request.expected_wal_offset, &request.history_id) {
+            self.check_history(offset + 1, id)?;
+        }
         let machine = self.machine(&instance.machine, instance.version)?;
         let situation = self.situation(&request.instance_id, instance, request.payload.as_ref());
         let decision = machine.decide(&situation, &request.event)?;
@@ -518,6 +525,7 @@ fn event_of(id: &Text, instance: &Instance, kind: InstanceEventKind) -> Instance
         machine: instance.machine.clone(),
         version: instance.version,
         wal_offset: instance.last_wal_offset,
+        history_id: None,
         timestamp: instance.updated_at,
         from_state: None,
         to_state: None,

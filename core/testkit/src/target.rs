@@ -256,6 +256,7 @@ impl Target for ModelTarget {
 
     fn reopen(&mut self) -> Result<()> {
         self.watches.clear();
+        self.model.reopen();
         Ok(())
     }
 
@@ -355,8 +356,8 @@ fn read_pages(
     }
 }
 
-/// An answer without what may differ between two databases that agree: messages, cursors (only
-/// whether there is one counts), and what the model leaves open.
+/// An answer without what may differ between two databases that agree: messages, cursors and histories
+/// (only whether there is one counts), and what the model leaves open.
 pub fn comparable(answer: &Value) -> Value {
     match answer {
         Value::Object(members) if members.contains_key("kind") && members.contains_key("code") => {
@@ -366,7 +367,7 @@ pub fn comparable(answer: &Value) -> Value {
         Value::Object(members) => {
             let members = members.iter().filter(|(name, _)| *name != "message");
             let value = |name: &str, value: &Value| match name {
-                "next_cursor" => Value::Bool(true),
+                "next_cursor" | "history_id" => Value::Bool(true),
                 // These are what a user stored: no member of theirs is to be left out.
                 "ctx" | "payload" | "initial_ctx" | "definition" => value.clone(),
                 _ => comparable(value),

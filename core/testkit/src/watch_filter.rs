@@ -23,6 +23,7 @@ impl WatchFilter {
             include_ctx: one.include_ctx,
             include_lifecycle: one.include_lifecycle,
             from_offset: one.from_offset,
+            history_id: one.history_id,
             ..WatchAllRequest::default()
         };
         WatchFilter { instance_id: Some(one.instance_id), rules }

@@ -112,8 +112,9 @@ pub struct Command {
     pub cause: Option<Text>,
     /// The trace it belongs to.
     pub trace: Option<Box<TraceContext>>,
-    /// Whether a known idempotency key answers for another request too, as clients of RCP 0.3 rely on.
-    pub any_request: bool,
+    /// Whether the rules hold that clients of RCP 0.3 rely on: a known idempotency key answers for another
+    /// request too, a log can be followed from where it has not come to, and history ids mean nothing.
+    pub plain_rules: bool,
 }
 
 impl Command {
@@ -126,7 +127,7 @@ impl Command {
             caller: None,
             cause: None,
             trace: None,
-            any_request: false,
+            plain_rules: false,
         }
     }
 

@@ -195,12 +195,17 @@ reasons! {
     INVALID_OPTION = "invalid_option", BadRequest;
     /// The log no longer reaches back to the offset; context `first_offset` is the first it has.
     OFFSET_COMPACTED = "offset_compacted", NotFound;
+    /// The log has not come to the offset yet; context `latest_offset` is the last it has.
+    OFFSET_AHEAD = "offset_ahead", NotFound;
     /// The instance reached a final state.
     INSTANCE_COMPLETED = "instance_completed", InvalidTransition;
     /// The instance is not in the expected state.
     EXPECTED_STATE = "expected_state", Conflict;
     /// The instance is not at the expected offset.
     EXPECTED_WAL_OFFSET = "expected_wal_offset", Conflict;
+    /// The log is not the one that the place was told of: a copy was restored, or changes were lost. Context
+    /// `safe_offset`, where it is known, is the last offset that both histories share.
+    HISTORY_DIVERGED = "history_diverged", Conflict;
     /// The idempotency key was used for a different request.
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", Conflict;
     /// The id belonged to a deleted instance and the settings forbid using it again.

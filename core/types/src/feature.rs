@@ -42,4 +42,6 @@ features! {
     WalRead = "wal_read", [WalRead];
     /// Events are sent as they happen.
     Watch = "watch", [WatchInstance, WatchAll];
+    /// Places in the log are told and compared with the history they belong to.
+    HistoryId = "history_id", [];
 }

@@ -13,6 +13,7 @@ pub mod names;
 pub mod operation;
 pub mod ops;
 pub mod options;
+mod position;
 
 pub use command::{Command, Execute, Outcome, Request};
 pub use error::{Error, ErrorCode, ErrorKind, Result};
@@ -21,6 +22,7 @@ pub use json::{Json, JsonError, JsonRef};
 pub use limits::Limits;
 pub use operation::{Access, Operation, OperationRequest, Place};
 pub use ops::*;
+pub use position::LogPosition;
 
 /// Short text such as an instance id or a state name; up to 24 bytes are kept inline.
 pub type Text = compact_str::CompactString;

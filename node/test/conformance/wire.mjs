@@ -64,7 +64,7 @@ export function reduced(value) {
   const members = {};
   for (const [name, member] of Object.entries(value)) {
     if (name === 'message') continue;
-    if (name === 'next_cursor') members[name] = true;
+    if (name === 'next_cursor' || name === 'history_id') members[name] = true;
     else members[name] = OPAQUE.has(name) ? member : reduced(member);
   }
   return members;

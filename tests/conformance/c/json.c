@@ -262,9 +262,10 @@ yyjson_mut_val *json_comparable(yyjson_mut_doc *doc, yyjson_mut_val *value) {
         if (!strcmp(text, "message")) {
             continue;
         }
-        yyjson_mut_val *shown = !strcmp(text, "next_cursor") ? yyjson_mut_bool(doc, true)
-                                : is_users(text)             ? yyjson_mut_val_mut_copy(doc, member)
-                                                             : json_comparable(doc, member);
+        int is_own = !strcmp(text, "next_cursor") || !strcmp(text, "history_id");
+        yyjson_mut_val *shown = is_own           ? yyjson_mut_bool(doc, true)
+                                : is_users(text) ? yyjson_mut_val_mut_copy(doc, member)
+                                                 : json_comparable(doc, member);
         yyjson_mut_obj_add(object, yyjson_mut_val_mut_copy(doc, name), shown);
     }
     return object;

@@ -25,6 +25,8 @@ OPTIONS: dict[str, Any] = {"retention": "forever", "free_bytes_min": 0}
 WATCHES = ("WATCH_INSTANCE", "WATCH_ALL")
 # The user's values: nothing in them is reduced.
 VERBATIM = ("ctx", "payload", "initial_ctx", "definition")
+# Each database has its own: only whether there is one counts.
+OWN = ("next_cursor", "history_id")
 
 
 class StepFailed(Exception):
@@ -334,7 +336,7 @@ def reduced(value: Any) -> Any:
     if "code" in value and "kind" in value:
         return {key: value.get(key) for key in ("code", "kind", "reason", "retryable")}
     return {
-        key: inner if key in VERBATIM else True if key == "next_cursor" else reduced(inner)
+        key: inner if key in VERBATIM else True if key in OWN else reduced(inner)
         for key, inner in value.items()
         if key != "message"
     }

@@ -161,7 +161,7 @@ func comparison(value any) any {
 		for name, inner := range value {
 			switch name {
 			case "message":
-			case "next_cursor":
+			case "next_cursor", "history_id":
 				kept[name] = true
 			case "ctx", "payload", "initial_ctx", "definition":
 				kept[name] = inner

@@ -165,6 +165,9 @@ pub(crate) struct ApplyEvent {
     /// Refuse the event unless this is the offset of the instance's last change.
     #[arg(long, value_name = "OFFSET")]
     expected_wal_offset: Option<u64>,
+    /// The history that this offset belongs to; refuse the event when the log is another one.
+    #[arg(long, value_name = "ID", requires = "expected_wal_offset")]
+    history_id: Option<String>,
     /// Kept with the event, and shown by get-instance as the last event's id.
     #[arg(long, value_name = "EVENT_ID")]
     event_id: Option<String>,
@@ -183,6 +186,7 @@ impl ApplyEvent {
             payload,
             expected_state: optional_text(self.expected_state),
             expected_wal_offset: self.expected_wal_offset,
+            history_id: optional_text(self.history_id),
             event_id: optional_text(self.event_id),
             idempotency_key: optional_text(self.idempotency_key),
         })?;

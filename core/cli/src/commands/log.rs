@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{self, CommandResult};
 use crate::output::{bytes, fields, number, shorten, table, time};
-use crate::session::CliSession;
+use crate::session::{CliSession, optional_text};
 
 /// Show the log's entries in order.
 #[derive(Debug, Args)]
@@ -28,12 +28,19 @@ pub(crate) struct WalRead {
     /// The most entries to show.
     #[arg(short, long, default_value_t = 100, value_name = "COUNT")]
     limit: u64,
+    /// The history that the first offset belongs to; refuse when the log is another one.
+    #[arg(long, value_name = "ID", requires = "from")]
+    history_id: Option<String>,
 }
 
 impl WalRead {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open(Operation::WalRead)?;
-        let request = WalReadRequest { limit: Some(self.limit), ..WalReadRequest::new(self.from) };
+        let request = WalReadRequest {
+            limit: Some(self.limit),
+            history_id: optional_text(self.history_id),
+            ..WalReadRequest::new(self.from)
+        };
         let result = database.wal_read(request)?;
         let rows = entry_rows(&result)?;
         session.output.show(&result, |_| table(&["offset#", "time", "type", "entry"], rows))?;

@@ -19,7 +19,7 @@ use crate::error::{CommandResult, internal};
 use crate::interrupt;
 use crate::output::{Format, Output, fields, shorten, time, yes_no};
 use crate::replay::{self, STEP};
-use crate::session::CliSession;
+use crate::session::{CliSession, optional_text};
 
 /// The options of both watches.
 #[derive(Debug, Args)]
@@ -27,6 +27,9 @@ struct Common {
     /// Show the changes from this offset on before going on live.
     #[arg(short, long, value_name = "OFFSET")]
     from_offset: Option<u64>,
+    /// The history that this offset belongs to, from an event; end when the log is another one.
+    #[arg(long, value_name = "ID", requires = "from_offset")]
+    history_id: Option<String>,
     /// Show what the log holds (from --from-offset, else from its beginning) and end there.
     #[arg(long, visible_alias = "until-idle")]
     replay: bool,
@@ -65,6 +68,7 @@ impl WatchInstance {
             instance_id: self.id.into(),
             include_ctx: !self.common.no_ctx,
             from_offset: self.common.from_offset,
+            history_id: optional_text(self.common.history_id),
             include_lifecycle: self.common.lifecycle,
         };
         let lines = Lines::new(session.output);
@@ -116,6 +120,7 @@ impl WatchAll {
         let request = WatchAllRequest {
             include_ctx: !self.common.no_ctx,
             from_offset: self.common.from_offset,
+            history_id: optional_text(self.common.history_id),
             machines: texts(self.machines),
             from_states: texts(self.from_states),
             to_states: texts(self.to_states),
@@ -339,6 +344,7 @@ mod tests {
             machine: "order".into(),
             version: 1,
             wal_offset: 41,
+            history_id: None,
             timestamp: 1_700_000_000_000,
             from_state: Some("created".into()),
             to_state: Some("paid".into()),

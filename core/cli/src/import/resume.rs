@@ -143,6 +143,7 @@ mod tests {
             machine: "m".into(),
             version: 1,
             wal_offset: 1,
+            history_id: None,
             timestamp: 0,
             from_state: None,
             to_state: None,

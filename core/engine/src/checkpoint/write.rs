@@ -99,7 +99,9 @@ impl Shared {
             Head { offset, created_at: self.queue.log_time(), named: begin.named, digest: 0 };
         // Then the epoch of every change up to the offset is written; it is synced before this counts.
         self.queue.flush()?;
-        let lineage = self.files.lineage.lock().clone();
+        let mut lineage = self.files.lineage.lock().clone();
+        // One that nothing was written of is not there yet.
+        lineage.forget_after(self.queue.committed());
         let (bytes, instances) =
             self.write_blocks(&temporary, &head, &lineage, &begin).map_err(failed)?;
         let was_flushed = self.state.flushes.load(Ordering::SeqCst) != begin.flushes;

@@ -4,9 +4,10 @@
 //! first frame written then comes behind an epoch frame with a random history id: an offset together
 //! with the id of its time names a change for good.
 
-use rstmdb_types::Offset;
+use rstmdb_types::{Offset, Text};
 use serde::{Deserialize, Serialize};
 
+use super::OFFSET_MAX;
 use super::frame::FrameHeader;
 use crate::codec::u64_at;
 
@@ -72,9 +73,22 @@ impl Lineage {
         self.0.iter().rfind(|begins| begins.first <= offset).map(|begins| begins.id)
     }
 
-    /// Forgets histories that end before `first`.
+    /// The id as people are told it.
+    pub(crate) fn id_at(&self, offset: Offset) -> Option<Text> {
+        self.of(offset).map(|id| format!("{id:016x}").into())
+    }
+
+    /// The last offset that a log of this history may have in common with this one; `None` when the history is
+    /// not known.
+    pub(crate) fn last_of(&self, id: &str) -> Option<Offset> {
+        let id = parse(id)?;
+        let place = self.0.iter().position(|begins| begins.id == id)?;
+        Some(self.0.get(place + 1).map_or(OFFSET_MAX, |next| next.first.saturating_sub(1)))
+    }
+
+    /// Forgets histories that end before `first`, but for one that somebody may go on from there.
     pub(crate) fn forget_before(&mut self, first: Offset) {
-        let kept = self.0.iter().skip(1).take_while(|next| next.first <= first).count();
+        let kept = self.0.iter().skip(1).take_while(|next| next.first < first).count();
         self.0.drain(..kept);
     }
 
@@ -89,6 +103,10 @@ impl Lineage {
     }
 }
 
+fn parse(digits: &str) -> Option<u64> {
+    u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
+}
+
 mod hex_digits {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -99,8 +117,7 @@ mod hex_digits {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
         let digits = String::deserialize(from)?;
-        let id = u64::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 16);
-        id.ok_or_else(|| D::Error::custom("a history id is not 16 hex digits"))
+        super::parse(&digits).ok_or_else(|| D::Error::custom("a history id is not 16 hex digits"))
     }
 }
 

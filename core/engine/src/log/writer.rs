@@ -62,8 +62,8 @@ pub(crate) struct LogWriter {
     is_ended: bool,
     /// What the next frame goes on from.
     tip: Tip,
-    /// The history that begins with the next frame: nothing was written since the opening.
-    history: Option<u64>,
+    /// What begins with the next frame: nothing was written since the opening.
+    history: Option<Begins>,
     /// The last offset known to be on the disk.
     synced: Offset,
     /// Offsets written since the last sync.
@@ -104,10 +104,13 @@ impl LogWriter {
         at: WriterPosition,
         log_time: TimestampMs,
     ) -> LogWriter {
+        // Known at once: what is appended is of it, before it is written.
+        let begins = Begins { id: settings.entropy.next_u64(), first: at.tip.next };
+        files.lineage.lock().add(begins);
         LogWriter {
             synced_at: settings.clock.now_ms(),
             log_time,
-            history: Some(settings.entropy.next_u64()),
+            history: Some(begins),
             settings,
             files,
             ring,
@@ -164,15 +167,13 @@ impl LogWriter {
 
     /// Tells the changes from here on from those that somebody may remember under the same offsets.
     fn begin_history(&mut self) -> SinkResult {
-        let Some(id) = self.history else { return Ok(()) };
-        let begins = Begins { id, first: self.tip.next };
+        let Some(begins) = self.history else { return Ok(()) };
         let epoch = Epoch { number: (self.tip.term >> 16) + 1, begins };
         let payload = epoch.encode();
         let header = self.tip.control(EPOCH, &payload, self.synced);
         let mut buffer = vec![0; FRAME_HEADER_BYTES];
         buffer.extend_from_slice(&payload);
         self.write_frame(FrameHeader { term: epoch.number << 16, ..header }, buffer)?;
-        self.files.lineage.lock().add(begins);
         self.history = None;
         Ok(())
     }

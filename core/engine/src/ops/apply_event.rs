@@ -7,7 +7,7 @@ use rstmdb_types::{ApplyEventRequest, ApplyEventResult, Error, ErrorCode, Json, 
 use super::Edge;
 use super::decision::{AtOffset, Draft, Drafts, Env, Evaluate, Step};
 use super::keys::{Keyed, wrong_answer};
-use crate::error::instance_not_found;
+use crate::error::{history_diverged, instance_not_found};
 use crate::log::Body;
 use crate::log::kinds::{Apply, Piece};
 use crate::pending::Evaluated;
@@ -19,14 +19,14 @@ use crate::state::{Answer, KeyEntry, Partition, Slot};
 pub(crate) struct ApplyEvent<'r> {
     request: &'r ApplyEventRequest,
     keyed: Keyed,
-    /// Whether a known key answers for any request.
-    any_request: bool,
+    /// Whether a known key answers for any request, and histories mean nothing.
+    plain_rules: bool,
 }
 
 impl ApplyEvent<'_> {
     pub(crate) fn new<'r>(request: &'r ApplyEventRequest, edge: &Edge<'_>) -> ApplyEvent<'r> {
         let keyed = Keyed::new(request.idempotency_key.as_ref(), request);
-        ApplyEvent { request, keyed, any_request: edge.any_request }
+        ApplyEvent { request, keyed, plain_rules: edge.plain_rules }
     }
 
     #[inline]
@@ -46,7 +46,7 @@ impl ApplyEvent<'_> {
     }
 
     #[inline]
-    fn check_expectations(&self, slot: &Slot) -> Result<()> {
+    fn check_expectations(&self, env: &Env<'_>, slot: &Slot) -> Result<()> {
         let id = &self.request.instance_id;
         if let Some(expected) = &self.request.expected_state {
             let state = slot.machine.state_name(slot.state);
@@ -61,9 +61,8 @@ impl ApplyEvent<'_> {
                 .with("expected_state", expected.as_str()));
             }
         }
-        if let Some(expected) = self.request.expected_wal_offset
-            && expected != slot.last
-        {
+        let Some(expected) = self.request.expected_wal_offset else { return Ok(()) };
+        if expected != slot.last {
             return Err(Error::new(
                 ErrorCode::Conflict,
                 format!("instance {id:?} last changed at offset {}, not {expected}", slot.last),
@@ -73,7 +72,14 @@ impl ApplyEvent<'_> {
             .with("last_wal_offset", slot.last)
             .with("expected_wal_offset", expected));
         }
-        Ok(())
+        // The clients of RCP 0.3 know no histories.
+        let Some(history) = self.request.history_id.as_ref().filter(|_| !self.plain_rules) else {
+            return Ok(());
+        };
+        match env.lineage.lock().last_of(history) {
+            Some(last) if expected <= last => Ok(()),
+            safe => Err(history_diverged(expected, history, safe)),
+        }
     }
 
     /// The first answer, if the request was there before.
@@ -86,7 +92,7 @@ impl ApplyEvent<'_> {
     ) -> Result<Option<ApplyEventResult>> {
         let Some(key) = &self.request.idempotency_key else { return Ok(None) };
         let (owner, table) = (partition.owner(slot), partition.keys());
-        if !self.any_request {
+        if !self.plain_rules {
             return self.keyed.find(table, owner, key, env)?.map(replay).transpose();
         }
         let known = table.find(owner, key, env.key_now, env.bounds);
@@ -119,7 +125,7 @@ impl Evaluate for ApplyEvent<'_> {
         if let Some(first) = self.first_result(env, partition, number)? {
             return Ok(Step::Known(first));
         }
-        self.check_expectations(slot)?;
+        self.check_expectations(env, slot)?;
         let decision = slot.machine.machine.decide(
             &Situation {
                 machine: &slot.machine.name,

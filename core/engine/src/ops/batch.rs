@@ -49,7 +49,7 @@ impl<'r> Prepared<'r> {
                 Prepared::Create(CreateInstance::new(shared, request, new_id))
             }
             Request::ApplyEvent(request) => {
-                let edge = Edge { any_request: false, ..*edge };
+                let edge = Edge { plain_rules: false, ..*edge };
                 Prepared::Apply(ApplyEvent::new(request, &edge))
             }
             Request::DeleteInstance(request) => Prepared::Delete(DeleteInstance::new(request)),

@@ -1,11 +1,13 @@
 //! From a request to its effects: evaluated under locks, logged, applied.
 
+use parking_lot::Mutex;
 use rstmdb_types::{Error, ErrorCode, Limits, Offset, Result, TimestampMs};
 
 use super::Edge;
 use crate::fault::Fault;
 use crate::log::effects::{close_effect, closed};
 use crate::log::kinds::{Body, Stamp, put_effect};
+use crate::log::lineage::Lineage;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::keys::KeyBounds;
@@ -23,6 +25,7 @@ pub(crate) struct Env<'a> {
     pub bounds: KeyBounds,
     pub boundary: Offset,
     pub allow_recreate: bool,
+    pub lineage: &'a Mutex<Lineage>,
 }
 
 /// A change to be logged, and what was found out about it.
@@ -94,6 +97,7 @@ impl Shared {
             bounds: self.state.key_budget.bounds(self.state.key_window_ms),
             boundary: self.state.boundary.load(std::sync::atomic::Ordering::Acquire),
             allow_recreate: self.options.allow_instance_recreate,
+            lineage: &self.files.lineage,
         }
     }
 

@@ -81,7 +81,7 @@ impl Evaluate for Pair {
     }
 }
 
-const EDGE: Edge<'_> = Edge { at_ms: 5, new_id: NewId::Given(0), any_request: false };
+const EDGE: Edge<'_> = Edge { at_ms: 5, new_id: NewId::Given(0), plain_rules: false };
 
 fn engine() -> Engine {
     let location = Location { storage: Solid::shared(), ..Location::memory() };

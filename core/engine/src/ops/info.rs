@@ -1,8 +1,8 @@
 //! Says what this database is, how it is, and what its log holds.
 
 use rstmdb_types::{
-    Feature, InfoRequest, InfoResult, PingRequest, PingResult, ReplicationStatusRequest,
-    ReplicationStatusResult, WalStatsRequest, WalStatsResult,
+    Feature, InfoRequest, InfoResult, LogPosition, PingRequest, PingResult,
+    ReplicationStatusRequest, ReplicationStatusResult, WalStatsRequest, WalStatsResult,
 };
 
 use crate::manifest::hex;
@@ -28,6 +28,7 @@ impl Shared {
 
     fn describe(&self) -> InfoResult {
         let refusal = self.queue.open().next().err();
+        let LogPosition { next, history_id } = self.position(self.queue.appended() + 1);
         InfoResult {
             server_name: "rstmdb".into(),
             server_version: env!("CARGO_PKG_VERSION").into(),
@@ -39,7 +40,8 @@ impl Shared {
             limits: self.options.limits.clone(),
             instances: self.state.instance_count(),
             machines: self.state.machines.read().len() as u64,
-            latest_offset: self.queue.appended(),
+            latest_offset: next - 1,
+            history_id,
         }
     }
 

@@ -38,7 +38,7 @@ use crate::storage::Entropy;
 pub(crate) struct Edge<'a> {
     pub at_ms: TimestampMs,
     pub new_id: NewId<'a>,
-    pub any_request: bool,
+    pub plain_rules: bool,
 }
 
 /// What new ids are made of: it came with the command, or is drawn when it is needed.
@@ -52,7 +52,7 @@ impl Edge<'_> {
     /// Of a command that is made here and now.
     pub(crate) fn of(shared: &Shared) -> Edge<'_> {
         let new_id = NewId::Draw(&*shared.entropy);
-        Edge { at_ms: shared.now(), new_id, any_request: false }
+        Edge { at_ms: shared.now(), new_id, plain_rules: false }
     }
 
     /// The `number`th new id.

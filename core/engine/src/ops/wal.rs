@@ -1,8 +1,12 @@
 //! Returns the log's entries in order.
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Json, Result, WalReadRequest, WalReadResult, WalRecord};
+use rstmdb_types::{
+    Error, Json, LogPosition, Offset, Result, Text, WalReadRequest, WalReadResult, WalRecord,
+};
 
+use super::Edge;
+use crate::error::{ahead, history_diverged};
 use crate::events::Contexts;
 use crate::log::FrameCursor;
 use crate::shared::Shared;
@@ -13,8 +17,13 @@ use crate::shared::Shared;
 const PAGE_BYTES: usize = 6 << 20;
 
 impl Shared {
-    pub(crate) fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
+    pub(crate) fn wal_read(
+        &self,
+        request: WalReadRequest,
+        edge: &Edge<'_>,
+    ) -> Result<WalReadResult> {
         self.check_open()?;
+        self.check_place(request.from_offset, request.history_id.as_ref(), edge)?;
         let most = u64::from(self.options.limits.page_entries_max);
         let limit = usize::try_from(request.limit.unwrap_or(100).min(most)).unwrap_or(0);
         let head = self.queue.committed();
@@ -54,7 +63,32 @@ impl Shared {
                 next_offset = offset + 1;
             }
         }
-        Ok(WalReadResult { records, next_offset: next_offset.max(1) })
+        let LogPosition { next, history_id } = self.position(next_offset.max(1));
+        Ok(WalReadResult { records, next_offset: next, history_id })
+    }
+
+    /// Refuses a place that the log has not come to, or that is of another log.
+    pub(crate) fn check_place(
+        &self,
+        from: Offset,
+        history_id: Option<&Text>,
+        edge: &Edge<'_>,
+    ) -> Result<()> {
+        if edge.plain_rules {
+            return Ok(());
+        }
+        let (head, first) = (self.queue.committed(), self.first_offset());
+        let before = from.saturating_sub(1);
+        let Some(id) = history_id else {
+            return if before > head { Err(ahead(from, head)) } else { Ok(()) };
+        };
+        let known = self.files.lineage.lock().last_of(id);
+        match known.map(|last| last.min(head)) {
+            Some(last) if before <= last => Ok(()),
+            // Below the first offset histories are forgotten.
+            None if from.max(1) < first => Ok(()),
+            safe => Err(history_diverged(from, id, safe)),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rstmdb_types::{
-    Offset, Result, WatchAllRequest, WatchAllResult, WatchInstanceRequest, WatchInstanceResult,
+    LogPosition, Offset, Result, WatchAllRequest, WatchAllResult, WatchInstanceRequest,
+    WatchInstanceResult,
 };
 
 use super::Edge;
@@ -29,21 +30,27 @@ impl Shared {
                 instance_id: request.instance_id.clone(),
                 current_state: slot.machine.state_name(slot.state),
                 current_wal_offset: slot.last,
+                history_id: None,
             });
             (result, self.seen(&partition, hash, &request.instance_id))
         };
         self.queue.wait(ticket)?;
-        let result = result?;
+        let mut result = result?;
         let mut filter = EventFilter::instance(request.instance_id, result.current_wal_offset + 1);
-        match request.from_offset {
+        let asked = request.from_offset.filter(|from| *from > 0);
+        if let Some(from) = asked {
+            self.check_place(from, request.history_id.as_ref(), edge)?;
+        }
+        let begins = asked.unwrap_or(result.current_wal_offset + 1);
+        result.history_id = self.position(begins).history_id.or(request.history_id);
+        match asked {
             // The instance has not changed since: nothing to replay, however old the offset is.
             Some(from) if from > result.current_wal_offset => filter.after = from,
-            asked => {
-                if let Some(from) = self.replay_from(asked)? {
-                    subscription.start_at(from);
-                    filter.after = from;
-                }
+            Some(from) => {
+                subscription.start_at(self.replay_from(from)?);
+                filter.after = from;
             }
+            None => {}
         }
         filter.include_ctx = request.include_ctx;
         filter.include_lifecycle = request.include_lifecycle;
@@ -58,25 +65,25 @@ impl Shared {
     ) -> Result<(WatchAllResult, Subscription)> {
         self.check_open()?;
         let mut subscription = Subscription::new(self.clone(), self.queue.committed() + 1);
+        let wal_offset = subscription.resume_offset();
+        if let Some(from) = request.from_offset.filter(|from| *from > 0) {
+            self.check_place(from, request.history_id.as_ref(), edge)?;
+            subscription.start_at(self.replay_from(from)?);
+        }
+        let begins = subscription.position();
         let result = WatchAllResult {
             subscription_id: subscription_id(edge),
-            wal_offset: subscription.resume_offset(),
+            wal_offset,
+            history_id: begins.history_id.or_else(|| request.history_id.clone()),
         };
-        if let Some(from) = self.replay_from(request.from_offset)? {
-            subscription.start_at(from);
-        }
         subscription.set_filter(EventFilter::all(request));
         Ok((result, subscription))
     }
 
-    /// Where a replay begins; none for an absent or zero offset.
-    fn replay_from(&self, from_offset: Option<Offset>) -> Result<Option<Offset>> {
+    /// Where a replay begins, if the log still has it.
+    fn replay_from(&self, from: Offset) -> Result<LogPosition> {
         let first = self.first_offset();
-        match from_offset {
-            None | Some(0) => Ok(None),
-            Some(from) if from < first => Err(compacted(from, first)),
-            Some(from) => Ok(Some(from)),
-        }
+        if from < first { Err(compacted(from, first)) } else { Ok(self.position(from)) }
     }
 }
 

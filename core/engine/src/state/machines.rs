@@ -54,6 +54,7 @@ impl MachineEntry {
             machine: self.name.clone(),
             version: self.version,
             wal_offset: stamp.offset,
+            history_id: None,
             timestamp: stamp.at,
             from_state: None,
             to_state: None,

@@ -6,7 +6,10 @@ use rstmdb_engine::{Engine, Options, Retention};
 use rstmdb_testkit::calls::call;
 use rstmdb_testkit::faulty::{Crash, FaultyStorage};
 use rstmdb_testkit::sample::*;
-use rstmdb_types::{ApplyEventRequest, Operation, WalStatsRequest};
+use rstmdb_types::{
+    ApplyEventRequest, InfoRequest, LogPosition, Operation, Text, WalReadRequest, WalStatsRequest,
+    WatchAllRequest, WatchInstanceRequest,
+};
 use serde_json::{Value, json};
 
 /// The epoch frames of the log: number, history id, first offset.
@@ -129,6 +132,183 @@ fn what_a_crash_took_back_is_another_history() {
     let now = epochs(&disk);
     assert_eq!((now[0][0], now[0][2]), (1, 1));
     assert_ne!(now[0][1], shown[0][1]);
+}
+
+fn info(engine: &Engine) -> (u64, Option<Text>) {
+    let info = engine.info(InfoRequest {}).wait().unwrap();
+    (info.latest_offset, info.history_id)
+}
+
+fn from(from_offset: u64, history_id: &str) -> WatchAllRequest {
+    let history_id = Some(history_id.into());
+    WatchAllRequest { from_offset: Some(from_offset), history_id, ..WatchAllRequest::default() }
+}
+
+/// The reason that a place is refused for, and the offset up to which it would not be.
+fn refused(engine: &Engine, request: WatchAllRequest) -> (String, Option<u64>) {
+    let place = |error: rstmdb_types::Error, member: &str| {
+        let safe = error.context().get(member).and_then(Value::as_u64);
+        (error.reason().unwrap_or_default().to_owned(), safe)
+    };
+    let of = |error: rstmdb_types::Error| match request.history_id {
+        Some(_) => place(error, "safe_offset"),
+        None => place(error, "latest_offset"),
+    };
+    let log = WalReadRequest {
+        history_id: request.history_id.clone(),
+        ..WalReadRequest::new(request.from_offset.unwrap())
+    };
+    let read = of(engine.wal_read(log).wait().unwrap_err());
+    let one = WatchInstanceRequest {
+        from_offset: request.from_offset,
+        history_id: request.history_id.clone(),
+        ..WatchInstanceRequest::new("a")
+    };
+    assert_eq!(of(engine.watch_instance(one).unwrap_err()), read);
+    assert_eq!(of(engine.watch_all(request.clone()).unwrap_err()), read);
+    read
+}
+
+#[test]
+fn a_place_is_an_offset_in_its_history() {
+    let (disk, engine) = database(3, EveryWrite);
+    let before = info(&open(&FaultyStorage::new(2), EveryWrite).unwrap());
+    assert_eq!(before, (0, None), "nothing was written, so there is no history yet");
+    let first = info(&engine).1.unwrap();
+    assert_eq!(info(&engine), (5, Some(format!("{:016x}", epochs(&disk)[0][1]).into())));
+    engine.close().unwrap();
+
+    let engine = open(&disk, EveryWrite).unwrap();
+    assert_eq!(info(&engine), (5, Some(first.clone())), "an opening alone begins none");
+    let (began, mut watch) = engine.watch_all(from(6, &first)).unwrap();
+    assert_eq!(began.history_id.as_ref(), Some(&first));
+    apply(&engine, 10).unwrap();
+    let second = info(&engine).1.unwrap();
+    assert_ne!(second, first);
+    let event = watch.next_blocking().unwrap().unwrap();
+    assert_eq!((event.wal_offset, event.history_id.as_ref()), (6, Some(&second)));
+    assert_eq!(watch.position(), LogPosition { next: 7, history_id: Some(second.clone()) });
+
+    // Each history has what came before it, and nothing of what came after it.
+    let diverged = |safe| ("history_diverged".to_owned(), safe);
+    for (offset, id, read) in [(1, &first, 5), (6, &first, 6), (5, &second, 6), (7, &second, 7)] {
+        let (began, watch) = engine.watch_all(from(offset, id)).unwrap();
+        assert_eq!((began.wal_offset, watch.resume_offset()), (7, offset));
+        let log = WalReadRequest {
+            history_id: Some(id.clone()),
+            limit: Some(u64::from(read >= offset) * (read + 1 - offset)),
+            ..WalReadRequest::new(offset)
+        };
+        let page = engine.wal_read(log).wait().unwrap();
+        let last = if page.next_offset <= 6 { &first } else { &second };
+        assert_eq!(page.history_id.as_ref(), Some(last), "{page:?}");
+    }
+    assert_eq!(refused(&engine, from(7, &first)), diverged(Some(5)));
+    assert_eq!(refused(&engine, from(8, &second)), diverged(Some(6)));
+    assert_eq!(refused(&engine, from(2, "0123456789abcdef")), diverged(None));
+    assert_eq!(refused(&engine, from(2, "not one")), diverged(None));
+    let future = WatchAllRequest { from_offset: Some(8), ..WatchAllRequest::default() };
+    assert_eq!(refused(&engine, future), ("offset_ahead".to_owned(), Some(6)));
+}
+
+#[test]
+fn a_replay_tells_the_history_of_each_event() {
+    let (disk, engine) = database(3, EveryWrite);
+    engine.close().unwrap();
+    for round in 0..3 {
+        let engine = open(&disk, EveryWrite).unwrap();
+        apply(&engine, 10 + round).unwrap();
+        engine.close().unwrap();
+    }
+    let engine = open(&disk, EveryWrite).unwrap();
+    let first = WatchAllRequest { from_offset: Some(1), ..WatchAllRequest::default() };
+    let (_, mut watch) = engine.watch_all(first).unwrap();
+    let ids = epochs(&disk).into_iter().map(|[_, id, _]| format!("{id:016x}"));
+    let ids: Vec<Text> = ids.map(Into::into).collect();
+    for (offset, id) in (3..9).zip([0, 0, 0, 1, 2, 3]) {
+        let event = watch.next_blocking().unwrap().unwrap();
+        assert_eq!((event.wal_offset, event.history_id.as_ref()), (offset, Some(&ids[id])));
+        let place = watch.position();
+        // Wherever it is left, it can be taken up again.
+        engine.watch_all(from(place.next, &place.history_id.unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn what_a_copy_does_not_share_is_refused() {
+    let (disk, engine) = database(3, EveryWrite);
+    let copy = disk.image().restart();
+    let shared = info(&engine).1.unwrap();
+    for number in 10..13 {
+        apply(&engine, number).unwrap();
+    }
+    assert_eq!(info(&engine), (8, Some(shared.clone())));
+    let copy = open(&copy, EveryWrite).unwrap();
+    assert_eq!(refused(&copy, from(9, &shared)), ("history_diverged".to_owned(), Some(5)));
+    for number in 20..50 {
+        apply(&copy, number).unwrap();
+    }
+    assert_eq!(refused(&copy, from(9, &shared)), ("history_diverged".to_owned(), Some(5)));
+    assert_eq!(refused(&copy, from(7, &shared)), ("history_diverged".to_owned(), Some(5)));
+    copy.watch_all(from(6, &shared)).unwrap();
+}
+
+#[test]
+fn a_quiet_instance_is_followed_from_a_history_that_the_log_forgot() {
+    let (disk, engine) = database(3, EveryWrite);
+    let old = info(&engine).1;
+    call(
+        &engine,
+        Operation::CreateInstance,
+        &json!({"instance_id": "b", "machine": "m", "version": 1}),
+    )
+    .unwrap();
+    engine.close().unwrap();
+    for round in 0..2 {
+        let options = Options { retention: Retention::Bytes(1), ..options(EveryWrite) };
+        let engine = Engine::open(location(&disk), options).unwrap();
+        for number in 0..80 {
+            apply(&engine, 100 * round + number).unwrap();
+        }
+        compact(&engine);
+        engine.close().unwrap();
+    }
+    let engine = open(&disk, EveryWrite).unwrap();
+    let all = engine.watch_all(from(7, old.as_ref().unwrap())).unwrap_err();
+    assert_eq!(all.reason(), Some("offset_compacted"));
+    let one = WatchInstanceRequest {
+        from_offset: Some(7),
+        history_id: old.clone(),
+        ..WatchInstanceRequest::new("b")
+    };
+    assert_eq!(engine.watch_instance(one).unwrap().0.history_id, old);
+}
+
+#[test]
+fn an_expected_offset_may_be_expected_in_its_history() {
+    let (disk, engine) = database(3, EveryWrite);
+    let copy = open(&disk.image().restart(), EveryWrite).unwrap();
+    let shared = info(&engine).1;
+    apply(&engine, 10).unwrap();
+    apply(&copy, 20).unwrap();
+    let event = |history_id: Option<Text>| ApplyEventRequest {
+        expected_wal_offset: Some(6),
+        history_id,
+        ..ApplyEventRequest::new("a", "E")
+    };
+    let reason = |engine: &Engine, history_id: Option<Text>| {
+        let applied = engine.apply_event(event(history_id)).wait();
+        applied
+            .map(|applied| applied.wal_offset)
+            .map_err(|error| error.reason().unwrap().to_owned())
+    };
+    let diverged = Err("history_diverged".to_owned());
+    assert_eq!(reason(&copy, shared.clone()), diverged, "offset 6 is another change here");
+    assert_eq!(reason(&copy, Some("ffffffffffffffff".into())), diverged);
+    assert_eq!(reason(&engine, info(&copy).1), diverged);
+    assert_eq!(reason(&engine, shared.clone()), Ok(7));
+    assert_eq!(reason(&engine, shared), Err("expected_wal_offset".to_owned()));
+    assert_eq!(reason(&copy, None), Ok(7));
 }
 
 /// Bytes of the log for each event beyond its payload: small ones, on many instances, as the

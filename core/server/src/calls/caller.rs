@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use rstmdb_protocol::WireCommand;
-use rstmdb_types::{ErrorCode, Limits};
+use rstmdb_types::{ErrorCode, Limits, LogPosition};
 use tokio::task::JoinHandle;
 
 use super::hold::{Hold, News};
@@ -66,6 +66,11 @@ impl Caller {
     /// What requests are held to.
     pub(crate) fn limits(&mut self) -> Option<&Limits> {
         self.hold().map(|engine| engine.limits())
+    }
+
+    /// Where the next change comes.
+    pub(crate) fn position(&mut self) -> Option<LogPosition> {
+        self.hold().map(|engine| engine.position())
     }
 
     /// Does `work` on a thread that may wait, for the same caller.

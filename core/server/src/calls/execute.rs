@@ -27,13 +27,13 @@ pub(crate) fn is_quick(operation: Operation, bytes: usize) -> bool {
 pub struct Call {
     /// What is asked for.
     pub request: Request,
-    /// Whether a known idempotency key answers for another request too.
-    pub any_request: bool,
+    /// Whether the rules of RCP 0.3 hold: see [`Command`](rstmdb_types::Command::plain_rules).
+    pub plain_rules: bool,
 }
 
 impl From<Request> for Call {
     fn from(request: Request) -> Call {
-        Call { request, any_request: false }
+        Call { request, plain_rules: false }
     }
 }
 
@@ -50,7 +50,7 @@ impl Call {
 impl Caller {
     /// Submits a request to the database. Blocks where the place of its operation is files.
     pub fn submit(&mut self, call: impl Into<Call>) -> Pending {
-        let Call { request, any_request } = call.into();
+        let Call { request, plain_rules } = call.into();
         if let Request::Batch(batch) = &request {
             for element in &batch.ops {
                 self.count_element(WireCommand::Database(element.operation()));
@@ -59,7 +59,7 @@ impl Caller {
         let caller = self.name();
         submit(self.hold().cloned(), request.operation(), move |engine| rstmdb_types::Command {
             caller,
-            any_request,
+            plain_rules,
             ..engine.command(request)
         })
     }

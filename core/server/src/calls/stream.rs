@@ -9,11 +9,13 @@ use std::time::Instant;
 use rstmdb_engine::Subscription;
 use rstmdb_protocol::WireCommand;
 use rstmdb_types::{
-    Error, ErrorCode, Execute, InstanceEvent, Offset, Operation, Outcome, Request, Result, Text,
+    Error, ErrorCode, Execute, InstanceEvent, LogPosition, Offset, Operation, Outcome, Request,
+    Result, Text,
 };
 use tokio::task::JoinHandle;
 
 use super::caller::Caller;
+use super::execute::Call;
 use super::hold::{Hold, News};
 use super::pending::{failed, reopening, unless_closed};
 use crate::metrics::Metrics;
@@ -26,7 +28,7 @@ pub struct Events {
     /// The operation that began it.
     operation: Operation,
     state: EventsSource,
-    resume_offset: Offset,
+    position: LogPosition,
     hold: Hold,
     news: News,
     metrics: Arc<Metrics>,
@@ -42,11 +44,13 @@ enum EventsSource {
 
 impl Caller {
     /// Begins a watch. Waits for what its answer tells.
-    pub(crate) fn subscribe(&mut self, request: Request) -> Result<(Outcome, Events)> {
+    pub(crate) fn subscribe(&mut self, call: impl Into<Call>) -> Result<(Outcome, Events)> {
+        let Call { request, plain_rules } = call.into();
         let operation = request.operation();
         let hold = self.hold().ok_or_else(|| reopening(operation))?;
         let hold = hold.clone();
-        let command = rstmdb_types::Command { caller: self.name(), ..hold.command(request) };
+        let command =
+            rstmdb_types::Command { caller: self.name(), plain_rules, ..hold.command(request) };
         let begun = hold.subscribe(command);
         let (outcome, subscription) = begun.map_err(|error| unless_closed(error, operation))?;
         let id = match &outcome {
@@ -56,10 +60,10 @@ impl Caller {
         };
         let metrics = self.calls().metrics().clone();
         metrics.subscriptions(is_of_all(operation)).inc();
-        let resume_offset = subscription.resume_offset();
+        let position = subscription.position();
         let state = EventsSource::Ready(Box::new(subscription));
         let news = self.calls().news();
-        Ok((outcome, Events { id, operation, state, resume_offset, hold, news, metrics }))
+        Ok((outcome, Events { id, operation, state, position, hold, news, metrics }))
     }
 
     /// Begins a watch: its answer, and the events that come after it.
@@ -82,7 +86,12 @@ impl Events {
 
     /// The offset to resume from after the events so far.
     pub fn resume_offset(&self) -> Offset {
-        self.resume_offset
+        self.position.next
+    }
+
+    /// That offset, and the history that the change before it belongs to.
+    pub fn position(&self) -> &LogPosition {
+        &self.position
     }
 
     /// Waits for the next event. An error is the last item.
@@ -136,7 +145,7 @@ impl Events {
                 }
                 EventsSource::Ready(inner) => {
                     let polled = inner.poll_next(context);
-                    self.resume_offset = inner.resume_offset();
+                    self.position = inner.position();
                     match polled {
                         Poll::Pending if inner.needs_files() => {}
                         Poll::Pending => return Poll::Pending,

@@ -140,8 +140,8 @@ impl Conversation {
             return self.caller.count_error(error.code());
         };
         let admitted = self.caller.admit(command, live);
-        let hello =
-            (command == WireCommand::Hello && admitted.is_ok()).then(|| self.session.hello(params));
+        let hello = (command == WireCommand::Hello && admitted.is_ok())
+            .then(|| self.session.hello(&mut self.caller, params, live));
         // The answer to a hello is in the mode that was agreed on.
         let form = AnswerForm {
             id: request.id.as_ref().into(),

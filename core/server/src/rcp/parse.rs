@@ -31,9 +31,7 @@ pub(crate) fn call(
     {
         list.limit = list.limit.map(|limit| limit.min(limits.page_entries_max));
     }
-    // And a known key gets them the first answer, even to another event.
-    let any_request = plain && operation == Operation::ApplyEvent;
-    Ok(Call { request, any_request })
+    Ok(Call { request, plain_rules: plain })
 }
 
 /// Reads the parameters of an operation as they are.
@@ -83,6 +81,7 @@ fn watch_all(params: &str) -> Result<WatchAllRequest> {
     struct Loose {
         include_ctx: bool,
         from_offset: Option<Offset>,
+        history_id: Option<Text>,
         machines: Option<Vec<Text>>,
         from_states: Option<Vec<Text>>,
         to_states: Option<Vec<Text>>,
@@ -94,6 +93,7 @@ fn watch_all(params: &str) -> Result<WatchAllRequest> {
             Loose {
                 include_ctx: true,
                 from_offset: None,
+                history_id: None,
                 machines: None,
                 from_states: None,
                 to_states: None,
@@ -106,6 +106,7 @@ fn watch_all(params: &str) -> Result<WatchAllRequest> {
     Ok(WatchAllRequest {
         include_ctx: loose.include_ctx,
         from_offset: loose.from_offset,
+        history_id: loose.history_id,
         machines: loose.machines.unwrap_or_default(),
         from_states: loose.from_states.unwrap_or_default(),
         to_states: loose.to_states.unwrap_or_default(),

@@ -18,7 +18,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// Agrees on mode, dialect and features.
-    pub(crate) fn hello(&mut self, params: &str) -> Result<HelloResult> {
+    pub(crate) fn hello(
+        &mut self,
+        caller: &mut Caller,
+        params: &str,
+        live: &Live,
+    ) -> Result<HelloResult> {
         let request: HelloRequest<'_> = decode(WireCommand::Hello, params)?;
         if request.protocol_version != PROTOCOL_VERSION {
             let version = request.protocol_version;
@@ -30,12 +35,16 @@ impl Session {
         self.mode = request.wire_mode();
         self.dialect = request.dialect();
         self.client_name = request.client_name.as_deref().map(str::to_owned);
+        let is_told = self.dialect == Dialect::Extended && caller.is_open(live);
+        let position = is_told.then(|| caller.position()).flatten();
         Ok(HelloResult {
             protocol_version: PROTOCOL_VERSION,
             wire_mode: self.mode.name().to_owned(),
             server_name: "rstmdb".to_owned(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             features: request.features_in_common(),
+            latest_offset: position.as_ref().map(|position| position.next - 1),
+            history_id: position.and_then(|position| position.history_id),
         })
     }
 }

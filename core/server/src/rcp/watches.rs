@@ -88,8 +88,7 @@ impl Watches {
             tracing::warn!(subscription = %id, "a subscription ended: {error}");
             let Some(watch) = self.take(&id) else { continue };
             if dialect == Dialect::Extended {
-                let resume_offset = watch.resume_offset();
-                message::end(outbox.buffer(), mode, &id, resume_offset, Some(&error));
+                message::end(outbox.buffer(), mode, &id, watch.position(), Some(&error));
             } else {
                 *broken = true;
             }
@@ -100,7 +99,7 @@ impl Watches {
     pub(crate) fn say_goodbye(&mut self, outbox: &mut Outbox, mode: WireMode, dialect: Dialect) {
         if dialect == Dialect::Extended {
             for watch in &self.list {
-                message::end(outbox.buffer(), mode, watch.id(), watch.resume_offset(), None);
+                message::end(outbox.buffer(), mode, watch.id(), watch.position(), None);
             }
         }
     }
@@ -114,7 +113,7 @@ pub(crate) fn begin(
     params: &str,
 ) -> WrittenAnswer {
     let begun = parse::call(caller, form.dialect, operation, params)
-        .and_then(|call| caller.subscribe(call.request));
+        .and_then(|call| caller.subscribe(call));
     match begun {
         Ok((outcome, events)) => {
             WrittenAnswer { watch: Some(Box::new(events)), ..form.known(Ok(&outcome)) }

@@ -177,6 +177,11 @@ impl Model {
     /// See [`Operation::WatchInstance`]; [`Model::events_from`] has the events.
     pub fn watch_instance(&self, request: WatchInstanceRequest) -> Result<WatchInstanceResult> {
         let instance = self.instance(&request.instance_id)?;
+        let history_id = self.begin_watch(
+            request.from_offset,
+            request.history_id.as_ref(),
+            instance.last_wal_offset + 1,
+        )?;
         // What has not changed since can be followed from any offset.
         if request.from_offset.is_none_or(|from| from <= instance.last_wal_offset) {
             self.check_replay(request.from_offset)?;
@@ -185,25 +190,31 @@ impl Model {
             subscription_id: Text::default(),
             current_state: instance.state.clone(),
             current_wal_offset: instance.last_wal_offset,
+            history_id,
             instance_id: request.instance_id,
         })
     }
 
     /// See [`Operation::WatchAll`]; [`Model::events_from`] has the events.
     pub fn watch_all(&self, request: WatchAllRequest) -> Result<WatchAllResult> {
-        self.check_replay(request.from_offset)?;
         let wal_offset = self.latest_offset() + 1;
-        Ok(WatchAllResult { subscription_id: Text::default(), wal_offset })
+        let history_id =
+            self.begin_watch(request.from_offset, request.history_id.as_ref(), wal_offset)?;
+        self.check_replay(request.from_offset)?;
+        Ok(WatchAllResult { subscription_id: Text::default(), wal_offset, history_id })
     }
 
     /// The events at `offset` and later that pass the filter of a watch.
     pub fn events_from(&self, offset: Offset, filter: &WatchFilter) -> Vec<InstanceEvent> {
         let later = self.events.iter().filter(|event| event.wal_offset >= offset);
-        later.filter_map(|event| filter.pass(event)).collect()
+        let passed = later.filter_map(|event| filter.pass(event));
+        let history_id = |event: &InstanceEvent| self.history_at(event.wal_offset);
+        passed.map(|event| InstanceEvent { history_id: history_id(&event), ..event }).collect()
     }
 
     /// See [`Operation::WalRead`]. A page may be shorter than asked for, so the limit only cuts.
     pub fn wal_read(&self, request: WalReadRequest) -> Result<WalReadResult> {
+        self.check_place(request.from_offset, request.history_id.as_ref())?;
         let most = u64::from(self.settings.limits.page_entries_max);
         let limit = request.limit.unwrap_or(100).min(most) as usize;
         let from = request.from_offset.max(self.first_offset);
@@ -224,7 +235,8 @@ impl Model {
             // Marks are passed over, those at the end too.
             from.max(self.latest_offset() + 1)
         };
-        Ok(WalReadResult { records, next_offset })
+        let history_id = self.history_at(next_offset.max(1) - 1);
+        Ok(WalReadResult { records, next_offset, history_id })
     }
 
     /// See [`Operation::WalStats`]. What it says about files is made up.
@@ -304,13 +316,14 @@ impl Model {
             server_version: env!("CARGO_PKG_VERSION").into(),
             backend: "memory".into(),
             database_id: Text::default(),
-            features: ["idempotency", "batch", "wal_read"].map(Text::from).into(),
+            features: Feature::ALL.iter().map(|feature| feature.name().into()).collect(),
             writable: true,
             health: "ok".into(),
             limits: self.settings.limits.clone(),
             instances: self.live(),
             machines: self.machines.len() as u64,
             latest_offset: self.latest_offset(),
+            history_id: self.history_at(self.latest_offset()),
         })
     }
 
@@ -340,6 +353,20 @@ impl Model {
     }
 
     /// Refuses a replay of what retention has cut off.
+    /// The history at the beginning of a watch, which may be compared with one.
+    fn begin_watch(
+        &self,
+        from: Option<Offset>,
+        history_id: Option<&Text>,
+        live: Offset,
+    ) -> Result<Option<Text>> {
+        let from = from.filter(|from| *from > 0);
+        if let Some(from) = from {
+            self.check_place(from, history_id)?;
+        }
+        Ok(self.history_at(from.unwrap_or(live) - 1))
+    }
+
     fn check_replay(&self, from: Option<Offset>) -> Result<()> {
         match from.filter(|from| *from > 0) {
             Some(from) if from < self.first_offset => {

@@ -20,6 +20,9 @@ pub struct ApplyEventRequest {
     /// Refuse with `CONFLICT` unless this is the offset of the instance's last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_wal_offset: Option<Offset>,
+    /// The history that `expected_wal_offset` was told in. Refuse with `CONFLICT` when it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
     /// Kept with the event and returned by `get_instance` as `last_event_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<Text>,
@@ -37,6 +40,7 @@ impl ApplyEventRequest {
             payload: None,
             expected_state: None,
             expected_wal_offset: None,
+            history_id: None,
             event_id: None,
             idempotency_key: None,
         }

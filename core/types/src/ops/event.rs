@@ -62,6 +62,9 @@ pub struct InstanceEvent {
     pub version: u32,
     /// The log offset of the change.
     pub wal_offset: Offset,
+    /// The history that it belongs to; absent in a `history`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
     /// When it happened, in milliseconds since 1970.
     pub timestamp: TimestampMs,
     /// The state before; absent for a creation.

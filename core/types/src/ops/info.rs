@@ -33,4 +33,7 @@ pub struct InfoResult {
     pub machines: u64,
     /// The offset of the last change.
     pub latest_offset: Offset,
+    /// The history that it belongs to, 16 hex digits; absent before the first change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
 }

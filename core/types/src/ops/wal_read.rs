@@ -17,12 +17,16 @@ pub struct WalReadRequest {
     /// gaps in the offsets otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<Text>,
+    /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when the log does not
+    /// go on from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
 }
 
 impl WalReadRequest {
     /// Asks for what is at `from_offset` and behind it.
     pub fn new(from_offset: Offset) -> WalReadRequest {
-        WalReadRequest { from_offset, limit: None, entries: None }
+        WalReadRequest { from_offset, limit: None, entries: None, history_id: None }
     }
 }
 
@@ -33,6 +37,9 @@ pub struct WalReadResult {
     pub records: Vec<WalRecord>,
     /// Where to read on.
     pub next_offset: Offset,
+    /// The history that the change before `next_offset` belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
 }
 
 /// One entry of the log with its place.

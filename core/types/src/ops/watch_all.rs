@@ -14,6 +14,10 @@ pub struct WatchAllRequest {
     /// Replay from this offset (inclusive) before going on live; absent or 0: live only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_offset: Option<Offset>,
+    /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when the log does not
+    /// go on from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
     /// Only these machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<Text>,
@@ -36,6 +40,7 @@ impl Default for WatchAllRequest {
         WatchAllRequest {
             include_ctx: true,
             from_offset: None,
+            history_id: None,
             machines: Vec::new(),
             from_states: Vec::new(),
             to_states: Vec::new(),
@@ -52,4 +57,7 @@ pub struct WatchAllResult {
     pub subscription_id: Text,
     /// The offset of the next change; a live watch begins here.
     pub wal_offset: Offset,
+    /// The history that the change before the watch's beginning belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
 }

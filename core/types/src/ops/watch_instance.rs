@@ -19,6 +19,10 @@ pub struct WatchInstanceRequest {
     /// Replay from this offset (inclusive) before going on live; absent or 0: live only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_offset: Option<Offset>,
+    /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when the log does not
+    /// go on from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
     /// Whether creation and deletion are reported too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub include_lifecycle: bool,
@@ -31,6 +35,7 @@ impl WatchInstanceRequest {
             instance_id: instance_id.into(),
             include_ctx: true,
             from_offset: None,
+            history_id: None,
             include_lifecycle: false,
         }
     }
@@ -47,4 +52,7 @@ pub struct WatchInstanceResult {
     pub current_state: Text,
     /// The log offset of its last change.
     pub current_wal_offset: Offset,
+    /// The history that the change before the watch's beginning belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<Text>,
 }
