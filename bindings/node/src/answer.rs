@@ -4,7 +4,7 @@ use napi::Env;
 use napi::bindgen_prelude::Either;
 use rstmdb_bridge as bridge;
 
-use crate::{Given, Outcome};
+use crate::{Given, TextOrTicket};
 use bridge::types::{Error, Operation, Result};
 
 /// The text of an error.
@@ -15,7 +15,7 @@ pub(crate) fn failure(error: &Error) -> String {
 }
 
 /// Hands a text over. Most are ASCII, which JavaScript keeps as it is, without decoding it.
-pub(crate) fn given(env: &Env, outcome: Outcome) -> napi::Result<Given<'_>> {
+pub(crate) fn given(env: &Env, outcome: TextOrTicket) -> napi::Result<Given<'_>> {
     match outcome {
         Either::A(text) if text.is_ascii() => env.create_string_latin1(text).map(Either::A),
         Either::A(text) => env.create_string(text).map(Either::A),

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rstmdb_bridge as bridge;
 use rstmdb_bridge::log;
 
-use crate::{Complete, Outcome, answer};
+use crate::{Complete, TextOrTicket, answer};
 
 type Batch = FnArgs<(Vec<u32>, Vec<String>)>;
 /// Without an error as first argument, and without keeping the event loop alive.
@@ -29,13 +29,13 @@ const LINES_MAX: usize = 10_000;
 /// What the databases, watches and tickets of one JavaScript thread share.
 pub(crate) struct Hub {
     call: OnceLock<Call>,
-    queue: Mutex<Queue>,
-    waiting: Mutex<Waiting>,
+    queue: Mutex<CallbackQueue>,
+    waiting: Mutex<OpenTickets>,
 }
 
 /// What waits for JavaScript.
 #[derive(Default)]
-struct Queue {
+struct CallbackQueue {
     tickets: Vec<u32>,
     answers: Vec<String>,
     /// Whether JavaScript was called and has not taken the queue yet.
@@ -44,13 +44,13 @@ struct Queue {
 
 /// What waits for answers.
 #[derive(Default)]
-struct Waiting {
+struct OpenTickets {
     last: u32,
     tickets: HashMap<u32, bridge::CallbackTicket>,
     databases: HashMap<u32, bridge::Database>,
 }
 
-impl Waiting {
+impl OpenTickets {
     /// A number that no open ticket has; numbers begin anew after 2^32.
     fn number(&mut self) -> u32 {
         loop {
@@ -85,7 +85,11 @@ impl Hub {
     }
 
     /// The text of what is ready, or a ticket for what is not.
-    pub(crate) fn outcome<T, F>(self: &Arc<Self>, started: bridge::Started<T>, text: F) -> Outcome
+    pub(crate) fn outcome<T, F>(
+        self: &Arc<Self>,
+        started: bridge::Started<T>,
+        text: F,
+    ) -> TextOrTicket
     where
         T: Send + 'static,
         F: FnOnce(T) -> String + Send + 'static,

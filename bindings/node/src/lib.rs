@@ -21,7 +21,7 @@ use rstmdb_bridge as bridge;
 use environment::Hub;
 
 /// A text, or the number of the ticket it will come with.
-type Outcome = Either<String, u32>;
+type TextOrTicket = Either<String, u32>;
 
 /// The same as JavaScript keeps it.
 type Given<'env> = Either<JsString<'env>, u32>;
@@ -91,7 +91,7 @@ impl NativeDatabase {
 
     /// Whether it could be opened. To be asked once.
     #[napi]
-    pub fn opened(&self) -> Outcome {
+    pub fn opened(&self) -> TextOrTicket {
         match self.opening.lock().take() {
             Some(opening) => self.hub.outcome(opening, |()| "null".to_owned()),
             None => Either::A("null".to_owned()),
@@ -118,7 +118,7 @@ impl NativeDatabase {
 
     /// Moves the clock of a database that was opened with one that stands still.
     #[napi]
-    pub fn advance_clock(&self, ms: i64) -> Outcome {
+    pub fn advance_clock(&self, ms: i64) -> TextOrTicket {
         match bridge::guard(|| self.database.advance_clock(ms)) {
             Ok(()) => Either::A("null".to_owned()),
             Err(error) => Either::A(answer::failure(&error)),
@@ -127,7 +127,7 @@ impl NativeDatabase {
 
     /// Ends the database; ready when all is settled.
     #[napi]
-    pub fn close(&self) -> Outcome {
+    pub fn close(&self) -> TextOrTicket {
         self.hub.outcome(self.database.close_start(), |()| "null".to_owned())
     }
 
@@ -169,7 +169,7 @@ impl NativeWatch {
 
     /// The result of the operation. To be asked once, before all else.
     #[napi]
-    pub fn started(&self) -> Outcome {
+    pub fn started(&self) -> TextOrTicket {
         let Some(starting) = self.starting.lock().take() else {
             return Either::A("null".to_owned());
         };

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn reads_native_functions() {
-        let signature = "start(&self, operation: u32, request: String) -> Outcome {";
+        let signature = "start(&self, operation: u32, request: String) -> TextOrTicket {";
         let made = native::native_function(signature, false).unwrap();
         assert_eq!(made, "start(operation: number, request: string): string | number");
         assert!(native::native_function("odd(x: Vec<Vec<u8>>) {", false).is_err());

@@ -126,7 +126,7 @@ fn native_kind(kind: &str) -> Result<String, String> {
         "String" | "&str" | "&'static str" => "string".into(),
         "bool" => "boolean".into(),
         "u32" | "i32" | "f64" | "i64" => "number".into(),
-        "Outcome" | "Given<'env>" => "string | number".into(),
+        "TextOrTicket" | "Given<'env>" => "string | number".into(),
         "Complete<'_>" => "(tickets: number[], answers: string[]) => void".into(),
         "Logger<'_>" => "(lines: string[]) => void".into(),
         "Self" => "this".into(),
