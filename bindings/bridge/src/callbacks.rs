@@ -24,12 +24,12 @@ struct Threads {
     process: u64,
     // Not those of parking_lot: they note who waits in a table of the process, where a child of fork
     // would find threads that it does not have.
-    queue: Mutex<Queue>,
+    queue: Mutex<TaskQueue>,
     ready: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct TaskQueue {
     tasks: VecDeque<Runnable>,
     idle: usize,
     threads: usize,
@@ -100,7 +100,7 @@ impl Threads {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, TaskQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -32,13 +32,13 @@ pub type Deliver = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 /// An event loop and the results that wait to be handed over there.
 struct Loop {
     object: Py<PyAny>,
-    queue: Mutex<Queue>,
+    queue: Mutex<LoopQueue>,
     /// How to wake it without the interpreter's lock, where it can look at sockets.
     bell: Bell,
 }
 
 #[derive(Default)]
-struct Queue {
+struct LoopQueue {
     results: Vec<(Py<PyAny>, Deliver)>,
     /// Whether the loop was told already.
     is_woken: bool,
