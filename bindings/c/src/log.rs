@@ -21,17 +21,17 @@ pub type rstmdb_log_callback = Option<
     ),
 >;
 
-struct Target {
+struct LogReceiver {
     run: unsafe extern "C" fn(*mut c_void, i32, rstmdb_slice, rstmdb_slice),
     user_data: *mut c_void,
 }
 
 // SAFETY: the caller's function is called on other threads, as the header says.
-unsafe impl Send for Target {}
+unsafe impl Send for LogReceiver {}
 // SAFETY: and on several at once.
-unsafe impl Sync for Target {}
+unsafe impl Sync for LogReceiver {}
 
-impl Target {
+impl LogReceiver {
     fn tell(&self, level: LogLevel, target: &str, message: &str) {
         let number = LEVELS.iter().zip(1..).find(|(known, _)| **known == level);
         let number = number.map_or(5, |(_, number)| number);
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn rstmdb_set_log(
             let chosen = usize::try_from(level - 1).ok().and_then(|at| LEVELS.get(at).copied());
             let receiver = match (chosen, callback) {
                 (Some(_), Some(run)) => {
-                    let target = Target { run, user_data };
+                    let target = LogReceiver { run, user_data };
                     let receiver: Receiver =
                         Arc::new(move |level, part, text| target.tell(level, part, text));
                     Some(receiver)
