@@ -240,11 +240,11 @@ reasons! {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Error {
     #[serde(flatten)]
-    inner: Box<Inner>,
+    inner: Box<ErrorParts>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-struct Inner {
+struct ErrorParts {
     code: ErrorCode,
     kind: ErrorKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -263,7 +263,7 @@ impl Error {
     /// An error of `code` with a message in lower case that names the thing and the fix.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
         Error {
-            inner: Box::new(Inner {
+            inner: Box::new(ErrorParts {
                 code,
                 kind: code.kind(),
                 reason: None,
