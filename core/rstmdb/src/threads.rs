@@ -42,12 +42,12 @@ struct Queue {
 
 /// Runs `work` on one of the threads. It runs to its end also when the result is not waited for.
 pub(crate) fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Working<T> {
-    let result = Arc::new(Mutex::new(State::Working(None)));
+    let result = Arc::new(Mutex::new(WorkState::Working(None)));
     let place = result.clone();
     Pool::current().run(Box::new(move || {
         let done = catch_unwind(AssertUnwindSafe(work));
-        let before = std::mem::replace(&mut *locked(&place), State::Done(done));
-        if let State::Working(Some(waker)) = before {
+        let before = std::mem::replace(&mut *locked(&place), WorkState::Done(done));
+        if let WorkState::Working(Some(waker)) = before {
             waker.wake();
         }
     }));
@@ -55,9 +55,9 @@ pub(crate) fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// Work on another thread; awaiting it gives its result.
-pub(crate) struct Working<T>(Arc<Mutex<State<T>>>);
+pub(crate) struct Working<T>(Arc<Mutex<WorkState<T>>>);
 
-enum State<T> {
+enum WorkState<T> {
     Working(Option<Waker>),
     Done(std::thread::Result<T>),
     Taken,
@@ -74,19 +74,19 @@ impl<T> Future for Working<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let mut state = locked(&self.0);
-        if let State::Working(waker) = &mut *state {
+        if let WorkState::Working(waker) = &mut *state {
             match waker {
                 Some(waker) => waker.clone_from(context.waker()),
                 None => *waker = Some(context.waker().clone()),
             }
             return Poll::Pending;
         }
-        let done = std::mem::replace(&mut *state, State::Taken);
+        let done = std::mem::replace(&mut *state, WorkState::Taken);
         drop(state);
         match done {
-            State::Done(Ok(value)) => Poll::Ready(value),
-            State::Done(Err(panic)) => resume_unwind(panic),
-            State::Working(_) | State::Taken => Poll::Pending,
+            WorkState::Done(Ok(value)) => Poll::Ready(value),
+            WorkState::Done(Err(panic)) => resume_unwind(panic),
+            WorkState::Working(_) | WorkState::Taken => Poll::Pending,
         }
     }
 }
