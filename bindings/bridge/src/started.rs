@@ -177,7 +177,7 @@ pub struct CallbackTicket {
 
 impl std::fmt::Debug for CallbackTicket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ticket")
+        f.write_str("CallbackTicket")
     }
 }
 

@@ -44,7 +44,7 @@ pub struct ProgressObserver(pub Arc<dyn Fn(ProgressUpdate) + Send + Sync>);
 
 impl std::fmt::Debug for ProgressObserver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Progress")
+        f.write_str("ProgressObserver")
     }
 }
 
