@@ -101,7 +101,7 @@ impl Conversation {
         }
         self.active = now;
         if let Some(watch) = written.watch {
-            self.watches.add(watch);
+            self.watches.add(*watch);
         }
         true
     }

@@ -14,13 +14,10 @@ use crate::calls::{Caller, Events};
 /// Events of one subscription in a row, while others have some too.
 const TURN: usize = 256;
 
-/// One subscription.
-pub(crate) type Watch = Box<Events>;
-
 /// The subscriptions of a connection.
 #[derive(Default)]
 pub(crate) struct Watches {
-    list: Vec<Watch>,
+    list: Vec<Events>,
     /// Whose turn is next.
     turn: usize,
 }
@@ -30,12 +27,12 @@ impl Watches {
         self.list.len()
     }
 
-    pub(crate) fn add(&mut self, watch: Watch) {
+    pub(crate) fn add(&mut self, watch: Events) {
         self.list.push(watch);
     }
 
     /// Takes the subscription of this id away.
-    pub(crate) fn take(&mut self, id: &str) -> Option<Watch> {
+    pub(crate) fn take(&mut self, id: &str) -> Option<Events> {
         let place = self.list.iter().position(|watch| watch.id() == id);
         place.map(|place| self.list.swap_remove(place))
     }
