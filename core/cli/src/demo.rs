@@ -60,7 +60,7 @@ impl Demo {
         };
         let out = session.output;
         let options = || session.options(true);
-        let mut stage = Stage::open(Database::open_with(&path, options())?, out, self.orders)?;
+        let mut stage = DemoStage::open(Database::open_with(&path, options())?, out, self.orders)?;
         stage.promise = match (path.as_str(), session.fsync) {
             ("mem:", _) => "in memory".to_owned(),
             (_, FsyncPolicy::EveryWrite) => "every answer durable".to_owned(),
@@ -78,7 +78,7 @@ impl Demo {
 }
 
 /// The demo between its scenes.
-struct Stage {
+struct DemoStage {
     database: Database,
     out: Output,
     orders: u32,
@@ -88,9 +88,9 @@ struct Stage {
     promise: String,
 }
 
-impl Stage {
+impl DemoStage {
     /// Looks at the database: it must be new or the demo's own.
-    fn open(database: Database, out: Output, orders: u32) -> Result<Stage> {
+    fn open(database: Database, out: Output, orders: u32) -> Result<DemoStage> {
         let machines = database.list_machines(ListMachinesRequest {})?.items;
         for item in &machines {
             let version = item.versions.last().copied().unwrap_or(1);
@@ -106,7 +106,7 @@ impl Stage {
                 return Err(error::usage(message).with("machine", item.machine.as_str()));
             }
         }
-        let mut stage = Stage { database, out, orders, run: 1, promise: String::new() };
+        let mut stage = DemoStage { database, out, orders, run: 1, promise: String::new() };
         while stage.exists(1)? || stage.exists(orders)? {
             stage.run += 1;
         }
@@ -184,7 +184,7 @@ impl Stage {
             let seen = watcher.join().map_err(|_| internal("the watching thread panicked"));
             (figures, seen)
         });
-        let Figures { created, events, delivered, creating, applying } = figures?;
+        let DemoFigures { created, events, delivered, creating, applying } = figures?;
         let seen = seen??;
         if seen != delivered {
             let message = format!("the watch saw {seen} deliveries of {delivered}");
@@ -231,7 +231,7 @@ impl Stage {
         Ok(seen)
     }
 
-    fn drive_orders(&self) -> Result<Figures> {
+    fn drive_orders(&self) -> Result<DemoFigures> {
         let began = Instant::now();
         let mut next = 1..=self.orders;
         loop {
@@ -271,7 +271,7 @@ impl Stage {
             pending.wait()?;
         }
         let created = self.orders.into();
-        Ok(Figures { created, events, delivered, creating, applying: began.elapsed() })
+        Ok(DemoFigures { created, events, delivered, creating, applying: began.elapsed() })
     }
 
     fn counts(&self) -> Result<CountInstancesResult> {
@@ -347,7 +347,7 @@ impl Stage {
 }
 
 /// What was done and how long it took.
-struct Figures {
+struct DemoFigures {
     created: u64,
     events: u64,
     delivered: u64,
