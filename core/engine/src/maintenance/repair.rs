@@ -100,21 +100,26 @@ fn refused(to: Offset, why: &str) -> Error {
 }
 
 /// Where the log is to end.
-struct Cut {
+struct LogEnd {
     segment: u64,
     position: u64,
     later: Vec<u64>,
     bytes_dropped: u64,
 }
 
-fn find_cut(location: &Location, manifest: &Manifest, files: &LogFiles, to: Offset) -> Result<Cut> {
+fn find_cut(
+    location: &Location,
+    manifest: &Manifest,
+    files: &LogFiles,
+    to: Offset,
+) -> Result<LogEnd> {
     let failed = |error: io::Error| io_error("reading the log", error);
     let storage = &*location.storage;
     let names = storage.list(LOG_DIRECTORY).map_err(failed)?;
     let numbers = names.iter().filter_map(|name| segment_number(name));
     let mut numbers: Vec<u64> = numbers.filter(|n| *n >= manifest.first_segment).collect();
     numbers.sort_unstable();
-    let mut found: Option<Cut> = None;
+    let mut found: Option<LogEnd> = None;
     for number in numbers {
         let file = storage.open(&segment_path(number)).map_err(failed)?;
         let length = file.len().map_err(failed)?;
@@ -155,7 +160,7 @@ fn find_cut(location: &Location, manifest: &Manifest, files: &LogFiles, to: Offs
             position += header.frame_bytes() as u64;
         }
         if end || last == Some(to) || (to == 0 && before.is_none()) {
-            found = Some(Cut {
+            found = Some(LogEnd {
                 segment: number,
                 position,
                 later: Vec::new(),
