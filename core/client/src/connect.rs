@@ -70,9 +70,9 @@ pub(crate) async fn any(settings: &ConnectSettings, first: usize) -> Result<Conn
     Err(all.as_sent(error.kind(), error.retryable()))
 }
 
-type Reached = (Stream, Vec<u8>, Arc<ServerInfo>);
+type Greeted = (Stream, Vec<u8>, Arc<ServerInfo>);
 
-async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Reached> {
+async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Greeted> {
     let timeout = settings.options.connect_timeout;
     if timeout.is_zero() {
         return reach(settings, endpoint).await;
@@ -87,7 +87,7 @@ async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Reached>
     }
 }
 
-async fn reach(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Reached> {
+async fn reach(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Greeted> {
     let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await;
     let tcp = tcp.map_err(|error| {
         unreachable(endpoint, &format!("{error}; is a server running there, on this port?"))
