@@ -135,13 +135,13 @@ impl Segment {
 }
 
 /// The frames between two noted places, in order.
-type Step = Vec<Arc<Frame>>;
+type FrameRun = Vec<Arc<Frame>>;
 
 /// Frames read recently, in the steps between noted places: whoever wants one soon wants another.
 #[derive(Debug, Default)]
 struct FrameCache {
     /// Each with its size in bytes; the one used last is at the back.
-    steps: VecDeque<(Step, usize)>,
+    steps: VecDeque<(FrameRun, usize)>,
     bytes: usize,
 }
 
@@ -161,7 +161,7 @@ impl FrameCache {
         frames.get(at).cloned()
     }
 
-    fn put(&mut self, frames: Step) {
+    fn put(&mut self, frames: FrameRun) {
         let Some(first) = frames.first().map(|frame| frame.header.first) else { return };
         // The last step of the log may have been read when it was shorter.
         let begins = |step: &[Arc<Frame>]| step.first().is_some_and(|at| at.header.first == first);
@@ -299,7 +299,11 @@ impl LogFiles {
     }
 
     /// The frame that holds `offset`, and all of the step that it is in.
-    fn read_step(&self, offset: Offset, stretch: Stretch) -> Result<(Option<Arc<Frame>>, Step)> {
+    fn read_step(
+        &self,
+        offset: Offset,
+        stretch: Stretch,
+    ) -> Result<(Option<Arc<Frame>>, FrameRun)> {
         let mut cursor = FrameCursor::at(offset, stretch);
         let mut begin = stretch.begin;
         let mut frames = Vec::new();
