@@ -234,11 +234,11 @@ struct Merge<'a> {
     state: &'a State,
     filter: &'a CellFilter,
     batch: usize,
-    sources: Vec<Source>,
+    sources: Vec<MergeSource>,
 }
 
 #[derive(Default)]
-struct Source {
+struct MergeSource {
     ready: VecDeque<InstanceSummary>,
     /// Where to read on, and whether that id itself is left out.
     from: Option<(Text, bool)>,
@@ -248,7 +248,7 @@ struct Source {
 impl<'a> Merge<'a> {
     fn new(state: &'a State, filter: &'a CellFilter, limit: usize) -> Merge<'a> {
         let parts = state.partitions.len();
-        let sources = state.partitions.iter().map(|_| Source::default()).collect();
+        let sources = state.partitions.iter().map(|_| MergeSource::default()).collect();
         Merge { state, filter, batch: (limit / parts * 3 / 2 + 4).min(1024), sources }
     }
 
