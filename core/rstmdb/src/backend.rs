@@ -22,10 +22,10 @@ pub(crate) enum Backend {
 /// Dropping it stops the waiting, not the write.
 #[must_use = "a result is known only after waiting"]
 #[derive(Debug)]
-pub struct Pending<'a, T>(Source<'a, T>);
+pub struct Pending<'a, T>(PendingSource<'a, T>);
 
 #[derive(Debug)]
-enum Source<'a, T> {
+enum PendingSource<'a, T> {
     Embedded(rstmdb_engine::Pending<&'a Engine, T>),
     #[cfg(feature = "remote")]
     Remote(rstmdb_client::Pending<T>),
@@ -36,27 +36,27 @@ impl<T> Pending<'_, T> {
     /// and dropping do.
     pub fn is_ready(&self) -> bool {
         match &self.0 {
-            Source::Embedded(pending) => pending.is_ready(),
+            PendingSource::Embedded(pending) => pending.is_ready(),
             #[cfg(feature = "remote")]
-            Source::Remote(pending) => pending.is_ready(),
+            PendingSource::Remote(pending) => pending.is_ready(),
         }
     }
 
     /// Waits for the result.
     pub fn wait(self) -> Result<T> {
         match self.0 {
-            Source::Embedded(pending) => pending.wait(),
+            PendingSource::Embedded(pending) => pending.wait(),
             #[cfg(feature = "remote")]
-            Source::Remote(pending) => pending.wait(),
+            PendingSource::Remote(pending) => pending.wait(),
         }
     }
 
     /// Waits until a request to a server is on its way: the number of those is bounded.
     pub(crate) fn handed_over(self) -> Self {
         #[cfg(feature = "remote")]
-        if let Source::Remote(mut pending) = self.0 {
+        if let PendingSource::Remote(mut pending) = self.0 {
             pending.wait_until_sent();
-            return Pending(Source::Remote(pending));
+            return Pending(PendingSource::Remote(pending));
         }
         self
     }
@@ -67,9 +67,9 @@ impl<T: Unpin> Future for Pending<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         match &mut self.0 {
-            Source::Embedded(pending) => Pin::new(pending).poll(context),
+            PendingSource::Embedded(pending) => Pin::new(pending).poll(context),
             #[cfg(feature = "remote")]
-            Source::Remote(pending) => Pin::new(pending).poll(context),
+            PendingSource::Remote(pending) => Pin::new(pending).poll(context),
         }
     }
 }
@@ -79,9 +79,9 @@ impl Backend {
     /// see [`Backend::run`].
     pub(crate) fn call<R: OperationRequest>(&self, request: R) -> Pending<'_, R::Result> {
         Pending(match self {
-            Backend::Embedded(engine) => Source::Embedded(engine.call(request)),
+            Backend::Embedded(engine) => PendingSource::Embedded(engine.call(request)),
             #[cfg(feature = "remote")]
-            Backend::Remote(client) => Source::Remote(client.call(request)),
+            Backend::Remote(client) => PendingSource::Remote(client.call(request)),
         })
     }
 
@@ -89,10 +89,10 @@ impl Backend {
     pub(crate) fn submit(&self, request: Request) -> Pending<'_, Outcome> {
         Pending(match self {
             Backend::Embedded(engine) => {
-                Source::Embedded(Engine::submit(&**engine, engine.command(request)))
+                PendingSource::Embedded(Engine::submit(&**engine, engine.command(request)))
             }
             #[cfg(feature = "remote")]
-            Backend::Remote(client) => Source::Remote(client.submit(request)),
+            Backend::Remote(client) => PendingSource::Remote(client.submit(request)),
         })
     }
 

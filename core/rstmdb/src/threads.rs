@@ -29,12 +29,12 @@ struct Pool {
     process: u64,
     // Not those of parking_lot: they note who waits in a table of the process, where a child of fork
     // would find threads that it does not have.
-    queue: Mutex<Queue>,
+    queue: Mutex<JobQueue>,
     ready: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct JobQueue {
     jobs: VecDeque<Job>,
     idle: usize,
     threads: usize,
