@@ -20,18 +20,18 @@ const EVENTS_MAX: usize = 10_000;
 /// Events to be pulled. Cloning gives another handle to the same watch; it ends with the last one.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    inner: Arc<WatchCell>,
+    inner: Arc<SharedWatch>,
 }
 
 #[derive(Debug)]
-struct WatchCell {
+struct SharedWatch {
     process: u64,
     active: Arc<Active>,
-    state: Mutex<WatchState>,
+    state: Mutex<PullState>,
 }
 
 #[derive(Debug)]
-struct WatchState {
+struct PullState {
     source: WatchSource,
     /// Events that were taken for someone who then gave up, and an error that came behind events.
     returned: VecDeque<Result<InstanceEvent>>,
@@ -70,7 +70,7 @@ impl WatchSource {
     }
 }
 
-impl Drop for WatchCell {
+impl Drop for SharedWatch {
     fn drop(&mut self) {
         if self.process != fork::process() {
             let source = std::mem::replace(&mut self.state.get_mut().source, WatchSource::Ended(0));
@@ -89,9 +89,9 @@ impl Watch {
     }
 
     fn of(source: WatchSource, active: Arc<Active>) -> Watch {
-        let state = WatchState { source, returned: VecDeque::new(), taken: false, waiter: None };
+        let state = PullState { source, returned: VecDeque::new(), taken: false, waiter: None };
         let process = fork::process();
-        Watch { inner: Arc::new(WatchCell { process, active, state: Mutex::new(state) }) }
+        Watch { inner: Arc::new(SharedWatch { process, active, state: Mutex::new(state) }) }
     }
 
     /// Waits for the next events: at least one, at most `events_max` and 10,000. `None` when the watch has ended.
@@ -110,7 +110,7 @@ impl Watch {
             }
             state.taken = true;
         }
-        let waiting = Taken(self.inner.clone());
+        let waiting = WaitTurn(self.inner.clone());
         let events_max = events_max.clamp(1, EVENTS_MAX);
         Started::new(self.inner.active.operation(), async move {
             std::future::poll_fn(|context| waiting.poll(events_max, context)).await
@@ -152,9 +152,9 @@ impl Watch {
 }
 
 /// The right to wait for the next events.
-struct Taken(Arc<WatchCell>);
+struct WaitTurn(Arc<SharedWatch>);
 
-impl Drop for Taken {
+impl Drop for WaitTurn {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.taken = false;
@@ -162,7 +162,7 @@ impl Drop for Taken {
     }
 }
 
-impl Taken {
+impl WaitTurn {
     fn poll(&self, events_max: usize, context: &mut Context<'_>) -> Poll<Result<Option<Events>>> {
         let mut state = self.0.state.lock();
         let mut events = Vec::new();
@@ -198,7 +198,7 @@ impl Taken {
 #[derive(Debug)]
 pub struct Events {
     events: Vec<InstanceEvent>,
-    watch: Arc<WatchCell>,
+    watch: Arc<SharedWatch>,
 }
 
 impl Events {
