@@ -50,7 +50,7 @@ impl Subscriber for Forwarder {
 
     fn event(&self, event: &Event<'_>) {
         let Some(wanted) = RECEIVER.load_full() else { return };
-        let mut text = Text::default();
+        let mut text = MessageText::default();
         event.record(&mut text);
         let metadata = event.metadata();
         (wanted.1)(*metadata.level(), metadata.target(), &(text.message + &text.fields));
@@ -62,12 +62,12 @@ impl Subscriber for Forwarder {
 }
 
 #[derive(Default)]
-struct Text {
+struct MessageText {
     message: String,
     fields: String,
 }
 
-impl Visit for Text {
+impl Visit for MessageText {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
