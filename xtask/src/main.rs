@@ -15,6 +15,7 @@ mod spdx;
 mod tests_run;
 mod tidy;
 mod tree;
+mod words;
 mod workflows;
 
 use std::process::ExitCode;
@@ -27,9 +28,10 @@ type Task = (&'static str, fn() -> Outcome);
 
 const USAGE: &str = "\
 usage: cargo xtask <task>
-  check              arrows, circles, tidy, licences, workflows and generate --check; writes nothing
+  check              arrows, circles, words, tidy, licences, workflows and generate --check; writes nothing
   arrows             who imports whom, against the table in xtask/src/arrows.rs
   circles            files of a crate that import each other
+  words              names that several types of core have
   tidy               file sizes, headers, leftovers, markdown links
   licences           licence and origin of every dependency
   generate           write the generated files
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ["check"] => report(&[
             ("arrows", arrows::check),
             ("circles", circles::check),
+            ("words", words::check),
             ("tidy", tidy::check),
             ("licences", licences::check),
             ("workflows", workflows::check),
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         ]),
         ["arrows"] => report(&[("arrows", arrows::check)]),
         ["circles"] => report(&[("circles", circles::check)]),
+        ["words"] => report(&[("words", words::check)]),
         ["tidy"] => report(&[("tidy", tidy::check)]),
         ["licences"] => report(&[("licences", licences::check)]),
         ["generate"] => report(&[("generate", generate::write)]),
