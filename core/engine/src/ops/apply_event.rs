@@ -94,19 +94,6 @@ impl ApplyEvent {
     }
 }
 
-/// The instance of an id, unless it is deleted.
-pub(crate) fn live_slot<'a>(
-    partition: &'a Partition,
-    hash: u64,
-    id: &str,
-) -> Result<(u32, &'a Slot)> {
-    partition
-        .find(hash, id)
-        .and_then(|number| Some((number, partition.slot(number)?)))
-        .filter(|(_, slot)| !slot.deleted)
-        .ok_or_else(|| instance_not_found(id))
-}
-
 impl Evaluate for ApplyEvent {
     type Result = ApplyEventResult;
 
@@ -125,7 +112,7 @@ impl Evaluate for ApplyEvent {
         self.check_limits(env)?;
         let partition =
             locked.look(hash).ok_or_else(|| instance_not_found(&request.instance_id))?;
-        let (number, slot) = live_slot(partition, hash, &request.instance_id)?;
+        let (number, slot) = partition.live(hash, &request.instance_id)?;
         if let Some(first) = self.first_result(env, partition, number)? {
             return Ok(Step::Known(first));
         }

@@ -8,7 +8,6 @@ use rstmdb_types::{
     InstanceCount, InstanceSummary, ListInstancesRequest, ListInstancesResult, Result, Text,
 };
 
-use super::apply_event::live_slot;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::{CellFilter, Partition, Slot, State};
@@ -32,7 +31,7 @@ pub(crate) fn instance_result(slot: &Slot) -> GetInstanceResult {
 
 /// Reads one instance in its partition.
 pub(crate) fn get_in(partition: &Partition, hash: u64, id: &str) -> Result<GetInstanceResult> {
-    live_slot(partition, hash, id).map(|(_, slot)| instance_result(slot))
+    partition.live(hash, id).map(|(_, slot)| instance_result(slot))
 }
 
 impl Shared {

@@ -4,7 +4,6 @@ use rstmdb_machine::Situation;
 use rstmdb_types::{PermittedRequest, PermittedResult, Result};
 
 use super::Edge;
-use super::apply_event::live_slot;
 use crate::log::Ticket;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
@@ -31,7 +30,7 @@ impl Shared {
         }
         let hash = self.state.hash(&request.instance_id);
         let partition = self.state.partition(hash);
-        let slot = match live_slot(&partition, hash, &request.instance_id) {
+        let slot = match partition.live(hash, &request.instance_id) {
             Ok((_, slot)) => slot,
             Err(error) => return (self.seen(&partition, hash, &request.instance_id), Err(error)),
         };

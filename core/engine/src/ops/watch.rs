@@ -7,7 +7,6 @@ use rstmdb_types::{
 };
 
 use super::Edge;
-use super::apply_event::live_slot;
 use crate::error::compacted;
 use crate::shared::Shared;
 use crate::watch::{EventFilter, Subscription};
@@ -24,7 +23,7 @@ impl Shared {
         let hash = self.state.hash(&request.instance_id);
         let (result, ticket) = {
             let partition = self.state.partition(hash);
-            let slot = live_slot(&partition, hash, &request.instance_id);
+            let slot = partition.live(hash, &request.instance_id);
             let result = slot.map(|(_, slot)| WatchInstanceResult {
                 subscription_id: subscription_id(edge),
                 instance_id: request.instance_id.clone(),

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use rstmdb_types::{InstanceSummary, Json, Offset, Text, TimestampMs};
+use rstmdb_types::{InstanceSummary, Json, Offset, Result, Text, TimestampMs};
 
 use super::index::{Instances, NO_LEAF, OrderedIndex};
 use super::keys::{KeyBounds, KeyEntry, KeyTable, Owner};
 use super::machines::MachineEntry;
 use super::side::{Side, SideTable};
+use crate::error::instance_not_found;
 
 /// Instances are kept in chunks of this many, so that growing never copies them all.
 const CHUNK: usize = 1024;
@@ -350,6 +351,14 @@ impl Partition {
 
     pub(crate) fn slot(&self, slot: u32) -> Option<&Slot> {
         self.contents.slots.get(slot)
+    }
+
+    /// The instance of an id, unless it is deleted.
+    pub(crate) fn live(&self, hash: u64, id: &str) -> Result<(u32, &Slot)> {
+        self.find(hash, id)
+            .and_then(|number| Some((number, self.slot(number)?)))
+            .filter(|(_, slot)| !slot.deleted)
+            .ok_or_else(|| instance_not_found(id))
     }
 
     /// The number of slots, deleted ones included.
