@@ -24,6 +24,7 @@ mod ops;
 pub mod options;
 mod pending;
 mod replay;
+mod retention;
 #[cfg(test)]
 mod same_bytes_tests;
 mod shared;

@@ -3,16 +3,13 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use rstmdb_types::{CompactRequest, CompactResult, Offset, Result};
+use rstmdb_types::{CompactRequest, CompactResult, Result};
 
 use super::Edge;
 use crate::checkpoint::write::Begin;
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::io as io_error;
-use crate::log::Segment;
-use crate::log::segment::LOG_DIRECTORY;
 use crate::manifest::Manifest;
-use crate::options::Retention;
 use crate::shared::Shared;
 
 /// The newest checkpoints kept: the one before serves when the newest is damaged.
@@ -103,68 +100,5 @@ impl Shared {
         }
         *manifest = next;
         Ok(())
-    }
-
-    /// Deletes segments that neither a checkpoint nor the history asked for needs.
-    fn retain(&self, manifest: &mut Manifest) -> Result<(u64, u64)> {
-        let segments = self.files.list();
-        let mut floor = self.history_floor(&segments, manifest.first_offset);
-        if !self.storage.is_volatile() {
-            let newest = manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.offset);
-            floor = floor.min(newest + 1);
-        }
-        // The log may only begin where every context can be told from the log alone.
-        let boundary = manifest.boundaries.iter().rev().find(|boundary| **boundary < floor);
-        let Some(first_offset) = boundary.map(|boundary| boundary + 1) else { return Ok((0, 0)) };
-        let needed = segments.iter().skip(1).map(|next| next.first > first_offset);
-        let keep_from = needed.take_while(|needed| !needed).count();
-        let delete = segments.get(..keep_from).unwrap_or_default();
-        let Some(first_kept) = segments.get(keep_from).filter(|_| !delete.is_empty()) else {
-            return Ok((0, 0));
-        };
-        let mut next = manifest.clone();
-        next.first_segment = first_kept.number;
-        next.first_offset = first_offset;
-        next.boundaries.retain(|boundary| *boundary + 1 >= first_offset);
-        next.history.forget_before(first_offset);
-        self.files.lineage.lock().forget_before(first_offset);
-        // Readers are turned away first, then the manifest forgets, then the files go.
-        self.first_offset.store(first_offset, Ordering::Release);
-        self.replace_manifest(manifest, next)?;
-        let failed = |error: io::Error| io_error("deleting old segments", error);
-        for segment in delete {
-            self.files.remove(segment.number).map_err(failed)?;
-        }
-        if !self.storage.is_volatile() {
-            self.storage.sync_dir(LOG_DIRECTORY).map_err(failed)?;
-        }
-        let bytes = delete.iter().map(|segment| segment.bytes).sum();
-        Ok((delete.len() as u64, bytes))
-    }
-
-    /// The first offset that the configured history still wants.
-    fn history_floor(&self, segments: &[Segment], first: Offset) -> Offset {
-        match self.options.retention {
-            Retention::Forever => first,
-            Retention::Bytes(most) => {
-                let mut bytes = 0;
-                let kept = segments.iter().rev().take_while(|segment| {
-                    bytes += segment.bytes;
-                    bytes <= most
-                });
-                kept.last().map_or(Offset::MAX, |oldest| oldest.first)
-            }
-            Retention::Age(age) => {
-                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-                let oldest = self.queue.log_time().saturating_sub(age);
-                // Everything in a segment is older than the segment after it.
-                let young = segments
-                    .iter()
-                    .zip(segments.iter().skip(1))
-                    .find(|(_, next)| next.created_at >= oldest);
-                let newest = segments.last().map_or(first, |newest| newest.first);
-                young.map_or(newest, |(segment, _)| segment.first)
-            }
-        }
     }
 }
