@@ -50,7 +50,7 @@ type watch struct {
 		resume  uint64
 		history string
 	}
-	stop   func()
+	stop func()
 	// Closed by stop.
 	stopped chan struct{}
 	// Closed when the goroutine is gone.

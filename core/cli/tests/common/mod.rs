@@ -155,6 +155,7 @@ impl Place {
         }
         let text = mask(&text, "0000-00-00T00:00:00.000Z", "2000-01-01T00:00:00.000Z");
         let text = mask(&text, "0000000000000", "1000000000000");
+        let text = mask(&text, "hhhhhhhhhhhhhhhh", "aaaaaaaaaaaaaaaa");
         mask(&text, "hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh", "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa")
     }
 }

@@ -1,0 +1,72 @@
+//! Where a log is, and in which history: who is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use rstmdb_testkit::server::TestServer;
+use rstmdb_testkit::wire::Wire;
+use serde_json::{Value, json};
+
+fn hello(wire: &mut Wire, features: &[&str]) -> Value {
+    wire.call("HELLO", json!({"protocol_version": 1, "features": features})).unwrap()
+}
+
+fn put(wire: &mut Wire) {
+    let definition = json!({"states": ["a"], "initial": "a", "transitions": []});
+    let params = json!({"machine": "m", "version": 1, "definition": definition});
+    wire.call("PUT_MACHINE", params).unwrap();
+}
+
+#[test]
+fn hello_tells_the_head_in_the_extended_dialect_alone() {
+    let server = TestServer::in_memory(|_| ());
+    let mut wire = server.wire();
+    let before = hello(&mut wire, &["extended"]);
+    assert_eq!((&before["latest_offset"], before.get("history_id")), (&json!(0), None));
+    put(&mut wire);
+    let told = hello(&mut wire, &["extended"]);
+    let info = wire.call("INFO", json!({})).unwrap();
+    assert_eq!(told["latest_offset"], 1);
+    assert_eq!(told["history_id"].as_str().unwrap().len(), 16);
+    assert_eq!(told["history_id"], info["history_id"]);
+    let plain = hello(&mut server.wire(), &["watch", "history_id"]);
+    let mut members: Vec<_> = plain.as_object().unwrap().keys().map(String::as_str).collect();
+    members.sort_unstable();
+    let known = ["features", "protocol_version", "server_name", "server_version", "wire_mode"];
+    assert_eq!((members, &plain["features"]), (known.to_vec(), &json!(["watch"])));
+}
+
+#[test]
+fn a_stranger_is_not_told_where_the_log_is() {
+    let server = TestServer::in_memory(|config| {
+        config.auth.required = true;
+        // The SHA-256 of "s3cret".
+        let hash = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+        config.auth.token_hashes = vec![hash.parse().unwrap()];
+    });
+    let mut wire = server.wire();
+    let stranger = hello(&mut wire, &["extended"]);
+    assert_eq!((stranger.get("latest_offset"), stranger.get("history_id")), (None, None));
+    wire.call("AUTH", json!({"token": "s3cret"})).unwrap();
+    put(&mut wire);
+    assert_eq!(hello(&mut wire, &["extended"])["latest_offset"], 1);
+}
+
+#[test]
+fn the_plain_dialect_knows_no_histories_and_waits_for_what_is_to_come() {
+    let server = TestServer::in_memory(|_| ());
+    let mut wire = server.wire();
+    put(&mut wire);
+    wire.call("CREATE_INSTANCE", json!({"instance_id": "a", "machine": "m", "version": 1}))
+        .unwrap();
+    let place = json!({"from_offset": 9, "history_id": "0123456789abcdef"});
+    let page = wire.call("WAL_READ", place.clone()).unwrap();
+    assert_eq!(page, json!({"records": [], "next_offset": 9}));
+    let all = wire.call("WATCH_ALL", place.clone()).unwrap();
+    assert_eq!((&all["wal_offset"], all.get("history_id")), (&json!(3), None));
+    let one = json!({"instance_id": "a", "from_offset": 9, "history_id": "x"});
+    assert!(wire.call("WATCH_INSTANCE", one).unwrap().get("history_id").is_none());
+    let mut extended = Wire::hello(server.address(), &["extended"]);
+    for op in ["WAL_READ", "WATCH_ALL"] {
+        let error = extended.call(op, place.clone()).unwrap_err();
+        assert_eq!(error["details"]["reason"], "history_diverged", "{error}");
+    }
+}
