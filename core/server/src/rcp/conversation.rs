@@ -17,7 +17,7 @@ use super::database;
 use super::form::AnswerForm;
 use super::outbox::Outbox;
 use super::parse::decode;
-use super::reply::{Job, Reply};
+use super::reply::{Reply, SideWork};
 use super::session::{Session, auth};
 use super::watches::Watches;
 use crate::calls::{Caller, Calls, failed};
@@ -53,7 +53,7 @@ pub(crate) struct Conversation {
     pub session: Session,
     pub outbox: Outbox,
     pub watches: Watches,
-    pub job: Option<Job>,
+    pub job: Option<SideWork>,
     /// Set when the connection ends as soon as what is due was sent.
     pub ending: Option<End>,
     pub active: Instant,

@@ -6,12 +6,12 @@ use rstmdb_types::operation::Place;
 use super::batch::{self, Budget};
 use super::form::{AnswerForm, WrittenAnswer};
 use super::plan::Plan;
-use super::reply::{Job, Reply};
+use super::reply::{Reply, SideWork};
 use super::watches;
 use crate::calls::{Caller, is_quick};
 
 /// Answers an operation, or starts it on another thread.
-pub(crate) fn answer(reply: Reply<'_>, operation: Operation, params: &str) -> Option<Job> {
+pub(crate) fn answer(reply: Reply<'_>, operation: Operation, params: &str) -> Option<SideWork> {
     if is_quick(operation, params.len()) {
         match Plan::new(reply.caller, reply.form.dialect, operation, params) {
             Ok(Plan::Whole(call)) if call.is_quick() => {

@@ -13,7 +13,7 @@ use super::outbox::Outbox;
 use crate::calls::{Caller, Pending};
 
 /// A request that runs on another thread. The connection waits with those behind it.
-pub(crate) struct Job {
+pub(crate) struct SideWork {
     pub began: Instant,
     pub form: AnswerForm,
     pub task: JoinHandle<WrittenAnswer>,
@@ -53,9 +53,9 @@ impl Reply<'_> {
     pub(crate) fn job(
         self,
         answer: impl FnOnce(&mut Caller, &AnswerForm) -> WrittenAnswer + Send + 'static,
-    ) -> Job {
+    ) -> SideWork {
         let form = self.form.clone();
         let task = self.caller.aside(move |caller| answer(caller, &form));
-        Job { began: self.began, form: self.form, task, room: None }
+        SideWork { began: self.began, form: self.form, task, room: None }
     }
 }
