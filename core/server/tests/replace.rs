@@ -273,9 +273,10 @@ fn another_compaction_policy_holds_at_once_and_for_the_database_that_takes_its_p
     config.compaction.min_interval = Duration::ZERO;
     let settings = server.settings();
     settings.replace(Live::new(&config, Some(&settings.current())).unwrap());
-    await_condition("the changes of before are in a checkpoint", || segments() == 2);
+    await_condition("the changes of before are in a checkpoint", || segments() >= 2);
     replace(&server, move || Engine::open(disk.location(), new), || ());
     apply(10);
-    await_condition("the next are too", || segments() == 3);
+    // One that the end cut short comes again.
+    await_condition("the next are too", || segments() >= 3);
     server.stop().unwrap();
 }

@@ -10,7 +10,9 @@ use rstmdb_engine::{Engine, FsyncPolicy, Location};
 use rstmdb_testkit::seeds::is_soak;
 use rstmdb_testkit::shutdown_fs::ShutdownFs;
 use rstmdb_testkit::writer::{THREADS, begin, event, events, key, options};
-use rstmdb_types::{ErrorKind, WalStatsRequest};
+use rstmdb_types::{ApplyEventRequest, ErrorKind, WalStatsRequest};
+
+use crate::fixtures::{Old, look, write_files};
 
 /// An acknowledged event: its key and offset.
 type Told = (String, u64);
@@ -192,4 +194,33 @@ fn a_power_cut_keeps_what_was_synced_and_loses_what_was_not() {
     drop(file);
     fs.cut().unwrap();
     assert_eq!(storage.list("").unwrap(), ["log", "new"], "a synced rename stays");
+}
+
+#[test]
+fn the_change_of_format_loses_nothing() {
+    let Some(mut machine) = Machine::start() else { return };
+    for old in Old::of(1) {
+        let directory = machine.fs.path().join(old.name.replace('/', "-"));
+        machine.directory = directory.to_str().unwrap().to_owned();
+        write_files(&directory, &old.files);
+        // Unmounted and mounted again, what an older build left is on the disk.
+        machine.fs.power_on().unwrap();
+        let cut = |machine: &mut Machine, engine: Engine| {
+            machine.fs.power_off().unwrap();
+            let _ = engine.close();
+            drop(engine);
+            machine.fs.power_on().unwrap();
+        };
+        let opened = machine.open(FsyncPolicy::EveryWrite);
+        cut(&mut machine, opened);
+        let opened = machine.open(FsyncPolicy::EveryWrite);
+        assert_eq!(look(&opened), old.expected, "{}", old.name);
+        let told = opened.apply_event(ApplyEventRequest::new("o-1", "ADD")).wait().unwrap();
+        assert_eq!(told.wal_offset, old.last() + 1);
+        cut(&mut machine, opened);
+        let opened = machine.open(FsyncPolicy::EveryWrite);
+        let log = opened.wal_stats(WalStatsRequest {}).wait().unwrap();
+        assert_eq!(log.latest_offset, told.wal_offset, "{}", old.name);
+        opened.close().unwrap();
+    }
 }

@@ -88,15 +88,10 @@ impl Caller {
         self.hold.as_ref()
     }
 
-    /// Whether another database was installed, or this one withdrawn.
-    pub(crate) fn is_outdated(&self) -> bool {
-        // The sender is in `calls`.
-        self.news.has_changed().unwrap_or(false)
-    }
-
     /// Lets go of a database that was withdrawn.
     pub(crate) fn refresh(&mut self) {
-        if self.is_outdated() {
+        // The sender is in `calls`.
+        if self.news.has_changed().unwrap_or(false) {
             self.hold = self.news.borrow_and_update().clone().map(Hold::new);
         }
     }

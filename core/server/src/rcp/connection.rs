@@ -38,8 +38,8 @@ struct Connection<S> {
     is_alarm_set: bool,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_stopping_watched: bool,
-    /// Done when a database is withdrawn or installed; waited for from the first turn on.
-    replaced: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Done when a database is withdrawn or installed.
+    replaced: Pin<Box<dyn Future<Output = ()> + Send>>,
     stopped: Arc<AtomicBool>,
 }
 
@@ -60,7 +60,7 @@ where
         is_alarm_set: false,
         stopping: Box::pin(rcp.shutdown.begun()),
         is_stopping_watched: false,
-        replaced: None,
+        replaced: Box::pin(core.caller.replaced()),
         stopped: rcp.shutdown.flag(),
         core,
     };
@@ -152,12 +152,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.is_stopping_watched = true;
             let _ = self.stopping.as_mut().poll(context);
         }
-        // So does this one, until there is news.
-        while self.replaced.is_none() || self.core.caller.is_outdated() {
+        // This one may be woken without news, so it is asked each time.
+        while self.replaced.as_mut().poll(context).is_ready() {
             self.core.caller.refresh();
-            // Asked whatever the task has done in this turn: not asking now is never being told.
-            let mut replaced = Box::pin(tokio::task::unconstrained(self.core.caller.replaced()));
-            self.replaced = replaced.as_mut().poll(context).is_pending().then_some(replaced as _);
+            self.replaced = Box::pin(self.core.caller.replaced());
         }
     }
 
