@@ -220,6 +220,15 @@ typedef struct rstmdb_slice {
     size_t len;
 } rstmdb_slice;
 
+// Receives an outcome, once, on a thread of the library and under no lock. `status` is `RSTMDB_OK` and
+// `result` is there, or it is the number of `error`, or it is `RSTMDB_ENDED`. What it receives
+// belongs to it: `rstmdb_buffer_free`, `rstmdb_error_free`. It may call any function but `rstmdb_close`,
+// and should not take long: the next callback waits for it.
+typedef void (*rstmdb_callback)(void *user_data,
+                                int32_t status,
+                                struct rstmdb_buffer result,
+                                struct rstmdb_error *error);
+
 // Receives a message: its level from 1, an error, to 5, a trace; the part it comes from; its text. The
 // slices live during the call. It runs on the thread that has something to say, several at once
 // perhaps, and may not call functions of this library.

@@ -73,10 +73,8 @@ pub fn header() -> Result<String, String> {
     let config = cbindgen::Config::from_file(folder.join("cbindgen.toml"))?;
     let mut builder = cbindgen::Builder::new().with_config(config);
     // The order of the header; the generated files as they are to be, not as they were.
-    for name in ["boundary", "numbers", "memory", "error", "database", "operations", "requests"] {
-        builder = builder.with_src(folder.join(format!("src/{name}.rs")));
-    }
-    for name in ["watch", "log"] {
+    let first = ["boundary", "numbers", "memory", "error", "callback"];
+    for name in first.into_iter().chain(["database", "operations", "requests", "watch", "log"]) {
         builder = builder.with_src(folder.join(format!("src/{name}.rs")));
     }
     let bindings = builder.generate().map_err(|error| format!("cbindgen: {error}"))?;
