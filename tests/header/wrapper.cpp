@@ -223,7 +223,7 @@ void a_watch_is_a_range() {
     }
     ender.join();
     CHECK(follow.ended() && !watch.next() && watch.ended());
-    for (auto &&event : db.watch_all({true, 1, {"switch"}, {}, {}, {}, true})) {
+    for (auto &&event : db.watch_all({true, 1, {}, {"switch"}, {}, {}, {}, true})) {
         CHECK(contains(event, "created"));
         break;
     }
