@@ -198,7 +198,6 @@ test('text that looks like an escaped surrogate is text', async (t) => {
 test('offsets beyond 2^53 are taken as bigints', async (t) => {
   const db = await Database.open('mem:');
   t.after(() => db.close());
-  const read = await db.walRead(2n ** 60n);
-  assert.deepEqual(read.records, []);
+  await assert.rejects(db.walRead(2n ** 60n), /offset 1152921504606846976 is beyond/);
   await assert.rejects(db.walRead(2n ** 64n), /64 bits/);
 });
