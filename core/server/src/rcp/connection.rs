@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -40,7 +40,28 @@ struct Connection<S> {
     is_stopping_watched: bool,
     /// Done when a database is withdrawn or installed.
     replaced: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Woken for that; there from the first turn on.
+    news: Option<Arc<News>>,
     stopped: Arc<AtomicBool>,
+}
+
+/// Wakes a connection and says what for: asking has its price, and most turns are for other things.
+struct News {
+    is_to_be_asked: AtomicBool,
+    connection: Waker,
+}
+
+impl News {
+    fn new(connection: &Waker) -> News {
+        News { is_to_be_asked: AtomicBool::new(true), connection: connection.clone() }
+    }
+}
+
+impl Wake for News {
+    fn wake(self: Arc<News>) {
+        self.is_to_be_asked.store(true, Ordering::Release);
+        self.connection.wake_by_ref();
+    }
 }
 
 /// Serves a connection until it ends.
@@ -61,6 +82,7 @@ where
         stopping: Box::pin(rcp.shutdown.begun()),
         is_stopping_watched: false,
         replaced: Box::pin(core.caller.replaced()),
+        news: None,
         stopped: rcp.shutdown.flag(),
         core,
     };
@@ -152,10 +174,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.is_stopping_watched = true;
             let _ = self.stopping.as_mut().poll(context);
         }
-        // This one may be woken without news, so it is asked each time.
-        while self.replaced.as_mut().poll(context).is_ready() {
-            self.core.caller.refresh();
-            self.replaced = Box::pin(self.core.caller.replaced());
+        // This one may be woken without news, so it is asked each time that it was woken.
+        let news = self.news.get_or_insert_with(|| Arc::new(News::new(context.waker())));
+        while news.is_to_be_asked.swap(false, Ordering::AcqRel) {
+            let waker = news.clone().into();
+            while self.replaced.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                self.core.caller.refresh();
+                self.replaced = Box::pin(self.core.caller.replaced());
+            }
         }
     }
 
