@@ -323,18 +323,22 @@ fn the_configuration_is_read_again_on_a_signal_and_when_its_file_changes() {
 fn what_asks_for_the_configuration_during_a_start_is_neither_fatal_nor_forgotten() {
     let folder = Folder::new();
     let file = folder.put("rstmdb.yaml", "network: {max_subscriptions: 5}\n");
-    let config = ["--config", file.to_str().unwrap()];
-    let mut running = Running::starting(folder.path(), &config);
-    // Said by the opening of the database, before anything is served.
-    running.wait_for("replayed 0 changes");
+    // A start reads the tokens: from a pipe, it lasts until they have come.
+    let pipe = folder.path().join("secrets");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let secrets = format!("auth.secrets_file={}", pipe.display());
+    let config = ["--config", file.to_str().unwrap(), "--set", "auth.required=true"];
+    let arguments = [&config[..], &["--set", &secrets]].concat();
+    let mut running = Running::starting(folder.path(), &arguments);
+    // Opens when the server has opened the other end.
+    let mut tokens = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
     running.signal("-HUP");
     folder.put("rstmdb.yaml", "network: {max_subscriptions: 12}\n");
+    folder.put("secrets", &format!("{ABC}\n"));
+    writeln!(tokens, "{ABC}").unwrap();
+    drop(tokens);
     running.ready();
-    let mut applied = running.wait_for("the configuration was read again")["applied"].clone();
-    if applied == "" {
-        // The signal came before the change.
-        applied = running.wait_for("the configuration was read again")["applied"].clone();
-    }
+    let applied = running.wait_for("the configuration was read again")["applied"].clone();
     assert_eq!(applied, "network.max_subscriptions");
     running.signal("-TERM");
     assert_eq!(running.ended().0, Some(0));
