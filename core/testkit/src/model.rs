@@ -86,7 +86,7 @@ struct Instance {
     deleted: bool,
 }
 
-/// Keys of requests that name an instance belong to it, the others to the database.
+/// Keys of requests that name an instance belong to its id, in all its lives, the others to the database.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     instance_id: Option<Text>,
@@ -229,9 +229,7 @@ impl Model {
         limits.check_context("initial_ctx", &ctx)?;
 
         let key = key(request.instance_id.as_ref(), request.idempotency_key.as_ref());
-        if !self.is_free_for_a_new_life(&key)
-            && let Some(result) = self.recall(&key, &request)?
-        {
+        if let Some(result) = self.recall(&key, &request)? {
             if request.instance_id.is_none() {
                 self.generated_ids.pop_front();
             }
@@ -272,8 +270,6 @@ impl Model {
             initial_ctx: ctx.clone(),
             idempotency_key: request.idempotency_key.clone(),
         });
-        // A new life under an old id does not know the keys of the former one.
-        self.keys.retain(|key, _| key.instance_id.as_ref() != Some(&instance_id));
         let instance = Instance {
             machine: request.machine.clone(),
             version: request.version,
@@ -340,11 +336,11 @@ impl Model {
         if let Some(payload) = &request.payload {
             limits.check_payload(payload)?;
         }
-        let instance = self.instance(&request.instance_id)?;
         let key = key(Some(&request.instance_id), request.idempotency_key.as_ref());
         if let Some(result) = self.recall(&key, &request)? {
             return Ok(ApplyEventResult { applied: false, ..result });
         }
+        let instance = self.instance(&request.instance_id)?;
         let conflict = |reason| Err(error(ErrorCode::Conflict, "moved on").with_reason(reason));
         if request.expected_state.as_ref().is_some_and(|state| *state != instance.state) {
             return conflict(reason::EXPECTED_STATE);
@@ -494,15 +490,6 @@ impl Model {
             return Err(error.with_reason(reason::IDEMPOTENCY_KEY_REUSED));
         }
         Ok(Some(remembered.result.decode().unwrap()))
-    }
-
-    /// On a deleted instance only the key of its creation stands in the way of a creation.
-    fn is_free_for_a_new_life(&self, key: &Option<Key>) -> bool {
-        let Some(key) = key else { return false };
-        let instance = key.instance_id.as_ref().and_then(|id| self.instances.get(id));
-        let owner = self.keys.get(key).map(|remembered| remembered.operation);
-        instance.is_some_and(|instance| instance.deleted)
-            && owner.is_some_and(|operation| operation != Operation::CreateInstance)
     }
 
     fn remember<R: OperationRequest>(&mut self, key: Option<Key>, request: &R, result: &R::Result) {

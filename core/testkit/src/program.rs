@@ -270,8 +270,8 @@ impl Generator {
         match self.random.below(100) {
             0..36 => self.write(Operation::ApplyEvent),
             36..50 => self.write(Operation::CreateInstance),
-            50..54 => self.write(Operation::DeleteInstance),
-            54..66 => self.batch(),
+            50..56 => self.write(Operation::DeleteInstance),
+            56..66 => self.batch(),
             66..71 => Step::Call(Operation::PutMachine, self.put_machine()),
             71..73 => Step::Reopen,
             73..75 => Step::Call(Operation::Compact, json!({"force_snapshot": true})),

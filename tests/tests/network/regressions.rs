@@ -114,6 +114,27 @@ fn a_replay_echoes_the_event_id_of_its_own_request() {
     assert_eq!(without["wal_offset"], first["wal_offset"]);
 }
 
+/// What 0.3.0 does in one life of an id, and keys over lives where it says nothing else.
+#[test]
+fn a_key_outlives_its_instance_in_the_plain_dialect_too() {
+    let server = server();
+    let mut wire = server.wire();
+    with_instances(&mut wire, &["x"]);
+    let event = json!({"instance_id": "x", "event": "E", "idempotency_key": "k"});
+    let delete = json!({"instance_id": "x", "idempotency_key": "d"});
+    let first = wire.call("APPLY_EVENT", event.clone()).unwrap();
+    let deleted = wire.call("DELETE_INSTANCE", delete.clone()).unwrap();
+    let missing = wire.call("APPLY_EVENT", event.clone()).unwrap_err();
+    assert_eq!(missing["code"], "INSTANCE_NOT_FOUND", "as in 0.3.0, whatever the key");
+    wire.call("CREATE_INSTANCE", json!({"instance_id": "x", "machine": "loop", "version": 1}))
+        .unwrap();
+    assert_eq!(wire.call("DELETE_INSTANCE", delete).unwrap(), deleted);
+    let again = wire.call("APPLY_EVENT", event).unwrap();
+    assert_eq!((&again["wal_offset"], &again["applied"]), (&first["wal_offset"], &json!(false)));
+    let got = wire.call("GET_INSTANCE", json!({"instance_id": "x"})).unwrap();
+    assert!(got["last_wal_offset"].as_u64() > deleted["wal_offset"].as_u64(), "it lives: {got}");
+}
+
 #[test]
 fn a_quiet_watch_is_resumed_though_its_offset_was_compacted() {
     let directory = tempfile::tempdir().unwrap();

@@ -444,7 +444,8 @@ const ANSWER_BATCH: u8 = 4;
 pub(crate) fn put_key(out: &mut Vec<u8>, id: Option<&str>, entry: &KeyEntry) {
     out.push(u8::from(id.is_some()));
     put_str(out, id.unwrap_or(""));
-    put_u64(out, entry.owner.life);
+    // Where the offset of the life stood, when each life of an id had keys of its own.
+    put_u64(out, 0);
     put_str(out, &entry.key);
     out.extend_from_slice(&entry.fingerprint.to_le_bytes());
     put_i64(out, entry.at);
@@ -475,7 +476,8 @@ pub(crate) fn put_key(out: &mut Vec<u8>, id: Option<&str>, entry: &KeyEntry) {
 pub(crate) fn get_key<'a>(reader: &mut Reader<'a>) -> Option<(Option<&'a str>, KeyEntry)> {
     let has_id = reader.u8()? != 0;
     let id = reader.str()?;
-    let owner = Owner { slot: u32::MAX, life: reader.u64()? };
+    let owner = Owner { slot: u32::MAX };
+    let _life = reader.u64()?;
     let key = Text::from(reader.str()?);
     let fingerprint = u64::from_le_bytes(reader.bytes(8)?.try_into().ok()?);
     let at = reader.i64()?;

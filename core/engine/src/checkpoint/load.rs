@@ -124,9 +124,9 @@ impl Loading<'_> {
             Some(id) => {
                 let hash = state.hash(id);
                 let mut partition = state.partition(hash);
-                // A key of a former life has no owner any more.
+                // Where the id was forgotten there is no owner any more.
                 if let Some(slot) = partition.find(hash, id) {
-                    let owner = Owner { slot, life: entry.owner.life };
+                    let owner = Owner { slot };
                     partition.remember(KeyEntry { owner, ..entry }, bounds);
                 }
             }

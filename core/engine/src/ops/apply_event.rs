@@ -13,7 +13,7 @@ use crate::log::kinds::{Apply, Piece};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::locked::{Known, Locked};
-use crate::state::{Answer, KeyEntry, Partition, Slot};
+use crate::state::{Answer, KeyEntry, Owner, Partition, Slot};
 
 /// An event on its way.
 pub(crate) struct ApplyEvent<'r> {
@@ -91,7 +91,7 @@ impl ApplyEvent<'_> {
         slot: u32,
     ) -> Result<Option<ApplyEventResult>> {
         let Some(key) = &self.request.idempotency_key else { return Ok(None) };
-        let (owner, table) = (partition.owner(slot), partition.keys());
+        let (owner, table) = (Owner { slot }, partition.keys());
         if !self.plain_rules {
             return self.keyed.find(table, owner, key, env)?.map(replay).transpose();
         }
@@ -119,11 +119,18 @@ impl Evaluate for ApplyEvent<'_> {
     ) -> Result<Step<'_, ApplyEventResult>> {
         let request = self.request;
         self.check_limits(env)?;
-        let partition =
-            locked.look(hash).ok_or_else(|| instance_not_found(&request.instance_id))?;
-        let (number, slot) = partition.live(hash, &request.instance_id)?;
+        let missing = || instance_not_found(&request.instance_id);
+        let found = locked.look(hash).zip(locked.find(hash, &request.instance_id));
+        let (partition, (number, slot)) = found.ok_or_else(missing)?;
+        // In RCP 0.3 what is deleted is missing, whatever the key.
+        if slot.deleted && self.plain_rules {
+            return Err(missing());
+        }
         if let Some(first) = self.first_result(env, partition, number)? {
             return Ok(Step::Known(first));
+        }
+        if slot.deleted {
+            return Err(missing());
         }
         self.check_expectations(env, slot)?;
         let decision = slot.machine.machine.decide(

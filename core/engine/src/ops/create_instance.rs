@@ -83,17 +83,8 @@ impl CreateInstance<'_> {
             self.keyed.find(table, Owner::DATABASE, key, env)?
         } else {
             match locked.look(hash).zip(locked.find(hash, &self.id)) {
-                Some((partition, (number, slot))) => {
-                    let (owner, table) = (partition.owner(number), partition.keys());
-                    // The key of a delete does not stand in the way of the next life.
-                    let known = table.find(owner, key, env.key_now, env.bounds);
-                    let of_create =
-                        known.is_some_and(|entry| matches!(entry.answer, Answer::Create { .. }));
-                    if slot.deleted && !of_create {
-                        None
-                    } else {
-                        self.keyed.find(table, owner, key, env)?
-                    }
+                Some((partition, (slot, _))) => {
+                    self.keyed.find(partition.keys(), Owner { slot }, key, env)?
                 }
                 None => None,
             }

@@ -10,8 +10,8 @@ use crate::log::Body;
 use crate::log::kinds::Delete;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
-use crate::state::Answer;
 use crate::state::locked::{Known, Locked};
+use crate::state::{Answer, Owner};
 
 /// A deletion on its way.
 pub(crate) struct DeleteInstance<'r> {
@@ -52,7 +52,7 @@ impl Evaluate for DeleteInstance<'_> {
         let (partition, (number, slot)) = found.ok_or_else(|| instance_not_found(id))?;
         if let Some(key) = &self.request.idempotency_key {
             env.limits.check_name("idempotency_key", key)?;
-            let owner = partition.owner(number);
+            let owner = Owner { slot: number };
             if let Some(entry) = self.keyed.find(partition.keys(), owner, key, env)? {
                 return match entry.answer {
                     Answer::Delete => Ok(Step::Known(self.result(entry.offset))),

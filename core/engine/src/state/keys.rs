@@ -10,17 +10,15 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use rstmdb_types::{Json, Offset, Text, TimestampMs};
 
-/// Whose key it is: an instance in one of its lives, or the database.
+/// Whose key it is: that of an id, in all its lives, or of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Owner {
     pub slot: u32,
-    /// The offset at which this life of the instance began.
-    pub life: Offset,
 }
 
 impl Owner {
     /// The owner of keys that belong to no instance.
-    pub(crate) const DATABASE: Owner = Owner { slot: u32::MAX, life: 0 };
+    pub(crate) const DATABASE: Owner = Owner { slot: u32::MAX };
 }
 
 /// The remembered answer of a request.
@@ -151,8 +149,7 @@ impl KeyTable {
     }
 
     fn hash(seed: u64, owner: Owner, key: &str) -> u64 {
-        let owner = owner.life.rotate_left(32) ^ u64::from(owner.slot);
-        xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), seed ^ owner)
+        xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), seed ^ u64::from(owner.slot))
     }
 
     fn entry(&self, number: u64) -> Option<&KeyEntry> {
@@ -323,7 +320,7 @@ mod tests {
 
     fn entry(key: &str, at: TimestampMs, offset: Offset) -> KeyEntry {
         KeyEntry {
-            owner: Owner { slot: 1, life: 1 },
+            owner: Owner { slot: 1 },
             key: key.into(),
             fingerprint: 0,
             at,
@@ -333,7 +330,7 @@ mod tests {
     }
 
     fn found(table: &KeyTable, key: &str, now: TimestampMs, bounds: KeyBounds) -> Option<Offset> {
-        table.find(Owner { slot: 1, life: 1 }, key, now, bounds).map(|entry| entry.offset)
+        table.find(Owner { slot: 1 }, key, now, bounds).map(|entry| entry.offset)
     }
 
     #[test]

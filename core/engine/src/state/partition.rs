@@ -375,11 +375,6 @@ impl Partition {
         self.contents.keys.remember(entry, bounds);
     }
 
-    /// The owner of an instance's keys in its present life.
-    pub(crate) fn owner(&self, slot: u32) -> Owner {
-        Owner { slot, life: self.slot(slot).map_or(0, |slot| slot.life) }
-    }
-
     pub(crate) fn counts(&self) -> &[u64] {
         &self.contents.counts
     }
@@ -581,7 +576,7 @@ impl Partition {
         }
         for entry in old.keys.iter().filter(|entry| entry.offset >= offset) {
             if let Some(slot) = moved.get(&entry.owner.slot) {
-                let owner = Owner { slot: *slot, life: entry.owner.life };
+                let owner = Owner { slot: *slot };
                 self.remember(KeyEntry { owner, ..entry.clone() }, bounds);
             }
         }

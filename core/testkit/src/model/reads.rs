@@ -287,6 +287,10 @@ impl Model {
             is_left
         });
         let instances = &self.instances;
+        // What they were can't be read any more.
+        self.events.retain(|event| {
+            event.wal_offset >= floor || instances.contains_key(&event.instance_id)
+        });
         self.keys.retain(|Key { instance_id, .. }, _| {
             instance_id.as_ref().is_none_or(|id| instances.contains_key(id))
         });

@@ -6,7 +6,7 @@ use super::{Context, HAS_CONTEXT, KEY_FLAGS, KeyRef, Kind, Stamp, Piece, Subject
 use crate::codec::{Reader, put_str, put_u64};
 use crate::state::locked::{Known, Locked, Misfit};
 use crate::state::partition::AppliedEvent;
-use crate::state::{Answer, Machines};
+use crate::state::{Answer, Machines, Owner};
 
 const HAS_EVENT_ID: u8 = 0x20;
 
@@ -116,8 +116,7 @@ impl<'a> Kind<'a> for Apply<'a> {
         let undo = partition.apply(number, change).ok_or(Misfit("its instance is missing"))?;
         partition.keep_undo(stamp.offset, undo, rules.undo_below);
         let (Some(key), Some(answer)) = (self.key, answer) else { return Ok(()) };
-        let owner = partition.owner(number);
-        locked.remember(Some((hash, owner)), key, stamp, answer)
+        locked.remember(Some((hash, Owner { slot: number })), key, stamp, answer)
     }
 
     fn entry(&self, machines: &Machines, ctx: Json) -> Option<WalEntry> {

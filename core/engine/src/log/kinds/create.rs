@@ -6,7 +6,7 @@ use super::{Context, KEY_FLAGS, KeyRef, Kind, Stamp, Piece, Subject, get_key, pu
 use crate::codec::{Reader, put_str, put_u64};
 use crate::state::locked::{Known, Locked, Misfit};
 use crate::state::partition::Birth;
-use crate::state::{Answer, MachineEntry, Machines};
+use crate::state::{Answer, MachineEntry, Machines, Owner};
 
 /// Where it starts follows; absent for the machine's initial state.
 const HAS_STATE: u8 = 0x20;
@@ -91,7 +91,7 @@ impl<'a> Kind<'a> for Create<'a> {
         let (slot, undo) = partition.create(hash, existing, birth);
         partition.keep_undo(stamp.offset, undo, rules.undo_below);
         let (Some(key), Some(state)) = (self.key, name) else { return Ok(()) };
-        let owner = (!key.global).then(|| (hash, partition.owner(slot)));
+        let owner = (!key.global).then_some((hash, Owner { slot }));
         locked.remember(owner, key, stamp, Answer::Create { id: self.id.into(), state })
     }
 

@@ -5,7 +5,7 @@ use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Offset, Text, WalEntr
 use super::{KEY_FLAGS, KeyRef, Kind, Stamp, Subject, get_key, put_key};
 use crate::codec::{Reader, put_str, put_u64};
 use crate::state::locked::{Known, Locked, Misfit};
-use crate::state::{Answer, Machines};
+use crate::state::{Answer, Machines, Owner};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Delete<'a> {
@@ -59,8 +59,7 @@ impl<'a> Kind<'a> for Delete<'a> {
         let undo = undo.ok_or(Misfit("its instance is missing"))?;
         partition.keep_undo(stamp.offset, undo, rules.undo_below);
         let Some(key) = self.key else { return Ok(()) };
-        let owner = partition.owner(number);
-        locked.remember(Some((hash, owner)), key, stamp, Answer::Delete)
+        locked.remember(Some((hash, Owner { slot: number })), key, stamp, Answer::Delete)
     }
 
     fn entry(&self, _machines: &Machines, _ctx: Json) -> Option<WalEntry> {
