@@ -209,6 +209,19 @@ func TestAFaultInTheCoreIsAnError(t *testing.T) {
 	}
 }
 
+func TestAMistypedMemberIsRefusedByName(t *testing.T) {
+	db := open(t, "mem:")
+	for request, like := range map[string]string{
+		`{"instance_id": "a", "event": "E", "payloads": {}}`:       "payload",
+		`{"instance_id": "a", "event": "E", "idempotancy_key": 1}`: "idempotency_key",
+	} {
+		_, err := db.Call(t.Context(), rstmdb.OpApplyEvent, []byte(request))
+		if !errors.Is(err, rstmdb.ErrInvalid) || !strings.Contains(err.Error(), like) {
+			t.Errorf("%s: %v", request, err)
+		}
+	}
+}
+
 func TestUnknownOperationsAreRefused(t *testing.T) {
 	db := open(t, "mem:")
 	for _, op := range []rstmdb.Operation{0, -1, 1000, rstmdb.OpWatchAll} {

@@ -121,7 +121,7 @@ export function encodeTagged(table: {
       const known = typeof op === 'string' && Object.hasOwn(table, op) ? table[op] : undefined;
       const params = item?.params;
       if (known === undefined || typeof params !== 'object' || params === null) return item;
-      return { op: known[0], params: rename(known[1], params, known[0]) };
+      return { ...item, op: known[0], params: rename(known[1], params, known[0]) };
     });
   };
 }

@@ -82,6 +82,22 @@ test('a batch answers each operation in its place', async (t) => {
   assert.ok(read.result.updatedAt instanceof Date);
 });
 
+test('a member of a batch that nobody knows is refused by name', async (t) => {
+  const db = await sample(t);
+  const params = { machine: 'lamp', version: 1, instanceId: 'a' };
+  for (const [operation, name] of [
+    // In the form of the wire names are those of the wire.
+    [{ op: 'CREATE_INSTANCE', params }, 'instanceId'],
+    [{ op: 'createInstance', params: { ...params, idempotancyKey: 'k' } }, 'idempotancyKey'],
+    [{ op: 'createInstance', params, idempotencyKey: 'k' }, 'idempotencyKey'],
+  ]) {
+    const error = await db.batch([operation]).catch((error) => error);
+    assert.ok(error instanceof rstmdb.InvalidError, `${error}`);
+    assert.ok(error.message.includes(name), error.message);
+  }
+  assert.equal((await db.listInstances()).total, 0, 'nothing happened');
+});
+
 test('a refusal is an instance of its class, with what there is to know', async (t) => {
   const db = await sample(t);
   await db.createInstance('order', 1, { instanceId: 'o', initialCtx: { total: 0 } });

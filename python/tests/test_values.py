@@ -185,6 +185,14 @@ def test_an_exception_of_the_callers_own_code_passes_through() -> None:
         (lambda db: db.history("i", order="up"), "order: expected"),
         (lambda db: db.batch([5]), r"ops\[0\]: expected ApplyEvent"),
         (lambda db: db.batch([{"op": "NOPE"}]), r"ops\[0\]: op is"),
+        (
+            lambda db: db.batch([{"op": "APPLY_EVENT", "parms": {}}]),
+            r'ops\[0\]: there is no member "parms"; did you mean "params"\?',
+        ),
+        (
+            lambda db: db.batch([{"op": "GET_INSTANCE", "params": {"instanceId": "a"}}]),
+            r'ops\[0\]: .*"params.instanceId"; did you mean "instance_id"\?',
+        ),
         (lambda db: db.batch([], mode="some"), "mode: expected"),
         (lambda db: db.get_instance("\ud800"), "instance_id: text has a lone surrogate"),
         (lambda _: rstmdb.ApplyEvent("i", "GO", object()), "payload: a object"),

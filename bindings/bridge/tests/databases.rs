@@ -85,6 +85,31 @@ fn json_goes_in_and_comes_out() {
 }
 
 #[test]
+fn a_mistyped_member_of_json_is_refused_by_name() {
+    let database = memory();
+    let event = br#"{"instance_id":"i","event":"GO","payloads":{"x":1}}"#;
+    let batch = br#"{"ops":[{"op":"APPLY_EVENT","params":{"instanceId":"i","event":"GO"}}]}"#;
+    for (operation, request, field, like) in [
+        (Operation::ApplyEvent, &event[..], "payloads", "payload"),
+        (Operation::Batch, &batch[..], "ops[0].params.instanceId", "instance_id"),
+    ] {
+        let called = database.call_json(operation, request).unwrap_err();
+        let started = database.start_json(operation, request).wait().unwrap_err();
+        for error in [called, started] {
+            assert_eq!(error.reason(), Some("invalid_request"), "{error}");
+            assert_eq!(
+                (&error.context()["field"], &error.context()["suggestion"]),
+                (&field.into(), &like.into())
+            );
+        }
+    }
+    let watch = database.watch_start_json(Operation::WatchAll, br#"{"fromOffset":1}"#).wait();
+    assert_eq!(watch.map(drop).unwrap_err().context()["suggestion"], "from_offset");
+    let instance = database.call_json(Operation::GetInstance, br#"{"instance_id":"i"}"#).unwrap();
+    assert!(instance.contains(r#""state":"a""#), "nothing happened: {instance}");
+}
+
+#[test]
 fn a_cancelled_callback_never_runs_and_the_write_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path().to_str().unwrap(), "").unwrap();

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rstmdb_bridge::types::{BatchElement, BatchOperation};
+use rstmdb_bridge::types::{BatchElement, BatchOperation, members};
 
 use crate::from_python::{FromPython, unfit};
 use crate::generated::{BATCH_CLASSES, batch_operation};
@@ -15,11 +15,12 @@ impl FromPython for BatchOperation {
             return Ok(operation);
         }
         if value.is_instance_of::<PyDict>() {
+            let refused = |message: &str| errors::argument(value.py(), path, message);
             let text = json::from_python(value, path)?;
-            return text
-                .decode::<BatchElement>()
-                .map(|element| element.0)
-                .map_err(|error| errors::argument(value.py(), path, &error.to_string()));
+            members::check_element(text.as_str().as_bytes())
+                .map_err(|error| refused(error.message()))?;
+            let element = text.decode::<BatchElement>();
+            return element.map(|element| element.0).map_err(|error| refused(&error.to_string()));
         }
         Err(unfit(value, path, BATCH_CLASSES))
     }

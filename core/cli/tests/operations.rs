@@ -141,6 +141,28 @@ fn batches_run_from_arguments_files_and_input() {
 }
 
 #[test]
+fn a_mistyped_member_of_a_batch_is_refused_by_name() {
+    let place = Place::with_orders();
+    for (batch, field, like) in [
+        (
+            r#"[{"op":"APPLY_EVENT","params":{"instance_id":"o-2","event":"SHIP","payloads":{}}}]"#,
+            "ops[0].params.payloads",
+            "payload",
+        ),
+        (r#"[{"op":"APPLY_EVENT","parms":{}}]"#, "ops[0].parms", "params"),
+        (r#"{"ops":[],"idempotancy_key":"k"}"#, "idempotancy_key", "idempotency_key"),
+    ] {
+        let error = place.error(2, &["batch", batch]);
+        let context = &error["context"];
+        assert_eq!(context["field"], field, "{error}");
+        assert_eq!(context["suggestion"], like, "{error}");
+        let said = place.run(&["batch", batch]).stderr;
+        assert!(said.contains(&format!("{field:?}; did you mean {like:?}?")), "{said}");
+    }
+    assert_eq!(place.json(&["get-instance", "o-2"])["state"], "paid", "nothing happened");
+}
+
+#[test]
 fn exit_codes_follow_the_kind_of_error() {
     let place = Place::with_orders();
     let expect = |code: i32, kind: &str, arguments: &[&str]| {

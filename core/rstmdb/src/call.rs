@@ -1,7 +1,7 @@
 //! Operations on JSON requests, for callers that know an operation only by its name.
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Json, Operation, Outcome, Place, Request, Result};
+use rstmdb_types::{Error, ErrorCode, Json, Operation, Outcome, Place, Request, Result, members};
 
 /// Reads the request of an operation that is no watch.
 pub(crate) fn request(operation: Operation, text: &[u8]) -> Result<Request> {
@@ -36,6 +36,8 @@ fn read(operation: Operation, text: &[u8]) -> Result<Request> {
     if text.first() != Some(&b'{') {
         return Err(refused("expected a JSON object"));
     }
+    let named = |error: Error| error.with_operation(operation.wire_name());
+    members::check(operation, text).map_err(named)?;
     let mut text = serde_json::Deserializer::from_slice(text);
     Request::deserialize(operation, &mut text)
         .and_then(|request| text.end().map(|()| request))

@@ -120,9 +120,11 @@ fn every_operation_can_be_called_by_name() {
     block_on(async {
         let db = database("mem:").await;
         for operation in Operation::ALL {
-            let request =
-                Json::parse(r#"{"instance_id":"a","event":"E","from_offset":1,"ops":[]}"#);
-            let outcome = db.call(*operation, &request.unwrap()).await;
+            let mut request = serde_json::json!({
+                "instance_id": "a", "event": "E", "from_offset": 1, "ops": []});
+            let known = members::of(*operation);
+            request.as_object_mut().unwrap().retain(|name, _| known.contains(&name.as_str()));
+            let outcome = db.call(*operation, &Json::from_value(&request)).await;
             let blocking = db.blocking();
             let request = Json::parse("[]").unwrap();
             let refused = blocking.call(*operation, &request).unwrap_err();
@@ -131,6 +133,49 @@ fn every_operation_can_be_called_by_name() {
                 assert_ne!(error.kind(), ErrorKind::Internal, "{operation:?}: {error}");
             }
         }
+    });
+}
+
+#[test]
+fn a_mistyped_member_is_refused_by_name() {
+    block_on(async {
+        let db = database("mem:").await;
+        for (operation, request, field, like) in [
+            (
+                Operation::ApplyEvent,
+                r#"{"instance_id":"a","event":"E","payloads":{"x":1}}"#,
+                "payloads",
+                "payload",
+            ),
+            (
+                Operation::Batch,
+                r#"{"ops":[{"op":"APPLY_EVENT","params":{"instance_id":"a","event":"E","idempotancy_key":"k"}}]}"#,
+                "ops[0].params.idempotancy_key",
+                "idempotency_key",
+            ),
+            (
+                Operation::Batch,
+                r#"{"ops":[{"op":"CREATE_INSTANCE","params":{"instanceId":"b","machine":"m","version":1}}]}"#,
+                "ops[0].params.instanceId",
+                "instance_id",
+            ),
+        ] {
+            let request = Json::parse(request).unwrap();
+            for error in [
+                db.call(operation, &request).await.unwrap_err(),
+                db.blocking().call(operation, &request).unwrap_err(),
+            ] {
+                assert_eq!(error.reason(), Some(error::reason::INVALID_REQUEST), "{error}");
+                assert_eq!(error.operation(), Some(operation.wire_name()));
+                assert_eq!(error.context()["field"], field);
+                assert!(error.message().contains(&format!("did you mean {like:?}?")), "{error}");
+            }
+        }
+        let typo = br#"{"from_ofset":1}"#;
+        let error = db.watch_text(Operation::WatchAll, typo).await.map(drop).unwrap_err();
+        assert_eq!(error.context()["suggestion"], "from_offset");
+        let stats = db.wal_stats(WalStatsRequest {}).await.unwrap();
+        assert_eq!(stats.latest_offset, 2, "nothing happened");
     });
 }
 

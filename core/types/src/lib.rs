@@ -9,6 +9,7 @@ pub mod error;
 pub mod feature;
 pub mod json;
 pub mod limits;
+pub mod members;
 pub mod names;
 pub mod operation;
 pub mod ops;

@@ -5,7 +5,7 @@ use rstmdb::error::reason;
 use rstmdb::{
     ApplyEventRequest, ApplyEventResult, BatchMode, BatchOutcome, BatchRequest,
     CreateInstanceRequest, DeleteInstanceRequest, Error, GetInstanceRequest, GetInstanceResult,
-    Json, Operation, PermittedRequest, PermittedResult,
+    Json, Operation, PermittedRequest, PermittedResult, members,
 };
 
 use crate::error::{CommandResult, internal};
@@ -296,6 +296,8 @@ fn read_batch(json: &Json) -> Result<BatchRequest, Error> {
         true => Json::from_canonical(&format!("{{\"ops\":{json}}}")),
         false => json.clone(),
     };
+    members::check(Operation::Batch, wrapped.as_str().as_bytes())
+        .map_err(|error| error.with("argument", "operations"))?;
     wrapped.decode().map_err(|problem| {
         Error::invalid(reason::INVALID_REQUEST, format!("operations: {problem}"))
             .with("argument", "operations")
