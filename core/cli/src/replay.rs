@@ -56,6 +56,9 @@ pub(crate) fn one(
     let stats = database.wal_stats(WalStatsRequest {})?;
     let from = request.from_offset.filter(|offset| *offset > 0);
     let from = from.unwrap_or(stats.first_offset.max(1));
+    if request.from_offset.is_some_and(|from| from > 0) {
+        expect_there(database, from, request.history_id.clone())?;
+    }
     let lifecycle = request.include_lifecycle;
     let (began, events) = database.watch_instance(WatchInstanceRequest {
         from_offset: Some(from),
@@ -72,6 +75,18 @@ pub(crate) fn one(
             false => Ok(()),
         }
     })
+}
+
+/// Refuses an offset that the log has no more, or not yet. A watch of an instance that did not change since takes it,
+/// but who is shown nothing by a replay takes that for all there was.
+fn expect_there(database: &Database, from: Offset, history_id: Option<Text>) -> Result<()> {
+    let request = WatchAllRequest {
+        include_ctx: false,
+        from_offset: Some(from),
+        history_id,
+        ..WatchAllRequest::default()
+    };
+    database.watch_all(request).map(drop)
 }
 
 /// Hands out events up to the one at `last`.

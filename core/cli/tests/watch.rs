@@ -13,6 +13,8 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use common::Place;
+use rstmdb::{CompactRequest, CreateInstanceRequest, WalStatsRequest};
+use rstmdb_engine::{Engine, Location, Options, Retention};
 use serde_json::Value;
 
 fn lines(text: &str) -> Vec<Value> {
@@ -40,6 +42,43 @@ fn replay_prints_the_log_and_ends() {
     let arguments: Vec<&str> = ["watch-all", "--replay"].into_iter().chain(events).collect();
     assert_eq!(lines(&place.ok(&arguments)).len(), 1);
     assert_eq!(place.ok(&["watch-all", "--replay", "--machines", "nope"]), "");
+}
+
+#[test]
+fn a_replay_from_an_offset_that_is_gone_says_so_also_when_nothing_came_after() {
+    let place = Place::with_orders();
+    {
+        // A log that begins behind the orders.
+        let options = Options {
+            retention: Retention::Bytes(0),
+            segment_bytes_max: 4096,
+            free_bytes_min: 0,
+            ..Options::default()
+        };
+        let engine = Engine::open(Location::directory(place.path()), options).unwrap();
+        for number in 0..100 {
+            let id = format!("later-{number}");
+            let create = CreateInstanceRequest::new(id, "order", 1);
+            engine.create_instance(create).wait().unwrap();
+        }
+        engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap();
+        assert!(engine.wal_stats(WalStatsRequest {}).wait().unwrap().first_offset > 10);
+        engine.close().unwrap();
+    }
+    for arguments in [
+        &["watch-all", "--replay", "--from-offset", "9"][..],
+        &["watch-all", "--replay", "--from-offset", "9", "--machines", "nope"],
+        // These have not changed since, and one is gone.
+        &["watch-instance", "o-1", "--replay", "--from-offset", "9"],
+        &["watch-instance", "o-1", "--replay", "--from-offset", "1"],
+    ] {
+        let error = place.error(3, arguments);
+        assert_eq!(error["reason"], "offset_compacted", "{arguments:?}: {error}");
+        assert!(error["context"]["first_offset"].as_u64().unwrap() > 10, "{error}");
+    }
+    let error = place.error(3, &["watch-instance", "o-1", "--replay", "--from-offset", "5000"]);
+    assert_eq!(error["reason"], "offset_ahead", "{error}");
+    assert_eq!(place.ok(&["watch-instance", "o-1", "--replay"]), "");
 }
 
 #[test]
