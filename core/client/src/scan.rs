@@ -20,6 +20,8 @@ pub(crate) enum Look<'a> {
     },
     /// An event of a subscription.
     Event { subscription_id: Cow<'a, str>, offset: Offset, history_id: Option<Text> },
+    /// How far a subscription has come.
+    Progress,
     /// The end of a subscription.
     End,
     /// A message of no meaning to this client.
@@ -133,6 +135,7 @@ fn slow(payload: &[u8]) -> Result<Look<'_>, String> {
             }),
             _ => Err("an event needs subscription_id and wal_offset".to_owned()),
         },
+        "progress" => Ok(Look::Progress),
         "end" => Ok(Look::End),
         _ => Ok(Look::Other),
     }
@@ -193,6 +196,7 @@ mod tests {
             assert_eq!(look(text.as_bytes()).unwrap(), Look::Other, "{text}");
         }
         assert_eq!(look(br#"{"type":"end","subscription_id":"s"}"#).unwrap(), Look::End);
+        assert_eq!(look(br#"{"type":"progress","subscription_id":"s"}"#).unwrap(), Look::Progress);
         for text in ["", "{", "[]", r#"{"type":"event"}"#, r#"{"type":"response","id":"1"}"#] {
             assert!(look(text.as_bytes()).is_err(), "{text}");
         }

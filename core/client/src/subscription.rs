@@ -38,8 +38,8 @@ impl Subscription {
 
     /// The offset to resume from after the events received so far.
     ///
-    /// It follows the events that were delivered: where the filters leave much out, it lags behind
-    /// the one of an embedded database.
+    /// Where the filters leave much out it moves on too, when the server tells: with its answers to keep-alives, and
+    /// otherwise within about a second. An older server does not, and then it follows the events alone.
     pub fn resume_offset(&self) -> Offset {
         self.position.next
     }

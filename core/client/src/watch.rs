@@ -253,6 +253,16 @@ impl Watch {
             .map_or(true, |member| *member.instance_id == *request.instance_id)
     }
 
+    /// All before this place that there was for the subscription of this id has come.
+    pub(crate) fn progress(&self, subscription_id: &str, position: LogPosition) {
+        let mut state = self.state.lock();
+        let is_its = matches!(&state.stage, Stage::Attached(id) if id == subscription_id);
+        if is_its && position.next > state.wanted.next {
+            state.ends = 0;
+            state.wanted = position;
+        }
+    }
+
     /// The server ended the subscription, which goes on from this place: on another connection, if it is
     /// stopping, or on this one. Gives how often it did so in a row.
     pub(crate) fn leave(&self, position: LogPosition, stopping: bool) -> Option<u32> {

@@ -235,6 +235,67 @@ fn a_server_that_stops_says_where_to_go_on() {
     assert_eq!(offsets(&mut events, 2), [1, 50]);
 }
 
+/// How far a subscription has come.
+fn progress(peer: &mut Peer, subscription_id: &str, place: (u64, &str)) {
+    peer.send(&json!({
+        "type": "progress", "subscription_id": subscription_id,
+        "resume_offset": place.0, "history_id": place.1,
+    }));
+}
+
+#[test]
+fn a_quiet_watch_goes_on_from_where_it_was_told_to_be() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let mut events = watch(&client, &mut peer, 1);
+    peer.event("sub-1", 3);
+    progress(&mut peer, "sub-1", (90, "0f"));
+    // What is older, and what is of another subscription, means nothing.
+    progress(&mut peer, "sub-1", (80, "0e"));
+    progress(&mut peer, "sub-9", (500, "0e"));
+    ping(&client, &mut peer);
+    assert_eq!(events.resume_offset(), 1, "the event is still to be had");
+    assert_eq!(offsets(&mut events, 1), [3]);
+    assert!(events.next_timeout(Duration::ZERO).unwrap().is_none());
+    let place = events.position().clone();
+    assert_eq!((place.next, place.history_id.as_deref()), (90, Some("0f")));
+    peer.hang_up();
+    let mut peer = fake.greet();
+    let asked = peer.expect("WATCH_ALL");
+    assert_eq!(
+        (&asked.params["from_offset"], &asked.params["history_id"]),
+        (&json!(90), &json!("0f"))
+    );
+    peer.ok(&asked, json!({"subscription_id": "sub-2", "wal_offset": 1000}));
+    peer.event("sub-2", 91);
+    assert_eq!(offsets(&mut events, 1), [91]);
+}
+
+#[test]
+fn progress_behind_an_event_that_found_no_room_skips_nothing() {
+    let fake = Fake::new();
+    let options = Options { watch_events_max: 1, ..fake.options() };
+    let (client, mut peer) = fake.connect(options);
+    let mut events = watch(&client, &mut peer, 1);
+    let mut bytes = Vec::new();
+    for message in [
+        json!({"type": "event", "subscription_id": "sub-1", "instance_id": "a", "machine": "m",
+            "version": 1, "wal_offset": 1, "from_state": "s", "to_state": "s", "event": "E",
+            "payload": null}),
+        json!({"type": "event", "subscription_id": "sub-1", "instance_id": "a", "machine": "m",
+            "version": 1, "wal_offset": 2, "from_state": "s", "to_state": "s", "event": "E",
+            "payload": null}),
+        json!({"type": "progress", "subscription_id": "sub-1", "resume_offset": 50}),
+    ] {
+        bytes.extend(fake::framed(&message));
+    }
+    peer.raw(&bytes);
+    let unwatch = peer.expect("UNWATCH");
+    peer.ok(&unwatch, json!({"subscription_id": "sub-1", "removed": true}));
+    assert_eq!(offsets(&mut events, 1), [1]);
+    assert_eq!(take_up(&mut peer, "sub-2"), 2);
+}
+
 #[test]
 fn an_end_with_an_error_is_the_end() {
     let fake = Fake::new();

@@ -1,6 +1,6 @@
 //! Requests, responses and stream events: what a frame's JSON says.
 //!
-//! A server reads [`WireRequest`]s and writes with [`respond`], [`refuse`], [`event`] and [`end`]; a
+//! A server reads [`WireRequest`]s and writes with [`respond`], [`refuse`], [`event`], [`progress`] and [`end`]; a
 //! client writes with [`request`] and reads [`Incoming`].
 
 use std::borrow::Cow;
@@ -247,6 +247,25 @@ pub fn event(
     });
 }
 
+/// Appends how far a subscription has come where its events do not tell it: all before this place that there was to
+/// tell was told. Only clients of the extended dialect expect it.
+pub fn progress(out: &mut Vec<u8>, mode: WireMode, subscription_id: &str, position: &LogPosition) {
+    frame::write(out, mode, |out| {
+        let mut object = Object::begin(out);
+        object.text("type", "progress");
+        put_place(&mut object, subscription_id, position);
+        object.end();
+    });
+}
+
+fn put_place(object: &mut Object<'_>, subscription_id: &str, position: &LogPosition) {
+    object.text("subscription_id", subscription_id);
+    object.unsigned("resume_offset", position.next);
+    if let Some(id) = &position.history_id {
+        object.text("history_id", id);
+    }
+}
+
 /// Appends the end of a subscription: where to resume, and the error that ended it. Only clients of
 /// the extended dialect expect it.
 pub fn end(
@@ -259,11 +278,7 @@ pub fn end(
     frame::write(out, mode, |out| {
         let mut object = Object::begin(out);
         object.text("type", "end");
-        object.text("subscription_id", subscription_id);
-        object.unsigned("resume_offset", position.next);
-        if let Some(id) = &position.history_id {
-            object.text("history_id", id);
-        }
+        put_place(&mut object, subscription_id, position);
         if let Some(error) = error {
             // Plain data always serialises.
             let _ = object.with("error", |out| serde_json::to_writer(out, &WireError(error)));
@@ -288,6 +303,13 @@ pub enum Incoming<'a> {
         subscription_id: Cow<'a, str>,
         /// The event.
         event: Box<InstanceEvent>,
+    },
+    /// How far a subscription has come.
+    Progress {
+        /// The subscription's id.
+        subscription_id: Cow<'a, str>,
+        /// Where to resume.
+        position: LogPosition,
     },
     /// The end of a subscription.
     End {
@@ -378,16 +400,19 @@ impl<'a> Incoming<'a> {
                     serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
                 Ok(Incoming::Event { subscription_id, event: Box::new(event.into()) })
             }
-            "end" => Ok(Incoming::End {
-                subscription_id: envelope
-                    .subscription_id
-                    .ok_or_else(|| missing("subscription_id"))?,
-                position: LogPosition {
-                    next: envelope.resume_offset.ok_or_else(|| missing("resume_offset"))?,
-                    history_id: envelope.history_id,
-                },
-                error: envelope.error.map(Error::from),
-            }),
+            kind @ ("progress" | "end") => {
+                let subscription_id =
+                    envelope.subscription_id.ok_or_else(|| missing("subscription_id"))?;
+                let next = envelope.resume_offset.ok_or_else(|| missing("resume_offset"))?;
+                let position = LogPosition { next, history_id: envelope.history_id };
+                Ok(match kind {
+                    "end" => {
+                        let error = envelope.error.map(Error::from);
+                        Incoming::End { subscription_id, position, error }
+                    }
+                    _ => Incoming::Progress { subscription_id, position },
+                })
+            }
             _ => Ok(Incoming::Other),
         }
     }

@@ -2,8 +2,9 @@
 #![cfg(feature = "remote")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_lite::StreamExt;
@@ -15,8 +16,8 @@ use rstmdb_engine::{Engine, Location};
 use rstmdb_testkit::remote::config::{Address, Config};
 use rstmdb_testkit::server::{Certificates, TestServer};
 
-const LOOP: &str =
-    r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s"}]}"#;
+const LOOP: &str = r#"{"states":["s"],"initial":"s","transitions":[
+    {"from":"s","event":"E","to":"s"},{"from":"s","event":"RARE","to":"s"}]}"#;
 
 fn serve(directory: &Path, config: &Config) -> TestServer {
     let options = Options { free_bytes_min: 0, ..Options::default() };
@@ -50,6 +51,74 @@ fn the_url_is_the_only_difference() {
     assert_eq!(db.ping(PingRequest {}).unwrap_err().kind(), ErrorKind::Closed);
     db.close().unwrap();
     server.stop().unwrap();
+}
+
+/// A relay to a server, and what cuts the connections through it without a word of the server's.
+fn relay(server: SocketAddr) -> (SocketAddr, impl Fn()) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let open = Arc::new(Mutex::new(Vec::new()));
+    let connections = open.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, upstream) = (client.unwrap(), TcpStream::connect(server).unwrap());
+            for (from, to) in [(&client, &upstream), (&upstream, &client)] {
+                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+            connections.lock().unwrap().extend([client, upstream]);
+        }
+    });
+    let cut = move || {
+        for connection in open.lock().unwrap().drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    };
+    (address, cut)
+}
+
+#[test]
+fn a_quiet_watch_goes_on_behind_what_it_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        free_bytes_min: 0,
+        retention: Retention::Bytes(0),
+        segment_bytes_max: 4096,
+        ..Options::default()
+    };
+    let engine = Engine::open(Location::directory(directory.path()), options).unwrap();
+    let server = TestServer::start(Arc::new(engine), TestServer::config()).unwrap();
+    let db = Database::open(&server.url()).unwrap();
+    prepare(&db);
+    db.create_instance(CreateInstanceRequest::new("quiet", "m", 1)).unwrap();
+    let (address, cut) = relay(server.address());
+    let watcher = Database::open(&format!("rstmdb://{address}")).unwrap();
+    let rare = WatchAllRequest { events: vec!["RARE".into()], ..WatchAllRequest::default() };
+    let (_, mut all) = watcher.watch_all(rare).unwrap();
+    let (_, mut one) = watcher.watch_instance(WatchInstanceRequest::new("quiet")).unwrap();
+
+    for _ in 0..300 {
+        db.apply_event(event()).unwrap();
+    }
+    db.compact(CompactRequest { force_snapshot: true }).unwrap();
+    let first = db.wal_stats(WalStatsRequest {}).unwrap().first_offset;
+    assert!(first > 200, "the log was not cut: {first}");
+    for watch in [&mut all, &mut one] {
+        // An answer to a ping, or a second, tells it.
+        while watch.resume_offset() < first {
+            watcher.ping(PingRequest {}).unwrap();
+            assert!(watch.next_timeout(Duration::from_millis(10)).unwrap().is_none());
+        }
+        let info = db.info(InfoRequest {}).unwrap();
+        assert_eq!(watch.history_id().as_deref(), info.history_id.as_deref());
+    }
+    cut();
+    // What they follow comes while they are away, or when they are back.
+    db.apply_event(ApplyEventRequest::new("quiet", "RARE")).unwrap();
+    for watch in [&mut all, &mut one] {
+        let event = watch.next().unwrap().unwrap();
+        assert_eq!((&*event.instance_id, event.event.as_deref()), ("quiet", Some("RARE")));
+    }
 }
 
 #[test]

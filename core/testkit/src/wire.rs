@@ -186,13 +186,34 @@ impl Wire {
         self.events.drain(..).collect()
     }
 
-    /// The next message; None when the server closed the connection in good order.
+    /// How far a subscription has come, the next time that it is told; events on the way are kept.
+    pub fn progress(&mut self) -> Value {
+        loop {
+            let message = self.next_message().unwrap().expect("the connection ended");
+            match message["type"].as_str() {
+                Some("progress") => return message,
+                _ => self.events.push_back(message),
+            }
+        }
+    }
+
+    /// The next message that is no progress, which comes when it pleases; None when the server closed the
+    /// connection in good order.
     pub fn receive(&mut self) -> Option<Value> {
         self.try_receive().unwrap()
     }
 
-    /// The next message; an error when the connection broke.
+    /// As [`Wire::receive`]; an error when the connection broke.
     pub fn try_receive(&mut self) -> std::io::Result<Option<Value>> {
+        loop {
+            let message = self.next_message()?;
+            if message.as_ref().is_none_or(|message| message["type"] != "progress") {
+                return Ok(message);
+            }
+        }
+    }
+
+    fn next_message(&mut self) -> std::io::Result<Option<Value>> {
         loop {
             if let Some(message) = self.parse() {
                 return Ok(Some(message));

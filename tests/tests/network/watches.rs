@@ -346,6 +346,39 @@ fn watchers_are_told_where_to_resume_when_the_server_stops() {
 }
 
 #[test]
+fn a_watcher_is_told_how_far_it_has_come_without_events() {
+    let server = TestServer::in_memory(|_| ());
+    begin(&server, 2);
+    let mut plain = Wire::hello(server.address(), &["watch"]);
+    let mut extended = Wire::hello(server.address(), &["extended"]);
+    for wire in [&mut plain, &mut extended] {
+        wire.call("WATCH_INSTANCE", json!({"instance_id": "i1"})).unwrap();
+    }
+    let all = extended.call("WATCH_ALL", json!({"events": ["NEVER"]})).unwrap();
+    let mut last = 0;
+    for n in 0..200 {
+        let applied = server.wire().call("APPLY_EVENT", apply(0, n)).unwrap();
+        last = applied["wal_offset"].as_u64().unwrap();
+    }
+    // It comes by itself, and not with every change that was left out.
+    let mut told = Vec::new();
+    while told.iter().filter(|place| **place == last + 1).count() < 2 {
+        let progress = extended.progress();
+        told.push(progress["resume_offset"].as_u64().unwrap());
+        assert_eq!(progress["history_id"], all["history_id"], "{progress}");
+    }
+    assert!(told.len() < 200, "{told:?}");
+    server.wire().call("APPLY_EVENT", apply(1, 200)).unwrap();
+    assert_eq!(extended.event()["wal_offset"], last + 1);
+    // A ping is answered, and tells it at once.
+    server.wire().call("APPLY_EVENT", apply(0, 201)).unwrap();
+    extended.call("PING", json!({})).unwrap();
+    let both = [extended.progress(), extended.progress()];
+    assert!(both.iter().all(|progress| progress["resume_offset"].as_u64() > Some(last + 1)));
+    assert_eq!(plain.events_until_pong().len(), 1, "clients of RCP 0.3 hear of events alone");
+}
+
+#[test]
 fn what_was_asked_before_a_stop_is_answered() {
     for round in 0..10 {
         let directory = tempfile::tempdir().unwrap();

@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             moved |= self.take_requests(&live, now);
             moved |= self.check_shutdown();
-            moved |= self.core.forward_events(&live, context);
+            moved |= self.core.forward_events(&live, context, now);
             moved |= self.read(&live, context, now);
             if moved {
                 continue;
@@ -285,9 +285,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_alarm(&mut self, live: &Live, context: &mut Context<'_>) -> Poll<End> {
         loop {
             let now = Instant::now();
-            let Some(deadline) = self.deadline(live) else { return Poll::Pending };
-            if deadline <= now {
+            let end = self.deadline(live);
+            if end.is_some_and(|end| end <= now) {
                 return Poll::Ready(End::Timeout);
+            }
+            let progress = self.core.progress_due();
+            let Some(deadline) = end.into_iter().chain(progress).min() else {
+                return Poll::Pending;
+            };
+            if deadline <= now {
+                // Another turn tells it.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             // An alarm that rings early is set again; one that would ring late is set at once.
             let rings = self.alarm.deadline().into_std();

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rstmdb_protocol::{Malformed, WireCommand, WireMode, WireRequest, message};
+use rstmdb_protocol::{Dialect, Malformed, WireCommand, WireMode, WireRequest, message};
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Place;
-use rstmdb_types::{Error, limits};
+use rstmdb_types::{Error, Operation, limits};
 use serde_json::{Value, json};
 
 use super::database;
@@ -153,6 +153,9 @@ impl Conversation {
             return message::refuse(self.outbox.buffer(), form.mode, &form.id, &error);
         }
         let auth = (command == WireCommand::Auth).then(|| auth(&mut self.caller, params, live));
+        if command == WireCommand::Database(Operation::Ping) {
+            self.watches.hurry_progress(now);
+        }
         let (caller, outbox) = (&mut self.caller, &mut self.outbox);
         let reply = Reply { caller, outbox, form, began: now };
         match command {
@@ -206,7 +209,22 @@ impl Conversation {
         }
     }
 
-    pub(crate) fn forward_events(&mut self, live: &Live, context: &mut Context<'_>) -> bool {
+    /// When the client is to be told how far its watches have come.
+    pub(crate) fn progress_due(&self) -> Option<Instant> {
+        let is_told = self.takes_progress() && self.ending.is_none();
+        self.watches.progress_due().filter(|_| is_told)
+    }
+
+    fn takes_progress(&self) -> bool {
+        self.session.dialect == Dialect::Extended
+    }
+
+    pub(crate) fn forward_events(
+        &mut self,
+        live: &Live,
+        context: &mut Context<'_>,
+        now: Instant,
+    ) -> bool {
         if self.watches.len() == 0 || self.ending.is_some() {
             return false;
         }
@@ -216,7 +234,9 @@ impl Conversation {
         if broken {
             self.ending = Some(End::Watch);
         }
-        forwarded
+        let told = self.takes_progress()
+            && self.watches.tell_progress(&mut self.outbox, self.session.mode, now);
+        forwarded || told
     }
 }
 

@@ -1,9 +1,10 @@
 //! The subscriptions of a connection, and their events among its answers.
 
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use rstmdb_protocol::{Dialect, WireMode, message};
-use rstmdb_types::{Error, Operation, Text};
+use rstmdb_types::{Error, Offset, Operation, Text};
 use serde_json::Value;
 
 use super::form::{AnswerForm, WrittenAnswer};
@@ -14,12 +15,30 @@ use crate::calls::{Caller, Events};
 /// Events of one subscription in a row, while others have some too.
 const TURN: usize = 256;
 
+/// How long the place of a subscription may go untold that moved on without events.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
 /// The subscriptions of a connection.
 #[derive(Default)]
 pub(crate) struct Watches {
-    list: Vec<Events>,
+    list: Vec<Watch>,
     /// Whose turn is next.
     turn: usize,
+    /// When places are to be told that no event tells.
+    progress_due: Option<Instant>,
+    progress_told: Option<Instant>,
+}
+
+/// A subscription, and how far its client knows that it has come.
+struct Watch {
+    events: Events,
+    told: Offset,
+}
+
+impl Watch {
+    fn has_moved_on(&self) -> bool {
+        self.events.resume_offset() > self.told
+    }
 }
 
 impl Watches {
@@ -28,13 +47,13 @@ impl Watches {
     }
 
     pub(crate) fn add(&mut self, watch: Events) {
-        self.list.push(watch);
+        self.list.push(Watch { told: watch.resume_offset(), events: watch });
     }
 
     /// Takes the subscription of this id away.
     pub(crate) fn take(&mut self, id: &str) -> Option<Events> {
-        let place = self.list.iter().position(|watch| watch.id() == id);
-        place.map(|place| self.list.swap_remove(place))
+        let place = self.list.iter().position(|watch| watch.events.id() == id);
+        place.map(|place| self.list.swap_remove(place).events)
     }
 
     /// Appends events until `bytes_max` wait to be sent. Says whether there were any, or an end,
@@ -57,15 +76,22 @@ impl Watches {
                     self.finish(ended, outbox, (mode, dialect), &mut broken);
                     return (forwarded, broken);
                 }
-                match watch.poll_next(context) {
-                    Poll::Pending => break,
+                let Watch { events, told } = watch;
+                match events.poll_next(context) {
+                    Poll::Pending => {
+                        if watch.has_moved_on() {
+                            Self::expect_progress(&mut self.progress_due, self.progress_told);
+                        }
+                        break;
+                    }
                     Poll::Ready(Ok(event)) => {
                         forwarded = true;
-                        message::event(outbox.buffer(), mode, dialect, watch.id(), &event);
+                        *told = events.resume_offset();
+                        message::event(outbox.buffer(), mode, dialect, events.id(), &event);
                     }
                     Poll::Ready(Err(error)) => {
                         forwarded = true;
-                        ended.push((watch.id().clone(), error));
+                        ended.push((events.id().clone(), error));
                         break;
                     }
                 }
@@ -73,6 +99,49 @@ impl Watches {
         }
         self.finish(ended, outbox, (mode, dialect), &mut broken);
         (forwarded, broken)
+    }
+
+    /// Places are told soon, but not with every change that a subscription leaves out.
+    fn expect_progress(due: &mut Option<Instant>, told: Option<Instant>) {
+        due.get_or_insert_with(|| {
+            let now = Instant::now();
+            told.map_or(now, |told| now.max(told + PROGRESS_PAUSE))
+        });
+    }
+
+    /// When [`Watches::tell_progress`] has something to say.
+    pub(crate) fn progress_due(&self) -> Option<Instant> {
+        self.progress_due.filter(|_| !self.list.is_empty())
+    }
+
+    /// Places are told now: the client asks for a sign of life.
+    pub(crate) fn hurry_progress(&mut self, now: Instant) {
+        self.progress_due = Some(now);
+    }
+
+    /// Tells, when it is time, the places that moved on without events: a client that lost its connection then
+    /// neither reads again what was passed over for it, nor asks for what the log has no more. Says whether
+    /// there were any.
+    pub(crate) fn tell_progress(
+        &mut self,
+        outbox: &mut Outbox,
+        mode: WireMode,
+        now: Instant,
+    ) -> bool {
+        if self.progress_due.is_none_or(|due| due > now) {
+            return false;
+        }
+        self.progress_due = None;
+        let mut told_any = false;
+        for Watch { events, told } in self.list.iter_mut().filter(|watch| watch.has_moved_on()) {
+            message::progress(outbox.buffer(), mode, events.id(), events.position());
+            *told = events.resume_offset();
+            told_any = true;
+        }
+        if told_any {
+            self.progress_told = Some(now);
+        }
+        told_any
     }
 
     /// Tells what became of subscriptions that ended. A client that does not know such a message
@@ -98,8 +167,8 @@ impl Watches {
     /// Tells every subscriber that knows the message where to resume.
     pub(crate) fn say_goodbye(&mut self, outbox: &mut Outbox, mode: WireMode, dialect: Dialect) {
         if dialect == Dialect::Extended {
-            for watch in &self.list {
-                message::end(outbox.buffer(), mode, watch.id(), watch.position(), None);
+            for Watch { events, .. } in &self.list {
+                message::end(outbox.buffer(), mode, events.id(), events.position(), None);
             }
         }
     }
@@ -119,5 +188,18 @@ pub(crate) fn begin(
             WrittenAnswer { watch: Some(Box::new(events)), ..form.known(Ok(&outcome)) }
         }
         Err(error) => form.known::<Value>(Err(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_without_watches_leaves_nothing_due() {
+        let mut watches = Watches::default();
+        watches.hurry_progress(Instant::now());
+        // What is due and never done would keep the connection's task awake.
+        assert_eq!(watches.progress_due(), None);
     }
 }
