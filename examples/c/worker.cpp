@@ -48,14 +48,20 @@ int main(int argc, char **argv) {
         const auto db = rstmdb::Database::open(argv[1]);
         make_orders(db);
 
+        // A place is an offset, and the history that it was told in: data that was put back from a copy is an
+        // error then, and not a gap.
         std::uint64_t place = 1; // the beginning of the log
-        std::ifstream(argv[2]) >> place;
+        std::string history;
+        std::ifstream(argv[2]) >> place >> history;
 
         rstmdb::WatchAllRequest paid;
         paid.machines = {"order"};
         paid.to_states = {"paid"};
         paid.include_ctx = false;
         paid.from_offset = place == 0 ? 1 : place;
+        if (!history.empty()) {
+            paid.history_id = history;
+        }
         auto events = db.watch_all(paid);
 
         int left = std::stoi(argv[3]);
@@ -65,7 +71,7 @@ int main(int argc, char **argv) {
             rstmdb::ApplyEventRequest ship{id, "SHIP"};
             ship.idempotency_key = "ship-" + id;
             db.apply_event(ship);
-            std::ofstream(argv[2]) << events.resume_offset() << "\n";
+            std::ofstream(argv[2]) << events.resume_offset() << " " << events.history_id() << "\n";
             std::cout << "shipped " << id << std::endl;
             if (--left == 0) {
                 break;

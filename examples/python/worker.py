@@ -2,8 +2,9 @@
 
     python worker.py rstmdb://127.0.0.1:7401 worker.offset
 
-It keeps the offset of the last event it finished in a file. An event that it was at when it stopped comes
-again; shipping has a key made of the order and the offset, so it happens once.
+It keeps its place in a file: the offset to go on from, and the history that it was told in, so that
+a server whose data was put back from a copy is an error and not a gap. An event that it was at when it
+stopped comes again; shipping has a key made of the order and the offset, so it happens once.
 """
 
 from __future__ import annotations
@@ -28,13 +29,18 @@ async def ship(db: rstmdb.Database, event: rstmdb.InstanceEvent) -> None:
 
 
 async def work(db: rstmdb.Database, kept: Path) -> None:
-    begin = int(kept.read_text()) if kept.exists() else 1
-    async with db.watch_all(machines=["order"], to_states=["paid"], from_offset=begin) as events:
-        print(f"working from offset {begin}", flush=True)
+    offset, *history = kept.read_text().split() if kept.exists() else ["1"]
+    async with db.watch_all(
+        machines=["order"],
+        to_states=["paid"],
+        from_offset=int(offset),
+        history_id=history[0] if history else None,
+    ) as events:
+        print(f"working from offset {offset}", flush=True)
         async for event in events:
             await ship(db, event)
             new = kept.with_suffix(".new")
-            new.write_text(str(event.wal_offset + 1))
+            new.write_text(f"{event.wal_offset + 1} {event.history_id or ''}")
             # Whole or not at all, wherever the process ends.
             new.replace(kept)
 

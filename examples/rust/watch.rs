@@ -34,12 +34,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let first = events.next().await.ok_or("the database was closed")??;
         println!("{} is {:?}", first.instance_id, first.to_state);
 
-        // A worker that remembers this number misses nothing, whatever happens in between.
-        let resume_at = events.resume_offset();
+        // A worker that remembers this place misses nothing, whatever happens in between. With the offset
+        // alone it would not notice that a copy of the data was put back, where offsets mean other changes.
+        let (resume_at, history_id) = (events.resume_offset(), events.history_id());
         drop(events);
 
-        let request =
-            WatchAllRequest { from_offset: Some(resume_at), ..WatchAllRequest::default() };
+        let request = WatchAllRequest {
+            from_offset: Some(resume_at),
+            history_id,
+            ..WatchAllRequest::default()
+        };
         let (_, mut events) = db.watch_all(request).await?;
         for expected in ["off", "on"] {
             let event = events.next().await.ok_or("the database was closed")??;

@@ -49,18 +49,19 @@ async function live(request: IncomingMessage, response: ServerResponse): Promise
   const gone = new AbortController();
   response.on('close', () => gone.abort());
   const { signal } = gone;
-  const last = request.headers['last-event-id'];
-  const fromOffset = typeof last === 'string' ? BigInt(last) + 1n : 1;
-  const watch = await orders.watchAll({ fromOffset, includeLifecycle: true }, { signal });
+  // With the history beside the offset, data that was put back from a copy is an error and not a gap.
+  const [last = '0', history] = String(request.headers['last-event-id'] ?? '0').split(' ');
+  const from = { fromOffset: BigInt(last) + 1n, historyId: history || undefined };
+  const watch = await orders.watchAll({ ...from, includeLifecycle: true }, { signal });
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
   // The browser learns that it is connected before anything happens.
   response.flushHeaders();
   try {
     for await (const event of watch) {
-      const { instanceId, event: name, kind, toState, timestamp } = event;
+      const { instanceId, event: name, kind, toState, timestamp, walOffset, historyId } = event;
       const data = JSON.stringify({ instanceId, event: name ?? kind, toState, timestamp });
       // A browser that reads slowly slows the watch down, and nothing piles up here.
-      const sent = response.write(`id: ${event.walOffset}\ndata: ${data}\n\n`);
+      const sent = response.write(`id: ${walOffset} ${historyId ?? ''}\ndata: ${data}\n\n`);
       if (!sent)
         await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
     }

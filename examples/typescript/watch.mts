@@ -21,12 +21,13 @@ for (let count = 0; count < 3; count += 1) await lamps.applyEvent(instanceId, 'P
 const { value: first } = await watch.next();
 console.log(`${first?.instanceId} is ${first?.toState}`);
 
-// A worker that remembers this number misses nothing, whatever happens in between.
-const fromOffset = watch.resumeOffset;
+// A worker that remembers this place misses nothing, whatever happens in between. With the offset alone it
+// would not notice that a copy of the data was put back, where offsets mean other changes.
+const { resumeOffset: fromOffset, historyId } = watch;
 await watch.close();
 
 const resumed: string[] = [];
-for await (const event of await lamps.watchAll({ fromOffset })) {
+for await (const event of await lamps.watchAll({ fromOffset, historyId })) {
   console.log(`${event.instanceId} is ${event.toState}`);
   resumed.push(event.toState ?? '');
   if (resumed.length === 2) break;

@@ -25,22 +25,26 @@ await orders.putMachine();
 const { instanceId } = await orders.createInstance();
 await orders.applyEvent(instanceId, 'PAY');
 
-/** The place to go on from; the beginning when there is none yet. */
-async function remembered(): Promise<bigint> {
+/**
+ * The place to go on from, the beginning when there is none yet: an offset, and the history that it was
+ * told in, so that data that was put back from a copy is an error and not a gap.
+ */
+async function remembered(): Promise<{ fromOffset: bigint; historyId: string | undefined }> {
   const text = await readFile(place, 'utf8').catch(() => '1');
-  return BigInt(text.trim());
+  const [offset = '1', historyId] = text.trim().split(' ');
+  return { fromOffset: BigInt(offset), historyId: historyId || undefined };
 }
 
 /** By way of another file, so that a power cut leaves one of both whole. */
-async function remember(offset: number | bigint): Promise<void> {
-  await writeFile(`${place}.new`, `${offset}\n`);
+async function remember(offset: number | bigint, historyId = ''): Promise<void> {
+  await writeFile(`${place}.new`, `${offset} ${historyId}\n`);
   await rename(`${place}.new`, place);
 }
 
 const { signal } = stopping;
-const fromOffset = await remembered();
-const watch = await orders.watchAll({ fromOffset, toStates: ['paid'] }, { signal });
-console.log(`watching from ${fromOffset}`);
+const from = await remembered();
+const watch = await orders.watchAll({ ...from, toStates: ['paid'] }, { signal });
+console.log(`watching from ${from.fromOffset}`);
 try {
   for await (const event of watch) {
     try {
@@ -56,7 +60,7 @@ try {
       if (!(error instanceof ConflictError || error instanceof InvalidTransitionError)) throw error;
       console.log(`${event.instanceId} went on without us`);
     }
-    await remember(watch.resumeOffset);
+    await remember(watch.resumeOffset, watch.historyId);
   }
 } catch (error) {
   if (!signal.aborted) throw error;

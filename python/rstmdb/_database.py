@@ -269,6 +269,7 @@ class MachineHandle(Generic[S, E]):
         to_states: Iterable[S] = (),
         events: Iterable[E] = (),
         from_offset: int | None = None,
+        history_id: str | None = None,
         include_ctx: bool = True,
         include_lifecycle: bool = False,
         # [async
@@ -284,6 +285,7 @@ class MachineHandle(Generic[S, E]):
             to_states=to_states,
             events=events,
             from_offset=from_offset,
+            history_id=history_id,
             include_ctx=include_ctx,
             include_lifecycle=include_lifecycle,
         )

@@ -102,8 +102,10 @@ func feed(ctx context.Context, db *rstmdb.Database, w http.ResponseWriter, r *ht
 	defer context.AfterFunc(ctx, stop)()
 	options := []rstmdb.WatchOption{rstmdb.WatchMachines("order"), rstmdb.WatchLifecycle()}
 	var last uint64
-	if _, err := fmt.Sscan(r.Header.Get("Last-Event-ID"), &last); err == nil {
-		options = append(options, rstmdb.WatchFromOffset(last+1))
+	var history string
+	// With the history beside the offset, data that was put back from a copy is an error and not a gap.
+	if found, _ := fmt.Sscan(r.Header.Get("Last-Event-ID"), &last, &history); found > 0 {
+		options = append(options, rstmdb.WatchFromOffset(last+1), rstmdb.WatchHistoryID(history))
 	}
 	sub, err := db.WatchAll(watching, options...)
 	if err != nil {
@@ -122,7 +124,7 @@ func feed(ctx context.Context, db *rstmdb.Database, w http.ResponseWriter, r *ht
 		if err != nil {
 			return
 		}
-		if _, err := fmt.Fprintf(w, "id: %d\ndata: %s\n\n", event.WALOffset, text); err != nil || flush() != nil {
+		if _, err := fmt.Fprintf(w, "id: %d %s\ndata: %s\n\n", event.WALOffset, event.HistoryID, text); err != nil || flush() != nil {
 			return
 		}
 	}

@@ -61,12 +61,13 @@ func run(ctx context.Context, url string) error {
 		break
 	}
 
-	// A worker that remembers this number misses nothing, whatever happens in between.
-	resume := sub.ResumeOffset()
+	// A worker that remembers this place misses nothing, whatever happens in between. With the offset alone it
+	// would not notice that a copy of the data was put back, where offsets mean other changes.
+	resume, history := sub.ResumeOffset(), sub.HistoryID()
 	if err := sub.Close(); err != nil {
 		return err
 	}
-	sub, err = db.WatchAll(ctx, rstmdb.WatchFromOffset(resume))
+	sub, err = db.WatchAll(ctx, rstmdb.WatchFromOffset(resume), rstmdb.WatchHistoryID(history))
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,13 @@
 // Command worker ships every order that is paid. It remembers how far it came in a file: stopped and
 // started again, it misses nothing and ships nothing twice.
 //
-//	go run ./worker rstmdb://localhost:7401 ./worker.offset
+//	go run ./worker rstmdb://localhost:7401 ./worker.place
 package main
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log"
 	"os"
@@ -19,7 +20,7 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		log.Fatal("usage: worker URL OFFSET-FILE")
+		log.Fatal("usage: worker URL PLACE-FILE")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -36,11 +37,12 @@ func main() {
 
 // work ships paid orders until the context ends or the database is closed.
 func work(ctx context.Context, db *rstmdb.Database, file string, shipped func(id string)) error {
-	from, err := readOffset(file)
+	from, history, err := readPlace(file)
 	if err != nil {
 		return err
 	}
-	sub, err := db.WatchAll(ctx, rstmdb.WatchMachines("order"), rstmdb.WatchToStates("paid"), rstmdb.WatchFromOffset(from))
+	sub, err := db.WatchAll(ctx, rstmdb.WatchMachines("order"), rstmdb.WatchToStates("paid"),
+		rstmdb.WatchFromOffset(from), rstmdb.WatchHistoryID(history))
 	if err != nil {
 		return err
 	}
@@ -49,7 +51,7 @@ func work(ctx context.Context, db *rstmdb.Database, file string, shipped func(id
 		if err != nil {
 			return err
 		}
-		// The offset is written after the work: whoever stops in between does it again, and the key
+		// The place is written after the work: whoever stops in between does it again, and the key
 		// makes that harmless.
 		_, err = db.ApplyEvent(ctx, rstmdb.ApplyEventRequest{
 			InstanceID: event.InstanceID, Event: "SHIP",
@@ -58,7 +60,8 @@ func work(ctx context.Context, db *rstmdb.Database, file string, shipped func(id
 		if err != nil && !errors.Is(err, rstmdb.ErrRejected) && !errors.Is(err, rstmdb.ErrNotFound) {
 			return err
 		}
-		if err := os.WriteFile(file, []byte(strconv.FormatUint(sub.ResumeOffset(), 10)), 0o644); err != nil {
+		place := fmt.Sprintln(event.WALOffset+1, event.HistoryID)
+		if err := os.WriteFile(file, []byte(place), 0o644); err != nil {
 			return err
 		}
 		shipped(event.InstanceID)
@@ -66,14 +69,17 @@ func work(ctx context.Context, db *rstmdb.Database, file string, shipped func(id
 	return nil
 }
 
-// readOffset is where to go on; at the first start that is the beginning of the log.
-func readOffset(file string) (uint64, error) {
+// readPlace is where to go on: an offset, and the history that it was told in, so that data that was put back
+// from a copy is an error and not a gap. At the first start it is the beginning of the log.
+func readPlace(file string) (from uint64, history string, err error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 1, nil
+		return 1, "", nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	return strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	offset, history, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	from, err = strconv.ParseUint(offset, 10, 64)
+	return from, history, err
 }
