@@ -14,9 +14,10 @@ static rstmdb_slice text(const char *text) {
     return slice;
 }
 
-static void check(int32_t status, rstmdb_error *error) {
+/* By the error's place: of two arguments, C may evaluate the second one first. */
+static void check(int32_t status, rstmdb_error *const *error) {
     if (status != RSTMDB_OK) {
-        rstmdb_slice message = rstmdb_error_message(error);
+        rstmdb_slice message = rstmdb_error_message(*error);
         fprintf(stderr, "%.*s\n", (int)message.len, (const char *)message.data);
         exit(1);
     }
@@ -33,7 +34,7 @@ static void make_orders(const rstmdb_db *db) {
                                   "    {\"from\": \"created\", \"event\": \"PAY\", \"to\": \"paid\"},"
                                   "    {\"from\": \"paid\", \"event\": \"SHIP\", \"to\": \"shipped\"}]}}"),
                              &out, &error),
-          error);
+          &error);
     rstmdb_buffer_free(out);
     for (int i = 1; i <= 3; i++) {
         char request[256];
@@ -44,10 +45,10 @@ static void make_orders(const rstmdb_db *db) {
             rstmdb_error_free(error);
             continue;
         }
-        check(status, error);
+        check(status, &error);
         rstmdb_buffer_free(out);
         snprintf(request, sizeof request, "{\"instance_id\": \"order-%d\", \"event\": \"PAY\"}", i);
-        check(rstmdb_apply_event(db, text(request), &out, &error), error);
+        check(rstmdb_apply_event(db, text(request), &out, &error), &error);
         rstmdb_buffer_free(out);
     }
 }
@@ -105,7 +106,7 @@ int main(int argc, char **argv) {
     rstmdb_watch *watch = NULL;
     rstmdb_buffer out;
     rstmdb_error *error = NULL;
-    check(rstmdb_open(text(argv[1]), text(""), &db, &error), error);
+    check(rstmdb_open(text(argv[1]), text(""), &db, &error), &error);
     make_orders(db);
 
     char request[512];
@@ -115,7 +116,7 @@ int main(int argc, char **argv) {
              "{\"machines\": [\"order\"], \"to_states\": [\"paid\"], \"include_ctx\": false, "
              "\"from_offset\": %" PRIu64 ", \"history_id\": %s%s%s}",
              from.offset, quote, *from.history ? from.history : "null", quote);
-    check(rstmdb_watch_all(db, text(request), &watch, &out, &error), error);
+    check(rstmdb_watch_all(db, text(request), &watch, &out, &error), &error);
     rstmdb_buffer_free(out);
 
     for (int left = atoi(argv[3]); left > 0; left--) {
@@ -123,14 +124,14 @@ int main(int argc, char **argv) {
         if (status == RSTMDB_ENDED) {
             break;
         }
-        check(status, error);
+        check(status, &error);
         char id[128] = "";
         instance_id(out, id, sizeof id);
         rstmdb_buffer_free(out);
         /* The key makes a repetition harmless: the worker may have stopped before it wrote its place. */
         snprintf(request, sizeof request,
                  "{\"instance_id\": \"%s\", \"event\": \"SHIP\", \"idempotency_key\": \"ship-%s\"}", id, id);
-        check(rstmdb_apply_event(db, text(request), &out, &error), error);
+        check(rstmdb_apply_event(db, text(request), &out, &error), &error);
         rstmdb_buffer_free(out);
         write_place(argv[2], watch);
         printf("shipped %s\n", id);
