@@ -88,6 +88,10 @@ impl Subscription {
                     // Older servers know a context of null.
                     event.ctx = Some(Json::empty_object());
                 }
+                // A history that stays the same is told once.
+                if queued.extended && event.history_id.is_none() {
+                    event.history_id.clone_from(&queued.history_id);
+                }
                 Ok(*event)
             }
             _ => Err(malformed("it is not an event")),

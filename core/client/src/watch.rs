@@ -64,6 +64,8 @@ pub(crate) struct Queued {
     pub payload: Box<[u8]>,
     /// Whether the server sends all members.
     pub extended: bool,
+    /// The history that it belongs to, as told by it or an event before.
+    pub history_id: Option<Text>,
 }
 
 /// What a reader gets.
@@ -237,7 +239,8 @@ impl Watch {
         }
         state.bytes += size;
         state.wanted.next = offset + 1;
-        state.queue.push_back(Queued { payload, extended });
+        let history_id = state.wanted.history_id.clone();
+        state.queue.push_back(Queued { payload, extended, history_id });
         wake(state);
         Pushed::Kept
     }

@@ -370,6 +370,31 @@ fn a_watch_goes_on_with_the_history_of_what_it_saw_last() {
 }
 
 #[test]
+fn a_history_that_stays_the_same_is_told_once_and_stands_in_each_event() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let mut events = watch(&client, &mut peer, 1);
+    let quiet = |peer: &mut Peer, offset: u64| {
+        peer.send(&json!({
+            "type": "event", "subscription_id": "sub-1", "instance_id": "a", "machine": "m",
+            "version": 1, "wal_offset": offset, "payload": null,
+        }));
+    };
+    event_of_history(&mut peer, "sub-1", 1, "0a");
+    quiet(&mut peer, 2);
+    event_of_history(&mut peer, "sub-1", 3, "0b");
+    quiet(&mut peer, 4);
+    // What is read late belongs to the history it came with.
+    ping(&client, &mut peer);
+    for (offset, history) in [(1, "0a"), (2, "0a"), (3, "0b"), (4, "0b")] {
+        let event = events.next_blocking().unwrap().unwrap();
+        assert_eq!((event.wal_offset, event.history_id.as_deref()), (offset, Some(history)));
+        let place = LogPosition { next: offset + 1, history_id: Some(history.into()) };
+        assert_eq!(*events.position(), place);
+    }
+}
+
+#[test]
 fn an_event_without_room_is_asked_for_in_its_own_history() {
     let fake = Fake::new();
     let options = Options { watch_events_max: 1, ..fake.options() };

@@ -9,7 +9,7 @@ use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
 
 use crate::backend::{self, Backend};
-use crate::call;
+use crate::call::{self, Answer};
 use crate::clock::ManualClock;
 use crate::open::Target;
 use crate::threads::{self, Working};
@@ -84,7 +84,11 @@ impl Database {
     /// As [`Database::call`], from the text of a request to the text of a result, whose members come
     /// in the order of the documentation. An empty request is `{}`.
     pub async fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
-        call::text(&self.backend.run_any(call::request(operation, request)?).await?)
+        let run = call::Run { backend: &self.backend, text: request };
+        match operation.visit(call::RunBeside(run))? {
+            Answer::Here(text) => Ok(text),
+            Answer::ToCome(text) => text.await,
+        }
     }
 
     /// The same database for threads.

@@ -1,16 +1,63 @@
 //! Operations on JSON requests, for callers that know an operation only by its name.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Json, Operation, Outcome, Place, Request, Result, members};
+use rstmdb_types::operation::Visitor;
+use rstmdb_types::{
+    Error, ErrorCode, Json, Operation, OperationRequest, Outcome, Place, Request, Result, members,
+};
+use serde::Serialize;
+
+use crate::backend::Backend;
+
+/// Runs an operation that is no watch, from text to text.
+pub(crate) struct Run<'a> {
+    pub backend: &'a Backend,
+    pub text: &'a [u8],
+}
+
+/// As [`Run`], for executors.
+pub(crate) struct RunBeside<'a>(pub Run<'a>);
+
+/// The text of a result.
+pub(crate) enum Answer<'a> {
+    Here(String),
+    ToCome(Pin<Box<dyn Future<Output = Result<String>> + Send + 'a>>),
+}
+
+impl Visitor for Run<'_> {
+    type Output = Result<String>;
+
+    fn visit<R: OperationRequest>(self) -> Result<String> {
+        refuse_watch(R::OPERATION)?;
+        text(&self.backend.call(read::<R>(self.text)?).wait()?)
+    }
+}
+
+impl<'a> Visitor for RunBeside<'a> {
+    type Output = Result<Answer<'a>>;
+
+    fn visit<R: OperationRequest>(self) -> Result<Answer<'a>> {
+        let Run { backend, text: request } = self.0;
+        refuse_watch(R::OPERATION)?;
+        let request: R = read(request)?;
+        if R::OPERATION.place() == Place::Files {
+            return Ok(Answer::ToCome(Box::pin(async { text(&backend.run(request).await?) })));
+        }
+        let pending = backend.call(request);
+        if pending.is_ready() {
+            return Ok(Answer::Here(text(&pending.wait()?)?));
+        }
+        Ok(Answer::ToCome(Box::pin(async { text(&pending.await?) })))
+    }
+}
 
 /// Reads the request of an operation that is no watch.
 pub(crate) fn request(operation: Operation, text: &[u8]) -> Result<Request> {
-    if operation.place() == Place::Stream {
-        let name = operation.name();
-        let message = format!("{name} returns a stream; call the method of that name");
-        return Err(Error::invalid(reason::INVALID_REQUEST, message));
-    }
-    read(operation, text)
+    refuse_watch(operation)?;
+    operation.visit(Read(text))
 }
 
 /// Reads the request of a watch.
@@ -20,13 +67,34 @@ pub(crate) fn watch(operation: Operation, text: &[u8]) -> Result<Request> {
         let message = format!("{name} is no watch; watches are watch_instance and watch_all");
         return Err(Error::invalid(reason::INVALID_REQUEST, message));
     }
-    read(operation, text)
+    operation.visit(Read(text))
 }
 
-fn read(operation: Operation, text: &[u8]) -> Result<Request> {
+fn refuse_watch(operation: Operation) -> Result<()> {
+    if operation.place() == Place::Stream {
+        let name = operation.name();
+        let message = format!("{name} returns a stream; call the method of that name");
+        return Err(Error::invalid(reason::INVALID_REQUEST, message));
+    }
+    Ok(())
+}
+
+struct Read<'a>(&'a [u8]);
+
+impl Visitor for Read<'_> {
+    type Output = Result<Request>;
+
+    fn visit<R: OperationRequest>(self) -> Result<Request> {
+        read::<R>(self.0).map(R::into_request)
+    }
+}
+
+fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
+    let operation = R::OPERATION;
+    let named = |error: Error| error.with_operation(operation.wire_name());
     let refused = |what: &str| {
         let message = format!("{} request: {what}", operation.name());
-        Error::invalid(reason::INVALID_REQUEST, message).with_operation(operation.wire_name())
+        named(Error::invalid(reason::INVALID_REQUEST, message))
     };
     let text = match text.trim_ascii() {
         b"" | b"null" => b"{}",
@@ -36,16 +104,19 @@ fn read(operation: Operation, text: &[u8]) -> Result<Request> {
     if text.first() != Some(&b'{') {
         return Err(refused("expected a JSON object"));
     }
-    let named = |error: Error| error.with_operation(operation.wire_name());
-    members::check(operation, text).map_err(named)?;
-    let mut text = serde_json::Deserializer::from_slice(text);
-    Request::deserialize(operation, &mut text)
-        .and_then(|request| text.end().map(|()| request))
-        .map_err(|error| refused(&error.to_string()))
+    // A batch may read its elements where nobody tells what was passed over.
+    let mut suspect = operation == Operation::Batch;
+    let mut from = serde_json::Deserializer::from_slice(text);
+    let request = serde_ignored::deserialize(&mut from, |_| suspect = true)
+        .and_then(|request| from.end().map(|()| request));
+    if suspect || request.is_err() {
+        members::check(operation, text).map_err(named)?;
+    }
+    request.map_err(|error| refused(&error.to_string()))
 }
 
 /// The text of a result.
-pub(crate) fn text(result: &Outcome) -> Result<String> {
+pub(crate) fn text<T: Serialize>(result: &T) -> Result<String> {
     written(serde_json::to_string(result))
 }
 

@@ -1,6 +1,9 @@
 //! Where a log is, and in which history: who is told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
+use rstmdb_engine::{Engine, Location};
 use rstmdb_testkit::server::TestServer;
 use rstmdb_testkit::wire::Wire;
 use serde_json::{Value, json};
@@ -69,4 +72,38 @@ fn the_plain_dialect_knows_no_histories_and_waits_for_what_is_to_come() {
         let error = extended.call(op, place.clone()).unwrap_err();
         assert_eq!(error["details"]["reason"], "history_diverged", "{error}");
     }
+}
+
+#[test]
+fn a_watch_tells_the_history_with_its_first_event_and_where_another_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let serve = || {
+        let config = TestServer::config();
+        let location = Location::directory(directory.path());
+        let engine = Engine::open(location, config.engine_options()).unwrap();
+        TestServer::start(Arc::new(engine), config).unwrap()
+    };
+    for life in 0..2 {
+        let server = serve();
+        let mut wire = server.wire();
+        if life == 0 {
+            put(&mut wire);
+        }
+        for n in 0..3 {
+            let id = format!("{life}-{n}");
+            let params = json!({"instance_id": id, "machine": "m", "version": 1});
+            wire.call("CREATE_INSTANCE", params).unwrap();
+        }
+    }
+    let server = serve();
+    let mut watcher = Wire::hello(server.address(), &["extended"]);
+    let all = json!({"from_offset": 2, "include_lifecycle": true});
+    watcher.call("WATCH_ALL", all).unwrap();
+    let told: Vec<_> =
+        (0..6).map(|_| watcher.event()["history_id"].as_str().map(str::to_owned)).collect();
+    let [Some(first), None, None, Some(second), None, None] = &told[..] else { panic!("{told:?}") };
+    assert_ne!(first, second);
+    let mut later = Wire::hello(server.address(), &["extended"]);
+    later.call("WATCH_ALL", json!({"from_offset": 3, "include_lifecycle": true})).unwrap();
+    assert_eq!(later.event()["history_id"], **first);
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
@@ -30,48 +30,144 @@ pub fn of(operation: Operation) -> &'static [&'static str] {
 /// Errors: `BAD_REQUEST`, reason `invalid_request`, naming the member in `field`, and in `suggestion` the one that was
 /// probably meant.
 pub fn check(operation: Operation, request: &[u8]) -> Result<()> {
-    check_in("", operation, request)
+    let mut found = None;
+    let is_json = look(request, OfRequest { operation, at: At::default(), found: &mut found });
+    found.filter(|_| is_json).map_or(Ok(()), Err)
 }
 
 /// As [`check`], of one operation of a batch: `{"op": "APPLY_EVENT", "params": {…}}`.
 pub fn check_element(element: &[u8]) -> Result<()> {
-    check_element_in("", element)
+    let mut found = None;
+    let is_json = look(element, OfElement { at: At::default(), found: &mut found });
+    found.filter(|_| is_json).map_or(Ok(()), Err)
 }
 
-fn check_in(path: &str, operation: Operation, request: &[u8]) -> Result<()> {
-    let known = of(operation);
-    let Some(Object(members)) = read(request) else { return Ok(()) };
-    for (name, value) in &members {
-        if !known.contains(&&**name) {
-            return Err(unknown(path, name, known));
-        }
-        if operation == Operation::Batch && name == "ops" {
-            let elements: Vec<&RawValue> = read(value.get().as_bytes()).unwrap_or_default();
-            for (index, element) in elements.iter().enumerate() {
-                check_element_in(&format!("ops[{index}]."), element.get().as_bytes())?;
+/// Looks at the members of a text. What is no JSON is refused by who reads it next, with the place of the fault.
+fn look<'de>(text: &'de [u8], members: impl DeserializeSeed<'de>) -> bool {
+    let looked = members.deserialize(&mut serde_json::Deserializer::from_slice(text));
+    looked.err().is_none_or(|error| error.is_data())
+}
+
+/// Where an object stands, for the name of its members.
+#[derive(Clone, Copy, Default)]
+struct At {
+    index: Option<usize>,
+    in_params: bool,
+}
+
+/// Looks at the members of a request, in one pass.
+struct OfRequest<'a> {
+    operation: Operation,
+    at: At,
+    found: &'a mut Option<Error>,
+}
+
+/// Looks at the operations of a batch.
+struct OfElements<'a>(&'a mut Option<Error>);
+
+/// Looks at one of them.
+struct OfElement<'a> {
+    at: At,
+    found: &'a mut Option<Error>,
+}
+
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+macro_rules! seed {
+    ($name:ident, $deserialize:ident) => {
+        impl<'de> DeserializeSeed<'de> for $name<'_> {
+            type Value = ();
+
+            fn deserialize<D: Deserializer<'de>>(
+                self,
+                from: D,
+            ) -> std::result::Result<(), D::Error> {
+                from.$deserialize(self)
             }
         }
-    }
-    Ok(())
+    };
 }
 
-fn check_element_in(path: &str, element: &[u8]) -> Result<()> {
-    let Some(Object(members)) = read(element) else { return Ok(()) };
-    if let Some((name, _)) = members.iter().find(|(name, _)| !ELEMENT.contains(&&**name)) {
-        return Err(unknown(path, name, ELEMENT));
+seed!(OfRequest, deserialize_map);
+seed!(OfElements, deserialize_seq);
+seed!(OfElement, deserialize_map);
+
+impl<'de> Visitor<'de> for OfRequest<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
-    let member = |wanted: &str| members.iter().find(|(name, _)| name == wanted);
-    let op = member("op").and_then(|(_, op)| serde_json::from_str::<String>(op.get()).ok());
-    match (op.and_then(|op| Operation::from_name(&op)), member("params")) {
-        (Some(operation), Some((_, params))) => {
-            check_in(&format!("{path}params."), operation, params.get().as_bytes())
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        let known = of(self.operation);
+        while let Some(Name(name)) = map.next_key()? {
+            if !known.contains(&&*name) {
+                self.found.get_or_insert_with(|| unknown(self.at, &name, known));
+            }
+            if self.operation == Operation::Batch && name == "ops" {
+                map.next_value_seed(OfElements(self.found))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
         }
-        _ => Ok(()),
+        Ok(())
     }
 }
 
-fn unknown(path: &str, name: &str, known: &[&str]) -> Error {
-    let field = format!("{path}{name}");
+impl<'de> Visitor<'de> for OfElements<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<(), A::Error> {
+        for index in 0.. {
+            let at = At { index: Some(index), in_params: false };
+            if list.next_element_seed(OfElement { at, found: self.0 })?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for OfElement<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        let OfElement { at, found } = self;
+        let at_params = At { in_params: true, ..at };
+        let (mut operation, mut early) = (None, None::<&RawValue>);
+        while let Some(Name(name)) = map.next_key()? {
+            match (&*name, operation) {
+                ("op", _) => operation = Operation::from_name(&map.next_value::<Name<'_>>()?.0),
+                ("params", Some(operation)) => {
+                    map.next_value_seed(OfRequest { operation, at: at_params, found })?;
+                }
+                ("params", None) => early = Some(map.next_value()?),
+                _ => {
+                    found.get_or_insert_with(|| unknown(at, &name, ELEMENT));
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if let (Some(operation), Some(params)) = (operation, early) {
+            look(params.get().as_bytes(), OfRequest { operation, at: at_params, found });
+        }
+        Ok(())
+    }
+}
+
+fn unknown(at: At, name: &str, known: &[&str]) -> Error {
+    let element = at.index.map(|index| format!("ops[{index}].")).unwrap_or_default();
+    let field = format!("{element}{}{name}", if at.in_params { "params." } else { "" });
     let like = nearest(name, known.iter().copied());
     let way_out = match like {
         Some(like) => format!("did you mean {like:?}?"),
@@ -83,44 +179,6 @@ fn unknown(path: &str, name: &str, known: &[&str]) -> Error {
     match like {
         Some(like) => error.with("suggestion", like),
         None => error,
-    }
-}
-
-/// Text that is not what is read here is refused by who reads it next, with the place of the fault.
-fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(text).ok()
-}
-
-/// The members of an object, as they stand.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Object<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    members.push((name, value));
-                }
-                Ok(Object(members))
-            }
-        }
-
-        from.deserialize_map(Members)
     }
 }
 
@@ -219,6 +277,12 @@ mod tests {
                 r#"{"ops":[{"params":{"instance_id":"a","pay\u006coads":1},"op":"APPLY_EVENT"}]}"#,
                 "ops[0].params.payloads",
                 like("payload"),
+            ),
+            (
+                Operation::Batch,
+                r#"{"ops":[{"op":"GET_INSTANCE","params":{"instance_id":"a"}},{"op":"APPLY_EVENT","params":{"keyy":1}}]}"#,
+                "ops[1].params.keyy",
+                None,
             ),
         ] {
             assert_eq!(refused(operation, text), (field.to_owned(), suggestion), "{text}");

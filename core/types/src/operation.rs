@@ -160,6 +160,11 @@ macro_rules! operations {
                 }
             }
 
+            /// Calls the visitor with the type of the operation's request.
+            pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+                match self { $(Operation::$name => visitor.visit::<$request>(),)* }
+            }
+
             /// Finds an operation by its wire name or its snake case name.
             pub fn from_name(name: &str) -> Option<Operation> {
                 match name {
@@ -202,6 +207,16 @@ macro_rules! operations {
     (@batch alone) => { false };
     (@key keyed) => { true };
     (@key plain) => { false };
+}
+
+/// What is done with a request whose type an operation tells: for callers that have text and would
+/// not move values as large as the largest request and result about.
+pub trait Visitor: Sized {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn visit<R: OperationRequest>(self) -> Self::Output;
 }
 
 /// Whether an operation reads or changes the database.

@@ -29,10 +29,13 @@ pub(crate) struct Watches {
     progress_told: Option<Instant>,
 }
 
-/// A subscription, and how far its client knows that it has come.
+/// A subscription, and what its client was told of it.
 struct Watch {
     events: Events,
+    /// How far it has come.
     told: Offset,
+    /// The history that its last event named: one that stays the same is told once.
+    history: Option<Text>,
 }
 
 impl Watch {
@@ -46,8 +49,8 @@ impl Watches {
         self.list.len()
     }
 
-    pub(crate) fn add(&mut self, watch: Events) {
-        self.list.push(Watch { told: watch.resume_offset(), events: watch });
+    pub(crate) fn add(&mut self, events: Events) {
+        self.list.push(Watch { told: events.resume_offset(), events, history: None });
     }
 
     /// Takes the subscription of this id away.
@@ -76,7 +79,7 @@ impl Watches {
                     self.finish(ended, outbox, (mode, dialect), &mut broken);
                     return (forwarded, broken);
                 }
-                let Watch { events, told } = watch;
+                let Watch { events, told, history } = watch;
                 match events.poll_next(context) {
                     Poll::Pending => {
                         if watch.has_moved_on() {
@@ -84,9 +87,14 @@ impl Watches {
                         }
                         break;
                     }
-                    Poll::Ready(Ok(event)) => {
+                    Poll::Ready(Ok(mut event)) => {
                         forwarded = true;
                         *told = events.resume_offset();
+                        if event.history_id == *history {
+                            event.history_id = None;
+                        } else {
+                            history.clone_from(&event.history_id);
+                        }
                         message::event(outbox.buffer(), mode, dialect, events.id(), &event);
                     }
                     Poll::Ready(Err(error)) => {
@@ -133,7 +141,8 @@ impl Watches {
         }
         self.progress_due = None;
         let mut told_any = false;
-        for Watch { events, told } in self.list.iter_mut().filter(|watch| watch.has_moved_on()) {
+        for Watch { events, told, .. } in self.list.iter_mut().filter(|watch| watch.has_moved_on())
+        {
             message::progress(outbox.buffer(), mode, events.id(), events.position());
             *told = events.resume_offset();
             told_any = true;
