@@ -138,7 +138,9 @@ impl Asked {
     pub(crate) fn read(&self, text: &[u8], server: &ServerInfo) -> serde_json::Result<Outcome> {
         match self {
             Asked::Batch(elements) => batch(text, server, elements).map(Outcome::Batch),
-            Asked::Operation(Operation::Info) => info(text, server).map(Outcome::Info),
+            Asked::Operation(Operation::Info) => {
+                info(text, server).map(|info| Outcome::Info(info.into()))
+            }
             Asked::Instance(id) if !server.extended => {
                 plain_instance(text, id).map(Outcome::GetInstance)
             }

@@ -318,7 +318,9 @@ macro_rules! methods {
         /// The outcome of a request of any operation.
         fn outcome(request: Request, carry: Carry<'_>) -> Evaluated<Outcome> {
             match request {
-                $(Request::$name(request) => request.handle(carry).map(Outcome::$name),)*
+                $(Request::$name(request) => {
+                    request.handle(carry).map(|result| Outcome::$name(result.into()))
+                })*
             }
         }
 

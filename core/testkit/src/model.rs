@@ -159,7 +159,7 @@ impl Model {
             Request::SnapshotInstance(r) => Outcome::SnapshotInstance(self.snapshot_instance(r)?),
             Request::FlushAll(r) => Outcome::FlushAll(self.flush_all(r)?),
             Request::ValidateMachine(r) => Outcome::ValidateMachine(self.validate_machine(r)?),
-            Request::Info(r) => Outcome::Info(self.info(r)?),
+            Request::Info(r) => Outcome::Info(self.info(r)?.into()),
             Request::Ping(_) => Outcome::Ping(PingResult { pong: true }),
             Request::ReplicationStatus(_) => {
                 Outcome::ReplicationStatus(ReplicationStatusResult { role: "standalone".into() })

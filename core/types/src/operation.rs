@@ -197,12 +197,14 @@ macro_rules! operations {
 
             fn take(outcome: Outcome) -> Option<$result> {
                 match outcome {
-                    Outcome::$name(result) => Some(result),
+                    Outcome::$name(result) => Some(operations!(@taken $name result)),
                     _ => None,
                 }
             }
         })*
     };
+    (@taken Info $result:ident) => { *$result };
+    (@taken $name:ident $result:ident) => { $result };
     (@batch batch) => { true };
     (@batch alone) => { false };
     (@key keyed) => { true };
