@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run demo test check fix generate bench soak conform interop wheels npm-pack clib crates publish-crates \
+.PHONY: help run demo test check fix generate bench soak conform interop diagrams wheels npm-pack clib crates publish-crates \
 	doc clean toolchain languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
@@ -103,6 +103,13 @@ interop: toolchain ## the vectors, the client and import-peer against the publis
 	    cargo install rstmdb --version 0.3.0 --locked --root "$(abspath $(TARGET_DIR))/peers"; \
 	fi; \
 	RSTMDB_PEER="$$peer" cargo xtask test --package rstmdb-tests --package rstmdb-cli interop -- --ignored
+
+diagrams: toolchain ## what Mermaid and Graphviz read from diagrams with hard names
+	@cargo build --locked --package rstmdb-cli
+	@mkdir -p "$(TARGET_DIR)/diagrams"
+	@cp tests/diagrams/{package.json,package-lock.json,.npmrc,check.mjs} "$(TARGET_DIR)/diagrams"
+	@npm ci --silent --prefix "$(TARGET_DIR)/diagrams"
+	@node "$(TARGET_DIR)/diagrams/check.mjs" "$(abspath $(TARGET_DIR))/debug/rstmdb-cli" tests/diagrams/names.json
 
 wheels: toolchain languages ## build the Python wheel and sdist, and try them in an empty environment
 	@$(MAKE) --no-print-directory -C python package
