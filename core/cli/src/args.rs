@@ -7,17 +7,18 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use rstmdb::{FsyncPolicy, Result};
 
+use crate::clean::is_hidden;
 use crate::commands::Command;
 use crate::error::{self, CommandResult, Failure};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, say};
 use crate::place::ConnectionArgs;
 use crate::session::{CliSession, Grammar};
 use crate::shell;
 
 /// Work with an rstmdb database: define machines, create instances, apply events, watch, import.
 ///
-/// The database is on a server, or in a directory (--path) that no server has open. In a directory,
-/// commands that only read never create a database, and commands that write create a missing one.
+/// The database is on a server, or in a directory (--path) that no server has open. A missing
+/// database is created by put-machine, the imports and the demo; for other commands it is an error.
 /// Results go to standard output, everything else to standard error. Without a command the shell
 /// starts.
 #[derive(Debug, Parser)]
@@ -28,6 +29,9 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
+
+/// What stands before a command in hints.
+const PROGRAM: &str = "rstmdb-cli ";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,7 +94,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(problem) => return refuse(&problem, wants_json(&arguments)),
     };
-    let output = Output { format: cli.global.output };
+    let output = Output { format: cli.global.output, program: PROGRAM };
     let to = match &mut cli.command {
         Some(Command::ImportPeer(import)) => import.to.take(),
         _ => None,
@@ -121,11 +125,12 @@ fn session(
         return Err(error::usage("--to is the same as --server; give one place to copy to"));
     }
     let is_to = to.is_some();
+    let given = |name: &str| said(name) || (is_to && name == "server");
     if is_to {
         global.connection.use_server(to);
     }
-    let given = |name: &str| said(name) || (is_to && name == "server");
     let place = global.connection.place(given)?;
+    let output = output.of_program(format!("{PROGRAM}{}", global.connection.repeated(given)));
     if place.is_server() && given("fsync") {
         let message = "--fsync is for directories; a server syncs as storage.fsync_policy says";
         return Err(error::usage(message));
@@ -164,10 +169,16 @@ fn finish(session: &mut CliSession, outcome: CommandResult) -> ExitCode {
 /// Answers a command line that does not parse, or that asks for help.
 fn refuse(problem: &clap::Error, json: bool) -> ExitCode {
     if json && problem.use_stderr() {
-        Output { format: Format::Json }.error(&error::misused(problem));
-    } else {
+        Output { format: Format::Json, program: PROGRAM }.error(&error::misused(problem));
+        return ExitCode::from(2);
+    }
+    let text = problem.render().to_string();
+    let is_meant = |line: &str| !line.chars().any(is_hidden);
+    if text.lines().all(is_meant) {
         // A closed pipe while printing help is nobody's problem.
         let _ = problem.print();
+    } else {
+        text.lines().for_each(say);
     }
     ExitCode::from(if problem.use_stderr() { 2 } else { 0 })
 }

@@ -17,11 +17,13 @@ use rstmdb::{
 };
 use serde_json::{Value, json};
 
+use crate::clean::clean;
 use crate::commands::list::{count_table, history_table};
 use crate::commands::machines::StoredDefinition;
 use crate::diagram::{self, Language};
-use crate::error::{self, CommandResult, internal, quote};
+use crate::error::{self, CommandResult, internal};
 use crate::output::{Output, number, rate};
+use crate::quote::option;
 use crate::session::CliSession;
 
 const DIRECTORY: &str = "./demo-data";
@@ -58,7 +60,7 @@ impl Demo {
             true => session.place.directory("the demo")?.to_owned(),
             false => DIRECTORY.to_owned(),
         };
-        let out = session.output;
+        let out = session.output.of_program(format!("rstmdb-cli {} ", option("--path", &path)));
         let options = || session.options(true);
         let mut stage = DemoStage::open(Database::open_with(&path, options())?, out, self.orders)?;
         stage.promise = match (path.as_str(), session.fsync) {
@@ -292,7 +294,7 @@ impl DemoStage {
         let request = ApplyEventRequest::new(order.as_str(), "PAY");
         match self.database.apply_event(request.with_payload(json!({ "amount": 1 }))) {
             Err(error) if error.code() == ErrorCode::GuardFailed => {
-                self.out.text(&indent(&error::text(&error)))
+                self.out.text(&indent(&error::lines(&error, self.out.program)))
             }
             Err(error) => Err(error.into()),
             Ok(_) => Err(internal("the guard of PAY let too little money pass").into()),
@@ -405,8 +407,8 @@ fn context(number: u32) -> Value {
     json!({ "total": total(number), "country": country })
 }
 
-fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+fn indent(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {}\n", clean(line))).collect()
 }
 
 /// Commands that go on from here.
@@ -414,14 +416,14 @@ fn next_steps(path: &str, order: &str) -> String {
     if path == "mem:" {
         return String::new();
     }
-    let path = quote(path);
+    let path = option("--path", path);
     format!(
         "\n== What to try next ==\n\
-         rstmdb-cli --path {path} permitted {order}\n\
-         rstmdb-cli --path {path} apply-event -i {order} -e PACK\n\
-         rstmdb-cli --path {path} history {order}\n\
-         rstmdb-cli --path {path} count-instances --machine {MACHINE} --output json\n\
-         rstmdb-cli --path {path} watch-all --replay --to-states refunded --no-ctx\n\
-         rstmdb-cli --path {path} shell\n"
+         rstmdb-cli {path} permitted {order}\n\
+         rstmdb-cli {path} apply-event -i {order} -e PACK\n\
+         rstmdb-cli {path} history {order}\n\
+         rstmdb-cli {path} count-instances --machine {MACHINE} --output json\n\
+         rstmdb-cli {path} watch-all --replay --to-states refunded --no-ctx\n\
+         rstmdb-cli {path} shell\n"
     )
 }

@@ -9,7 +9,7 @@ use rstmdb::error::reason;
 use rstmdb::{Error, ErrorCode};
 use serde_json::Value;
 
-use crate::clean::clean;
+use crate::quote::{argument, option};
 
 /// Why a command stopped.
 #[derive(Debug)]
@@ -88,28 +88,26 @@ pub(crate) fn internal(message: impl std::fmt::Display) -> Error {
     Error::new(ErrorCode::InternalError, message.to_string())
 }
 
-/// The lines people read on standard error.
-pub(crate) fn text(error: &Error) -> String {
-    let mut lines = format!("error: {}\n", clean(error.message()));
+/// The lines people read on standard error; `program` stands before commands in hints.
+pub(crate) fn lines(error: &Error, program: &str) -> Vec<String> {
+    let mut lines = vec![format!("error: {}", error.message())];
     let reason = error.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    lines.push_str(&format!("  code: {}{reason}\n", error.code()));
+    lines.push(format!("  code: {}{reason}", error.code()));
     for (key, value) in error.context() {
         match value {
-            Value::String(text) => lines.push_str(&format!("  {key}: {}\n", clean(text))),
+            Value::String(text) => lines.push(format!("  {key}: {text}")),
             Value::Array(items) if items.iter().all(Value::is_object) => {
-                items.iter().for_each(|item| lines.push_str(&format!("  {}\n", member_list(item))));
+                lines.extend(items.iter().map(|item| format!("  {}", member_list(item))));
             }
-            other => lines.push_str(&format!("  {key}: {other}\n")),
+            other => lines.push(format!("  {key}: {other}")),
         }
     }
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        lines.push_str(&format!("  caused by: {cause}\n"));
+        lines.push(format!("  caused by: {cause}"));
         source = cause.source();
     }
-    if let Some(hint) = hint(error) {
-        lines.push_str(&format!("  hint: {hint}\n"));
-    }
+    lines.extend(hint(error, program).map(|hint| format!("  hint: {hint}")));
     lines
 }
 
@@ -117,22 +115,22 @@ pub(crate) fn text(error: &Error) -> String {
 fn member_list(item: &Value) -> String {
     let member = |key: &str| item.get(key).and_then(Value::as_str);
     match (member("path"), member("message")) {
-        (Some(path), Some(message)) => format!("warning: {}: {}", clean(path), clean(message)),
+        (Some(path), Some(message)) => format!("warning: {path}: {message}"),
         _ => item.to_string(),
     }
 }
 
 /// The object scripts read on standard error: the error as it serialises, with the hint.
-pub(crate) fn json(error: &Error) -> Value {
+pub(crate) fn json(error: &Error, program: &str) -> Value {
     let mut value = serde_json::to_value(error).unwrap_or_default();
-    if let (Value::Object(members), Some(hint)) = (&mut value, hint(error)) {
+    if let (Value::Object(members), Some(hint)) = (&mut value, hint(error, program)) {
         members.insert("hint".to_owned(), Value::String(hint));
     }
     value
 }
 
 /// What to try next.
-pub(crate) fn hint(error: &Error) -> Option<String> {
+fn hint(error: &Error, program: &str) -> Option<String> {
     if let Some(hint) = error.reason().and_then(|reason| reason_hint(error, reason)) {
         return Some(hint);
     }
@@ -151,9 +149,11 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
                 .into()
         }
         ErrorCode::RateLimited => "the server limits the rate of requests; try again".into(),
-        ErrorCode::InstanceNotFound => "`rstmdb-cli list-instances` shows the ids there are".into(),
+        ErrorCode::InstanceNotFound => {
+            format!("`{program}list-instances` shows the ids there are")
+        }
         ErrorCode::MachineNotFound => {
-            "`rstmdb-cli list-machines` shows the machines and versions there are".into()
+            format!("`{program}list-machines` shows the machines and versions there are")
         }
         ErrorCode::MachineVersionExists => {
             "a stored definition never changes: store this one under the next version".into()
@@ -161,16 +161,14 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
         ErrorCode::InstanceExists => "choose another id, or delete the instance first".into(),
         ErrorCode::InvalidTransition | ErrorCode::GuardFailed => {
             let id = named("instance_id").unwrap_or("ID");
-            format!("`rstmdb-cli permitted {}` shows what the instance accepts now", quote(id))
+            format!("`{program}permitted {}` shows what the instance accepts now", argument(id))
         }
         ErrorCode::Conflict => {
             let id = named("instance_id").unwrap_or("ID");
-            format!("read it again with `rstmdb-cli get-instance {}` and decide", quote(id))
+            format!("read it again with `{program}get-instance {}` and decide", argument(id))
         }
         ErrorCode::NotFound if named("path").is_some() => {
-            "check --path (or RSTMDB_PATH); commands that write create a database, such as \
-             put-machine"
-                .into()
+            "check --path (or RSTMDB_PATH); put-machine creates a missing database".into()
         }
         _ => return None,
     };
@@ -186,15 +184,13 @@ fn reason_hint(error: &Error, reason: &str) -> Option<String> {
             "one process at a time opens a directory: end the other one, or work in its shell"
         }
         reason::CORRUPT => {
-            let path = error.context().get("path").and_then(Value::as_str).map(quote);
-            let path = path.as_deref().unwrap_or("DIR");
+            let path = error.context().get("path").and_then(Value::as_str).unwrap_or("DIR");
+            let path = option("--path", path);
             return Some(match error.context().get("last_offset") {
-                Some(last) => format!(
-                    "`rstmdb-cli --path {path} repair --to {last}` says what cutting would drop"
-                ),
-                None => format!(
-                    "`rstmdb-cli --path {path} verify` shows what is damaged and what helps"
-                ),
+                Some(last) => {
+                    format!("`rstmdb-cli {path} repair --to {last}` says what cutting would drop")
+                }
+                None => format!("`rstmdb-cli {path} verify` shows what is damaged and what helps"),
             });
         }
         reason::NEWER_FORMAT => "use the rstmdb-cli that wrote it, or a newer one",
@@ -252,15 +248,6 @@ fn tls_hint(error: &Error) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// A word as a shell takes it.
-pub(crate) fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,11 +258,16 @@ mod tests {
             .with("instance_id", "o 1")
             .with("state", "paid");
         assert_eq!(
-            text(&error),
-            "error: no\n  code: GUARD_FAILED\n  instance_id: o 1\n  state: paid\n  hint: \
-             `rstmdb-cli permitted 'o 1'` shows what the instance accepts now\n"
+            lines(&error, "rstmdb-cli "),
+            [
+                "error: no",
+                "  code: GUARD_FAILED",
+                "  instance_id: o 1",
+                "  state: paid",
+                "  hint: `rstmdb-cli permitted 'o 1'` shows what the instance accepts now",
+            ]
         );
-        assert_eq!(json(&error)["code"], "GUARD_FAILED");
+        assert_eq!(json(&error, "")["code"], "GUARD_FAILED");
         assert_eq!(Failure::from(error).exit_code(), 5);
     }
 

@@ -7,7 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use rstmdb::{Error, TimestampMs};
 use serde::Serialize;
 
-use crate::clean::clean;
+use crate::clean::{clean, clean_json, clean_lines};
 use crate::error::{self, CommandResult};
 
 /// How results are printed.
@@ -24,9 +24,17 @@ pub(crate) enum Format {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Output {
     pub(crate) format: Format,
+    /// What stands before a command to run it here once more: this program and the place, with a
+    /// blank behind; nothing in the shell.
+    pub(crate) program: &'static str,
 }
 
 impl Output {
+    /// The same, with hints that call the program so. The text stays for as long as the process.
+    pub(crate) fn of_program(self, program: String) -> Output {
+        Output { program: program.leak(), ..self }
+    }
+
     /// Prints a result as it serialises, or by `table` for people.
     pub(crate) fn show<T: Serialize>(
         self,
@@ -41,30 +49,29 @@ impl Output {
 
     /// Prints one line of JSON.
     pub(crate) fn json<T: Serialize>(self, value: &T) -> CommandResult {
-        let mut line = serde_json::to_string(value).map_err(error::internal)?;
-        line.push('\n');
-        write_out(line.as_bytes())
+        let line = serde_json::to_string(value).map_err(error::internal)?;
+        write_out(format!("{}\n", clean_json(&line)).as_bytes())
     }
 
     /// Prints text, with a line end if it has none.
     pub(crate) fn text(self, text: &str) -> CommandResult {
         let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
-        write_out(format!("{text}{end}").as_bytes())
+        write_out(format!("{}{end}", clean_lines(text)).as_bytes())
     }
 
     /// Says something that is not a result.
     pub(crate) fn note(self, text: &str) {
         match self.format {
             Format::Table => say(text),
-            Format::Json => say(&serde_json::json!({ "note": text }).to_string()),
+            Format::Json => say_json(&serde_json::json!({ "note": text })),
         }
     }
 
     /// Says what went wrong.
     pub(crate) fn error(self, error: &Error) {
         match self.format {
-            Format::Table => say(error::text(error).trim_end()),
-            Format::Json => say(&error::json(error).to_string()),
+            Format::Table => error::lines(error, self.program).iter().for_each(|line| say(line)),
+            Format::Json => say_json(&error::json(error, self.program)),
         }
     }
 }
@@ -76,9 +83,14 @@ fn write_out(bytes: &[u8]) -> CommandResult {
     Ok(())
 }
 
-/// One line on standard error. Nobody can be told when that fails.
+/// One line on standard error, whatever is in it. Nobody can be told when that fails.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", clean(line));
+}
+
+/// One line of JSON on standard error.
+pub(crate) fn say_json(value: &serde_json::Value) {
+    say(&clean_json(&value.to_string()));
 }
 
 /// Whether a person watches standard error.

@@ -8,6 +8,7 @@ use clap::builder::FalseyValueParser;
 use rstmdb::{RemoteOptions, Result, TlsOptions};
 
 use crate::error;
+use crate::quote::option;
 
 /// Where a server is looked for when nothing else is said.
 const DEFAULT_SERVER: &str = "127.0.0.1:7401";
@@ -117,12 +118,50 @@ pub(crate) fn server(text: &str) -> Result<RemoteOptions> {
     Ok(options)
 }
 
+/// A list of servers, or a URL, without the token in it.
+fn without_token(server: &str) -> String {
+    let (scheme, rest) = match server.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), server),
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (hosts, behind) = rest.split_at(end);
+    let hosts = hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts);
+    format!("{scheme}{hosts}{behind}")
+}
+
 /// Whether this names a server by a URL.
 pub(crate) fn is_url(text: &str) -> bool {
     RemoteOptions::is_server(text)
 }
 
 impl ConnectionArgs {
+    /// What names this place once more on a command line: the options that `said` finds there, without
+    /// the token, which is nothing to print.
+    pub(crate) fn repeated(&self, said: impl Fn(&str) -> bool) -> String {
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let server = self.server.as_deref().map(without_token);
+        let values = [
+            ("path", self.path.clone()),
+            ("server", server),
+            ("ca_cert", file(&self.ca_cert)),
+            ("client_cert", file(&self.client_cert)),
+            ("client_key", file(&self.client_key)),
+            ("server_name", self.server_name.clone()),
+        ];
+        let mut text = String::new();
+        for (name, value) in values {
+            if let Some(value) = value.filter(|_| said(name)) {
+                let option_name = format!("--{}", name.replace('_', "-"));
+                text.push_str(&format!("{} ", option(&option_name, &value)));
+            }
+        }
+        for name in ["tls", "insecure"].into_iter().filter(|name| said(name)) {
+            text.push_str(&format!("--{name} "));
+        }
+        text
+    }
+
     /// Takes this server instead of the one that was named.
     pub(crate) fn use_server(&mut self, server: Option<String>) {
         self.server = server;
@@ -261,6 +300,27 @@ mod tests {
         assert_eq!(options(&["--server", url, "--token", "t"]).token.as_deref(), Some("t"));
         assert_eq!(options(&["--token", "t"]).token.as_deref(), Some("t"));
         assert_eq!(options(&["--token", ""]).token, None);
+    }
+
+    #[test]
+    fn the_place_is_repeated_without_the_token() {
+        let repeated = |words: &[&str]| {
+            let all: Vec<&str> = ["cli"].iter().chain(words).copied().collect();
+            let parsed = Words::try_parse_from(all).unwrap();
+            parsed.connection.repeated(|name| {
+                let name = format!("--{}", name.replace('_', "-"));
+                words.iter().any(|word| word.split('=').next() == Some(&name))
+            })
+        };
+        assert_eq!(repeated(&[]), "");
+        assert_eq!(repeated(&["--path", "my data"]), "--path 'my data' ");
+        assert_eq!(repeated(&["--path=-x"]), "--path=-x ");
+        let url = "rstmdb://s3cret@h:1?request_timeout=2s";
+        assert_eq!(
+            repeated(&["--server", url, "--tls", "--token", "s3cret", "--ca-cert", "c d"]),
+            "--server 'rstmdb://h:1?request_timeout=2s' --ca-cert 'c d' --tls "
+        );
+        assert_eq!(repeated(&["--server", "s3cret@h,g"]), "--server h,g ");
     }
 
     #[test]

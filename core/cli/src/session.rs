@@ -5,9 +5,11 @@ use std::io::Read;
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb::error::reason;
 use rstmdb::{
-    Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Operation, Options, Result, Text,
+    Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Options, PutMachineRequest, Result,
+    Text,
 };
 
+use crate::clean::is_hidden;
 use crate::error::{self, CommandResult};
 use crate::output::Output;
 use crate::place::Target;
@@ -58,27 +60,37 @@ impl CliSession {
         }
     }
 
-    /// The database for `operation`, which creates a missing one only when it writes.
-    pub(crate) fn open(&mut self, operation: Operation) -> Result<Database> {
-        self.open_to(operation.is_write())
-    }
-
-    /// The database for reading; a missing one is an error.
+    /// The database; a missing one is an error: what is not there can be read and changed by nothing.
     pub(crate) fn open_existing(&mut self) -> Result<Database> {
-        self.open_to(false)
+        self.open_with(false)
     }
 
-    /// The database for writing; a missing one is created.
+    /// The database that is to hold a definition. A missing one is created, unless it would refuse
+    /// the definition: a mistake leaves no folder behind.
+    pub(crate) fn open_or_create_for(&mut self, request: &PutMachineRequest) -> Result<Database> {
+        match self.open_existing() {
+            Err(error) if error.code() == ErrorCode::NotFound => {
+                let rehearsal = Database::open("mem:")?;
+                let outcome = rehearsal.put_machine(request.clone());
+                rehearsal.close()?;
+                outcome?;
+                self.open_or_create()
+            }
+            other => other,
+        }
+    }
+
+    /// The database; a missing one is created.
     pub(crate) fn open_or_create(&mut self) -> Result<Database> {
-        self.open_to(true)
+        self.open_with(true)
     }
 
-    fn open_to(&mut self, write: bool) -> Result<Database> {
+    fn open_with(&mut self, create: bool) -> Result<Database> {
         if let Some(database) = &self.database {
             return Ok(database.clone());
         }
         let database = match &self.place {
-            Target::Here(path) => Database::open_with(path, self.options(write)),
+            Target::Here(path) => Database::open_with(path, self.options(create)),
             Target::There(options) => Database::connect((**options).clone()),
         }?;
         self.database = Some(database.clone());
@@ -161,4 +173,12 @@ pub(crate) fn optional_json(what: &str, argument: Option<&str>) -> Result<Option
 /// An optional name.
 pub(crate) fn optional_text(name: Option<String>) -> Option<Text> {
     name.map(Text::from)
+}
+
+/// Says that a name can't be seen; it is taken all the same.
+pub(crate) fn warn_if_blank(output: Output, what: &str, name: &str) {
+    if name.chars().all(|c| c.is_whitespace() || is_hidden(c)) {
+        let kind = if name.is_empty() { "is empty" } else { "has nothing that can be seen" };
+        output.note(&format!("warning: {what} {kind} ({name:?}); was a variable not set?"));
+    }
 }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 
-use crate::clean::clean;
 use crate::output::{self, Format, Output, number, rate};
 
 /// The lines and the bar of one command.
@@ -26,11 +25,10 @@ impl Talk {
         text: impl FnOnce() -> String,
         json: impl FnOnce() -> serde_json::Value,
     ) {
-        let line = match self.output.format {
-            Format::Table => clean(&text()),
-            Format::Json => json().to_string(),
-        };
-        self.bar.suspend(|| output::say(&line));
+        self.bar.suspend(|| match self.output.format {
+            Format::Table => output::say(&text()),
+            Format::Json => output::say_json(&json()),
+        });
     }
 
     pub(crate) fn note(&self, text: &str) {

@@ -3,14 +3,15 @@
 use clap::Args;
 use rstmdb::error::reason;
 use rstmdb::{
-    ApplyEventRequest, ApplyEventResult, BatchMode, BatchOutcome, BatchRequest,
+    ApplyEventRequest, ApplyEventResult, BatchMode, BatchOperation, BatchOutcome, BatchRequest,
     CreateInstanceRequest, DeleteInstanceRequest, Error, GetInstanceRequest, GetInstanceResult,
-    Json, Operation, PermittedRequest, PermittedResult, members,
+    Json, Operation, PermittedRequest, PermittedResult, Text, members,
 };
 
+use super::target::InstanceArg;
 use crate::error::{CommandResult, internal};
 use crate::output::{fields, shorten, table, time, yes_no};
-use crate::session::{CliSession, json_argument, optional_json, optional_text};
+use crate::session::{CliSession, json_argument, optional_json, optional_text, warn_if_blank};
 
 /// Create an instance of a machine.
 #[derive(Debug, Args)]
@@ -47,7 +48,7 @@ pub(crate) struct CreateInstance {
 impl CreateInstance {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let initial_ctx = optional_json("ctx", self.ctx.as_deref())?;
-        let database = session.open(Operation::CreateInstance)?;
+        let database = session.open_existing()?;
         let version = CliSession::version(&database, &self.machine, self.version)?;
         let result = database.create_instance(CreateInstanceRequest {
             instance_id: optional_text(self.id),
@@ -57,6 +58,7 @@ impl CreateInstance {
             initial_state: optional_text(self.state),
             idempotency_key: optional_text(self.idempotency_key),
         })?;
+        warn_if_blank(session.output, "the instance's id", &result.instance_id);
         session.output.show(&result, |result| {
             fields([
                 ("instance", result.instance_id.to_string()),
@@ -77,14 +79,15 @@ Examples:
   rstmdb-cli get-instance o-1 --output json | jq .ctx"
 )]
 pub(crate) struct GetInstance {
-    /// The instance's id.
-    id: String,
+    #[command(flatten)]
+    target: InstanceArg,
 }
 
 impl GetInstance {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::GetInstance)?;
-        let result = database.get_instance(GetInstanceRequest { instance_id: self.id.into() })?;
+        let database = session.open_existing()?;
+        let result =
+            database.get_instance(GetInstanceRequest { instance_id: self.target.into() })?;
         session.output.show(&result, describe)
     }
 }
@@ -115,8 +118,8 @@ Examples:
   rstmdb-cli delete-instance o-1 --idempotency-key cleanup-7 --output json"
 )]
 pub(crate) struct DeleteInstance {
-    /// The instance's id.
-    id: String,
+    #[command(flatten)]
+    target: InstanceArg,
     /// A retry with the same key gets the first result.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -124,9 +127,9 @@ pub(crate) struct DeleteInstance {
 
 impl DeleteInstance {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::DeleteInstance)?;
+        let database = session.open_existing()?;
         let result = database.delete_instance(DeleteInstanceRequest {
-            instance_id: self.id.into(),
+            instance_id: self.target.into(),
             idempotency_key: optional_text(self.idempotency_key),
         })?;
         session.output.show(&result, |result| {
@@ -150,9 +153,8 @@ Examples:
   rstmdb-cli apply-event -i o-1 -e SHIP --idempotency-key ship-o-1 --output json"
 )]
 pub(crate) struct ApplyEvent {
-    /// The instance's id.
-    #[arg(short, long, visible_alias = "id", value_name = "ID")]
-    instance: String,
+    #[command(flatten)]
+    target: InstanceArg,
     /// The event's name.
     #[arg(short, long, value_name = "EVENT")]
     event: String,
@@ -179,9 +181,9 @@ pub(crate) struct ApplyEvent {
 impl ApplyEvent {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let payload = optional_json("payload", self.payload.as_deref())?;
-        let database = session.open(Operation::ApplyEvent)?;
+        let database = session.open_existing()?;
         let result = database.apply_event(ApplyEventRequest {
-            instance_id: self.instance.as_str().into(),
+            instance_id: self.target.as_str().into(),
             event: self.event.as_str().into(),
             payload,
             expected_state: optional_text(self.expected_state),
@@ -190,7 +192,7 @@ impl ApplyEvent {
             event_id: optional_text(self.event_id),
             idempotency_key: optional_text(self.idempotency_key),
         })?;
-        session.output.show(&result, |result| applied(&self.instance, &self.event, result))
+        session.output.show(&result, |result| applied(self.target.as_str(), &self.event, result))
     }
 }
 
@@ -212,8 +214,8 @@ Examples:
   rstmdb-cli permitted o-1
   rstmdb-cli permitted o-1 -p '{\"amount\":10}' --output json")]
 pub(crate) struct Permitted {
-    /// The instance's id.
-    id: String,
+    #[command(flatten)]
+    target: InstanceArg,
     /// The payload the guards would see: JSON, @FILE, or -.
     #[arg(short, long, value_name = "JSON|@FILE")]
     payload: Option<String>,
@@ -222,8 +224,8 @@ pub(crate) struct Permitted {
 impl Permitted {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let payload = optional_json("payload", self.payload.as_deref())?;
-        let database = session.open(Operation::Permitted)?;
-        let request = PermittedRequest { instance_id: self.id.into(), payload };
+        let database = session.open_existing()?;
+        let request = PermittedRequest { instance_id: self.target.into(), payload };
         let result = database.permitted(request)?;
         session.output.show(&result, answers)
     }
@@ -284,7 +286,9 @@ impl Batch {
         if self.idempotency_key.is_some() {
             request.idempotency_key = optional_text(self.idempotency_key);
         }
-        let result = session.open(Operation::Batch)?.batch(request)?;
+        let created: Vec<_> = request.ops.iter().filter_map(created_id).cloned().collect();
+        let result = session.open_existing()?.batch(request)?;
+        created.iter().for_each(|id| warn_if_blank(session.output, "an instance's id", id));
         let rows = result.results.iter().enumerate().map(|(i, outcome)| outcome_row(i, outcome));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         session.output.show(&result, |_| table(&["op#", "status", "result"], rows))
@@ -302,6 +306,13 @@ fn read_batch(json: &Json) -> Result<BatchRequest, Error> {
         Error::invalid(reason::INVALID_REQUEST, format!("operations: {problem}"))
             .with("argument", "operations")
     })
+}
+
+fn created_id(operation: &BatchOperation) -> Option<&Text> {
+    match operation {
+        BatchOperation::CreateInstance(create) => create.instance_id.as_ref(),
+        _ => None,
+    }
 }
 
 fn outcome_row(index: usize, outcome: &BatchOutcome) -> Result<Vec<String>, Error> {

@@ -3,11 +3,13 @@
 use clap::Args;
 use rstmdb::{
     CountInstancesRequest, CountInstancesResult, HistoryOrder, HistoryRequest, HistoryResult,
-    InstanceEvent, InstanceEventKind, ListInstancesRequest, ListInstancesResult, Operation,
+    InstanceEvent, InstanceEventKind, ListInstancesRequest, ListInstancesResult,
 };
 
-use crate::error::{CommandResult, quote};
+use super::target::InstanceArg;
+use crate::error::CommandResult;
 use crate::output::{number, shorten, table, time};
+use crate::quote::option;
 use crate::session::{CliSession, optional_text};
 
 /// Which instances a list or a count is about.
@@ -38,19 +40,20 @@ pub(crate) struct ListInstances {
     #[command(flatten)]
     filter: InstanceFilter,
     /// The most instances to show.
-    #[arg(short, long, default_value_t = 100, value_name = "COUNT")]
+    #[arg(short, long, default_value_t = 100, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// How many matching instances to skip.
     #[arg(long, value_name = "COUNT")]
     offset: Option<u32>,
     /// Continue after a page: its next_cursor.
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", conflicts_with = "offset")]
     cursor: Option<String>,
 }
 
 impl ListInstances {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::ListInstances)?;
+        let database = session.open_existing()?;
         let result = database.list_instances(ListInstancesRequest {
             machine: optional_text(self.filter.machine),
             version: self.filter.version,
@@ -63,8 +66,8 @@ impl ListInstances {
         let shown = result.instances.len() as u64;
         if let Some(cursor) = result.next_cursor.filter(|_| result.has_more) {
             let (shown, total) = (number(shown), number(result.total));
-            let cursor = quote(&cursor);
-            session.output.note(&format!("{shown} of {total} shown; go on with --cursor {cursor}"));
+            let cursor = option("--cursor", &cursor);
+            session.output.note(&format!("{shown} of {total} shown; go on with {cursor}"));
         }
         Ok(())
     }
@@ -100,7 +103,7 @@ pub(crate) struct CountInstances {
 
 impl CountInstances {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::CountInstances)?;
+        let database = session.open_existing()?;
         let result = database.count_instances(CountInstancesRequest {
             machine: optional_text(self.filter.machine),
             version: self.filter.version,
@@ -133,8 +136,8 @@ Examples:
   rstmdb-cli history o-1 --order oldest --limit 1000
   rstmdb-cli history o-1 --output json | jq -r '.events[].to_state'")]
 pub(crate) struct History {
-    /// The instance's id.
-    id: String,
+    #[command(flatten)]
+    target: InstanceArg,
     /// Which end comes first: newest or oldest.
     #[arg(
         long,
@@ -144,7 +147,8 @@ pub(crate) struct History {
     )]
     order: String,
     /// The most events to show.
-    #[arg(short, long, default_value_t = 100, value_name = "COUNT")]
+    #[arg(short, long, default_value_t = 100, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Continue after a page: its next_cursor.
     #[arg(long, value_name = "CURSOR")]
@@ -154,9 +158,9 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let oldest = self.order == "oldest";
-        let database = session.open(Operation::History)?;
+        let database = session.open_existing()?;
         let result = database.history(HistoryRequest {
-            instance_id: self.id.into(),
+            instance_id: self.target.into(),
             order: if oldest { HistoryOrder::Oldest } else { HistoryOrder::Newest },
             limit: Some(self.limit),
             cursor: self.cursor,

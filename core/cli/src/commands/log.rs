@@ -2,11 +2,12 @@
 
 use clap::Args;
 use rstmdb::{
-    CompactRequest, FlushAllRequest, Operation, SnapshotInstanceRequest, WalReadRequest,
-    WalReadResult, WalStatsRequest, WalStatsResult,
+    CompactRequest, FlushAllRequest, SnapshotInstanceRequest, WalReadRequest, WalReadResult,
+    WalStatsRequest, WalStatsResult,
 };
 use serde_json::Value;
 
+use super::target::InstanceArg;
 use crate::error::{self, CommandResult};
 use crate::output::{bytes, fields, number, shorten, table, time};
 use crate::session::{CliSession, optional_text};
@@ -26,7 +27,8 @@ pub(crate) struct WalRead {
     #[arg(short, long, default_value_t = 0, value_name = "OFFSET")]
     from: u64,
     /// The most entries to show.
-    #[arg(short, long, default_value_t = 100, value_name = "COUNT")]
+    #[arg(short, long, default_value_t = 100, value_name = "COUNT",
+        value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// The history that the first offset belongs to; refuse when the log is another one.
     #[arg(long, value_name = "ID", requires = "from")]
@@ -35,7 +37,7 @@ pub(crate) struct WalRead {
 
 impl WalRead {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::WalRead)?;
+        let database = session.open_existing()?;
         let request = WalReadRequest {
             limit: Some(self.limit),
             history_id: optional_text(self.history_id),
@@ -76,7 +78,7 @@ pub(crate) struct WalStats {}
 
 impl WalStats {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::WalStats)?;
+        let database = session.open_existing()?;
         let result = database.wal_stats(WalStatsRequest {})?;
         session.output.show(&result, |result| fields(figures(result)))
     }
@@ -106,7 +108,7 @@ pub(crate) struct Compact {
 
 impl Compact {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::Compact)?;
+        let database = session.open_existing()?;
         let result = database.compact(CompactRequest { force_snapshot: self.force })?;
         session.output.show(&result, |result| {
             fields([
@@ -127,14 +129,14 @@ Examples:
   rstmdb-cli snapshot-instance o-1
   rstmdb-cli snapshot-instance o-1 --output json | jq -r .snapshot_id")]
 pub(crate) struct SnapshotInstance {
-    /// The instance's id.
-    id: String,
+    #[command(flatten)]
+    target: InstanceArg,
 }
 
 impl SnapshotInstance {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::SnapshotInstance)?;
-        let request = SnapshotInstanceRequest { instance_id: self.id.into() };
+        let database = session.open_existing()?;
+        let request = SnapshotInstanceRequest { instance_id: self.target.into() };
         let result = database.snapshot_instance(request)?;
         session.output.show(&result, |result| {
             fields([
@@ -169,7 +171,7 @@ impl FlushAll {
             );
             return Err(error::usage(message).into());
         }
-        let result = session.open(Operation::FlushAll)?.flush_all(FlushAllRequest {})?;
+        let result = session.open_existing()?.flush_all(FlushAllRequest {})?;
         session.output.show(&result, |result| {
             fields([
                 ("instances removed", number(result.instances_removed)),

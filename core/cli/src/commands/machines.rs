@@ -1,16 +1,21 @@
 //! Commands on machine definitions.
 
 use clap::Args;
+use rstmdb::blocking::Database;
 use rstmdb::error::reason;
 use rstmdb::{
-    DefinitionWarning, GetMachineRequest, GetMachineResult, ListMachinesRequest, Operation,
-    PutMachineRequest, PutMachineResult, ValidateMachineRequest, ValidateMachineResult,
+    DefinitionWarning, GetMachineRequest, GetMachineResult, ListMachinesRequest, PutMachineRequest,
+    PutMachineResult, ValidateMachineRequest, ValidateMachineResult,
 };
+use rstmdb::{Result, Text};
 use serde::Deserialize;
 
 use crate::error::{self, CommandResult};
 use crate::output::{self, fields, table, yes_no};
-use crate::session::{CliSession, json_argument};
+use crate::session::{CliSession, json_argument, warn_if_blank};
+
+/// The most definitions that are read to find names.
+const DEFINITIONS_MAX: usize = 50;
 
 /// Store a machine definition under a name and version.
 ///
@@ -45,14 +50,15 @@ impl PutMachine {
         let definition = json_argument("definition", &self.definition)?;
         let mut request = PutMachineRequest::new(self.name, self.version, definition);
         request.strict = !self.lenient;
-        let database = session.open(Operation::PutMachine)?;
+        let database = session.open_or_create_for(&request)?;
         let result = match database.put_machine(request.clone()) {
             Err(error) if request.strict && error.reason() == Some(reason::UNSUPPORTED) => {
                 session.output.note("an older server does not look for warnings in definitions");
-                database.put_machine(PutMachineRequest { strict: false, ..request })?
+                database.put_machine(PutMachineRequest { strict: false, ..request.clone() })?
             }
             other => other?,
         };
+        warn_if_blank(session.output, "the machine's name", &request.machine);
         note_warnings(session, &result.warnings);
         session.output.show(&result, stored)
     }
@@ -102,7 +108,7 @@ impl ValidateMachine {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let definition = json_argument("definition", &self.definition)?;
         let request = ValidateMachineRequest { definition, strict: !self.lenient };
-        let result = session.open(Operation::ValidateMachine)?.validate_machine(request)?;
+        let result = session.open_existing()?.validate_machine(request)?;
         note_warnings(session, &result.warnings);
         session.output.show(&result, |result: &ValidateMachineResult| {
             fields([("valid", "yes".to_owned()), ("checksum", result.checksum.to_string())])
@@ -130,7 +136,7 @@ pub(crate) struct GetMachine {
 
 impl GetMachine {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::GetMachine)?;
+        let database = session.open_existing()?;
         let version = CliSession::version(&database, &self.name, self.version)?;
         let request = GetMachineRequest { machine: self.name.as_str().into(), version };
         let result = database.get_machine(request)?;
@@ -157,6 +163,22 @@ pub(crate) struct StoredTransition {
     pub(crate) to: String,
     #[serde(default)]
     pub(crate) guard: Option<String>,
+}
+
+/// The machines with their latest definitions; of very many machines only the first ones, since each
+/// costs a request.
+pub(crate) fn latest_definitions(database: &Database) -> Result<Vec<(Text, StoredDefinition)>> {
+    let mut found = Vec::new();
+    let items = database.list_machines(ListMachinesRequest {})?.items;
+    for item in items.into_iter().take(DEFINITIONS_MAX) {
+        let Some(version) = item.versions.last().copied() else { continue };
+        let request = GetMachineRequest { machine: item.machine.clone(), version };
+        let definition = database.get_machine(request)?.definition;
+        if let Ok(definition) = definition.decode() {
+            found.push((item.machine, definition));
+        }
+    }
+    Ok(found)
 }
 
 fn describe(
@@ -195,7 +217,7 @@ pub(crate) struct ListMachines {}
 
 impl ListMachines {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::ListMachines)?;
+        let database = session.open_existing()?;
         let result = database.list_machines(ListMachinesRequest {})?;
         session.output.show(&result, |result| {
             let rows = result.items.iter().map(|item| {

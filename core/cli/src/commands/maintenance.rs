@@ -5,8 +5,10 @@ use rstmdb::error::reason;
 use rstmdb::maintenance::{self, RepairPlan, VerifyReport};
 use rstmdb::{Error, ErrorCode};
 
-use crate::error::{CommandResult, quote};
+use crate::clean::clean;
+use crate::error::CommandResult;
 use crate::output::{bytes, fields, number, table, yes_no};
+use crate::quote::option;
 use crate::session::CliSession;
 
 /// Read every byte of the database and say what is wrong and what helps.
@@ -71,10 +73,10 @@ fn health(report: &VerifyReport) -> String {
         text.push('\n');
     }
     for problem in &report.problems {
-        text.push_str(&format!(
-            "problem: {} at byte {}: {}\n  remedy: {}\n",
-            problem.file, problem.position, problem.message, problem.remedy
-        ));
+        let (file, position) = (&problem.file, problem.position);
+        let found = format!("problem: {file} at byte {position}: {}", problem.message);
+        let remedy = format!("  remedy: {}", problem.remedy);
+        text.push_str(&format!("{}\n{}\n", clean(&found), clean(&remedy)));
     }
     text
 }
@@ -103,9 +105,9 @@ impl Repair {
         let plan = maintenance::repair(path, self.to, self.yes)?;
         session.output.show(&plan, described)?;
         if !plan.done {
-            let path = quote(path);
+            let path = option("--path", path);
             session.output.note(&format!(
-                "nothing was changed; `rstmdb-cli --path {path} repair --to {} --yes` does it",
+                "nothing was changed; `rstmdb-cli {path} repair --to {} --yes` does it",
                 plan.to
             ));
         }

@@ -7,6 +7,7 @@ pub(crate) mod machines;
 mod maintenance;
 mod ping;
 mod stats;
+mod target;
 mod token;
 pub(crate) mod watch;
 

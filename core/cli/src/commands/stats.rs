@@ -2,8 +2,8 @@
 
 use clap::Args;
 use rstmdb::{
-    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, Operation,
-    ReplicationStatusRequest, WalStatsRequest, WalStatsResult,
+    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, ReplicationStatusRequest,
+    WalStatsRequest, WalStatsResult,
 };
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ pub(crate) struct Info {}
 
 impl Info {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let result = session.open(Operation::Info)?.info(InfoRequest {})?;
+        let result = session.open_existing()?.info(InfoRequest {})?;
         let limits = serde_json::to_value(&result.limits).map_err(crate::error::internal)?;
         session.output.show(&result, |result| {
             let mut lines = about(result);
@@ -95,7 +95,7 @@ pub(crate) struct ReplicationStatus {}
 
 impl ReplicationStatus {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::ReplicationStatus)?;
+        let database = session.open_existing()?;
         let status = database.replication_status(ReplicationStatusRequest {})?;
         session.output.show(&status, |status| fields([("role", status.role.to_string())]))
     }

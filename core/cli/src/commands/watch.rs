@@ -10,13 +10,17 @@ use std::time::Duration;
 use clap::Args;
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb::{
-    HistoryRequest, InstanceEvent, InstanceEventKind, Operation, WalStatsRequest, WatchAllRequest,
+    HistoryRequest, InstanceEvent, InstanceEventKind, WalStatsRequest, WatchAllRequest,
     WatchInstanceRequest,
 };
 use serde::Serialize;
 
+use super::machines::latest_definitions;
+use super::target::InstanceArg;
+use crate::clean::clean;
 use crate::error::{CommandResult, internal};
 use crate::interrupt;
+use crate::names::{self, NameList};
 use crate::output::{Format, Output, fields, shorten, time, yes_no};
 use crate::replay::{self, STEP};
 use crate::session::{CliSession, optional_text};
@@ -55,17 +59,17 @@ Examples:
   rstmdb-cli watch-instance o-1
   rstmdb-cli watch-instance o-1 --from-offset 100 --replay --no-ctx | jq -r .to_state")]
 pub(crate) struct WatchInstance {
-    /// The instance's id.
-    id: String,
+    #[command(flatten)]
+    target: InstanceArg,
     #[command(flatten)]
     common: Common,
 }
 
 impl WatchInstance {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::WatchInstance)?;
+        let database = session.open_existing()?;
         let request = WatchInstanceRequest {
-            instance_id: self.id.into(),
+            instance_id: self.target.into(),
             include_ctx: !self.common.no_ctx,
             from_offset: self.common.from_offset,
             history_id: optional_text(self.common.history_id),
@@ -83,8 +87,8 @@ impl WatchInstance {
 
 /// Follow the events of all instances, filtered, until Ctrl-C.
 ///
-/// Events are lines of JSON, readable ones on a terminal. Lists are separated by commas; an event must match every list that
-/// is given. A restart of the server is no end and leaves no gap. One process at a time opens a
+/// Events are lines of JSON, readable ones on a terminal. Commas separate the names of a list, `\,` is a comma of a
+/// name, and options may be repeated; an event must match every list that is given. A restart of the server is no end and leaves no gap. One process at a time opens a
 /// directory: there, use --replay to print the recorded events and end, or watch in the shell,
 /// where a watch reports after every command.
 #[derive(Debug, Args)]
@@ -98,33 +102,34 @@ Examples:
 )]
 pub(crate) struct WatchAll {
     /// Only these machines.
-    #[arg(long, value_delimiter = ',', value_name = "MACHINE,…")]
-    machines: Vec<String>,
+    #[arg(long, value_parser = names::parse, value_name = "MACHINE,…")]
+    machines: Vec<NameList>,
     /// Only transitions out of these states.
-    #[arg(long, value_delimiter = ',', value_name = "STATE,…")]
-    from_states: Vec<String>,
+    #[arg(long, value_parser = names::parse, value_name = "STATE,…")]
+    from_states: Vec<NameList>,
     /// Only transitions into these states.
-    #[arg(long, value_delimiter = ',', value_name = "STATE,…")]
-    to_states: Vec<String>,
+    #[arg(long, value_parser = names::parse, value_name = "STATE,…")]
+    to_states: Vec<NameList>,
     /// Only these events.
-    #[arg(long, value_delimiter = ',', value_name = "EVENT,…")]
-    events: Vec<String>,
+    #[arg(long, value_parser = names::parse, value_name = "EVENT,…")]
+    events: Vec<NameList>,
     #[command(flatten)]
     common: Common,
 }
 
 impl WatchAll {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::WatchAll)?;
-        let texts = |names: Vec<String>| names.into_iter().map(Into::into).collect();
+        let database = session.open_existing()?;
+        self.note_commas(session, &database);
+        let texts = |lists: &[NameList]| names::all(lists).map(Into::into).collect();
         let request = WatchAllRequest {
             include_ctx: !self.common.no_ctx,
             from_offset: self.common.from_offset,
             history_id: optional_text(self.common.history_id),
-            machines: texts(self.machines),
-            from_states: texts(self.from_states),
-            to_states: texts(self.to_states),
-            events: texts(self.events),
+            machines: texts(&self.machines),
+            from_states: texts(&self.from_states),
+            to_states: texts(&self.to_states),
+            events: texts(&self.events),
             include_lifecycle: self.common.lifecycle,
         };
         let lines = Lines::new(session.output);
@@ -134,6 +139,28 @@ impl WatchAll {
         }
         let (_, subscription) = database.watch_all(request)?;
         follow(session, subscription, self.common.background)
+    }
+}
+
+impl WatchAll {
+    /// Says when a comma that separates names is one of a stored name.
+    fn note_commas(&self, session: &CliSession, database: &Database) {
+        let lists = [&self.machines, &self.from_states, &self.to_states, &self.events];
+        if !lists.into_iter().any(|list| names::is_in_doubt(list)) {
+            return;
+        }
+        // Without the definitions there is nothing to say; the watch itself says what is wrong.
+        let Ok(stored) = latest_definitions(database) else { return };
+        let machines = stored.iter().map(|(machine, _)| &**machine);
+        let states = || stored.iter().flat_map(|(_, definition)| &definition.states);
+        let rows = stored.iter().flat_map(|(_, definition)| &definition.transitions);
+        let hints = [
+            names::hint("--machines", &self.machines, machines),
+            names::hint("--from-states", &self.from_states, states().map(String::as_str)),
+            names::hint("--to-states", &self.to_states, states().map(String::as_str)),
+            names::hint("--events", &self.events, rows.map(|row| row.event.as_str())),
+        ];
+        hints.iter().flatten().for_each(|hint| session.output.note(hint));
     }
 }
 
@@ -150,6 +177,9 @@ Examples:
 pub(crate) struct Tail {
     /// Only this instance.
     id: Option<String>,
+    /// The same as an option.
+    #[arg(short, long, visible_alias = "id", conflicts_with = "id", value_name = "ID")]
+    instance: Option<String>,
     /// How many changes to show before those that come.
     #[arg(short = 'n', long, default_value_t = 10, value_name = "COUNT")]
     lines: u32,
@@ -157,11 +187,11 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open(Operation::WatchAll)?;
+        let database = session.open_existing()?;
         let follows = session.place.is_server();
         let lines = Lines::new(session.output);
         let print = |event| lines.print(&event);
-        let Some(id) = self.id else {
+        let Some(id) = self.id.as_ref().or(self.instance.as_ref()) else {
             let request = self.of_all(&database)?;
             if !follows {
                 return replay::all(&database, request, interrupt::listen(), print);
@@ -176,7 +206,7 @@ impl Tail {
             include_ctx: false,
             from_offset: last.last().map(|event| event.wal_offset),
             include_lifecycle: true,
-            ..WatchInstanceRequest::new(id)
+            ..WatchInstanceRequest::new(id.as_str())
         };
         if !follows {
             return last.into_iter().rev().try_for_each(print);
@@ -296,7 +326,7 @@ impl Lines {
 
     fn print(self, event: &InstanceEvent) -> CommandResult {
         match self.readable {
-            true => self.output.text(&crate::clean::clean(&readable(event)?)),
+            true => self.output.text(&clean(&readable(event)?)),
             false => self.output.json(event),
         }
     }

@@ -19,16 +19,18 @@ use std::path::Path;
 use std::time::Instant;
 
 use clap::Args;
-use rstmdb::{Limits, Result, limits};
+use rstmdb::{Limits, PutMachineRequest, Result, limits};
 
 pub use events::{ColumnNames, LogEvent, LogEvents};
 pub use learn::Learner;
 pub use records::{RECORD_BYTES_MAX, Records, RowError, RowFields};
 
-use crate::error::{self, CommandResult, Failure, quote};
+use crate::error::{self, CommandResult, Failure};
 use crate::interrupt;
+use crate::names::{self, NameList};
 use crate::progress;
-use crate::session::{CliSession, json_argument};
+use crate::quote::quote;
+use crate::session::{CliSession, json_argument, warn_if_blank};
 use crate::talk::Talk;
 use machine::{TargetMachine, store};
 use report::ImportReport;
@@ -55,9 +57,10 @@ pub(crate) struct ImportLog {
     /// The column that says which case (instance) a row belongs to.
     #[arg(long, value_name = "COLUMN")]
     case: String,
-    /// The column of the activity; several are joined with ` / `.
-    #[arg(long, value_delimiter = ',', required = true, value_name = "COLUMN,…")]
-    activity: Vec<String>,
+    /// The column of the activity; several are joined with ` / `; `\,` is a comma of a
+    /// name.
+    #[arg(long, value_parser = names::parse, required = true, value_name = "COLUMN,…")]
+    activity: Vec<NameList>,
     /// The column of the time (ISO 8601).
     #[arg(long, value_name = "COLUMN")]
     time: String,
@@ -96,7 +99,10 @@ impl ImportLog {
                 definition
             }
         };
-        let database = session.open_or_create()?;
+        let first =
+            PutMachineRequest::new(name.as_str(), self.version.unwrap_or(1), definition.clone());
+        let database = session.open_or_create_for(&first)?;
+        warn_if_blank(session.output, "the machine's name", &name);
         let target = TargetMachine { machine: name, version: self.version, definition, is_learned };
         let stored = store(&database, &target, session.output)?;
 
@@ -193,7 +199,7 @@ impl ImportLog {
     fn events(&self, limits: &Limits) -> Result<LogEvents<BufReader<File>>> {
         let columns = ColumnNames {
             case: self.case.clone(),
-            activity: self.activity.clone(),
+            activity: names::all(&self.activity).map(str::to_owned).collect(),
             time: self.time.clone(),
         };
         let file = File::open(&self.file).map_err(|e| error::file(&self.file, &e))?;

@@ -74,9 +74,10 @@ impl ImportPeer {
             return Err(error::usage(message).into());
         }
         let source = PeerSource::connect(options, self.machines)?;
+        // What fails there leaves no folder behind here.
+        let total = source.total()?;
         let database = session.open_or_create()?;
         let interrupt = interrupt::listen();
-        let total = source.total()?;
         let talk = Talk::new(session.output, progress::of_import(total));
         let mut report = CopyReport::new(&source, session.place.to_string());
         let outcome = machines::copy(&source, &database, &talk, &mut report).and_then(|refused| {

@@ -4,7 +4,8 @@ use clap::{Arg, Command};
 
 use super::lookup::{CANDIDATES_MAX, Lookup, Question};
 use super::words::{self, Word};
-use crate::error::quote;
+use crate::names;
+use crate::quote::quote;
 
 /// Commands that only the shell has.
 pub(super) const SHELL_COMMANDS: [&str; 4] = ["help", "output", "quit", "reconnect"];
@@ -70,12 +71,14 @@ fn option_with_value<'a>(arguments: &[&'a Arg], word: &str) -> Option<&'a Arg> {
 /// The values an argument may take.
 fn values(argument: &Arg, before: &[String], word: &Word, lookup: &Lookup) -> (usize, Vec<String>) {
     let name = argument.get_id().as_str();
-    let is_list = argument.get_value_delimiter().is_some();
+    // The names of values tell lists, as the help does.
+    let is_list = argument.get_value_names().unwrap_or_default().iter().any(|n| n.ends_with(",…"));
     // In a list the last element is completed.
-    let (kept, prefix) = match word.text.rsplit_once(',') {
-        Some((kept, prefix)) if is_list => (format!("{kept},"), prefix),
-        _ => (String::new(), word.text.as_str()),
+    let (kept, prefix) = match is_list {
+        true => names::last_element(&word.text),
+        false => ("", word.text.clone()),
     };
+    let prefix = prefix.as_str();
     let fixed: Vec<String> =
         argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
     let found = match name {
@@ -84,7 +87,11 @@ fn values(argument: &Arg, before: &[String], word: &Word, lookup: &Lookup) -> (u
         _ => stored(name, before, prefix, lookup),
     };
     let quoted = found.into_iter().take(CANDIDATES_MAX);
-    (word.start, quoted.map(|value| quote(&format!("{kept}{value}"))).collect())
+    let whole = |value: String| match is_list {
+        true => quote(&format!("{kept}{}", names::element(&value))),
+        false => quote(&value),
+    };
+    (word.start, quoted.map(whole).collect())
 }
 
 /// Names from the database.

@@ -6,11 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rstmdb::blocking::Database;
-use rstmdb::{
-    GetMachineRequest, ListInstancesRequest, ListMachinesRequest, PermittedRequest, Result,
-};
+use rstmdb::{ListInstancesRequest, ListMachinesRequest, PermittedRequest, Result};
 
-use crate::commands::machines::StoredDefinition;
+use crate::commands::machines::{StoredDefinition, latest_definitions};
 use crate::session::versions;
 
 /// The most candidates offered.
@@ -22,8 +20,6 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const FRESH: Duration = Duration::from_secs(5);
 /// The most answers that are kept.
 const ANSWERS_MAX: usize = 64;
-/// The most machines whose definitions are read for one answer.
-const MACHINES_MAX: usize = 50;
 /// The instances of one page.
 const PAGE: u32 = 2000;
 
@@ -135,14 +131,8 @@ fn names(
     database: &Database,
     take: impl Fn(&StoredDefinition) -> Vec<String>,
 ) -> Result<Vec<String>> {
-    let mut found = BTreeSet::new();
-    let items = database.list_machines(ListMachinesRequest {})?.items;
-    for item in items.into_iter().take(MACHINES_MAX) {
-        let Some(version) = item.versions.last().copied() else { continue };
-        let request = GetMachineRequest { machine: item.machine, version };
-        let definition = database.get_machine(request)?.definition;
-        found.extend(definition.decode::<StoredDefinition>().iter().flat_map(&take));
-    }
+    let found: BTreeSet<String> =
+        latest_definitions(database)?.iter().flat_map(|(_, definition)| take(definition)).collect();
     Ok(found.into_iter().collect())
 }
 

@@ -6,6 +6,7 @@
 
 mod complete;
 mod lookup;
+mod secret;
 pub(crate) mod words;
 
 use std::io::{self, BufRead, IsTerminal};
@@ -24,6 +25,7 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper};
 use lookup::Lookup;
 use words::Unfinished;
 
+use crate::clean::clean;
 use crate::commands::watch::drain;
 use crate::error::{self, CommandResult, Failure};
 use crate::interrupt;
@@ -34,7 +36,7 @@ use crate::session::CliSession;
 /// Enter commands one after another, with history and completion.
 ///
 /// The commands are those of rstmdb-cli without the program's name. JSON needs no quotes and may
-/// span lines. On a server a watch goes on until Ctrl-C, which does not end the shell; with
+/// span lines. A line that begins with a blank, or that gives a token, goes into no history. On a server a watch goes on until Ctrl-C, which does not end the shell; with
 /// --background, in a directory and in a script it stays and reports after every command. A script
 /// can come from standard input: it goes on after an error and ends with the exit code of the first.
 #[derive(Debug, Args)]
@@ -61,6 +63,7 @@ pub(crate) fn run(session: &mut CliSession) -> CommandResult {
         return Err(error::usage("this is the shell already").into());
     }
     session.watches = Some(Vec::new());
+    session.output.program = "";
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         interactive(session)
     } else {
@@ -206,11 +209,8 @@ fn overview(root: &clap::Command) -> String {
 fn interactive(session: &mut CliSession) -> CommandResult {
     session.interactive = true;
     greet(session)?;
-    let config = Config::builder()
-        .history_ignore_space(true)
-        .completion_type(CompletionType::List)
-        .auto_add_history(true)
-        .build();
+    let config =
+        Config::builder().history_ignore_space(true).completion_type(CompletionType::List).build();
     let mut editor = Editor::<Assistant, _>::with_config(config).map_err(terminal)?;
     let commands = (session.grammar.commands)();
     editor.set_helper(Some(Assistant { commands, lookup: Lookup::new(session.database()) }));
@@ -220,11 +220,15 @@ fn interactive(session: &mut CliSession) -> CommandResult {
         let _ = editor.load_history(path);
     }
     loop {
-        match editor.readline(&format!("rstmdb {}> ", session.place)) {
+        match editor.readline(&clean(&format!("rstmdb {}> ", session.place))) {
             Ok(text) => {
                 // From now on Ctrl-C ends what the command does, not the shell.
                 interrupt::listen();
                 let words = words::split(&text).unwrap_or_default();
+                if !secret::is_secret(&words) {
+                    // A history that takes no line is no reason to end.
+                    let _ = editor.add_history_entry(text.as_str());
+                }
                 if let Next::Quit = step(session, &words, &mut 0)? {
                     break;
                 }
@@ -254,7 +258,7 @@ fn greet(session: &mut CliSession) -> CommandResult {
     match session.open_existing() {
         Ok(_) => session.output.note(&format!("rstmdb-cli {version} on {}", session.place)),
         Err(error) if error.kind() == ErrorKind::NotFound => session.output.note(&format!(
-            "rstmdb-cli {version}; no database at {} yet, the first write creates it",
+            "rstmdb-cli {version}; no database at {} yet, put-machine creates it",
             session.place
         )),
         Err(error) if is_server && error.kind() == ErrorKind::Unavailable => {

@@ -1,6 +1,6 @@
 //! Splits a line into words: blanks separate, quotes keep together, JSON needs no quotes.
 //!
-//! `'…'` is taken as it is, `"…"` and bare words know the backslash, and a word that begins with
+//! `'…'` is taken as it is, `$'…'` has the escapes of C, `"…"` and bare words know the backslash, and a word that begins with
 //! `{` or `[` goes to the matching bracket, so that JSON can be typed over several lines.
 
 /// What a line lacks at its end; more lines may bring it.
@@ -60,6 +60,7 @@ fn scan(line: &str) -> Scan {
         let taken = match c {
             '{' | '[' if fresh => json(rest),
             '\'' => single_quoted(rest),
+            '$' if rest.starts_with("$'") => c_quoted(rest),
             '"' => double_quoted(rest),
             '\\' => escaped(rest),
             other => Ok((other.to_string(), other.len_utf8())),
@@ -89,6 +90,55 @@ fn single_quoted(rest: &str) -> Piece {
         Some(end) => Ok((inner.get(..end).unwrap_or_default().to_owned(), end + 2)),
         None => Err((Unfinished::Quote, inner.to_owned())),
     }
+}
+
+/// `$'…'`: bytes may be written as octal or hex digits, as shells do.
+fn c_quoted(rest: &str) -> Piece {
+    let mut bytes = Vec::new();
+    let mut left = rest.get(2..).unwrap_or_default();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    loop {
+        let mut chars = left.chars();
+        let length = match chars.next() {
+            None => return Err((Unfinished::Quote, text(bytes))),
+            Some('\'') => return Ok((text(bytes), rest.len() - left.len() + 1)),
+            Some('\\') => match c_escape(chars.as_str(), &mut bytes) {
+                0 => return Err((Unfinished::Escape, text(bytes))),
+                length => 1 + length,
+            },
+            Some(c) => {
+                bytes.extend(c.to_string().bytes());
+                c.len_utf8()
+            }
+        };
+        left = left.get(length..).unwrap_or_default();
+    }
+}
+
+/// Adds what a backslash before `behind` means; the length of what belongs to it.
+fn c_escape(behind: &str, bytes: &mut Vec<u8>) -> usize {
+    let number = |at: usize, radix: u32, most: usize| {
+        let digits = behind.get(at..).unwrap_or_default();
+        let length = digits.chars().take(most).take_while(|c| c.is_digit(radix)).count();
+        let value = u32::from_str_radix(digits.get(..length).unwrap_or_default(), radix);
+        // As in C, what does not fit into a byte loses its upper bits.
+        value.ok().map(|value| ((value & 0xff) as u8, at + length))
+    };
+    let Some(c) = behind.chars().next() else { return 0 };
+    let (byte, length) = match c {
+        'n' => (b'\n', 1),
+        'r' => (b'\r', 1),
+        't' => (b'\t', 1),
+        'e' | 'E' => (0x1b, 1),
+        'x' => number(1, 16, 2).unwrap_or((b'x', 1)),
+        '0'..='7' => number(0, 8, 3).unwrap_or_default(),
+        _ => {
+            bytes.extend(c.to_string().bytes());
+            return c.len_utf8();
+        }
+    };
+    bytes.push(byte);
+    length
 }
 
 fn double_quoted(rest: &str) -> Piece {
@@ -148,6 +198,14 @@ mod tests {
         assert_eq!(words, ["a", "b c", "d \"e\" \\n", "f g", "ü"]);
         assert_eq!(split("  ").unwrap(), Vec::<String>::new());
         assert_eq!(split("a '' b").unwrap(), ["a", "", "b"]);
+    }
+
+    #[test]
+    fn escapes_of_c_are_read_between_dollar_quotes() {
+        let words = split(r"a $'\033[1m\x41\'\\\n\1010' $HOME $'").unwrap_err();
+        assert_eq!(words, Unfinished::Quote);
+        let words = split(r"a $'\033[1m\x41\'\\\n\1010' $HOME x$'\342\200\256'").unwrap();
+        assert_eq!(words, ["a", "\u{1b}[1mA'\\\nA0", "$HOME", "x\u{202e}"]);
     }
 
     #[test]
