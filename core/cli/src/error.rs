@@ -240,6 +240,9 @@ fn tls_hint(error: &Error) -> Option<String> {
             "name the authority with --ca-cert FILE, the name in the certificate with --server-name; \
              --insecure accepts any, for experiments"
         }
+        _ if error.context().contains_key("url") && error.message().contains("a server") => {
+            "name a server with --server HOST:PORT"
+        }
         Some("ca") => "check --ca-cert (or RSTMDB_CA_CERT)",
         Some("cert" | "key") => "check --client-cert and --client-key",
         Some("server_name") => "check --server-name",

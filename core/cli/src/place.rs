@@ -192,6 +192,7 @@ impl ConnectionArgs {
         if is_url(&path) {
             return Err(error::usage("--path takes a directory; give a server with --server"));
         }
+        rstmdb::check_url(&path)?;
         let of_servers = OPTIONS.iter().find(|name| **name != "path" && given(name));
         if let Some(name) = of_servers {
             let name = name.replace('_', "-");
@@ -329,6 +330,9 @@ mod tests {
             (&["--path", "d", "--server", "h"] as &[&str], "exclude each other"),
             (&["--path", "d", "--token", "s3cret"], "--token is for servers"),
             (&["--path", "rstmdb://s3cret@h"], "--server"),
+            (&["--path", "s3cret@h:7401"], "looks like a server"),
+            (&["--path", ":memory:"], "write mem:"),
+            (&["--path", "~/data"], "only a shell"),
             (&["--server-name", "n"], "add --tls"),
             (&["--tls", "--client-cert", "c"], "belong together"),
             (&["--server", "h:x"], "port"),

@@ -313,6 +313,23 @@ fn a_mistyped_path_is_not_made() {
 }
 
 #[test]
+fn what_looks_like_something_else_is_no_path() {
+    let place = Place::new();
+    for path in ["localhost:7401", ":memory:", "mem:x", "~/x", "s3cret@host", "file://f3"] {
+        for command in [&["list-machines"] as &[&str], &["bench"], &["demo"], &["verify"]] {
+            let error = place.error(2, &[&["--path", path], command].concat());
+            assert_eq!(error["reason"], "invalid_option", "{error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+    let error = place.error(2, &["--path", "localhost:7401", "list-machines"]);
+    assert!(error["hint"].as_str().unwrap().contains("--server"), "{error}");
+    assert_eq!(std::fs::read_dir(place.folder.path()).unwrap().count(), 0);
+    place.ok(&["--path", "./localhost:7401", "put-machine", "-n", "order", "-v", "1", ORDER]);
+    assert!(place.folder.path().join("localhost:7401").is_dir());
+}
+
+#[test]
 fn names_that_can_not_be_seen_are_warned_about() {
     let said = |place: &Place, words: &[&str]| {
         let ran = place.run(words);

@@ -29,6 +29,19 @@ pub(crate) fn target(url: &str) -> Result<Target> {
     ))
 }
 
+/// Whether a database can be looked for at `url`; nothing is opened and nothing made.
+///
+/// Errors: `BAD_REQUEST`, reason `invalid_option`, for what looks like something else than a path, with
+/// what to write instead.
+///
+/// ```
+/// assert!(rstmdb::check_url("./data").is_ok());
+/// assert!(rstmdb::check_url("localhost:7401").is_err());
+/// ```
+pub fn check_url(url: &str) -> Result<()> {
+    target(url).map(drop)
+}
+
 /// Finds the directory that `url` names, for a database with a clock of its own.
 pub(crate) fn with_clock(url: &str, clock: ManualClock) -> Result<Location> {
     if is_server(url) {
@@ -55,26 +68,78 @@ pub(crate) fn location(url: &str) -> Result<Location> {
              stopped",
         ));
     }
-    let path = url.strip_prefix("file:").unwrap_or(url);
-    // `file:///data` is how other programs write an absolute path.
-    let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-    if path.is_empty() || scheme.is_some_and(|scheme| scheme != "file") {
+    let path = directory(url).map_err(|way_out| {
         let shown = redacted(url);
-        let message = format!(
-            "can't open {shown:?}; use a path such as ./data, file:./data, mem:, or rstmdb://host"
-        );
-        return Err(Error::invalid(reason::INVALID_OPTION, message).with("url", shown));
-    }
+        Error::invalid(reason::INVALID_OPTION, format!("can't open {shown:?}: {way_out}"))
+            .with("url", shown)
+    })?;
     Ok(Location::directory(path))
 }
 
-/// A URL without what stands before the last @ of its host, and without its parameters.
+/// The path that `url` is; what looks like anything else is an error that says what to write, so that
+/// a habit or a mistake makes no folder. `./` before it always makes it a path.
+fn directory(url: &str) -> std::result::Result<&str, String> {
+    let path = match url.strip_prefix("file:") {
+        // `file:///data` is how other programs write an absolute path.
+        Some(path) => match path.strip_prefix("//") {
+            Some(rest) if rest.starts_with('/') => rest,
+            Some(_) => return Err(FILE_HOST.to_owned()),
+            None => path,
+        },
+        None => {
+            if let Some(way_out) = something_else(url) {
+                return Err(way_out.to_owned());
+            }
+            url
+        }
+    };
+    match path {
+        "" => Err(format!("there is no path; {USUAL}")),
+        path if path.starts_with('~') => Err(HOME.to_owned()),
+        path => Ok(path),
+    }
+}
+
+const USUAL: &str = "use a path such as ./data, file:./data, mem:, or rstmdb://host";
+const MEMORY: &str =
+    "write mem: for a database in memory, or ./ before it for a folder of that name";
+const SERVER: &str = "this looks like a server; write rstmdb:// before its address, or ./ before it for a \
+                      folder of that name";
+const SCHEME: &str = "a colon in the first part of a path looks like a URL; write ./ before it for a folder \
+                      of that name; else use a path such as ./data, file:./data, mem:, or rstmdb://host";
+const FILE_HOST: &str = "what stands between file:// and the next slash is a host; write file: before a \
+                         relative path, file:/// before an absolute one";
+const HOME: &str = "only a shell knows what ~ is; write the whole path, or ./ before it for a folder of that \
+                    name";
+
+/// What to write in place of a text that was hardly meant as a path.
+fn something_else(url: &str) -> Option<&'static str> {
+    if cfg!(windows) && matches!(url.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
+    {
+        return None;
+    }
+    let first = url.split(['/', '\\']).next().unwrap_or_default();
+    let lower = first.trim().to_ascii_lowercase();
+    let scheme = lower.split_once(':').map(|(scheme, _)| scheme);
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let host = lower.rsplit_once(':').filter(|(_, port)| is_port(port)).map(|(host, _)| host);
+    match scheme {
+        Some("" | "mem" | "memory") if host.is_none() => Some(MEMORY),
+        Some("rstmdb" | "rstmdbs") => Some(SERVER),
+        _ if host.is_some() || lower.contains('@') || lower == "localhost" => Some(SERVER),
+        _ if lower.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() => Some(SERVER),
+        Some(_) => Some(SCHEME),
+        None => None,
+    }
+}
+
+/// A URL without what stands before the last @, which may be a token, and without its parameters.
 fn redacted(url: &str) -> String {
     let plain = url.split_once('?').map_or(url, |(plain, _)| plain);
-    match (plain.split_once("://"), plain.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => plain.to_owned(),
+    let scheme = plain.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
+    match plain.rsplit_once('@') {
+        Some((_, host)) => format!("{}…@{host}", scheme.unwrap_or_default()),
+        None => plain.to_owned(),
     }
 }
 
@@ -83,14 +148,62 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_looks_like_something_else_is_no_path() {
+        for (url, way_out) in [
+            ("", "there is no path"),
+            ("file:", "there is no path"),
+            ("http://x", "looks like a URL"),
+            ("sqlite:x.db", "looks like a URL"),
+            ("backup-10:30:00x", "looks like a URL"),
+            (":memory:", "write mem:"),
+            (":mem", "write mem:"),
+            ("mem:x", "write mem:"),
+            ("MEM:", "write mem:"),
+            (" mem:", "write mem:"),
+            ("memory:", "write mem:"),
+            ("localhost:7401", "write rstmdb://"),
+            ("127.0.0.1:7401", "write rstmdb://"),
+            ("[::1]:7401", "write rstmdb://"),
+            ("::1", "write rstmdb://"),
+            ("10.0.0.7", "write rstmdb://"),
+            ("localhost", "write rstmdb://"),
+            ("db-1.example.com:7401/x", "write rstmdb://"),
+            ("rstmdb:host", "write rstmdb://"),
+            ("RSTMDBS://host", "write rstmdb://"),
+            ("rstmdb:/host", "write rstmdb://"),
+            ("s3cret@host", "write rstmdb://"),
+            ("rstmdb:s3cret@host:1?token=s3cret", "write rstmdb://"),
+            ("~", "only a shell"),
+            ("~/x", "only a shell"),
+            ("~me/x", "only a shell"),
+            ("file:~/x", "only a shell"),
+            ("file://f3", "is a host"),
+            ("file://~/x", "is a host"),
+            ("FILE:x", "looks like a URL"),
+        ] {
+            let error = location(url).unwrap_err();
+            assert_eq!(error.reason(), Some(reason::INVALID_OPTION), "{url}");
+            assert!(error.message().contains(way_out), "{url}: {error}");
+            assert!(!format!("{error:?}").contains("s3cret"), "{url}: {error:?}");
+            if !url.is_empty() && !url.starts_with("file:") {
+                // The way out leads somewhere.
+                assert!(location(&format!("./{url}")).is_ok(), "{url}");
+            }
+        }
+    }
+
+    #[test]
     fn urls_name_places() {
         assert_eq!(location("./data").unwrap().name, "./data");
         assert_eq!(location("file:./data").unwrap().name, "./data");
         assert_eq!(location("file:///var/data").unwrap().name, "/var/data");
         assert_eq!(location("mem:").unwrap().name, "mem:");
-        for url in ["", "file:", "http://x"] {
-            assert_eq!(location(url).unwrap_err().reason(), Some(reason::INVALID_OPTION), "{url}");
+        for path in
+            ["./localhost:7401", "./~", "./:memory:", "/a:b", "a/b:c", "data.db", "a/~", "-x"]
+        {
+            assert_eq!(location(path).unwrap().name, path);
         }
+        assert_eq!(location("file:localhost:7401").unwrap().name, "localhost:7401");
         assert!(matches!(target("mem:"), Ok(Target::Here(_))));
         let error = location("rstmdb://s3cret@host:7401").unwrap_err();
         assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
