@@ -41,7 +41,8 @@ namespace rstmdb {
 
 // ---------------------------------------------------------------------------------------- JSON
 
-/// JSON text. Made from text, or from a value that has `dump()`, as nlohmann::json does.
+/// JSON text. Made from text, or from a value that has `dump()`, as nlohmann::json does. In a request it
+/// must be exactly one JSON value: anything else is an InvalidError that names its member.
 struct Json {
     std::string text;
 
@@ -58,11 +59,155 @@ namespace detail {
 template <class T>
 using if_text = std::enable_if_t<std::is_convertible_v<const T &, std::string_view>, int>;
 
+/// Whether a text is exactly one JSON value. What is more would become a part of what stands around it.
+class OneValue {
+  public:
+    static bool is(std::string_view text) {
+        OneValue reader(text);
+        if (!reader.value(0)) {
+            return false;
+        }
+        reader.blanks();
+        return reader.rest_.empty();
+    }
+
+  private:
+    explicit OneValue(std::string_view text) : rest_(text) {}
+    bool take(char c) {
+        if (rest_.empty() || rest_.front() != c) {
+            return false;
+        }
+        rest_.remove_prefix(1);
+        return true;
+    }
+    bool word(std::string_view word) {
+        if (rest_.substr(0, word.size()) != word) {
+            return false;
+        }
+        rest_.remove_prefix(word.size());
+        return true;
+    }
+    void blanks() {
+        const auto end = rest_.find_first_not_of(" \t\r\n");
+        rest_.remove_prefix(end == std::string_view::npos ? rest_.size() : end);
+    }
+    bool digits() {
+        const auto end = rest_.find_first_not_of("0123456789");
+        const auto count = end == std::string_view::npos ? rest_.size() : end;
+        rest_.remove_prefix(count);
+        return count != 0;
+    }
+    bool number() {
+        take('-');
+        if (!take('0') && !digits()) {
+            return false;
+        }
+        if (take('.') && !digits()) {
+            return false;
+        }
+        if (take('e') || take('E')) {
+            if (!take('+')) {
+                take('-');
+            }
+            return digits();
+        }
+        return true;
+    }
+    bool string() {
+        if (!take('"')) {
+            return false;
+        }
+        while (!rest_.empty()) {
+            const char c = rest_.front();
+            rest_.remove_prefix(1);
+            if (c == '"') {
+                return true;
+            }
+            if (static_cast<unsigned char>(c) < 0x20) {
+                return false;
+            }
+            if (c == '\\') {
+                if (take('u')) {
+                    const auto hex = rest_.substr(0, 4);
+                    if (hex.size() < 4 || hex.find_first_not_of("0123456789abcdefABCDEF") != hex.npos) {
+                        return false;
+                    }
+                    rest_.remove_prefix(4);
+                } else if (rest_.empty() || std::string_view("\"\\/bfnrt").find(rest_.front()) ==
+                                                std::string_view::npos) {
+                    return false;
+                } else {
+                    rest_.remove_prefix(1);
+                }
+            }
+        }
+        return false;
+    }
+    bool members(int depth, char end, bool keyed) {
+        rest_.remove_prefix(1);
+        blanks();
+        if (take(end)) {
+            return true;
+        }
+        do {
+            blanks();
+            if (keyed) {
+                if (!string()) {
+                    return false;
+                }
+                blanks();
+                if (!take(':')) {
+                    return false;
+                }
+            }
+            if (!value(depth + 1)) {
+                return false;
+            }
+            blanks();
+        } while (take(','));
+        return take(end);
+    }
+    bool value(int depth) {
+        blanks();
+        // The library itself takes 127 levels.
+        if (rest_.empty() || depth > 127) {
+            return false;
+        }
+        switch (rest_.front()) {
+            case '{':
+                return members(depth, '}', true);
+            case '[':
+                return members(depth, ']', false);
+            case '"':
+                return string();
+            case 't':
+                return word("true");
+            case 'f':
+                return word("false");
+            case 'n':
+                return word("null");
+            default:
+                return number();
+        }
+    }
+    std::string_view rest_;
+};
+
+/// Throws the InvalidError of a part that is not exactly one JSON value.
+[[noreturn]] inline void refuse_part(const std::string &member);
+
+inline const std::string &one_value(const std::string &member, const Json &part) {
+    if (!OneValue::is(part.text)) {
+        refuse_part(member);
+    }
+    return part.text;
+}
+
 /// Writes one JSON object, member by member.
 class Writer {
   public:
     void member(const char *name, const std::string &value) { string(text(name), value); }
-    void member(const char *name, const Json &value) { text(name) += value.text; }
+    void member(const char *name, const Json &value) { text(name) += one_value(name, value); }
     void member(const char *name, bool value) { text(name) += value ? "true" : "false"; }
     void member(const char *name, std::uint32_t value) { text(name) += std::to_string(value); }
     void member(const char *name, std::uint64_t value) { text(name) += std::to_string(value); }
@@ -88,10 +233,11 @@ class Writer {
     /// A list of things that are JSON.
     void list(const char *name, const std::vector<Json> &values) {
         std::string &out = text(name);
+        std::size_t index = 0;
         char before = '[';
         for (const Json &value : values) {
             out += before;
-            out += value.text;
+            out += one_value(std::string(name) + '[' + std::to_string(index++) + ']', value);
             before = ',';
         }
         out += values.empty() ? "[]" : "]";
@@ -246,6 +392,25 @@ class Error : public std::runtime_error {
     const std::string &json() const noexcept { return texts_->json; }
 
   protected:
+    /// What the wrapper itself refuses.
+    Error(const std::string &member, const std::string &message)
+        : std::runtime_error(message), code_(ErrorCode::BadRequest), kind_(ErrorKind::Invalid),
+          retryable_(false) {
+        Texts texts{"BAD_REQUEST", "invalid_request", "", "", ""};
+        detail::Writer context, all;
+        context.member("field", member);
+        texts.context = context.finish();
+        all.member("code", texts.code_name);
+        all.member("number", static_cast<std::int64_t>(code_));
+        all.member("kind", std::string("invalid"));
+        all.member("reason", texts.reason);
+        all.member("message", message);
+        all.member("retryable", false);
+        all.member("operation", Json());
+        all.member("context", Json(texts.context));
+        texts.json = all.finish();
+        texts_ = std::make_shared<const Texts>(std::move(texts));
+    }
     /// Copies everything out of `error`, which stays the caller's.
     explicit Error(const rstmdb_error *error)
         : std::runtime_error(std::string(detail::view(rstmdb_error_message(error)))),
@@ -297,6 +462,8 @@ class ConflictError : public Error {
 class InvalidError : public Error {
   public:
     explicit InvalidError(const rstmdb_error *error) : Error(error) {}
+    /// What the wrapper itself refuses, by the member of the request.
+    InvalidError(const std::string &member, const std::string &message) : Error(member, message) {}
 };
 
 /// Present (other) credentials.
@@ -363,6 +530,10 @@ namespace detail {
             throw InternalError(error);
     }
     throw InternalError(error);
+}
+
+[[noreturn]] inline void refuse_part(const std::string &member) {
+    throw InvalidError(member, member + " is not exactly one JSON value, or nests too deep");
 }
 
 inline std::exception_ptr caught(rstmdb_error *error) {

@@ -73,6 +73,43 @@ void text_is_escaped() {
     CHECK(missing.code() == rstmdb::ErrorCode::InstanceNotFound);
 }
 
+void a_part_is_exactly_one_json_value() {
+    const Database db = open_switch();
+    const char *const forged = R"({"x":1},"idempotency_key":"forged")";
+    const auto refused = [&](const std::string &member, auto call) {
+        const auto error = thrown<rstmdb::InvalidError>(call);
+        CHECK(error.code() == rstmdb::ErrorCode::BadRequest && error.reason() == "invalid_request");
+        CHECK(contains(error.what(), member + " is not exactly one JSON value"));
+        CHECK(contains(error.context(), "\"field\":\"" + member + "\"") &&
+              contains(error.json(), "\"number\":2"));
+    };
+    for (const char *part : {forged,  "",     " ",       "1 2",        "1,2",    "{}}",
+                             "{}]",   "[1,]", "{\"a\"}", "{\"a\":1,}", "tru",    "truex",
+                             "01",    "1.",   "-",       "+1",         "1e",     ".5",
+                             "NaN",   "\"a",  "\"\\x\"", "\"\\u12\"",  "\"\n\"", "'a'",
+                             "{a:1}", "[}",   "{]",      "[1",         "/**/1",  "null,\"event\":\"NOPE\""}) {
+        rstmdb::ApplyEventRequest event{"one", "FLIP"};
+        event.payload = part;
+        refused("payload", [&] { db.apply_event(event); });
+        refused("payload", [&] { (void)db.apply_event_async(event); });
+        refused("payload", [&] { rstmdb::BatchOperation{event}; });
+        rstmdb::CreateInstanceRequest create{"two", "switch", 1};
+        create.initial_ctx = part;
+        refused("initial_ctx", [&] { db.create_instance(create); });
+        refused("definition", [&] { db.put_machine({"m", 1, part}); });
+        refused("payload", [&] { db.permitted({"one", part}); });
+    }
+    std::string deep(100000, '[');
+    refused("definition", [&] { db.put_machine({"m", 1, deep}); });
+    for (const char *part :
+         {"null", " {\"a\" : [1, -0.5e+3, \"\\u00e9\\n\", true, false, null, {}, []]}\n", "{}"}) {
+        rstmdb::ApplyEventRequest event{"one", "FLIP"};
+        event.payload = part;
+        db.apply_event(event);
+    }
+    CHECK(!contains(db.wal_read({1}), "forged"));
+}
+
 void errors_have_a_class_for_each_kind() {
     const Database db = open_switch();
     rstmdb::ApplyEventRequest wrong{"one", "FLIP"};
@@ -304,6 +341,7 @@ void futures_can_be_awaited() {
 int main() {
     RUN(requests_are_structs_or_text);
     RUN(text_is_escaped);
+    RUN(a_part_is_exactly_one_json_value);
     RUN(errors_have_a_class_for_each_kind);
     RUN(handles_move_and_close);
     RUN(options_are_members);

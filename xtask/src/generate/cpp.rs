@@ -86,14 +86,19 @@ fn error_kinds() -> String {
     text + "};\n"
 }
 
+/// The constructor of what the wrapper refuses before it asks the library.
+const OWN_ERROR: &str = "    /// What the wrapper itself refuses, by the member of the request.\n    \
+    InvalidError(const std::string &member, const std::string &message) : Error(member, message) {}\n";
+
 fn error_classes() -> String {
     let mut text = String::new();
     for kind in ErrorKind::ALL {
         let _ = writeln!(
             text,
             "/// {}\nclass {kind:?}Error : public Error {{\n  public:\n    explicit {kind:?}Error(const \
-             rstmdb_error *error) : Error(error) {{}}\n}};\n",
-            kind.doc()
+             rstmdb_error *error) : Error(error) {{}}\n{}}};\n",
+            kind.doc(),
+            if *kind == ErrorKind::Invalid { OWN_ERROR } else { "" }
         );
     }
     text
