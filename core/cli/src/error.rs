@@ -6,6 +6,7 @@
 use std::io;
 
 use rstmdb::error::reason;
+use rstmdb::text::{NotText, is_misnamed};
 use rstmdb::{Error, ErrorCode};
 use serde_json::Value;
 
@@ -57,13 +58,26 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The error of a file the user named.
+/// The error of a file the user named; `-` is standard input.
 pub(crate) fn file(path: &str, error: &io::Error) -> Error {
+    let named = match path {
+        "-" => "standard input".to_owned(),
+        path => format!("file {path:?}"),
+    };
+    let not_text = error.get_ref().and_then(|inner| inner.downcast_ref::<NotText>());
     let made = match error.kind() {
-        io::ErrorKind::NotFound => {
-            Error::new(ErrorCode::NotFound, format!("there is no file {path:?}"))
+        io::ErrorKind::NotFound => Error::new(ErrorCode::NotFound, format!("there is no {named}")),
+        io::ErrorKind::IsADirectory => {
+            Error::invalid(reason::INVALID_REQUEST, format!("{path:?} is a directory, not a file"))
         }
-        _ => Error::new(ErrorCode::InternalError, format!("can't use file {path:?}: {error}"))
+        _ if is_misnamed(error) => {
+            let message = match not_text {
+                Some(problem) => format!("{named} {problem}"),
+                None => format!("can't use {named}: {error}"),
+            };
+            Error::invalid(reason::INVALID_REQUEST, message)
+        }
+        _ => Error::new(ErrorCode::InternalError, format!("can't use {named}: {error}"))
             .with_reason(reason::IO),
     };
     made.with("file", path)

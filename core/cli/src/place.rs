@@ -1,7 +1,7 @@
 //! Where the database is: in a directory, in memory, or on a server, and how to reach that.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -193,6 +193,11 @@ impl ConnectionArgs {
             return Err(error::usage("--path takes a directory; give a server with --server"));
         }
         rstmdb::check_url(&path)?;
+        if Path::new(&path).is_file() {
+            return Err(error::usage(format!(
+                "{path:?} is a file; --path takes the directory of a database"
+            )));
+        }
         let of_servers = OPTIONS.iter().find(|name| **name != "path" && given(name));
         if let Some(name) = of_servers {
             let name = name.replace('_', "-");

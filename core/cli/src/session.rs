@@ -4,6 +4,7 @@ use std::io::Read;
 
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb::error::reason;
+use rstmdb::text::decode;
 use rstmdb::{
     Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Options, PutMachineRequest, Result,
     Text,
@@ -149,7 +150,7 @@ pub(crate) fn versions(database: &Database, machine: &str) -> Result<Vec<u32>> {
 pub(crate) fn json_argument(what: &str, argument: &str) -> Result<Json> {
     let text = match argument.strip_prefix('@') {
         Some("-") => read_stdin()?,
-        Some(path) => std::fs::read_to_string(path).map_err(|e| error::file(path, &e))?,
+        Some(path) => read_text(path, std::fs::read(path))?,
         None if argument == "-" => read_stdin()?,
         None => argument.to_owned(),
     };
@@ -159,10 +160,16 @@ pub(crate) fn json_argument(what: &str, argument: &str) -> Result<Json> {
     })
 }
 
-fn read_stdin() -> Result<String> {
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(|e| error::file("-", &e))?;
-    Ok(text)
+/// All of standard input, as text.
+pub(crate) fn read_stdin() -> Result<String> {
+    let mut bytes = Vec::new();
+    read_text("-", std::io::stdin().read_to_end(&mut bytes).map(|_| bytes))
+}
+
+/// The text in the bytes that came from `path`.
+fn read_text(path: &str, bytes: std::io::Result<Vec<u8>>) -> Result<String> {
+    let text = bytes.and_then(|bytes| Ok(decode(&bytes)?.to_owned()));
+    text.map_err(|problem| error::file(path, &problem))
 }
 
 /// An optional JSON argument.

@@ -189,6 +189,13 @@ fn what_goes_wrong_on_the_way_says_what_to_do() {
     screen("another name", &["-s", &secure, "--ca-cert", &ca, "--server-name", "example.com"]);
     screen("no authority", &["-s", &secure, "-k"]);
     screen("a file that is none", &["-s", &secure, "--ca-cert", "nope.pem"]);
+    let marked = folder.path().join("marked.pem");
+    let pem = std::fs::read_to_string(&certificates.ca).unwrap();
+    std::fs::write(&marked, format!("\u{feff}{pem}")).unwrap();
+    screen("a byte order mark", &["-s", &secure, "--ca-cert", &path(&marked)]);
+    let utf16: Vec<u8> = "\u{feff}---".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(&marked, utf16).unwrap();
+    screen("UTF-16", &["-s", &secure, "--ca-cert", &path(&marked)]);
     screen("TLS on a server without", &["-s", &plain, "-k"]);
     screen("no client certificate", &["-s", &mutual, "--ca-cert", &ca]);
     let both = ["-s", &mutual, "--ca-cert", &ca, "--client-cert", &cert, "--client-key", &key];

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rstmdb_types::Result;
+use rstmdb_types::text::without_mark;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
@@ -29,7 +30,8 @@ pub(crate) fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>> {
         (Some(cert), Some(key)) => {
             let chain = certificates("cert", cert)?;
             let bad = |error| unreadable("key", key, &error);
-            let key = PrivateKeyDer::from_pem_file(key).map_err(bad)?;
+            let key = pem_text(key).and_then(|text| PrivateKeyDer::from_pem_slice(&text));
+            let key = key.map_err(bad)?;
             builder.with_client_auth_cert(chain, key).map_err(|error| {
                 invalid_option("cert", format!("the client certificate and its key: {error}"))
             })?
@@ -40,19 +42,22 @@ pub(crate) fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-fn unreadable(
-    option: &str,
-    path: &Path,
-    error: &rustls::pki_types::pem::Error,
-) -> rstmdb_types::Error {
+fn unreadable(option: &str, path: &Path, error: &pem::Error) -> rstmdb_types::Error {
     invalid_option(option, format!("{option}: {} is not readable PEM: {error}", path.display()))
         .with("path", path.display().to_string())
 }
 
+/// The bytes of a PEM file without a byte order mark; what stands around the blocks may be in any encoding.
+fn pem_text(path: &Path) -> std::result::Result<Vec<u8>, pem::Error> {
+    let bytes = std::fs::read(path).map_err(pem::Error::Io)?;
+    let text = without_mark(&bytes).map_err(|problem| pem::Error::Io(problem.into()))?;
+    Ok(text.to_vec())
+}
+
 fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let bad = |error| unreadable(option, path, &error);
-    let read = CertificateDer::pem_file_iter(path).map_err(bad)?;
-    let found: Vec<_> = read.collect::<std::result::Result<_, _>>().map_err(bad)?;
+    let read = pem_text(path).and_then(|text| CertificateDer::pem_slice_iter(&text).collect());
+    let found: Vec<_> = read.map_err(bad)?;
     if found.is_empty() {
         let message = format!("{option}: {} holds no certificate", path.display());
         return Err(invalid_option(option, message));

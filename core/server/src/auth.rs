@@ -10,7 +10,7 @@ use std::sync::Arc;
 use governor::Quota;
 use rstmdb_types::Result;
 
-use crate::config::{AuthConfig, NetworkConfig, TokenHash, refused};
+use crate::config::{AuthConfig, NetworkConfig, TokenHash, read_text, refused};
 
 /// Lets requests through at a rate; asking costs one atomic operation.
 pub type RequestLimiter = governor::DefaultDirectRateLimiter;
@@ -111,7 +111,7 @@ impl Tokens {
 /// One hash a line, perhaps with a name before it; `#` begins a comment.
 fn read_secrets(path: &Path) -> Result<Vec<TokenHash>> {
     let key = "auth.secrets_file";
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = read_text(path).map_err(|error| {
         refused(key, format!("can't read auth.secrets_file {}: {error}", path.display()))
             .with("file", path.display().to_string())
     })?;

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rstmdb_types::text::without_mark;
 use rstmdb_types::{Error, Result};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -20,7 +21,8 @@ pub fn server_config(tls: &TlsConfig) -> Result<Arc<ServerConfig>> {
     let certificate = required(&tls.cert_path, "tls.cert_path", "tls.enabled")?;
     let key = required(&tls.key_path, "tls.key_path", "tls.enabled")?;
     let chain = certificates(certificate, "tls.cert_path")?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+    let private = pem_text(key).and_then(|text| PrivateKeyDer::from_pem_slice(&text));
+    let private = private.map_err(|error| {
         unreadable("tls.key_path", key, &error, "a PEM private key: PKCS#8, PKCS#1 or SEC1")
     })?;
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -66,13 +68,19 @@ fn verifier(
 
 fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
     let wanted = "a PEM certificate";
-    let read = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
-    let chain = read.map_err(|error| unreadable(key, path, &error, wanted))?;
+    let read = pem_text(path).and_then(|text| CertificateDer::pem_slice_iter(&text).collect());
+    let chain: Vec<_> = read.map_err(|error| unreadable(key, path, &error, wanted))?;
     if chain.is_empty() {
         return Err(unreadable(key, path, &pem::Error::NoItemsFound, wanted));
     }
     Ok(chain)
+}
+
+/// The bytes of a PEM file without a byte order mark; what stands around the blocks may be in any encoding.
+fn pem_text(path: &Path) -> std::result::Result<Vec<u8>, pem::Error> {
+    let bytes = std::fs::read(path).map_err(pem::Error::Io)?;
+    let text = without_mark(&bytes).map_err(|problem| pem::Error::Io(problem.into()))?;
+    Ok(text.to_vec())
 }
 
 fn unreadable(key: &str, path: &Path, error: &pem::Error, wanted: &str) -> Error {

@@ -226,6 +226,22 @@ fn a_start_that_cannot_be_says_why_in_one_line() {
 }
 
 #[test]
+fn a_configuration_that_is_no_text_file_is_invalid() {
+    let folder = Folder::new();
+    let latin1 = folder.path().join("latin1.yaml");
+    std::fs::write(&latin1, b"# caf\xe9\n").unwrap();
+    for path in [folder.path(), &latin1] {
+        for more in [&["--check-config"][..], &["--data", "unused"]] {
+            let config = ["--config", path.to_str().unwrap()];
+            let output = run(&[&config[..], more].concat());
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.starts_with("error: can't read the configuration file"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn either_signal_stops_cleanly_and_nothing_is_lost() {
     for signal in ["-TERM", "-INT"] {
         let folder = Folder::new();

@@ -228,6 +228,29 @@ fn keys_of_every_form_are_read() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_a_certificate_and_utf_16_is_named() {
+    let files = Files::new();
+    files.put("cert.pem", &format!("\u{feff}{EC_CERTIFICATE}"));
+    files.put("key.pem", &format!("\u{feff}{EC_SEC1}"));
+    LiveSettings::new(&files.config(&[])).unwrap();
+    // Comments may be in any encoding.
+    let commented = [b"# M\xfcller\n", EC_CERTIFICATE.as_bytes()].concat();
+    std::fs::write(files.path().join("cert.pem"), commented).unwrap();
+    LiveSettings::new(&files.config(&[])).unwrap();
+    for name in ["cert.pem", "key.pem"] {
+        files.put("cert.pem", EC_CERTIFICATE);
+        files.put("key.pem", EC_SEC1);
+        let text = std::fs::read_to_string(files.path().join(name)).unwrap();
+        let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+        let bytes: Vec<u8> = units.flat_map(u16::to_be_bytes).collect();
+        std::fs::write(files.path().join(name), bytes).unwrap();
+        let error = LiveSettings::new(&files.config(&[])).unwrap_err();
+        assert!(error.message().contains("is UTF-16 (big-endian)"), "{error}");
+        assert_eq!(error.kind().exit_code(), 2);
+    }
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named() {
     let authority = authority();
     let (certificate, key) = leaf(&authority);

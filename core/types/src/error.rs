@@ -313,6 +313,13 @@ impl Error {
         self
     }
 
+    /// Says in front of the message where it happened, such as `line 3`.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Error {
+        self.inner.message = format!("{place}: {}", self.inner.message);
+        self
+    }
+
     /// Names the operation that failed.
     #[must_use]
     pub fn with_operation(mut self, operation: &str) -> Error {

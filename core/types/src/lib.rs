@@ -15,6 +15,8 @@ pub mod operation;
 pub mod ops;
 pub mod options;
 mod position;
+pub mod text;
+pub mod units;
 
 pub use command::{Command, Execute, Outcome, Request};
 pub use error::{Error, ErrorCode, ErrorKind, Result};

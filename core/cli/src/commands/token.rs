@@ -1,13 +1,13 @@
 //! `hash-token`: what a server's configuration holds instead of a token.
 
-use std::io::{IsTerminal, Read, stdin};
+use std::io::{IsTerminal, stdin};
 
 use clap::Args;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::{self, CommandResult};
-use crate::session::CliSession;
+use crate::session::{CliSession, read_stdin};
 
 /// Print the SHA-256 of a token, for auth.token_hashes or the secrets file of a server.
 ///
@@ -64,8 +64,7 @@ fn read_token(session: &CliSession) -> CommandResult<String> {
     if stdin().is_terminal() {
         session.output.note("type the token and end with Enter and Ctrl-D (it is shown)");
     }
-    let mut text = String::new();
-    stdin().read_to_string(&mut text).map_err(|e| error::file("-", &e))?;
+    let text = read_stdin()?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.contains('\n') {

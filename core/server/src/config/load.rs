@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rstmdb_types::text::{decode, is_misnamed};
 use rstmdb_types::{Error, ErrorCode, Result, error::reason};
 
 use super::yaml::{YamlNode, YamlValue};
@@ -73,11 +74,11 @@ fn unknown(key: &str) -> String {
 
 fn read_file(path: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Result<()> {
     let named = |error: Error| error.with("file", path.display().to_string());
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = read_text(path).map_err(|error| {
         let message = format!("can't read the configuration file {}: {error}", path.display());
         named(match error.kind() {
             std::io::ErrorKind::NotFound => Error::new(ErrorCode::NotFound, message),
-            std::io::ErrorKind::InvalidData => Error::invalid(reason::INVALID_OPTION, message),
+            _ if is_misnamed(&error) => Error::invalid(reason::INVALID_OPTION, message),
             _ => Error::new(ErrorCode::InternalError, message).with_reason(reason::IO),
         })
     })?;
@@ -97,6 +98,12 @@ fn read_file(path: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Re
         }
     }
     Ok(())
+}
+
+/// The text of a file that people write.
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
+    let bytes = std::fs::read(path)?;
+    Ok(decode(&bytes)?.to_owned())
 }
 
 fn is_section(key: &str) -> bool {

@@ -27,6 +27,7 @@ pub use token_hash::TokenHash;
 pub use values::{Address, LogFormat, ReplicationMode, Role, Secret};
 
 pub(crate) use apply::required;
+pub(crate) use load::read_text;
 pub(crate) use table::all as all_settings;
 
 use rstmdb_engine::{CheckpointPolicy, Options};
