@@ -312,3 +312,70 @@ fn lists_go_on_with_the_cursor() {
     let rest = place.json(&["history", "o-1", "--cursor", &cursor]);
     assert_eq!(rest["events"][0]["kind"], "created");
 }
+
+#[test]
+fn files_and_input_take_a_byte_order_mark_and_name_what_they_can_not_be() {
+    let place = Place::new();
+    let marked = place.file("marked.json", format!("\u{feff}{ORDER}"));
+    place.ok(&["put-machine", "-n", "order", "-v", "1", &format!("@{marked}")]);
+    let ran = place.run_with_input(
+        &["create-instance", "-m", "order", "-i", "o-1", "-c", "-"],
+        "\u{feff}{\"total\": 3}",
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(place.json(&["get-instance", "o-1"])["ctx"]["total"], 3);
+    let hash = |input: &str| place.run_with_input(&["hash-token"], input).stdout;
+    assert_eq!(hash("\u{feff}s3cret\n"), hash("s3cret\n"));
+
+    let utf16: Vec<u8> = ORDER.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [b"\xff\xfe".to_vec(), utf16.clone()].concat();
+    std::fs::create_dir(place.folder.path().join("folder")).unwrap();
+    for (path, part) in [
+        (place.file("marked16.json", marked), "is UTF-16 (little-endian), not UTF-8"),
+        (place.file("utf16.json", utf16), "is UTF-16 (little-endian), not UTF-8"),
+        (place.file("latin1.json", b"{\n\"a\": \"caf\xe9\"}"), "line 2 has the byte 0xe9"),
+        ("folder".to_owned(), "\"folder\" is a directory, not a file"),
+        ("utf16.json/x".to_owned(), "can't use file \"utf16.json/x\""),
+    ] {
+        let path = format!("@{path}");
+        for arguments in [
+            &["put-machine", "-n", "m", "-v", "1", &path] as &[&str],
+            &["validate-machine", &path],
+            &["apply-event", "-i", "o-1", "-e", "PAY", "-p", &path],
+            &["batch", &path],
+        ] {
+            let error = place.error(2, arguments);
+            assert!(error["message"].as_str().unwrap().contains(part), "{part}: {error}");
+            assert_eq!(
+                (&error["code"], &error["retryable"]),
+                (&"BAD_REQUEST".into(), &false.into())
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_is_no_directory_of_a_database() {
+    let mut place = Place::new();
+    let file = place.file("file", "");
+    place.environment.clear();
+    for command in
+        [&["list-machines"] as &[&str], &["put-machine", "-n", "m", "-v", "1", ORDER], &["verify"]]
+    {
+        let error = place.error(2, &[&["--path", &file], command].concat());
+        assert!(error["message"].as_str().unwrap().contains("is a file"), "{error}");
+        assert_eq!((&error["code"], &error["retryable"]), (&"BAD_REQUEST".into(), &false.into()));
+    }
+}
+
+#[test]
+fn a_time_with_two_readings_is_refused_with_both() {
+    let place = Place::with_orders();
+    let ping = |timeout: &str| place.run(&["ping", "--wait", "--timeout", timeout]);
+    let ran = ping("5M");
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("can mean 5min or 5months"), "{}", ran.stderr);
+    for timeout in ["5min", "5months", "5m", "500ms"] {
+        assert_eq!(ping(timeout).code, 0, "{timeout}");
+    }
+}

@@ -192,6 +192,13 @@ fn duration(name: &str, text: &str) -> Result<Duration> {
         "ms" => 1,
         "s" => 1000,
         "m" => 60_000,
+        "M" => {
+            let message = format!(
+                "{name} has two readings: {text} can mean minutes or months; write {number}m for \
+                 minutes"
+            );
+            return Err(invalid_option(name, message));
+        }
         "" if number == 0 => 0,
         _ => return Err(bad()),
     };
@@ -285,6 +292,7 @@ mod tests {
             ("rstmdb://h?pool=0", "pool"),
             ("rstmdb://h?connect_timeout=5", "connect_timeout"),
             ("rstmdb://h?connect_timeout=s", "connect_timeout"),
+            ("rstmdb://h?connect_timeout=5M", "can mean minutes or months; write 5m"),
             ("rstmdb://h?request_timeout=99999999999999999999s", "request_timeout"),
             ("rstmdb://h?tls=maybe", "tls"),
             ("rstmdb://h?tls=false&ca=x", "tls"),

@@ -309,10 +309,88 @@ replication: {sync_timeout_ms: 2s}
         ("2GiB", Retention::Bytes(2 << 30)),
         ("2GB", Retention::Bytes(2_000_000_000)),
         ("30d", Retention::Age(Duration::from_secs(30 * 86_400))),
-        ("90m", Retention::Age(Duration::from_secs(90 * 60))),
+        ("90min", Retention::Age(Duration::from_secs(90 * 60))),
+        ("1h 30m", Retention::Age(Duration::from_secs(90 * 60))),
     ] {
         let loaded = from_flag("storage.retention", text).unwrap();
         assert_eq!(loaded.config.storage.retention, retention, "{text}");
+    }
+}
+
+/// What has two readings is refused, and each way out that the message shows is taken.
+#[test]
+fn units_with_two_readings_are_refused_with_both() {
+    for (key, value, ways) in [
+        ("storage.retention", "512M", &["512MB", "512MiB", "512min", "512months"][..]),
+        ("storage.retention", "512m", &["512MB", "512MiB", "512min", "512months"]),
+        ("storage.retention", "1G", &["1GB", "1GiB"]),
+        ("storage.retention", "90 m", &["90MB", "90MiB", "90min", "90months"]),
+        ("storage.wal_segment_size_mb", "64m", &["64MB", "64MiB"]),
+        ("storage.wal_segment_size_mb", "64 M", &["64MB", "64MiB"]),
+        ("compaction.size_threshold_mb", "1g", &["1GB", "1GiB"]),
+        ("network.max_frame_bytes", "512k", &["512KB", "512KiB"]),
+        ("network.frame_memory_bytes", "256Mb", &["256MB"]),
+        ("network.idle_timeout_secs", "5M", &["5min", "5months"]),
+        ("network.idle_timeout_secs", "1h 5M", &["1h 5min", "1h 5months"]),
+        ("replication.sync_timeout_ms", "1M", &["1min", "1months"]),
+    ] {
+        let setting = settings().find(|setting| setting.key == key).unwrap();
+        let variable = setting.variable();
+        let (section, name) = key.split_once('.').unwrap();
+        for error in [
+            from_flag(key, value),
+            from_environment(&[(&*variable, value)]),
+            from_yaml(&format!("{section}: {{{name}: {value}}}\n")),
+        ] {
+            let error = error.unwrap_err();
+            let message = error.message();
+            assert!(message.contains("has two readings"), "{key}={value}: {message}");
+            assert_eq!(error.kind().exit_code(), 2);
+            for way in ways {
+                assert!(message.contains(way), "{way}: {message}");
+                from_flag(key, way).unwrap();
+            }
+        }
+    }
+    // What is shown for a time of minutes can be read again.
+    for age in ["90min", "1h 30min", "5min 3s"] {
+        let config = from_flag("storage.retention", age).unwrap().config;
+        assert_eq!(from_yaml(&config::print(&config)).unwrap().config, config, "{age}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    let yaml = written("\u{feff}network: {max_connections: 7}\n");
+    assert_eq!(from_file(&yaml.path).unwrap().config.network.max_connections, 7);
+    let secrets = written(&format!("\u{feff}{ABC}\n"));
+    let config =
+        from_yaml(&format!("auth: {{required: true, secrets_file: {:?}}}\n", secrets.path));
+    LiveSettings::new(&config.unwrap().config).unwrap();
+}
+
+#[test]
+fn files_that_are_no_text_are_invalid_and_say_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let utf16: Vec<u8> = "\u{feff}log: {}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (path, part) in [
+        (put("utf16", &utf16), "is UTF-16 (little-endian), not UTF-8; save it as UTF-8"),
+        (put("latin1", b"# fine\n# caf\xe9\n"), "line 2 has the byte 0xe9"),
+        (folder.path().to_owned(), "directory"),
+        (put("file", b"").join("below"), "ot a directory"),
+    ] {
+        let error = from_file(&path).unwrap_err();
+        assert!(error.message().contains(part), "{part}: {error}");
+        assert_eq!((error.kind().exit_code(), error.retryable()), (2, false), "{error}");
+        let secrets = format!("auth: {{required: true, secrets_file: {path:?}}}\n");
+        let error = LiveSettings::new(&from_yaml(&secrets).unwrap().config).unwrap_err();
+        assert!(error.message().contains(part), "{part}: {error}");
+        assert_eq!((error.kind().exit_code(), error.retryable()), (2, false), "{error}");
     }
 }
 
@@ -342,7 +420,7 @@ fn values_that_cannot_be_read_are_named() {
         ("storage.wal_segment_size_mb", "0", "more than 0"),
         ("storage.wal_segment_size_mb", "99999999999999", "too large"),
         ("storage.retention", "some", "forever"),
-        ("storage.retention", "1M2", "forever"),
+        ("storage.retention", "1d2", "forever"),
         ("metrics.enabled", "maybe", "true or false"),
         ("log.level", "infoo", "did you mean info?"),
         ("log.format", "xml", "auto, json, pretty"),

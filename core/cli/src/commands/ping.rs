@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rstmdb::units::two_times;
 use rstmdb::{Error, ErrorCode, ErrorKind, PingRequest, PingResult, Result};
 
 use crate::error::{CommandResult, Failure};
@@ -29,9 +30,17 @@ pub(crate) struct Ping {
     #[arg(long)]
     wait: bool,
     /// How long to try, such as 500ms, 30s or 2m; the exit code is 8 after that.
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration,
+    #[arg(long, default_value = "30s", value_parser = duration,
         requires = "wait", value_name = "DURATION")]
     timeout: Duration,
+}
+
+/// A time as people write it, if it has one reading.
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    match two_times(text) {
+        Some(problem) => Err(problem),
+        None => humantime::parse_duration(text).map_err(|problem| problem.to_string()),
+    }
 }
 
 impl Ping {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use rstmdb_engine::{FsyncPolicy, Retention};
+use rstmdb_types::units;
 
 use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
 use super::yaml::{YamlNode, YamlValue};
@@ -200,6 +201,9 @@ fn read_bytes(text: &str, unit: u64) -> Result<u64, String> {
     if let Some(number) = whole(text) {
         return number.checked_mul(unit).ok_or_else(|| format!("{text:?} is too large"));
     }
+    if let Some(problem) = units::two_sizes(text) {
+        return Err(problem);
+    }
     let size = text.parse::<ByteSize>().map(|size| size.as_u64());
     size.map_err(|_| format!("must be a size, such as 64MiB, or a number, not {text:?}"))
 }
@@ -267,6 +271,9 @@ fn read_time(text: &str, unit: Duration) -> Result<Duration, String> {
         return number
             .and_then(|number| unit.checked_mul(number))
             .ok_or_else(|| format!("{text:?} is too long"));
+    }
+    if let Some(problem) = units::two_times(text) {
+        return Err(problem);
     }
     humantime::parse_duration(text)
         .map_err(|_| format!("must be a time, such as 30s, 5m or 250ms, or a number, not {text:?}"))
@@ -368,7 +375,10 @@ impl SettingForm for RetentionForm {
         if text.eq_ignore_ascii_case("forever") {
             return Ok(Retention::Forever);
         }
-        // `5M` is five megabytes to some and five months to others: a size ends in B.
+        if let Some(problem) = units::size_or_time(text) {
+            return Err(problem);
+        }
+        // A size ends in B, as no time does.
         if whole(text).is_some() || text.ends_with(['b', 'B']) {
             return read_bytes(text, 1).map(Retention::Bytes).map_err(|_| wrong());
         }
@@ -379,9 +389,19 @@ impl SettingForm for RetentionForm {
         match value {
             Retention::Forever => Shown::Text("forever".to_owned()),
             Retention::Bytes(bytes) => show_bytes(*bytes, 1),
-            Retention::Age(age) => Shown::Text(humantime::format_duration(*age).to_string()),
+            Retention::Age(age) => Shown::Text(show_age(*age)),
         }
     }
+}
+
+/// An age where a size may stand as well: minutes are `min`, since `m` alone has two readings there.
+fn show_age(age: Duration) -> String {
+    let text = humantime::format_duration(age).to_string();
+    let part = |part: &str| match part.strip_suffix('m') {
+        Some(minutes) => format!("{minutes}min"),
+        None => part.to_owned(),
+    };
+    text.split(' ').map(part).collect::<Vec<_>>().join(" ")
 }
 
 /// A log filter.
