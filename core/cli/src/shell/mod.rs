@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::parser::ValueSource;
+use rstmdb::text::{NotText, decode};
 use rstmdb::{Error, ErrorCode, ErrorKind};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
@@ -38,7 +39,8 @@ use crate::session::CliSession;
 /// The commands are those of rstmdb-cli without the program's name. JSON needs no quotes and may
 /// span lines. A line that begins with a blank, or that gives a token, goes into no history. On a server a watch goes on until Ctrl-C, which does not end the shell; with
 /// --background, in a directory and in a script it stays and reports after every command. A script
-/// can come from standard input: it goes on after an error and ends with the exit code of the first.
+/// can come from standard input: it goes on after an error, which names its line, and ends with the exit code of the
+/// first. A line that begins with # is a comment.
 #[derive(Debug, Args)]
 #[command(
     visible_alias = "repl",
@@ -77,60 +79,100 @@ enum Next {
     Quit,
 }
 
-/// Runs lines from a pipe.
+/// Runs lines from a pipe. Errors name the line that their command begins on.
 fn script(session: &mut CliSession) -> CommandResult {
     let mut first_failure = 0;
-    let mut pending = String::new();
-    for line in io::stdin().lock().lines() {
-        let line = line.map_err(|e| error::file("-", &e))?;
+    let (mut pending, mut number, mut begin) = (String::new(), 0, 0);
+    loop {
+        number += 1;
+        let line = match script_line(number) {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            // Half a script is better than one that goes on with what was guessed.
+            Err(error) => {
+                report(session.output, error.into(), Some(number), &mut first_failure)?;
+                return Err(Failure::Reported(first_failure));
+            }
+        };
+        if pending.is_empty() {
+            // A quote in a comment opens nothing.
+            if words::is_comment(&line) {
+                continue;
+            }
+            begin = number;
+        }
         pending.push_str(&line);
         pending.push('\n');
-        match words::split(&pending) {
-            Err(_) => continue,
-            Ok(words) => {
-                pending.clear();
-                match step(session, &words, &mut first_failure)? {
-                    Next::GoOn => {}
-                    Next::Quit => break,
-                }
+        if let Ok(words) = words::split(&pending) {
+            pending.clear();
+            if let Next::Quit = step(session, &words, Some(begin), &mut first_failure)? {
+                break;
             }
         }
     }
     if let Err(lacks) = words::split(&pending) {
         let failure = error::usage(format!("the script ends too early: {lacks}"));
-        report(session.output, failure.into(), &mut first_failure)?;
+        report(session.output, failure.into(), Some(begin), &mut first_failure)?;
     }
     if first_failure == 0 { Ok(()) } else { Err(Failure::Reported(first_failure)) }
 }
 
-/// Runs one line and reports its failure; only a closed pipe ends the shell.
-fn step(session: &mut CliSession, words: &[String], first_failure: &mut u8) -> CommandResult<Next> {
+/// The next line of standard input, without its end. It is not locked meanwhile: a command may read on from it.
+fn script_line(number: usize) -> rstmdb::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut bytes).map_err(|e| error::file("-", &e))?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let text = decode(&bytes).map_err(|problem| match problem {
+        NotText::NotUtf8 { byte, .. } => NotText::NotUtf8 { line: number, byte },
+        other => other,
+    });
+    let text = text.map_err(|problem| error::usage(format!("the script {problem}")))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Ok(Some(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+}
+
+/// Runs one line, of a script the one with this number, and reports its failure; only a closed pipe ends the shell.
+fn step(
+    session: &mut CliSession,
+    words: &[String],
+    number: Option<usize>,
+    first_failure: &mut u8,
+) -> CommandResult<Next> {
     match line(session, words) {
         Ok(next) => Ok(next),
         Err(failure) => {
-            report(session.output, failure, first_failure)?;
+            report(session.output, failure, number, first_failure)?;
             Ok(Next::GoOn)
         }
     }
 }
 
-fn report(output: Output, failure: Failure, first_failure: &mut u8) -> CommandResult {
-    match &failure {
+fn report(
+    output: Output,
+    failure: Failure,
+    number: Option<usize>,
+    first_failure: &mut u8,
+) -> CommandResult {
+    let code = failure.exit_code();
+    match failure {
         Failure::BrokenPipe => return Err(failure),
-        Failure::Error(error) => output.error(error),
+        Failure::Error(error) => output.error(&match number {
+            Some(number) => error.at(&format!("line {number}")).with("script_line", number),
+            None => error,
+        }),
         Failure::Interrupted | Failure::Reported(_) => {}
     }
     if *first_failure == 0 {
-        *first_failure = failure.exit_code();
+        *first_failure = code;
     }
     Ok(())
 }
 
 /// Runs the words of one line, and then what the watches have.
 fn line(session: &mut CliSession, words: &[String]) -> CommandResult<Next> {
-    let Some(first) = words.first().filter(|word| !word.starts_with('#')) else {
-        return Ok(Next::GoOn);
-    };
+    let Some(first) = words.first() else { return Ok(Next::GoOn) };
     let second = words.get(1).map(String::as_str);
     match (first.as_str(), second) {
         ("quit" | "exit" | "q", None) => return Ok(Next::Quit),
@@ -224,12 +266,14 @@ fn interactive(session: &mut CliSession) -> CommandResult {
             Ok(text) => {
                 // From now on Ctrl-C ends what the command does, not the shell.
                 interrupt::listen();
-                let words = words::split(&text).unwrap_or_default();
+                let is_comment = words::is_comment(&text);
+                let words =
+                    if is_comment { Vec::new() } else { words::split(&text).unwrap_or_default() };
                 if !secret::is_secret(&words) {
                     // A history that takes no line is no reason to end.
                     let _ = editor.add_history_entry(text.as_str());
                 }
-                if let Next::Quit = step(session, &words, &mut 0)? {
+                if let Next::Quit = step(session, &words, None, &mut 0)? {
                     break;
                 }
             }
@@ -318,6 +362,9 @@ impl Completer for Assistant {
 
 impl Validator for Assistant {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        if words::is_comment(context.input()) {
+            return Ok(ValidationResult::Valid(None));
+        }
         Ok(match words::split(context.input()) {
             Err(Unfinished::Quote | Unfinished::Bracket | Unfinished::Escape) => {
                 ValidationResult::Incomplete

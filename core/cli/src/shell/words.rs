@@ -21,6 +21,11 @@ impl std::fmt::Display for Unfinished {
     }
 }
 
+/// Whether a line is a comment. It is asked before the line is split: what looks like a quote in it is none.
+pub(crate) fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with('#')
+}
+
 /// The words of a line, or what it lacks.
 pub(crate) fn split(line: &str) -> Result<Vec<String>, Unfinished> {
     let (words, last, lacks) = scan(line);
@@ -54,9 +59,17 @@ fn scan(line: &str) -> Scan {
             words.extend(word.take().map(|word| word.text));
             continue;
         }
+        let rest = line.get(at..).unwrap_or_default();
+        // A backslash at the end of a line joins it with the next one, and is no word.
+        if let Some(behind) = rest.strip_prefix("\\\n") {
+            if behind.is_empty() {
+                return (words, word, Some(Unfinished::Escape));
+            }
+            chars.next();
+            continue;
+        }
         let fresh = word.is_none();
         let current = word.get_or_insert(Word { start: at, text: String::new() });
-        let rest = line.get(at..).unwrap_or_default();
         let taken = match c {
             '{' | '[' if fresh => json(rest),
             '\'' => single_quoted(rest),
@@ -160,8 +173,6 @@ fn double_quoted(rest: &str) -> Piece {
 
 fn escaped(rest: &str) -> Piece {
     match rest.chars().nth(1) {
-        // A backslash at the end of a line joins it with the next one.
-        Some('\n') => Ok((String::new(), 2)),
         Some(c) => Ok((c.to_string(), 1 + c.len_utf8())),
         None => Err((Unfinished::Escape, String::new())),
     }
@@ -221,6 +232,9 @@ mod tests {
         assert_eq!(split("a \"b").unwrap_err(), Unfinished::Quote);
         assert_eq!(split("a \\").unwrap_err(), Unfinished::Escape);
         assert_eq!(split("a \\\nb").unwrap(), ["a", "b"]);
+        assert_eq!(split("a \\\n").unwrap_err(), Unfinished::Escape);
+        assert_eq!(split("a \\\n\n").unwrap(), ["a"]);
+        assert_eq!(split("a \\\n  b\\\nc").unwrap(), ["a", "bc"]);
     }
 
     #[test]
