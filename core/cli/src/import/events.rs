@@ -2,25 +2,22 @@
 
 use std::io::BufRead;
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use rstmdb::error::reason;
-use rstmdb::{Error, ErrorCode, Json, Limits, Result};
+use rstmdb::{Json, Limits, Result};
 
-use super::records::{Records, RowError, RowFields};
+use super::columns::{ColumnNames, Columns, push_json};
+use super::identity::{RowDigest, RowId, RowTime};
+use super::records::{Records, RowError, RowFields, row_error};
 
 /// What joins the activities of several columns.
 const JOINT: &str = " / ";
 
-/// Which columns mean what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnNames {
-    /// The column of the case, which becomes the instance id.
-    pub case: String,
-    /// The columns of the activity, which becomes the event and the state.
-    pub activity: Vec<String>,
-    /// The column of the time, which must hold one.
-    pub time: String,
+/// How a file is written and read, beside the names of its columns.
+#[derive(Debug, Clone)]
+pub(super) struct LogForm {
+    /// What stands between fields.
+    pub(super) separator: u8,
+    /// The columns that hold numbers.
+    pub(super) numbers: Vec<String>,
 }
 
 /// One row that is well-formed.
@@ -32,6 +29,8 @@ pub struct LogEvent {
     pub case: String,
     /// The event.
     pub activity: String,
+    /// When it happened.
+    pub(super) time: Option<RowTime>,
     /// The fields of the row, without the case's.
     fields: Vec<String>,
 }
@@ -40,12 +39,7 @@ pub struct LogEvent {
 #[derive(Debug)]
 pub struct LogEvents<R> {
     records: Records<R>,
-    header: Vec<String>,
-    case: usize,
-    activity: Vec<usize>,
-    time: usize,
-    /// The columns of the payload in the order of its members, each with its key as JSON.
-    payload: Vec<(usize, String)>,
+    columns: Columns,
     limits: Limits,
 }
 
@@ -53,29 +47,39 @@ impl LogEvent {
     /// An event that was not read from a file.
     pub fn new(line: u64, case: &str, activity: &str) -> LogEvent {
         let (case, activity) = (case.to_owned(), activity.to_owned());
-        LogEvent { line, case, activity, fields: Vec::new() }
+        LogEvent { line, case, activity, time: None, fields: Vec::new() }
     }
 }
 
 impl<R: BufRead> LogEvents<R> {
     /// Reads the header of `input` and finds the columns; `file` is named in errors.
     pub fn new(file: &str, input: R, names: &ColumnNames, limits: &Limits) -> Result<LogEvents<R>> {
-        let mut records = Records::new(input);
+        let form = LogForm { separator: b',', numbers: Vec::new() };
+        LogEvents::formed(file, input, names, &form, limits)
+    }
+
+    /// As [`LogEvents::new`], for a file of this form.
+    pub(super) fn formed(
+        file: &str,
+        input: R,
+        names: &ColumnNames,
+        form: &LogForm,
+        limits: &Limits,
+    ) -> Result<LogEvents<R>> {
+        let mut records = Records::separated(input, form.separator);
         let header = match records.next().map_err(|e| crate::error::file(file, &e))? {
             Some(Ok(record)) => record.fields,
             Some(Err(bad)) => {
-                return Err(row_error(file, bad.line, &format!("the header {}", bad.problem)));
+                let problem = format!(
+                    "the header {}; --separator says what separates its columns",
+                    bad.problem
+                );
+                return Err(row_error(file, bad.line, &problem));
             }
             None => return Err(row_error(file, 1, "the file is empty; it needs a header")),
         };
-        let find = |name: &str| find_column(file, &header, name);
-        let case = find(&names.case)?;
-        let time = find(&names.time)?;
-        let activity: Vec<usize> =
-            names.activity.iter().map(|name| find(name)).collect::<Result<_>>()?;
-        let payload = payload_columns(&header, |index| index != case && !activity.contains(&index));
-        let limits = limits.clone();
-        Ok(LogEvents { records, header, case, activity, time, payload, limits })
+        let columns = Columns::find(file, header, names, &form.numbers)?;
+        Ok(LogEvents { records, columns, limits: limits.clone() })
     }
 
     /// The bytes read so far.
@@ -94,141 +98,106 @@ impl<R: BufRead> LogEvents<R> {
     }
 
     fn event(&self, mut record: RowFields) -> std::result::Result<LogEvent, String> {
-        let (found, wanted) = (record.fields.len(), self.header.len());
+        let columns = &self.columns;
+        let (found, wanted) = (record.fields.len(), columns.header.len());
         if found != wanted {
             return Err(format!("has {found} columns, the header has {wanted}"));
         }
         let field = |index: usize| record.fields.get(index).map_or("", String::as_str);
-        let activity: Vec<&str> = self.activity.iter().map(|index| field(*index)).collect();
+        let activity: Vec<&str> = columns.activity.iter().map(|index| field(*index)).collect();
         if activity.iter().all(|part| part.is_empty()) {
-            return Err(format!("has no activity ({} is empty)", self.names_of(&self.activity)));
+            let names: Vec<&str> =
+                columns.activity.iter().map(|index| columns.name(*index)).collect();
+            return Err(format!("has no activity ({} is empty)", names.join(" and ")));
         }
         let activity = activity.join(JOINT);
-        let time = field(self.time);
-        if !is_time(time) {
-            let name = self.names_of(&[self.time]);
-            return Err(match time {
+        let text = field(columns.time);
+        let Some(time) = RowTime::parse(text) else {
+            let name = columns.name(columns.time);
+            return Err(match text {
                 "" => format!("has no time ({name} is empty)"),
-                time => format!("has a time that is none: {name} is {time:?}"),
+                text => format!("has a time that is none: {name} is {text:?}"),
             });
-        }
+        };
         let line = record.line;
-        let case = record.fields.get_mut(self.case).map(std::mem::take).unwrap_or_default();
+        let case = record.fields.get_mut(columns.case).map(std::mem::take).unwrap_or_default();
         if case.is_empty() {
-            return Err(format!("has no case ({} is empty)", self.names_of(&[self.case])));
+            return Err(format!("has no case ({} is empty)", columns.name(columns.case)));
         }
         // Limits are checked here, because one request over a limit fails the batch it is in.
-        let key = idempotency_key(&case, line);
         let checked = self
             .limits
-            .check_name("case and line", &key)
+            .check_name("case", &case)
             .and_then(|()| self.limits.check_name("activity", &activity));
         checked.map_err(|error| error.message().to_owned())?;
-        Ok(LogEvent { line, case, activity, fields: record.fields })
+        Ok(LogEvent { line, case, activity, time: Some(time), fields: record.fields })
     }
 
-    /// The columns that are neither case nor activity, as strings, without the empty ones.
+    /// What makes the row the same in whatever file it stands: all it says, however it is written.
+    pub(super) fn content(&self, event: &LogEvent) -> RowId {
+        let mut digest = RowDigest::new();
+        digest.add(&event.case);
+        digest.add(&event.activity);
+        digest.add(&event.time.map(RowTime::canonical).unwrap_or_default());
+        for column in self.columns.payload.iter().filter(|c| c.index != self.columns.time) {
+            let value = event.fields.get(column.index).filter(|value| !value.is_empty());
+            if let Some(value) = value {
+                digest.add(&column.key);
+                digest.add(value);
+            }
+        }
+        digest.finish()
+    }
+
+    /// The columns that are neither case nor activity, without the empty ones, as strings or numbers.
     ///
-    /// A payload over the limit is a problem of its row.
+    /// A number that is none, and a payload over the limit, are problems of the row.
     pub fn payload(&self, event: &LogEvent) -> std::result::Result<Json, RowError> {
+        let failed = |problem: String| RowError { line: event.line, problem };
         let mut text = String::with_capacity(256);
         text.push('{');
-        for (at, (column, key)) in self.payload.iter().enumerate() {
-            let Some(value) = event.fields.get(*column).filter(|value| !value.is_empty()) else {
+        for column in &self.columns.payload {
+            let Some(value) = event.fields.get(column.index).filter(|value| !value.is_empty())
+            else {
                 continue;
             };
-            // Of columns with the same name the last that is not empty counts.
-            let rest = self.payload.get(at + 1..).unwrap_or_default();
-            let mut same = rest.iter().take_while(|(_, other)| other == key);
-            if same.any(|(column, _)| event.fields.get(*column).is_some_and(|v| !v.is_empty())) {
-                continue;
-            }
             if text.len() > 1 {
                 text.push(',');
             }
-            text.push_str(key);
+            text.push_str(&column.key);
             text.push(':');
-            push_json(value, &mut text);
+            if column.is_number {
+                let number = number(value).ok_or_else(|| {
+                    let name = self.columns.name(column.index);
+                    failed(format!("has a number that is none: {name} is {value:?}"))
+                })?;
+                text.push_str(number.as_str());
+            } else {
+                push_json(value, &mut text);
+            }
         }
         text.push('}');
         let payload = Json::from_canonical(&text);
         match self.limits.check_payload(&payload) {
             Ok(()) => Ok(payload),
-            Err(error) => Err(RowError { line: event.line, problem: error.message().to_owned() }),
-        }
-    }
-
-    fn names_of(&self, columns: &[usize]) -> String {
-        let names: Vec<&str> = columns
-            .iter()
-            .filter_map(|index| self.header.get(*index))
-            .map(String::as_str)
-            .collect();
-        names.join(" and ")
-    }
-}
-
-/// The columns of a payload, sorted as the members of canonical JSON are: by their escaped keys.
-fn payload_columns(header: &[String], is_part: impl Fn(usize) -> bool) -> Vec<(usize, String)> {
-    let mut columns: Vec<(usize, String)> = header
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| is_part(*index))
-        .map(|(index, name)| {
-            let mut key = String::new();
-            push_json(name, &mut key);
-            (index, key)
-        })
-        .collect();
-    let inner = |key: &str| key.get(1..key.len() - 1).unwrap_or_default().to_owned();
-    columns.sort_by_key(|(_, key)| inner(key));
-    columns
-}
-
-/// Appends a JSON string in canonical form.
-fn push_json(value: &str, out: &mut String) {
-    if value.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
-        // Serialising a string can't fail.
-        out.push_str(&serde_json::to_string(value).unwrap_or_default());
-    } else {
-        out.push('"');
-        out.push_str(value);
-        out.push('"');
-    }
-}
-
-/// What makes a second import of the same row harmless.
-pub(super) fn idempotency_key(case: &str, line: u64) -> String {
-    format!("{case}:{line}")
-}
-
-fn find_column(file: &str, header: &[String], name: &str) -> Result<usize> {
-    let mut found = header.iter().enumerate().filter(|(_, column)| *column == name);
-    match (found.next(), found.next()) {
-        (Some((index, _)), None) => Ok(index),
-        (Some(_), Some(_)) => {
-            Err(row_error(file, 1, &format!("the header has the column {name:?} twice")))
-        }
-        _ => {
-            let columns = header.join(", ");
-            let message = format!("the header has no column {name:?}; it has {columns}");
-            Err(row_error(file, 1, &message).with("column", name))
+            Err(error) => Err(failed(error.message().to_owned())),
         }
     }
 }
 
-/// The error of a row that stops the import.
-pub(super) fn row_error(file: &str, line: u64, problem: &str) -> Error {
-    let message = format!("{file}, line {line}: {problem}");
-    Error::new(ErrorCode::BadRequest, message)
-        .with_reason(reason::INVALID_REQUEST)
-        .with("file", file)
-        .with("line", line)
-}
-
-/// Whether the text is a point in time: ISO 8601, with or without a time of day or an offset.
-fn is_time(text: &str) -> bool {
-    text.parse::<Timestamp>().is_ok() || text.parse::<DateTime>().is_ok()
+/// A number as JSON, of a text that is one to people as well: 007 and +1 are.
+fn number(text: &str) -> Option<Json> {
+    let text = text.trim();
+    let value = match text.parse::<i64>() {
+        Ok(whole) => serde_json::Value::from(whole),
+        // A whole number that does not fit would lose its last digits.
+        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte)) => {
+            serde_json::Value::from(text.parse::<u64>().ok()?)
+        }
+        Err(_) if text.bytes().any(|byte| !b"0123456789+-.eE".contains(&byte)) => return None,
+        Err(_) => serde_json::Number::from_f64(text.parse().ok()?)?.into(),
+    };
+    Some(Json::from_value(&value))
 }
 
 #[cfg(test)]
@@ -262,24 +231,50 @@ mod tests {
 
     #[test]
     fn payloads_are_canonical_and_leave_empty_fields_out() {
-        let text = "case,act,at,\"b\"\"\",b,dup,dup,a,empty\n\
-                    c,A,2024-01-02,\"1\"\"\n\",2,x,,\u{1},\nc,A,2024-01-02,,,x,y,,\n";
-        let limits = Limits { payload_bytes_max: 60, ..Limits::default() };
+        let text = "case,act,at,\"b\"\"\",b,a,empty\n\
+                    c,A,2024-01-02,\"1\"\"\n\",2,\u{1},\n";
+        let limits = Limits { payload_bytes_max: 50, ..Limits::default() };
         let mut events =
             LogEvents::new("log.csv", text.as_bytes(), &names(&["act"]), &limits).unwrap();
         let event = events.next().unwrap().unwrap().unwrap();
         let error = events.payload(&event).unwrap_err();
         assert_eq!(error.line, 2);
-        assert!(error.problem.contains("payload_bytes_max = 60"), "{}", error.problem);
+        assert!(error.problem.contains("payload_bytes_max = 50"), "{}", error.problem);
         events.limits = Limits::default();
         let payload = events.payload(&event).unwrap();
         let expected = serde_json::json!({
-            "a": "\u{1}", "at": "2024-01-02", "b": "2", "b\"": "1\"\n", "dup": "x"
+            "a": "\u{1}", "at": "2024-01-02", "b": "2", "b\"": "1\"\n"
         });
         assert_eq!(payload, Json::from_value(&expected));
-        let event = events.next().unwrap().unwrap().unwrap();
-        let payload = events.payload(&event).unwrap();
-        assert_eq!(payload.as_str(), r#"{"at":"2024-01-02","dup":"y"}"#);
+    }
+
+    #[test]
+    fn columns_of_numbers_hold_numbers() {
+        let form = LogForm { separator: b';', numbers: vec!["n".to_owned()] };
+        let read = |value: &str| {
+            let text = format!("case;act;at;n\nc;A;2024-01-02;{value}\n");
+            let limits = Limits::default();
+            let names = names(&["act"]);
+            let mut events =
+                LogEvents::formed("log.csv", text.as_bytes(), &names, &form, &limits).unwrap();
+            let event = events.next().unwrap().unwrap().unwrap();
+            events.payload(&event).map(|payload| payload.to_value()["n"].to_string())
+        };
+        for (text, number) in [
+            ("100", "100"),
+            ("007", "7"),
+            ("+5", "5"),
+            ("-0.5", "-0.5"),
+            ("1e3", "1000.0"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("", "null"),
+        ] {
+            assert_eq!(read(text).unwrap(), number, "{text}");
+        }
+        for text in ["1,5", "x", "NaN", "inf", "1e400", "18446744073709551616", "0x10", "1 000"] {
+            let problem = read(text).unwrap_err().problem;
+            assert!(problem.contains(&format!("n is {text:?}")), "{problem}");
+        }
     }
 
     #[test]
@@ -302,7 +297,7 @@ mod tests {
                 (4, "has no activity (act is empty)"),
                 (5, "has no case (case is empty)"),
                 (6, "has no time (at is empty)"),
-                (7, "case and line has size 52, more than the limit name_bytes_max = 40"),
+                (7, "case has size 50, more than the limit name_bytes_max = 40"),
             ]
         );
         assert!(all[6].is_ok());
@@ -319,7 +314,17 @@ mod tests {
         let message =
             "log.csv, line 1: the header has no column \"act\"; it has case, at, activity";
         assert_eq!(error.message(), message);
-        assert!(open("case,act,at,at\n").message().contains("\"at\" twice"));
+        for (header, problem) in [
+            ("case,act,at,at\n", "columns 3 and 4 are both called \"at\""),
+            ("case,act,at,x,y,x\n", "columns 4 and 6 are both called \"x\""),
+            ("case,act,at,\n", "column 4 has no name"),
+            ("case,act,at, ,x,x\n", "column 4 has no name, columns 5 and 6 are"),
+            ("case;act;at\n", "--separator ';'"),
+            ("case\tact\tat\n", "--separator tab"),
+            ("\"case\"\t\"act\"\t\"at\"\n", "--separator says"),
+        ] {
+            assert!(open(header).message().contains(problem), "{}", open(header));
+        }
         assert!(open("").message().contains("empty"));
     }
 }

@@ -1,9 +1,9 @@
 //! Puts the definition of an import where it belongs: in a version that has it, or a new one.
 
 use rstmdb::blocking::Database;
-use rstmdb::{ErrorCode, Json, PutMachineRequest, PutMachineResult, Result};
+use rstmdb::{CountInstancesRequest, ErrorCode, Json, PutMachineRequest, PutMachineResult, Result};
 
-use crate::output::Output;
+use crate::output::{Output, number};
 use crate::session::versions;
 
 /// The definition that the instances shall have.
@@ -15,12 +15,20 @@ pub(super) struct TargetMachine {
     pub(super) is_learned: bool,
 }
 
+/// What became of the definition.
+#[derive(Debug)]
+pub(super) struct StoredMachine {
+    pub(super) result: PutMachineResult,
+    /// Whether the machine was there before, in whatever version.
+    pub(super) was_there: bool,
+}
+
 /// Stores the definition; a version that has it already is taken as it is.
 pub(super) fn store(
     database: &Database,
     target: &TargetMachine,
     output: Output,
-) -> Result<PutMachineResult> {
+) -> Result<StoredMachine> {
     let existing = versions(database, &target.machine)?;
     let put = |version: u32| {
         let definition = target.definition.clone();
@@ -44,11 +52,7 @@ pub(super) fn store(
                 (None, None) => put(1)?,
                 (None, Some(last)) => {
                     let stored = put(last.saturating_add(1))?;
-                    output.note(&format!(
-                        "machine {:?} has another definition: this one is version {}; instances \
-                         that exist keep theirs",
-                        target.machine, stored.version
-                    ));
+                    output.note(&what_becomes_of_instances(database, target, stored.version)?);
                     stored
                 }
             }
@@ -58,5 +62,28 @@ pub(super) fn store(
     for warning in stored.warnings.iter().filter(|_| !target.is_learned) {
         output.note(&format!("warning: {}: {}", warning.path, warning.message));
     }
-    Ok(stored)
+    Ok(StoredMachine { result: stored, was_there: !existing.is_empty() })
+}
+
+/// Says that instances don't move to a new version.
+fn what_becomes_of_instances(
+    database: &Database,
+    target: &TargetMachine,
+    version: u32,
+) -> Result<String> {
+    let machine = &target.machine;
+    let about =
+        format!("machine {machine:?} has another definition: this one is version {version}");
+    let request =
+        CountInstancesRequest { machine: Some(machine.as_str().into()), ..Default::default() };
+    let count = match database.count_instances(request)?.total() {
+        0 => return Ok(about),
+        1 => "the instance that exists keeps its own".to_owned(),
+        count => format!("the {} instances that exist keep theirs", number(count)),
+    };
+    Ok(format!(
+        "{about}; {count}: their next rows are held to it, those it does not allow are refused, and \
+         new cases get version {version}. To have a case in version {version} delete its instance \
+         and import its whole log again"
+    ))
 }

@@ -1,4 +1,4 @@
-//! Reads CSV records strictly (RFC 4180) and goes on after a bad one.
+//! Reads CSV records strictly (RFC 4180, with any separator) and goes on after a bad one.
 //!
 //! Promises: every problem names the line its record begins on; a quote that is never closed costs
 //! one line, not the rest of the file; memory stays below a few times [`RECORD_BYTES_MAX`].
@@ -6,6 +6,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
+
+use rstmdb::error::reason;
+use rstmdb::{Error, text};
 
 /// The longest record.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
@@ -21,6 +24,12 @@ pub struct RowError {
     pub problem: String,
 }
 
+/// The error of a row that stops the import.
+pub(super) fn row_error(file: &str, line: u64, problem: &str) -> Error {
+    let message = format!("{file}, line {line}: {problem}");
+    Error::invalid(reason::INVALID_REQUEST, message).with("file", file).with("line", line)
+}
+
 /// The fields of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowFields {
@@ -34,11 +43,14 @@ pub struct RowFields {
 #[derive(Debug)]
 pub struct Records<R> {
     input: R,
+    separator: u8,
     /// Lines that were read ahead in search of a closing quote.
     pending: VecDeque<Vec<u8>>,
     /// The lines handed out so far.
     lines: u64,
     bytes: u64,
+    /// What the first bytes show that the input is, when it is no text that can be read.
+    not_text: Option<text::NotText>,
 }
 
 /// Where the splitter is within a record.
@@ -54,6 +66,7 @@ enum SplitterState {
 /// Splits one record, line by line.
 #[derive(Debug)]
 struct Splitter {
+    separator: u8,
     fields: Vec<Vec<u8>>,
     field: Vec<u8>,
     place: SplitterState,
@@ -67,9 +80,15 @@ enum Fed {
 }
 
 impl<R: BufRead> Records<R> {
-    /// Reads from `input`; a byte order mark at its beginning is skipped.
+    /// Reads from `input`, with commas between the fields; a byte order mark at its beginning is skipped.
     pub fn new(input: R) -> Records<R> {
-        Records { input, pending: VecDeque::new(), lines: 0, bytes: 0 }
+        Records::separated(input, b',')
+    }
+
+    /// As [`Records::new`], with another character between the fields.
+    pub fn separated(input: R, separator: u8) -> Records<R> {
+        let pending = VecDeque::new();
+        Records { input, separator, pending, lines: 0, bytes: 0, not_text: None }
     }
 
     /// The bytes read so far.
@@ -93,12 +112,19 @@ impl<R: BufRead> Records<R> {
     /// The record that begins with `first`.
     fn record(&mut self, first: Vec<u8>) -> io::Result<Result<RowFields, RowError>> {
         let start = self.lines;
+        if let Some(problem) = self.not_text.take() {
+            return Ok(Err(RowError { line: start, problem: problem.to_string() }));
+        }
         if first.len() <= RECORD_BYTES_MAX && !first.contains(&b'"') {
-            return Ok(unquoted(&first, start));
+            return Ok(unquoted(&first, self.separator, start));
         }
         let failed = |problem: &str| RowError { line: start, problem: problem.to_owned() };
-        let mut splitter =
-            Splitter { fields: Vec::new(), field: Vec::new(), place: SplitterState::FieldStart };
+        let mut splitter = Splitter {
+            separator: self.separator,
+            fields: Vec::new(),
+            field: Vec::new(),
+            place: SplitterState::FieldStart,
+        };
         let mut read_ahead: VecDeque<Vec<u8>> = VecDeque::new();
         let mut length = first.len();
         let mut fed = splitter.feed(&first);
@@ -149,8 +175,11 @@ impl<R: BufRead> Records<R> {
         if read == limit && !line.ends_with(b"\n") {
             read += self.skip_line()?;
         }
-        if self.bytes == 0 && line.starts_with(b"\xef\xbb\xbf") {
-            line.drain(..3);
+        if self.bytes == 0 {
+            match text::without_mark(&line) {
+                Ok(rest) => drop(line.drain(..line.len() - rest.len())),
+                Err(problem) => self.not_text = Some(problem),
+            }
         }
         self.bytes += read;
         Ok((read > 0).then_some(line))
@@ -173,11 +202,14 @@ impl<R: BufRead> Records<R> {
 }
 
 /// The record of a line without a quote: most of them, and quick to split.
-fn unquoted(line: &[u8], number: u64) -> Result<RowFields, RowError> {
+fn unquoted(line: &[u8], separator: u8, number: u64) -> Result<RowFields, RowError> {
     let Ok(text) = std::str::from_utf8(content(line)) else {
         return Err(RowError { line: number, problem: NOT_UTF8.to_owned() });
     };
-    Ok(RowFields { line: number, fields: text.split(',').map(str::to_owned).collect() })
+    Ok(RowFields {
+        line: number,
+        fields: text.split(char::from(separator)).map(str::to_owned).collect(),
+    })
 }
 
 /// A line without its end.
@@ -211,7 +243,7 @@ impl Splitter {
                 self.place = SplitterState::Quoted;
             }
             (SplitterState::Quoted, byte) => self.field.push(byte),
-            (_, b',') => {
+            (_, byte) if byte == self.separator => {
                 self.fields.push(std::mem::take(&mut self.field));
                 self.place = SplitterState::FieldStart;
             }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use rstmdb::blocking::Database;
-use rstmdb::{CountInstancesRequest, CountInstancesResult, Error, PutMachineResult, Result};
+use rstmdb::error::reason;
+use rstmdb::{
+    CountInstancesRequest, CountInstancesResult, Error, ErrorCode, PutMachineResult, Result,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -35,6 +38,9 @@ pub(super) struct ImportReport {
     events_per_second: u64,
     #[serde(flatten)]
     counts: CountInstancesResult,
+    /// Why the first refused row was.
+    #[serde(skip)]
+    first_refusal: Option<Error>,
 }
 
 /// A row that the machine refused.
@@ -47,18 +53,13 @@ pub(super) struct RefusedRow<'a> {
 }
 
 impl ImportReport {
-    pub(super) fn new(
-        file: &str,
-        machine: &str,
-        stored: &PutMachineResult,
-        is_learned: bool,
-    ) -> ImportReport {
+    pub(super) fn new(file: &str, machine: &str, is_learned: bool) -> ImportReport {
         ImportReport {
             file: file.to_owned(),
             machine: machine.to_owned(),
-            version: stored.version,
+            version: 0,
             definition: if is_learned { "learned" } else { "given" },
-            definition_created: stored.created,
+            definition_created: false,
             instances_created: 0,
             instances_existing: 0,
             events_applied: 0,
@@ -69,7 +70,14 @@ impl ImportReport {
             seconds: 0.0,
             events_per_second: 0,
             counts: CountInstancesResult { counts: Vec::new() },
+            first_refusal: None,
         }
+    }
+
+    /// Takes note of where the definition is.
+    pub(super) fn stored(&mut self, stored: &PutMachineResult) {
+        self.version = stored.version;
+        self.definition_created = stored.created;
     }
 
     /// The rows that are done with.
@@ -80,6 +88,7 @@ impl ImportReport {
     pub(super) fn refused(&mut self, refused: &RefusedRow<'_>, talk: &Talk) {
         self.events_refused += 1;
         let RefusedRow { line, case, event, error } = refused;
+        self.first_refusal.get_or_insert_with(|| (*error).clone().with("instance_id", *case));
         talk.row(
             || {
                 let (code, message) = (error.code(), error.message());
@@ -119,6 +128,33 @@ impl ImportReport {
         Ok(())
     }
 
+    /// The error that the import ends with when it did not do what it was asked for.
+    ///
+    /// Rows that are refused are the business of the log, unless all are, or `is_strict`.
+    pub(super) fn verdict(&self, is_strict: bool) -> Result<()> {
+        let Some(first) = &self.first_refusal else { return Ok(()) };
+        let went_in = self.events_applied + self.events_existing;
+        if went_in > 0 && !is_strict {
+            return Ok(());
+        }
+        let refused = number(self.events_refused);
+        let message = match went_in {
+            0 => format!("no row went in: {refused} were refused, the first because {first}"),
+            _ => format!(
+                "{refused} rows were refused (an error because of --strict), the first because \
+                 {first}"
+            ),
+        };
+        let mut error = Error::new(first.code(), message).with("file", self.file.as_str());
+        if let Some(id) = first.context().get("instance_id") {
+            error = error.with("instance_id", id.clone());
+        }
+        if let Some(reason) = first.reason() {
+            error = error.with_reason(reason);
+        }
+        Err(error)
+    }
+
     /// The figures for people.
     pub(super) fn text(&self) -> String {
         let stored = if self.definition_created { "stored" } else { "there before" };
@@ -142,14 +178,42 @@ impl ImportReport {
 
 /// The error of a row that an import before this one did not apply, while later ones it did.
 pub(super) fn refused_before() -> Error {
-    let message = "refused by an earlier import, which went on with later rows of the case";
-    Error::new(rstmdb::ErrorCode::Conflict, message)
+    let message =
+        "an earlier import refused it, or did not have it, and applied later rows of the case";
+    Error::new(ErrorCode::Conflict, message)
+}
+
+/// The error of a row in whose place an import before this one applied another.
+pub(super) fn changed() -> Error {
+    let message = "an earlier import applied a row in its place that says something else; what was \
+                   applied stays, and an event with apply-event corrects it";
+    Error::new(ErrorCode::Conflict, message)
+}
+
+/// The error of a row whose key an instance that is gone has used.
+pub(super) fn of_an_earlier_life(case: &str) -> Error {
+    let message = format!(
+        "it was applied to an instance {case:?} that was deleted; its idempotency key is forgotten \
+         after a while, until then import into another database"
+    );
+    Error::new(ErrorCode::Conflict, message).with_reason(reason::IDEMPOTENCY_KEY_REUSED)
+}
+
+/// The error of a row whose instance has another version of the machine than this import stored.
+pub(super) fn of_an_older_version(error: &Error, version: u32, newest: u32) -> Error {
+    let message = format!(
+        "{}; the instance was there before and keeps version {version}, the definition of this \
+         import is version {newest}",
+        error.message()
+    );
+    let made = Error::new(error.code(), message);
+    error.reason().map_or(made.clone(), |reason| made.with_reason(reason))
 }
 
 /// The error of a row whose case is an instance of another machine.
 pub(super) fn foreign(case: &str, machine: &str) -> Error {
     let message = format!("instance {case:?} exists and belongs to machine {machine:?}");
-    Error::new(rstmdb::ErrorCode::InstanceExists, message).with("instance_id", case)
+    Error::new(ErrorCode::InstanceExists, message).with("instance_id", case)
 }
 
 /// An answer of a batch that does not fit its operation.

@@ -10,20 +10,23 @@ use rstmdb::error::reason;
 use rstmdb::{
     ApplyEventRequest, BatchMode, BatchOperation, BatchOperationResult, BatchOutcome, BatchRequest,
     BatchResult, CreateInstanceRequest, Error, ErrorCode, ErrorKind, GetInstanceRequest,
-    GetInstanceResult, InfoRequest, Json, Offset, Result, Text, WalStatsRequest, WatchAllRequest,
+    GetInstanceResult, InfoRequest, Json, Offset, Result, Text, WalEntry, WalStatsRequest,
 };
 
-use super::events::{LogEvent, idempotency_key};
-use super::report::{ImportReport, RefusedRow, foreign, refused_before, unexpected};
-use super::resume::{Applied, Earlier, KnownRow, event_id, line_of};
-use crate::error::{CommandResult, Failure};
+use super::events::LogEvent;
+use super::identity::{FileId, RowId, RowKey, event_id};
+use super::report::{
+    ImportReport, RefusedRow, changed, foreign, of_an_earlier_life, of_an_older_version,
+    refused_before, unexpected,
+};
+use super::resume::{CaseLog, Earlier, KnownRow, SoughtFile, SoughtRow, entries};
+use crate::error::CommandResult;
 use crate::in_flight::InFlight;
 use crate::interrupt::Interrupt;
-use crate::replay;
 use crate::talk::Talk;
 
 /// The most rows and payload bytes of one batch: enough to share a sync, little to lose.
-const ROWS_MAX: usize = 1024;
+pub(super) const ROWS_MAX: usize = 1024;
 const BYTES_MAX: usize = 4 << 20;
 
 /// How often in a row the answer to a batch may be lost.
@@ -34,8 +37,21 @@ const ATTEMPTS_MAX: u32 = 5;
 pub(super) struct ImportSource {
     /// The name of the file, part of every event's id.
     pub(super) file_name: String,
+    pub(super) file: FileId,
+    /// The column of the time.
+    pub(super) time: String,
     pub(super) machine: String,
     pub(super) version: u32,
+    /// Whether the machine was there before: only then the log tells something about it.
+    pub(super) was_there: bool,
+}
+
+/// A row on its way into the database.
+#[derive(Debug)]
+pub(super) struct TakenRow {
+    pub(super) id: RowId,
+    pub(super) event: LogEvent,
+    pub(super) payload: Json,
 }
 
 /// An import on its way.
@@ -49,10 +65,10 @@ pub(super) struct Run<'a> {
     interrupt: Interrupt,
     rows_max: usize,
     cases: HashMap<String, Case>,
-    /// What imports before this one did, once it is needed.
+    /// What the log tells, once it is needed.
     earlier: Option<Earlier>,
     /// The rows that were taken since the last batch.
-    taken: Vec<(LogEvent, Json)>,
+    taken: Vec<TakenRow>,
     bytes: usize,
     sent: InFlight<'a, Result<BatchResult>>,
     /// The batch on its way.
@@ -69,21 +85,22 @@ struct SentBatch {
     rows: Vec<Option<RowName>>,
 }
 
-/// What names a row in a report.
+/// What names a row, in a report and in the log.
 #[derive(Debug)]
 struct RowName {
     line: u64,
     case: Text,
     event: Text,
+    key: Text,
 }
 
 /// What is known about a case.
 #[derive(Debug)]
 enum Case {
-    /// This import creates its instance.
-    New,
-    /// An import before this one did.
-    Known(Applied),
+    /// This import creates its instance; the one that had the id before was deleted there.
+    New { after: Option<Offset> },
+    /// It was there before, with this version.
+    Known { log: Box<CaseLog>, version: u32 },
     /// Its id belongs to an instance of this machine.
     Foreign(String),
 }
@@ -117,9 +134,9 @@ impl<'a> Run<'a> {
     }
 
     /// Takes the next row, to be sent with the next flush.
-    pub(super) fn take(&mut self, event: LogEvent, payload: Json) {
-        self.bytes += payload.as_str().len();
-        self.taken.push((event, payload));
+    pub(super) fn take(&mut self, row: TakenRow) {
+        self.bytes += row.payload.as_str().len();
+        self.taken.push(row);
     }
 
     /// Whether it is time to flush.
@@ -157,13 +174,13 @@ impl<'a> Run<'a> {
     /// Finds out about the cases that come up for the first time; those that are new to the database.
     fn look_up(
         &mut self,
-        taken: &[(LogEvent, Json)],
+        taken: &[TakenRow],
         report: &mut ImportReport,
     ) -> CommandResult<HashSet<String>> {
         let mut seen = HashSet::new();
         let unknown: Vec<&str> = taken
             .iter()
-            .map(|(event, _)| event.case.as_str())
+            .map(|row| row.event.case.as_str())
             .filter(|case| !self.cases.contains_key(*case) && seen.insert(*case))
             .collect();
         let mut asked = InFlight::new();
@@ -178,12 +195,14 @@ impl<'a> Run<'a> {
                 Some(Ok(found)) => self.existing(&case, &found)?,
                 Some(Err(error)) if error.code() == ErrorCode::InstanceNotFound => {
                     new.insert(case.clone());
-                    Case::New
+                    let is_first = !self.source.was_there;
+                    let after = if is_first { None } else { self.earlier()?.deleted(&case) };
+                    Case::New { after }
                 }
                 Some(Err(error)) => return Err(error.into()),
                 None => return Err(unexpected().into()),
             };
-            if matches!(found, Case::Known(_)) {
+            if matches!(found, Case::Known { .. }) {
                 report.instances_existing += 1;
             }
             self.cases.insert(case, found);
@@ -192,58 +211,71 @@ impl<'a> Run<'a> {
     }
 
     fn existing(&mut self, case: &str, found: &GetInstanceResult) -> CommandResult<Case> {
-        let ImportSource { file_name, machine, .. } = self.source;
-        if found.machine != machine.as_str() {
+        if found.machine != self.source.machine.as_str() {
             return Ok(Case::Foreign(found.machine.to_string()));
         }
-        let earlier = match &mut self.earlier {
+        let file = self.source.sought();
+        let log = Box::new(self.earlier()?.of(case, found, file));
+        Ok(Case::Known { log, version: found.version })
+    }
+
+    fn earlier(&mut self) -> CommandResult<&mut Earlier> {
+        let earlier = match self.earlier.take() {
             Some(earlier) => earlier,
-            none => none.insert(Earlier::read(self.database, machine, file_name, self.interrupt)?),
+            None => Earlier::read(self.database, self.source.sought(), self.interrupt)?,
         };
-        Ok(Case::Known(earlier.of(case, found.last_event_id.as_deref(), file_name)))
+        Ok(self.earlier.insert(earlier))
     }
 
     /// The operations for these rows; `new` are the cases whose instances are missing.
     fn batch_of(
-        &self,
-        taken: Vec<(LogEvent, Json)>,
+        &mut self,
+        taken: Vec<TakenRow>,
         mut new: HashSet<String>,
         report: &mut ImportReport,
     ) -> SentBatch {
         let mut batch = SentBatch { operations: Vec::new(), rows: Vec::new() };
-        for (event, payload) in taken {
-            let refusal = match self.cases.get(&event.case) {
-                Some(Case::Known(applied)) => match applied.knows(event.line) {
-                    KnownRow::Nothing => None,
-                    KnownRow::Applied => {
-                        report.events_existing += 1;
-                        continue;
+        for TakenRow { id, event, payload } in taken {
+            let LogEvent { line, case, activity, time, .. } = &event;
+            let mut after = None;
+            let refusal = match self.cases.get_mut(case) {
+                Some(Case::Known { log, .. }) => {
+                    let sought = SoughtRow { row: id, line: *line, time: *time, activity };
+                    match log.knows(sought) {
+                        KnownRow::Nothing => None,
+                        KnownRow::Applied => {
+                            report.events_existing += 1;
+                            continue;
+                        }
+                        // Later rows moved the case on: to apply this one now would be out of turn.
+                        KnownRow::PassedOver => Some(refused_before()),
+                        KnownRow::Changed => Some(changed()),
                     }
-                    // Later rows moved the case on: trying this one again would apply it out of turn.
-                    KnownRow::PassedOver => Some(refused_before()),
-                },
-                Some(Case::Foreign(machine)) => Some(foreign(&event.case, machine)),
-                Some(Case::New) | None => None,
+                }
+                Some(Case::Foreign(machine)) => Some(foreign(case, machine)),
+                Some(Case::New { after: offset }) => {
+                    after = *offset;
+                    None
+                }
+                None => None,
             };
             if let Some(error) = refusal {
-                let LogEvent { line, case, activity, .. } = &event;
                 let refused = RefusedRow { line: *line, case, event: activity, error: &error };
                 report.refused(&refused, self.talk);
                 continue;
             }
-            if new.remove(&event.case) {
+            if new.remove(case) {
                 let ImportSource { machine, version, .. } = self.source;
-                let request =
-                    CreateInstanceRequest::new(event.case.as_str(), machine.as_str(), *version);
+                let request = CreateInstanceRequest::new(case.as_str(), machine.as_str(), *version);
                 batch.operations.push(BatchOperation::CreateInstance(request));
                 batch.rows.push(None);
             }
-            let mut request = ApplyEventRequest::new(&event.case, &event.activity)
-                .with_payload(payload)
-                .with_key(idempotency_key(&event.case, event.line));
-            request.event_id = Some(event_id(&self.source.file_name, event.line).into());
+            let key = Text::from(RowKey { row: id, file: self.source.file, after }.to_string());
+            let mut request =
+                ApplyEventRequest::new(case, activity).with_payload(payload).with_key(key.clone());
+            request.event_id = Some(event_id(&self.source.file_name, *line).into());
             let (case, name) = (request.instance_id.clone(), request.event.clone());
-            batch.rows.push(Some(RowName { line: event.line, case, event: name }));
+            batch.rows.push(Some(RowName { line: *line, case, event: name, key }));
             batch.operations.push(BatchOperation::ApplyEvent(request));
         }
         batch
@@ -282,28 +314,22 @@ impl<'a> Run<'a> {
         batch: SentBatch,
         report: &mut ImportReport,
     ) -> CommandResult<SentBatch> {
-        let request = WatchAllRequest {
-            include_ctx: false,
-            from_offset: Some(self.settled + 1),
-            machines: vec![self.source.machine.as_str().into()],
-            ..WatchAllRequest::default()
-        };
+        let lines: HashMap<&str, u64> =
+            batch.rows.iter().flatten().map(|row| (row.key.as_str(), row.line)).collect();
         let mut stored = HashSet::new();
         let mut last_of_case = HashMap::new();
-        replay::all(self.database, request, self.interrupt, |event| {
-            let id = event.event_id.as_deref();
-            if let Some(line) = id.and_then(|id| line_of(id, &self.source.file_name)) {
-                stored.insert(line);
-                last_of_case.insert(event.instance_id, line);
+        entries(self.database, self.settled + 1, self.interrupt, |_, entry| {
+            let WalEntry::ApplyEvent { instance_id, idempotency_key: Some(key), .. } = entry else {
+                return;
+            };
+            if let Some(line) = lines.get(key.as_str()) {
+                stored.insert(*line);
+                last_of_case.insert(instance_id.clone(), *line);
             }
-            Ok(())
         })?;
-        if self.interrupt.pressed() {
-            return Err(Failure::Interrupted);
-        }
         let mut left = SentBatch { operations: Vec::new(), rows: Vec::new() };
         for (operation, row) in batch.operations.into_iter().zip(batch.rows) {
-            if let Some(RowName { line, case, event }) = &row {
+            if let Some(RowName { line, case, event, .. }) = &row {
                 if stored.contains(line) {
                     report.events_applied += 1;
                     continue;
@@ -336,15 +362,29 @@ impl<'a> Run<'a> {
             (None, None, Some(error)) if repeated && error.code() == ErrorCode::InstanceExists => {
                 report.instances_created += 1;
             }
-            (Some(_), Some(BatchOperationResult::ApplyEvent(result)), _) => {
+            (Some(row), Some(BatchOperationResult::ApplyEvent(result)), _) => {
                 self.settled = self.settled.max(result.wal_offset);
-                match result.applied {
-                    true => report.events_applied += 1,
-                    false => report.events_existing += 1,
+                if result.applied {
+                    report.events_applied += 1;
+                } else {
+                    self.applied_before(row, repeated, report);
                 }
             }
-            (Some(RowName { line, case, event }), None, Some(error)) => {
+            // What it says was applied before, from another file or with other types.
+            (Some(row), None, Some(error))
+                if error.reason() == Some(reason::IDEMPOTENCY_KEY_REUSED) =>
+            {
+                self.applied_before(row, repeated, report);
+            }
+            (Some(RowName { line, case, event, .. }), None, Some(error)) => {
                 stop_if_fatal(&error)?;
+                let newest = self.source.version;
+                let error = match self.cases.get(case.as_str()) {
+                    Some(Case::Known { version, .. }) if *version != newest => {
+                        of_an_older_version(&error, *version, newest)
+                    }
+                    _ => error,
+                };
                 report.refused(&RefusedRow { line: *line, case, event, error: &error }, self.talk);
             }
             // Without the instance every row of the case would be refused with a worse reason.
@@ -352,6 +392,25 @@ impl<'a> Run<'a> {
             _ => return Err(unexpected()),
         }
         Ok(())
+    }
+
+    /// Counts a row whose key was used before: by this import if its answer was lost, else by another one.
+    fn applied_before(&self, row: &RowName, is_repeated: bool, report: &mut ImportReport) {
+        let RowName { line, case, event, .. } = row;
+        let is_new = matches!(self.cases.get(case.as_str()), Some(Case::New { .. }));
+        if is_new && !is_repeated {
+            // It did something to an instance that is gone, and nothing to this one.
+            let error = &of_an_earlier_life(case);
+            report.refused(&RefusedRow { line: *line, case, event, error }, self.talk);
+        } else {
+            report.events_existing += 1;
+        }
+    }
+}
+
+impl ImportSource {
+    fn sought(&self) -> SoughtFile<'_> {
+        SoughtFile { name: &self.file_name, id: self.file, time: &self.time }
     }
 }
 
