@@ -200,10 +200,9 @@ fn reason_hint(error: &Error, reason: &str) -> Option<String> {
         reason::CORRUPT => {
             let path = error.context().get("path").and_then(Value::as_str).unwrap_or("DIR");
             let path = option("--path", path);
-            return Some(match error.context().get("last_offset") {
-                Some(last) => {
-                    format!("`rstmdb-cli {path} repair --to {last}` says what cutting would drop")
-                }
+            return Some(match error.context().get("advice").and_then(Value::as_str) {
+                Some("") => "restore the directory from a backup".to_owned(),
+                Some(advice) => format!("`rstmdb-cli {path} {advice}` says what that gives up"),
                 None => format!("`rstmdb-cli {path} verify` shows what is damaged and what helps"),
             });
         }

@@ -77,3 +77,86 @@ fn a_plan_is_a_screen() {
     let error = place.error(2, &["repair", "--to", "99"]);
     assert!(error["message"].as_str().unwrap().contains("whole only up to offset 7"), "{error}");
 }
+
+/// The commands between the marks in what was shown.
+fn commands(place: &Place, shown: &str) -> Vec<String> {
+    let shown = shown.replace("FOLDER", place.folder.path().to_str().unwrap());
+    let marked = shown.split('`').skip(1).step_by(2);
+    marked.filter(|text| text.starts_with("rstmdb-cli ")).map(str::to_owned).collect()
+}
+
+/// Runs a command as it was shown, where nothing else says which directory is meant.
+fn run_as_shown(place: &Place, command: &str) -> common::Ran {
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    place.ran(place.command(&words).env_remove("RSTMDB_PATH").output().unwrap())
+}
+
+/// What befalls a directory.
+type Harm<'a> = &'a dyn Fn(&Place);
+
+#[test]
+fn what_verify_advises_works_as_it_is_shown() {
+    let files = |place: &Place, folder: &str| {
+        let entries = std::fs::read_dir(place.path().join(folder)).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let flip = |path: &PathBuf| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let harms: &[(&str, Harm<'_>, &str)] = &[
+        (
+            "no manifest",
+            &|place| std::fs::remove_file(place.path().join("MANIFEST")).unwrap(),
+            "nothing",
+        ),
+        ("a bad manifest", &|place| flip(&place.path().join("MANIFEST")), "nothing"),
+        ("a bad checkpoint", &|place| flip(&files(place, "checkpoints")[0]), "nothing"),
+        (
+            "no checkpoint",
+            &|place| std::fs::remove_file(&files(place, "checkpoints")[0]).unwrap(),
+            "nothing",
+        ),
+        ("old history", &|place| flip(&files(place, "log")[0]), "history before offset"),
+        (
+            "the newest segment",
+            &|place| std::fs::remove_file(files(place, "log").last().unwrap()).unwrap(),
+            "after offset",
+        ),
+        (
+            "all of the log",
+            &|place| std::fs::remove_dir_all(place.path().join("log")).unwrap(),
+            "after offset",
+        ),
+    ];
+    for (name, harm, lost) in harms {
+        let place = Place::with_orders();
+        place.ok(&["compact", "--force"]);
+        place.ok(&["create-instance", "-m", "order", "-i", "o-4", "-c", "{\"total\":1}"]);
+        harm(&place);
+        let ran = place.run(&["verify"]);
+        assert_eq!(ran.code, 9, "{name}: {}", ran.stdout);
+        let told = ran.stdout.lines().find(|line| line.starts_with("lost ")).unwrap();
+        assert!(told.contains(lost), "{name}: {told}");
+        let advised = commands(&place, &ran.stdout);
+        let hinted = commands(&place, &ran.stderr);
+        assert!(
+            !advised.is_empty() && advised.iter().all(|command| hinted.contains(command)),
+            "{name}: {ran:?}"
+        );
+        let plan = run_as_shown(&place, &advised[0]);
+        assert_eq!(plan.code, 0, "{name}: {}", plan.stderr);
+        let done = run_as_shown(&place, &commands(&place, &plan.stderr)[0]);
+        assert_eq!(done.code, 0, "{name}: {}", done.stderr);
+        assert_eq!(place.json(&["verify"])["ok"], true, "{name}");
+        let found = place.json(&["count-instances"]);
+        let count = if lost.starts_with("after") { 3 } else { 4 };
+        let total = found["counts"].as_array().unwrap().iter();
+        let total: u64 = total.map(|count| count["count"].as_u64().unwrap()).sum();
+        assert_eq!(total, count, "{name}");
+        place.ok(&["create-instance", "-m", "order", "-i", "o-5"]);
+    }
+}

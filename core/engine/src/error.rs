@@ -17,6 +17,21 @@ pub(crate) fn corrupt(file: &str, position: u64, what: &str) -> Error {
     .with("position", position)
 }
 
+/// What such an error says is wrong, for who lists file and place beside it.
+pub(crate) fn damage(error: &Error) -> &str {
+    let message = error.message();
+    let context = error.context();
+    let (Some(file), Some(position)) = (
+        context.get("file").and_then(|file| file.as_str()),
+        context.get("position").and_then(|position| position.as_u64()),
+    ) else {
+        return message;
+    };
+    let begin = format!("{file} is damaged at byte {position}: ");
+    let what = message.strip_prefix(&begin).unwrap_or(message);
+    what.strip_suffix("; see `rstmdb-cli verify`").unwrap_or(what)
+}
+
 /// Something in intact bytes that only a later release knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Newer {
@@ -59,6 +74,11 @@ pub(crate) fn newer_format(file: &str, position: u64, what: Newer) -> Error {
         Newer::Format(found, _) => error.with("format", found),
         _ => error,
     }
+}
+
+/// Whether there is nothing wrong with a file but that a later release wrote it.
+pub(crate) fn is_newer(error: &Error) -> bool {
+    error.reason() == Some(reason::NEWER_FORMAT)
 }
 
 /// A file operation outside the write path failed.

@@ -16,6 +16,7 @@ mod fault;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guards;
+mod held;
 mod jobs;
 mod log;
 pub mod maintenance;

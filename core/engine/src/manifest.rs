@@ -1,17 +1,19 @@
 //! The manifest: which files make up the database.
 //!
 //! One line of JSON and one line with its CRC-32C, replaced atomically. It names the checkpoints, the
-//! first segment, and an offset that is on the disk for certain.
+//! first and the newest segment, and an offset that is on the disk for certain.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
-use rstmdb_types::{Offset, Result};
+use parking_lot::Mutex;
+use rstmdb_types::{Error, Offset, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Newer, corrupt, io as io_error, newer_format};
 use crate::guards::{self, Safeguard};
-use crate::log::OFFSET_MAX;
 use crate::log::lineage::Lineage;
+use crate::log::tip::OFFSET_MAX;
 use crate::storage::Storage;
 
 pub(crate) const MANIFEST: &str = "MANIFEST";
@@ -32,6 +34,9 @@ pub(crate) struct Manifest {
     pub role: Role,
     /// The oldest segment that belongs to the log.
     pub first_segment: u64,
+    /// The newest segment there was when the manifest was written; 0 in those of before it was kept.
+    #[serde(default)]
+    pub last_segment: u64,
     /// The first offset that can be read, with its context.
     pub first_offset: Offset,
     /// On the disk when the manifest was written: a log that ends before is damaged.
@@ -74,6 +79,7 @@ impl Manifest {
             node_id: 0,
             role: Role::Alone,
             first_segment: 1,
+            last_segment: 1,
             first_offset: 1,
             durable_offset: 0,
             checkpoints: Vec::new(),
@@ -136,6 +142,7 @@ impl Manifest {
             serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))?;
         let in_range = (1..=OFFSET_MAX).contains(&manifest.first_offset)
             && (1..=OFFSET_MAX).contains(&manifest.first_segment)
+            && manifest.last_segment <= OFFSET_MAX
             && manifest.durable_offset <= OFFSET_MAX
             && manifest.boundaries.iter().all(|boundary| *boundary <= OFFSET_MAX)
             && manifest.history.iter().all(|begins| begins.first <= OFFSET_MAX);
@@ -167,6 +174,51 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// The manifest on the disk: compactions replace it, and the writer marks each new segment in it.
+pub(crate) struct ManifestFile {
+    storage: Arc<dyn Storage>,
+    written: Mutex<Manifest>,
+}
+
+impl ManifestFile {
+    pub(crate) fn new(storage: Arc<dyn Storage>, written: Manifest) -> ManifestFile {
+        ManifestFile { storage, written: Mutex::new(written) }
+    }
+
+    /// Replaces it; what was marked meanwhile stays.
+    pub(crate) fn replace(&self, next: &mut Manifest) -> io::Result<()> {
+        let mut written = self.written.lock();
+        next.last_segment = next.last_segment.max(written.last_segment);
+        next.durable_offset = next.durable_offset.max(written.durable_offset);
+        self.write(&mut written, next.clone())
+    }
+
+    /// Notes that a segment begins, behind changes that are on the disk: should it be missing one day,
+    /// that is seen.
+    pub(crate) fn mark_segment(&self, number: u64, durable: Offset) -> io::Result<()> {
+        let mut written = self.written.lock();
+        let next = Manifest {
+            last_segment: number,
+            durable_offset: durable.max(written.durable_offset),
+            ..written.clone()
+        };
+        self.write(&mut written, next)
+    }
+
+    fn write(&self, written: &mut Manifest, next: Manifest) -> io::Result<()> {
+        if !self.storage.is_volatile() {
+            next.write(&*self.storage)?;
+        }
+        *written = next;
+        Ok(())
+    }
+}
+
+/// A manifest that was to be there is not.
+pub(crate) fn missing() -> Error {
+    corrupt(MANIFEST, 0, "the manifest is missing")
 }
 
 /// Bytes as lower-case hex digits.

@@ -2,28 +2,28 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
-use crate::checkpoint::CHECKPOINT_DIRECTORY;
-use crate::checkpoint::load::{LoadedCheckpoint, Loading};
 use crate::checkpoint::policy::{CheckpointPolicy, Schedule};
+use crate::checkpoint::{CHECKPOINT_DIRECTORY, CHECKPOINT_ENDING};
 use crate::due::{Growth, Reach};
-use crate::error::{corrupt, io as io_error};
+use crate::error::io as io_error;
+use crate::held::{Held, Search};
 use crate::log::queue::Queue;
-use crate::log::recovery::{Recovered, RecoveryPlan, recover};
+use crate::log::recovery::Recovered;
 use crate::log::segment::{
-    LOG_DIRECTORY, SEGMENT_FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, segment_number,
+    LOG_DIRECTORY, SEGMENT_FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment,
+    segment_number, segment_path,
 };
 use crate::log::tip::Tip;
 use crate::log::writer::create_segment;
 use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
-use crate::manifest::{MANIFEST, MANIFEST_FORMAT, Manifest};
+use crate::manifest::{self, CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestFile};
 use crate::options::{Location, Options, ProgressUpdate};
-use crate::replay::Replayer;
 use crate::shared::{EngineSink, Shared};
 use crate::state::State;
 use crate::storage::{DirectoryLock, Storage};
@@ -39,8 +39,10 @@ pub(crate) struct Opened {
 pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     let storage = location.storage.clone();
     check_options(&options)?;
+    // Before anything is touched: what is no database stays as it is.
+    refuse_foreign_files(&location)?;
     let lock = take_lock(&location, &options)?;
-    let manifest = match Manifest::read(&*storage)? {
+    let mut manifest = match Manifest::read(&*storage)? {
         Some(manifest) => {
             make_durable(&*storage)?;
             manifest
@@ -50,7 +52,8 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     let database = manifest.database()?;
     let sealer = Sealer::plain(&database);
     let files = Arc::new(LogFiles::new(storage.clone(), sealer));
-    let (state, recovered) = load(&location, &options, &manifest, database, &files)?;
+    let (state, recovered) = load(&location, &options, &mut manifest, &files)?;
+    let manifest_file = Arc::new(ManifestFile::new(storage.clone(), manifest.clone()));
     let ring = Arc::new(Ring::new(options.watch_ring_bytes));
     let state = Arc::new(state);
     let next = recovered.writer.tip.next;
@@ -66,6 +69,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
             segment_bytes_max: options.segment_bytes_max,
             free_bytes_min: options.free_bytes_min,
             sync_observer: options.sync_observer.clone(),
+            manifest: manifest_file.clone(),
         },
         files.clone(),
         ring.clone(),
@@ -91,6 +95,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         ring,
         first_offset: AtomicU64::new(manifest.first_offset),
         manifest: Mutex::new(manifest),
+        manifest_file,
         growth,
         schedule: Mutex::new(Schedule::new(CheckpointPolicy::of(&options), last)),
         options,
@@ -169,6 +174,7 @@ fn make_durable(storage: &dyn Storage) -> Result<()> {
 fn create(location: &Location) -> Result<Manifest> {
     let storage = &*location.storage;
     let failed = |error: io::Error| io_error(&format!("creating {}", location.name), error);
+    // Nobody came first, or left something behind.
     refuse_foreign_files(location)?;
     let database = location.entropy.salt();
     for directory in [LOG_DIRECTORY, CHECKPOINT_DIRECTORY] {
@@ -198,113 +204,89 @@ fn create(location: &Location) -> Result<Manifest> {
 fn refuse_foreign_files(location: &Location) -> Result<()> {
     let storage = &*location.storage;
     let failed = |error: io::Error| io_error(&format!("reading {}", location.name), error);
-    for name in storage.list("").map_err(failed)? {
-        if !name.starts_with('.') && name != "LOCK" && name != "MANIFEST.tmp" {
-            return Err(Error::invalid(
-                reason::INVALID_OPTION,
-                format!(
-                    "{} holds {name:?} but no database; choose an empty or a new directory",
-                    location.name
-                ),
-            )
-            .with("path", location.name.as_str()));
-        }
-    }
-    let segments = match storage.list(LOG_DIRECTORY) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        segments => segments.map_err(failed)?,
+    let list = |directory| match storage.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(failed),
     };
-    for name in segments.iter().filter(|name| segment_number(name) != Some(1)) {
-        if segment_number(name).is_some() {
-            return Err(corrupt(MANIFEST, 0, "the manifest is missing"));
-        }
+    let names = list("")?;
+    if names.iter().any(|name| name == MANIFEST) {
+        return Ok(());
     }
-    let path = format!("{LOG_DIRECTORY}/{}", segments.first().map_or("", String::as_str));
-    let written = match segments.is_empty() {
-        true => 0,
-        false => storage.open(&path).and_then(|file| file.len()).map_err(failed)?,
-    };
+    let segments = list(LOG_DIRECTORY)?;
+    let numbers = segments.iter().filter_map(|name| segment_number(name));
+    let checkpoints = list(CHECKPOINT_DIRECTORY)?;
+    let is_checkpoint = |name: &String| name.ends_with(CHECKPOINT_ENDING);
+    if numbers.into_iter().any(|number| number != 1) || checkpoints.iter().any(is_checkpoint) {
+        return Err(manifest::missing());
+    }
     // The first segment holds frames only after the manifest was written.
+    let first = segment_path(1);
+    let written = match storage.open(&first) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        file => file.and_then(|file| file.len()).map_err(failed)?,
+    };
     if written > SEGMENT_HEADER_BYTES {
-        return Err(corrupt(MANIFEST, 0, "the manifest is missing"));
+        return Err(manifest::missing());
     }
-    Ok(())
+    let is_ours = |name: &String| name.starts_with('.') || name == "LOCK" || name == "MANIFEST.tmp";
+    match names.iter().find(|name| !is_ours(name)) {
+        Some(name) => Err(Error::invalid(
+            reason::INVALID_OPTION,
+            format!(
+                "{} holds {name:?} but no database; choose an empty or a new directory",
+                location.name
+            ),
+        )
+        .with("path", location.name.as_str())),
+        None => Ok(()),
+    }
 }
 
+/// Takes what the intact files hold, if it is everything; a refusal changes no file.
 fn load(
     location: &Location,
     options: &Options,
-    manifest: &Manifest,
-    database: [u8; 16],
+    manifest: &mut Manifest,
     files: &LogFiles,
 ) -> Result<(State, Recovered)> {
     let storage = &*location.storage;
-    remove_stray_checkpoints(storage, manifest)?;
-    let mut failure = None;
-    let candidates = manifest.checkpoints.iter().rev().map(Some);
-    let none = manifest.checkpoints.is_empty().then_some(None);
-    for candidate in candidates.chain(none) {
+    let search = Search {
+        storage,
+        manifest,
+        files,
+        options,
         // Ids are spread differently in each process, so that nobody can choose colliding ones.
-        let state = State::new(options, location.entropy.next_u64());
-        let mut loaded = LoadedCheckpoint::default();
-        if let Some(checkpoint) = candidate {
-            let loading = Loading {
-                storage,
-                database,
-                progress: &|done, total| report(options, "loading the checkpoint", done, total),
-            };
-            match loading.load(&checkpoint.file, &state) {
-                Ok(found) => loaded = found,
-                Err(error) if error.reason() == Some(reason::NEWER_FORMAT) => return Err(error),
-                Err(error) => {
-                    tracing::warn!("checkpoint {} can't be used: {error}", checkpoint.file);
-                    failure.get_or_insert(error);
-                    continue;
-                }
-            }
-        }
-        let after = loaded.offset;
-        // The log itself comes last: what it tells again is in order.
-        let mut lineage = loaded.lineage;
-        manifest.history.iter().for_each(|begins| lineage.add(*begins));
-        *files.lineage.lock() = lineage;
-        // An older checkpoint serves only if the log still reaches it.
-        if manifest.first_offset > after + 1 {
-            continue;
-        }
-        state.boundary.store(manifest.boundaries.last().copied().unwrap_or(0), Ordering::Release);
-        // A checkpoint is a mark's, or of an end that asks for no other.
-        state.marked.store(after, Ordering::Release);
-        let plan = RecoveryPlan {
-            storage,
-            database,
-            files,
-            first_segment: manifest.first_segment,
-            after,
-            durable: manifest.durable_offset.max(loaded.newest),
-            named: loaded.named,
-        };
-        state.begin_replay(loaded.newest);
-        let mut replayer = Replayer::new(&state);
-        let recovered =
-            recover(&plan, &mut |offset, effect| replayer.apply(offset, effect), &|done, total| {
-                report(options, "replaying the log", done, total)
-            });
-        let recovered = match recovered {
-            Ok(recovered) => recovered,
-            // The log may not fit this checkpoint and still fit the one before.
-            Err(error) if error.reason() == Some(reason::CORRUPT) => {
-                failure.get_or_insert(error);
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        drop(replayer);
-        files.lineage.lock().forget_before(manifest.first_offset);
-        tracing::info!("replayed {} changes after offset {after}", recovered.replayed);
-        return Ok((state, recovered));
+        hash_seed: &|| location.entropy.next_u64(),
+        limit: None,
+        progress: &|stage, done, total| report(options, stage, done, total),
+    };
+    let held = search.find()?;
+    if let Some(error) = held.refusal() {
+        return Err(error.clone());
     }
-    Err(failure.unwrap_or_else(|| corrupt(MANIFEST, 0, "no checkpoint can be used")))
+    let Held { state, base, log, useless, .. } = held;
+    let log = log.ok_or_else(|| missing_segment(manifest.first_segment))?;
+    for (checkpoint, error) in useless {
+        tracing::warn!("checkpoint {} is not needed and goes: {error}", checkpoint.file);
+    }
+    files.lineage.lock().forget_before(manifest.first_offset);
+    let after = base.as_ref().map_or(0, |base| base.offset);
+    tracing::info!("replayed {} changes after offset {after}", log.replayed);
+    let recovered = log.make_ready(storage)?;
+    let mut next = manifest.clone();
+    // Newer ones can't be used, and nothing may rely on them.
+    let is_base =
+        |entry: &CheckpointEntry| base.as_ref().is_some_and(|base| base.file == entry.file);
+    let newest = next.checkpoints.iter().rposition(is_base);
+    next.checkpoints.truncate(newest.map_or(0, |at| at + 1));
+    // It may have been created just before the process ended.
+    next.last_segment = next.last_segment.max(recovered.writer.segment);
+    if next != *manifest && !storage.is_volatile() {
+        next.write(storage).map_err(|error| io_error("writing MANIFEST", error))?;
+    }
+    *manifest = next;
+    remove_leftovers(storage, manifest)?;
+    Ok((state, recovered))
 }
 
 fn report(options: &Options, stage: &'static str, done_bytes: u64, total_bytes: u64) {
@@ -313,17 +295,32 @@ fn report(options: &Options, stage: &'static str, done_bytes: u64, total_bytes: 
     }
 }
 
-/// Removes checkpoints that the manifest does not know: unfinished or replaced ones.
-fn remove_stray_checkpoints(storage: &dyn Storage, manifest: &Manifest) -> Result<()> {
-    let failed = |error: io::Error| io_error("reading the checkpoints", error);
-    let names = match storage.list(CHECKPOINT_DIRECTORY) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        names => names.map_err(failed)?,
+/// Removes what the manifest does not know: unfinished, replaced and superseded files.
+fn remove_leftovers(storage: &dyn Storage, manifest: &Manifest) -> Result<()> {
+    let is_superseded =
+        |name: &str| segment_number(name).is_some_and(|number| number < manifest.first_segment);
+    let is_unknown = |name: &str| {
+        name.ends_with(CHECKPOINT_ENDING)
+            && !manifest.checkpoints.iter().any(|checkpoint| checkpoint.file == name)
     };
-    for name in names {
-        let known = manifest.checkpoints.iter().any(|checkpoint| checkpoint.file == name);
-        if !known && (name.ends_with(".ckpt") || name.ends_with(".tmp")) {
-            storage.remove(&format!("{CHECKPOINT_DIRECTORY}/{name}")).map_err(failed)?;
+    for (directory, is_old) in [
+        (LOG_DIRECTORY, &is_superseded as &dyn Fn(&str) -> bool),
+        (CHECKPOINT_DIRECTORY, &is_unknown),
+    ] {
+        let failed = |error: io::Error| io_error(&format!("tidying {directory}"), error);
+        let names = match storage.list(directory) {
+            // Somebody tidied it away; without it no checkpoint could be written.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let created = storage.create_dir(directory).and_then(|()| storage.sync_dir(""));
+                created.map_err(failed)?;
+                continue;
+            }
+            names => names.map_err(failed)?,
+        };
+        for name in names {
+            if name.ends_with(".tmp") || is_old(&name) {
+                storage.remove(&format!("{directory}/{name}")).map_err(failed)?;
+            }
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::checkpoint::policy::Schedule;
 use crate::due::Growth;
 use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ManifestFile};
 use crate::options::Options;
 use crate::state::State;
 use crate::storage::{Entropy, Storage};
@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     pub files: Arc<LogFiles>,
     pub ring: Arc<Ring>,
     pub manifest: Mutex<Manifest>,
+    pub manifest_file: Arc<ManifestFile>,
     /// The first offset that can be read; kept beside the manifest to be read without its lock.
     pub first_offset: AtomicU64,
     pub growth: Arc<Growth>,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use rstmdb::error::reason;
-use rstmdb::maintenance::{self, RepairPlan, VerifyReport};
+use rstmdb::maintenance::{self, Cut, RepairPlan, VerifyReport};
 use rstmdb::{Error, ErrorCode};
 
 use crate::clean::clean;
@@ -14,8 +14,8 @@ use crate::session::CliSession;
 /// Read every byte of the database and say what is wrong and what helps.
 ///
 /// Nothing is changed, and the database must not be open elsewhere. The exit code is 9 when
-/// something is damaged. An unfinished write at the end of the log is no damage: the next start
-/// cuts it off.
+/// something is damaged; then it says what is lost, often nothing, and what helps. An unfinished
+/// write at the end of the log is no damage: the next start cuts it off.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,7 +26,12 @@ pub(crate) struct Verify {}
 impl Verify {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let path = session.place.directory("verify")?;
-        let report = maintenance::verify(path)?;
+        let mut report = maintenance::verify(path)?;
+        // As they can be typed.
+        let here = format!("`rstmdb-cli {} ", option("--path", path));
+        for problem in &mut report.problems {
+            problem.remedy = problem.remedy.replace("`rstmdb-cli ", &here);
+        }
         session.output.show(&report, health)?;
         if report.ok {
             return Ok(());
@@ -38,9 +43,10 @@ impl Verify {
         };
         let error = Error::new(ErrorCode::InternalError, message)
             .with_reason(reason::CORRUPT)
-            .with("last_offset", report.last_offset)
+            .with("lost", lost(&report))
             .with("path", path);
-        Err(error.into())
+        let advice = report.advice.unwrap_or_default();
+        Err(error.with("advice", advice).into())
     }
 }
 
@@ -51,6 +57,10 @@ fn health(report: &VerifyReport) -> String {
         ("first offset", number(report.first_offset)),
         ("last whole offset", number(report.last_offset)),
     ];
+    if !report.ok {
+        lines.push(("lost", lost(report)));
+        lines.push(("can be opened", yes_no(report.opens).to_owned()));
+    }
     if report.torn_tail_bytes > 0 {
         let torn = bytes(report.torn_tail_bytes);
         lines.push(("unfinished write", format!("{torn} at the end, cut off by the next start")));
@@ -81,20 +91,44 @@ fn health(report: &VerifyReport) -> String {
     text
 }
 
-/// Cut the end of the log off after an offset, to give up what is damaged.
+/// What the intact files don't hold.
+fn lost(report: &VerifyReport) -> String {
+    let mut lost = Vec::new();
+    if report.advice.is_none() {
+        return "everything, unless a backup has it".to_owned();
+    }
+    if report.changes_lost > 0 {
+        let (count, last) = (number(report.changes_lost), number(report.last_offset));
+        lost.push(format!("{count} changes after offset {last}, or more"));
+    } else if report.advice.as_ref().is_some_and(|advice| advice.contains("--to")) {
+        lost.push(format!("what came after offset {}, if anything", number(report.last_offset)));
+    }
+    if let Some(from) = report.history_from {
+        lost.push(format!("history before offset {}", number(from)));
+    }
+    if lost.is_empty() { "nothing".to_owned() } else { lost.join("; ") }
+}
+
+/// Give up what is damaged, and no more than that needs.
 ///
-/// Without --yes it only says what would be dropped. With it every file that is touched is first
-/// copied to a folder in the data directory. The database must not be open elsewhere.
+/// Without options it does without files that nothing is lost with: a damaged checkpoint, a missing
+/// manifest. Changes and history are given up only up to where --to and --from say; `verify` says
+/// what is needed. Without --yes it only says what would be dropped. With it every file that is
+/// touched is kept in a folder in the data directory. The database must not be open elsewhere.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  rstmdb-cli --path ./data repair
   rstmdb-cli --path ./data repair --to 1041
-  rstmdb-cli --path ./data repair --to 1041 --yes --output json")]
+  rstmdb-cli --path ./data repair --from 500 --yes --output json")]
 pub(crate) struct Repair {
     /// The last offset that stays; `verify` says up to which one the log is whole.
     #[arg(long, visible_alias = "truncate-at", value_name = "OFFSET")]
-    to: u64,
-    /// Really cut.
+    to: Option<u64>,
+    /// The first offset that stays readable: the history before it goes, what it led to stays.
+    #[arg(long, value_name = "OFFSET")]
+    from: Option<u64>,
+    /// Really do it.
     #[arg(long)]
     yes: bool,
 }
@@ -102,14 +136,15 @@ pub(crate) struct Repair {
 impl Repair {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let path = session.place.directory("repair")?;
-        let plan = maintenance::repair(path, self.to, self.yes)?;
+        let (from, to) = (self.from, self.to);
+        let plan = maintenance::repair(path, Cut { from, to }, self.yes)?;
         session.output.show(&plan, described)?;
         if !plan.done {
-            let path = option("--path", path);
-            session.output.note(&format!(
-                "nothing was changed; `rstmdb-cli {path} repair --to {} --yes` does it",
-                plan.to
-            ));
+            let mut command = format!("rstmdb-cli {} repair", option("--path", path));
+            for (name, offset) in [("--to", to), ("--from", from)] {
+                command.extend(offset.map(|offset| format!(" {name} {offset}")));
+            }
+            session.output.note(&format!("nothing was changed; `{command} --yes` does it"));
         }
         Ok(())
     }
@@ -120,8 +155,14 @@ fn described(plan: &RepairPlan) -> String {
         true => "none".to_owned(),
         false => names.join(", "),
     };
-    fields([
-        ("last offset that stays", number(plan.to)),
+    let mut lines = vec![("last offset that stays", number(plan.to))];
+    if plan.from > 1 {
+        lines.push(("first offset that can be read", number(plan.from)));
+    }
+    if plan.manifest_rebuilt {
+        lines.push(("manifest", "made again from what the other files say".to_owned()));
+    }
+    lines.extend([
         ("changes dropped", number(plan.changes_dropped)),
         ("log dropped", bytes(plan.bytes_dropped)),
         ("cut", format!("{} at byte {}", plan.cut, plan.cut_at)),
@@ -129,5 +170,6 @@ fn described(plan: &RepairPlan) -> String {
         ("checkpoints removed", list(&plan.checkpoints_removed)),
         ("copies in", plan.copies.clone()),
         ("done", yes_no(plan.done).to_owned()),
-    ])
+    ]);
+    fields(lines)
 }

@@ -1,6 +1,7 @@
 //! Loading a checkpoint into an empty state.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rstmdb_types::{Offset, Result};
@@ -10,14 +11,14 @@ use super::format::{
     BlockKind, BlockReader, get_history, get_instance, get_key, get_machine, get_side,
 };
 use crate::codec::Reader;
-use crate::error::io as io_error;
+use crate::error::{corrupt, io as io_error};
 use crate::log::OFFSET_MAX;
 use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
 use crate::log::lineage::Lineage;
 use crate::log::tip::Named;
 use crate::state::State;
 use crate::state::{KeyEntry, Owner};
-use crate::storage::Storage;
+use crate::storage::{File, Storage};
 
 /// What loading needs besides the file.
 pub(crate) struct Loading<'a> {
@@ -33,18 +34,26 @@ pub(crate) struct LoadedCheckpoint {
     pub offset: Offset,
     /// The newest change in it: the log was on the disk up to there before the checkpoint counted.
     pub newest: Offset,
+    /// The newest change that it shows; up to its offset, later ones are marks and the like.
+    pub shown: Offset,
     /// The last frame before it began.
     pub named: Option<Named>,
     pub lineage: Lineage,
+}
+
+/// Opens a checkpoint that should be there.
+pub(crate) fn open_checkpoint(storage: &dyn Storage, path: &str) -> Result<Arc<dyn File>> {
+    storage.open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => corrupt(path, 0, "the checkpoint is missing"),
+        _ => io_error(&format!("opening {path}"), error),
+    })
 }
 
 impl Loading<'_> {
     /// Loads the file; the state is spoilt when this fails.
     pub(crate) fn load(&self, file: &str, state: &State) -> Result<LoadedCheckpoint> {
         let path = checkpoint_path(file);
-        let opened = self.storage.open(&path);
-        let opened =
-            opened.map_err(|error: io::Error| io_error(&format!("opening {path}"), error))?;
+        let opened = open_checkpoint(self.storage, &path)?;
         let mut reader = BlockReader::open(&*opened, &path, &self.database)?;
         let head = reader.head;
         let mut loaded = LoadedCheckpoint {
@@ -61,7 +70,10 @@ impl Loading<'_> {
                 return Ok(loaded);
             };
             match self.load_block(state, &mut loaded.lineage, (kind, entries, bytes)) {
-                Some(last) if last <= OFFSET_MAX => loaded.newest = loaded.newest.max(last),
+                Some(last) if last <= OFFSET_MAX => {
+                    loaded.newest = loaded.newest.max(last);
+                    loaded.shown = loaded.shown.max(last);
+                }
                 _ => return Err(reader.damaged("an intact block can't be read")),
             }
         }

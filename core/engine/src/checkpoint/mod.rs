@@ -10,6 +10,8 @@ pub(crate) mod policy;
 pub(crate) mod write;
 
 pub(crate) const CHECKPOINT_DIRECTORY: &str = "checkpoints";
+/// How the name of a whole one ends.
+pub(crate) const CHECKPOINT_ENDING: &str = ".ckpt";
 
 /// The path of a checkpoint.
 pub(crate) fn checkpoint_path(file: &str) -> String {

@@ -13,7 +13,7 @@ use super::effects::Effects;
 use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameHeader, ParsedFrame, parse};
 use super::lineage::Lineage;
 use super::sealer::Sealer;
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_path};
 use crate::error::{corrupt, io as io_error, newer_format};
 use crate::storage::{File, Storage};
 
@@ -389,7 +389,10 @@ impl FrameCursor {
     /// The frame at the position, in a segment whose frames reach to `end`.
     fn read(&mut self, files: &LogFiles, end: u64) -> Result<Frame> {
         let path = || segment_path(self.segment);
-        let failed = |error| io_error(&format!("reading {}", path()), error);
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => missing_segment(self.segment),
+            _ => io_error(&format!("reading {}", path()), error),
+        };
         let file = files.open(self.segment).map_err(failed)?;
         let found = self.window.parse_at(&*file, self.position, end, files).map_err(failed)?;
         let frame = match found {

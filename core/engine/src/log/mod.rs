@@ -15,12 +15,10 @@ pub(crate) mod segment;
 pub(crate) mod tip;
 pub(crate) mod writer;
 
-/// Offsets stay below this, so that adding to one from a file never overflows.
-pub(crate) const OFFSET_MAX: rstmdb_types::Offset = i64::MAX as u64;
-
 pub(crate) use files::{Frame, FrameCursor, LogFiles, Segment};
 pub(crate) use kinds::{Body, Effect, KeyRef};
 pub(crate) use queue::Ticket;
 pub(crate) use ring::Ring;
 pub(crate) use sealer::Sealer;
+pub(crate) use tip::OFFSET_MAX;
 pub(crate) use writer::{LogWriter, WriterSettings};

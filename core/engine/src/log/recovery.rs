@@ -8,11 +8,12 @@
 use std::io;
 use std::sync::Arc;
 
-use rstmdb_types::{Offset, Result};
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, Offset, Result};
 
 use super::effects::{Effects, Unreadable};
 use super::files::{LogFiles, Segment, Window};
-use super::frame::{self, EPOCH, FrameHeader, ParsedFrame};
+use super::frame::{self, EPOCH, FrameHeader, ParsedFrame, VOID};
 use super::kinds::Effect;
 use super::lineage::Epoch;
 use super::segment::{
@@ -25,19 +26,23 @@ use crate::error::{Newer, corrupt, io as io_error, newer_format};
 use crate::guards::{self, Safeguard};
 use crate::storage::{File, Storage};
 
-/// What recovery must know before it reads the log.
+/// What must be known before the log is read.
 pub(crate) struct RecoveryPlan<'a> {
     pub storage: &'a dyn Storage,
     pub database: [u8; 16],
     pub files: &'a LogFiles,
     /// The first segment the manifest counts on; older files are left-overs.
     pub first_segment: u64,
+    /// The newest segment the manifest knows of; 0: none.
+    pub last_segment: u64,
     /// Effects up to here are in the checkpoint.
     pub after: Offset,
     /// Effects up to here were on the disk for certain.
     pub durable: Offset,
     /// The frame that the checkpoint names.
     pub named: Option<Named>,
+    /// No effect after it is wanted.
+    pub limit: Offset,
 }
 
 /// A piece at the end of the log that was no whole frame.
@@ -48,11 +53,31 @@ struct TornTail {
     bytes: u64,
 }
 
-/// What recovery found.
+/// What reading the log came to. Nothing was changed by it.
+pub(crate) struct LogRead {
+    /// The segment that reading ended in, and where the log goes on.
+    segment: OpenSegment,
+    reached: Reached,
+    torn: Option<TornTail>,
+    /// From here to the end it is not known to be on the disk.
+    unsure: u64,
+    pub replayed: u64,
+    /// Why this is not all of the log.
+    pub fault: Option<Error>,
+    /// The checkpoint is of another log.
+    pub is_other: bool,
+    /// What is wrong with segments that only the history needs.
+    pub history: Option<Error>,
+    /// The first segment that was needed.
+    pub begins: u64,
+    /// The limit lies inside this group of effects: the last before it, and its last.
+    pub splits: Option<(Offset, Offset)>,
+}
+
+/// A log that can be appended to.
 pub(crate) struct Recovered {
     pub file: Arc<dyn File>,
     pub writer: WriterPosition,
-    pub replayed: u64,
 }
 
 /// Where reading a segment ended.
@@ -67,137 +92,219 @@ struct Reached {
 type Replay<'a> = dyn FnMut(Offset, &Effect<'_>) -> Result<()> + 'a;
 type ReplayProgress<'a> = dyn Fn(u64, u64) + 'a;
 
-/// Replays everything after the checkpoint and makes the log ready for appending.
-pub(crate) fn recover(
+/// Replays everything after the checkpoint, as far as it is whole.
+///
+/// Errors: reason `corrupt` when nothing of the log goes on from the checkpoint; what is wrong behind
+/// that is in the answer.
+pub(crate) fn read(
     plan: &RecoveryPlan<'_>,
     replay: &mut Replay<'_>,
     progress: &ReplayProgress<'_>,
-) -> Result<Recovered> {
-    let segments = open_segments(plan)?;
-    let Some(last) = segments.last() else { return Err(missing_segment(plan.first_segment)) };
-    let starts: Vec<Offset> =
-        segments.iter().skip(1).map(|(header, ..)| header.tip.next).chain([Offset::MAX]).collect();
+) -> Result<LogRead> {
+    let places = open_segments(plan)?;
+    let (older, needed) = places.split_at(begin(plan, &places)?);
+    let mut history = None;
+    for place in older {
+        match place {
+            Ok((header, _, length)) => {
+                let mut segment = Segment::new(header);
+                segment.bytes = *length;
+                plan.files.put(segment);
+            }
+            Err(error) => {
+                history.get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+    let is_whole = needed.iter().all(Result::is_ok);
+    let segments: Vec<&OpenSegment> =
+        needed.iter().map_while(|place| place.as_ref().ok()).collect();
+    let Some(first) = segments.first() else { return Err(missing_segment(plan.first_segment)) };
     let total: u64 = segments.iter().map(|(.., length)| length).sum();
     let mut done = 0;
-    let mut replayed = 0;
-    let mut end: Option<Reached> = None;
-    let mut unsure = SEGMENT_HEADER_BYTES;
-    for ((header, file, length), next_start) in segments.iter().zip(&starts) {
-        let mut segment = Segment::new(header);
-        let is_last = header.number == last.0.number;
-        if !is_last && *next_start <= plan.after + 1 {
-            segment.bytes = *length;
-            plan.files.put(segment);
-            continue;
+    let tip = first.0.tip;
+    let reached = Reached { position: first.0.bytes(), tip, synced: tip.last() };
+    let mut log = LogRead {
+        segment: (*first).clone(),
+        reached,
+        torn: None,
+        unsure: SEGMENT_HEADER_BYTES,
+        replayed: 0,
+        fault: None,
+        is_other: false,
+        history,
+        begins: first.0.number,
+        splits: None,
+    };
+    if log.is_misnamed(plan) {
+        return Ok(log);
+    }
+    for (index, segment) in segments.iter().enumerate() {
+        let is_last = is_whole && index + 1 == segments.len();
+        let (header, _, length) = segment;
+        if let Some(what) = log.reached.tip.border_fault(&header.tip) {
+            let at = Reached { position: 0, ..log.reached };
+            log.fault = Some(damaged_at(header.number, &at, &what));
+            return Ok(log);
         }
-        let mut reached = match end.take() {
-            Some(reached) => reached,
-            None => begin(plan, header)?,
+        log.segment = (*segment).clone();
+        log.reached.position = header.bytes();
+        let read = read_segment(plan, &mut log, replay);
+        // The log may end here in the middle: what is behind is cut off or refused.
+        let is_end = match read {
+            Ok(is_end) => is_end,
+            Err(error) if is_damage(&error) => {
+                log.fault = Some(error);
+                true
+            }
+            Err(error) => return Err(error),
         };
-        if let Some(what) = reached.tip.border_fault(&header.tip) {
-            return Err(damaged_at(header.number, &Reached { position: 0, ..reached }, &what));
+        if is_end || log.last() >= plan.limit {
+            return Ok(log);
         }
-        reached.position = segment.start;
-        replayed +=
-            read_segment(plan, (header, &**file, *length), &mut segment, &mut reached, replay)?;
-        if !is_last && reached.position != *length {
-            return Err(damaged_at(
-                header.number,
-                &reached,
-                "a frame of an earlier segment is bad",
-            ));
+        if is_last {
+            return finish(plan, log);
         }
-        segment.bytes = reached.position;
-        // Frames without an offset of their own may come before the next.
-        unsure = segment.place_before(reached.synced.max(plan.durable));
-        plan.files.put(segment);
+        // Before one that is broken itself, this may be the end.
+        if index + 1 < segments.len() && log.reached.position != *length {
+            let what = "a frame of an earlier segment is bad";
+            log.fault = Some(damaged_at(header.number, &log.reached, what));
+            return Ok(log);
+        }
         done += length;
         progress(done, total);
-        end = Some(reached);
     }
-    let Some(reached) = end else { return Err(missing_segment(plan.first_segment)) };
-    finish(plan, last, reached, unsure, replayed)
+    let next = log.reached.tip.next;
+    let broken = needed.iter().find_map(|place| place.as_ref().err());
+    log.fault = broken.map(|error| error.clone().with("offset", next));
+    Ok(log)
 }
 
-/// The start of the first segment that is read: the log must reach back to the checkpoint.
-fn begin(plan: &RecoveryPlan<'_>, header: &SegmentHeader) -> Result<Reached> {
-    let reached = Reached { position: 0, tip: header.tip, synced: header.tip.last() };
-    check_named(plan, header.number, &reached)?;
-    if header.tip.next <= plan.after + 1 || !guards::enabled(Safeguard::SequenceGap) {
-        return Ok(reached);
+fn is_damage(error: &Error) -> bool {
+    error.reason() == Some(reason::CORRUPT)
+}
+
+/// The first segment that is needed: the log must reach back to the checkpoint.
+fn begin(plan: &RecoveryPlan<'_>, places: &[Result<OpenSegment>]) -> Result<usize> {
+    let reaching = |next: Offset| {
+        let reaches = |(header, ..): &OpenSegment| header.tip.next <= next;
+        places.iter().rposition(|place| place.as_ref().is_ok_and(reaches))
+    };
+    // An end that is wanted is where its last effect is, not where the next one would be.
+    let is_end = plan.limit == plan.after;
+    let found = reaching(plan.after + u64::from(!is_end)).or_else(|| reaching(plan.after + 1));
+    if let Some(at) = found {
+        return Ok(at);
     }
-    let what = format!("the log begins here, but changes after offset {} are needed", plan.after);
-    Err(damaged_at(header.number, &reached, &what))
+    match places.iter().position(Result::is_ok) {
+        Some(at) if !guards::enabled(Safeguard::SequenceGap) => return Ok(at),
+        _ => {}
+    }
+    match places.first() {
+        Some(Ok((header, ..))) => {
+            let reached = Reached { position: 0, tip: header.tip, synced: header.tip.last() };
+            let after = plan.after;
+            let what = format!("the log begins here, but changes after offset {after} are needed");
+            Err(damaged_at(header.number, &reached, &what))
+        }
+        Some(Err(error)) => Err(error.clone()),
+        None => Err(missing_segment(plan.first_segment)),
+    }
 }
 
 type OpenSegment = (SegmentHeader, Arc<dyn File>, u64);
 
-/// Opens every segment, removes left-overs, and checks that none is missing.
-fn open_segments(plan: &RecoveryPlan<'_>) -> Result<Vec<OpenSegment>> {
-    let failed = |error: io::Error| io_error("reading the log directory", error);
+/// The numbers of the segments that there are.
+pub(crate) fn segment_numbers(storage: &dyn Storage) -> Result<Vec<u64>> {
+    let names = match storage.list(LOG_DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(|error| io_error("reading the log directory", error))?,
+    };
+    Ok(names.iter().filter_map(|name| segment_number(name)).collect())
+}
+
+/// Opens every segment that there should be; one that is missing or damaged is an error in its place.
+fn open_segments(plan: &RecoveryPlan<'_>) -> Result<Vec<Result<OpenSegment>>> {
     let mut expected = plan.first_segment;
-    let mut segments = Vec::new();
-    for name in plan.storage.list(LOG_DIRECTORY).map_err(failed)? {
-        let path = format!("{LOG_DIRECTORY}/{name}");
-        let Some(number) = segment_number(&name) else {
-            if name.ends_with(".tmp") {
-                plan.storage.remove(&path).map_err(failed)?;
-            }
-            continue;
-        };
+    let mut places = Vec::new();
+    for number in segment_numbers(plan.storage)? {
         if number < plan.first_segment {
-            plan.storage.remove(&path).map_err(failed)?;
             continue;
         }
         if number != expected && guards::enabled(Safeguard::SequenceGap) {
-            return Err(missing_segment(expected));
+            places.push(Err(missing_segment(expected)));
         }
         expected = number + 1;
-        let read_failed = |error: io::Error| io_error(&format!("reading {path}"), error);
-        let file = plan.storage.open(&path).map_err(read_failed)?;
-        let length = file.len().map_err(read_failed)?;
-        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
-        let read = file.read_full_at(&mut bytes, 0).map_err(read_failed)?;
-        let head = bytes.get(..read).unwrap_or_default();
-        let header = SegmentHeader::decode(head, &path, &plan.database, &plan.files.sealer)?;
-        if header.number != number {
-            return Err(corrupt(&path, 0, "the segment was renamed"));
+        match open_segment(plan.storage, number, &plan.database, plan.files) {
+            Err(error) if !is_damage(&error) => return Err(error),
+            place => places.push(place),
         }
-        segments.push((header, file, length));
     }
-    Ok(segments)
+    if expected <= plan.last_segment && guards::enabled(Safeguard::SequenceGap) {
+        places.push(Err(missing_segment(expected)));
+    }
+    Ok(places)
 }
 
-fn damaged_at(number: u64, reached: &Reached, what: &str) -> rstmdb_types::Error {
+/// Opens a segment and reads its header.
+pub(crate) fn open_segment(
+    storage: &dyn Storage,
+    number: u64,
+    database: &[u8; 16],
+    files: &LogFiles,
+) -> Result<OpenSegment> {
+    let path = segment_path(number);
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => missing_segment(number),
+        _ => io_error(&format!("reading {path}"), error),
+    };
+    let file = storage.open(&path).map_err(failed)?;
+    let length = file.len().map_err(failed)?;
+    let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+    let read = file.read_full_at(&mut bytes, 0).map_err(failed)?;
+    let head = bytes.get(..read).unwrap_or_default();
+    let header = SegmentHeader::decode(head, &path, database, &files.sealer)?;
+    if header.number != number {
+        let what = format!("this is segment {} under another name", header.number);
+        return Err(corrupt(&path, 0, &what));
+    }
+    Ok((header, file, length))
+}
+
+fn damaged_at(number: u64, reached: &Reached, what: &str) -> Error {
     corrupt(&segment_path(number), reached.position, what)
         .with("segment", number)
         .with("offset", reached.tip.next)
 }
 
-/// The log must be the one that the checkpoint was written from.
-fn check_named(plan: &RecoveryPlan<'_>, number: u64, reached: &Reached) -> Result<()> {
-    match &plan.named {
-        Some(named) if reached.tip.contradicts(named) => Err(damaged_at(
-            number,
-            reached,
-            "the frame before is not the one that the checkpoint names",
-        )),
-        _ => Ok(()),
-    }
+/// Replays the frames of the segment up to the first thing that is not one; says whether the limit was
+/// reached before.
+fn read_segment(
+    plan: &RecoveryPlan<'_>,
+    log: &mut LogRead,
+    replay: &mut Replay<'_>,
+) -> Result<bool> {
+    let (header, file, length) = log.segment.clone();
+    let mut segment = Segment::new(&header);
+    let read = read_frames(plan, (&header, &*file, length), &mut segment, log, replay);
+    segment.bytes = log.reached.position;
+    // Frames without an offset of their own may come before the next.
+    log.unsure = segment.place_before(log.reached.synced.max(plan.durable));
+    plan.files.put(segment);
+    read
 }
 
-/// Replays the frames of one segment up to the first thing that is not one.
-fn read_segment(
+fn read_frames(
     plan: &RecoveryPlan<'_>,
     (header, file, length): (&SegmentHeader, &dyn File, u64),
     segment: &mut Segment,
-    reached: &mut Reached,
+    log: &mut LogRead,
     replay: &mut Replay<'_>,
-) -> Result<u64> {
+) -> Result<bool> {
     let path = segment_path(header.number);
     let mut window = Window::default();
-    let mut replayed = 0;
-    while reached.position < length {
+    while log.reached.position < length {
+        let reached = log.reached;
         let parsed = window
             .parse_at(file, reached.position, length, plan.files)
             .map_err(|error| io_error(&format!("reading {path}"), error))?;
@@ -209,17 +316,27 @@ fn read_segment(
             ParsedFrame::Damaged(_) | ParsedFrame::Incomplete { .. } => break,
         };
         if let Some(what) = reached.tip.fault(header.format, &frame, &payload) {
-            return Err(damaged_at(header.number, reached, &what));
+            return Err(damaged_at(header.number, &reached, &what));
         }
-        replayed += read_frame(plan, header.number, (&frame, &payload), reached, replay)?;
+        // A control frame is about what comes after it.
+        if frame.flags & VOID == 0 && frame.first > plan.limit {
+            return Ok(true);
+        }
+        if frame.has_effects() && frame.last() > plan.limit {
+            log.splits = Some((frame.first - 1, frame.last()));
+            return Ok(true);
+        }
+        log.replayed += read_frame(plan, header.number, (&frame, &payload), &reached, replay)?;
         let frame_bytes = frame.frame_bytes() as u64;
         segment.note(reached.tip.next, reached.position, frame_bytes);
-        reached.position += frame_bytes;
-        reached.tip.advance(&frame, checksum);
-        reached.synced = frame.synced;
-        check_named(plan, header.number, reached)?;
+        log.reached.position += frame_bytes;
+        log.reached.tip.advance(&frame, checksum);
+        log.reached.synced = frame.synced;
+        if log.is_misnamed(plan) {
+            return Ok(true);
+        }
     }
-    Ok(replayed)
+    Ok(false)
 }
 
 /// Replays what a frame holds; returns how many effects that were.
@@ -257,53 +374,84 @@ fn read_frame(
     }
 }
 
-/// Decides about the end of the last segment and makes it ready.
-fn finish(
-    plan: &RecoveryPlan<'_>,
-    (header, file, length): &OpenSegment,
-    reached: Reached,
-    unsure: u64,
-    replayed: u64,
-) -> Result<Recovered> {
-    let path = segment_path(header.number);
-    let failed = |error: io::Error| io_error(&format!("recovering {path}"), error);
-    let torn = examine_tail(plan, header.number, &**file, *length, &reached)?;
-    if plan.durable >= reached.tip.next {
-        return Err(damaged_at(
-            header.number,
-            &reached,
-            &format!(
-                "the log ends before offset {}, which was on the disk for certain",
-                plan.durable
-            ),
-        ));
+/// Decides about the end of the last segment.
+fn finish(plan: &RecoveryPlan<'_>, mut log: LogRead) -> Result<LogRead> {
+    let (number, reached) = (log.segment.0.number, log.reached);
+    match examine_tail(plan, &log) {
+        Ok(torn) => log.torn = torn,
+        Err(error) if is_damage(&error) => log.fault = Some(error),
+        Err(error) => return Err(error),
     }
-    let mut prepared = *length;
-    if let Some(torn) = &torn {
-        tracing::warn!(
-            "cut {} bytes of an unfinished write off {} at byte {}",
-            torn.bytes,
-            torn.file,
-            torn.position
-        );
-        if guards::enabled(Safeguard::TruncateTail) {
-            file.set_len(reached.position).map_err(failed)?;
-            prepared = reached.position;
+    if log.fault.is_none() && plan.durable >= reached.tip.next {
+        let durable = plan.durable;
+        let what =
+            format!("the log ends before offset {durable}, which was on the disk for certain");
+        log.fault = Some(damaged_at(number, &reached, &what));
+    }
+    Ok(log)
+}
+
+impl LogRead {
+    /// The log must be the one that the checkpoint was written from.
+    fn is_misnamed(&mut self, plan: &RecoveryPlan<'_>) -> bool {
+        let Some(named) = &plan.named else { return false };
+        if self.reached.tip.contradicts(named) {
+            let what = "the frame before is not the one that the checkpoint names";
+            self.is_other = true;
+            self.fault = Some(damaged_at(self.segment.0.number, &self.reached, what));
         }
+        self.is_other
     }
-    if !plan.storage.is_volatile() {
-        rewrite(&**file, unsure, reached.position).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        plan.storage.sync_dir(LOG_DIRECTORY).map_err(failed)?;
+
+    /// The last effect.
+    pub(crate) fn last(&self) -> Offset {
+        self.reached.tip.last()
     }
-    let writer = WriterPosition {
-        segment: header.number,
-        format: header.format,
-        position: reached.position,
-        prepared,
-        tip: reached.tip,
-    };
-    Ok(Recovered { file: file.clone(), writer, replayed })
+
+    /// The segment that the log goes on in, and where.
+    pub(crate) fn end(&self) -> (u64, u64) {
+        (self.segment.0.number, self.reached.position)
+    }
+
+    /// The format of the segment that the log goes on in.
+    pub(crate) fn format(&self) -> u32 {
+        self.segment.0.format
+    }
+
+    /// Cuts an unfinished write off and makes sure that all of the log is on the disk.
+    pub(crate) fn make_ready(self, storage: &dyn Storage) -> Result<Recovered> {
+        let (header, file, length) = self.segment;
+        let failed = |error: io::Error| {
+            io_error(&format!("recovering {}", segment_path(header.number)), error)
+        };
+        let end = self.reached.position;
+        let mut prepared = length;
+        if let Some(torn) = &self.torn {
+            tracing::warn!(
+                "cut {} bytes of an unfinished write off {} at byte {}",
+                torn.bytes,
+                torn.file,
+                torn.position
+            );
+            if guards::enabled(Safeguard::TruncateTail) {
+                file.set_len(end).map_err(failed)?;
+                prepared = end;
+            }
+        }
+        if !storage.is_volatile() {
+            rewrite(&*file, self.unsure, end).map_err(failed)?;
+            file.sync_data().map_err(failed)?;
+            storage.sync_dir(LOG_DIRECTORY).map_err(failed)?;
+        }
+        let writer = WriterPosition {
+            segment: header.number,
+            format: header.format,
+            position: end,
+            prepared,
+            tip: self.reached.tip,
+        };
+        Ok(Recovered { file, writer })
+    }
 }
 
 /// Writes what is not known to be on the disk once more, so that the sync to come covers it.
@@ -327,16 +475,11 @@ fn rewrite(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
 }
 
 /// Tells a clean end and a torn tail from damage.
-fn examine_tail(
-    plan: &RecoveryPlan<'_>,
-    number: u64,
-    file: &dyn File,
-    length: u64,
-    reached: &Reached,
-) -> Result<Option<TornTail>> {
+fn examine_tail(plan: &RecoveryPlan<'_>, log: &LogRead) -> Result<Option<TornTail>> {
+    let (reached, (header, file, length)) = (&log.reached, &log.segment);
     let bytes = usize::try_from(length - reached.position).unwrap_or(usize::MAX);
     let mut rest = vec![0; bytes];
-    let path = segment_path(number);
+    let path = segment_path(header.number);
     let read = file
         .read_full_at(&mut rest, reached.position)
         .map_err(|error| io_error(&format!("reading {path}"), error))?;
@@ -356,7 +499,7 @@ fn examine_tail(
                 reached.position + at as u64,
                 later.first
             );
-            return Err(damaged_at(number, reached, &what));
+            return Err(damaged_at(header.number, reached, &what));
         }
         None => {}
     }

@@ -10,6 +10,9 @@ use super::header::{DATA, FRAME_FORMAT, FrameHeader, VOID};
 use crate::codec::put_at;
 use crate::guards::{self, Safeguard};
 
+/// Offsets stay below this, so that adding to one from a file never overflows.
+pub(crate) const OFFSET_MAX: Offset = i64::MAX as u64;
+
 /// The end of the log so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tip {

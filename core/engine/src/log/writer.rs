@@ -24,6 +24,7 @@ use super::tip::Tip;
 use crate::due::Reach;
 use crate::error::{disk_full, outcome_unknown, writes_stopped};
 use crate::guards::{self, Safeguard};
+use crate::manifest::ManifestFile;
 use crate::options::{FsyncPolicy, SyncObserver};
 use crate::storage::{Clock, Entropy, File, Storage};
 
@@ -42,6 +43,7 @@ pub(crate) struct WriterSettings {
     pub segment_bytes_max: u64,
     pub free_bytes_min: u64,
     pub sync_observer: Option<SyncObserver>,
+    pub manifest: Arc<ManifestFile>,
 }
 
 type FrameResult = std::result::Result<Vec<u8>, SinkFailure>;
@@ -341,7 +343,12 @@ impl LogWriter {
             created_at: self.log_time,
         };
         self.is_ended = true;
-        match create_segment(&*self.settings.storage, &header) {
+        // Marked before anything is put into it: from then on it is missed when it is gone.
+        let created = create_segment(&*self.settings.storage, &header).and_then(|file| {
+            self.settings.manifest.mark_segment(header.number, self.tip.last())?;
+            Ok(file)
+        });
+        match created {
             Ok(file) => {
                 self.is_ended = false;
                 self.files.put(Segment::new(&header));

@@ -99,15 +99,22 @@ impl Shared {
     }
 
     fn remove_checkpoint(&self, file: &str) -> Result<()> {
-        let removed = self.storage.remove(&checkpoint_path(file));
+        let removed = match self.storage.remove(&checkpoint_path(file)) {
+            // Somebody else did it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
         let synced = removed.and_then(|()| self.storage.sync_dir(CHECKPOINT_DIRECTORY));
         synced.map_err(|error: io::Error| io_error(&format!("removing {file}"), error))
     }
 
-    pub(crate) fn replace_manifest(&self, manifest: &mut Manifest, next: Manifest) -> Result<()> {
-        if !self.storage.is_volatile() {
-            next.write(&*self.storage).map_err(|error| io_error("writing MANIFEST", error))?;
-        }
+    pub(crate) fn replace_manifest(
+        &self,
+        manifest: &mut Manifest,
+        mut next: Manifest,
+    ) -> Result<()> {
+        let replaced = self.manifest_file.replace(&mut next);
+        replaced.map_err(|error| io_error("writing MANIFEST", error))?;
         *manifest = next;
         Ok(())
     }

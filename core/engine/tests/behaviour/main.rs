@@ -16,6 +16,7 @@ mod fixtures;
 mod history;
 mod life;
 mod lists;
+mod lost;
 mod maintenance;
 mod model;
 mod power;
