@@ -6,8 +6,8 @@ use rstmdb::blocking::{Database, Subscription};
 use rstmdb::error::reason;
 use rstmdb::text::decode;
 use rstmdb::{
-    Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Options, PutMachineRequest, Result,
-    Text,
+    Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Options, Purpose, PutMachineRequest,
+    Result, Text,
 };
 
 use crate::clean::is_hidden;
@@ -104,6 +104,8 @@ impl CliSession {
         Options {
             fsync: self.fsync,
             create: create || in_memory,
+            // Who only reads need not be able to write.
+            purpose: if create { Purpose::Write } else { Purpose::Read },
             // The command asks for --yes itself.
             allow_flush_all: true,
             progress: progress::of_recovery(),

@@ -160,3 +160,64 @@ fn what_verify_advises_works_as_it_is_shown() {
         place.ok(&["create-instance", "-m", "order", "-i", "o-5"]);
     }
 }
+
+/// A directory that belongs to somebody else, as far as who runs the tests can do that.
+#[cfg(unix)]
+#[test]
+fn another_user_may_read_and_verify() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    let place = Place::with_orders();
+    place.ok(&["compact", "--force"]);
+    let binary = place.folder.path().join("rstmdb-cli");
+    std::fs::copy(env!("CARGO_BIN_EXE_rstmdb-cli"), &binary).unwrap();
+    let allow = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let folders = ["", "log", "checkpoints"].map(|name| place.path().join(name));
+    allow(place.folder.path(), 0o755);
+    let protect = |folder_mode, file_mode| {
+        for folder in &folders {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_file() {
+                    allow(&entry.path(), file_mode);
+                }
+            }
+            allow(folder, folder_mode);
+        }
+    };
+    protect(0o555, 0o444);
+    let is_root = std::fs::metadata(place.path()).unwrap().uid() == 0;
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.args(["--path", place.path().to_str().unwrap()]).args(arguments);
+        command.env_clear().env("HOME", place.folder.path()).stdin(Stdio::null());
+        command.current_dir(place.folder.path());
+        if is_root {
+            // Who may write everywhere becomes somebody who may not.
+            command.uid(65534).gid(65534);
+        }
+        place.ran(command.output().unwrap())
+    };
+    let verified = run(&["verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.stderr);
+    for arguments in [
+        &["list-instances"][..],
+        &["get-instance", "o-1"],
+        &["history", "o-1"],
+        &["wal-read"],
+        &["stats"],
+    ] {
+        let ran = run(arguments);
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+    }
+    assert!(run(&["get-instance", "o-1"]).stdout.contains("shipped"));
+    let refused = run(&["apply-event", "-i", "o-2", "-e", "SHIP"]);
+    assert_eq!(refused.code, 8, "{}", refused.stderr);
+    protect(0o755, 0o644);
+    assert_eq!(place.json(&["verify"])["ok"], true);
+    place.ok(&["apply-event", "-i", "o-2", "-e", "SHIP"]);
+}

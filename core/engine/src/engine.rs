@@ -42,7 +42,8 @@ impl Engine {
             lock: Mutex::new(Some(lock)),
             threads: Mutex::default(),
         };
-        if engine.shared.options.background == Background::Threads {
+        let has_threads = engine.shared.options.background == Background::Threads;
+        if has_threads && !engine.shared.is_read_only {
             jobs::start(&engine.shared, &mut engine.threads.lock())?;
         }
         Ok(engine)
@@ -66,10 +67,11 @@ impl Engine {
             let _ = thread.join();
         }
         let result = match synced {
+            Ok(_) if self.shared.is_read_only => Ok(()),
             Ok(durable) => self.record_durable(durable),
             Err(failure) => Err(failure.batch),
         };
-        if result.is_ok() {
+        if result.is_ok() && !self.shared.is_read_only {
             self.shorten_the_next_opening();
         }
         // A compaction that began before has ended when its lock is free; none begins after.
@@ -135,11 +137,21 @@ impl Engine {
     /// Carries a request out.
     pub fn call<R: OperationRequest>(&self, request: R) -> Pending<&Engine, R::Result> {
         let shared = &*self.shared;
-        let carry = Carry { shared, edge: Edge::of(shared) };
-        Pending::new(self, R::OPERATION, request.handle(carry))
+        let evaluated = match self.check_access(R::OPERATION) {
+            Ok(()) => request.handle(Carry { shared, edge: Edge::of(shared) }),
+            Err(error) => shared.ready(Err(error)),
+        };
+        Pending::new(self, R::OPERATION, evaluated)
+    }
+
+    fn check_access(&self, operation: Operation) -> Result<()> {
+        if operation.is_write() { self.shared.check_writable() } else { Ok(()) }
     }
 
     fn carry_out(&self, command: Command) -> Evaluated<Outcome> {
+        if let Err(error) = self.check_access(command.request.operation()) {
+            return self.shared.ready(Err(error));
+        }
         let Command { request, at_ms, new_id, plain_rules, .. } = command;
         let edge = Edge { at_ms, new_id: NewId::Given(new_id), plain_rules };
         outcome(request, Carry { shared: &self.shared, edge })

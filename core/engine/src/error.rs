@@ -124,6 +124,18 @@ pub(crate) fn writes_stopped(why: &str) -> Error {
     .with_reason(reason::WRITES_STOPPED)
 }
 
+/// The files can't be written to by who opened them.
+pub(crate) fn read_only(name: &str) -> Error {
+    Error::new(
+        ErrorCode::ReadOnlyMode,
+        format!(
+            "{name} is open for reading only, because this process may not write there; open it as its \
+             owner, where its file system can be written to"
+        ),
+    )
+    .with("path", name)
+}
+
 /// The handle was closed.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorCode::InternalError, "the database is closed; open it again")

@@ -39,8 +39,8 @@ mod watch;
 pub use checkpoint::policy::CheckpointPolicy;
 pub use engine::Engine;
 pub use options::{
-    Background, FsyncPolicy, Location, Options, ProgressObserver, ProgressUpdate, Retention,
-    SyncObserver,
+    Background, FsyncPolicy, Location, Options, ProgressObserver, ProgressUpdate, Purpose,
+    Retention, SyncObserver,
 };
 pub use pending::{Commit, Pending};
 pub use watch::Subscription;

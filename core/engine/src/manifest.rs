@@ -104,7 +104,7 @@ impl Manifest {
     /// Reads the manifest; `None` when there is none.
     pub(crate) fn read(storage: &dyn Storage) -> Result<Option<Manifest>> {
         let failed = |error: io::Error| io_error("reading MANIFEST", error);
-        let file = match storage.open(MANIFEST) {
+        let file = match storage.open_to_read(MANIFEST) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),

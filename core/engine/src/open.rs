@@ -23,10 +23,10 @@ use crate::log::tip::Tip;
 use crate::log::writer::create_segment;
 use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
 use crate::manifest::{self, CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestFile};
-use crate::options::{Location, Options, ProgressUpdate};
+use crate::options::{Location, Options, ProgressUpdate, Purpose};
 use crate::shared::{EngineSink, Shared};
 use crate::state::State;
-use crate::storage::{DirectoryLock, Storage};
+use crate::storage::{self, DirectoryLock, Storage};
 use crate::time::Time;
 
 /// A database that was just opened.
@@ -42,17 +42,20 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     // Before anything is touched: what is no database stays as it is.
     refuse_foreign_files(&location)?;
     let lock = take_lock(&location, &options)?;
+    let is_read_only = lock.is_none();
     let mut manifest = match Manifest::read(&*storage)? {
+        Some(manifest) if is_read_only => manifest,
         Some(manifest) => {
             make_durable(&*storage)?;
             manifest
         }
+        None if is_read_only => return Err(no_database(&location)),
         None => create(&location)?,
     };
     let database = manifest.database()?;
     let sealer = Sealer::plain(&database);
     let files = Arc::new(LogFiles::new(storage.clone(), sealer));
-    let (state, recovered) = load(&location, &options, &mut manifest, &files)?;
+    let (state, recovered) = load(&location, &options, &mut manifest, &files, is_read_only)?;
     let manifest_file = Arc::new(ManifestFile::new(storage.clone(), manifest.clone()));
     let ring = Arc::new(Ring::new(options.watch_ring_bytes));
     let state = Arc::new(state);
@@ -85,6 +88,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     let last = Reach { offset: last, bytes: 0 };
     let shared = Shared {
         name: location.name,
+        is_read_only,
         storage,
         entropy: location.entropy,
         time: Time::new(location.clock, (next > 1).then_some(log_time)),
@@ -100,7 +104,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         schedule: Mutex::new(Schedule::new(CheckpointPolicy::of(&options), last)),
         options,
     };
-    if is_older {
+    if is_older && !is_read_only {
         shared.change_format()?;
     }
     tracing::info!(
@@ -111,7 +115,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         shared.files.lineage.lock().of(next - 1).unwrap_or_default(),
         shared.options.fsync,
     );
-    Ok(Opened { shared, lock })
+    Ok(Opened { shared, lock: lock.unwrap_or_else(|| Box::new(Unlocked)) })
 }
 
 impl Shared {
@@ -135,23 +139,36 @@ fn check_options(options: &Options) -> Result<()> {
         .with("option", "segment_bytes_max"))
 }
 
-fn take_lock(location: &Location, options: &Options) -> Result<Box<dyn DirectoryLock>> {
-    let (storage, name) = (&location.storage, &location.name);
+/// Stands for a lock where none can be had.
+struct Unlocked;
+
+impl DirectoryLock for Unlocked {}
+
+fn no_database(location: &Location) -> Error {
+    let name = location.name.as_str();
+    let what = format!("there is no database at {name}; check the path, or write something first");
+    Error::new(ErrorCode::NotFound, what).with("path", name)
+}
+
+/// Locks the directory; nothing where it is opened to be read, and nobody could write to it.
+fn take_lock(location: &Location, options: &Options) -> Result<Option<Box<dyn DirectoryLock>>> {
+    let (files, name) = (&location.storage, &location.name);
     let failed = |error: io::Error| io_error(&format!("opening {name}"), error);
     if !options.create
-        && let Err(error) = storage.open(MANIFEST)
+        && let Err(error) = files.open_to_read(MANIFEST)
         && error.kind() == io::ErrorKind::NotFound
     {
-        return Err(Error::new(
-            ErrorCode::NotFound,
-            format!("there is no database at {name}; check the path, or write something first"),
-        )
-        .with("path", name.as_str()));
+        return Err(no_database(location));
     }
-    storage.create_dir("").map_err(failed)?;
-    match storage.lock().map_err(failed)? {
-        Ok(lock) => Ok(lock),
-        Err(holder) => Err(Error::new(
+    let locked = files.create_dir("").and_then(|()| files.lock());
+    match locked {
+        Err(error) if options.purpose == Purpose::Read && storage::is_read_only(&error) => {
+            tracing::info!("{name} is read as it is: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(failed(error)),
+        Ok(Ok(lock)) => Ok(Some(lock)),
+        Ok(Err(holder)) => Err(Error::new(
             ErrorCode::InternalError,
             format!("{name} is in use by {holder}; close it there first"),
         )
@@ -248,6 +265,7 @@ fn load(
     options: &Options,
     manifest: &mut Manifest,
     files: &LogFiles,
+    is_read_only: bool,
 ) -> Result<(State, Recovered)> {
     let storage = &*location.storage;
     let search = Search {
@@ -272,6 +290,9 @@ fn load(
     files.lineage.lock().forget_before(manifest.first_offset);
     let after = base.as_ref().map_or(0, |base| base.offset);
     tracing::info!("replayed {} changes after offset {after}", log.replayed);
+    if is_read_only {
+        return Ok((state, log.unchanged()));
+    }
     let recovered = log.make_ready(storage)?;
     let mut next = manifest.clone();
     // Newer ones can't be used, and nothing may rely on them.

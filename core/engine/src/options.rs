@@ -18,6 +18,17 @@ pub enum Background {
     Inline,
 }
 
+/// What a database is opened for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To write: a directory that this process may not write to is refused.
+    #[default]
+    Write,
+    /// To read. Where this process may not write, on a read-only file system or as another user, what the
+    /// files hold is read all the same, without changing any; a lock is taken where one can be had.
+    Read,
+}
+
 rstmdb_types::embedded_options! {
     /// How a database is opened. `Default` suits most.
     #[derive(Debug, Clone)]
@@ -39,6 +50,8 @@ rstmdb_types::embedded_options! {
         pub checkpoint_at_close: bool = false;
         /// Whether the engine runs threads of its own.
         pub background: Background = Background::Threads;
+        /// What the database is opened for.
+        pub purpose: Purpose = Purpose::Write;
         /// Called during a long recovery with records done and, where known, to do.
         pub progress: Option<ProgressObserver> = None;
         /// Told of every sync of the log.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rstmdb_types::{LogPosition, Offset, TimestampMs};
+use rstmdb_types::{LogPosition, Offset, Result, TimestampMs};
 
 use crate::checkpoint::policy::Schedule;
 use crate::due::Growth;
+use crate::error::read_only;
 use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
 use crate::manifest::{Manifest, ManifestFile};
@@ -40,6 +41,8 @@ impl Sink for EngineSink {
 pub(crate) struct Shared {
     pub name: String,
     pub options: Options,
+    /// Nothing can be written, and nothing is.
+    pub is_read_only: bool,
     pub storage: Arc<dyn Storage>,
     pub time: Time,
     pub entropy: Arc<dyn Entropy>,
@@ -59,6 +62,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn now(&self) -> TimestampMs {
         self.time.now()
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.is_read_only { Err(read_only(&self.name)) } else { Ok(()) }
     }
 
     /// The offset below which changes need no way back, `None` when none ever does.

@@ -23,7 +23,9 @@ pub use clock::ManualClock;
 pub use open::check_url;
 #[cfg(feature = "remote")]
 pub use rstmdb_client::{Endpoint, Options as RemoteOptions, Retry, TlsOptions};
-pub use rstmdb_engine::{FsyncPolicy, Options, ProgressObserver, ProgressUpdate, Retention};
+pub use rstmdb_engine::{
+    FsyncPolicy, Options, ProgressObserver, ProgressUpdate, Purpose, Retention,
+};
 pub use rstmdb_threads::process;
 pub use rstmdb_types::*;
 

@@ -43,7 +43,7 @@ pub(crate) struct LoadedCheckpoint {
 
 /// Opens a checkpoint that should be there.
 pub(crate) fn open_checkpoint(storage: &dyn Storage, path: &str) -> Result<Arc<dyn File>> {
-    storage.open(path).map_err(|error| match error.kind() {
+    storage.open_to_read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => corrupt(path, 0, "the checkpoint is missing"),
         _ => io_error(&format!("opening {path}"), error),
     })

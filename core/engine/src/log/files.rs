@@ -256,7 +256,7 @@ impl LogFiles {
         if let Some((_, file)) = open.iter().find(|(known, _)| *known == number) {
             return Ok(file.clone());
         }
-        let file = self.storage.open(&segment_path(number))?;
+        let file = self.storage.open_to_read(&segment_path(number))?;
         if open.len() == OPEN_FILES_MAX {
             open.pop_front();
         }

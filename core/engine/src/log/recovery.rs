@@ -258,7 +258,7 @@ pub(crate) fn open_segment(
         io::ErrorKind::NotFound => missing_segment(number),
         _ => io_error(&format!("reading {path}"), error),
     };
-    let file = storage.open(&path).map_err(failed)?;
+    let file = storage.open_to_read(&path).map_err(failed)?;
     let length = file.len().map_err(failed)?;
     let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
     let read = file.read_full_at(&mut bytes, 0).map_err(failed)?;
@@ -418,15 +418,27 @@ impl LogRead {
         self.segment.0.format
     }
 
+    /// The log as it is, for who writes nothing.
+    pub(crate) fn unchanged(self) -> Recovered {
+        let (header, file, length) = self.segment;
+        let writer = WriterPosition {
+            segment: header.number,
+            format: header.format,
+            position: self.reached.position,
+            prepared: length,
+            tip: self.reached.tip,
+        };
+        Recovered { file, writer }
+    }
+
     /// Cuts an unfinished write off and makes sure that all of the log is on the disk.
     pub(crate) fn make_ready(self, storage: &dyn Storage) -> Result<Recovered> {
-        let (header, file, length) = self.segment;
-        let failed = |error: io::Error| {
-            io_error(&format!("recovering {}", segment_path(header.number)), error)
-        };
-        let end = self.reached.position;
-        let mut prepared = length;
-        if let Some(torn) = &self.torn {
+        let path = segment_path(self.segment.0.number);
+        let failed = |error: io::Error| io_error(&format!("recovering {path}"), error);
+        let (end, torn, unsure) = (self.reached.position, self.torn.clone(), self.unsure);
+        let file = storage.open(&path).map_err(failed)?;
+        let Recovered { mut writer, .. } = self.unchanged();
+        if let Some(torn) = &torn {
             tracing::warn!(
                 "cut {} bytes of an unfinished write off {} at byte {}",
                 torn.bytes,
@@ -435,21 +447,14 @@ impl LogRead {
             );
             if guards::enabled(Safeguard::TruncateTail) {
                 file.set_len(end).map_err(failed)?;
-                prepared = end;
+                writer.prepared = end;
             }
         }
         if !storage.is_volatile() {
-            rewrite(&*file, self.unsure, end).map_err(failed)?;
+            rewrite(&*file, unsure, end).map_err(failed)?;
             file.sync_data().map_err(failed)?;
             storage.sync_dir(LOG_DIRECTORY).map_err(failed)?;
         }
-        let writer = WriterPosition {
-            segment: header.number,
-            format: header.format,
-            position: end,
-            prepared,
-            tip: self.reached.tip,
-        };
         Ok(Recovered { file, writer })
     }
 }

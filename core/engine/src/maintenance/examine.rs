@@ -14,7 +14,7 @@ use crate::log::segment::LOG_DIRECTORY;
 use crate::log::{LogFiles, Sealer};
 use crate::manifest::{MANIFEST, Manifest};
 use crate::options::{Location, Options};
-use crate::storage::DirectoryLock;
+use crate::storage::{DirectoryLock, is_read_only};
 
 /// What was found.
 pub(crate) struct Examination {
@@ -188,8 +188,4 @@ fn lock_existing(location: &Location) -> Result<(Option<Box<dyn DirectoryLock>>,
         Err(error) => Err(error),
     };
     Ok((lock, found))
-}
-
-fn is_read_only(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }

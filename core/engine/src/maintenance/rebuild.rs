@@ -62,7 +62,7 @@ fn not_alone() -> Error {
 /// The database that a file says it belongs to; it may be damaged.
 fn database_of(storage: &dyn Storage, path: &str) -> io::Result<Option<[u8; 16]>> {
     let mut head = [0; ID_AT.end];
-    let read = storage.open(path)?.read_full_at(&mut head, 0)?;
+    let read = storage.open_to_read(path)?.read_full_at(&mut head, 0)?;
     let id = head.get(ID_AT).and_then(|id| id.try_into().ok());
     Ok(id.filter(|_| read == head.len()))
 }

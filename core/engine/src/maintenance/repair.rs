@@ -211,7 +211,7 @@ impl Repair<'_> {
         let mut segments_removed = Vec::new();
         for number in segment_numbers(storage)? {
             let path = segment_path(number);
-            let length = storage.open(&path).and_then(|file| file.len());
+            let length = storage.open_to_read(&path).and_then(|file| file.len());
             let length = length.map_err(|error| io_error(&format!("reading {path}"), error))?;
             if number == segment {
                 bytes_dropped += length.saturating_sub(position);
@@ -341,7 +341,7 @@ fn execute(
 
 /// Copies a file into a directory; one that is missing needs no copy.
 fn copy(storage: &dyn Storage, path: &str, directory: &str) -> io::Result<()> {
-    let source = match storage.open(path) {
+    let source = match storage.open_to_read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         source => source?,
     };

@@ -27,6 +27,7 @@ impl Shared {
         // Closing waits for this lock, and nothing may be written after it.
         let _manifest = self.manifest.lock();
         self.check_open()?;
+        self.check_writable()?;
         let write = || -> io::Result<()> {
             self.storage.create_dir(SNAPSHOT_DIRECTORY)?;
             self.storage.sync_dir("")?;

@@ -72,6 +72,14 @@ impl Storage for FileStorage {
         }
     }
 
+    fn open_to_read(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        let path = self.path(path);
+        match OpenOptions::new().read(true).open(&path) {
+            Ok(file) => Ok(Arc::new(RealFile { file, path })),
+            Err(error) => Err(with_path("open", &path, error)),
+        }
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (self.path(from), self.path(to));
         fs::rename(&from, &to).map_err(|error| {

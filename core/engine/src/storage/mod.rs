@@ -31,6 +31,11 @@ pub trait Storage: Send + Sync {
     /// Opens a file for reading and writing.
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
 
+    /// Opens a file for reading alone, where that may be allowed when writing is not.
+    fn open_to_read(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
+
     /// Renames a file, replacing the target.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
@@ -83,6 +88,11 @@ pub trait File: Send + Sync {
 
 /// Held while a database is open; dropping it releases the directory.
 pub trait DirectoryLock: Send + Sync {}
+
+/// Whether this process may not write there, though it may be able to read.
+pub(crate) fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
 
 impl dyn File + '_ {
     /// Writes all of `data`, going on after short writes and interruptions.

@@ -21,6 +21,7 @@ mod maintenance;
 mod model;
 mod power;
 mod programs;
+mod read_only;
 mod recorder;
 mod regressions;
 mod retention;
