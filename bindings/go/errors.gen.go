@@ -194,8 +194,8 @@ const (
 	// key.
 	ReasonOutcomeUnknown = "outcome_unknown"
 
-	// ReasonWritesStopped: An earlier write failed; the database is read-only until it is
-	// reopened.
+	// ReasonWritesStopped: An earlier write failed, or the directory was moved or replaced; the
+	// database is read-only until it is reopened.
 	ReasonWritesStopped = "writes_stopped"
 
 	// ReasonWriteFailed: A write failed and was taken back.

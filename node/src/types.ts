@@ -133,7 +133,7 @@ export const ERROR_REASONS = Object.freeze([
   'disk_full',
   /** Whether the write happened is unknown: a sync failed, or the connection ended before the answer. Read to find out, or repeat it with its idempotency key. */
   'outcome_unknown',
-  /** An earlier write failed; the database is read-only until it is reopened. */
+  /** An earlier write failed, or the directory was moved or replaced; the database is read-only until it is reopened. */
   'writes_stopped',
   /** A write failed and was taken back. */
   'write_failed',

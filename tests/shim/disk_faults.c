@@ -74,6 +74,19 @@ static int fault_of_file(const char *call, int file)
     return fault(call, path);
 }
 
+static int fault_at(const char *call, int directory, const char *path)
+{
+    char link[64], whole[2 * PATH_MAX];
+    if (*path == '/' || directory == AT_FDCWD)
+        return fault(call, path);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+    ssize_t length = readlink(link, whole, PATH_MAX - 1);
+    if (length <= 0)
+        return 0;
+    snprintf(whole + length, sizeof whole - (size_t)length, "/%s", path);
+    return fault(call, whole);
+}
+
 #define NEXT(type, name, parameters)                                                                     \
     static type(*next) parameters;                                                                       \
     if (!next)                                                                                           \
@@ -125,3 +138,7 @@ CALL(fsync, (int file), (file), fault_of_file("sync", file))
 CALL(fdatasync, (int file), (file), fault_of_file("sync", file))
 CALL(rename, (const char *from, const char *to), (from, to), fault("rename", to))
 CALL(unlink, (const char *path), (path), fault("remove", path))
+CALL(renameat, (int before, const char *from, int behind, const char *to), (before, from, behind, to),
+     fault_at("rename", behind, to))
+CALL(unlinkat, (int directory, const char *path, int flags), (directory, path, flags),
+     fault_at("remove", directory, path))

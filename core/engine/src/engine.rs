@@ -12,18 +12,17 @@ use rstmdb_types::*;
 use crate::checkpoint::policy::CheckpointPolicy;
 use crate::jobs;
 use crate::log::queue::Queue;
-use crate::open::{Opened, open};
+use crate::open::open;
 use crate::ops::{Edge, NewId};
 use crate::options::{Background, Location, Options};
 use crate::pending::{Evaluated, Pending};
 use crate::shared::{EngineSink, Shared};
-use crate::storage::DirectoryLock;
 use crate::watch::Subscription;
 
 /// An open database. Shared by reference or [`Arc`]; closed when dropped.
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
-    lock: Mutex<Option<Box<dyn DirectoryLock>>>,
+    is_closed: Mutex<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -36,10 +35,9 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Opens the database at `location`, recovering whatever a stop left behind.
     pub fn open(location: Location, options: Options) -> Result<Engine> {
-        let Opened { shared, lock } = open(location, options)?;
         let engine = Engine {
-            shared: Arc::new(shared),
-            lock: Mutex::new(Some(lock)),
+            shared: Arc::new(open(location, options)?),
+            is_closed: Mutex::new(false),
             threads: Mutex::default(),
         };
         let has_threads = engine.shared.options.background == Background::Threads;
@@ -51,11 +49,12 @@ impl Engine {
 
     /// Syncs what is not synced, stops the threads and releases the directory.
     ///
-    /// Requests that come later get an error of kind `Closed`. Closing twice is fine.
+    /// Requests that come later get an error of kind `Closed`. Closing twice is fine. Nothing is written
+    /// when the files are not those any more that were opened: the error says so.
     pub fn close(&self) -> Result<()> {
         // Held to the end: who closes a second time waits for the first.
-        let mut lock = self.lock.lock();
-        if lock.is_none() {
+        let mut is_closed = self.is_closed.lock();
+        if *is_closed {
             return Ok(());
         }
         self.shared.queue.close();
@@ -68,7 +67,9 @@ impl Engine {
         }
         let result = match synced {
             Ok(_) if self.shared.is_read_only => Ok(()),
-            Ok(durable) => self.record_durable(durable),
+            Ok(durable) => {
+                self.shared.check_directory().and_then(|()| self.record_durable(durable))
+            }
             Err(failure) => Err(failure.batch),
         };
         if result.is_ok() && !self.shared.is_read_only {
@@ -76,7 +77,8 @@ impl Engine {
         }
         // A compaction that began before has ended when its lock is free; none begins after.
         drop(self.shared.manifest.lock());
-        *lock = None;
+        self.shared.directory.release();
+        *is_closed = true;
         result
     }
 
@@ -98,7 +100,14 @@ impl Engine {
         }
         let mut next = manifest.clone();
         next.durable_offset = durable;
-        self.shared.replace_manifest(&mut manifest, next)
+        match self.shared.replace_manifest(&mut manifest, next) {
+            // Everything is synced; the next start just has to find the end by itself.
+            Err(error) if error.reason() == Some(reason::DISK_FULL) => {
+                tracing::warn!("no room to say how far the log reaches, which is synced: {error}");
+                Ok(())
+            }
+            replaced => replaced,
+        }
     }
 
     /// How often the clock was found to be set, or far from the log's time.

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Offset};
+use rstmdb_types::{Error, ErrorCode, Offset, Result};
+
+use crate::storage::{Storage, is_full};
 
 /// Stored bytes are not what was written.
 pub(crate) fn corrupt(file: &str, position: u64, what: &str) -> Error {
@@ -88,6 +90,18 @@ pub(crate) fn io(doing: &str, error: io::Error) -> Error {
         .with_source(Arc::new(error) as Arc<dyn std::error::Error + Send + Sync>)
 }
 
+/// Writing a file beside the log failed.
+pub(crate) fn writing(path: &str, error: io::Error) -> Error {
+    if is_full(&error) {
+        return Error::new(
+            ErrorCode::WalIoError,
+            format!("no room for {path}: {error}; the log goes on without it, free some space"),
+        )
+        .with_reason(reason::DISK_FULL);
+    }
+    io(&format!("writing {path}"), error)
+}
+
 /// There is no room for a write; nothing of it was kept.
 pub(crate) fn disk_full(detail: &str) -> Error {
     Error::new(
@@ -95,6 +109,16 @@ pub(crate) fn disk_full(detail: &str) -> Error {
         format!("the disk is full ({detail}); nothing was written, free some space and retry"),
     )
     .with_reason(reason::DISK_FULL)
+}
+
+/// Writes stop while there is still room for a checkpoint.
+pub(crate) fn check_free_space(storage: &dyn Storage, minimum: u64) -> Result<()> {
+    match storage.free_bytes() {
+        Ok(Some(free)) if free < minimum => {
+            Err(disk_full(&format!("{free} bytes free, free_bytes_min is {minimum}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A write failed in a way that leaves its fate open.
@@ -105,6 +129,15 @@ pub(crate) fn outcome_unknown(error: &io::Error) -> Error {
             "writing the log failed ({error}): whether this change survives is unknown until the \
              database is opened again"
         ),
+    )
+    .with_reason(reason::OUTCOME_UNKNOWN)
+}
+
+/// So much happened since then that what became of it is not known any more.
+pub(crate) fn forgotten() -> Error {
+    Error::new(
+        ErrorCode::WalIoError,
+        "many writes failed since then, and what became of this one was forgotten: read to find out",
     )
     .with_reason(reason::OUTCOME_UNKNOWN)
 }

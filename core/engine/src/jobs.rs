@@ -18,6 +18,7 @@ use crate::sync::park;
 
 mod checkpoints;
 mod digests;
+mod presence;
 mod writes;
 
 /// Work that the database does by itself.
@@ -34,6 +35,9 @@ fn jobs(shared: &Shared) -> [Vec<Box<dyn Job>>; Growth::ALARMS] {
     let mut prompt: Vec<Box<dyn Job>> = vec![Box::new(writes::Writes)];
     if let FsyncPolicy::EveryMs(ms) = shared.options.fsync {
         prompt.push(Box::new(writes::Syncs::every(ms)));
+    }
+    if !shared.storage.is_volatile() {
+        prompt.push(Box::new(presence::Presence::new()));
     }
     let mut long: Vec<Box<dyn Job>> = vec![Box::new(checkpoints::Checkpoints)];
     if shared.options.digest {

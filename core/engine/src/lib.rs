@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod codec;
+mod directory;
 mod due;
 mod engine;
 mod error;

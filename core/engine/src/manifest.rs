@@ -14,7 +14,7 @@ use crate::error::{Newer, corrupt, io as io_error, newer_format};
 use crate::guards::{self, Safeguard};
 use crate::log::lineage::Lineage;
 use crate::log::tip::OFFSET_MAX;
-use crate::storage::Storage;
+use crate::storage::{Storage, remove_if_there};
 
 pub(crate) const MANIFEST: &str = "MANIFEST";
 const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
@@ -161,10 +161,7 @@ impl Manifest {
         let mut text = serde_json::to_string(self)?;
         let checksum = crc32c::crc32c(text.as_bytes());
         text.push_str(&format!("\n{checksum:08x}\n"));
-        match storage.remove(MANIFEST_TEMPORARY) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(storage, MANIFEST_TEMPORARY)?;
         let file = storage.create(MANIFEST_TEMPORARY)?;
         file.write_all_at(text.as_bytes(), 0)?;
         file.sync_data()?;

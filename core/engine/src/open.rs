@@ -10,6 +10,7 @@ use rstmdb_types::{Error, ErrorCode, Result};
 
 use crate::checkpoint::policy::{CheckpointPolicy, Schedule};
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, CHECKPOINT_ENDING};
+use crate::directory::HeldDirectory;
 use crate::due::{Growth, Reach};
 use crate::error::io as io_error;
 use crate::held::{Held, Search};
@@ -29,20 +30,18 @@ use crate::state::State;
 use crate::storage::{self, DirectoryLock, Storage};
 use crate::time::Time;
 
-/// A database that was just opened.
-pub(crate) struct Opened {
-    pub shared: Shared,
-    pub lock: Box<dyn DirectoryLock>,
-}
-
 /// Opens the database at `location`, creating it if the options allow.
-pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
+pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     let storage = location.storage.clone();
     check_options(&options)?;
     // Before anything is touched: what is no database stays as it is.
     refuse_foreign_files(&location)?;
     let lock = take_lock(&location, &options)?;
     let is_read_only = lock.is_none();
+    if !is_read_only {
+        check_writable(&location)?;
+    }
+    let directory = Arc::new(HeldDirectory::new(storage.clone(), lock));
     let mut manifest = match Manifest::read(&*storage)? {
         Some(manifest) if is_read_only => manifest,
         Some(manifest) => {
@@ -65,6 +64,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
     let writer = LogWriter::new(
         WriterSettings {
             storage: storage.clone(),
+            directory: directory.clone(),
             clock: location.clock.clone(),
             entropy: location.entropy.clone(),
             database,
@@ -90,6 +90,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         name: location.name,
         is_read_only,
         storage,
+        directory,
         entropy: location.entropy,
         time: Time::new(location.clock, (next > 1).then_some(log_time)),
         database,
@@ -115,7 +116,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Opened> {
         shared.files.lineage.lock().of(next - 1).unwrap_or_default(),
         shared.options.fsync,
     );
-    Ok(Opened { shared, lock: lock.unwrap_or_else(|| Box::new(Unlocked)) })
+    Ok(shared)
 }
 
 impl Shared {
@@ -138,11 +139,6 @@ fn check_options(options: &Options) -> Result<()> {
     Err(Error::invalid(reason::INVALID_OPTION, "segment_bytes_max must be at least 4096")
         .with("option", "segment_bytes_max"))
 }
-
-/// Stands for a lock where none can be had.
-struct Unlocked;
-
-impl DirectoryLock for Unlocked {}
 
 fn no_database(location: &Location) -> Error {
     let name = location.name.as_str();
@@ -176,6 +172,20 @@ fn take_lock(location: &Location, options: &Options) -> Result<Option<Box<dyn Di
         .with("path", name.as_str())
         .with("holder", holder)),
     }
+}
+
+/// Better to learn now that nothing can be written than when the log is full.
+fn check_writable(location: &Location) -> Result<()> {
+    for directory in ["", LOG_DIRECTORY, CHECKPOINT_DIRECTORY] {
+        match location.storage.check_writable(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            checked => checked.map_err(|error| {
+                let doing = format!("opening {}, which must be writable", location.name);
+                io_error(&doing, error).with("path", location.name.as_str())
+            })?,
+        }
+    }
+    Ok(())
 }
 
 /// A killed process may have left a manifest whose name is not on the disk yet. What it no longer

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rstmdb_types::{Offset, Result};
 
-use crate::error::io as io_error;
+use crate::error::{check_free_space, io as io_error};
 use crate::log::Segment;
 use crate::log::segment::LOG_DIRECTORY;
 use crate::manifest::Manifest;
@@ -16,13 +16,19 @@ impl Shared {
     /// Deletes segments that neither a checkpoint nor the history asked for needs.
     pub(crate) fn retain(&self, manifest: &mut Manifest) -> Result<(u64, u64)> {
         let segments = self.files.list();
-        let mut floor = self.history_floor(&segments, manifest.first_offset);
-        if !self.storage.is_volatile() {
-            let newest = manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.offset);
-            floor = floor.min(newest + 1);
-        }
+        let wanted = self.history_floor(&segments, manifest.first_offset);
+        let covered = match self.storage.is_volatile() {
+            true => Offset::MAX,
+            false => manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.offset) + 1,
+        };
+        let floor = wanted.min(covered);
         // The log may only begin where every context can be told from the log alone.
-        let boundary = manifest.boundaries.iter().rev().find(|boundary| **boundary < floor);
+        let mut boundary = manifest.boundaries.iter().rev().find(|boundary| **boundary < floor);
+        if wanted > manifest.first_offset && self.check_free_space().is_err() {
+            // There is more than was asked for and no room: then less of it rather than more.
+            let mut later = manifest.boundaries.iter();
+            boundary = later.find(|at| (floor..covered).contains(*at)).or(boundary);
+        }
         let Some(first_offset) = boundary.map(|boundary| boundary + 1) else { return Ok((0, 0)) };
         let needed = segments.iter().skip(1).map(|next| next.first > first_offset);
         let keep_from = needed.take_while(|needed| !needed).count();
@@ -48,6 +54,11 @@ impl Shared {
         }
         let bytes = delete.iter().map(|segment| segment.bytes).sum();
         Ok((delete.len() as u64, bytes))
+    }
+
+    /// Refuses what may not take of the space that is kept back.
+    pub(crate) fn check_free_space(&self) -> Result<()> {
+        check_free_space(&*self.storage, self.options.free_bytes_min)
     }
 
     /// The first offset that the configured history still wants.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use rstmdb_types::{LogPosition, Offset, Result, TimestampMs};
 
 use crate::checkpoint::policy::Schedule;
+use crate::directory::HeldDirectory;
 use crate::due::Growth;
 use crate::error::read_only;
 use crate::log::queue::{Batch, Queue, Sink, SinkResult};
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// Nothing can be written, and nothing is.
     pub is_read_only: bool,
     pub storage: Arc<dyn Storage>,
+    pub directory: Arc<HeldDirectory>,
     pub time: Time,
     pub entropy: Arc<dyn Entropy>,
     pub database: [u8; 16],
@@ -66,6 +68,11 @@ impl Shared {
 
     pub(crate) fn check_writable(&self) -> Result<()> {
         if self.is_read_only { Err(read_only(&self.name)) } else { Ok(()) }
+    }
+
+    /// Ends all writing when the files are not those any more that were opened.
+    pub(crate) fn check_directory(&self) -> Result<()> {
+        self.directory.check().inspect_err(|error| self.queue.poison(error.clone()))
     }
 
     /// The offset below which changes need no way back, `None` when none ever does.

@@ -53,6 +53,7 @@ fn converse(stream: &[u8], piece: usize) -> Vec<(String, String)> {
     let rcp = Arc::new(Rcp {
         calls: Arc::new(calls),
         memory: FrameMemory::new(config.network.frame_memory_bytes),
+        connections_max: usize::MAX,
         shutdown: Shutdown::default(),
     });
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));

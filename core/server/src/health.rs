@@ -26,7 +26,7 @@ use crate::calls::Calls;
 use crate::metrics::EngineFigures;
 
 /// The most open connections; more wait in the listener's queue.
-const CONNECTIONS_MAX: usize = 64;
+pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// The time for a request's headers, and for the next request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of a request's headers.
@@ -41,12 +41,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Health {
     calls: Arc<Calls>,
     stopping: AtomicBool,
+    /// For each connection that may be open.
+    places: Arc<Semaphore>,
 }
 
 impl Health {
     /// The health of what is behind this door.
     pub fn new(calls: Arc<Calls>) -> Health {
-        Health { calls, stopping: AtomicBool::new(false) }
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Health { calls, stopping: AtomicBool::new(false), places }
+    }
+
+    /// No more connections than this from now on.
+    pub(crate) fn allow_connections(&self, most: usize) {
+        self.places.forget_permits(CONNECTIONS_MAX.saturating_sub(most));
     }
 
     /// From now on it is stopping.
@@ -102,9 +110,8 @@ impl Health {
 
 /// Answers until `shutdown` is done.
 pub async fn serve(listener: TcpListener, health: Arc<Health>, shutdown: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // The semaphore is never closed.
-    let room = || places.clone().acquire_owned();
+    let room = || health.places.clone().acquire_owned();
     let serve = |stream, _, place: std::result::Result<_, AcquireError>| {
         Some(connection(stream, place.ok()?, health.clone()))
     };

@@ -6,6 +6,7 @@ pub mod auth;
 #[doc(hidden)]
 pub mod calls;
 pub mod config;
+mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]

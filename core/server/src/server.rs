@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
 use crate::config::{Address, Config};
+use crate::descriptors::OpenFiles;
 use crate::health::{self, Health};
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
@@ -74,9 +75,12 @@ impl Server {
         let address = listener.local_addr().map_err(|error| {
             Error::new(ErrorCode::InternalError, format!("no local address: {error}"))
         })?;
+        let files = OpenFiles::left(health::CONNECTIONS_MAX);
+        health.allow_connections(files.health);
         let rcp = Arc::new(Rcp {
             calls: calls.clone(),
             memory: FrameMemory::new(config.network.frame_memory_bytes),
+            connections_max: files.clients,
             shutdown: shutdown.clone(),
         });
         let connections = tokio::spawn(rcp::listen(listener, rcp));

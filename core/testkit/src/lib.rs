@@ -11,6 +11,7 @@ pub mod faulty;
 #[cfg(feature = "server")]
 pub mod host;
 pub mod model;
+pub mod mounted;
 #[cfg(feature = "server")]
 pub mod process;
 pub mod program;

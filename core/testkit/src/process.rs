@@ -16,6 +16,7 @@ pub struct Launch {
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    open_files_max: Option<u32>,
 }
 
 impl Launch {
@@ -25,6 +26,7 @@ impl Launch {
             program: program.into(),
             arguments: ["--log-format", "json"].map(str::to_owned).to_vec(),
             environment: Vec::new(),
+            open_files_max: None,
         };
         launch
             .set("storage.data_dir", directory.display())
@@ -47,6 +49,13 @@ impl Launch {
         self
     }
 
+    /// Lets it have no more than so many files open.
+    #[must_use]
+    pub fn open_files(mut self, most: u32) -> Launch {
+        self.open_files_max = Some(most);
+        self
+    }
+
     /// Binds to an address that no other test has, so that a restart finds it free again.
     ///
     /// All of 127.0.0.0/8 is this machine on Linux; elsewhere a restart gets a new port.
@@ -63,7 +72,15 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match self.open_files_max {
+            None => Command::new(&self.program),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]);
+                shell.arg(&self.program);
+                shell
+            }
+        };
         // Nothing of the caller's environment configures the server.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RSTMDB_")) {
             command.env_remove(name);

@@ -106,7 +106,7 @@ fn shut_down(path: &Path) -> Result<(), String> {
     })
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     // A child that is not yet what it will be holds all files of this process: one at a time, or
     // another's disk is busy.
     static ONE: Mutex<()> = Mutex::new(());

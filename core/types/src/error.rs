@@ -215,7 +215,8 @@ reasons! {
     /// Whether the write happened is unknown: a sync failed, or the connection ended before the answer.
     /// Read to find out, or repeat it with its idempotency key.
     OUTCOME_UNKNOWN = "outcome_unknown", WalIoError;
-    /// An earlier write failed; the database is read-only until it is reopened.
+    /// An earlier write failed, or the directory was moved or replaced; the database is read-only until it
+    /// is reopened.
     WRITES_STOPPED = "writes_stopped", WalIoError;
     /// A write failed and was taken back.
     WRITE_FAILED = "write_failed", WalIoError;

@@ -9,15 +9,14 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, Offset, Result, Text};
+use rstmdb_types::{Offset, Result, Text};
 
 use super::format::{
     BlockKind, BlockReader, BlockWriter, Head, put_history, put_instance, put_key, put_machine,
     put_side,
 };
 use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
-use crate::error::{io as io_error, write_failed};
+use crate::error::{write_failed, writing};
 use crate::log::Ticket;
 use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
 use crate::log::lineage::Lineage;
@@ -28,6 +27,7 @@ use crate::options::Background;
 use crate::shared::Shared;
 use crate::state::KeyEntry;
 use crate::state::side::Side;
+use crate::storage::remove_if_there;
 
 /// Instances or keys copied under one hold of a lock.
 const COPY_MAX: u32 = 64;
@@ -94,16 +94,21 @@ impl Shared {
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");
-        let failed = |error: io::Error| checkpoint_failed(&path, error);
+        let failed = |error: io::Error| writing(&path, error);
         let head =
             Head { offset, created_at: self.queue.log_time(), named: begin.named, digest: 0 };
+        self.check_directory()?;
         // Then the epoch of every change up to the offset is written; it is synced before this counts.
         self.queue.flush()?;
         let mut lineage = self.files.lineage.lock().clone();
         // One that nothing was written of is not there yet.
         lineage.forget_after(self.queue.committed());
-        let (bytes, instances) =
-            self.write_blocks(&temporary, &head, &lineage, &begin).map_err(failed)?;
+        let written = self.write_blocks(&temporary, &head, &lineage, &begin);
+        let (bytes, instances) = written.map_err(|error| {
+            // On a full disk nothing needs its room more than the next attempt.
+            let _ = self.storage.remove(&temporary);
+            failed(error)
+        })?;
         let was_flushed = self.state.flushes.load(Ordering::SeqCst) != begin.flushes;
         if was_flushed || self.state.purge_floor() > offset + 1 {
             self.storage.remove(&temporary).map_err(failed)?;
@@ -114,6 +119,7 @@ impl Shared {
         if self.queue.ticket(0).epoch != epoch {
             return Err(write_failed("a failed write was taken back while the checkpoint ran"));
         }
+        self.check_directory()?;
         self.storage.rename(&temporary, &path).map_err(failed)?;
         self.storage.sync_dir(CHECKPOINT_DIRECTORY).map_err(failed)?;
         let reopened = self.storage.open(&path).map_err(failed)?;
@@ -129,10 +135,7 @@ impl Shared {
         begin: &Begin,
     ) -> io::Result<(u64, u64)> {
         let &Begin { purge_floor, is_alone, .. } = begin;
-        match self.storage.remove(temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(&*self.storage, temporary)?;
         let file = self.storage.create(temporary)?;
         let mut blocks = BlockWriter::new(file, &self.database, head)?;
         let mut machines = 0;
@@ -300,15 +303,4 @@ impl Pace {
 #[expect(clippy::disallowed_methods, reason = "nothing is decided by it")]
 fn clock() -> Instant {
     Instant::now()
-}
-
-fn checkpoint_failed(path: &str, error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::StorageFull {
-        return Error::new(
-            ErrorCode::WalIoError,
-            format!("no room for the checkpoint {path}: {error}; the log goes on without it"),
-        )
-        .with_reason(reason::DISK_FULL);
-    }
-    io_error(&format!("writing {path}"), error)
 }

@@ -15,7 +15,7 @@ use super::lineage::Lineage;
 use super::sealer::Sealer;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_path};
 use crate::error::{corrupt, io as io_error, newer_format};
-use crate::storage::{File, Storage};
+use crate::storage::{File, Storage, is_out_of_files, remove_if_there};
 
 /// A place in a segment is noted at least this often, so that finding an offset reads little.
 const INDEX_STEP_BYTES: u64 = 32 << 10;
@@ -243,9 +243,9 @@ impl LogFiles {
         (segments.len() as u64, segments.values().map(|segment| segment.bytes).sum())
     }
 
-    /// Deletes the file of the oldest segment and forgets it.
+    /// Deletes the file of the oldest segment and forgets it. One that is gone already will do.
     pub(crate) fn remove(&self, number: u64) -> io::Result<()> {
-        self.storage.remove(&segment_path(number))?;
+        remove_if_there(&*self.storage, &segment_path(number))?;
         self.segments.write().remove(&number);
         self.open_files.lock().retain(|(open, _)| *open != number);
         Ok(())
@@ -256,12 +256,23 @@ impl LogFiles {
         if let Some((_, file)) = open.iter().find(|(known, _)| *known == number) {
             return Ok(file.clone());
         }
-        let file = self.storage.open_to_read(&segment_path(number))?;
+        let file = match self.storage.open_to_read(&segment_path(number)) {
+            Err(error) if is_out_of_files(&error) && !open.is_empty() => {
+                open.clear();
+                self.storage.open_to_read(&segment_path(number))?
+            }
+            opened => opened?,
+        };
         if open.len() == OPEN_FILES_MAX {
             open.pop_front();
         }
         open.push_back((number, file.clone()));
         Ok(file)
+    }
+
+    /// Closes files that are open for readers: they are opened again when they are wanted.
+    pub(crate) fn close_files(&self) {
+        self.open_files.lock().clear();
     }
 
     /// Where to look for `offset`.

@@ -7,6 +7,7 @@
 //! whole together with everything appended after it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::task::{Context, Poll, Waker};
 
 use rstmdb_types::error::reason;
@@ -15,7 +16,7 @@ use rstmdb_types::{Error, Offset, Result, TimestampMs};
 use super::effects::put_record;
 use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX};
 use super::kinds::{Stamp, put_single};
-use crate::error::{closed, write_failed};
+use crate::error::{closed, forgotten, write_failed};
 use crate::sync::{
     AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, park, thread_waker,
 };
@@ -26,7 +27,7 @@ const BUFFERED_BYTES_MAX: usize = 32 << 20;
 const VOLATILE_BATCH_BYTES: usize = 64 << 10;
 /// The largest record; two of them fit a frame beside what else waits.
 const RECORD_BYTES_MAX: usize = 128 << 20;
-/// Failures remembered for callers that have not asked yet.
+/// Failures remembered for callers that have not asked yet; those in a row count as one.
 const FAILURES_MAX: usize = 64;
 
 /// A batch of records on its way to the log.
@@ -151,8 +152,9 @@ struct Cut {
     count: u32,
 }
 
+/// Failures between which nothing was written: they took back the same.
 struct Failure {
-    epoch: u64,
+    epochs: RangeInclusive<u64>,
     durable: Offset,
     batch_last: Offset,
     batch: Error,
@@ -347,12 +349,13 @@ impl<S: Sink> Queue<S> {
             }
         }
         let failures = self.failures.lock();
-        let failure = failures.iter().find(|failure| failure.epoch == ticket.epoch);
+        let failure = failures.iter().find(|failure| failure.epochs.contains(&ticket.epoch));
         Some(match failure {
             Some(failure) if ticket.offset <= failure.durable => Ok(()),
             Some(failure) if ticket.offset <= failure.batch_last => Err(failure.batch.clone()),
             Some(failure) => Err(failure.later.clone()),
-            None => Err(write_failed("an earlier write failed")),
+            // Forgotten is not failed.
+            None => Err(forgotten()),
         })
     }
 
@@ -511,12 +514,9 @@ impl<S: Sink> Queue<S> {
             }
             self.hot.buffered.store(0, Ordering::Relaxed);
             self.hot.appended.store(durable, Ordering::Release);
-            let mut failures = self.failures.lock();
-            if failures.len() == FAILURES_MAX {
-                failures.remove(0);
-            }
-            failures.push(Failure {
-                epoch: self.epoch.load(Ordering::Acquire),
+            let epoch = self.epoch.load(Ordering::Acquire);
+            self.remember(Failure {
+                epochs: epoch..=epoch,
                 durable,
                 batch_last,
                 batch: failure.batch.clone(),
@@ -525,6 +525,24 @@ impl<S: Sink> Queue<S> {
             self.epoch.fetch_add(1, Ordering::AcqRel);
         });
         wake(&self.waiters, &self.waiting, Offset::MAX);
+    }
+
+    fn remember(&self, failure: Failure) {
+        let mut failures = self.failures.lock();
+        if let Some(last) = failures.last_mut()
+            && last.durable == failure.durable
+            && [&last.batch, &last.later, &failure.later]
+                .iter()
+                .all(|error| error.reason() == failure.batch.reason())
+        {
+            let first = *last.epochs.start();
+            last.epochs = first..=*failure.epochs.end();
+            return;
+        }
+        if failures.len() == FAILURES_MAX {
+            failures.remove(0);
+        }
+        failures.push(failure);
     }
 
     /// Leaves a waker for when `offset` is committed; says whether it is already.

@@ -1,16 +1,17 @@
 //! The one writer of the log: frames, syncs, and the change from one segment to the next.
 //!
 //! What a failure leaves behind decides what follows. A full disk leaves nothing (the torn frame is
-//! cut off again) and writing goes on once there is room. Any other failed write, and every failed
-//! sync, ends writing until the database is opened again: the system may have dropped the data and
-//! would report success the next time.
+//! cut off again) and writing goes on once there is room; so it does after a refusal to begin a segment.
+//! Any other failed write, and every failed sync, ends writing until the database is opened again: the
+//! system may have dropped the data and would report success the next time. Only of a batch whose own
+//! bytes were on their way is the outcome unknown.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use rstmdb_types::{Offset, TimestampMs};
+use rstmdb_types::{Error, Offset, TimestampMs};
 
 use super::files::{Frame, IoCounters, LogFiles, Segment};
 use super::frame::{EPOCH, FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES, FrameHeader, seal};
@@ -21,21 +22,27 @@ use super::segment::{
     LOG_DIRECTORY, SEGMENT_FORMAT, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
 };
 use super::tip::Tip;
+use crate::directory::HeldDirectory;
 use crate::due::Reach;
-use crate::error::{disk_full, outcome_unknown, writes_stopped};
+use crate::error::{check_free_space, disk_full, outcome_unknown, write_failed, writes_stopped};
 use crate::guards::{self, Safeguard};
 use crate::manifest::ManifestFile;
 use crate::options::{FsyncPolicy, SyncObserver};
-use crate::storage::{Clock, Entropy, File, Storage};
+use crate::storage::{Clock, Entropy, File, Storage, is_full, is_out_of_files, remove_if_there};
 
 /// Space is prepared in steps that double between these, in bytes.
 const PREPARE_BYTES_MIN: u64 = 256 << 10;
 const PREPARE_BYTES_MAX: u64 = 8 << 20;
+/// Of the space that is kept back, a new segment gets this much: enough for the mark of a checkpoint.
+const RESERVE_BYTES: u64 = 64 << 10;
+/// Where not every write is synced, the place of the files is looked at this often.
+const LOOK_MS: i64 = 50;
 
 /// What the writer needs to know of the database.
 #[derive(Clone)]
 pub(crate) struct WriterSettings {
     pub storage: Arc<dyn Storage>,
+    pub directory: Arc<HeldDirectory>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub database: [u8; 16],
@@ -73,7 +80,10 @@ pub(crate) struct LogWriter {
     synced_at: TimestampMs,
     /// The time of the newest effect that was handed over.
     log_time: TimestampMs,
-    poisoned: Option<String>,
+    /// When the place of the files was looked at, by the monotonic clock.
+    looked_at: Option<i64>,
+    /// What later writes are refused with.
+    poisoned: Option<Error>,
 }
 
 /// Where the writer goes on after recovery.
@@ -93,10 +103,6 @@ impl std::fmt::Debug for LogWriter {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-}
-
 impl LogWriter {
     pub(crate) fn new(
         settings: WriterSettings,
@@ -109,6 +115,7 @@ impl LogWriter {
         // Known at once: what is appended is of it, before it is written.
         let begins = Begins { id: settings.entropy.next_u64(), first: at.tip.next };
         files.lineage.lock().add(begins);
+        settings.directory.writes(segment_path(at.segment), &*file);
         LogWriter {
             synced_at: settings.clock.now_ms(),
             log_time,
@@ -125,6 +132,7 @@ impl LogWriter {
             tip: at.tip,
             synced: at.tip.last(),
             unsynced: 0,
+            looked_at: None,
             poisoned: None,
         }
     }
@@ -148,12 +156,14 @@ impl LogWriter {
     /// Writes a batch as one frame and syncs as the policy asks.
     pub(crate) fn append(&mut self, batch: Batch) -> SinkResult {
         self.refuse_after_poison()?;
+        self.check_directory_if_due()?;
         let mut frame_bytes = (batch.buffer.len() + FRAME_TRAILER_BYTES) as u64;
         if self.history.is_some() {
             frame_bytes += (FRAME_HEADER_BYTES + Epoch::BYTES + FRAME_TRAILER_BYTES) as u64;
         }
         let full = self.position + frame_bytes > self.settings.segment_bytes_max;
         if self.is_ended || (full && self.position > SEGMENT_HEADER_BYTES) {
+            self.check_free_space()?;
             self.roll()?;
         }
         self.log_time = self.log_time.max(batch.at);
@@ -175,7 +185,13 @@ impl LogWriter {
         let header = self.tip.control(EPOCH, &payload, self.synced);
         let mut buffer = vec![0; FRAME_HEADER_BYTES];
         buffer.extend_from_slice(&payload);
-        self.write_frame(FrameHeader { term: epoch.number << 16, ..header }, buffer)?;
+        // Whatever became of it, nothing of what comes behind it is written.
+        self.write_frame(FrameHeader { term: epoch.number << 16, ..header }, buffer).map_err(
+            |failure| match failure.fatal {
+                Some(fatal) => SinkFailure { batch: fatal.clone(), fatal: Some(fatal) },
+                None => failure,
+            },
+        )?;
         self.history = None;
         Ok(())
     }
@@ -193,7 +209,7 @@ impl LogWriter {
         IoCounters::add(&self.files.counters.bytes_written, written);
         self.unsynced += u64::from(header.count);
         if header.count > 0 && self.is_sync_due() {
-            self.sync_file()?;
+            self.sync_file().map_err(|error| self.poison(&error))?;
             self.synced = header.last();
         }
         self.files.note(self.segment, header.first, self.position, written);
@@ -219,7 +235,7 @@ impl LogWriter {
     pub(crate) fn sync(&mut self) -> SinkResult {
         self.refuse_after_poison()?;
         if self.synced < self.tip.last() {
-            self.sync_file()?;
+            self.sync_file().map_err(|error| self.poison(&error))?;
             self.synced = self.tip.last();
         }
         Ok(())
@@ -230,14 +246,12 @@ impl LogWriter {
         if self.synced < self.tip.last() && self.is_sync_due() { self.sync() } else { Ok(()) }
     }
 
-    fn sync_file(&mut self) -> SinkResult {
+    /// The first failed sync is the last: see the top of this file.
+    fn sync_file(&mut self) -> io::Result<()> {
         if !self.settings.storage.is_volatile() {
             IoCounters::add(&self.files.counters.syncs, 1);
             let began = clock();
-            // The first failed sync is the last: see the top of this file.
-            if let Err(error) = self.file.sync_data() {
-                return Err(self.poison(&error));
-            }
+            self.file.sync_data()?;
             if let Some(SyncObserver(observe)) = &self.settings.sync_observer {
                 observe(began.elapsed());
             }
@@ -249,20 +263,47 @@ impl LogWriter {
 
     fn refuse_after_poison(&self) -> SinkResult {
         match &self.poisoned {
-            Some(why) if guards::enabled(Safeguard::Poison) => {
-                let error = writes_stopped(why);
-                Err(SinkFailure { batch: error.clone(), fatal: Some(error) })
+            Some(error) if guards::enabled(Safeguard::Poison) => {
+                Err(SinkFailure { batch: error.clone(), fatal: Some(error.clone()) })
             }
             _ => Ok(()),
         }
     }
 
+    /// Acknowledged frames must be where they will be looked for.
+    fn check_directory_if_due(&mut self) -> SinkResult {
+        let now = self.settings.clock.monotonic_ms();
+        let is_due = |looked: i64| !(0..LOOK_MS).contains(&now.saturating_sub(looked));
+        if self.settings.fsync == FsyncPolicy::EveryWrite || self.looked_at.is_none_or(is_due) {
+            self.looked_at = Some(now);
+            return self.check_directory();
+        }
+        Ok(())
+    }
+
+    fn check_directory(&mut self) -> SinkResult {
+        if self.settings.storage.is_volatile() {
+            return Ok(());
+        }
+        self.settings.directory.check().map_err(|error| self.stop_with(error))
+    }
+
+    /// Ends writing; bytes of the batch may be on the disk.
     fn poison(&mut self, error: &io::Error) -> SinkFailure {
+        SinkFailure { batch: outcome_unknown(error), ..self.stop(error) }
+    }
+
+    /// Ends writing before a byte of the batch was written.
+    fn stop(&mut self, error: &io::Error) -> SinkFailure {
         let why = format!("writing the log failed ({error})");
         tracing::error!("{why}");
-        self.poisoned.get_or_insert(why.clone());
-        let fatal = guards::enabled(Safeguard::Poison).then(|| writes_stopped(&why));
-        SinkFailure { batch: outcome_unknown(error), fatal }
+        self.stop_with(writes_stopped(&why))
+    }
+
+    fn stop_with(&mut self, error: Error) -> SinkFailure {
+        self.poisoned.get_or_insert(error.clone());
+        let fatal = guards::enabled(Safeguard::Poison).then(|| error.clone());
+        SinkFailure { batch: error, fatal }
     }
 
     /// After a failed write: back to the last good frame if the disk is merely full, else the end.
@@ -285,8 +326,11 @@ impl LogWriter {
         }
         self.check_free_space()?;
         let target = (self.prepared + self.prepare_step).min(self.settings.segment_bytes_max);
-        let target = target.max(end);
         self.prepare_step = (self.prepare_step * 2).min(PREPARE_BYTES_MAX);
+        self.fill(target.max(end))
+    }
+
+    fn fill(&mut self, target: u64) -> SinkResult {
         let zeros = vec![0; usize::try_from((target - self.prepared).min(1 << 20)).unwrap_or(0)];
         let mut at = self.prepared;
         while at < target {
@@ -294,7 +338,7 @@ impl LogWriter {
             let piece = zeros.get(..length).unwrap_or_default();
             if let Err(error) = self.file.write_all_at(piece, at) {
                 if !is_full(&error) {
-                    return Err(self.poison(&error));
+                    return Err(self.stop(&error));
                 }
                 // Zeros behind the frames are harmless; giving them back is worth a try.
                 let _ = self.file.set_len(self.prepared);
@@ -306,29 +350,34 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Writes stop while there is still room for a checkpoint.
     fn check_free_space(&self) -> SinkResult {
-        let minimum = self.settings.free_bytes_min;
-        match self.settings.storage.free_bytes() {
-            Ok(Some(free)) if free < minimum => {
-                let detail = format!("{free} bytes free, free_bytes_min is {minimum}");
-                Err(SinkFailure { batch: disk_full(&detail), fatal: None })
-            }
-            _ => Ok(()),
+        check_free_space(&*self.settings.storage, self.settings.free_bytes_min)
+            .map_err(|batch| SinkFailure { batch, fatal: None })
+    }
+
+    /// A segment could not be begun: nothing was written, and the next write tries it again.
+    fn refused(&self, error: &io::Error) -> SinkFailure {
+        if is_out_of_files(error) {
+            self.files.close_files();
         }
+        let batch = match is_full(error) {
+            true => disk_full(&error.to_string()),
+            false => write_failed(&format!(
+                "the next segment of the log can't be begun ({error}); nothing was written, retry"
+            )),
+        };
+        tracing::warn!("{batch}");
+        SinkFailure { batch, fatal: None }
     }
 
     /// Ends the segment and begins the next. Can be repeated when it fails half-way.
     fn roll(&mut self) -> SinkResult {
-        self.check_free_space()?;
+        self.check_directory()?;
         // The unused zeros go; only then may the end of the file mean the end of the segment.
         if !self.settings.storage.is_volatile() {
-            if let Err(error) = self.file.set_len(self.position) {
-                return Err(self.poison(&error));
-            }
-            self.prepared = self.position;
+            self.give_back()?;
             // Under every policy: the next segment's header vouches for this one.
-            self.sync_file()?;
+            self.sync_file().map_err(|error| self.stop(&error))?;
             self.synced = self.tip.last();
         }
         let header = SegmentHeader {
@@ -343,34 +392,58 @@ impl LogWriter {
             created_at: self.log_time,
         };
         self.is_ended = true;
+        let storage = self.settings.storage.clone();
+        let file = begin_file(&*storage, &header).map_err(|error| self.refused(&error))?;
         // Marked before anything is put into it: from then on it is missed when it is gone.
-        let created = create_segment(&*self.settings.storage, &header).and_then(|file| {
-            self.settings.manifest.mark_segment(header.number, self.tip.last())?;
-            Ok(file)
-        });
-        match created {
-            Ok(file) => {
-                self.is_ended = false;
-                self.files.put(Segment::new(&header));
-                self.file = file;
-                self.segment = header.number;
-                self.position = SEGMENT_HEADER_BYTES;
-                self.prepared = SEGMENT_HEADER_BYTES;
-                self.prepare_step = PREPARE_BYTES_MAX;
-                Ok(())
+        let marked = finish_file(&*storage, &*file, &header)
+            .and_then(|()| self.settings.manifest.mark_segment(header.number, self.tip.last()));
+        match marked {
+            Ok(()) => {}
+            Err(error) if is_full(&error) || is_out_of_files(&error) => {
+                return Err(self.refused(&error));
             }
-            Err(error) if is_full(&error) => {
-                Err(SinkFailure { batch: disk_full(&error.to_string()), fatal: None })
-            }
-            Err(error) => Err(self.poison(&error)),
+            Err(error) => return Err(self.stop(&error)),
+        }
+        self.is_ended = false;
+        self.files.put(Segment::new(&header));
+        self.settings.directory.writes(segment_path(header.number), &*file);
+        self.file = file;
+        self.segment = header.number;
+        self.position = SEGMENT_HEADER_BYTES;
+        self.prepared = SEGMENT_HEADER_BYTES;
+        self.prepare_step = PREPARE_BYTES_MAX;
+        Ok(())
+    }
+
+    /// Cuts off the space that is prepared for frames.
+    fn give_back(&mut self) -> SinkResult {
+        self.file.set_len(self.position).map_err(|error| self.stop(&error))?;
+        self.prepared = self.position;
+        Ok(())
+    }
+
+    /// Gives back what it can where there is little room. Writing goes on when there is enough.
+    pub(crate) fn make_room(&mut self) -> SinkResult {
+        self.refuse_after_poison()?;
+        match self.check_free_space() {
+            Err(_) if !self.settings.storage.is_volatile() => self.give_back(),
+            _ => Ok(()),
         }
     }
 
-    /// Begins a new segment now, so that the ones before can be deleted.
+    /// Begins a new segment now, so that the ones before can be deleted. This is for a checkpoint, which
+    /// is what space is kept back for: there is room for its mark.
     pub(crate) fn begin_segment(&mut self) -> SinkResult {
         self.refuse_after_poison()?;
         let is_new = !self.is_ended && self.position == SEGMENT_HEADER_BYTES;
-        if is_new { Ok(()) } else { self.roll() }
+        if !is_new {
+            self.roll()?;
+        }
+        let end = self.position + RESERVE_BYTES;
+        if self.prepared < end && self.check_free_space().is_err() {
+            self.fill(end)?;
+        }
+        Ok(())
     }
 }
 
@@ -379,22 +452,32 @@ pub(crate) fn create_segment(
     storage: &dyn Storage,
     header: &SegmentHeader,
 ) -> io::Result<Arc<dyn File>> {
-    let path = segment_path(header.number);
-    let temporary = format!("{path}.tmp");
-    match storage.remove(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = storage.create(&temporary)?;
+    let file = begin_file(storage, header)?;
+    finish_file(storage, &*file, header)?;
+    Ok(file)
+}
+
+fn temporary_path(header: &SegmentHeader) -> String {
+    format!("{}.tmp", segment_path(header.number))
+}
+
+/// An empty file under a name that means nothing.
+fn begin_file(storage: &dyn Storage, header: &SegmentHeader) -> io::Result<Arc<dyn File>> {
+    let temporary = temporary_path(header);
+    remove_if_there(storage, &temporary)?;
+    storage.create(&temporary)
+}
+
+fn finish_file(storage: &dyn Storage, file: &dyn File, header: &SegmentHeader) -> io::Result<()> {
     file.write_all_at(&header.encode(), 0)?;
     if !storage.is_volatile() {
         file.sync_data()?;
     }
-    storage.rename(&temporary, &path)?;
+    storage.rename(&temporary_path(header), &segment_path(header.number))?;
     if guards::enabled(Safeguard::DirectorySync) && !storage.is_volatile() {
         storage.sync_dir(LOG_DIRECTORY)?;
     }
-    Ok(file)
+    Ok(())
 }
 
 /// For those who watch how long syncs take.

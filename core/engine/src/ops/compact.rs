@@ -8,9 +8,10 @@ use rstmdb_types::{CompactRequest, CompactResult, Result};
 use super::Edge;
 use crate::checkpoint::write::Begin;
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
-use crate::error::io as io_error;
-use crate::manifest::Manifest;
+use crate::error::{io as io_error, writing};
+use crate::manifest::{MANIFEST, Manifest};
 use crate::shared::Shared;
+use crate::storage::remove_if_there;
 
 /// The newest checkpoints kept: the one before serves when the newest is damaged.
 const CHECKPOINTS_KEPT: usize = 2;
@@ -26,6 +27,8 @@ impl Shared {
         let mut manifest = self.manifest.lock();
         // Closing waits for this lock, and nothing may be written after it.
         self.check_open()?;
+        // What is covered goes first: there may be no room for anything new before.
+        let (mut segments_deleted, mut bytes_reclaimed) = self.make_room(&mut manifest)?;
         let newest = match manifest.checkpoints.last() {
             Some(checkpoint) => checkpoint.offset,
             // In memory a mark is all there is of a checkpoint.
@@ -44,7 +47,9 @@ impl Shared {
                 }
             };
         }
-        let (segments_deleted, bytes_reclaimed) = self.retain(&mut manifest)?;
+        let (segments, bytes) = self.retain(&mut manifest)?;
+        segments_deleted += segments;
+        bytes_reclaimed += bytes;
         self.purge(&manifest, edge)?;
         Ok(CompactResult {
             snapshots_created,
@@ -53,6 +58,11 @@ impl Shared {
             total_snapshots: manifest.checkpoints.last().map_or(0, |newest| newest.instances),
             wal_segments: self.files.totals().0,
         })
+    }
+
+    fn make_room(&self, manifest: &mut Manifest) -> Result<(u64, u64)> {
+        self.queue.try_with_sink(|sink| sink.writer.make_room())?;
+        self.retain(manifest)
     }
 
     /// Makes the next opening quick when nobody writes any more. This is no effect: no node knows when
@@ -99,11 +109,7 @@ impl Shared {
     }
 
     fn remove_checkpoint(&self, file: &str) -> Result<()> {
-        let removed = match self.storage.remove(&checkpoint_path(file)) {
-            // Somebody else did it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        };
+        let removed = remove_if_there(&*self.storage, &checkpoint_path(file));
         let synced = removed.and_then(|()| self.storage.sync_dir(CHECKPOINT_DIRECTORY));
         synced.map_err(|error: io::Error| io_error(&format!("removing {file}"), error))
     }
@@ -113,8 +119,8 @@ impl Shared {
         manifest: &mut Manifest,
         mut next: Manifest,
     ) -> Result<()> {
-        let replaced = self.manifest_file.replace(&mut next);
-        replaced.map_err(|error| io_error("writing MANIFEST", error))?;
+        self.check_directory()?;
+        self.manifest_file.replace(&mut next).map_err(|error| writing(MANIFEST, error))?;
         *manifest = next;
         Ok(())
     }

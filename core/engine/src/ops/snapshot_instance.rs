@@ -7,7 +7,7 @@ use rstmdb_types::{
 };
 
 use super::Edge;
-use crate::error::io as io_error;
+use crate::error::writing;
 use crate::shared::Shared;
 
 const SNAPSHOT_DIRECTORY: &str = "snapshots";
@@ -28,17 +28,24 @@ impl Shared {
         let _manifest = self.manifest.lock();
         self.check_open()?;
         self.check_writable()?;
+        self.check_directory()?;
+        self.check_free_space()?;
+        let path = format!("{SNAPSHOT_DIRECTORY}/{snapshot_id}.json");
+        let temporary = format!("{path}.tmp");
         let write = || -> io::Result<()> {
             self.storage.create_dir(SNAPSHOT_DIRECTORY)?;
             self.storage.sync_dir("")?;
-            let path = format!("{SNAPSHOT_DIRECTORY}/{snapshot_id}.json");
-            let file = self.storage.create(&format!("{path}.tmp"))?;
+            let file = self.storage.create(&temporary)?;
             file.write_all_at(text.as_bytes(), 0)?;
             file.sync_data()?;
-            self.storage.rename(&format!("{path}.tmp"), &path)?;
+            self.storage.rename(&temporary, &path)?;
             self.storage.sync_dir(SNAPSHOT_DIRECTORY)
         };
-        write().map_err(|error| io_error("writing the snapshot", error))?;
+        write().map_err(|error| {
+            // What is left of it has no name that anybody asks for.
+            let _ = self.storage.remove(&temporary);
+            writing("the snapshot", error)
+        })?;
         Ok(SnapshotInstanceResult {
             instance_id: instance.instance_id,
             snapshot_id: snapshot_id.as_str().into(),

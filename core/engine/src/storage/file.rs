@@ -1,21 +1,27 @@
 //! The real file system.
 //!
 //! Promises what [`Storage`] promises, on the directory it was given; every error names the operation
-//! and the path and keeps its kind, so that a full disk is still `StorageFull`. It follows symbolic
-//! links and does not guard against paths that leave the directory: the engine makes the paths.
+//! and the path and keeps its kind, so that a full disk is still `StorageFull`. While it is locked the
+//! directory is held open, and files are reached through that and not by their whole path: see
+//! [`super::base`].
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
+
+use super::base::Base;
 use super::lock::{LOCK_FILE, take_lock};
-use super::{DirectoryLock, File, Storage};
+use super::{DirectoryLock, File, FileIdentity, Storage};
 
 /// A data directory on a real file system.
 #[derive(Debug, Clone)]
 pub struct FileStorage {
     root: PathBuf,
+    /// The open directory, which the lock keeps.
+    held: Arc<Mutex<Weak<fs::File>>>,
 }
 
 impl FileStorage {
@@ -24,11 +30,27 @@ impl FileStorage {
     /// A relative path is taken from the current directory now, not from a later one.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root: std::path::absolute(&root).unwrap_or(root) }
+        Self { root: std::path::absolute(&root).unwrap_or(root), held: Arc::default() }
     }
 
     fn path(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(path) }
+    }
+
+    /// Does something in the directory; an error says to which path.
+    fn within<T>(
+        &self,
+        operation: &str,
+        path: &str,
+        work: impl FnOnce(Base<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let held = self.held.lock().upgrade();
+        work(Base { root: &self.root, held: held.as_deref() })
+            .map_err(|error| with_path(operation, &self.path(path), error))
+    }
+
+    fn named(&self, path: &str, file: fs::File) -> Arc<dyn File> {
+        Arc::new(RealFile { file, path: self.path(path) })
     }
 
     /// Creates the data directory and makes its name durable: no `sync_dir` reaches above the root.
@@ -57,59 +79,33 @@ impl FileStorage {
 
 impl Storage for FileStorage {
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let path = self.path(path);
-        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
-            Ok(file) => Ok(Arc::new(RealFile { file, path })),
-            Err(error) => Err(with_path("create", &path, error)),
-        }
+        let created = self.within("create", path, |base| base.create(path))?;
+        Ok(self.named(path, created))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let path = self.path(path);
-        match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(Arc::new(RealFile { file, path })),
-            Err(error) => Err(with_path("open", &path, error)),
-        }
+        let opened = self.within("open", path, |base| base.open(path))?;
+        Ok(self.named(path, opened))
     }
 
     fn open_to_read(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let path = self.path(path);
-        match OpenOptions::new().read(true).open(&path) {
-            Ok(file) => Ok(Arc::new(RealFile { file, path })),
-            Err(error) => Err(with_path("open", &path, error)),
-        }
+        let opened = self.within("open", path, |base| base.open_to_read(path))?;
+        Ok(self.named(path, opened))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let (from, to) = (self.path(from), self.path(to));
-        fs::rename(&from, &to).map_err(|error| {
-            let operation = format!("rename to {} from", to.display());
-            with_path(&operation, &from, error)
-        })
+        let operation = format!("rename to {} from", self.path(to).display());
+        self.within(&operation, from, |base| base.rename(from, to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let path = self.path(path);
-        fs::remove_file(&path).map_err(|error| with_path("remove", &path, error))
+        self.within("remove", path, |base| base.remove(path))
     }
 
     /// Leaves out the lock file, which is this type's own.
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        let path = self.path(directory);
-        let failed = |error| with_path("list", &path, error);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_type().map_err(failed)?.is_dir() {
-                continue;
-            }
-            // A name that is not UTF-8 is none of ours.
-            if let Ok(name) = entry.file_name().into_string()
-                && !(directory.is_empty() && name == LOCK_FILE)
-            {
-                names.push(name);
-            }
-        }
+        let mut names = self.within("list", directory, |base| base.list(directory))?;
+        names.retain(|name| !(directory.is_empty() && name == LOCK_FILE));
         names.sort_unstable();
         Ok(names)
     }
@@ -118,12 +114,15 @@ impl Storage for FileStorage {
         if directory.is_empty() {
             return self.create_root();
         }
-        let path = self.path(directory);
-        fs::create_dir_all(&path).map_err(|error| with_path("create directory", &path, error))
+        self.within("create directory", directory, |base| base.create_dir(directory))
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
-        sync_directory(&self.path(directory))
+        self.within("sync directory", directory, |base| base.sync_dir(directory))
+    }
+
+    fn check_writable(&self, directory: &str) -> io::Result<()> {
+        self.within("write to", directory, |base| base.check_writable(directory))
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
@@ -133,9 +132,19 @@ impl Storage for FileStorage {
             .map_err(|error| with_path("ask for the free space of", &self.root, error))
     }
 
+    /// By its name from the top of the file system on, whatever is held.
+    fn identity(&self, path: &str) -> io::Result<Option<FileIdentity>> {
+        let found = Base { root: &self.root, held: None }.identity(path);
+        found.map_err(|error| with_path("look at", &self.path(path), error))
+    }
+
     fn lock(&self) -> io::Result<Result<Box<dyn DirectoryLock>, String>> {
-        let path = self.path(LOCK_FILE);
-        take_lock(&path).map_err(|error| with_path("lock", &path, error))
+        let taken = take_lock(&self.root)
+            .map_err(|error| with_path("lock", &self.path(LOCK_FILE), error))?;
+        Ok(taken.map(|lock| {
+            *self.held.lock() = lock.directory().map(Arc::downgrade).unwrap_or_default();
+            Box::new(lock) as Box<dyn DirectoryLock>
+        }))
     }
 }
 
@@ -169,6 +178,10 @@ impl File for RealFile {
         let set = self.file.set_len(length);
         set.map_err(|error| with_path("set the length of", &self.path, error))
     }
+
+    fn identity(&self) -> io::Result<Option<FileIdentity>> {
+        Base::identity_of(&self.file).map_err(|error| with_path("look at", &self.path, error))
+    }
 }
 
 #[cfg(unix)]
@@ -191,22 +204,9 @@ fn write_at(file: &fs::File, data: &[u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_write(file, data, offset)
 }
 
-#[cfg(unix)]
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let opened = fs::File::open(path).map_err(|error| with_path("open directory", path, error))?;
-    match opened.sync_all() {
-        // Some network file systems have no sync for directories and say so with EINVAL: there a name
-        // is as durable as the server makes it.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        other => other.map_err(|error| with_path("sync directory", path, error)),
-    }
-}
-
-/// Windows cannot sync a directory; NTFS journals names itself, in order.
-#[cfg(windows)]
-fn sync_directory(path: &Path) -> io::Result<()> {
-    fs::metadata(path).map_err(|error| with_path("sync directory", path, error))?;
-    Ok(())
+    let synced = Base { root: path, held: None }.sync_dir("");
+    synced.map_err(|error| with_path("sync directory", path, error))
 }
 
 /// What the system said, with what was tried on which path. The system's error stays its source.

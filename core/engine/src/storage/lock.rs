@@ -1,14 +1,18 @@
 //! Who has a data directory open.
 //!
-//! The lock is the operating system's, on an open file: it goes with the process however that ends, so
-//! there is never a stale lock to remove. What the file says is for people only.
+//! The lock is the operating system's, on the open directory and on a file in it: it goes with the
+//! process however that ends, so there is never a stale lock to remove, and a lock file that somebody
+//! removes all the same is not missed. The file is for systems that lock no directories and for releases
+//! that know only it; what it says is for people.
 
-use std::fs::{self, OpenOptions, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::DirectoryLock;
+use super::base::Base;
+use super::{DirectoryLock, FileIdentity};
 
 /// Name of the lock file inside the data directory.
 pub(super) const LOCK_FILE: &str = "LOCK";
@@ -16,45 +20,122 @@ pub(super) const LOCK_FILE: &str = "LOCK";
 /// No more of a lock file is read than this.
 const HOLDER_BYTES_MAX: u64 = 1024;
 
-/// A locked file; dropping it unlocks.
+/// A locked directory; dropping it unlocks.
 #[derive(Debug)]
-struct FileLock {
+pub(super) struct FileLock {
+    root: PathBuf,
+    /// Held open, where directories can be.
+    directory: Option<Arc<fs::File>>,
+    /// Whether the directory is locked itself.
+    is_whole: bool,
     file: fs::File,
     pid: u32,
 }
 
-impl DirectoryLock for FileLock {}
+impl FileLock {
+    /// The locked directory, where it can be held open.
+    pub(super) fn directory(&self) -> Option<&Arc<fs::File>> {
+        self.directory.as_ref()
+    }
+}
+
+impl DirectoryLock for FileLock {
+    fn displaced(&self) -> Option<String> {
+        let named = |path| Base { root: &self.root, held: None }.identity(path);
+        if let Some(directory) = &self.directory
+            && is_another(named(""), directory) != Is::Same
+        {
+            return Some(format!("{} is not the directory that was opened", self.root.display()));
+        }
+        match is_another(named(LOCK_FILE), &self.file) {
+            Is::Missing if !self.is_whole => {
+                Some(format!("{LOCK_FILE} was removed from {}", self.root.display()))
+            }
+            Is::Other => Some(format!(
+                "{} holds another {LOCK_FILE} than when it was opened: its files were replaced",
+                self.root.display()
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// What stands at the name of an open file.
+#[derive(PartialEq, Eq)]
+enum Is {
+    Same,
+    Other,
+    Missing,
+}
+
+fn is_another(named: io::Result<Option<FileIdentity>>, open: &fs::File) -> Is {
+    match named {
+        Ok(named) if Base::identity_of(open).is_ok_and(|open| open != named) => Is::Other,
+        Err(error) if is_nowhere(&error) => Is::Missing,
+        // Who can't look knows nothing against it.
+        _ => Is::Same,
+    }
+}
+
+fn is_nowhere(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, StaleNetworkFileHandle};
+    matches!(error.kind(), NotFound | NotADirectory | StaleNetworkFileHandle)
+}
 
 impl Drop for FileLock {
     fn drop(&mut self) {
         // A forked child shares the lock; when it drops its copy, the parent must keep what it holds.
         if self.pid == std::process::id() {
-            // Neither failure matters: the text is a courtesy and closing the file unlocks as well.
+            // No failure matters: the text is a courtesy and closing the files unlocks as well.
             let _ = self.file.set_len(0);
             let _ = self.file.unlock();
+            if let Some(directory) = &self.directory {
+                let _ = directory.unlock();
+            }
         }
     }
 }
 
-/// Locks the file at `path`, or says who has it.
-pub(super) fn take_lock(path: &Path) -> io::Result<Result<Box<dyn DirectoryLock>, String>> {
+/// Locks the directory, or says who has it.
+pub(super) fn take_lock(root: &Path) -> io::Result<Result<FileLock, String>> {
+    let directory = match Base::hold(root) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
+        directory => Some(Arc::new(directory?)),
+    };
+    let base = Base { root, held: directory.as_deref() };
+    let is_whole = match directory.as_deref().map(fs::File::try_lock) {
+        Some(Ok(())) => true,
+        Some(Err(TryLockError::WouldBlock)) => {
+            return Ok(Err(base
+                .open(LOCK_FILE)
+                .map_or_else(|_| ANOTHER.to_owned(), |mut file| read_holder(&mut file))));
+        }
+        // Network file systems may lock files and no directories.
+        Some(Err(TryLockError::Error(_))) | None => false,
+    };
     // Not truncated: until the lock is ours, the text is the holder's.
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    let mut file = opened?;
+    let mut file = match base.create(LOCK_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => base.open(LOCK_FILE)?,
+        created => created?,
+    };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(Err(read_holder(&mut file))),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    let lock = FileLock { file, pid: std::process::id() };
+    let pid = std::process::id();
+    let lock = FileLock { root: root.to_owned(), directory, is_whole, file, pid };
     match write_holder(&lock.file) {
         // A full disk must not keep a database from opening; the lock holds without its text.
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
         Err(error) => return Err(error),
     }
-    Ok(Ok(Box::new(lock)))
+    Ok(Ok(lock))
 }
+
+/// Who has it, when it can't be told.
+const ANOTHER: &str = "another process";
 
 fn write_holder(mut file: &fs::File) -> io::Result<()> {
     file.set_len(0)?;
@@ -69,7 +150,7 @@ fn read_holder(file: &mut fs::File) -> String {
     let text = String::from_utf8_lossy(&text);
     match read {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "another process".to_owned(),
+        _ => ANOTHER.to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
+mod base;
 mod entropy;
 mod file;
 mod lock;
@@ -51,6 +52,17 @@ pub trait Storage: Send + Sync {
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, directory: &str) -> io::Result<()>;
 
+    /// Fails where files can't be created in a directory, as far as that is known without trying.
+    fn check_writable(&self, _directory: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Which file or directory has a name now, where that can be told; `""` is the directory itself. A
+    /// name that leads nowhere is `NotFound`.
+    fn identity(&self, _path: &str) -> io::Result<Option<FileIdentity>> {
+        Ok(None)
+    }
+
     /// Bytes free for this database, where that can be told.
     fn free_bytes(&self) -> io::Result<Option<u64>>;
 
@@ -84,10 +96,49 @@ pub trait File: Send + Sync {
 
     /// Cuts or grows the file; new bytes are zero.
     fn set_len(&self, length: u64) -> io::Result<()>;
+
+    /// Which file it is, where that can be told.
+    fn identity(&self) -> io::Result<Option<FileIdentity>> {
+        Ok(None)
+    }
+}
+
+/// What a file or directory is known by, whatever its name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The file system.
+    pub device: u64,
+    /// Its number there.
+    pub number: u64,
 }
 
 /// Held while a database is open; dropping it releases the directory.
-pub trait DirectoryLock: Send + Sync {}
+pub trait DirectoryLock: Send + Sync {
+    /// Why the directory's name does not lead to what was locked any more; `None` while it does.
+    fn displaced(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Whether there is no room, for anybody or for this user.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove_if_there(storage: &dyn Storage, path: &str) -> io::Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Whether the system refused because too many files are open.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    let source = error.get_ref().and_then(|inner| inner.source());
+    let source = source.and_then(|source| source.downcast_ref::<io::Error>()).unwrap_or(error);
+    base::Base::is_out_of_files(source)
+}
 
 /// Whether this process may not write there, though it may be able to read.
 pub(crate) fn is_read_only(error: &io::Error) -> bool {

@@ -243,7 +243,13 @@ fn a_failure_in_the_first_opening_is_reported_and_the_next_one_goes_on() {
                     let disk = old.disk();
                     disk.inject(Fault::new(kind, effect).nth(nth));
                     if let Err(error) = sample::open(&disk, EveryWrite) {
-                        let known = [reason::IO, reason::DISK_FULL, reason::OUTCOME_UNKNOWN];
+                        let known = [
+                            reason::IO,
+                            reason::DISK_FULL,
+                            reason::OUTCOME_UNKNOWN,
+                            reason::WRITE_FAILED,
+                            reason::WRITES_STOPPED,
+                        ];
                         assert!(known.contains(&error.reason().unwrap()), "{kind:?}: {error:?}");
                     }
                     disk.clear_faults();

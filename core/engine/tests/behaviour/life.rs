@@ -307,7 +307,7 @@ impl Life {
         }
         let is_file_work = matches!(operation, Operation::Compact | Operation::SnapshotInstance);
         let of_disk = match error.reason() {
-            Some(reason::DISK_FULL) => {
+            Some(reason::DISK_FULL | reason::WRITE_FAILED) => {
                 assert!(error.retryable(), "{error:?}");
                 true
             }
@@ -319,9 +319,8 @@ impl Life {
             return false;
         }
         assert!(is_write(operation) || is_file_work || is_group, "a read failed: {error:?}");
-        if error.reason() != Some(reason::DISK_FULL) && error.reason() != Some(reason::IO) {
-            self.stopped = true;
-        }
+        self.stopped |=
+            matches!(error.reason(), Some(reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED));
         true
     }
 

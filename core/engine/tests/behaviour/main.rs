@@ -23,6 +23,7 @@ mod power;
 mod programs;
 mod read_only;
 mod recorder;
+mod refusals;
 mod regressions;
 mod retention;
 // What Windows says of files and locks is its own.

@@ -35,10 +35,11 @@ impl CountedConnection {
         metrics: &Arc<Metrics>,
         address: IpAddr,
         network: &NetworkConfig,
+        connections_max: usize,
     ) -> Result<CountedConnection, Rejection> {
         let fits = |count: usize, limit: usize| limit == 0 || count < limit;
         let mut open = counts.lock();
-        if !fits(open.all, network.max_connections) {
+        if open.all >= connections_max || !fits(open.all, network.max_connections) {
             return Err(Rejection::Connections);
         }
         let here = open.by_address.entry(address).or_default();
@@ -73,7 +74,8 @@ pub(crate) async fn listen(listener: TcpListener, rcp: Arc<Rcp>) {
     let metrics = rcp.calls.metrics();
     let serve = |stream, address: SocketAddr, ()| {
         let live = rcp.calls.settings().load();
-        match CountedConnection::take(&counts, metrics, address.ip(), &live.network) {
+        let (address_ip, most) = (address.ip(), rcp.connections_max);
+        match CountedConnection::take(&counts, metrics, address_ip, &live.network, most) {
             Ok(place) => Some(run(rcp.clone(), stream, address, place)),
             Err(rejection) => {
                 tracing::debug!(%address, ?rejection, "connection refused");

@@ -31,5 +31,7 @@ use crate::shutdown::Shutdown;
 pub(crate) struct Rcp {
     pub calls: Arc<Calls>,
     pub memory: FrameMemory,
+    /// The most connections that the open files of the process allow.
+    pub connections_max: usize,
     pub shutdown: Shutdown,
 }
