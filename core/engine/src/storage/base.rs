@@ -17,5 +17,6 @@ mod unix;
 pub(super) struct Base<'a> {
     pub root: &'a Path,
     /// The open directory, on systems that open files relative to it.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "nothing is opened relative to it here"))]
     pub held: Option<&'a File>,
 }
