@@ -16,12 +16,6 @@ fn compact(engine: &Engine) -> Result<rstmdb_types::CompactResult, Error> {
     engine.compact(CompactRequest { force_snapshot: true }).wait()
 }
 
-/// Events until the log goes on in another segment; returns how many.
-fn fill_segment(disk: &FaultyStorage, engine: &Engine) -> u64 {
-    let before = segments(disk).len();
-    (0..).find(|number| apply(engine, *number).is_err() || segments(disk).len() > before).unwrap()
-}
-
 #[test]
 fn a_segment_that_can_not_be_begun_is_begun_with_the_next_write() {
     let refused = Effect::Error(ErrorKind::PermissionDenied);
@@ -63,8 +57,8 @@ fn what_fails_before_a_change_is_written_leaves_no_doubt_about_it() {
     for call in [Call::SetLen, Call::Sync, Call::SyncDir] {
         let (disk, engine) = database(0, FsyncPolicy::Never);
         disk.inject(Fault::new(call, Effect::InputOutput).path("log"));
-        let told = fill_segment(&disk, &engine);
-        let error = apply(&engine, told).unwrap_err();
+        let fails = |number| apply(&engine, number).err().map(|error| (number, error));
+        let (told, error) = (0..).find_map(fails).unwrap();
         assert_eq!(error.reason(), Some(reason::WRITES_STOPPED), "{call:?}: {error:?}");
         disk.clear_faults();
         let log = read(&disk.kill()).unwrap();
