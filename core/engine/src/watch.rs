@@ -188,7 +188,8 @@ impl Subscription {
         };
         let Some(frame) = frame else { return false };
         self.decode(&frame);
-        self.frame = Some(frame);
+        // One that is done with would stay as long as the reader stands still.
+        self.frame = (self.next <= frame.header.last()).then_some(frame);
         true
     }
 

@@ -47,7 +47,10 @@ pub(crate) fn read(definition: &Json, limits: Option<&Limits>) -> Result<(Defini
         let size = definition.as_str().len();
         limits::check("definition", size, "definition_bytes_max", limits.definition_bytes_max)?;
     }
-    let reader = DefinitionReader { limits, warnings: Warnings::default() };
+    // Guards are kept parsed as far as that takes no more memory than the definition itself: those of
+    // most definitions all are, and thousands of terms without much else are not.
+    let room = definition.as_str().len();
+    let reader = DefinitionReader { limits, warnings: Warnings::default(), room };
     reader.read(definition.root())
 }
 
@@ -73,6 +76,8 @@ fn member_path(base: &str, key: &str) -> String {
 struct DefinitionReader<'a> {
     limits: Option<&'a Limits>,
     warnings: Warnings,
+    /// What parsed guards may still take.
+    room: usize,
 }
 
 impl DefinitionReader<'_> {
@@ -180,7 +185,7 @@ impl DefinitionReader<'_> {
         Ok(WrittenTransition { from, event, to, guard })
     }
 
-    fn guard(&self, path: &str, value: JsonRef<'_>) -> Result<Guard> {
+    fn guard(&mut self, path: &str, value: JsonRef<'_>) -> Result<Guard> {
         let JsonRef::String(raw) = value else {
             return Err(wrong_type(path, "a guard, which is a string", value));
         };
@@ -189,7 +194,7 @@ impl DefinitionReader<'_> {
             limits::check(path, text.len(), "guard_bytes_max", limits.guard_bytes_max)
                 .map_err(|error| error.with("path", path))?;
         }
-        Guard::parse_at(&text, path)
+        Guard::parse_at(&text, path, &mut self.room)
     }
 
     /// Picks the known members of an object and warns of the others.

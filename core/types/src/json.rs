@@ -15,6 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::canonical::{canonical, needs_escape, write_string, write_value};
+
 /// How deeply arrays and objects may nest.
 pub const JSON_DEPTH_MAX: usize = 127;
 
@@ -63,8 +65,8 @@ impl Json {
         if is_canonical(text) {
             return Ok(Json(Arc::from(text)));
         }
-        let value: Value = serde_json::from_str(text).map_err(|e| JsonError(e.to_string()))?;
-        Ok(Json::from_value(&value))
+        let text = canonical(text).map_err(|e| JsonError(e.to_string()))?;
+        Ok(Json(Arc::from(text)))
     }
 
     /// Takes text that is known to be canonical, such as text that came out of a [`Json`] before.
@@ -443,69 +445,6 @@ fn skip_container(bytes: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-fn needs_escape(text: &str) -> bool {
-    text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\')
-}
-
-fn write_string(text: &str, out: &mut String) {
-    if needs_escape(text) {
-        // Serialising a string to JSON text can't fail.
-        out.push_str(&serde_json::to_string(text).unwrap_or_default());
-    } else {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    }
-}
-
-fn write_value(value: &Value, out: &mut String) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(true) => out.push_str("true"),
-        Value::Bool(false) => out.push_str("false"),
-        Value::Number(number) => {
-            if number.as_f64() == Some(0.0) && number.is_f64() && number.to_string() == "-0.0" {
-                out.push_str("0.0");
-            } else {
-                out.push_str(&number.to_string());
-            }
-        }
-        Value::String(text) => write_string(text, out),
-        Value::Array(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write_value(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(members) => {
-            let mut sorted: Vec<(String, &Value)> = members
-                .iter()
-                .map(|(key, value)| {
-                    let mut text = String::new();
-                    write_string(key, &mut text);
-                    (text, value)
-                })
-                .collect();
-            let inner = |key: &str| key.get(1..key.len() - 1).unwrap_or("").to_owned();
-            sorted.sort_by(|a, b| inner(&a.0).as_bytes().cmp(inner(&b.0).as_bytes()));
-            out.push('{');
-            for (i, (key, value)) in sorted.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                out.push_str(key);
-                out.push(':');
-                write_value(value, out);
-            }
-            out.push('}');
-        }
-    }
-}
-
 /// Whether the text is canonical beyond doubt; false sends it through the full parser.
 fn is_canonical(text: &str) -> bool {
     scan(text.as_bytes(), 0, JSON_DEPTH_MAX) == Some(text.len())
@@ -617,6 +556,20 @@ mod tests {
             let parsed = json(input);
             assert_eq!(parsed.as_str(), expected);
             assert_eq!(json(parsed.as_str()), parsed, "stable: {input}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_while_reading_is_what_a_tree_gives() {
+        for text in [
+            r#" {"b":{"z":[1.0,-0.0,1e-7,{"d":1,"c":"\u0041\u20ac\ud83d\ude00\/"}],"a":null},"a":true} "#,
+            r#"{"a":1,"b":2,"a":{"x":[]},"\u0061":[],"":0,"\"":3,"A":4,"é":5,"\n":6}"#,
+            r#"[{"k":[ ],"j":{ }},-9223372036854775808,18446744073709551615,1E400e0]"#,
+            r#"{"x":0.1e1,"y":[[[{"b":1,"a":2}]]],"w":"\u0000\b\f"}"#,
+        ] {
+            let tree = serde_json::from_str::<Value>(text).map(|tree| Json::from_value(&tree));
+            let (parsed, tree) = (Json::parse(text).ok(), tree.ok());
+            assert_eq!(parsed, tree, "{text}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! every language binding use these types, so a result looks the same wherever it came from.
 #![deny(missing_docs)]
 
+mod canonical;
 pub mod command;
 pub mod error;
 pub mod feature;
@@ -14,6 +15,7 @@ pub mod names;
 pub mod operation;
 pub mod ops;
 pub mod options;
+pub mod pem;
 mod position;
 pub mod text;
 pub mod units;

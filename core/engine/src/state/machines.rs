@@ -88,6 +88,8 @@ pub(crate) struct Machines {
     /// Retired ones too: the log may still name them.
     by_number: Vec<Arc<MachineEntry>>,
     next_cell: u32,
+    /// Of all definitions, retired ones too.
+    definition_bytes: usize,
 }
 
 impl Machines {
@@ -129,6 +131,10 @@ impl Machines {
         self.by_number.len() as u32 + 1
     }
 
+    pub(crate) fn definition_bytes(&self) -> usize {
+        self.definition_bytes
+    }
+
     pub(crate) fn cells(&self) -> u32 {
         self.next_cell
     }
@@ -143,6 +149,9 @@ impl Machines {
         offset: Offset,
         level: u32,
     ) -> Arc<MachineEntry> {
+        // One text is enough where both are the same.
+        let normal_form = machine.normal_form();
+        let as_sent = if as_sent == *normal_form { normal_form.clone() } else { as_sent };
         let entry = Arc::new(MachineEntry {
             number: self.next_number(),
             name: name.clone(),
@@ -155,6 +164,7 @@ impl Machines {
             machine,
         });
         self.next_cell += entry.machine.states().len() as u32;
+        self.definition_bytes += entry.as_sent.as_str().len();
         self.by_number.push(entry.clone());
         self.by_name.entry(name).or_default().insert(version, entry.clone());
         entry
@@ -195,6 +205,7 @@ impl Machines {
     pub(crate) fn undo_insert(&mut self) {
         if let Some(entry) = self.by_number.pop() {
             self.retire(&entry);
+            self.definition_bytes -= entry.as_sent.as_str().len();
             self.next_cell = entry.first_cell;
         }
     }

@@ -79,7 +79,8 @@ pub const GUARD_NODES_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Guard {
     text: Box<str>,
-    root: syntax::Node,
+    /// None where it would take more memory than there is for it: then it is parsed for each use.
+    root: Option<Box<syntax::Node>>,
 }
 
 /// What a guard can see.
@@ -106,16 +107,35 @@ impl Guard {
         Guard::parse_as(text, "guard")
     }
 
-    /// Parses the guard at `path` of a definition; errors name the path.
-    pub(crate) fn parse_at(text: &str, path: &str) -> Result<Guard> {
+    /// Parses the guard at `path` of a definition; errors name the path. What is parsed is kept as far as
+    /// `room` bytes go.
+    pub(crate) fn parse_at(text: &str, path: &str, room: &mut usize) -> Result<Guard> {
         let what = format!("definition: {path}");
-        Guard::parse_as(text, &what).map_err(|error| error.with("path", path))
+        let mut guard = Guard::parse_as(text, &what).map_err(|error| error.with("path", path))?;
+        let size = guard.root.as_mut().map_or(0, |root| root.settle());
+        match room.checked_sub(size + size_of::<syntax::Node>()) {
+            Some(left) => *room = left,
+            None => guard.root = None,
+        }
+        Ok(guard)
     }
 
     fn parse_as(text: &str, what: &str) -> Result<Guard> {
         match parser::parse(text) {
-            Ok(root) => Ok(Guard { text: text.into(), root }),
+            Ok(root) => Ok(Guard { text: text.into(), root: Some(Box::new(root)) }),
             Err(error) => Err(error.into_error(text, what)),
+        }
+    }
+
+    /// Looks at what was parsed, now or before.
+    fn look<T>(&self, look: impl FnOnce(&syntax::Node) -> T) -> T {
+        match &self.root {
+            Some(root) => look(root),
+            // It was parsed before, so this can't fail; a condition that nobody knows does not hold.
+            None => look(
+                &parser::parse(&self.text)
+                    .unwrap_or(syntax::Node::Literal(syntax::Literal::Bool(false))),
+            ),
         }
     }
 
@@ -125,13 +145,14 @@ impl Guard {
     }
 
     /// Whether the guard passes. Allocates only where a function makes a new string or a string
-    /// with escapes is looked into.
+    /// with escapes is looked into, and for guards of a definition that has more of them than it keeps
+    /// parsed.
     pub fn evaluate(&self, scope: &Scope<'_>) -> bool {
-        evaluate::truth(&self.root, scope)
+        self.look(|root| evaluate::truth(root, scope))
     }
 
     /// Why the guard does not pass; None when it does.
     pub fn explain(&self, scope: &Scope<'_>) -> Option<Explanation> {
-        explain::explain(&self.text, &self.root, scope)
+        self.look(|root| explain::explain(&self.text, root, scope))
     }
 }

@@ -27,6 +27,41 @@ pub(super) enum Node {
     Call(Function, Vec<Node>),
 }
 
+/// What an allocation takes beside what is in it.
+const ALLOCATION_BYTES: usize = 16;
+
+impl Node {
+    /// Gives back what lists have to spare; returns the memory that the rest takes beside this node.
+    pub(super) fn settle(&mut self) -> usize {
+        fn list<T>(items: &mut Vec<T>, settle: impl Fn(&mut T) -> usize) -> usize {
+            items.shrink_to_fit();
+            let held = items.len() * size_of::<T>() + ALLOCATION_BYTES;
+            held + items.iter_mut().map(settle).sum::<usize>()
+        }
+        let boxed = |size: usize| size + ALLOCATION_BYTES;
+        match self {
+            Node::Literal(Literal::String(text)) => boxed(text.len()),
+            Node::Literal(_) | Node::State | Node::Now => 0,
+            Node::Path(path) => list(&mut path.steps, |step| match step {
+                PathStep::Member(key) => boxed(key.len()),
+                PathStep::Index(_) => 0,
+            }),
+            Node::Not(inner) | Node::Negate(inner) => boxed(size_of::<Node>()) + inner.settle(),
+            Node::All(terms) | Node::Any(terms) => list(terms, |term| term.node.settle()),
+            Node::Compare(comparison) => {
+                let Comparison { left, right, .. } = &mut **comparison;
+                boxed(size_of::<Comparison>()) + left.settle() + right.settle()
+            }
+            Node::Chain(chain) => {
+                let ArithmeticChain { first, rest } = &mut **chain;
+                let rest = list(rest, |(_, node)| node.settle());
+                boxed(size_of::<ArithmeticChain>()) + first.settle() + rest
+            }
+            Node::Call(_, arguments) => list(arguments, Node::settle),
+        }
+    }
+}
+
 /// A constant.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Literal {
