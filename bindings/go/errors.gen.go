@@ -230,6 +230,10 @@ const (
 	// ReasonTimeout: No answer came in time; the request changed nothing and can be repeated.
 	ReasonTimeout = "timeout"
 
+	// ReasonAnswerTooLarge: What was to be told does not fit a frame, though all went well: a
+	// change was made, and context `wal_offset` or `wal_offsets` says where.
+	ReasonAnswerTooLarge = "answer_too_large"
+
 	// ReasonUnsupported: This build or this peer does not have the feature.
 	ReasonUnsupported = "unsupported"
 )

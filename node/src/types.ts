@@ -155,6 +155,8 @@ export const ERROR_REASONS = Object.freeze([
   'connection_lost',
   /** No answer came in time; the request changed nothing and can be repeated. */
   'timeout',
+  /** What was to be told does not fit a frame, though all went well: a change was made, and context `wal_offset` or `wal_offsets` says where. */
+  'answer_too_large',
   /** This build or this peer does not have the feature. */
   'unsupported',
 ] as const);
@@ -837,6 +839,11 @@ export interface Limits {
   readonly payloadBytesMax: number | bigint;
   /** The largest machine definition, in bytes of canonical JSON. */
   readonly definitionBytesMax: number | bigint;
+  /**
+   * The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
+   * memory.
+   */
+  readonly definitionsBytesMax: number | bigint;
   /** The most states of a machine. */
   readonly statesMax: number | bigint;
   /** The most transitions of a machine, counted per source state. */
@@ -849,6 +856,11 @@ export interface Limits {
   readonly batchOperationsMax: number | bigint;
   /** The most bytes of contexts and payloads in one batch. */
   readonly batchBytesMax: number | bigint;
+  /**
+   * The most bytes of the results of one batch, as JSON. A batch of more is refused before
+   * anything of it happens.
+   */
+  readonly batchResultBytesMax: number | bigint;
   /** The most entries of one page of a list, a history or a log read. */
   readonly pageEntriesMax: number;
 }

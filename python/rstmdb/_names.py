@@ -106,6 +106,7 @@ REASONS = (
     "cancelled",
     "connection_lost",
     "timeout",
+    "answer_too_large",
     "unsupported",
 )
 

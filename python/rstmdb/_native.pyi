@@ -937,12 +937,14 @@ class Limits:
         "context_bytes_max",
         "payload_bytes_max",
         "definition_bytes_max",
+        "definitions_bytes_max",
         "states_max",
         "transitions_max",
         "guard_bytes_max",
         "machine_versions_max",
         "batch_operations_max",
         "batch_bytes_max",
+        "batch_result_bytes_max",
         "page_entries_max",
     )
     @property
@@ -963,6 +965,11 @@ class Limits:
     def definition_bytes_max(self) -> int:
         """The largest machine definition, in bytes of canonical JSON."""
     @property
+    def definitions_bytes_max(self) -> int:
+        """The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
+        memory.
+        """
+    @property
     def states_max(self) -> int:
         """The most states of a machine."""
     @property
@@ -980,6 +987,11 @@ class Limits:
     @property
     def batch_bytes_max(self) -> int:
         """The most bytes of contexts and payloads in one batch."""
+    @property
+    def batch_result_bytes_max(self) -> int:
+        """The most bytes of the results of one batch, as JSON. A batch of more is refused before
+        anything of it happens.
+        """
     @property
     def page_entries_max(self) -> int:
         """The most entries of one page of a list, a history or a log read."""

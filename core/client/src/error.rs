@@ -1,7 +1,7 @@
 //! The errors a client makes by itself.
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode, ErrorKind, Feature};
+use rstmdb_types::{Error, ErrorCode, ErrorKind, Feature, Offset};
 
 use crate::options::Endpoint;
 use crate::server::ServerInfo;
@@ -88,6 +88,17 @@ pub(crate) fn says_unknown(error: &Error) -> bool {
 /// The server says something nobody understands.
 pub(crate) fn malformed(what: &str) -> Error {
     Error::new(ErrorCode::InternalError, format!("the server's answer is malformed: {what}"))
+}
+
+/// An event came that can't be taken: asking for it again would not help.
+pub(crate) fn unreadable_event(what: &str, wanted: Offset) -> Error {
+    let message = format!(
+        "an event at or behind offset {wanted} can't be taken ({what}); read on behind it, or watch \
+         without contexts (include_ctx false)"
+    );
+    Error::new(ErrorCode::InternalError, message)
+        .with_reason(reason::ANSWER_TOO_LARGE)
+        .with("wanted_offset", wanted)
 }
 
 /// A setting can't be used.

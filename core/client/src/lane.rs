@@ -28,6 +28,8 @@ use state::{LaneState, Task, bit, unanswered};
 
 /// The bytes that a place among the requests in flight stands for.
 const PLACE_BYTES: usize = 16 << 10;
+/// So much of a frame that is too large is waited for, to know whose it is.
+const FRONT_BYTES: usize = frame::HEADER_BYTES + 256;
 /// How long the answer to a keep-alive may take when requests may take for ever.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -201,13 +203,21 @@ impl Lane {
                     Ok(Decoded::Message { payload, consumed }) => {
                         at += consumed;
                         if let Err(what) = state.sort(payload, &mut tasks) {
+                            tasks.extend(state.untaken(payload, &what));
                             outcome = Err(malformed(&what));
                             break;
                         }
                     }
                     Ok(Decoded::Incomplete { .. }) => break,
+                    // Its front says whose it is.
+                    Err(FrameError::TooLarge { .. }) if rest.len() < FRONT_BYTES => break,
                     Err(error) => {
-                        outcome = Err(malformed(&FrameError::to_string(&error)));
+                        let what = error.to_string();
+                        let front = rest.get(frame::HEADER_BYTES..FRONT_BYTES);
+                        if let (FrameError::TooLarge { .. }, Some(front)) = (error, front) {
+                            tasks.extend(state.untaken(front, &what));
+                        }
+                        outcome = Err(malformed(&what));
                         break;
                     }
                 }
@@ -238,6 +248,7 @@ impl Lane {
             }
             Task::Progress(payload) => self.progress_of_watch(&payload),
             Task::End(payload) => self.end_of_watch(&payload),
+            Task::Untaken(watch, what) => watch.end_untaken(&what),
         }
     }
 

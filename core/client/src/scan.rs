@@ -62,6 +62,13 @@ fn quick(payload: &[u8]) -> Option<Look<'_>> {
     Some(Look::Event { subscription_id: Cow::Borrowed(subscription_id), offset, history_id })
 }
 
+/// The subscription of an event of which there is only the front, or that can't be read.
+pub(crate) fn subscription(front: &[u8]) -> Option<&str> {
+    let mut cursor = Cursor(front);
+    cursor.literal(b"{\"type\":\"event\",\"subscription_id\":\"")?;
+    cursor.plain_string()
+}
+
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {

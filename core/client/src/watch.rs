@@ -16,6 +16,7 @@ use rstmdb_types::{
 };
 use serde::Deserialize;
 
+use crate::error::unreadable_event;
 use crate::options::Options;
 
 /// What an event costs in the queue beside its text.
@@ -324,6 +325,12 @@ impl Watch {
             state.stage = Stage::Ended(error);
             wake(state);
         }
+    }
+
+    /// Its next event can't be taken, now or later.
+    pub(crate) fn end_untaken(&self, what: &str) {
+        let wanted = self.state.lock().wanted.next;
+        self.end(Some(unreadable_event(what, wanted)));
     }
 
     /// The subscription to end when the reader is gone.

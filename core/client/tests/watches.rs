@@ -5,7 +5,7 @@ mod fake;
 
 use std::time::{Duration, Instant};
 
-use fake::{Fake, Peer};
+use fake::{Fake, Peer, framed_text};
 use futures_lite::future::{block_on, poll_once};
 use rstmdb_client::{Client, Options, Retry, Subscription};
 use rstmdb_types::error::reason;
@@ -676,4 +676,37 @@ fn old_event(offset: u64) -> Value {
         "version": 1, "wal_offset": offset, "from_state": "s", "to_state": "s", "event": "E",
         "payload": null, "ctx": null,
     })
+}
+
+#[test]
+fn an_event_that_can_not_be_taken_ends_its_watch_and_no_other() {
+    let front =
+        |id: &str| format!(r#"{{"type":"event","subscription_id":"{id}","instance_id":"a""#);
+    // It announces more than a frame may hold.
+    let mut large = framed_text(&format!("{},{}", front("sub-1"), " ".repeat(1000)));
+    large[10..14].copy_from_slice(&((16 << 20) + 1_u32).to_be_bytes());
+    let no_offset = framed_text(&format!("{},\"machine\":\"m\"}}", front("sub-1")));
+    for bytes in [large, no_offset] {
+        let fake = Fake::new();
+        let (client, mut peer) = fake.connect(fake.options());
+        let mut events = watch(&client, &mut peer, 5);
+        let watching = client.watch(WatchAllRequest::default());
+        let asked = peer.expect("WATCH_ALL");
+        peer.ok(&asked, json!({"subscription_id": "sub-2", "wal_offset": 5}));
+        let (_, mut other) = watching.wait().unwrap();
+        peer.event("sub-1", 6);
+        peer.raw(&bytes);
+        // Only the other one comes back.
+        let mut peer = fake.greet();
+        assert_eq!(take_up(&mut peer, "sub-3"), 5);
+        peer.event("sub-3", 6);
+        assert_eq!(offsets(&mut other, 1), [6]);
+        assert_eq!(offsets(&mut events, 1), [6]);
+        let error = events.next_blocking().unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(reason::ANSWER_TOO_LARGE), "{error}");
+        assert_eq!(error.context()["wanted_offset"], 7);
+        assert!(!error.retryable());
+        assert!(events.next_blocking().is_none());
+        ping(&client, &mut peer);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -143,8 +144,28 @@ impl Engine {
         Command::new(request, self.shared.now(), new_id)
     }
 
-    /// Carries a request out.
+    /// Carries a request out. When too much waits to be written, a change first waits until that is on
+    /// its way, which only threads may that serve nobody else: see [`Engine::begin`].
     pub fn call<R: OperationRequest>(&self, request: R) -> Pending<&Engine, R::Result> {
+        self.wait_for_room(R::OPERATION);
+        self.begin(request)
+    }
+
+    /// Waits until an operation may begin.
+    pub fn wait_for_room(&self, operation: Operation) {
+        if operation.is_write() {
+            self.shared.queue.wait_for_room();
+        }
+    }
+
+    /// Whether an operation may begin: not every change while too much waits to be written.
+    pub fn has_room(&self, operation: Operation) -> bool {
+        !operation.is_write() || self.shared.queue.has_room()
+    }
+
+    /// Carries a request out without waiting for room; who does not wait asks
+    /// [`Execute::poll_room`] before.
+    pub fn begin<R: OperationRequest>(&self, request: R) -> Pending<&Engine, R::Result> {
         let shared = &*self.shared;
         let evaluated = match self.check_access(R::OPERATION) {
             Ok(()) => request.handle(Carry { shared, edge: Edge::of(shared) }),
@@ -194,6 +215,10 @@ impl Execute for Engine {
         let operation = command.request.operation();
         let evaluated = this.carry_out(command);
         Pending::new(this, operation, evaluated)
+    }
+
+    fn poll_room(&self, operation: Operation, context: &mut Context<'_>) -> Poll<()> {
+        if operation.is_write() { self.shared.queue.poll_room(context) } else { Poll::Ready(()) }
     }
 
     fn subscribe(&self, command: Command) -> Result<(Outcome, Subscription)> {

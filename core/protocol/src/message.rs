@@ -33,7 +33,7 @@ pub struct WireRequest<'a> {
 }
 
 /// The longest id of a request, in bytes: each answer repeats it.
-const ID_BYTES_MAX: usize = 64 << 10;
+pub const ID_BYTES_MAX: usize = 64 << 10;
 
 /// The id in a message that is not a request: an answer is more use than a closed connection.
 fn id_of(text: &str) -> Option<String> {
@@ -181,21 +181,45 @@ pub fn respond<T: WireResult + ?Sized>(
     let size = out.len().saturating_sub(start + frame::HEADER_BYTES);
     let error = match written {
         Err(error) => Error::new(ErrorCode::InternalError, format!("writing the result: {error}")),
-        Ok(()) if size > PAYLOAD_BYTES_MAX => Error::invalid(
-            reason::LIMIT_EXCEEDED,
-            format!(
-                "the answer has {size} bytes, more than a frame holds; what was asked for was done: \
-                 read it in smaller pieces"
-            ),
-        )
-        .with("limit", "max_frame_bytes")
-        .with("limit_value", PAYLOAD_BYTES_MAX)
-        .with("size", size),
+        Ok(()) if size > PAYLOAD_BYTES_MAX => too_large(result, size),
         Ok(()) => return Ok(()),
     };
     out.truncate(start);
     refuse(out, mode, id, &error);
     Err(error)
+}
+
+/// The error for a result that does not fit a frame. What was changed is changed, and that is said.
+pub fn too_large<T: WireResult + ?Sized>(result: &T, size: usize) -> Error {
+    let what = format!("{size} bytes, more than a frame holds ({PAYLOAD_BYTES_MAX})");
+    let error = match result.changes() {
+        None => Error::invalid(
+            reason::LIMIT_EXCEEDED,
+            format!("the answer has {what}; ask for less at once, such as smaller pages"),
+        ),
+        Some(offsets) => {
+            let known: Vec<Offset> = offsets.iter().copied().flatten().collect();
+            let places = match known.as_slice() {
+                [] => String::new(),
+                [one] => format!(" at offset {one}"),
+                [first, .., last] => format!(" at offsets {first} to {last}"),
+            };
+            let error = Error::new(
+                ErrorCode::InternalError,
+                format!(
+                    "the change was made{places}, but the answer has {what}; read what it came to, \
+                     and do not repeat it"
+                ),
+            );
+            let error = error.with_reason(reason::ANSWER_TOO_LARGE).with("applied", true);
+            match (known.as_slice(), offsets.len()) {
+                ([], _) => error,
+                ([one], 1) => error.with("wal_offset", *one),
+                _ => error.with("wal_offsets", offsets),
+            }
+        }
+    };
+    error.with("limit", "max_frame_bytes").with("limit_value", PAYLOAD_BYTES_MAX).with("size", size)
 }
 
 /// Appends the answer of a failure.
@@ -211,14 +235,16 @@ pub fn refuse(out: &mut Vec<u8>, mode: WireMode, id: &str, error: &Error) {
 }
 
 /// Appends an event of a subscription.
+///
+/// One that does not fit a frame is left out, and the error says so.
 pub fn event(
     out: &mut Vec<u8>,
     mode: WireMode,
     dialect: Dialect,
     subscription_id: &str,
     event: &InstanceEvent,
-) {
-    frame::write(out, mode, |out| {
+) -> Result<(), Error> {
+    let start = frame::write(out, mode, |out| {
         let mut object = Object::begin(out);
         object.text("type", "event");
         object.text("subscription_id", subscription_id);
@@ -245,6 +271,26 @@ pub fn event(
         }
         object.end();
     });
+    let size = out.len().saturating_sub(start + frame::HEADER_BYTES);
+    if size <= PAYLOAD_BYTES_MAX {
+        return Ok(());
+    }
+    out.truncate(start);
+    Err(event_too_large(event.wal_offset, size))
+}
+
+/// The error for an event that does not fit a frame: its watch can't go on to the next as if nothing
+/// had been.
+pub fn event_too_large(offset: Offset, size: usize) -> Error {
+    let message = format!(
+        "the event at offset {offset} has {size} bytes, more than a frame holds \
+         ({PAYLOAD_BYTES_MAX}); watch without contexts (include_ctx false), or from offset {}",
+        offset.saturating_add(1)
+    );
+    Error::new(ErrorCode::InternalError, message)
+        .with_reason(reason::ANSWER_TOO_LARGE)
+        .with("wal_offset", offset)
+        .with("size", size)
 }
 
 /// Appends how far a subscription has come where its events do not tell it: all before this place that there was to

@@ -14,6 +14,12 @@ use crate::{BATCH_OPERATIONS_MAX, PROTOCOL_VERSION};
 pub trait WireResult {
     /// Appends the JSON text.
     fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()>;
+
+    /// The changes that it tells of, for who can't be told the whole of it: their offsets, in the order
+    /// of a batch, with nothing for what changed nothing. None of a read.
+    fn changes(&self) -> Option<Vec<Option<Offset>>> {
+        None
+    }
 }
 
 macro_rules! as_it_is {
@@ -31,8 +37,6 @@ as_it_is!(
     GetMachineResult,
     ValidateMachineResult,
     CountInstancesResult,
-    CreateInstanceResult,
-    DeleteInstanceResult,
     PermittedResult,
     HistoryResult,
     CompactResult,
@@ -42,6 +46,22 @@ as_it_is!(
     ReplicationStatusResult,
     crate::handshake::HelloResult,
 );
+
+macro_rules! as_it_is_at_an_offset {
+    ($($result:ty),*) => {
+        $(impl WireResult for $result {
+            fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+                serde_json::to_writer(out, self)
+            }
+
+            fn changes(&self) -> Option<Vec<Option<Offset>>> {
+                Some(vec![Some(self.wal_offset)])
+            }
+        })*
+    };
+}
+
+as_it_is_at_an_offset!(CreateInstanceResult, DeleteInstanceResult);
 
 impl WireResult for ApplyEventResult {
     fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
@@ -54,6 +74,10 @@ impl WireResult for ApplyEventResult {
         object.optional_text("event_id", self.event_id.as_deref());
         object.end();
         Ok(())
+    }
+
+    fn changes(&self) -> Option<Vec<Option<Offset>>> {
+        Some(vec![Some(self.wal_offset)])
     }
 }
 
@@ -90,6 +114,11 @@ impl WireResult for PutMachineResult {
                 Ok(())
             }
         }
+    }
+
+    /// It has no offset in it.
+    fn changes(&self) -> Option<Vec<Option<Offset>>> {
+        Some(Vec::new())
     }
 }
 
@@ -197,6 +226,10 @@ macro_rules! outcomes {
             fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
                 match self { $(Outcome::$name(result) => result.write(dialect, out),)* }
             }
+
+            fn changes(&self) -> Option<Vec<Option<Offset>>> {
+                match self { $(Outcome::$name(result) => result.changes(),)* }
+            }
         }
     };
 }
@@ -211,6 +244,20 @@ impl WireResult for BatchResult {
         });
         write_batch(elements, dialect, out)
     }
+
+    fn changes(&self) -> Option<Vec<Option<Offset>>> {
+        let results = self.results.iter().map(|outcome| outcome.result.as_ref());
+        changes_of(results)
+    }
+}
+
+/// The changes of a batch; none when nothing changed.
+pub fn changes_of<'a, T: WireResult + ?Sized + 'a>(
+    results: impl Iterator<Item = Option<&'a T>>,
+) -> Option<Vec<Option<Offset>>> {
+    let offsets: Vec<Option<Offset>> =
+        results.map(|result| result?.changes()?.into_iter().flatten().next_back()).collect();
+    offsets.iter().any(Option::is_some).then_some(offsets)
 }
 
 /// Appends the result of a batch. Each element has all three members.

@@ -1,6 +1,6 @@
 //! Where a database is: in this process, or on a server. Nobody else asks.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -75,8 +75,8 @@ impl<T: Unpin> Future for Pending<'_, T> {
 }
 
 impl Backend {
-    /// Hands a request over. One on files is done when this returns, which only threads may wait for:
-    /// see [`Backend::run`].
+    /// Hands a request over. One on files is done when this returns, and a change waits for room, which
+    /// only threads may wait for: see [`Backend::run`].
     pub(crate) fn call<R: OperationRequest>(&self, request: R) -> Pending<'_, R::Result> {
         Pending(match self {
             Backend::Embedded(engine) => PendingSource::Embedded(engine.call(request)),
@@ -89,6 +89,7 @@ impl Backend {
     pub(crate) fn submit(&self, request: Request) -> Pending<'_, Outcome> {
         Pending(match self {
             Backend::Embedded(engine) => {
+                engine.wait_for_room(request.operation());
                 PendingSource::Embedded(Engine::submit(&**engine, engine.command(request)))
             }
             #[cfg(feature = "remote")]
@@ -106,7 +107,12 @@ impl Backend {
                 let engine = engine.clone();
                 crate::threads::unblock(move || engine.call(request).wait()).await
             }
-            _ => self.call(request).await,
+            Backend::Embedded(engine) => {
+                room(engine, R::OPERATION).await;
+                engine.begin(request).await
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => client.call(request).await,
         }
     }
 
@@ -118,7 +124,12 @@ impl Backend {
                 let work = move || Engine::submit(&*engine, engine.command(request)).wait();
                 crate::threads::unblock(work).await
             }
-            _ => self.submit(request).await,
+            Backend::Embedded(engine) => {
+                room(engine, request.operation()).await;
+                Engine::submit(&**engine, engine.command(request)).await
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => client.submit(request).await,
         }
     }
 
@@ -148,6 +159,11 @@ impl Backend {
             }
         }
     }
+}
+
+/// Waits until an operation may begin.
+async fn room(engine: &Engine, operation: Operation) {
+    poll_fn(|context| engine.poll_room(operation, context)).await;
 }
 
 /// The result of a request of type `R`.

@@ -1,9 +1,13 @@
 //! The async facade on an executor that is not a runtime.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::{Arc, Mutex};
+
 use futures_lite::future::{block_on, poll_once, zip};
 use futures_lite::{FutureExt, StreamExt};
 use rstmdb::*;
+use rstmdb_engine::{Engine, SyncObserver};
+use rstmdb_testkit::faulty::FaultyStorage;
 
 const LOOP: &str =
     r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s"}]}"#;
@@ -50,6 +54,50 @@ fn many_durable_writes_in_flight_share_syncs() {
         assert_eq!(last.wal_offset, 1003);
         let used = syncs(db.wal_stats(WalStatsRequest {}).await.unwrap()) - before;
         assert!(used < 500, "{used} syncs for 1001 writes");
+        db.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_write_waits_for_room_without_keeping_its_executor() {
+    // A sync is not over before its observer returns: a held one keeps the writer, as a disk that hangs.
+    let hold = Arc::new(Mutex::new(()));
+    let gate = hold.clone();
+    let observer = SyncObserver(Arc::new(move |_| drop(gate.lock().unwrap())));
+    let options =
+        Options { free_bytes_min: 0, sync_observer: Some(observer), ..Options::default() };
+    let engine = Arc::new(Engine::open(FaultyStorage::new(1).location(), options).unwrap());
+    let db = blocking::Database::from_engine(engine.clone()).asynchronous();
+    block_on(async {
+        let machine = PutMachineRequest::new("m", 1, Json::parse(LOOP).unwrap());
+        db.put_machine(machine).await.unwrap();
+        for id in ["a", "b"] {
+            db.create_instance(CreateInstanceRequest::new(id, "m", 1)).await.unwrap();
+        }
+    });
+    let held = hold.lock().unwrap();
+    let payload = Json::parse(&format!(r#"{{"x":"{}"}}"#, "x".repeat(900_000))).unwrap();
+    while engine.has_room(Operation::ApplyEvent) {
+        drop(engine.begin(event().with_payload(payload.clone())));
+    }
+    let mut writes: Vec<_> = (0..10).map(|_| Box::pin(db.apply_event(event()))).collect();
+    let request = Json::parse(r#"{"instance_id":"a","event":"E"}"#).unwrap();
+    let mut named = Box::pin(db.call(Operation::ApplyEvent, &request));
+    block_on(async {
+        for write in &mut writes {
+            assert!(poll_once(write).await.is_none());
+        }
+        assert!(poll_once(&mut named).await.is_none());
+        // What needs no disk does not wait.
+        let durable = db.get_instance(GetInstanceRequest { instance_id: "b".into() });
+        assert_eq!(durable.await.unwrap().state, "s");
+    });
+    drop(held);
+    block_on(async {
+        for write in writes {
+            write.await.unwrap();
+        }
+        named.await.unwrap();
         db.close().await.unwrap();
     });
 }

@@ -52,7 +52,7 @@ fn converse(stream: &[u8], piece: usize) -> Vec<(String, String)> {
     calls.install(engine.clone());
     let rcp = Arc::new(Rcp {
         calls: Arc::new(calls),
-        memory: FrameMemory::new(config.network.frame_memory_bytes),
+        memory: FrameMemory::new(&config.network),
         connections_max: usize::MAX,
         shutdown: Shutdown::default(),
     });

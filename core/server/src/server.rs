@@ -79,7 +79,7 @@ impl Server {
         health.allow_connections(files.health);
         let rcp = Arc::new(Rcp {
             calls: calls.clone(),
-            memory: FrameMemory::new(config.network.frame_memory_bytes),
+            memory: FrameMemory::new(&config.network),
             connections_max: files.clients,
             shutdown: shutdown.clone(),
         });

@@ -175,7 +175,7 @@ fn every_setting_can_be_set_by_file_environment_and_flag() {
             }
             "true or false" => continue,
             "an address" => "example.org:77",
-            "a path" => "some/path",
+            "a path" => "/some/path",
             "token hashes" | "a secret" => continue,
             "a level or a filter" => "rstmdb_server=debug",
             "a format" => "json",
@@ -191,6 +191,10 @@ fn every_setting_can_be_set_by_file_environment_and_flag() {
             "max_frame_bytes_unauthenticated" => "2KiB",
             "frame_memory_bytes" => "1GiB",
             "max_buffered_response_bytes" => "5KiB",
+            "name_bytes_max" => "2KiB",
+            // They must fit a frame.
+            "context_bytes_max" | "payload_bytes_max" | "definition_bytes_max" => "5MiB",
+            "batch_result_bytes_max" => "5MiB",
             _ => value,
         };
         let file = format!("{}:\n  {}: {value}\n", setting.section(), setting.name());
@@ -634,6 +638,10 @@ fn a_printed_configuration_loads_again_and_is_the_same() {
     let config = Config::load(&sources).unwrap().config;
     assert_eq!(config.log.format, LogFormat::Pretty);
     assert_eq!(config.tls.cert_path, Some(PathBuf::from("null")));
+    // A relative path means something else where it is printed to.
+    let config = config.absolute();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(config.tls.cert_path, Some(here.join("null")));
     let printed = config::print(&config);
     let loaded = from_yaml(&printed).unwrap();
     assert_eq!(loaded.config, config, "{printed}");
@@ -654,8 +662,11 @@ fn the_example_lists_every_setting_and_means_the_defaults() {
             _ => line.to_owned(),
         })
         .collect();
-    let loaded = from_yaml(&uncommented.join("\n")).unwrap();
-    assert_eq!(loaded.config, Config::default());
+    let file = written(&uncommented.join("\n"));
+    let loaded = from_file(&file.path).unwrap();
+    let mut expected = Config::default();
+    expected.storage.data_dir = file.path.parent().unwrap().join("data");
+    assert_eq!(loaded.config, expected);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let reference = config::reference();
     for setting in settings() {
@@ -691,4 +702,63 @@ limits: {states_max: 6}
     let disabled = yaml.replace("compaction: {", "compaction: {enabled: false, ");
     let options = from_yaml(&disabled).unwrap().config.engine_options();
     assert_eq!((options.checkpoint_changes, options.checkpoint_log_bytes), (0, 0));
+}
+
+#[test]
+fn what_may_be_stored_fits_the_frames_that_tell_of_it() {
+    let load = |settings: &[(&str, &str)]| {
+        let overrides = settings.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        Config::load(&Sources { overrides: overrides.collect(), ..Sources::default() })
+    };
+    for (settings, named) in [
+        (&[("limits.context_bytes_max", "17MiB")][..], "limits.context_bytes_max"),
+        (&[("limits.payload_bytes_max", "17MiB")], "limits.payload_bytes_max"),
+        (
+            &[("limits.context_bytes_max", "9MiB"), ("limits.payload_bytes_max", "9MiB")],
+            "limits.payload_bytes_max",
+        ),
+        (&[("limits.definition_bytes_max", "17MiB")], "limits.definition_bytes_max"),
+        (&[("limits.batch_result_bytes_max", "17MiB")], "limits.batch_result_bytes_max"),
+        (&[("limits.name_bytes_max", "1MiB")], "limits.name_bytes_max"),
+        (&[("limits.context_bytes_max", "17179869184GiB")], "limits.context_bytes_max"),
+    ] {
+        let error = load(settings).unwrap_err();
+        assert!(error.message().contains(named), "{error}");
+        assert!(error.context()["setting"].as_str().unwrap().starts_with("limits."), "{error}");
+    }
+    assert_eq!(load(&[("limits.context_bytes_max", "11MiB")]).unwrap().warnings, [""; 0]);
+    let wide = load(&[("limits.context_bytes_max", "16MiB")]).unwrap();
+    assert!(wide.warnings[0].contains("a frame has for an event"), "{:?}", wide.warnings);
+    // No context is taken that an answer could not tell.
+    assert!((15 << 20..16 << 20).contains(&wide.config.engine_options().limits.context_bytes_max));
+}
+
+#[test]
+fn a_relative_path_is_meant_from_where_it_is_written() {
+    let file = written(
+        "storage:\n  data_dir: ./data\nauth:\n  secrets_file: ../tokens\n\
+         tls: {cert_path: /etc/cert.pem, key_path: key.pem}\n",
+    );
+    let folder = file.path.parent().unwrap();
+    let loaded = from_file(&file.path).unwrap();
+    assert_eq!(loaded.warnings, [""; 0]);
+    let config = loaded.config;
+    assert_eq!(config.storage.data_dir, folder.join("data"));
+    assert_eq!(config.auth.secrets_file, Some(folder.join("../tokens")));
+    assert_eq!(config.tls.cert_path, Some(PathBuf::from("/etc/cert.pem")));
+    assert_eq!(config.tls.key_path, Some(folder.join("key.pem")));
+    // What came of it is shown, and what is printed loads as the same.
+    let printed = config::print(&config);
+    assert!(printed.contains(folder.join("data").to_str().unwrap()), "{printed}");
+    assert_eq!(from_yaml(&printed).unwrap().config, config);
+    // From the working directory elsewhere.
+    let given = from_environment(&[("RSTMDB_DATA", "some/data")]).unwrap().config;
+    assert_eq!(given.storage.data_dir, PathBuf::from("some/data"));
+    let given = from_flag("storage.data_dir", "some/data").unwrap().config;
+    assert_eq!(given.storage.data_dir, PathBuf::from("some/data"));
+    assert_eq!(Config::default().storage.data_dir, PathBuf::from("./data"));
+    // Tests run in the folder of the crate: it has `src`, and nothing is beside the file.
+    let warnings = from_yaml("storage: {data_dir: src}\n").unwrap().warnings;
+    assert!(warnings[0].contains("beside the file"), "{warnings:?}");
+    assert!(warnings[0].contains("/src"), "{warnings:?}");
 }

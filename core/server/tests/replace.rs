@@ -4,56 +4,18 @@
 //! as on a disk that hangs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-use rstmdb_engine::{Engine, Location, Options, SyncObserver};
+use rstmdb_engine::{Engine, Location, Options};
 use rstmdb_server::live::Live;
 use rstmdb_testkit::faulty::{Call, Effect, Fault, FaultyStorage};
 use rstmdb_testkit::server::TestServer;
 use rstmdb_testkit::wire::{Wire, await_condition, outcome};
 use serde_json::{Value, json};
-
-/// Holds the writer after a sync while it is shut.
-#[derive(Default)]
-struct Gate {
-    /// Whether it is shut, and whether the writer stands before it.
-    state: Mutex<(bool, bool)>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn observer(self: &Arc<Gate>) -> SyncObserver {
-        let gate = self.clone();
-        SyncObserver(Arc::new(move |_: Duration| {
-            let mut state = gate.state.lock();
-            while state.0 {
-                state.1 = true;
-                gate.changed.wait(&mut state);
-            }
-            state.1 = false;
-        }))
-    }
-
-    fn set(&self, shut: bool) {
-        self.state.lock().0 = shut;
-        self.changed.notify_all();
-    }
-
-    fn await_writer(&self) {
-        await_condition("the writer is held", || self.state.lock().1);
-    }
-}
-
-/// Opens the gate when a test ends, however it does.
-struct Opener(Arc<Gate>);
-
-impl Drop for Opener {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
-}
+use support::gate::{Gate, Opener};
 
 fn options(gate: &Arc<Gate>) -> Options {
     let mut options = TestServer::config().engine_options();

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -175,8 +176,12 @@ pub trait Execute: Sized {
     type Subscription;
 
     /// Hands a command over. One whose place is [`Place::Files`](crate::operation::Place) is done
-    /// when this returns; a watch is refused.
+    /// when this returns; a watch is refused. It waits for no room: see [`Execute::poll_room`].
     fn submit<H: Deref<Target = Self> + Unpin>(this: H, command: Command) -> Self::Pending<H>;
+
+    /// Asks whether a command of an operation may be handed over, and leaves a waker for when it may:
+    /// what waits to be written is bounded. Several may be told so at once.
+    fn poll_room(&self, operation: Operation, context: &mut Context<'_>) -> Poll<()>;
 
     /// Begins a watch.
     fn subscribe(&self, command: Command) -> Result<(Outcome, Self::Subscription)>;

@@ -238,6 +238,9 @@ reasons! {
     CONNECTION_LOST = "connection_lost", InternalError;
     /// No answer came in time; the request changed nothing and can be repeated.
     TIMEOUT = "timeout", InternalError;
+    /// What was to be told does not fit a frame, though all went well: a change was made, and context
+    /// `wal_offset` or `wal_offsets` says where.
+    ANSWER_TOO_LARGE = "answer_too_large", InternalError;
     /// This build or this peer does not have the feature.
     UNSUPPORTED = "unsupported", BadRequest;
 }
@@ -298,6 +301,7 @@ impl Error {
             }
             reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED => (ErrorKind::Unavailable, false),
             reason::IO => (ErrorKind::Unavailable, self.inner.retryable),
+            reason::ANSWER_TOO_LARGE => (self.inner.kind, false),
             reason::CANCELLED => (ErrorKind::Closed, true),
             _ => (self.inner.kind, self.inner.retryable),
         };

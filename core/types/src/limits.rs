@@ -21,6 +21,8 @@ crate::options_struct! {
         payload_bytes_max: usize = 4 << 20;
         /// The largest machine definition, in bytes of canonical JSON.
         definition_bytes_max: usize = 4 << 20;
+        /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory.
+        definitions_bytes_max: usize = 128 << 20;
         /// The most states of a machine.
         states_max: usize = 10_000;
         /// The most transitions of a machine, counted per source state.
@@ -33,6 +35,9 @@ crate::options_struct! {
         batch_operations_max: usize = 10_000;
         /// The most bytes of contexts and payloads in one batch.
         batch_bytes_max: usize = 64 << 20;
+        /// The most bytes of the results of one batch, as JSON. A batch of more is refused before anything
+        /// of it happens.
+        batch_result_bytes_max: usize = 15 << 20;
         /// The most entries of one page of a list, a history or a log read.
         page_entries_max: u32 = 10_000;
     ]

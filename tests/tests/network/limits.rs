@@ -457,3 +457,57 @@ fn a_client_certificate_is_demanded_where_the_settings_say_so() {
     ping(&mut known);
     assert_eq!(server.metrics().rejected(Rejection::TlsHandshake).get(), 2);
 }
+
+#[test]
+fn who_asks_for_nothing_in_time_is_turned_away_also_where_no_token_is_asked_for() {
+    let server = server(|network| network.handshake_timeout = Duration::from_millis(200));
+    let mut asked = server.wire();
+    ping(&mut asked);
+    // Nothing at all, the front of a frame, and bytes that are no request.
+    for bytes in [&b""[..], b"RCPX\0\x01", &header_for(100), &[&header_for(0)[..]; 2].concat()] {
+        let mut silent = server.wire();
+        silent.send_bytes(bytes);
+        let said = silent.await_close();
+        assert!(said.is_empty(), "{said:?}");
+    }
+    assert!(server.metrics().rejected(Rejection::HandshakeTimeout).get() >= 3);
+    ping(&mut asked);
+}
+
+#[test]
+fn frames_that_announce_much_and_bring_little_keep_nobody_out() {
+    let server = server(|network| network.frame_timeout = Duration::from_secs(3600));
+    let mut halves: Vec<Wire> = (0..50).map(|_| server.wire()).collect();
+    for half in &mut halves {
+        ping(half);
+        half.send_bytes(&[&header_for(16 << 20)[..], &[b' '; 1000]].concat());
+    }
+    let mut lines: Vec<Wire> = (0..50).map(|_| Wire::lines(server.address())).collect();
+    lines.iter_mut().for_each(|line| line.send_bytes(&[b' '; 1000]));
+    for bytes in [100_000, 16 << 20] {
+        let mut wire = server.wire();
+        wire.send_bytes(&large_ping(bytes));
+        assert_eq!(wire.answer()["status"], "ok");
+    }
+}
+
+#[test]
+fn large_frames_become_whole_one_after_the_other_where_there_is_no_room_for_all() {
+    let server = server(|network| {
+        network.frame_timeout = Duration::from_secs(3600);
+        network.max_frame_bytes = 1 << 20;
+        network.frame_memory_bytes = (1 << 20) + (200 << 10);
+    });
+    let mut begun: Vec<Wire> = (0..8).map(|_| server.wire()).collect();
+    let bytes = large_ping(1 << 20);
+    begun.iter_mut().for_each(|wire| wire.send_bytes(&bytes[..150_000]));
+    std::thread::scope(|scope| {
+        for wire in &mut begun {
+            let bytes = &bytes;
+            scope.spawn(move || {
+                wire.send_bytes(&bytes[150_000..]);
+                assert_eq!(wire.answer()["status"], "ok");
+            });
+        }
+    });
+}

@@ -12,7 +12,7 @@ use rstmdb_types::{Error, Offset, Text};
 use super::Link;
 use crate::error::{lacking, outcome_unknown, unsupported};
 use crate::request::{Outgoing, RawAnswer, Repeat, Waiter};
-use crate::scan::{Look, look};
+use crate::scan::{Look, look, subscription};
 use crate::watch::{Begun, Watch};
 
 /// About how much is written in one go. Requests behind it can still be held back or fail alone.
@@ -65,6 +65,8 @@ pub(super) enum Task {
     Event(Arc<Watch>, Offset, Option<Text>, Box<[u8]>),
     Progress(Box<[u8]>),
     End(Box<[u8]>),
+    /// An event can't be taken, for this reason.
+    Untaken(Arc<Watch>, String),
 }
 
 pub(super) fn bit(endpoint: usize) -> u64 {
@@ -206,6 +208,12 @@ impl LaneState {
             Look::Other => {}
         }
         Ok(())
+    }
+
+    /// Who wanted an event of which this is the front, and can't have it.
+    pub(super) fn untaken(&mut self, front: &[u8], what: &str) -> Option<Task> {
+        let watch = self.routes.remove(subscription(front)?)?;
+        Some(Task::Untaken(watch, what.to_owned()))
     }
 
     fn begin_watch(

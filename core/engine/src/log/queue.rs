@@ -21,8 +21,9 @@ use crate::sync::{
     AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, park, thread_waker,
 };
 
-/// When this many bytes wait to be written, new requests first help to write them.
-const BUFFERED_BYTES_MAX: usize = 32 << 20;
+/// When more bytes than this wait to be written, new changes wait until they are on their way.
+const BUFFERED_BYTES_MAX: usize =
+    if cfg!(feature = "shuttle") { FRAME_HEADER_BYTES + 4 } else { 32 << 20 };
 /// With a volatile sink nobody waits, so the buffer is handed over at this size.
 const VOLATILE_BATCH_BYTES: usize = 64 << 10;
 /// The largest record; two of them fit a frame beside what else waits.
@@ -183,6 +184,9 @@ pub(crate) struct Queue<S> {
     /// Callers that wait for a commit.
     waiters: Mutex<Waiters>,
     waiting: AtomicUsize,
+    /// Callers that have something to append when there is room.
+    applicants: Mutex<Waiters>,
+    applying: AtomicUsize,
     /// Readers that wait for the log to grow, by their number: each has one place, however often it
     /// asks while nothing happens.
     watchers: Mutex<HashMap<u64, (Offset, Waker)>>,
@@ -226,6 +230,8 @@ impl<S: Sink> Queue<S> {
             epoch: AtomicU64::new(0),
             waiters: Mutex::new(Waiters::new()),
             waiting: AtomicUsize::new(0),
+            applicants: Mutex::new(Waiters::new()),
+            applying: AtomicUsize::new(0),
             watchers: Mutex::new(HashMap::new()),
             next_watcher: AtomicU64::new(0),
             watching: AtomicUsize::new(0),
@@ -252,22 +258,45 @@ impl<S: Sink> Queue<S> {
         Ticket { offset, epoch: self.epoch.load(Ordering::Acquire) }
     }
 
-    /// Keeps memory bounded: called before a write takes any lock.
-    pub(crate) fn admit(&self) {
-        let buffered = self.hot.buffered.load(Ordering::Relaxed);
-        if self.volatile && buffered > VOLATILE_BATCH_BYTES {
+    /// Keeps memory bounded where nobody waits for the sink: called before a write takes any lock.
+    pub(crate) fn spill(&self) {
+        if self.volatile && self.hot.buffered.load(Ordering::Relaxed) > VOLATILE_BATCH_BYTES {
             // Whoever is first hands the buffer over; the others need not wait for that.
             self.lead();
         }
-        let limit = BUFFERED_BYTES_MAX;
-        if buffered > limit {
-            let mut sink = self.sink.lock();
-            if self.hot.buffered.load(Ordering::Relaxed) > limit {
-                self.write_open(&mut sink);
-            }
-            drop(sink);
-            self.hand_over();
+    }
+
+    /// Whether what waits to be written leaves room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.hot.buffered.load(Ordering::SeqCst) <= BUFFERED_BYTES_MAX || self.is_closed()
+    }
+
+    /// Waits until there is room, and helps to make some. For threads that serve nobody else.
+    pub(crate) fn wait_for_room(&self) {
+        if self.has_room() {
+            return;
         }
+        let mut sink = self.sink.lock();
+        if !self.has_room() {
+            self.write_open(&mut sink);
+        }
+        drop(sink);
+        self.hand_over();
+    }
+
+    /// Asks for room and leaves a waker for when there is some.
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_room() {
+            return Poll::Ready(());
+        }
+        register(&self.applicants, &self.applying, 0, context.waker());
+        self.request_write();
+        // It may have come before the waker was there.
+        if self.has_room() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn admit_applicants(&self) {
+        wake(&self.applicants, &self.applying, Offset::MAX);
     }
 
     /// Locks the open buffer, to append several effects under offsets known beforehand.
@@ -408,13 +437,15 @@ impl<S: Sink> Queue<S> {
 
     /// Sees to it that those who came while the sink was busy are served.
     fn hand_over(&self) {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
+        let waiting = self.waiting.load(Ordering::SeqCst) + self.applying.load(Ordering::SeqCst);
+        if waiting == 0 {
             return;
         }
         if self.has_log_thread.load(Ordering::SeqCst) {
             self.wake_log_thread();
         } else {
             wake(&self.waiters, &self.waiting, Offset::MAX);
+            self.admit_applicants();
         }
     }
 
@@ -474,9 +505,11 @@ impl<S: Sink> Queue<S> {
             let batch = open.take(cut);
             // What is left of an empty buffer is room for a header: nothing that waits.
             let waits = if open.count == 0 { 0 } else { open.buffer.len() };
-            self.hot.buffered.store(waits, Ordering::Relaxed);
+            // Seen by whoever leaves a waker after this looked for one.
+            self.hot.buffered.store(waits, Ordering::SeqCst);
             (batch, cut.is_some())
         };
+        self.admit_applicants();
         let (first, last) = (batch.first, batch.last());
         match sink.write(batch) {
             Ok(()) => {
@@ -512,7 +545,7 @@ impl<S: Sink> Queue<S> {
             if open.refusal.is_none() {
                 open.refusal.clone_from(&failure.fatal);
             }
-            self.hot.buffered.store(0, Ordering::Relaxed);
+            self.hot.buffered.store(0, Ordering::SeqCst);
             self.hot.appended.store(durable, Ordering::Release);
             let epoch = self.epoch.load(Ordering::Acquire);
             self.remember(Failure {
@@ -525,6 +558,7 @@ impl<S: Sink> Queue<S> {
             self.epoch.fetch_add(1, Ordering::AcqRel);
         });
         wake(&self.waiters, &self.waiting, Offset::MAX);
+        self.admit_applicants();
     }
 
     fn remember(&self, failure: Failure) {
@@ -592,6 +626,7 @@ impl<S: Sink> Queue<S> {
         self.hot.open.lock().refusal = Some(closed());
         self.stopping.store(true, Ordering::SeqCst);
         wake(&self.waiters, &self.waiting, Offset::MAX);
+        self.admit_applicants();
         self.wake_watchers(Offset::MAX);
         self.wake_log_thread();
     }

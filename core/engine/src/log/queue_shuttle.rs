@@ -266,3 +266,33 @@ fn shuttle_many_in_flight_of_one_thread() {
         });
     }
 }
+
+#[test]
+fn shuttle_whoever_waits_for_room_gets_it() {
+    for (with_log_thread, failure) in
+        [(false, None), (true, None), (false, Some((2, false))), (true, Some((1, true)))]
+    {
+        check(move || {
+            // Nobody waits for what is written, so only who wants room gets it written.
+            let applicant = |run: Run, values: std::ops::Range<u8>| {
+                let waker = thread_waker();
+                for value in values {
+                    while run.queue.poll_room(&mut Context::from_waker(&waker)).is_pending() {
+                        park(None);
+                    }
+                    if run.append(value).is_none() {
+                        return;
+                    }
+                }
+            };
+            Run::new(failure).run(
+                with_log_thread,
+                vec![
+                    Box::new(move |run| applicant(run, 0..4)),
+                    Box::new(move |run| applicant(run, 10..14)),
+                    Box::new(|run| run.writer(20..22, false)),
+                ],
+            );
+        });
+    }
+}

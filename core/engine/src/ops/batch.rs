@@ -101,7 +101,7 @@ impl Shared {
         if let Err(error) = self.check_batch(&request) {
             return self.ready(Err(error));
         }
-        self.queue.admit();
+        self.queue.spill();
         let evaluated = self.run_batch(request, edge);
         self.queue.announce();
         evaluated
@@ -223,11 +223,31 @@ impl Run<'_, '_> {
                 Err(Stop::Refused(error)) => results.push(BatchOutcome::from(Err(error))),
             }
         }
+        self.check_results(&results)?;
         let result = BatchResult { results };
         if let Some(key) = work.key {
             self.remember(key, work.keyed, &result)?;
         }
         Ok(result)
+    }
+
+    /// Refuses a batch whose answer could not be sent, while all of it can be taken back.
+    fn check_results(&self, results: &[BatchOutcome]) -> Result<()> {
+        let setting = "batch_result_bytes_max";
+        let limit = self.env.limits.batch_result_bytes_max;
+        let size = result_bytes(results, limit);
+        if size <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "the results of the batch have {size} bytes, more than the limit {setting} = {limit}; \
+             nothing of it was done: send fewer operations at once"
+        );
+        Err(Error::invalid(reason::LIMIT_EXCEEDED, message)
+            .with("field", "results")
+            .with("limit", setting)
+            .with("size", size)
+            .with("limit_value", limit))
     }
 
     fn run_one(&mut self, one: &Prepared<'_>) -> std::result::Result<Outcome, Stop> {
@@ -295,6 +315,52 @@ fn misplaced(operation: Operation, index: usize) -> Error {
         BatchElement::choices()
     );
     at_index(Error::invalid(reason::INVALID_REQUEST, message), index)
+}
+
+/// The bytes of results as JSON: at least as many, and exactly as many where that is above `enough`.
+fn result_bytes(results: &[BatchOutcome], enough: usize) -> usize {
+    let most = results.iter().map(result_bytes_most).sum();
+    if most <= enough { most } else { json_bytes(results) }
+}
+
+/// At least as many as there are, found without writing them.
+fn result_bytes_most(outcome: &BatchOutcome) -> usize {
+    /// Names and numbers of members.
+    const MEMBERS: usize = 512;
+    let length = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+    let (texts, json) = match &outcome.result {
+        Some(Outcome::ApplyEvent(result)) => {
+            let states = result.from_state.len() + result.to_state.len();
+            (states + length(&result.event_id), result.ctx.as_str().len())
+        }
+        Some(Outcome::GetInstance(result)) => {
+            let names = result.instance_id.len() + result.machine.len() + result.state.len();
+            (names + length(&result.last_event_id), result.ctx.as_str().len())
+        }
+        Some(Outcome::CreateInstance(result)) => (result.instance_id.len() + result.state.len(), 0),
+        Some(Outcome::DeleteInstance(result)) => (result.instance_id.len(), 0),
+        _ => return json_bytes(outcome),
+    };
+    // A character may be written as six.
+    MEMBERS + 6 * texts + json
+}
+
+/// The bytes of a value as JSON.
+fn json_bytes<T: serde::Serialize + ?Sized>(value: &T) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What can't be written has no size to speak of; it is found when it is sent.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 fn at_index(error: Error, index: usize) -> Error {

@@ -103,7 +103,7 @@ impl Shared {
 
     /// Runs one write: evaluate, append, apply.
     pub(crate) fn write<W: Evaluate>(&self, edge: &Edge<'_>, write: &W) -> Evaluated<W::Result> {
-        self.queue.admit();
+        self.queue.spill();
         let hash = self.state.hash(write.instance_id());
         let mut locked = Locked::one(&self.state, hash, write.uses_global_key());
         let mut needs = Needs::default();

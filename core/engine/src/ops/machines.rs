@@ -1,6 +1,7 @@
 //! Stores, returns and lists machine definitions.
 
 use rstmdb_machine::Machine;
+use rstmdb_types::error::reason;
 use rstmdb_types::{
     DefinitionWarning, Error, ErrorCode, GetMachineRequest, GetMachineResult, ListMachinesRequest,
     ListMachinesResult, MachineVersions, Offset, PutMachineRequest, PutMachineResult, Result,
@@ -32,7 +33,7 @@ impl Shared {
         request: PutMachineRequest,
         edge: &Edge<'_>,
     ) -> Evaluated<PutMachineResult> {
-        self.queue.admit();
+        self.queue.spill();
         let evaluated = self.store_machine(request, edge);
         self.queue.announce();
         evaluated
@@ -100,6 +101,7 @@ impl Shared {
             warnings,
         };
         let Some(stored) = machines.get(&request.machine, request.version) else {
+            self.check_definitions(machines, request)?;
             let result = PutMachineResult { created: true, ..result };
             return Ok(Decided::New(machines.next_number(), Box::new(machine), result));
         };
@@ -136,6 +138,23 @@ impl Shared {
         .with("machine", request.machine.as_str())
         .with("limit", "machine_versions_max")
         .with("limit_value", most))
+    }
+
+    fn check_definitions(&self, machines: &Machines, request: &PutMachineRequest) -> Result<()> {
+        let (setting, limit) = ("definitions_bytes_max", self.options.limits.definitions_bytes_max);
+        let size = machines.definition_bytes() + request.definition.as_str().len();
+        if size <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "all definitions would have {size} bytes, more than the limit {setting} = {limit}; \
+             definitions are kept for ever, so raise the limit if there is memory for them"
+        );
+        Err(Error::invalid(reason::LIMIT_EXCEEDED, message)
+            .with("field", "definition")
+            .with("limit", setting)
+            .with("size", size)
+            .with("limit_value", limit))
     }
 
     pub(crate) fn get_machine(&self, request: GetMachineRequest) -> Evaluated<GetMachineResult> {

@@ -73,12 +73,17 @@ impl Caller {
         self.hold().map(|engine| engine.position())
     }
 
+    /// The same caller, for work that goes on beside this one.
+    pub(crate) fn another(&self) -> Caller {
+        Caller::of(self.calls.clone(), self.who.clone())
+    }
+
     /// Does `work` on a thread that may wait, for the same caller.
     pub(crate) fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Caller) -> T + Send + 'static,
     ) -> JoinHandle<T> {
-        let mut caller = Caller::of(self.calls.clone(), self.who.clone());
+        let mut caller = self.another();
         tokio::task::spawn_blocking(move || work(&mut caller))
     }
 

@@ -1,10 +1,11 @@
 //! Requests carried out: where, and what is waited for before the outcome may be told.
 
+use std::future::poll_fn;
 use std::time::Instant;
 
 use rstmdb_protocol::WireCommand;
 use rstmdb_types::operation::Place;
-use rstmdb_types::{Error, Operation, Outcome, Request, Result};
+use rstmdb_types::{Error, Execute, Operation, Outcome, Request, Result};
 use tokio::runtime::Handle;
 
 use super::caller::Caller;
@@ -48,7 +49,25 @@ impl Call {
 }
 
 impl Caller {
-    /// Submits a request to the database. Blocks where the place of its operation is files.
+    /// Whether an operation may begin: not every change while too much waits for the disk.
+    pub(crate) fn has_room(&mut self, operation: Operation) -> bool {
+        self.hold().is_none_or(|engine| engine.has_room(operation))
+    }
+
+    /// Waits until it may, with the database in service.
+    pub(crate) async fn room(&mut self, operation: Operation) {
+        while let Some(engine) = self.hold().cloned() {
+            tokio::select! {
+                biased;
+                () = poll_fn(|context| engine.poll_room(operation, context)) => return,
+                // Another one is asked.
+                () = self.replaced() => {}
+            }
+        }
+    }
+
+    /// Submits a request to the database, for which there is room: see [`Caller::room`]. Blocks where
+    /// the place of its operation is files.
     pub fn submit(&mut self, call: impl Into<Call>) -> Pending {
         let Call { request, plain_rules } = call.into();
         if let Request::Batch(batch) = &request {
@@ -67,7 +86,9 @@ impl Caller {
     /// Carries a request out, where it holds up nobody, and waits for the outcome.
     pub async fn execute(&mut self, request: impl Into<Request>) -> Result<Outcome> {
         let (call, began) = (Call::from(request.into()), Instant::now());
-        let command = WireCommand::Database(call.request.operation());
+        let operation = call.request.operation();
+        let command = WireCommand::Database(operation);
+        self.room(operation).await;
         let outcome = if call.is_quick() {
             let pending = self.submit(call);
             self.finish(pending).await

@@ -2,19 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use rstmdb_types::Result;
+use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
+use rstmdb_protocol::message::ID_BYTES_MAX;
+use rstmdb_types::{Limits, Result};
 
 use super::values::{ReplicationMode, Role};
 use super::{Config, refused, table};
 
-/// The largest frame of the protocol.
-const FRAME_BYTES_MAX: usize = 16 << 20;
+/// The most names that a message has beside a context, a payload or a definition.
+const NAMES_MAX: usize = 8;
 /// The smallest bound that leaves room for a request.
 const FRAME_BYTES_MIN: usize = 1 << 10;
 
 pub(super) fn validate(config: &Config) -> Result<()> {
     network(config)?;
     storage(config)?;
+    limits(config)?;
     if config.tls.enabled {
         required(&config.tls.cert_path, "tls.cert_path", "tls.enabled")?;
         required(&config.tls.key_path, "tls.key_path", "tls.enabled")?;
@@ -43,7 +46,7 @@ fn network(config: &Config) -> Result<()> {
         "network.max_frame_bytes",
         network.max_frame_bytes,
         FRAME_BYTES_MIN,
-        FRAME_BYTES_MAX,
+        PAYLOAD_BYTES_MAX,
     )?;
     between(
         config,
@@ -85,6 +88,63 @@ fn storage(config: &Config) -> Result<()> {
         return Err(refused(key, format!("{key} must be more than 0")));
     }
     Ok(())
+}
+
+/// What a frame has for a context, a payload or a definition; the rest is for names beside it.
+pub(super) fn room(limits: &Limits) -> usize {
+    // A character of a name may be written as six, and members have names of their own.
+    let names = limits.name_bytes_max.saturating_mul(NAMES_MAX).saturating_add(ID_BYTES_MAX);
+    PAYLOAD_BYTES_MAX.saturating_sub(names.saturating_mul(6).saturating_add(4096))
+}
+
+/// Whatever may be stored must fit the frames that tell of it.
+fn limits(config: &Config) -> Result<()> {
+    let limits = &config.limits;
+    let room = room(limits);
+    if room == 0 {
+        let key = "limits.name_bytes_max";
+        let message = format!(
+            "{key} is {}: names of that length do not fit a frame of {PAYLOAD_BYTES_MAX} bytes; lower it",
+            limits.name_bytes_max
+        );
+        return Err(refused(key, message));
+    }
+    for (key, size) in [
+        ("limits.context_bytes_max", limits.context_bytes_max),
+        ("limits.payload_bytes_max", limits.payload_bytes_max),
+        ("limits.definition_bytes_max", limits.definition_bytes_max),
+        ("limits.batch_result_bytes_max", limits.batch_result_bytes_max),
+    ] {
+        if size > PAYLOAD_BYTES_MAX {
+            let message = format!(
+                "{key} is {size}, more than a frame of {PAYLOAD_BYTES_MAX} bytes: answers and events \
+                 could not be sent; {room} is what it has for it"
+            );
+            return Err(refused(key, message));
+        }
+    }
+    // One that was left alone is less of a promise: that is warned about.
+    let default = Limits::default();
+    if limits.context_bytes_max > default.context_bytes_max
+        && limits.payload_bytes_max > default.payload_bytes_max
+        && let Some(problem) = events(limits)
+    {
+        return Err(refused("limits.context_bytes_max", problem));
+    }
+    Ok(())
+}
+
+/// Why an event may not fit a frame, if that is so.
+fn events(limits: &Limits) -> Option<String> {
+    let size = limits.context_bytes_max.saturating_add(limits.payload_bytes_max);
+    let room = room(limits);
+    (size > room).then(|| {
+        format!(
+            "limits.context_bytes_max and limits.payload_bytes_max are {size} together, more than the \
+             {room} that a frame has for an event; the watch of one that is larger would end: lower \
+             one of them"
+        )
+    })
 }
 
 fn replication(config: &Config) -> Result<()> {
@@ -145,8 +205,9 @@ fn between(config: &Config, key: &str, value: usize, least: usize, most: usize) 
     Err(refused(key, format!("{key} is {value}; it must be {range}")))
 }
 
-/// Names the settings that are set and do nothing yet.
-pub(super) fn without_effect(config: &Config, warnings: &mut Vec<String>) {
+/// Names the settings that are set and do nothing yet, or not all that they say.
+pub(super) fn remark(config: &Config, warnings: &mut Vec<String>) {
+    warnings.extend(events(&config.limits));
     let default = Config::default();
     let replication = table::all().filter(|setting| setting.section() == "replication");
     for setting in replication.filter(|setting| !(setting.same)(config, &default)) {

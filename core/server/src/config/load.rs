@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use rstmdb_types::text::{decode, is_misnamed};
 use rstmdb_types::{Error, ErrorCode, Result, error::reason};
 
+use super::sections::PATH;
+use super::setting::Setting;
 use super::yaml::{YamlNode, YamlValue};
 use super::{Config, apply, refused, table};
 
@@ -47,7 +49,7 @@ pub(super) fn load(sources: &Sources) -> Result<LoadedConfig> {
             .map_err(|problem| refused(setting.key, format!("{key} {problem}")))?;
     }
     config.validate()?;
-    apply::without_effect(&config, &mut warnings);
+    apply::remark(&config, &mut warnings);
     if sources.strict && !warnings.is_empty() {
         let message = format!("{} (an error because of --strict)", warnings.join("; "));
         return Err(Error::invalid(reason::INVALID_OPTION, message));
@@ -89,10 +91,13 @@ fn read_file(path: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Re
     for (key, node) in flatten(path, root).map_err(named)? {
         let place = format!("{}, line {}", path.display(), node.line);
         match (table::find(&key), &node.value) {
-            (Some(setting), _) => (setting.set)(config, &node).map_err(|problem| {
-                let error = refused(setting.key, format!("{place}: {key} {problem}"));
-                named(error).with("line", node.line)
-            })?,
+            (Some(setting), _) => {
+                let node = beside(path, setting, node, &place, warnings);
+                (setting.set)(config, &node).map_err(|problem| {
+                    let error = refused(setting.key, format!("{place}: {key} {problem}"));
+                    named(error).with("line", node.line)
+                })?;
+            }
             (None, YamlValue::Null) if is_section(&key) => {}
             (None, _) => warnings.push(format!("{place}: there is no setting {}", unknown(&key))),
         }
@@ -104,6 +109,36 @@ fn read_file(path: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Re
 pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
     let bytes = std::fs::read(path)?;
     Ok(decode(&bytes)?.to_owned())
+}
+
+/// A relative path in a file is meant from where the file is: whoever starts the server elsewhere means
+/// the same. Says so where something else was meant before.
+fn beside(
+    file: &Path,
+    setting: &Setting,
+    node: YamlNode,
+    place: &str,
+    warnings: &mut Vec<String>,
+) -> YamlNode {
+    let YamlValue::Text(text) = &node.value else { return node };
+    let written = Path::new(text.trim());
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let (Some(folder), true) = (folder, setting.kind() == PATH && written.is_relative()) else {
+        return node;
+    };
+    let meant = folder.join(written.strip_prefix(".").unwrap_or(written));
+    if written.exists() && !meant.exists() {
+        warnings.push(format!(
+            "{place}: {} is {}, beside the file and not in the working directory, where there is \
+             one too",
+            setting.key,
+            meant.display()
+        ));
+    }
+    match meant.into_os_string().into_string() {
+        Ok(meant) if !text.trim().is_empty() => YamlNode { value: YamlValue::Text(meant), ..node },
+        _ => node,
+    }
 }
 
 fn is_section(key: &str) -> bool {

@@ -69,13 +69,43 @@ impl Config {
         apply::validate(self)
     }
 
+    /// The limits, as far as frames can tell of what is allowed.
+    fn limits_of_frames(&self) -> Limits {
+        let room = apply::room(&self.limits);
+        let mut limits = self.limits.clone();
+        for size in [
+            &mut limits.context_bytes_max,
+            &mut limits.payload_bytes_max,
+            &mut limits.definition_bytes_max,
+            &mut limits.batch_result_bytes_max,
+        ] {
+            *size = room.min(*size);
+        }
+        limits
+    }
+
+    /// The same with paths that mean the same from everywhere.
+    pub fn absolute(&self) -> Config {
+        let mut config = self.clone();
+        for setting in table::all().filter(|setting| setting.kind() == sections::PATH) {
+            if let forms::Shown::Text(path) = (setting.show)(&config)
+                && let Ok(absolute) = std::path::absolute(path)
+                && let Ok(absolute) = absolute.into_os_string().into_string()
+            {
+                // It was a path before.
+                let _ = (setting.set)(&mut config, &yaml::YamlNode::text(absolute));
+            }
+        }
+        config
+    }
+
     /// How the engine is opened.
     pub fn engine_options(&self) -> Options {
         let storage = &self.storage;
         let checkpoints = self.compaction.policy();
         Options {
             fsync: storage.fsync_policy,
-            limits: self.limits.clone(),
+            limits: self.limits_of_frames(),
             retention: storage.retention,
             segment_bytes_max: storage.wal_segment_bytes,
             checkpoint_log_bytes: checkpoints.log_bytes,

@@ -17,6 +17,9 @@ use super::setting::{Reload, Setting};
 use super::token_hash::TokenHash;
 use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
 
+/// The kind of a setting that names a file or a directory.
+pub(super) const PATH: &str = "a path";
+
 macro_rules! section {
     ($(#[doc = $section_doc:literal])+ $name:ident $(: $outside:ident)? in $section:ident, $rows:ident {
         $($(#[doc = $doc:literal])+ $reload:ident $field:ident: $type:ty = $default:expr, $form:expr
@@ -90,7 +93,8 @@ section! {
         Live max_frame_bytes: usize = 16 << 20, Bytes::new();
         /// The largest frame before authentication, where that is required.
         Live max_frame_bytes_unauthenticated: usize = 64 << 10, Bytes::new();
-        /// The bound on all half-received large frames together; who begins another one waits.
+        /// The bound on what has arrived of large frames, all together; above it they become whole one
+        /// after the other.
         Restart frame_memory_bytes: usize = 128 << 20, Bytes::new();
         /// The most requests of one connection that are not answered yet; more are read later.
         Live max_in_flight_requests: usize = 4096, Number::new();
@@ -99,7 +103,8 @@ section! {
         Live max_buffered_response_bytes: usize = 1 << 20, Bytes::new();
         /// The most subscriptions of one connection.
         Live max_subscriptions: usize = 1000, Number::new();
-        /// The time for the TLS handshake and, where authentication is required, for that.
+        /// The time for the TLS handshake, and the time after it for the first request and, where
+        /// authentication is required, for that.
         Live handshake_timeout: Duration = Duration::from_secs(10), Seconds, key "handshake_timeout_secs";
         /// The time in which a frame that has begun must be complete.
         Live frame_timeout: Duration = Duration::from_secs(30), Seconds, key "frame_timeout_secs";
@@ -118,7 +123,7 @@ section! {
     /// Where and how data is kept.
     StorageConfig in storage, STORAGE {
         /// The directory of the database. One process at a time has it open.
-        Restart data_dir: PathBuf = PathBuf::from("./data"), Plain::new("a path"), env "RSTMDB_DATA";
+        Restart data_dir: PathBuf = PathBuf::from("./data"), Plain::new(PATH), env "RSTMDB_DATA";
         /// The size of a log segment.
         Restart wal_segment_bytes: u64 = 64 << 20, Mebibytes, key "wal_segment_size_mb",
             env "RSTMDB_WAL_SEGMENT_SIZE_MB";
@@ -174,7 +179,7 @@ section! {
         Live token_hashes: Vec<TokenHash> = Vec::new(), List::hidden("token hashes"),
             env "RSTMDB_AUTH_TOKEN_HASH";
         /// A file with more of them, one a line; `#` begins a comment.
-        Live secrets_file: Option<PathBuf> = None, Optional::new("a path"),
+        Live secrets_file: Option<PathBuf> = None, Optional::new(PATH),
             env "RSTMDB_AUTH_SECRETS_FILE";
     }
 }
@@ -185,13 +190,13 @@ section! {
         /// Whether the listener speaks TLS (1.2 and 1.3), and nothing else.
         Restart enabled: bool = false, Flag, env "RSTMDB_TLS_ENABLED";
         /// The certificate chain, PEM. Read again when the file changes, as are the next three.
-        Live cert_path: Option<PathBuf> = None, Optional::new("a path"), env "RSTMDB_TLS_CERT";
+        Live cert_path: Option<PathBuf> = None, Optional::new(PATH), env "RSTMDB_TLS_CERT";
         /// The private key, PEM: PKCS#8, PKCS#1 or SEC1.
-        Live key_path: Option<PathBuf> = None, Optional::new("a path"), env "RSTMDB_TLS_KEY";
+        Live key_path: Option<PathBuf> = None, Optional::new(PATH), env "RSTMDB_TLS_KEY";
         /// Whether clients must present a certificate of `client_ca_path`.
         Live require_client_cert: bool = false, Flag, env "RSTMDB_TLS_REQUIRE_CLIENT_CERT";
         /// The certificate authorities of clients, PEM.
-        Live client_ca_path: Option<PathBuf> = None, Optional::new("a path"), env "RSTMDB_TLS_CLIENT_CA";
+        Live client_ca_path: Option<PathBuf> = None, Optional::new(PATH), env "RSTMDB_TLS_CLIENT_CA";
     }
 }
 
@@ -219,6 +224,8 @@ section! {
         Restart payload_bytes_max: usize = 0, Bytes::new();
         /// The largest machine definition, as canonical JSON.
         Restart definition_bytes_max: usize = 0, Bytes::new();
+        /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory.
+        Restart definitions_bytes_max: usize = 0, Bytes::new();
         /// The most states of a machine.
         Restart states_max: usize = 0, Number::new();
         /// The most transitions of a machine, counted per source state.
@@ -232,6 +239,9 @@ section! {
         Restart batch_operations_max: usize = 0, Number::new();
         /// The most contexts and payloads of one batch, together.
         Restart batch_bytes_max: usize = 0, Bytes::new();
+        /// The most bytes of the results of one batch, as JSON. A batch of more is refused before anything
+        /// of it happens.
+        Restart batch_result_bytes_max: usize = 0, Bytes::new();
         /// The most entries of one page of a list, a history or a log read.
         Restart page_entries_max: u32 = 0, Number::new();
     }
@@ -284,7 +294,7 @@ section! {
         Restart auth_token_hashes: Vec<TokenHash> = Vec::new(), List::hidden("token hashes"),
             env "RSTMDB_REPL_AUTH_TOKEN_HASH";
         /// A file with more of them.
-        Restart auth_secrets_file: Option<PathBuf> = None, Optional::new("a path"),
+        Restart auth_secrets_file: Option<PathBuf> = None, Optional::new(PATH),
             env "RSTMDB_REPL_AUTH_SECRETS_FILE";
         /// How often a primary looks for new changes.
         Restart poll_interval: Duration = Duration::from_millis(10), Millis, key "poll_interval_ms",
@@ -304,7 +314,7 @@ section! {
         /// Whether the link to the primary is encrypted.
         Restart tls_enabled: bool = false, Flag, env "RSTMDB_REPL_TLS_ENABLED";
         /// The certificate authorities of the primary, PEM; without it, the public ones.
-        Restart tls_ca_path: Option<PathBuf> = None, Optional::new("a path"), env "RSTMDB_REPL_TLS_CA";
+        Restart tls_ca_path: Option<PathBuf> = None, Optional::new(PATH), env "RSTMDB_REPL_TLS_CA";
         /// Whether the primary's certificate is taken unseen.
         Restart tls_insecure: bool = false, Flag, env "RSTMDB_REPL_TLS_INSECURE";
     }

@@ -89,10 +89,12 @@ where
     // The connection has all it needs.
     drop(rcp);
     let end = std::future::poll_fn(|context| connection.poll(context)).await;
-    let Connection { stream, core: Conversation { session, caller, watches, .. }, .. } = connection;
+    let Connection { stream, core, .. } = connection;
+    let is_begun = core.is_begun(&core.caller.calls().settings().load());
+    let Conversation { session, caller, watches, .. } = core;
     drop(watches);
     let calls = caller.calls();
-    if end == End::Timeout && !caller.is_open(&calls.settings().load()) {
+    if end == End::Timeout && !is_begun {
         calls.metrics().rejected(Rejection::HandshakeTimeout).inc();
     }
     let (who, client) = (caller.name(), session.client_name.as_deref());
@@ -274,10 +276,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             .partial_since
             .filter(|_| self.core.has_room(live))
             .and_then(|since| after(since, network.frame_timeout));
-        let handshake = (!self.core.caller.is_open(live))
+        let handshake = (!self.core.is_begun(live))
             .then(|| after(self.opened, network.handshake_timeout))
             .flatten();
-        // A request that runs on another thread takes the time it takes.
+        // A request that waits for room or runs on another thread takes the time it takes.
         let idle = idle.filter(|_| self.core.job.is_none());
         [idle, frame, handshake].into_iter().flatten().min()
     }

@@ -1,8 +1,6 @@
 //! What is said on a connection: requests in, answers and events out.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -25,6 +23,8 @@ use crate::live::Live;
 
 /// Failed attempts to authenticate after which a connection ends.
 const AUTH_FAILURES_MAX: u32 = 10;
+/// Events are written ahead so far: the others wait in the log, where they take no memory.
+const EVENT_BYTES: usize = 64 << 10;
 /// Of a name that is not known, this much is shown.
 const SHOWN_CHARACTERS: usize = 100;
 
@@ -57,6 +57,8 @@ pub(crate) struct Conversation {
     /// Set when the connection ends as soon as what is due was sent.
     pub ending: Option<End>,
     pub active: Instant,
+    /// Whether it ever asked for something.
+    pub has_asked: bool,
     address: SocketAddr,
     auth_failures: u32,
 }
@@ -71,6 +73,7 @@ impl Conversation {
             job: None,
             ending: None,
             active: now,
+            has_asked: false,
             address,
             auth_failures: 0,
         }
@@ -81,10 +84,10 @@ impl Conversation {
         self.outbox.settle(context, now, &mut self.caller)
     }
 
-    /// Takes the answer of the request that ran on another thread.
+    /// Takes the answer of the request that was made elsewhere or later.
     pub(crate) fn finish_job(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         let Some(job) = &mut self.job else { return false };
-        let Poll::Ready(finished) = Pin::new(&mut job.task).poll(context) else { return false };
+        let Poll::Ready(finished) = job.task.as_mut().poll(context) else { return false };
         let Some(job) = self.job.take() else { return false };
         let written = finished.unwrap_or_else(|failure| {
             tracing::error!(command = job.form.command.wire_name(), "a request failed: {failure}");
@@ -132,7 +135,13 @@ impl Conversation {
         }
     }
 
+    /// Whether it is in use: it asked for something and may ask for more.
+    pub(crate) fn is_begun(&self, live: &Live) -> bool {
+        self.has_asked && self.caller.is_open(live)
+    }
+
     fn answer(&mut self, request: &WireRequest<'_>, live: &Live, now: Instant) {
+        self.has_asked = true;
         let params = request.params_text();
         let Some(command) = WireCommand::from_wire_name(&request.op) else {
             let error = unknown(request);
@@ -229,7 +238,7 @@ impl Conversation {
             return false;
         }
         let form = (self.session.mode, self.session.dialect);
-        let bytes_max = live.network.max_buffered_response_bytes.max(1);
+        let bytes_max = live.network.max_buffered_response_bytes.clamp(1, EVENT_BYTES);
         let (forwarded, broken) = self.watches.forward(&mut self.outbox, form, bytes_max, context);
         if broken {
             self.ending = Some(End::Watch);

@@ -14,10 +14,12 @@ use rstmdb_protocol::frame::{self, Decoded, FrameError, WireMode};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
+use crate::config::NetworkConfig;
+
 /// Read in one go.
 const READ_BYTES: usize = 64 << 10;
-/// A message above this size takes its room from the shared budget.
-const LARGE_BYTES: usize = 64 << 10;
+/// So much of a message each connection may keep; what arrives beyond it takes room from the budget.
+const FREE_BYTES: usize = 64 << 10;
 /// What an empty buffer may keep.
 const KEPT_BYTES: usize = 16 << 10;
 /// The budget is counted in these.
@@ -27,24 +29,73 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Room for half-received large messages, shared by all connections.
+/// Room for half-received large messages, shared by all connections. It is given for bytes that arrive,
+/// not for what a header announces; when there is none left, one message at a time may still become
+/// whole, so that they do not wait for each other.
 #[derive(Debug, Clone)]
 pub(crate) struct FrameMemory {
     free: Arc<Semaphore>,
-    units: usize,
+    turn: Arc<Semaphore>,
 }
 
-type Wait = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+/// The room that a message has.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    permit: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+    /// It may become as large as a message may be.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+enum Given {
+    More(OwnedSemaphorePermit),
+    Turn(OwnedSemaphorePermit),
+}
+
+type Wait = Pin<Box<dyn Future<Output = Result<Given, AcquireError>> + Send>>;
 
 impl FrameMemory {
-    pub(crate) fn new(bytes: usize) -> FrameMemory {
-        let units = (bytes / BUDGET_UNIT).clamp(1, u32::MAX as usize);
-        FrameMemory { free: Arc::new(Semaphore::new(units)), units }
+    /// The budget that is set. The largest message needs its part of it when its turn has come.
+    pub(crate) fn new(network: &NetworkConfig) -> FrameMemory {
+        let bytes = network.frame_memory_bytes.saturating_sub(network.max_frame_bytes);
+        let units = bytes / BUDGET_UNIT;
+        let units = units.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        FrameMemory { free: Arc::new(Semaphore::new(units)), turn: Arc::new(Semaphore::new(1)) }
     }
 
-    fn acquire(&self, bytes: usize) -> Wait {
-        let units = bytes.div_ceil(BUDGET_UNIT).min(self.units);
-        Box::pin(self.free.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)))
+    fn acquire(&self) -> Wait {
+        let FrameMemory { free, turn } = self.clone();
+        let units = u32::try_from(READ_BYTES / BUDGET_UNIT).unwrap_or(u32::MAX);
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                more = free.acquire_many_owned(units) => more.map(Given::More),
+                turn = turn.acquire_owned() => turn.map(Given::Turn),
+            }
+        })
+    }
+}
+
+impl Room {
+    /// How many bytes more may be read behind so many.
+    fn left(&self, bytes: usize) -> usize {
+        match self.turn {
+            Some(_) => READ_BYTES,
+            None => (FREE_BYTES + self.bytes).saturating_sub(bytes).min(READ_BYTES),
+        }
+    }
+
+    fn add(&mut self, given: Given) {
+        match given {
+            Given::Turn(turn) => self.turn = Some(turn),
+            Given::More(permit) => {
+                self.bytes += READ_BYTES;
+                match &mut self.permit {
+                    Some(all) => all.merge(permit),
+                    None => self.permit = Some(permit),
+                }
+            }
+        }
     }
 }
 
@@ -55,11 +106,9 @@ pub(crate) struct Inbox {
     taken: usize,
     /// How many bytes make the next message, as far as is known.
     needed: usize,
-    /// The next message may be a line, whose length nobody knows.
-    is_line: bool,
     memory: FrameMemory,
     waiting: Option<Wait>,
-    room: Option<OwnedSemaphorePermit>,
+    room: Room,
 }
 
 /// What reading came to.
@@ -76,10 +125,9 @@ impl Inbox {
             buffer: Vec::new(),
             taken: 0,
             needed: 1,
-            is_line: false,
             memory,
             waiting: None,
-            room: None,
+            room: Room::default(),
         }
     }
 
@@ -114,7 +162,6 @@ impl Inbox {
         match decoded {
             Decoded::Message { payload, consumed } => Ok(Some((payload, consumed))),
             Decoded::Incomplete { needed } => {
-                self.is_line = mode == WireMode::Lines;
                 self.needed = needed;
                 Ok(None)
             }
@@ -122,15 +169,15 @@ impl Inbox {
     }
 
     /// Takes over the room of the message, for as long as it is worked on.
-    pub(crate) fn take_room(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.room.take()
+    pub(crate) fn take_room(&mut self) -> Room {
+        std::mem::take(&mut self.room)
     }
 
     /// Forgets the message that was dealt with.
     pub(crate) fn take(&mut self, consumed: usize) {
         self.taken += consumed;
         self.needed = 1;
-        self.room = None;
+        self.room = Room::default();
         if self.taken >= self.buffer.len() {
             self.buffer.clear();
             self.buffer.shrink_to(KEPT_BYTES);
@@ -144,10 +191,10 @@ impl Inbox {
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Read>> {
-        ready!(self.poll_room(context))?;
+        let most = ready!(self.poll_room(context))?;
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.resize(READ_BYTES, 0);
-            let mut buffer = ReadBuf::new(scratch);
+            let mut buffer = ReadBuf::new(scratch.get_mut(..most).unwrap_or_default());
             ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
             let arrived = buffer.filled();
             if arrived.is_empty() {
@@ -157,23 +204,33 @@ impl Inbox {
                 self.buffer.drain(..self.taken);
                 self.taken = 0;
             }
+            self.grow(arrived.len());
             self.buffer.extend_from_slice(arrived);
             Poll::Ready(Ok(Read::Some))
         })
     }
 
-    /// Waits for room when a large message is on its way.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let needed = self.needed.max(self.unread().len());
-        if needed <= LARGE_BYTES || self.room.is_some() {
-            return Poll::Ready(Ok(()));
+    /// Doubles what there is, up to what the message needs.
+    fn grow(&mut self, arrived: usize) {
+        let bytes = self.buffer.len() + arrived;
+        if bytes > self.buffer.capacity() {
+            let capacity = (2 * self.buffer.capacity()).min(self.needed).max(bytes);
+            self.buffer.reserve_exact(capacity - self.buffer.len());
         }
-        let bytes = if self.is_line { frame::PAYLOAD_BYTES_MAX } else { needed };
-        let memory = &self.memory;
-        let wait = self.waiting.get_or_insert_with(|| memory.acquire(bytes));
-        let room = ready!(wait.as_mut().poll(context));
-        self.waiting = None;
-        self.room = Some(room.map_err(io::Error::other)?);
-        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until there is room for something to arrive, and says for how much.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let left = self.room.left(self.unread().len());
+            if left > 0 {
+                return Poll::Ready(Ok(left));
+            }
+            let memory = &self.memory;
+            let wait = self.waiting.get_or_insert_with(|| memory.acquire());
+            let given = ready!(wait.as_mut().poll(context));
+            self.waiting = None;
+            self.room.add(given.map_err(io::Error::other)?);
+        }
     }
 }

@@ -34,6 +34,43 @@ pub(crate) fn call(
     Ok(Call { request, plain_rules: plain })
 }
 
+/// Refuses parameters that are too large whatever they say, before anything is read into memory.
+pub(crate) fn check_size(caller: &mut Caller, operation: Operation, params: &str) -> Result<()> {
+    let Some(limits) = caller.limits() else { return Ok(()) };
+    let (field, setting, limit) = match operation {
+        Operation::CreateInstance => ("initial_ctx", "context_bytes_max", limits.context_bytes_max),
+        Operation::ApplyEvent => ("payload", "payload_bytes_max", limits.payload_bytes_max),
+        Operation::PutMachine | Operation::ValidateMachine => {
+            ("definition", "definition_bytes_max", limits.definition_bytes_max)
+        }
+        _ => return Ok(()),
+    };
+    // The names beside it.
+    let names = limits.name_bytes_max.saturating_mul(8);
+    if params.len() <= limit.saturating_add(names) {
+        return Ok(());
+    }
+    let least = least_bytes(params).saturating_sub(names);
+    limits::check(field, least, setting, limit)
+        .map_err(|error| error.with_operation(operation.wire_name()))
+}
+
+/// How many bytes a JSON text has at least when it is written without blanks and needless escapes.
+fn least_bytes(text: &str) -> usize {
+    let (mut count, mut is_text, mut bytes) = (0, false, text.bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b' ' | b'\n' | b'\r' | b'\t' if !is_text => continue,
+            b'"' => is_text = !is_text,
+            // Six bytes may be one character.
+            b'\\' if bytes.next() == Some(b'u') => drop(bytes.nth(3)),
+            _ => {}
+        }
+        count += 1;
+    }
+    count
+}
+
 /// Reads the parameters of an operation as they are.
 pub(crate) fn request(operation: Operation, params: &str) -> Result<Request> {
     read(WireCommand::Database(operation), params, |from| Request::deserialize(operation, from))

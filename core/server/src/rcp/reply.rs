@@ -1,24 +1,29 @@
 //! One request being answered: where its answer goes.
 
+use std::pin::Pin;
 use std::time::Instant;
 
 use rstmdb_protocol::result::WireResult;
-use rstmdb_types::{Error, Result};
+use rstmdb_types::{Error, Operation};
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 
 use super::form::{AnswerForm, WrittenAnswer};
+use super::inbox::Room;
 use super::outbox::Outbox;
-use crate::calls::{Caller, Pending};
+use crate::calls::{Call, Caller, Pending};
 
-/// A request that runs on another thread. The connection waits with those behind it.
+/// An answer that is made elsewhere or later.
+type Work = dyn Future<Output = Result<WrittenAnswer, JoinError>> + Send;
+
+/// A request that waits for room in the log, or runs on another thread. The connection reads no more
+/// until it is done.
 pub(crate) struct SideWork {
     pub began: Instant,
     pub form: AnswerForm,
-    pub task: JoinHandle<WrittenAnswer>,
+    pub task: Pin<Box<Work>>,
     /// The room that the request takes in memory.
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: Room,
 }
 
 /// A request being answered.
@@ -31,7 +36,7 @@ pub(crate) struct Reply<'a> {
 
 impl Reply<'_> {
     /// Answers with what is known.
-    pub(crate) fn with<T: WireResult + ?Sized>(self, result: Result<&T>) {
+    pub(crate) fn with<T: WireResult + ?Sized>(self, result: rstmdb_types::Result<&T>) {
         let error = self.form.write(result, self.outbox.buffer());
         self.caller.answered(self.form.command, self.began, error, Instant::now());
     }
@@ -49,13 +54,32 @@ impl Reply<'_> {
         self.outbox.hold(begin, commit, self.began, &self.form, error, self.caller);
     }
 
-    /// Answers on a thread that may wait.
+    /// Answers on a thread that may wait, once an operation may begin.
     pub(crate) fn job(
         self,
+        operation: Operation,
         answer: impl FnOnce(&mut Caller, &AnswerForm) -> WrittenAnswer + Send + 'static,
     ) -> SideWork {
-        let form = self.form.clone();
-        let task = self.caller.aside(move |caller| answer(caller, &form));
-        SideWork { began: self.began, form: self.form, task, room: None }
+        let (mut caller, form) = (self.caller.another(), self.form.clone());
+        self.aside(async move {
+            caller.room(operation).await;
+            tokio::task::spawn_blocking(move || answer(&mut caller, &form)).await
+        })
+    }
+
+    /// Answers once there is room for what a call writes.
+    pub(crate) fn when_there_is_room(self, operation: Operation, call: Call) -> SideWork {
+        let (mut caller, form) = (self.caller.another(), self.form.clone());
+        self.aside(async move {
+            caller.room(operation).await;
+            Ok(form.pending(caller.submit(call)))
+        })
+    }
+
+    fn aside(
+        self,
+        task: impl Future<Output = Result<WrittenAnswer, JoinError>> + Send + 'static,
+    ) -> SideWork {
+        SideWork { began: self.began, form: self.form, task: Box::pin(task), room: Room::default() }
     }
 }

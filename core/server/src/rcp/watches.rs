@@ -95,7 +95,11 @@ impl Watches {
                         } else {
                             history.clone_from(&event.history_id);
                         }
-                        message::event(outbox.buffer(), mode, dialect, events.id(), &event);
+                        let (out, id) = (outbox.buffer(), events.id());
+                        if let Err(error) = message::event(out, mode, dialect, id, &event) {
+                            ended.push((id.clone(), error));
+                            break;
+                        }
                     }
                     Poll::Ready(Err(error)) => {
                         forwarded = true;

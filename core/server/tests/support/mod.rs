@@ -1,6 +1,8 @@
 //! A server in a temporary folder, and the plainest of clients.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+pub mod gate;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
