@@ -4,6 +4,8 @@
 #   docker run -p 7401:7401 -p 127.0.0.1:9090:9090 -v rstmdb-data:/data rstmdb
 
 FROM rust:1.95-slim-bookworm AS build
+# For jemalloc.
+RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --package rstmdb-server --package rstmdb-cli
@@ -23,5 +25,5 @@ VOLUME /data
 EXPOSE 7401 9090
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["rstmdb-cli", "-s", "127.0.0.1:7401", "ping"]
+    CMD ["rstmdb", "--check-health"]
 ENTRYPOINT ["rstmdb"]

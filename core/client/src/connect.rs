@@ -11,6 +11,7 @@ use rstmdb_protocol::handshake::{
 };
 use rstmdb_protocol::message::{self, Incoming};
 use rstmdb_protocol::{PROTOCOL_VERSION, WireCommand};
+use rstmdb_types::pem::AUTHORITY_ADVICE;
 use rstmdb_types::{Error, ErrorCode, Result};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
@@ -125,10 +126,28 @@ fn handshake_failure(endpoint: &Endpoint, error: &io::Error) -> Error {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
         Some(rustls::Error::InvalidCertificate(problem)) => {
-            let message = format!(
-                "the server's certificate is not accepted ({problem}); name its authority with \
-                 ca, or its name with server_name"
-            );
+            use rustls::CertificateError as Problem;
+            let message = match problem {
+                Problem::Expired | Problem::ExpiredContext { .. } => {
+                    format!("the server's certificate has expired ({problem}); renew it there")
+                }
+                Problem::NotValidYet | Problem::NotValidYetContext { .. } => format!(
+                    "the server's certificate is not valid yet ({problem}); look at the clocks"
+                ),
+                // It has no variant of its own.
+                Problem::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                    format!("the server's certificate {AUTHORITY_ADVICE}")
+                }
+                Problem::UnsupportedSignatureAlgorithmContext { .. }
+                | Problem::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
+                    "the server's certificate is signed in a way that is not supported here, such \
+                     as on the curve P-521 ({problem}); let an authority with another key sign it"
+                ),
+                _ => format!(
+                    "the server's certificate is not accepted ({problem}); name its authority with \
+                     ca, or its name with server_name"
+                ),
+            };
             refused(endpoint, invalid_option("ca", message))
         }
         Some(rustls::Error::AlertReceived(

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rstmdb_types::Result;
+use rstmdb_types::pem::{P521_ADVICE, decrypt_advice, has_encrypted_key, is_on_p521};
 use rstmdb_types::text::without_mark;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -29,17 +30,32 @@ pub(crate) fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>> {
     let config = match (&options.client_cert, &options.client_key) {
         (Some(cert), Some(key)) => {
             let chain = certificates("cert", cert)?;
-            let bad = |error| unreadable("key", key, &error);
-            let key = pem_text(key).and_then(|text| PrivateKeyDer::from_pem_slice(&text));
-            let key = key.map_err(bad)?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| {
-                invalid_option("cert", format!("the client certificate and its key: {error}"))
+            let private = private_key(key)?;
+            let is_p521 = is_on_p521(private.secret_der());
+            builder.with_client_auth_cert(chain, private).map_err(|error| match is_p521 {
+                true => invalid_option("key", format!("key: {} {P521_ADVICE}", key.display())),
+                false => {
+                    invalid_option("cert", format!("the client certificate and its key: {error}"))
+                }
             })?
         }
         (None, None) => builder.with_no_client_auth(),
         _ => return Err(invalid_option("cert", "cert and key belong together; give both")),
     };
     Ok(Arc::new(config))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    let key = pem_text(path).and_then(|text| PrivateKeyDer::from_pem_slice(&text));
+    key.map_err(|error| {
+        let encrypted = std::fs::read_to_string(path).is_ok_and(|text| has_encrypted_key(&text));
+        if !encrypted {
+            return unreadable("key", path, &error);
+        }
+        let shown = path.display().to_string();
+        invalid_option("key", format!("key: {shown} {}", decrypt_advice(&shown)))
+            .with("path", shown)
+    })
 }
 
 fn unreadable(option: &str, path: &Path, error: &pem::Error) -> rstmdb_types::Error {

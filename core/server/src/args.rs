@@ -39,6 +39,10 @@ pub(crate) struct Args {
     /// Say whether the configuration can be used, and start nothing.
     #[arg(long, group = "instead")]
     pub(crate) check_config: bool,
+    /// Ask the running server whether it serves, and start nothing. Without other flags its own count,
+    /// where it is the only one of this user (Linux).
+    #[arg(long, group = "instead")]
+    pub(crate) check_health: bool,
     /// Print the configuration in force as YAML, without secrets, and start nothing.
     #[arg(long, group = "instead")]
     pub(crate) print_config: bool,
@@ -78,6 +82,18 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Args {
+    /// The flags of the server to ask: given here, or its own.
+    pub(crate) fn of_running(self) -> Args {
+        let has_own = self.config.is_some()
+            || [&self.data, &self.bind, &self.metrics_bind].iter().any(|flag| flag.is_some())
+            || !self.set.is_empty();
+        let mut running = if has_own { Vec::new() } else { running() };
+        match (running.pop(), running.is_empty()) {
+            (Some(only), true) => only,
+            _ => self,
+        }
+    }
+
     /// Where the configuration comes from, with this environment.
     pub(crate) fn sources(&self, environment: Vec<(String, String)>) -> Sources {
         let mut overrides = self.set.clone();
@@ -105,6 +121,21 @@ impl Args {
             strict: self.strict,
         }
     }
+}
+
+/// The servers that this user runs, as far as the system shows them.
+fn running() -> Vec<Args> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let of_process = |folder: PathBuf| {
+        let program = std::fs::read_link(folder.join("exe")).ok()?;
+        if program.file_name()? != "rstmdb" {
+            return None;
+        }
+        let line = std::fs::read_to_string(folder.join("cmdline")).ok()?;
+        Args::try_parse_from(line.trim_end_matches('\0').split('\0')).ok()
+    };
+    let found = processes.filter_map(|process| of_process(process.path()));
+    found.filter(|args| !args.check_health).collect()
 }
 
 #[cfg(test)]

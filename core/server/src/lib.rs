@@ -17,6 +17,7 @@ pub mod health;
 pub mod live;
 pub mod logging;
 pub mod metrics;
+pub mod probe;
 mod rcp;
 mod server;
 mod shutdown;

@@ -51,6 +51,9 @@ impl Server {
     async fn launch(config: Config, engine: Option<Arc<Engine>>) -> Result<Server> {
         config.validate()?;
         let settings = Arc::new(LiveSettings::new(&config)?);
+        for remark in &settings.load().remarks {
+            tracing::warn!("{remark}");
+        }
         let metrics = Arc::new(Metrics::new()?);
         let calls = Arc::new(Calls::new(settings.clone(), metrics));
         let health = Arc::new(Health::new(calls.clone()));

@@ -73,6 +73,9 @@ fn the_image_is_well_made() {
     assert_eq!(problems(bad).len(), 7);
 
     let instructions = instructions(&dockerfile);
+    // It asks as the server is configured: with TLS, with other ports, with a file.
+    let check = instructions.iter().find(|(name, _)| name == "HEALTHCHECK").unwrap();
+    assert!(check.1.ends_with(r#"CMD ["rstmdb", "--check-health"]"#), "{}", check.1);
     let environment = instructions.iter().rfind(|(name, _)| name == "ENV").unwrap();
     let environment: Vec<_> =
         environment.1.split(' ').map(|pair| pair.split_once('=').unwrap()).collect();

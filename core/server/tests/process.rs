@@ -394,3 +394,52 @@ fn tokens_come_and_go_with_the_secrets_file_and_reach_no_log() {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
 }
+
+#[test]
+fn a_certificate_that_has_expired_is_said_by_the_check_and_refused_where_it_is_strict() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    let (cert, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let file = folder.path().join("rstmdb.yaml");
+    let yaml = "tls: {enabled: true, cert_path: cert.pem, key_path: key.pem}\n";
+    std::fs::write(&file, yaml).unwrap();
+    let file = file.to_str().unwrap();
+    let checked = run(&["--config", file, "--check-config"]);
+    assert!(checked.status.success());
+    assert!(text(&checked.stderr).contains("warning: certificate 1 of tls.cert_path"));
+    assert!(text(&checked.stderr).contains("has expired, on 2002-01-01"));
+    for arguments in
+        [&["--config", file, "--check-config", "--strict"][..], &["--config", file, "--strict"]]
+    {
+        let strict = run(arguments);
+        assert_eq!(strict.status.code(), Some(2), "{}", text(&strict.stderr));
+        assert!(text(&strict.stderr).contains("has expired"));
+    }
+    let server = Running::start(folder.path(), &["--config", file]);
+    assert!(server.read.contains("has expired, on 2002-01-01"), "{}", server.read);
+    // Whoever looks after the container is told what is so, TLS or not, wherever it listens.
+    let metrics = server.metrics.to_string();
+    let healthy = run(&["--config", file, "--metrics-bind", &metrics, "--check-health"]);
+    assert!(healthy.status.success(), "{}", text(&healthy.stderr));
+    assert!(text(&healthy.stdout).contains("ready"));
+    let bind = server.address.to_string();
+    let bound = ["--bind", &bind, "--metrics-bind", "off", "--check-health"];
+    let healthy = run(&[&["--config", file], &bound[..]].concat());
+    assert!(text(&healthy.stdout).contains("it takes connections"));
+    server.signal("-TERM");
+    assert_eq!(server.ended().0, Some(0));
+    for arguments in [&bound[..], &["--metrics-bind", &metrics, "--check-health"]] {
+        let gone = run(arguments);
+        assert_eq!(gone.status.code(), Some(8), "{}", text(&gone.stderr));
+        assert!(text(&gone.stderr).contains("does not serve"));
+    }
+    let plain = Running::start(folder.path(), &[]);
+    let bind = plain.address.to_string();
+    let healthy = run(&["--bind", &bind, "--metrics-bind", "off", "--check-health"]);
+    assert_eq!(text(&healthy.stdout), "it answers\n");
+}

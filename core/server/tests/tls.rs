@@ -279,3 +279,113 @@ fn files_that_cannot_be_used_are_named() {
         assert!(error.message().contains("tls.client_ca_path"), "{error}");
     }
 }
+
+fn stored(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys").join(name)
+}
+
+/// The settings of a listener with stored files.
+fn stored_config(files: &Files, certificate: &str, key: &str) -> Config {
+    let (certificate, key) = (stored(certificate), stored(key));
+    let paths =
+        [("tls.cert_path", certificate.to_str().unwrap()), ("tls.key_path", key.to_str().unwrap())];
+    files.config(&paths)
+}
+
+#[test]
+fn keys_that_can_not_be_used_are_called_what_they_are() {
+    let files = Files::new();
+    for (certificate, key, said) in [
+        ("ec_cert.pem", "encrypted_pkcs8.pem", "is encrypted with a passphrase"),
+        ("ec_cert.pem", "encrypted_sec1.pem", "is encrypted with a passphrase"),
+        ("p521_cert.pem", "p521_sec1.pem", "is on the curve P-521"),
+        ("p521_cert.pem", "p521_pkcs8.pem", "is on the curve P-521"),
+    ] {
+        let error = LiveSettings::new(&stored_config(&files, certificate, key)).unwrap_err();
+        assert!(error.message().contains(said), "{key}: {error}");
+        assert!(error.message().contains(key), "{key}: {error}");
+        assert_eq!(error.context()["setting"], "tls.key_path", "{key}");
+    }
+    let p521 = stored("p521_cert.pem");
+    files.put_leaf(&authority());
+    let settings =
+        [("tls.require_client_cert", "true"), ("tls.client_ca_path", p521.to_str().unwrap())];
+    let error = LiveSettings::new(&files.config(&settings)).unwrap_err();
+    assert!(error.message().contains("is on the curve P-521"), "{error}");
+
+    // The way out of each.
+    for (name, arguments) in [
+        ("decrypted.pem", vec!["pkey", "-passin", "pass:secret", "-in", "encrypted_pkcs8.pem"]),
+        ("ours.pem", vec!["ecparam", "-name", "prime256v1", "-genkey", "-noout"]),
+    ] {
+        let out = files.path().join(name);
+        let mut command = std::process::Command::new("openssl");
+        let command = command.current_dir(stored("")).args(arguments).arg("-out").arg(&out);
+        assert!(command.output().expect("openssl is needed").status.success(), "{name}");
+        PrivateKeyDer::from_pem_file(&out).unwrap();
+    }
+    let decrypted = files.path().join("decrypted.pem");
+    let settings = [("tls.cert_path", stored("ec_cert.pem")), ("tls.key_path", decrypted)];
+    let settings: Vec<_> =
+        settings.iter().map(|(key, path)| (*key, path.to_str().unwrap())).collect();
+    LiveSettings::new(&files.config(&settings)).unwrap();
+}
+
+/// A certificate for localhost that is valid in these years.
+fn put_dated(files: &Files, authority: &Authority, years: std::ops::Range<i32>) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+    files.put("cert.pem", &params.signed_by(&key, authority).unwrap().pem());
+    files.put("key.pem", &key.serialize_pem());
+}
+
+#[test]
+fn certificates_that_clients_will_refuse_are_named_at_the_start_and_when_they_are_read_again() {
+    let authority = authority();
+    let files = Files::new();
+    files.put_leaf(&authority);
+    let config = files.config(&[]);
+    let settings = Arc::new(LiveSettings::new(&config).unwrap());
+    assert_eq!(settings.load().remarks, [""; 0]);
+    let file = files.put("rstmdb.yaml", &rstmdb_server::config::print(&config));
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+    let loaded = LoadedConfig { config: config.clone(), warnings: Vec::new(), file: Some(file) };
+    let mut watcher = Watcher::new(sources, loaded, settings, None);
+    for (years, said) in [
+        (2001..2002, "certificate 1 of tls.cert_path"),
+        (2001..2002, "has expired, on 2002-01-01"),
+        (2100..2101, "is not valid before 2100-01-01"),
+    ] {
+        put_dated(&files, &authority, years);
+        let remarks = LiveSettings::new(&config).unwrap().load().remarks.clone();
+        assert!(remarks.len() == 1 && remarks[0].contains(said), "{remarks:?}");
+        assert_eq!(watcher.reload().unwrap().warnings, remarks);
+    }
+    // The authorities of clients too.
+    files.put_leaf(&authority);
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    let old = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let ca = files.put("ca.pem", &format!("{}{}", authority.pem(), old.pem()));
+    let settings =
+        [("tls.require_client_cert", "true"), ("tls.client_ca_path", ca.to_str().unwrap())];
+    let remarks = LiveSettings::new(&files.config(&settings)).unwrap().load().remarks.clone();
+    assert!(remarks[0].contains("certificate 2 of tls.client_ca_path"), "{remarks:?}");
+    // An authority is no server.
+    let config = stored_config(&files, "ec_cert.pem", "ec_sec1.pem");
+    let remarks = LiveSettings::new(&config).unwrap().load().remarks.clone();
+    assert!(remarks[0].contains("is one of a certificate authority (CA:TRUE)"), "{remarks:?}");
+    // As the remark advises.
+    let mut command = std::process::Command::new("openssl");
+    let command = command.current_dir(files.path()).args(["req", "-x509", "-newkey", "ec"]);
+    let command = command.args(["-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    let command =
+        command.args(["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"]);
+    let command = command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    assert!(command.output().unwrap().status.success());
+    assert_eq!(LiveSettings::new(&files.config(&[])).unwrap().load().remarks, [""; 0]);
+}

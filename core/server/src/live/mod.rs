@@ -29,6 +29,8 @@ pub struct Live {
     pub tokens: Tokens,
     /// What new connections of a TLS listener are accepted with; None for a plain one.
     pub tls: Option<Arc<ServerConfig>>,
+    /// What is wrong with its certificates, each in a sentence.
+    pub remarks: Vec<String>,
 }
 
 impl Live {
@@ -36,13 +38,17 @@ impl Live {
     ///
     /// `previous` are the settings in force, whose rate limiters live on.
     pub fn new(config: &Config, previous: Option<&Live>) -> Result<Live> {
-        let tls = if config.tls.enabled { Some(tls::server_config(&config.tls)?) } else { None };
+        let (tls, remarks) = match config.tls.enabled {
+            true => tls::server_config(&config.tls).map(|(tls, remarks)| (Some(tls), remarks))?,
+            false => (None, Vec::new()),
+        };
         Ok(Live {
             network: config.network.clone(),
             compaction: config.compaction.clone(),
             auth_required: config.auth.required,
             tokens: Tokens::load(&config.auth, &config.network, previous.map(|live| &live.tokens))?,
             tls,
+            remarks,
         })
     }
 }

@@ -84,6 +84,7 @@ impl Watcher {
             }
         }
         let live = Live::new(&next, Some(&self.settings.current()))?;
+        changes.warnings.extend(live.remarks.iter().cloned());
         if let Some(log) = self.log.as_ref().filter(|_| next.log.level != self.running.log.level) {
             log.set(&next.log.level).map_err(|problem| refused("log.level", problem))?;
         }

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use rstmdb_testkit::process::ServerProcess;
-use rstmdb_testkit::wire::{Wire, await_condition, header_for};
-use serde_json::json;
+use rstmdb_testkit::wire::{Wire, await_condition, frame_of, header_for, outcome};
+use serde_json::{Value, json};
 
 use crate::launch;
 
@@ -193,5 +193,131 @@ fn idle_connections_and_watchers_take_little_memory() {
     }
     drop(open);
     server.await_idle();
+    server.stop();
+}
+
+const LOOP: &str = r#"{"states":["a"],"initial":"a",
+    "transitions":[{"from":"a","event":"E","to":"a"}]}"#;
+
+fn put(wire: &mut Wire, machine: &str, version: usize, definition: &str) -> Result<Value, Value> {
+    let definition: Value = serde_json::from_str(definition).unwrap();
+    let params = json!({"machine": machine, "version": version, "definition": definition});
+    wire.call("PUT_MACHINE", params)
+}
+
+#[test]
+fn contexts_that_are_refused_leave_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = launch(directory.path()).start();
+    put(&mut server.wire(), "loop", 1, LOOP).unwrap();
+    let before = server.resident_bytes();
+    // More than is allowed, in the order in which no canonical text is.
+    let members: Vec<String> = (0..400_000).rev().map(|n| format!("\"k{n:07}\": {n}")).collect();
+    let params = format!(
+        r#"{{"instance_id":"i","machine":"loop","version":1,"initial_ctx":{{{}}}}}"#,
+        members.join(",")
+    );
+    drop(members);
+    let request =
+        format!(r#"{{"type":"request","id":"1","op":"CREATE_INSTANCE","params":{params}}}"#);
+    let request = frame_of(request.as_bytes());
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let mut wire = server.wire();
+                wire.send_bytes(&request);
+                let error = outcome(wire.answer()).unwrap_err();
+                assert_eq!(error["details"]["context"]["limit"], "context_bytes_max", "{error}");
+            });
+        }
+    });
+    println!("peak {} MiB", peak_bytes(&server) >> 20);
+    let kept = || server.resident_bytes().saturating_sub(before);
+    println!("kept {} MiB at once", kept() >> 20);
+    await_condition("it is given back", || kept() < 48 << 20);
+    server.stop();
+}
+
+#[test]
+fn definitions_take_six_bytes_for_each_of_theirs_at_most() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = || launch(directory.path()).start();
+    let guard = vec!["ctx.a"; 1800].join("&&");
+    let of_guards = |count: usize| {
+        let one = format!(r#"{{"from":"a","event":"E","to":"a","guard":"{guard}"}}"#);
+        let all = vec![one; count].join(",");
+        format!(r#"{{"states":["a"],"initial":"a","transitions":[{all}]}}"#)
+    };
+    let of_transitions = |count: usize| {
+        let one = r#"{"from":"a","event":"E","to":"a","guard":"ctx.total >= 100"}"#;
+        let all = vec![one; count].join(",");
+        format!(r#"{{"states":["a"],"initial":"a","transitions":[{all}]}}"#)
+    };
+    for (name, definition) in [("guards", of_guards(280)), ("transitions", of_transitions(50_000))]
+    {
+        let server = start();
+        let before = server.resident_bytes();
+        let mut wire = server.wire();
+        let mut bytes = 0;
+        for version in 1..=3 {
+            put(&mut wire, name, version, &definition).unwrap();
+            bytes += definition.len() as u64;
+        }
+        let each = |server: &ServerProcess| {
+            server.resident_bytes().saturating_sub(before) as f64 / bytes as f64
+        };
+        println!("{name}: {:.1} bytes each of {bytes} at once", each(&server));
+        await_condition("only so much is kept", || each(&server) < 6.0);
+        drop(wire);
+        server.stop();
+        let server = start();
+        println!("{name}: {:.1} bytes each after a start", each(&server));
+        await_condition("nor more after a start", || each(&server) < 6.0);
+        // Events are decided on guards that are not kept parsed.
+        let mut wire = server.wire();
+        let params = json!({"instance_id": name, "machine": name, "version": 1,
+            "initial_ctx": {"a": true, "total": 100}});
+        wire.call("CREATE_INSTANCE", params).unwrap();
+        wire.call("APPLY_EVENT", json!({"instance_id": name, "event": "E"})).unwrap();
+        server.stop();
+        std::fs::remove_dir_all(directory.path()).unwrap();
+    }
+}
+
+#[test]
+fn definitions_are_bounded_all_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = launch(directory.path()).set("limits.definitions_bytes_max", "1000").start();
+    let mut wire = server.wire();
+    let error = (1..20).find_map(|version| put(&mut wire, "m", version, LOOP).err()).unwrap();
+    assert_eq!(error["details"]["context"]["limit"], "definitions_bytes_max", "{error}");
+    // One that is there already takes nothing.
+    assert_eq!(put(&mut wire, "m", 1, LOOP).unwrap()["created"], false);
+    server.stop();
+}
+
+#[test]
+fn watchers_that_stand_still_keep_little_each() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = launch(directory.path()).set("storage.fsync_policy", "never").start();
+    let mut wire = server.wire();
+    put(&mut wire, "loop", 1, LOOP).unwrap();
+    let params = json!({"instance_id": "i", "machine": "loop", "version": 1,
+        "initial_ctx": {"x": "x".repeat(10_000)}});
+    wire.call("CREATE_INSTANCE", params).unwrap();
+    let apply = |wire: &mut Wire| {
+        let params = json!({"instance_id": "i", "event": "E", "payload": {"n": 1}});
+        (0..3000).for_each(|_| wire.send("e", "APPLY_EVENT", &params));
+        (0..3000).for_each(|_| assert_eq!(wire.answer()["status"], "ok"));
+    };
+    apply(&mut wire);
+    let before = server.resident_bytes();
+    let mut still: Vec<Wire> = (0..100).map(|_| server.wire()).collect();
+    still.iter_mut().for_each(|wire| drop(wire.call("WATCH_ALL", json!({})).unwrap()));
+    apply(&mut wire);
+    let each = || server.resident_bytes().saturating_sub(before) / 100;
+    println!("{} KiB for each watcher that stands still", each() >> 10);
+    await_condition("each keeps little", || each() < 600 << 10);
+    drop((still, wire));
     server.stop();
 }
