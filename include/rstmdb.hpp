@@ -1457,7 +1457,7 @@ struct Limits {
     std::optional<std::uint64_t> definition_bytes_max{};
     /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory.
     /// Default: 128 MiB.
-    std::optional<std::uint64_t> definitions_bytes_max{};
+    std::optional<std::uint64_t> machine_bytes_max{};
     /// The most states of a machine. Default: 10,000.
     std::optional<std::uint64_t> states_max{};
     /// The most transitions of a machine, counted per source state. Default: 100,000.
@@ -1472,7 +1472,7 @@ struct Limits {
     std::optional<std::uint64_t> batch_bytes_max{};
     /// The most bytes of the results of one batch, as JSON. A batch of more is refused before
     /// anything of it happens. Default: 15 MiB.
-    std::optional<std::uint64_t> batch_result_bytes_max{};
+    std::optional<std::uint64_t> answer_bytes_max{};
     /// The most entries of one page of a list, a history or a log read. Default: 10,000.
     std::optional<std::uint32_t> page_entries_max{};
 
@@ -1484,14 +1484,14 @@ struct Limits {
         writer.member("context_bytes_max", context_bytes_max);
         writer.member("payload_bytes_max", payload_bytes_max);
         writer.member("definition_bytes_max", definition_bytes_max);
-        writer.member("definitions_bytes_max", definitions_bytes_max);
+        writer.member("machine_bytes_max", machine_bytes_max);
         writer.member("states_max", states_max);
         writer.member("transitions_max", transitions_max);
         writer.member("guard_bytes_max", guard_bytes_max);
         writer.member("machine_versions_max", machine_versions_max);
         writer.member("batch_operations_max", batch_operations_max);
         writer.member("batch_bytes_max", batch_bytes_max);
-        writer.member("batch_result_bytes_max", batch_result_bytes_max);
+        writer.member("answer_bytes_max", answer_bytes_max);
         writer.member("page_entries_max", page_entries_max);
         return writer.finish();
     }

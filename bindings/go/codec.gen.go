@@ -1662,8 +1662,8 @@ func (r *Limits) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, `"definition_bytes_max":`...)
 	b = strconv.AppendUint(b, r.DefinitionBytesMax, 10)
 	b = append(b, ',')
-	b = append(b, `"definitions_bytes_max":`...)
-	b = strconv.AppendUint(b, r.DefinitionsBytesMax, 10)
+	b = append(b, `"machine_bytes_max":`...)
+	b = strconv.AppendUint(b, r.MachineBytesMax, 10)
 	b = append(b, ',')
 	b = append(b, `"states_max":`...)
 	b = strconv.AppendUint(b, r.StatesMax, 10)
@@ -1683,8 +1683,8 @@ func (r *Limits) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, `"batch_bytes_max":`...)
 	b = strconv.AppendUint(b, r.BatchBytesMax, 10)
 	b = append(b, ',')
-	b = append(b, `"batch_result_bytes_max":`...)
-	b = strconv.AppendUint(b, r.BatchResultBytesMax, 10)
+	b = append(b, `"answer_bytes_max":`...)
+	b = strconv.AppendUint(b, r.AnswerBytesMax, 10)
 	b = append(b, ',')
 	b = append(b, `"page_entries_max":`...)
 	b = strconv.AppendUint(b, uint64(r.PageEntriesMax), 10)
@@ -1711,8 +1711,8 @@ func (r *Limits) decode(d *decoder) {
 			r.PayloadBytesMax = d.uint64()
 		case "definition_bytes_max":
 			r.DefinitionBytesMax = d.uint64()
-		case "definitions_bytes_max":
-			r.DefinitionsBytesMax = d.uint64()
+		case "machine_bytes_max":
+			r.MachineBytesMax = d.uint64()
 		case "states_max":
 			r.StatesMax = d.uint64()
 		case "transitions_max":
@@ -1725,8 +1725,8 @@ func (r *Limits) decode(d *decoder) {
 			r.BatchOperationsMax = d.uint64()
 		case "batch_bytes_max":
 			r.BatchBytesMax = d.uint64()
-		case "batch_result_bytes_max":
-			r.BatchResultBytesMax = d.uint64()
+		case "answer_bytes_max":
+			r.AnswerBytesMax = d.uint64()
 		case "page_entries_max":
 			r.PageEntriesMax = d.uint32()
 		default:

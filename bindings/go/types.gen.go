@@ -686,7 +686,7 @@ type Limits struct {
 
 	// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
 	// memory.
-	DefinitionsBytesMax uint64 `json:"definitions_bytes_max"`
+	MachineBytesMax uint64 `json:"machine_bytes_max"`
 
 	// The most states of a machine.
 	StatesMax uint64 `json:"states_max"`
@@ -708,7 +708,7 @@ type Limits struct {
 
 	// The most bytes of the results of one batch, as JSON. A batch of more is refused before
 	// anything of it happens.
-	BatchResultBytesMax uint64 `json:"batch_result_bytes_max"`
+	AnswerBytesMax uint64 `json:"answer_bytes_max"`
 
 	// The most entries of one page of a list, a history or a log read.
 	PageEntriesMax uint32 `json:"page_entries_max"`

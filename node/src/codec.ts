@@ -130,14 +130,14 @@ function decodeLimits(w: Wire): types.Limits {
     contextBytesMax: w.context_bytes_max,
     payloadBytesMax: w.payload_bytes_max,
     definitionBytesMax: w.definition_bytes_max,
-    definitionsBytesMax: w.definitions_bytes_max,
+    machineBytesMax: w.machine_bytes_max,
     statesMax: w.states_max,
     transitionsMax: w.transitions_max,
     guardBytesMax: w.guard_bytes_max,
     machineVersionsMax: w.machine_versions_max,
     batchOperationsMax: w.batch_operations_max,
     batchBytesMax: w.batch_bytes_max,
-    batchResultBytesMax: w.batch_result_bytes_max,
+    answerBytesMax: w.answer_bytes_max,
     pageEntriesMax: w.page_entries_max,
   };
   return r;

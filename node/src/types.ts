@@ -843,7 +843,7 @@ export interface Limits {
    * The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
    * memory.
    */
-  readonly definitionsBytesMax: number | bigint;
+  readonly machineBytesMax: number | bigint;
   /** The most states of a machine. */
   readonly statesMax: number | bigint;
   /** The most transitions of a machine, counted per source state. */
@@ -860,7 +860,7 @@ export interface Limits {
    * The most bytes of the results of one batch, as JSON. A batch of more is refused before
    * anything of it happens.
    */
-  readonly batchResultBytesMax: number | bigint;
+  readonly answerBytesMax: number | bigint;
   /** The most entries of one page of a list, a history or a log read. */
   readonly pageEntriesMax: number;
 }

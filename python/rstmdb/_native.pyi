@@ -937,14 +937,14 @@ class Limits:
         "context_bytes_max",
         "payload_bytes_max",
         "definition_bytes_max",
-        "definitions_bytes_max",
+        "machine_bytes_max",
         "states_max",
         "transitions_max",
         "guard_bytes_max",
         "machine_versions_max",
         "batch_operations_max",
         "batch_bytes_max",
-        "batch_result_bytes_max",
+        "answer_bytes_max",
         "page_entries_max",
     )
     @property
@@ -965,7 +965,7 @@ class Limits:
     def definition_bytes_max(self) -> int:
         """The largest machine definition, in bytes of canonical JSON."""
     @property
-    def definitions_bytes_max(self) -> int:
+    def machine_bytes_max(self) -> int:
         """The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
         memory.
         """
@@ -988,7 +988,7 @@ class Limits:
     def batch_bytes_max(self) -> int:
         """The most bytes of contexts and payloads in one batch."""
     @property
-    def batch_result_bytes_max(self) -> int:
+    def answer_bytes_max(self) -> int:
         """The most bytes of the results of one batch, as JSON. A batch of more is refused before
         anything of it happens.
         """

@@ -55,7 +55,7 @@ fn a_batch_whose_answer_would_not_fit_is_refused_before_anything_happens() {
                 let error = wire.call("BATCH", params).unwrap_err();
                 assert_eq!(error["code"], "BAD_REQUEST", "{error}");
                 assert_eq!(error["details"]["reason"], "limit_exceeded");
-                assert_eq!(error["details"]["context"]["limit"], "batch_result_bytes_max");
+                assert_eq!(error["details"]["context"]["limit"], "answer_bytes_max");
                 assert!(error["message"].as_str().unwrap().contains("nothing of it was done"));
             }
             assert_eq!(latest(&mut wire), before);
@@ -103,7 +103,7 @@ fn operations_that_are_run_one_by_one_end_where_the_answer_is_full() {
 
 #[test]
 fn an_answer_that_can_not_be_sent_says_what_was_done() {
-    let server = server(|options| options.limits.batch_result_bytes_max = usize::MAX);
+    let server = server(|options| options.limits.answer_bytes_max = usize::MAX);
     let mut wire = server.wire();
     let before = latest(&mut wire);
     let mut ops = events(40);

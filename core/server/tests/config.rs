@@ -194,7 +194,7 @@ fn every_setting_can_be_set_by_file_environment_and_flag() {
             "name_bytes_max" => "2KiB",
             // They must fit a frame.
             "context_bytes_max" | "payload_bytes_max" | "definition_bytes_max" => "5MiB",
-            "batch_result_bytes_max" => "5MiB",
+            "answer_bytes_max" => "5MiB",
             _ => value,
         };
         let file = format!("{}:\n  {}: {value}\n", setting.section(), setting.name());
@@ -718,7 +718,7 @@ fn what_may_be_stored_fits_the_frames_that_tell_of_it() {
             "limits.payload_bytes_max",
         ),
         (&[("limits.definition_bytes_max", "17MiB")], "limits.definition_bytes_max"),
-        (&[("limits.batch_result_bytes_max", "17MiB")], "limits.batch_result_bytes_max"),
+        (&[("limits.answer_bytes_max", "17MiB")], "limits.answer_bytes_max"),
         (&[("limits.name_bytes_max", "1MiB")], "limits.name_bytes_max"),
         (&[("limits.context_bytes_max", "17179869184GiB")], "limits.context_bytes_max"),
     ] {

@@ -22,7 +22,7 @@ crate::options_struct! {
         /// The largest machine definition, in bytes of canonical JSON.
         definition_bytes_max: usize = 4 << 20;
         /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory.
-        definitions_bytes_max: usize = 128 << 20;
+        machine_bytes_max: usize = 128 << 20;
         /// The most states of a machine.
         states_max: usize = 10_000;
         /// The most transitions of a machine, counted per source state.
@@ -37,7 +37,7 @@ crate::options_struct! {
         batch_bytes_max: usize = 64 << 20;
         /// The most bytes of the results of one batch, as JSON. A batch of more is refused before anything
         /// of it happens.
-        batch_result_bytes_max: usize = 15 << 20;
+        answer_bytes_max: usize = 15 << 20;
         /// The most entries of one page of a list, a history or a log read.
         page_entries_max: u32 = 10_000;
     ]

@@ -233,8 +233,8 @@ impl Run<'_, '_> {
 
     /// Refuses a batch whose answer could not be sent, while all of it can be taken back.
     fn check_results(&self, results: &[BatchOutcome]) -> Result<()> {
-        let setting = "batch_result_bytes_max";
-        let limit = self.env.limits.batch_result_bytes_max;
+        let setting = "answer_bytes_max";
+        let limit = self.env.limits.answer_bytes_max;
         let size = result_bytes(results, limit);
         if size <= limit {
             return Ok(());

@@ -141,7 +141,7 @@ impl Shared {
     }
 
     fn check_definitions(&self, machines: &Machines, request: &PutMachineRequest) -> Result<()> {
-        let (setting, limit) = ("definitions_bytes_max", self.options.limits.definitions_bytes_max);
+        let (setting, limit) = ("machine_bytes_max", self.options.limits.machine_bytes_max);
         let size = machines.definition_bytes() + request.definition.as_str().len();
         if size <= limit {
             return Ok(());

@@ -113,7 +113,7 @@ fn limits(config: &Config) -> Result<()> {
         ("limits.context_bytes_max", limits.context_bytes_max),
         ("limits.payload_bytes_max", limits.payload_bytes_max),
         ("limits.definition_bytes_max", limits.definition_bytes_max),
-        ("limits.batch_result_bytes_max", limits.batch_result_bytes_max),
+        ("limits.answer_bytes_max", limits.answer_bytes_max),
     ] {
         if size > PAYLOAD_BYTES_MAX {
             let message = format!(

@@ -77,7 +77,7 @@ impl Config {
             &mut limits.context_bytes_max,
             &mut limits.payload_bytes_max,
             &mut limits.definition_bytes_max,
-            &mut limits.batch_result_bytes_max,
+            &mut limits.answer_bytes_max,
         ] {
             *size = room.min(*size);
         }

@@ -225,7 +225,7 @@ section! {
         /// The largest machine definition, as canonical JSON.
         Restart definition_bytes_max: usize = 0, Bytes::new();
         /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory.
-        Restart definitions_bytes_max: usize = 0, Bytes::new();
+        Restart machine_bytes_max: usize = 0, Bytes::new();
         /// The most states of a machine.
         Restart states_max: usize = 0, Number::new();
         /// The most transitions of a machine, counted per source state.
@@ -241,7 +241,7 @@ section! {
         Restart batch_bytes_max: usize = 0, Bytes::new();
         /// The most bytes of the results of one batch, as JSON. A batch of more is refused before anything
         /// of it happens.
-        Restart batch_result_bytes_max: usize = 0, Bytes::new();
+        Restart answer_bytes_max: usize = 0, Bytes::new();
         /// The most entries of one page of a list, a history or a log read.
         Restart page_entries_max: u32 = 0, Number::new();
     }

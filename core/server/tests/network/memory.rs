@@ -287,10 +287,10 @@ fn definitions_take_six_bytes_for_each_of_theirs_at_most() {
 #[test]
 fn definitions_are_bounded_all_together() {
     let directory = tempfile::tempdir().unwrap();
-    let server = launch(directory.path()).set("limits.definitions_bytes_max", "1000").start();
+    let server = launch(directory.path()).set("limits.machine_bytes_max", "1000").start();
     let mut wire = server.wire();
     let error = (1..20).find_map(|version| put(&mut wire, "m", version, LOOP).err()).unwrap();
-    assert_eq!(error["details"]["context"]["limit"], "definitions_bytes_max", "{error}");
+    assert_eq!(error["details"]["context"]["limit"], "machine_bytes_max", "{error}");
     // One that is there already takes nothing.
     assert_eq!(put(&mut wire, "m", 1, LOOP).unwrap()["created"], false);
     server.stop();
