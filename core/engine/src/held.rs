@@ -40,7 +40,7 @@ pub(crate) struct Search<'a> {
 pub(crate) struct Held {
     pub state: State,
     /// The checkpoint it begins with; none when the log tells it all.
-    pub base: Option<Base>,
+    pub base: Option<LoadedBase>,
     /// The log behind; none when nothing of it goes on from the checkpoint.
     pub log: Option<LogRead>,
     /// The last change.
@@ -56,7 +56,7 @@ pub(crate) struct Held {
 }
 
 /// A checkpoint that a state was loaded from.
-pub(crate) struct Base {
+pub(crate) struct LoadedBase {
     pub file: String,
     pub offset: Offset,
     /// The last frame before it began.
@@ -168,7 +168,7 @@ impl Search<'_> {
         if !is_other {
             *durable = plan.durable;
         }
-        let base = candidate.map(|entry| Base {
+        let base = candidate.map(|entry| LoadedBase {
             file: entry.file.clone(),
             offset: after,
             named: loaded.named,

@@ -9,7 +9,7 @@ use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
 
 use crate::backend::{self, Backend};
-use crate::call::{self, Answer};
+use crate::call::{self, TextAnswer};
 use crate::clock::ManualClock;
 use crate::open::Target;
 use crate::threads::{self, Working};
@@ -84,10 +84,10 @@ impl Database {
     /// As [`Database::call`], from the text of a request to the text of a result, whose members come
     /// in the order of the documentation. An empty request is `{}`.
     pub async fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
-        let run = call::Run { backend: &self.backend, text: request };
-        match operation.visit(call::RunBeside(run))? {
-            Answer::Here(text) => Ok(text),
-            Answer::ToCome(text) => text.await,
+        let run = call::TextCall { backend: &self.backend, text: request };
+        match operation.visit(call::TextCallBeside(run))? {
+            TextAnswer::Here(text) => Ok(text),
+            TextAnswer::ToCome(text) => text.await,
         }
     }
 

@@ -101,7 +101,7 @@ impl Database {
     /// As [`Database::call`], from the text of a request to the text of a result, whose members come
     /// in the order of the documentation. An empty request is `{}`.
     pub fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
-        operation.visit(call::Run { backend: &self.backend, text: request })
+        operation.visit(call::TextCall { backend: &self.backend, text: request })
     }
 
     /// The same database for executors.

@@ -13,21 +13,21 @@ use serde::Serialize;
 use crate::backend::Backend;
 
 /// Runs an operation that is no watch, from text to text.
-pub(crate) struct Run<'a> {
+pub(crate) struct TextCall<'a> {
     pub backend: &'a Backend,
     pub text: &'a [u8],
 }
 
-/// As [`Run`], for executors.
-pub(crate) struct RunBeside<'a>(pub Run<'a>);
+/// As [`TextCall`], for executors.
+pub(crate) struct TextCallBeside<'a>(pub TextCall<'a>);
 
 /// The text of a result.
-pub(crate) enum Answer<'a> {
+pub(crate) enum TextAnswer<'a> {
     Here(String),
     ToCome(Pin<Box<dyn Future<Output = Result<String>> + Send + 'a>>),
 }
 
-impl Visitor for Run<'_> {
+impl Visitor for TextCall<'_> {
     type Output = Result<String>;
 
     fn visit<R: OperationRequest>(self) -> Result<String> {
@@ -36,21 +36,21 @@ impl Visitor for Run<'_> {
     }
 }
 
-impl<'a> Visitor for RunBeside<'a> {
-    type Output = Result<Answer<'a>>;
+impl<'a> Visitor for TextCallBeside<'a> {
+    type Output = Result<TextAnswer<'a>>;
 
-    fn visit<R: OperationRequest>(self) -> Result<Answer<'a>> {
-        let Run { backend, text: request } = self.0;
+    fn visit<R: OperationRequest>(self) -> Result<TextAnswer<'a>> {
+        let TextCall { backend, text: request } = self.0;
         refuse_watch(R::OPERATION)?;
         let request: R = read(request)?;
         if R::OPERATION.place() == Place::Files {
-            return Ok(Answer::ToCome(Box::pin(async { text(&backend.run(request).await?) })));
+            return Ok(TextAnswer::ToCome(Box::pin(async { text(&backend.run(request).await?) })));
         }
         let pending = backend.call(request);
         if pending.is_ready() {
-            return Ok(Answer::Here(text(&pending.wait()?)?));
+            return Ok(TextAnswer::Here(text(&pending.wait()?)?));
         }
-        Ok(Answer::ToCome(Box::pin(async { text(&pending.await?) })))
+        Ok(TextAnswer::ToCome(Box::pin(async { text(&pending.await?) })))
     }
 }
 

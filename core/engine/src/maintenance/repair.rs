@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::examine::{Examination, find};
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{io as io_error, is_newer};
-use crate::held::{Base, Held};
+use crate::held::{Held, LoadedBase};
 use crate::log::Sealer;
 use crate::log::recovery::segment_numbers;
 use crate::log::segment::{
@@ -291,7 +291,7 @@ impl Repair<'_> {
 }
 
 /// Where a log goes on whose last frame is not there: its checksum is lost with it.
-fn tip_behind(base: &Base, last: Offset) -> Tip {
+fn tip_behind(base: &LoadedBase, last: Offset) -> Tip {
     let next = last + 1;
     match base.named {
         // The frames behind the one that is named are lost too.
