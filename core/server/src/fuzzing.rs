@@ -114,7 +114,10 @@ fn messages(mut said: &[u8]) -> Vec<Value> {
 /// The id and the outcome of an answer; none for events.
 fn answer(message: &Value) -> Option<(String, String)> {
     if message["type"] != "response" {
-        assert!(message["type"] == "event" || message["type"] == "end", "{message}");
+        assert!(
+            matches!(message["type"].as_str(), Some("event" | "progress" | "end")),
+            "{message}"
+        );
         assert!(message["subscription_id"].is_string(), "{message}");
         return None;
     }
