@@ -18,6 +18,7 @@ use serde_json::Value;
 /// Reasons that no scenario can bring about: they need a failing disk, a second process, an older
 /// log than there is, a URL, or a server that goes away.
 const REASONS_WITHOUT_SCENARIO: &[&str] = &[
+    reason::ANSWER_TOO_LARGE,
     reason::CANCELLED,
     reason::CLOSED,
     reason::CONNECTION_LOST,

@@ -273,8 +273,12 @@ impl LogWriter {
     /// Acknowledged frames must be where they will be looked for.
     fn check_directory_if_due(&mut self) -> SinkResult {
         let now = self.settings.clock.monotonic_ms();
-        let is_due = |looked: i64| !(0..LOOK_MS).contains(&now.saturating_sub(looked));
-        if self.settings.fsync == FsyncPolicy::EveryWrite || self.looked_at.is_none_or(is_due) {
+        let pause = match self.settings.fsync {
+            FsyncPolicy::EveryWrite => 1,
+            _ => LOOK_MS,
+        };
+        let is_due = |looked: i64| !(0..pause).contains(&now.saturating_sub(looked));
+        if self.looked_at.is_none_or(is_due) {
             self.looked_at = Some(now);
             return self.check_directory();
         }
