@@ -15,7 +15,10 @@ declare const db: import('rstmdb').Database;
 declare const signal: AbortSignal;
 declare const id: string;
 declare function ship(instanceId: string): Promise<void>;
-declare function remember(offset: import('rstmdb').Offset): Promise<void>;
+declare function remember(
+  offset: import('rstmdb').Offset,
+  historyId: string | undefined,
+): Promise<void>;
 `;
 
 test('the blocks of the guide compile', () => {
