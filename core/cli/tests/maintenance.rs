@@ -141,6 +141,14 @@ fn what_verify_advises_works_as_it_is_shown() {
         assert_eq!(ran.code, 9, "{name}: {}", ran.stdout);
         let told = ran.stdout.lines().find(|line| line.starts_with("lost ")).unwrap();
         assert!(told.contains(lost), "{name}: {told}");
+        // A start that refuses shows the way here.
+        if ran.stdout.lines().any(|line| line.starts_with("can be opened") && line.ends_with("no"))
+        {
+            let start = place.run(&["list-machines"]);
+            let hinted = commands(&place, &start.stderr);
+            assert_eq!((start.code, hinted.len()), (9, 1), "{name}: {}", start.stderr);
+            assert_eq!(run_as_shown(&place, &hinted[0]).stdout, ran.stdout, "{name}: {hinted:?}");
+        }
         let advised = commands(&place, &ran.stdout);
         let hinted = commands(&place, &ran.stderr);
         assert!(

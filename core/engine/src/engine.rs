@@ -36,8 +36,16 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Opens the database at `location`, recovering whatever a stop left behind.
     pub fn open(location: Location, options: Options) -> Result<Engine> {
+        let name = location.name.clone();
+        let opened = open(location, options).map_err(|error| match error.reason() {
+            // Whoever reads what helps needs to know where.
+            Some(reason::CORRUPT) if !error.context().contains_key("path") => {
+                error.with("path", name)
+            }
+            _ => error,
+        });
         let engine = Engine {
-            shared: Arc::new(open(location, options)?),
+            shared: Arc::new(opened?),
             is_closed: Mutex::new(false),
             threads: Mutex::default(),
         };

@@ -12,7 +12,7 @@ use crate::storage::{Storage, is_full};
 pub(crate) fn corrupt(file: &str, position: u64, what: &str) -> Error {
     Error::new(
         ErrorCode::InternalError,
-        format!("{file} is damaged at byte {position}: {what}; see `rstmdb-cli verify`"),
+        format!("{file} is damaged at byte {position}: {what}; `verify` says what helps"),
     )
     .with_reason(reason::CORRUPT)
     .with("file", file)
@@ -31,7 +31,7 @@ pub(crate) fn damage(error: &Error) -> &str {
     };
     let begin = format!("{file} is damaged at byte {position}: ");
     let what = message.strip_prefix(&begin).unwrap_or(message);
-    what.strip_suffix("; see `rstmdb-cli verify`").unwrap_or(what)
+    what.strip_suffix("; `verify` says what helps").unwrap_or(what)
 }
 
 /// Something in intact bytes that only a later release knows.
