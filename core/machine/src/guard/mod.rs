@@ -139,6 +139,12 @@ impl Guard {
         }
     }
 
+    /// Whether it is kept parsed.
+    #[cfg(test)]
+    pub(crate) fn is_kept(&self) -> bool {
+        self.root.is_some()
+    }
+
     /// The guard as it was written.
     pub fn text(&self) -> &str {
         &self.text
