@@ -107,7 +107,7 @@ fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
     // A batch may read its elements where nobody tells what was passed over.
     let mut suspect = operation == Operation::Batch;
     let mut from = serde_json::Deserializer::from_slice(text);
-    let request = serde_ignored::deserialize(&mut from, |_| suspect = true)
+    let request = members::deserialize(&mut from, &mut suspect)
         .and_then(|request| from.end().map(|()| request));
     if suspect || request.is_err() {
         members::check(operation, text).map_err(named)?;

@@ -8,6 +8,10 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
+mod noted;
+
+pub use noted::deserialize;
+
 use crate::error::reason;
 use crate::names::nearest;
 use crate::{Error, Operation, Request, Result};
