@@ -1455,8 +1455,8 @@ struct Limits {
     std::optional<std::uint64_t> payload_bytes_max{};
     /// The largest machine definition, in bytes of canonical JSON. Default: 4 MiB.
     std::optional<std::uint64_t> definition_bytes_max{};
-    /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory.
-    /// Default: 128 MiB.
+    /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory,
+    /// and each definition up to 16 KiB for its guards. Default: 128 MiB.
     std::optional<std::uint64_t> machine_bytes_max{};
     /// The most states of a machine. Default: 10,000.
     std::optional<std::uint64_t> states_max{};

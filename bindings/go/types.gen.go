@@ -685,7 +685,7 @@ type Limits struct {
 	DefinitionBytesMax uint64 `json:"definition_bytes_max"`
 
 	// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
-	// memory.
+	// memory, and each definition up to 16 KiB for its guards.
 	MachineBytesMax uint64 `json:"machine_bytes_max"`
 
 	// The most states of a machine.

@@ -841,7 +841,7 @@ export interface Limits {
   readonly definitionBytesMax: number | bigint;
   /**
    * The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
-   * memory.
+   * memory, and each definition up to 16 KiB for its guards.
    */
   readonly machineBytesMax: number | bigint;
   /** The most states of a machine. */

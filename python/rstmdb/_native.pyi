@@ -967,7 +967,7 @@ class Limits:
     @property
     def machine_bytes_max(self) -> int:
         """The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
-        memory.
+        memory, and each definition up to 16 KiB for its guards.
         """
     @property
     def states_max(self) -> int:

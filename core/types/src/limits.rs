@@ -21,7 +21,8 @@ crate::options_struct! {
         payload_bytes_max: usize = 4 << 20;
         /// The largest machine definition, in bytes of canonical JSON.
         definition_bytes_max: usize = 4 << 20;
-        /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory.
+        /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
+        /// memory, and each definition up to 16 KiB for its guards.
         machine_bytes_max: usize = 128 << 20;
         /// The most states of a machine.
         states_max: usize = 10_000;

@@ -8,13 +8,13 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
-mod noted;
-
-pub use noted::deserialize;
-
 use crate::error::reason;
 use crate::names::nearest;
 use crate::{Error, Operation, Request, Result};
+
+mod noted;
+
+pub use noted::deserialize;
 
 /// The members of an operation of a batch.
 const ELEMENT: &[&str] = &["op", "params"];

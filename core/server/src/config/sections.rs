@@ -224,7 +224,8 @@ section! {
         Restart payload_bytes_max: usize = 0, Bytes::new();
         /// The largest machine definition, as canonical JSON.
         Restart definition_bytes_max: usize = 0, Bytes::new();
-        /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory.
+        /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory,
+        /// and each definition up to 16 KiB for its guards.
         Restart machine_bytes_max: usize = 0, Bytes::new();
         /// The most states of a machine.
         Restart states_max: usize = 0, Number::new();
