@@ -145,8 +145,8 @@ impl Engine {
     }
 
     /// Makes a command of a request, with the time and what new ids are made of.
-    pub fn command(&self, request: impl Into<Request>) -> Command {
-        let request = request.into();
+    pub fn command(&self, request: impl Into<Box<Request>>) -> Command {
+        let request: Box<Request> = request.into();
         let new_id =
             if request.needs_id() { u128::from_le_bytes(self.shared.entropy.salt()) } else { 0 };
         Command::new(request, self.shared.now(), new_id)
@@ -176,7 +176,7 @@ impl Engine {
     pub fn begin<R: OperationRequest>(&self, request: R) -> Pending<&Engine, R::Result> {
         let shared = &*self.shared;
         let evaluated = match self.check_access(R::OPERATION) {
-            Ok(()) => request.handle(Carry { shared, edge: Edge::of(shared) }),
+            Ok(()) => request.handle(Carry { shared, given: None }),
             Err(error) => shared.ready(Err(error)),
         };
         Pending::new(self, R::OPERATION, evaluated)
@@ -192,7 +192,7 @@ impl Engine {
         }
         let Command { request, at_ms, new_id, plain_rules, .. } = command;
         let edge = Edge { at_ms, new_id: NewId::Given(new_id), plain_rules };
-        outcome(request, Carry { shared: &self.shared, edge })
+        outcome(*request, Carry { shared: &self.shared, given: Some(edge) })
     }
 
     /// Follows the events of one instance.
@@ -233,7 +233,7 @@ impl Execute for Engine {
         let Command { request, at_ms, new_id, plain_rules, .. } = command;
         let edge = &Edge { at_ms, new_id: NewId::Given(new_id), plain_rules };
         let operation = request.operation();
-        let begun = match request {
+        let begun = match *request {
             Request::WatchInstance(request) => self
                 .shared
                 .watch_instance(request, edge)
@@ -252,14 +252,21 @@ impl Execute for Engine {
 #[derive(Clone, Copy)]
 struct Carry<'a> {
     shared: &'a Shared,
-    edge: Edge<'a>,
+    given: Option<Edge<'a>>,
+}
+
+impl<'a> Carry<'a> {
+    /// Made where it is needed: most reads would ask for the time in vain.
+    fn edge(&self) -> Edge<'a> {
+        self.given.unwrap_or_else(|| Edge::of(self.shared))
+    }
 }
 
 impl Handler for Carry<'_> {
     type Answer<T> = Evaluated<T>;
 
     fn put_machine(self, request: PutMachineRequest) -> Evaluated<PutMachineResult> {
-        self.shared.put_machine(request, &self.edge)
+        self.shared.put_machine(request, &self.edge())
     }
 
     fn get_machine(self, request: GetMachineRequest) -> Evaluated<GetMachineResult> {
@@ -271,7 +278,7 @@ impl Handler for Carry<'_> {
     }
 
     fn create_instance(self, request: CreateInstanceRequest) -> Evaluated<CreateInstanceResult> {
-        self.shared.create_instance(request, &self.edge)
+        self.shared.create_instance(request, &self.edge())
     }
 
     fn get_instance(self, request: GetInstanceRequest) -> Evaluated<GetInstanceResult> {
@@ -287,19 +294,19 @@ impl Handler for Carry<'_> {
     }
 
     fn delete_instance(self, request: DeleteInstanceRequest) -> Evaluated<DeleteInstanceResult> {
-        self.shared.delete_instance(request, &self.edge)
+        self.shared.delete_instance(request, &self.edge())
     }
 
     fn apply_event(self, request: ApplyEventRequest) -> Evaluated<ApplyEventResult> {
-        self.shared.apply_event(request, &self.edge)
+        self.shared.apply_event(request, &self.edge())
     }
 
     fn permitted(self, request: PermittedRequest) -> Evaluated<PermittedResult> {
-        self.shared.permitted(request, &self.edge)
+        self.shared.permitted(request, &self.edge())
     }
 
     fn batch(self, request: BatchRequest) -> Evaluated<BatchResult> {
-        self.shared.batch(request, &self.edge)
+        self.shared.batch(request, &self.edge())
     }
 
     fn history(self, request: HistoryRequest) -> Evaluated<HistoryResult> {
@@ -315,7 +322,7 @@ impl Handler for Carry<'_> {
     }
 
     fn wal_read(self, request: WalReadRequest) -> Evaluated<WalReadResult> {
-        self.shared.ready(self.shared.wal_read(request, &self.edge))
+        self.shared.ready(self.shared.wal_read(request, &self.edge()))
     }
 
     fn wal_stats(self, request: WalStatsRequest) -> Evaluated<WalStatsResult> {
@@ -323,18 +330,18 @@ impl Handler for Carry<'_> {
     }
 
     fn compact(self, request: CompactRequest) -> Evaluated<CompactResult> {
-        self.shared.ready(self.shared.compact(request, &self.edge))
+        self.shared.ready(self.shared.compact(request, &self.edge()))
     }
 
     fn snapshot_instance(
         self,
         request: SnapshotInstanceRequest,
     ) -> Evaluated<SnapshotInstanceResult> {
-        self.shared.ready(self.shared.snapshot_instance(request, &self.edge))
+        self.shared.ready(self.shared.snapshot_instance(request, &self.edge()))
     }
 
     fn flush_all(self, request: FlushAllRequest) -> Evaluated<FlushAllResult> {
-        self.shared.flush_all(request, &self.edge)
+        self.shared.flush_all(request, &self.edge())
     }
 
     fn info(self, request: InfoRequest) -> Evaluated<InfoResult> {

@@ -104,8 +104,7 @@ fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
     if text.first() != Some(&b'{') {
         return Err(refused("expected a JSON object"));
     }
-    // A batch may read its elements where nobody tells what was passed over.
-    let mut suspect = operation == Operation::Batch;
+    let mut suspect = false;
     let mut from = serde_json::Deserializer::from_slice(text);
     let request = members::deserialize(&mut from, &mut suspect)
         .and_then(|request| from.end().map(|()| request));

@@ -86,6 +86,12 @@ macro_rules! values {
             fn from(request: $request) -> Request {
                 Request::$name(request)
             }
+        }
+
+        impl From<$request> for Box<Request> {
+            fn from(request: $request) -> Box<Request> {
+                Box::new(Request::$name(request))
+            }
         })*
     };
     // Twice as large as the next one, and asked for seldom: the others would all take its room.
@@ -104,8 +110,8 @@ pub type TraceContext = [u8; 25];
 /// no clock and draws no random number.
 #[derive(Debug, Clone)]
 pub struct Command {
-    /// What is asked for.
-    pub request: Request,
+    /// What is asked for. Boxed, since it is as large as the largest request and goes through many hands.
+    pub request: Box<Request>,
     /// When it was asked, in milliseconds since 1970.
     pub at_ms: TimestampMs,
     /// What new ids are made of; 0 where the request makes none.
@@ -123,7 +129,7 @@ pub struct Command {
 
 impl Command {
     /// A command of this process.
-    pub fn new(request: impl Into<Request>, at_ms: TimestampMs, new_id: u128) -> Command {
+    pub fn new(request: impl Into<Box<Request>>, at_ms: TimestampMs, new_id: u128) -> Command {
         Command {
             request: request.into(),
             at_ms,

@@ -294,6 +294,49 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_nobody_knows_is_noticed_while_reading() {
+        let passed_over = |operation, text: &str| {
+            let mut passed_over = false;
+            let mut from = serde_json::Deserializer::from_str(text);
+            match operation {
+                Operation::Batch => {
+                    deserialize::<crate::BatchRequest, _>(&mut from, &mut passed_over).map(drop)
+                }
+                _ => deserialize::<crate::ApplyEventRequest, _>(&mut from, &mut passed_over)
+                    .map(drop),
+            }
+            .unwrap();
+            passed_over
+        };
+        let event = r#""instance_id":"a","event":"E""#;
+        for (members, expected) in [
+            ("", false),
+            (r#","payload":{"payloads":1,"ops":[{"x":1}]}"#, false),
+            (r#","payloads":{}"#, true),
+            (r#","pay\u006coads":[1,{"a":2}]"#, true),
+            (r#","pay\u006coad":1"#, false),
+        ] {
+            let text = format!("{{{event}{members}}}");
+            assert_eq!(passed_over(Operation::ApplyEvent, &text), expected, "{text}");
+            let first = r#"{"op":"GET_INSTANCE","params":{"instance_id":"a"}}"#;
+            let batch = format!(
+                r#"{{"ops":[{first},{{"op":"APPLY_EVENT","params":{text}}}],"mode":"atomic"}}"#
+            );
+            assert_eq!(passed_over(Operation::Batch, &batch), expected, "{batch}");
+        }
+        for (element, expected) in [
+            (r#"{"op":"GET_INSTANCE","params":{"instance_id":"a"}}"#, false),
+            (r#"{"op":"GET_INSTANCE","parms":1,"params":{"instance_id":"a"}}"#, true),
+            // Who set it aside looks again.
+            (r#"{"params":{"instance_id":"a"},"op":"GET_INSTANCE"}"#, true),
+        ] {
+            let batch = format!(r#"{{"ops":[{element}]}}"#);
+            assert_eq!(passed_over(Operation::Batch, &batch), expected, "{batch}");
+        }
+        assert!(passed_over(Operation::Batch, r#"{"ops":[],"Mode":"atomic"}"#));
+    }
+
+    #[test]
     fn known_members_and_what_is_no_object_pass() {
         for (operation, text) in [
             (Operation::ApplyEvent, r#"{"instance_id":1,"payload":{"payloads":1}}"#),

@@ -27,21 +27,21 @@ pub(crate) fn is_quick(operation: Operation, bytes: usize) -> bool {
 #[derive(Debug)]
 pub struct Call {
     /// What is asked for.
-    pub request: Request,
+    pub request: Box<Request>,
     /// Whether the rules of RCP 0.3 hold: see [`Command`](rstmdb_types::Command::plain_rules).
     pub plain_rules: bool,
 }
 
-impl From<Request> for Call {
-    fn from(request: Request) -> Call {
-        Call { request, plain_rules: false }
+impl<R: Into<Box<Request>>> From<R> for Call {
+    fn from(request: R) -> Call {
+        Call { request: request.into(), plain_rules: false }
     }
 }
 
 impl Call {
     /// Whether it may be submitted on a thread that serves others.
     pub(crate) fn is_quick(&self) -> bool {
-        match &self.request {
+        match &*self.request {
             Request::Batch(batch) => batch.ops.len() <= QUICK_OPERATIONS_MAX,
             request => request.operation().place() == Place::Memory,
         }
@@ -70,7 +70,7 @@ impl Caller {
     /// the place of its operation is files.
     pub fn submit(&mut self, call: impl Into<Call>) -> Pending {
         let Call { request, plain_rules } = call.into();
-        if let Request::Batch(batch) = &request {
+        if let Request::Batch(batch) = &*request {
             for element in &batch.ops {
                 self.count_element(WireCommand::Database(element.operation()));
             }
@@ -84,8 +84,8 @@ impl Caller {
     }
 
     /// Carries a request out, where it holds up nobody, and waits for the outcome.
-    pub async fn execute(&mut self, request: impl Into<Request>) -> Result<Outcome> {
-        let (call, began) = (Call::from(request.into()), Instant::now());
+    pub async fn execute(&mut self, call: impl Into<Call>) -> Result<Outcome> {
+        let (call, began) = (call.into(), Instant::now());
         let operation = call.request.operation();
         let command = WireCommand::Database(operation);
         self.room(operation).await;

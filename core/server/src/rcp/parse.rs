@@ -26,7 +26,7 @@ pub(crate) fn call(
     let plain = dialect == Dialect::Plain;
     // Clients of the plain dialect know no largest page: they get the largest there is.
     if plain
-        && let Request::ListInstances(list) = &mut request
+        && let Request::ListInstances(list) = &mut *request
         && let Some(limits) = caller.limits()
     {
         list.limit = list.limit.map(|limit| limit.min(limits.page_entries_max));
@@ -72,8 +72,9 @@ fn least_bytes(text: &str) -> usize {
 }
 
 /// Reads the parameters of an operation as they are.
-pub(crate) fn request(operation: Operation, params: &str) -> Result<Request> {
-    read(WireCommand::Database(operation), params, |from| Request::deserialize(operation, from))
+pub(crate) fn request(operation: Operation, params: &str) -> Result<Box<Request>> {
+    let command = WireCommand::Database(operation);
+    read(command, params, |from| Request::deserialize(operation, from).map(Box::new))
 }
 
 /// Reads the parameters of a command.

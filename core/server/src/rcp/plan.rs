@@ -60,7 +60,7 @@ impl Element<'_> {
     fn typed(&self) -> Result<Option<BatchOperation>> {
         match self.command {
             WireCommand::Database(operation) if operation.is_batchable() => {
-                parse::request(operation, self.params).map(Some)
+                parse::request(operation, self.params).map(|operation| Some(*operation))
             }
             _ => Ok(None),
         }

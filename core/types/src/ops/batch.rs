@@ -110,6 +110,13 @@ impl<'de> Deserialize<'de> for BatchElement {
     }
 }
 
+/// The name that [`SetAside`] goes by.
+pub(crate) const SET_ASIDE: &str = "SetAside";
+
+/// Parameters that came before the operation that they are of.
+#[derive(Deserialize)]
+struct SetAside(Box<RawValue>);
+
 /// Reads `{"op": …, "params": …}`: the parameters directly where `op` comes first.
 struct Envelope;
 
@@ -129,7 +136,7 @@ impl<'de> Visitor<'de> for Envelope {
             #[serde(other)]
             Other,
         }
-        let (mut op, mut operation, mut early) = (None, None, None::<Box<RawValue>>);
+        let (mut op, mut operation, mut early) = (None, None, None::<SetAside>);
         while let Some(field) = map.next_key()? {
             match (field, op) {
                 (Field::Other, _) => {
@@ -148,7 +155,7 @@ impl<'de> Visitor<'de> for Envelope {
         if let Some(operation) = operation {
             return Ok(BatchElement(operation));
         }
-        let params = early.as_deref().map_or("{}", RawValue::get);
+        let params = early.as_ref().map_or("{}", |early| early.0.get());
         let mut deserializer = serde_json::Deserializer::from_str(params);
         op.deserialize(&mut deserializer).map(BatchElement).map_err(A::Error::custom)
     }
