@@ -100,6 +100,12 @@
 // Tells the part of the database in replication.
 #define RSTMDB_OPERATION_REPLICATION_STATUS 23
 
+// Lists the snapshots of one instance.
+#define RSTMDB_OPERATION_LIST_SNAPSHOTS 24
+
+// Removes a snapshot.
+#define RSTMDB_OPERATION_DROP_SNAPSHOT 25
+
 // The peer speaks another protocol version.
 #define RSTMDB_ERROR_UNSUPPORTED_PROTOCOL 1
 
@@ -494,6 +500,22 @@ int32_t rstmdb_replication_status(const struct rstmdb_db *db,
                                   struct rstmdb_slice request,
                                   struct rstmdb_buffer *out,
                                   struct rstmdb_error **err);
+
+// Lists the snapshots of one instance. Waits for the outcome.
+//
+// `request` is a `ListSnapshotsRequest`, `*out` becomes a `ListSnapshotsResult`, both as JSON objects.
+int32_t rstmdb_list_snapshots(const struct rstmdb_db *db,
+                              struct rstmdb_slice request,
+                              struct rstmdb_buffer *out,
+                              struct rstmdb_error **err);
+
+// Removes a snapshot. Waits for the outcome.
+//
+// `request` is a `DropSnapshotRequest`, `*out` becomes a `DropSnapshotResult`, both as JSON objects.
+int32_t rstmdb_drop_snapshot(const struct rstmdb_db *db,
+                             struct rstmdb_slice request,
+                             struct rstmdb_buffer *out,
+                             struct rstmdb_error **err);
 
 // Starts an operation, one of `RSTMDB_OPERATION_…` but the watches, without waiting for its outcome.
 //

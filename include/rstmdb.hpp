@@ -787,6 +787,10 @@ enum class Operation : std::int32_t {
     ValidateMachine = RSTMDB_OPERATION_VALIDATE_MACHINE,
     /// Tells the part of the database in replication.
     ReplicationStatus = RSTMDB_OPERATION_REPLICATION_STATUS,
+    /// Lists the snapshots of one instance.
+    ListSnapshots = RSTMDB_OPERATION_LIST_SNAPSHOTS,
+    /// Removes a snapshot.
+    DropSnapshot = RSTMDB_OPERATION_DROP_SNAPSHOT,
 };
 
 /// Asks to store a definition. Definitions are immutable: a change is a new version.
@@ -1278,6 +1282,32 @@ struct ReplicationStatusRequest {
     }
 };
 
+/// Names the instance whose snapshots to list.
+struct ListSnapshotsRequest {
+    /// The instance's id.
+    std::string instance_id{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("instance_id", instance_id);
+        return writer.finish();
+    }
+};
+
+/// Names the snapshot to remove.
+struct DropSnapshotRequest {
+    /// The snapshot's id.
+    std::string snapshot_id{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("snapshot_id", snapshot_id);
+        return writer.finish();
+    }
+};
+
 // ------------------------------------------------------------------------------------- watches
 
 /// The events of one instance or of many, in order and without a gap. Reading is pulling: a slow
@@ -1475,6 +1505,8 @@ struct Limits {
     std::optional<std::uint64_t> answer_bytes_max{};
     /// The most entries of one page of a list, a history or a log read. Default: 10,000.
     std::optional<std::uint32_t> page_entries_max{};
+    /// The most snapshots of one instance; 0 means no limit. Default: 16.
+    std::optional<std::uint32_t> snapshots_max{};
 
     /// As JSON, without what is absent.
     std::string to_json() const {
@@ -1493,6 +1525,7 @@ struct Limits {
         writer.member("batch_bytes_max", batch_bytes_max);
         writer.member("answer_bytes_max", answer_bytes_max);
         writer.member("page_entries_max", page_entries_max);
+        writer.member("snapshots_max", snapshots_max);
         return writer.finish();
     }
 };
@@ -1746,6 +1779,10 @@ class Database {
                 return blocking(rstmdb_validate_machine, request);
             case Operation::ReplicationStatus:
                 return blocking(rstmdb_replication_status, request);
+            case Operation::ListSnapshots:
+                return blocking(rstmdb_list_snapshots, request);
+            case Operation::DropSnapshot:
+                return blocking(rstmdb_drop_snapshot, request);
             case Operation::WatchInstance:
             case Operation::WatchAll:
                 break;
@@ -2139,6 +2176,38 @@ class Database {
     template <class T, detail::if_text<T> = 0>
     Future<std::string> replication_status_async(const T &request) const {
         return call_async(Operation::ReplicationStatus, request);
+    }
+
+    /// Lists the snapshots of one instance.
+    /// Result: `snapshots`.
+    std::string list_snapshots(const ListSnapshotsRequest &request) const {
+        return blocking(rstmdb_list_snapshots, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string list_snapshots(const T &request) const {
+        return blocking(rstmdb_list_snapshots, request);
+    }
+    Future<std::string> list_snapshots_async(const ListSnapshotsRequest &request) const {
+        return call_async(Operation::ListSnapshots, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> list_snapshots_async(const T &request) const {
+        return call_async(Operation::ListSnapshots, request);
+    }
+
+    /// Removes a snapshot.
+    /// Result: `snapshot_id`, `dropped`.
+    std::string drop_snapshot(const DropSnapshotRequest &request) const {
+        return blocking(rstmdb_drop_snapshot, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string drop_snapshot(const T &request) const {
+        return blocking(rstmdb_drop_snapshot, request);
+    }
+    Future<std::string> drop_snapshot_async(const DropSnapshotRequest &request) const {
+        return call_async(Operation::DropSnapshot, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> drop_snapshot_async(const T &request) const {
+        return call_async(Operation::DropSnapshot, request);
     }
 
     /// Moves the clock of a database opened with the option `manual_clock_ms`.

@@ -827,6 +827,81 @@ func (r *DeleteInstanceResult) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
+func (r *DropSnapshotRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"snapshot_id":`...)
+	b = appendText(b, r.SnapshotID)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *DropSnapshotRequest) decode(d *decoder) {
+	*r = DropSnapshotRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "snapshot_id":
+			r.SnapshotID = d.string()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r DropSnapshotRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *DropSnapshotRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *DropSnapshotResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"snapshot_id":`...)
+	b = appendText(b, r.SnapshotID)
+	b = append(b, ',')
+	b = append(b, `"dropped":`...)
+	b = strconv.AppendBool(b, r.Dropped)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *DropSnapshotResult) decode(d *decoder) {
+	*r = DropSnapshotResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "snapshot_id":
+			r.SnapshotID = d.string()
+		case "dropped":
+			r.Dropped = d.bool()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r DropSnapshotResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *DropSnapshotResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
 func (r *FlushAllRequest) appendJSON(b []byte) ([]byte, error) {
 	return append(b, "{}"...), nil
 }
@@ -1689,6 +1764,9 @@ func (r *Limits) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, `"page_entries_max":`...)
 	b = strconv.AppendUint(b, uint64(r.PageEntriesMax), 10)
 	b = append(b, ',')
+	b = append(b, `"snapshots_max":`...)
+	b = strconv.AppendUint(b, uint64(r.SnapshotsMax), 10)
+	b = append(b, ',')
 	return append(trimComma(b), '}'), nil
 }
 
@@ -1729,6 +1807,8 @@ func (r *Limits) decode(d *decoder) {
 			r.AnswerBytesMax = d.uint64()
 		case "page_entries_max":
 			r.PageEntriesMax = d.uint32()
+		case "snapshots_max":
+			r.SnapshotsMax = d.uint32()
 		default:
 			d.skip(key)
 		}
@@ -1971,6 +2051,91 @@ func (r ListMachinesResult) MarshalJSON() ([]byte, error) { return r.appendJSON(
 
 // UnmarshalJSON implements json.Unmarshaler; integers stay exact.
 func (r *ListMachinesResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ListSnapshotsRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"instance_id":`...)
+	b = appendText(b, r.InstanceID)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ListSnapshotsRequest) decode(d *decoder) {
+	*r = ListSnapshotsRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "instance_id":
+			r.InstanceID = d.string()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ListSnapshotsRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ListSnapshotsRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ListSnapshotsResult) appendJSON(b []byte) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	b = append(b, `"snapshots":`...)
+	b = append(b, '[')
+	for i := range r.Snapshots {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = r.Snapshots[i].appendJSON(b); err != nil {
+			return b, err
+		}
+	}
+	b = append(b, ']')
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ListSnapshotsResult) decode(d *decoder) {
+	*r = ListSnapshotsResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "snapshots":
+			d.openArray()
+			r.Snapshots = []SnapshotSummary{}
+			for d.more(']') {
+				r.Snapshots = append(r.Snapshots, SnapshotSummary{})
+				r.Snapshots[len(r.Snapshots)-1].decode(d)
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ListSnapshotsResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ListSnapshotsResult) UnmarshalJSON(text []byte) error {
 	d := decoder{text: string(text)}
 	r.decode(&d)
 	return d.finish()
@@ -2544,6 +2709,56 @@ func (r SnapshotInstanceResult) MarshalJSON() ([]byte, error) { return r.appendJ
 
 // UnmarshalJSON implements json.Unmarshaler; integers stay exact.
 func (r *SnapshotInstanceResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *SnapshotSummary) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"snapshot_id":`...)
+	b = appendText(b, r.SnapshotID)
+	b = append(b, ',')
+	b = append(b, `"wal_offset":`...)
+	b = strconv.AppendUint(b, r.WALOffset, 10)
+	b = append(b, ',')
+	b = append(b, `"size_bytes":`...)
+	b = strconv.AppendUint(b, r.SizeBytes, 10)
+	b = append(b, ',')
+	b = append(b, `"checksum":`...)
+	b = appendText(b, r.Checksum)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *SnapshotSummary) decode(d *decoder) {
+	*r = SnapshotSummary{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "snapshot_id":
+			r.SnapshotID = d.string()
+		case "wal_offset":
+			r.WALOffset = d.uint64()
+		case "size_bytes":
+			r.SizeBytes = d.uint64()
+		case "checksum":
+			r.Checksum = d.string()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r SnapshotSummary) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *SnapshotSummary) UnmarshalJSON(text []byte) error {
 	d := decoder{text: string(text)}
 	r.decode(&d)
 	return d.finish()

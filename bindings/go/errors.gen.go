@@ -165,6 +165,9 @@ const (
 	// last it has.
 	ReasonOffsetAhead = "offset_ahead"
 
+	// ReasonSnapshotNotFound: There is no such snapshot, or it went with its instance.
+	ReasonSnapshotNotFound = "snapshot_not_found"
+
 	// ReasonInstanceCompleted: The instance reached a final state.
 	ReasonInstanceCompleted = "instance_completed"
 

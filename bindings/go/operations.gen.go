@@ -78,6 +78,12 @@ const (
 
 	// OpReplicationStatus: Tells the part of the database in replication.
 	OpReplicationStatus Operation = 23
+
+	// OpListSnapshots: Lists the snapshots of one instance.
+	OpListSnapshots Operation = 24
+
+	// OpDropSnapshot: Removes a snapshot.
+	OpDropSnapshot Operation = 25
 )
 
 var operationNames = [...]string{
@@ -105,6 +111,8 @@ var operationNames = [...]string{
 	"PING",
 	"VALIDATE_MACHINE",
 	"REPLICATION_STATUS",
+	"LIST_SNAPSHOTS",
+	"DROP_SNAPSHOT",
 }
 
 // Operations that change the database, by number.
@@ -129,6 +137,8 @@ var operationWrites = [...]bool{
 	true,
 	false,
 	true,
+	false,
+	false,
 	false,
 	false,
 	false,

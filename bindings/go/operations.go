@@ -128,6 +128,21 @@ func (db *Database) SnapshotInstance(ctx context.Context, id string) (*SnapshotI
 	return invoke[SnapshotInstanceResult](ctx, db, OpSnapshotInstance, &SnapshotInstanceRequest{InstanceID: id})
 }
 
+// ListSnapshots lists the snapshots of one instance.
+func (db *Database) ListSnapshots(ctx context.Context, id string) ([]SnapshotSummary, error) {
+	result, err := invoke[ListSnapshotsResult](ctx, db, OpListSnapshots, &ListSnapshotsRequest{InstanceID: id})
+	if err != nil {
+		return nil, err
+	}
+	return result.Snapshots, nil
+}
+
+// DropSnapshot removes a snapshot.
+func (db *Database) DropSnapshot(ctx context.Context, snapshotID string) error {
+	_, err := invoke[DropSnapshotResult](ctx, db, OpDropSnapshot, &DropSnapshotRequest{SnapshotID: snapshotID})
+	return err
+}
+
 // Ping answers when the database is alive.
 func (db *Database) Ping(ctx context.Context) error {
 	_, err := invoke[PingResult](ctx, db, OpPing, &PingRequest{})

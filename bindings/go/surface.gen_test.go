@@ -28,6 +28,8 @@ var operationTypes = []operationType{
 	{"Ping", PingRequest{}, PingResult{}},
 	{"ValidateMachine", ValidateMachineRequest{}, ValidateMachineResult{}},
 	{"ReplicationStatus", ReplicationStatusRequest{}, ReplicationStatusResult{}},
+	{"ListSnapshots", ListSnapshotsRequest{}, ListSnapshotsResult{}},
+	{"DropSnapshot", DropSnapshotRequest{}, DropSnapshotResult{}},
 }
 
 var optionFunctions = []optionFunction{

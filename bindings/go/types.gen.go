@@ -340,6 +340,21 @@ type DeleteInstanceResult struct {
 	WALOffset uint64 `json:"wal_offset"`
 }
 
+// DropSnapshotRequest names the snapshot to remove.
+type DropSnapshotRequest struct {
+	// The snapshot's id.
+	SnapshotID string `json:"snapshot_id"`
+}
+
+// DropSnapshotResult is the snapshot that was removed.
+type DropSnapshotResult struct {
+	// The snapshot's id.
+	SnapshotID string `json:"snapshot_id"`
+
+	// Always true: a snapshot that is not there is an error.
+	Dropped bool `json:"dropped"`
+}
+
 // FlushAllRequest asks to remove everything.
 type FlushAllRequest struct{}
 
@@ -712,6 +727,9 @@ type Limits struct {
 
 	// The most entries of one page of a list, a history or a log read.
 	PageEntriesMax uint32 `json:"page_entries_max"`
+
+	// The most snapshots of one instance; 0 means no limit.
+	SnapshotsMax uint32 `json:"snapshots_max"`
 }
 
 // ListInstancesRequest says which instances to list. An absent filter restricts nothing.
@@ -774,6 +792,18 @@ type ListMachinesRequest struct{}
 type ListMachinesResult struct {
 	// One entry for each machine.
 	Items []MachineVersions `json:"items"`
+}
+
+// ListSnapshotsRequest names the instance whose snapshots to list.
+type ListSnapshotsRequest struct {
+	// The instance's id.
+	InstanceID string `json:"instance_id"`
+}
+
+// ListSnapshotsResult is the snapshots of an instance.
+type ListSnapshotsResult struct {
+	// The snapshots, by offset; those of one offset by id.
+	Snapshots []SnapshotSummary `json:"snapshots"`
 }
 
 // MachineVersions is a machine and the versions it has.
@@ -922,6 +952,21 @@ type SnapshotInstanceResult struct {
 	SnapshotID string `json:"snapshot_id"`
 
 	// The log offset of the instance's last change.
+	WALOffset uint64 `json:"wal_offset"`
+
+	// The size of the file in bytes.
+	SizeBytes uint64 `json:"size_bytes"`
+
+	// CRC-32C of the file, 8 lower-case hex digits.
+	Checksum string `json:"checksum"`
+}
+
+// SnapshotSummary is a snapshot without what is in it.
+type SnapshotSummary struct {
+	// The snapshot's id; its file in the data directory is `snapshots/ID.json`.
+	SnapshotID string `json:"snapshot_id"`
+
+	// The log offset of the last change of the instance that is in it.
 	WALOffset uint64 `json:"wal_offset"`
 
 	// The size of the file in bytes.

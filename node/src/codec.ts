@@ -123,6 +123,16 @@ function decodeBatchOperationResult(w: Wire): types.BatchOperationResult {
   return decodeCreateInstanceResult(w);
 }
 
+function decodeSnapshotSummary(w: Wire): types.SnapshotSummary {
+  const r: Wire = {
+    snapshotId: w.snapshot_id,
+    walOffset: w.wal_offset,
+    sizeBytes: w.size_bytes,
+    checksum: w.checksum,
+  };
+  return r;
+}
+
 function decodeLimits(w: Wire): types.Limits {
   const r: Wire = {
     nameBytesMax: w.name_bytes_max,
@@ -139,6 +149,7 @@ function decodeLimits(w: Wire): types.Limits {
     batchBytesMax: w.batch_bytes_max,
     answerBytesMax: w.answer_bytes_max,
     pageEntriesMax: w.page_entries_max,
+    snapshotsMax: w.snapshots_max,
   };
   return r;
 }
@@ -240,6 +251,31 @@ function decodeDefinitionWarning(w: Wire): types.DefinitionWarning {
   if (w.suggestion !== undefined) r.suggestion = w.suggestion;
   return r;
 }
+
+function decodeDropSnapshotResult(w: Wire): types.DropSnapshotResult {
+  const r: Wire = {
+    snapshotId: w.snapshot_id,
+    dropped: w.dropped,
+  };
+  return r;
+}
+
+const DropSnapshotRequest: Members = {
+  __proto__: null,
+  snapshotId: 'snapshot_id',
+};
+
+function decodeListSnapshotsResult(w: Wire): types.ListSnapshotsResult {
+  const r: Wire = {
+    snapshots: w.snapshots.map(decodeSnapshotSummary),
+  };
+  return r;
+}
+
+const ListSnapshotsRequest: Members = {
+  __proto__: null,
+  instanceId: 'instance_id',
+};
 
 function decodeReplicationStatusResult(w: Wire): types.ReplicationStatusResult {
   const r: Wire = {
@@ -790,4 +826,18 @@ export const OPERATIONS = {
     members: ReplicationStatusRequest,
     decode: decodeReplicationStatusResult,
   } satisfies Spec<types.ReplicationStatusResult>,
+  listSnapshots: {
+    name: 'LIST_SNAPSHOTS',
+    number: 24,
+    required: ['instanceId'],
+    members: ListSnapshotsRequest,
+    decode: decodeListSnapshotsResult,
+  } satisfies Spec<types.ListSnapshotsResult>,
+  dropSnapshot: {
+    name: 'DROP_SNAPSHOT',
+    number: 25,
+    required: ['snapshotId'],
+    members: DropSnapshotRequest,
+    decode: decodeDropSnapshotResult,
+  } satisfies Spec<types.DropSnapshotResult>,
 } as const;

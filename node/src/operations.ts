@@ -342,4 +342,38 @@ export abstract class Operations {
   replicationStatus(...args: unknown[]): Promise<types.ReplicationStatusResult> {
     return this.invoke(OPERATIONS.replicationStatus, args);
   }
+
+  /**
+   * Lists the snapshots of one instance.
+   *
+   * @returns The snapshots of an instance.
+   */
+  listSnapshots(instanceId: string, options?: CallOptions): Promise<types.ListSnapshotsResult>;
+
+  /**
+   * Lists the snapshots of one instance.
+   *
+   * @returns The snapshots of an instance.
+   */
+  listSnapshots(request: types.ListSnapshotsRequest, options?: CallOptions): Promise<types.ListSnapshotsResult>;
+  listSnapshots(...args: unknown[]): Promise<types.ListSnapshotsResult> {
+    return this.invoke(OPERATIONS.listSnapshots, args);
+  }
+
+  /**
+   * Removes a snapshot.
+   *
+   * @returns The snapshot that was removed.
+   */
+  dropSnapshot(snapshotId: string, options?: CallOptions): Promise<types.DropSnapshotResult>;
+
+  /**
+   * Removes a snapshot.
+   *
+   * @returns The snapshot that was removed.
+   */
+  dropSnapshot(request: types.DropSnapshotRequest, options?: CallOptions): Promise<types.DropSnapshotResult>;
+  dropSnapshot(...args: unknown[]): Promise<types.DropSnapshotResult> {
+    return this.invoke(OPERATIONS.dropSnapshot, args);
+  }
 }

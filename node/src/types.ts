@@ -117,6 +117,8 @@ export const ERROR_REASONS = Object.freeze([
   'offset_compacted',
   /** The log has not come to the offset yet; context `latest_offset` is the last it has. */
   'offset_ahead',
+  /** There is no such snapshot, or it went with its instance. */
+  'snapshot_not_found',
   /** The instance reached a final state. */
   'instance_completed',
   /** The instance is not in the expected state. */
@@ -675,6 +677,32 @@ export interface ReplicationStatusResult {
   readonly role: string;
 }
 
+/** Names the instance whose snapshots to list. */
+export interface ListSnapshotsRequest {
+  /** The instance's id. */
+  readonly instanceId: string;
+}
+
+/** The snapshots of an instance. */
+export interface ListSnapshotsResult {
+  /** The snapshots, by offset; those of one offset by id. */
+  readonly snapshots: readonly SnapshotSummary[];
+}
+
+/** Names the snapshot to remove. */
+export interface DropSnapshotRequest {
+  /** The snapshot's id. */
+  readonly snapshotId: string;
+}
+
+/** The snapshot that was removed. */
+export interface DropSnapshotResult {
+  /** The snapshot's id. */
+  readonly snapshotId: string;
+  /** Always true: a snapshot that is not there is an error. */
+  readonly dropped: boolean;
+}
+
 /** Something in a definition that is allowed but probably not meant. */
 export interface DefinitionWarning {
   /** Where, as a path such as `transitions[2].gaurd`. */
@@ -863,6 +891,20 @@ export interface Limits {
   readonly answerBytesMax: number | bigint;
   /** The most entries of one page of a list, a history or a log read. */
   readonly pageEntriesMax: number;
+  /** The most snapshots of one instance; 0 means no limit. */
+  readonly instanceSnapshotsMax: number;
+}
+
+/** A snapshot without what is in it. */
+export interface SnapshotSummary {
+  /** The snapshot's id; its file in the data directory is `snapshots/ID.json`. */
+  readonly snapshotId: string;
+  /** The log offset of the last change of the instance that is in it. */
+  readonly walOffset: Offset;
+  /** The size of the file in bytes. */
+  readonly sizeBytes: number;
+  /** CRC-32C of the file, 8 lower-case hex digits. */
+  readonly checksum: string;
 }
 
 /** Whether an operation of a batch succeeded. */

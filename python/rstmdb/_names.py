@@ -58,6 +58,8 @@ class Operation(str, Enum):
     PING = "PING"
     VALIDATE_MACHINE = "VALIDATE_MACHINE"
     REPLICATION_STATUS = "REPLICATION_STATUS"
+    LIST_SNAPSHOTS = "LIST_SNAPSHOTS"
+    DROP_SNAPSHOT = "DROP_SNAPSHOT"
     HELLO = "HELLO"
     AUTH = "AUTH"
     BYE = "BYE"
@@ -87,6 +89,7 @@ REASONS = (
     "invalid_option",
     "offset_compacted",
     "offset_ahead",
+    "snapshot_not_found",
     "instance_completed",
     "expected_state",
     "expected_wal_offset",
@@ -134,4 +137,6 @@ OPERATIONS = (
     "ping",
     "validate_machine",
     "replication_status",
+    "list_snapshots",
+    "drop_snapshot",
 )

@@ -155,6 +155,14 @@ class AsyncHandle:
         strict: bool,
     ) -> ValidateMachineResult | Pending[ValidateMachineResult]: ...
     def replication_status(self) -> ReplicationStatusResult | Pending[ReplicationStatusResult]: ...
+    def list_snapshots(
+        self,
+        instance_id: str,
+    ) -> ListSnapshotsResult | Pending[ListSnapshotsResult]: ...
+    def drop_snapshot(
+        self,
+        snapshot_id: str,
+    ) -> DropSnapshotResult | Pending[DropSnapshotResult]: ...
     def watch_instance(
         self,
         instance_id: str,
@@ -264,6 +272,8 @@ class BlockingHandle:
     def ping(self) -> PingResult: ...
     def validate_machine(self, definition: Any, strict: bool) -> ValidateMachineResult: ...
     def replication_status(self) -> ReplicationStatusResult: ...
+    def list_snapshots(self, instance_id: str) -> ListSnapshotsResult: ...
+    def drop_snapshot(self, snapshot_id: str) -> DropSnapshotResult: ...
     def watch_instance(
         self,
         instance_id: str,
@@ -525,6 +535,29 @@ class DeleteInstanceResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> DeleteInstanceResult: ...
     def __deepcopy__(self, _memo: object) -> DeleteInstanceResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class DropSnapshotResult:
+    """The snapshot that was removed."""
+
+    __match_args__ = ("snapshot_id", "dropped")
+    @property
+    def snapshot_id(self) -> str:
+        """The snapshot's id."""
+    @property
+    def dropped(self) -> bool:
+        """Always true: a snapshot that is not there is an error."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> DropSnapshotResult: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> DropSnapshotResult: ...
+    def __deepcopy__(self, _memo: object) -> DropSnapshotResult: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -946,6 +979,7 @@ class Limits:
         "batch_bytes_max",
         "answer_bytes_max",
         "page_entries_max",
+        "snapshots_max",
     )
     @property
     def name_bytes_max(self) -> int:
@@ -995,6 +1029,9 @@ class Limits:
     @property
     def page_entries_max(self) -> int:
         """The most entries of one page of a list, a history or a log read."""
+    @property
+    def snapshots_max(self) -> int:
+        """The most snapshots of one instance; 0 means no limit."""
     def to_dict(self) -> Any:
         """Plain values, named as on the wire; times are milliseconds."""
     def to_json(self) -> str:
@@ -1074,6 +1111,36 @@ class ListMachinesResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> ListMachinesResult: ...
     def __deepcopy__(self, _memo: object) -> ListMachinesResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ListSnapshotsResult:
+    """The snapshots of an instance."""
+
+    __match_args__ = ("snapshots",)
+    @property
+    def snapshots(self) -> tuple[SnapshotSummary, ...]:
+        """The snapshots, by offset; those of one offset by id."""
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[SnapshotSummary]: ...
+    @overload
+    def __getitem__(self, index: int, /) -> SnapshotSummary: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> tuple[SnapshotSummary, ...]: ...
+    def to_arrow(self) -> Any:
+        """The rows as a `pyarrow.Table`; needs pyarrow."""
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`; needs pandas."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ListSnapshotsResult: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ListSnapshotsResult: ...
+    def __deepcopy__(self, _memo: object) -> ListSnapshotsResult: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -1272,6 +1339,35 @@ class SnapshotInstanceResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> SnapshotInstanceResult: ...
     def __deepcopy__(self, _memo: object) -> SnapshotInstanceResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class SnapshotSummary:
+    """A snapshot without what is in it."""
+
+    __match_args__ = ("snapshot_id", "wal_offset", "size_bytes", "checksum")
+    @property
+    def snapshot_id(self) -> str:
+        """The snapshot's id; its file in the data directory is `snapshots/ID.json`."""
+    @property
+    def wal_offset(self) -> int:
+        """The log offset of the last change of the instance that is in it."""
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file in bytes."""
+    @property
+    def checksum(self) -> str:
+        """CRC-32C of the file, 8 lower-case hex digits."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> SnapshotSummary: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> SnapshotSummary: ...
+    def __deepcopy__(self, _memo: object) -> SnapshotSummary: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final

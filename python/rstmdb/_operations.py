@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         CountInstancesResult,
         CreateInstanceResult,
         DeleteInstanceResult,
+        DropSnapshotResult,
         FlushAllResult,
         GetInstanceResult,
         GetMachineResult,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         InfoResult,
         ListInstancesResult,
         ListMachinesResult,
+        ListSnapshotsResult,
         PermittedResult,
         PingResult,
         PutMachineResult,
@@ -480,4 +482,28 @@ class Operations:
             The part in replication.
         """
         answer = self._handle.replication_status()
+        return await finish(answer) if isinstance(answer, Pending) else answer
+
+    async def list_snapshots(self, instance_id: str) -> ListSnapshotsResult:
+        """Lists the snapshots of one instance.
+
+        Args:
+            instance_id: The instance's id.
+
+        Returns:
+            The snapshots of an instance.
+        """
+        answer = self._handle.list_snapshots(instance_id)
+        return await finish(answer) if isinstance(answer, Pending) else answer
+
+    async def drop_snapshot(self, snapshot_id: str) -> DropSnapshotResult:
+        """Removes a snapshot.
+
+        Args:
+            snapshot_id: The snapshot's id.
+
+        Returns:
+            The snapshot that was removed.
+        """
+        answer = self._handle.drop_snapshot(snapshot_id)
         return await finish(answer) if isinstance(answer, Pending) else answer

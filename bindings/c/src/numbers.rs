@@ -69,6 +69,12 @@ pub const RSTMDB_OPERATION_VALIDATE_MACHINE: i32 = 22;
 /// Tells the part of the database in replication.
 pub const RSTMDB_OPERATION_REPLICATION_STATUS: i32 = 23;
 
+/// Lists the snapshots of one instance.
+pub const RSTMDB_OPERATION_LIST_SNAPSHOTS: i32 = 24;
+
+/// Removes a snapshot.
+pub const RSTMDB_OPERATION_DROP_SNAPSHOT: i32 = 25;
+
 /// The peer speaks another protocol version.
 pub const RSTMDB_ERROR_UNSUPPORTED_PROTOCOL: i32 = 1;
 

@@ -300,3 +300,31 @@ pub unsafe extern "C" fn rstmdb_replication_status(
     // SAFETY: the caller gives pointers that are NULL or what their names say.
     unsafe { call(db, Operation::ReplicationStatus, request, out, err) }
 }
+
+/// Lists the snapshots of one instance. Waits for the outcome.
+///
+/// `request` is a `ListSnapshotsRequest`, `*out` becomes a `ListSnapshotsResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_list_snapshots(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ListSnapshots, request, out, err) }
+}
+
+/// Removes a snapshot. Waits for the outcome.
+///
+/// `request` is a `DropSnapshotRequest`, `*out` becomes a `DropSnapshotResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_drop_snapshot(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::DropSnapshot, request, out, err) }
+}

@@ -257,6 +257,7 @@ fn every_command_on_an_instance_takes_the_id_both_ways() {
         &["permitted"],
         &["history"],
         &["snapshot-instance"],
+        &["list-snapshots"],
         &["watch-instance", "--replay"],
         &["tail"],
         &["apply-event", "-e", "SHIP", "--idempotency-key", "k"],
@@ -287,6 +288,7 @@ fn a_mistyped_path_is_not_made() {
         &["batch", "--mode", "atomic", instance],
         &["compact"],
         &["snapshot-instance", "o"],
+        &["drop-snapshot", "snap-0"],
         &["flush-all", "--yes"],
     ] {
         let error = place.error(3, command);

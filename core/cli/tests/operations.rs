@@ -77,6 +77,13 @@ fn info_stats_and_compact_name_their_figures() {
     assert!(place.ok(&["compact", "--force"]).contains("instances in the checkpoint  3\n"));
     let snapshot = place.ok(&["snapshot-instance", "o-1"]);
     assert!(snapshot.contains("instance  o-1\n"), "{snapshot}");
+    let listed = place.json(&["list-snapshots", "o-1"]);
+    let id = listed["snapshots"][0]["snapshot_id"].as_str().unwrap();
+    let table = place.ok(&["list-snapshots", "-i", "o-1"]);
+    assert!(table.contains("snapshot") && table.contains(id), "{table}");
+    assert_eq!(place.ok(&["drop-snapshot", id]), format!("dropped  {id}\n"));
+    assert_eq!(place.json(&["list-snapshots", "o-1"])["snapshots"], serde_json::json!([]));
+    assert_eq!(place.error(3, &["drop-snapshot", id])["reason"], "snapshot_not_found");
 }
 
 #[test]
@@ -252,6 +259,8 @@ fn reading_never_creates_a_database() {
         &["wal-read"],
         &["wal-stats"],
         &["snapshot-instance", "o-1"],
+        &["list-snapshots", "o-1"],
+        &["drop-snapshot", "snap-0"],
         &["info"],
         &["ping"],
         &["stats"],

@@ -3,6 +3,7 @@
 //! Only what differs on an older server is here: it lacks some operations and parameters, and leaves
 //! members of results out, which are filled in as far as they are known.
 
+use rstmdb_types::operation::Access;
 use rstmdb_types::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,7 +13,7 @@ use crate::server::ServerInfo;
 
 /// Whether it may be sent twice.
 pub(crate) fn repeat(request: &Request) -> Repeat {
-    if !is_write(request) {
+    if !has_effect(request) {
         Repeat::Always
     } else if request.idempotency_key().is_some() {
         Repeat::Keyed
@@ -21,10 +22,11 @@ pub(crate) fn repeat(request: &Request) -> Repeat {
     }
 }
 
-fn is_write(request: &Request) -> bool {
+fn has_effect(request: &Request) -> bool {
     match request {
-        Request::Batch(batch) => batch.ops.iter().any(is_write),
-        request => request.operation().is_write(),
+        Request::Batch(batch) => batch.ops.iter().any(has_effect),
+        Request::ListSnapshots(_) => false,
+        request => request.operation().access() != Access::Read,
     }
 }
 
@@ -43,7 +45,9 @@ pub(crate) fn needs(request: &Request) -> Option<&'static str> {
         Request::CountInstances(_)
         | Request::Permitted(_)
         | Request::ValidateMachine(_)
-        | Request::History(_) => Some(request.operation().name()),
+        | Request::History(_)
+        | Request::ListSnapshots(_)
+        | Request::DropSnapshot(_) => Some(request.operation().name()),
         // It keeps what comes before an operation that fails.
         Request::Batch(BatchRequest { mode: BatchMode::Atomic, .. }) => {
             Some("batches that happen as a whole or not at all (mode atomic)")

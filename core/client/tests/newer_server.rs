@@ -52,7 +52,14 @@ fn operations_of_a_feature_that_is_not_listed_are_not_sent() {
     let read = client.call(WalReadRequest::new(1)).wait().map(drop);
     let batch = BatchRequest { mode: BatchMode::Atomic, ops: Vec::new(), idempotency_key: None };
     let batch = client.call(batch).wait().map(drop);
-    for (error, operation, feature) in [(read, "WAL_READ", "wal_read"), (batch, "BATCH", "batch")] {
+    let list = client.call(ListSnapshotsRequest { instance_id: "a".into() }).wait().map(drop);
+    let one = client.call(DropSnapshotRequest { snapshot_id: "snap-0".into() }).wait().map(drop);
+    for (error, operation, feature) in [
+        (read, "WAL_READ", "wal_read"),
+        (batch, "BATCH", "batch"),
+        (list, "LIST_SNAPSHOTS", "snapshots"),
+        (one, "DROP_SNAPSHOT", "snapshots"),
+    ] {
         let error = error.unwrap_err();
         assert_eq!(error.reason(), Some(reason::UNSUPPORTED));
         assert_eq!((error.operation(), error.retryable()), (Some(operation), false));

@@ -168,6 +168,26 @@ fn a_write_without_a_key_is_never_sent_twice() {
     assert_eq!(error.operation(), Some("APPLY_EVENT"));
 }
 
+/// The database does not change, but files of the server do.
+#[test]
+fn a_snapshot_is_not_taken_or_removed_twice() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.connect(fake.options());
+    let take = client.call(SnapshotInstanceRequest { instance_id: "a".into() });
+    let remove = client.call(DropSnapshotRequest { snapshot_id: "snap-0".into() });
+    let list = client.call(ListSnapshotsRequest { instance_id: "a".into() });
+    ["SNAPSHOT_INSTANCE", "DROP_SNAPSHOT", "LIST_SNAPSHOTS"].map(|name| peer.expect(name));
+    peer.hang_up();
+    let mut peer = fake.greet();
+    let asked = peer.expect("LIST_SNAPSHOTS");
+    peer.ok(&asked, json!({"snapshots": []}));
+    assert!(list.wait().unwrap().snapshots.is_empty());
+    for error in [take.wait().map(drop), remove.wait().map(drop)].map(Result::unwrap_err) {
+        assert_eq!(error.reason(), Some(reason::OUTCOME_UNKNOWN), "{error}");
+        assert!(!error.retryable(), "{error}");
+    }
+}
+
 #[test]
 fn what_was_never_sent_goes_to_the_next_connection() {
     let fake = Fake::new();

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use rstmdb_types::Offset;
 
-use crate::sync::{AtomicU64, Mutex, Ordering, thread_waker};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_waker};
 
 /// How far the log reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,8 @@ struct Alarm {
     offset: AtomicU64,
     bytes: AtomicU64,
     waker: Mutex<Option<Waker>>,
+    /// Somebody said to look again. A job that waits for something else may use up the wake-up itself.
+    is_called: AtomicBool,
 }
 
 impl Growth {
@@ -76,6 +78,7 @@ impl Growth {
             offset: AtomicU64::new(Offset::MAX),
             bytes: AtomicU64::new(u64::MAX),
             waker: Mutex::new(None),
+            is_called: AtomicBool::new(false),
         };
         Growth {
             offset: AtomicU64::new(offset),
@@ -109,17 +112,19 @@ impl Growth {
         }
     }
 
-    /// Sets an alarm; says whether the log reaches as far already.
+    /// Sets an alarm; says whether the log reaches as far already, or somebody said to look again.
     pub(crate) fn set_alarm(&self, number: usize, due: Due) -> bool {
-        if let Some(alarm) = self.alarms.get(number) {
-            alarm.set(due);
-        }
-        due.is_reached(self.reach())
+        let Some(alarm) = self.alarms.get(number) else { return false };
+        alarm.set(due);
+        alarm.is_called.swap(false, Ordering::SeqCst) || due.is_reached(self.reach())
     }
 
     /// Lets everybody look again.
     pub(crate) fn wake_all(&self) {
-        self.alarms.iter().for_each(Alarm::wake);
+        for alarm in &self.alarms {
+            alarm.is_called.store(true, Ordering::SeqCst);
+            alarm.wake();
+        }
     }
 }
 
@@ -203,5 +208,14 @@ mod tests {
         assert!(!growth.set_alarm(1, Due { offset: 20, bytes: 61, ..Due::NEVER }));
         assert_eq!((woken(12, 61), woken(20, 70)), (1, 0), "by its size");
         assert!(growth.set_alarm(1, Due::at_offset(20)), "who comes late is told");
+    }
+
+    #[test]
+    fn who_is_told_to_look_again_while_at_work_does() {
+        let growth = Growth::new(7);
+        assert!(!growth.set_alarm(1, Due::NEVER));
+        growth.wake_all();
+        assert!(growth.set_alarm(1, Due::NEVER));
+        assert!(!growth.set_alarm(1, Due::NEVER), "once");
     }
 }

@@ -49,9 +49,12 @@ impl Engine {
             is_closed: Mutex::new(false),
             threads: Mutex::default(),
         };
-        let has_threads = engine.shared.options.background == Background::Threads;
-        if has_threads && !engine.shared.is_read_only {
-            jobs::start(&engine.shared, &mut engine.threads.lock())?;
+        match engine.shared.options.background {
+            _ if engine.shared.is_read_only => {}
+            Background::Threads => jobs::start(&engine.shared, &mut engine.threads.lock())?,
+            Background::Inline => {
+                engine.shared.tidy_snapshots_or_warn(&engine.shared.manifest.lock());
+            }
         }
         Ok(engine)
     }
@@ -82,6 +85,9 @@ impl Engine {
             Err(failure) => Err(failure.batch),
         };
         if result.is_ok() && !self.shared.is_read_only {
+            if self.shared.snapshots.extent().is_some() {
+                self.shared.tidy_snapshots_or_warn(&self.shared.manifest.lock());
+            }
             self.shorten_the_next_opening();
         }
         // A compaction that began before has ended when its lock is free; none begins after.
@@ -338,6 +344,14 @@ impl Handler for Carry<'_> {
         request: SnapshotInstanceRequest,
     ) -> Evaluated<SnapshotInstanceResult> {
         self.shared.ready(self.shared.snapshot_instance(request, &self.edge()))
+    }
+
+    fn list_snapshots(self, request: ListSnapshotsRequest) -> Evaluated<ListSnapshotsResult> {
+        self.shared.ready(self.shared.list_snapshots(request))
+    }
+
+    fn drop_snapshot(self, request: DropSnapshotRequest) -> Evaluated<DropSnapshotResult> {
+        self.shared.ready(self.shared.drop_snapshot(request))
     }
 
     fn flush_all(self, request: FlushAllRequest) -> Evaluated<FlushAllResult> {

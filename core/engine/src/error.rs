@@ -220,6 +220,13 @@ pub(crate) fn instance_not_found(id: &str) -> Error {
         .with("instance_id", id)
 }
 
+pub(crate) fn snapshot_not_found(id: &str) -> Error {
+    let message = format!("snapshot {id:?} not found; list_snapshots tells those of an instance");
+    Error::new(ErrorCode::NotFound, message)
+        .with_reason(reason::SNAPSHOT_NOT_FOUND)
+        .with("snapshot_id", id)
+}
+
 pub(crate) fn machine_not_found(machine: &str, version: u32, latest: Option<u32>) -> Error {
     let message = match latest {
         Some(latest) => {

@@ -19,6 +19,7 @@ use crate::sync::park;
 mod checkpoints;
 mod digests;
 mod presence;
+mod snapshots;
 mod writes;
 
 /// Work that the database does by itself.
@@ -39,7 +40,8 @@ fn jobs(shared: &Shared) -> [Vec<Box<dyn Job>>; Growth::ALARMS] {
     if !shared.storage.is_volatile() {
         prompt.push(Box::new(presence::Presence::new()));
     }
-    let mut long: Vec<Box<dyn Job>> = vec![Box::new(checkpoints::Checkpoints)];
+    let mut long: Vec<Box<dyn Job>> =
+        vec![Box::new(checkpoints::Checkpoints), Box::new(snapshots::Snapshots::new())];
     if shared.options.digest {
         long.push(Box::new(digests::Digests::default()));
     }

@@ -31,6 +31,7 @@ mod retention;
 #[cfg(test)]
 mod same_bytes_tests;
 mod shared;
+mod snapshots;
 mod state;
 pub mod storage;
 mod sync;

@@ -26,6 +26,7 @@ use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
 use crate::manifest::{self, CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestFile};
 use crate::options::{Location, Options, ProgressUpdate, Purpose};
 use crate::shared::{EngineSink, Shared};
+use crate::snapshots::{self, Snapshots};
 use crate::state::State;
 use crate::storage::{self, DirectoryLock, Storage};
 use crate::time::Time;
@@ -104,6 +105,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
         growth,
         schedule: Mutex::new(Schedule::new(CheckpointPolicy::of(&options), last)),
         options,
+        snapshots: Snapshots::default(),
     };
     if is_older && !is_read_only {
         shared.change_format()?;
@@ -317,6 +319,7 @@ fn load(
     }
     *manifest = next;
     remove_leftovers(storage, manifest)?;
+    snapshots::remove_unfinished(storage).map_err(|error| io_error("tidying snapshots", error))?;
     Ok((state, recovered))
 }
 

@@ -14,6 +14,7 @@ use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
 use crate::manifest::{Manifest, ManifestFile};
 use crate::options::Options;
+use crate::snapshots::Snapshots;
 use crate::state::State;
 use crate::storage::{Entropy, Storage};
 use crate::time::Time;
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub first_offset: AtomicU64,
     pub growth: Arc<Growth>,
     pub schedule: Mutex<Schedule>,
+    pub snapshots: Snapshots,
 }
 
 impl Shared {

@@ -41,6 +41,8 @@ as_it_is!(
     HistoryResult,
     CompactResult,
     SnapshotInstanceResult,
+    ListSnapshotsResult,
+    DropSnapshotResult,
     FlushAllResult,
     PingResult,
     ReplicationStatusResult,

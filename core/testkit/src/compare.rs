@@ -339,6 +339,10 @@ pub fn modelled(operation: Operation, answer: &Result<Json>) -> Value {
         Operation::Info => &["instances", "machines", "latest_offset", "writable", "limits"],
         Operation::WalStats => &["entry_count", "latest_offset", "first_offset"],
         Operation::SnapshotInstance => &["instance_id", "wal_offset"],
+        Operation::ListSnapshots => {
+            let snapshots = answer["snapshots"].as_array().into_iter().flatten();
+            return snapshots.map(|snapshot| snapshot["wal_offset"].clone()).collect();
+        }
         Operation::WatchAll => &["wal_offset"],
         Operation::WatchInstance => &["instance_id", "current_state", "current_wal_offset"],
         // That an earlier life of the id was cut off is certain only on a page that reaches the cut.

@@ -374,7 +374,7 @@ fn portable(number: &serde_json::Number) -> Value {
 /// The members of an answer that the model knows; all where there is no list.
 fn kept(operation: Operation) -> Option<&'static [&'static str]> {
     Some(match operation {
-        Operation::Compact => &[],
+        Operation::Compact | Operation::ListSnapshots => &[],
         Operation::Info => &["instances", "latest_offset", "limits", "machines", "writable"],
         Operation::WalStats => &["entry_count", "first_offset", "latest_offset"],
         Operation::SnapshotInstance => &["instance_id", "wal_offset"],

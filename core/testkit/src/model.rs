@@ -69,6 +69,8 @@ pub struct Model {
     flushed_at: Offset,
     /// The time of the last thing logged.
     newest_ms: TimestampMs,
+    /// Snapshots ever taken.
+    snapshots: u64,
     /// What keys age against in the batch that is running.
     batch_key_now_ms: Option<TimestampMs>,
 }
@@ -84,6 +86,8 @@ struct Instance {
     created_at: TimestampMs,
     updated_at: TimestampMs,
     deleted: bool,
+    /// Its snapshots, with the offset of each.
+    snapshots: Vec<(Text, Offset)>,
 }
 
 /// Keys of requests that name an instance belong to its id, in all its lives, the others to the database.
@@ -118,6 +122,7 @@ impl Model {
             histories: vec![1],
             flushed_at: 0,
             newest_ms: 0,
+            snapshots: 0,
             batch_key_now_ms: None,
         }
     }
@@ -157,6 +162,8 @@ impl Model {
             Request::WalStats(r) => Outcome::WalStats(self.wal_stats(r)?),
             Request::Compact(r) => Outcome::Compact(self.compact(r)?),
             Request::SnapshotInstance(r) => Outcome::SnapshotInstance(self.snapshot_instance(r)?),
+            Request::ListSnapshots(r) => Outcome::ListSnapshots(self.list_snapshots(r)?),
+            Request::DropSnapshot(r) => Outcome::DropSnapshot(self.drop_snapshot(r)?),
             Request::FlushAll(r) => Outcome::FlushAll(self.flush_all(r)?),
             Request::ValidateMachine(r) => Outcome::ValidateMachine(self.validate_machine(r)?),
             Request::Info(r) => Outcome::Info(self.info(r)?.into()),
@@ -280,6 +287,7 @@ impl Model {
             created_at: self.now_ms,
             updated_at: self.now_ms,
             deleted: false,
+            snapshots: Vec::new(),
         };
         self.events.push(InstanceEvent {
             to_state: Some(state.clone()),

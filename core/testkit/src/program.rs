@@ -465,7 +465,11 @@ impl Generator {
             4 => (Operation::GetMachine, json!({"machine": machine, "version": version})),
             5 => (Operation::ListMachines, json!({})),
             6 => (Operation::Info, json!({})),
-            7 => (Operation::SnapshotInstance, id),
+            7 => match self.random.below(8) {
+                0..4 => (Operation::SnapshotInstance, id),
+                4..7 => (Operation::ListSnapshots, id),
+                _ => (Operation::DropSnapshot, json!({"snapshot_id": "snap-0"})),
+            },
             8 => {
                 if self.random.chance(50) {
                     filter["limit"] = json!(self.random.pick(&count));

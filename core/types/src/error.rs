@@ -197,6 +197,8 @@ reasons! {
     OFFSET_COMPACTED = "offset_compacted", NotFound;
     /// The log has not come to the offset yet; context `latest_offset` is the last it has.
     OFFSET_AHEAD = "offset_ahead", NotFound;
+    /// There is no such snapshot, or it went with its instance.
+    SNAPSHOT_NOT_FOUND = "snapshot_not_found", NotFound;
     /// The instance reached a final state.
     INSTANCE_COMPLETED = "instance_completed", InvalidTransition;
     /// The instance is not in the expected state.

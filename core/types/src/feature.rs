@@ -44,4 +44,6 @@ features! {
     Watch = "watch", [WatchInstance, WatchAll];
     /// Places in the log are told and compared with the history they belong to.
     HistoryId = "history_id", [];
+    /// Snapshots of instances can be listed and removed.
+    Snapshots = "snapshots", [ListSnapshots, DropSnapshot];
 }

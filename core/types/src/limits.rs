@@ -41,6 +41,8 @@ crate::options_struct! {
         answer_bytes_max: usize = 15 << 20;
         /// The most entries of one page of a list, a history or a log read.
         page_entries_max: u32 = 10_000;
+        /// The most snapshots of one instance; 0 means no limit.
+        snapshots_max: u32 = 16;
     ]
     []
     /// Sizes and counts that requests may not exceed. All can be set when a database is opened.

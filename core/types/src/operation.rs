@@ -10,13 +10,13 @@ use crate::ops::*;
 ///
 /// ```text
 /// /// documentation
-/// Variant = number, method "WIRE_NAME", Read|Write Memory|Files|Stream batch|alone keyed|plain,
+/// Variant = number, method "WIRE_NAME", Read|Write|Local Memory|Files|Stream batch|alone keyed|plain,
 ///     Request => Result, can_fail: bool;
 /// ```
 ///
-/// `Memory` operations answer at once or when the log says so; `Files` operations read or write files
-/// or take all locks, and so must not run on the thread of an executor; `Stream` operations begin a
-/// watch. Those of a `batch` may be its elements; `keyed` ones take an idempotency key.
+/// See [`Access`](crate::operation::Access) for the first word after the name. `Memory` operations answer
+/// at once or when the log says so; `Files` operations read or write files or take all locks, and so
+/// must not run on the thread of an executor; `Stream` operations begin a watch. Those of a `batch` may be its elements; `keyed` ones take an idempotency key.
 #[macro_export]
 macro_rules! for_each_operation {
     ($make:ident) => {
@@ -76,7 +76,7 @@ macro_rules! for_each_operation {
             Compact = 17, compact "COMPACT", Write Files alone plain,
                 CompactRequest => CompactResult, can_fail: false;
             /// Writes a snapshot of one instance.
-            SnapshotInstance = 18, snapshot_instance "SNAPSHOT_INSTANCE", Read Files alone plain,
+            SnapshotInstance = 18, snapshot_instance "SNAPSHOT_INSTANCE", Local Files alone plain,
                 SnapshotInstanceRequest => SnapshotInstanceResult, can_fail: true;
             /// Removes all machines and instances.
             FlushAll = 19, flush_all "FLUSH_ALL", Write Files alone plain,
@@ -93,6 +93,12 @@ macro_rules! for_each_operation {
             /// Tells the part of the database in replication.
             ReplicationStatus = 23, replication_status "REPLICATION_STATUS", Read Memory alone plain,
                 ReplicationStatusRequest => ReplicationStatusResult, can_fail: false;
+            /// Lists the snapshots of one instance.
+            ListSnapshots = 24, list_snapshots "LIST_SNAPSHOTS", Local Files alone plain,
+                ListSnapshotsRequest => ListSnapshotsResult, can_fail: true;
+            /// Removes a snapshot.
+            DropSnapshot = 25, drop_snapshot "DROP_SNAPSHOT", Local Files alone plain,
+                DropSnapshotRequest => DropSnapshotResult, can_fail: true;
         }
     };
 }
@@ -122,7 +128,7 @@ macro_rules! operations {
                 match self { $(Operation::$name => stringify!($method),)* }
             }
 
-            /// Whether it reads or changes the database.
+            /// What it reads or changes.
             pub const fn access(self) -> Access {
                 match self { $(Operation::$name => Access::$access,)* }
             }
@@ -221,13 +227,27 @@ pub trait Visitor: Sized {
     fn visit<R: OperationRequest>(self) -> Self::Output;
 }
 
-/// Whether an operation reads or changes the database.
+/// What an operation reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It changes nothing that others see.
+    /// It changes nothing.
     Read,
     /// It changes the database.
     Write,
+    /// It is about files of this node beside the log. The database does not change, so it may be asked for
+    /// where the database takes no writes; and nothing of it is in the log, so no other node knows.
+    Local,
+}
+
+impl Access {
+    /// The name in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::Local => "local",
+        }
+    }
 }
 
 /// Where the work of an operation is done, and so which thread may do it.

@@ -21,7 +21,9 @@
     X(INFO, info) \
     X(PING, ping) \
     X(VALIDATE_MACHINE, validate_machine) \
-    X(REPLICATION_STATUS, replication_status)
+    X(REPLICATION_STATUS, replication_status) \
+    X(LIST_SNAPSHOTS, list_snapshots) \
+    X(DROP_SNAPSHOT, drop_snapshot)
 
 #define RSTMDB_WATCHES(X) \
     X(WATCH_INSTANCE, watch_instance) \

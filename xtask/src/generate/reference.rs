@@ -137,7 +137,7 @@ pub fn operations() -> Result<String, String> {
             vec![
                 (*operation as i32).to_string(),
                 format!("[`{name}`](#{name})"),
-                if operation.is_write() { "write".into() } else { "read".into() },
+                operation.access().name().into(),
                 operation.doc().into(),
             ]
         })

@@ -91,7 +91,7 @@ fn row(operation: Operation, shapes: &Shapes) -> Result<Value, String> {
         "name": operation.name(),
         "wire_name": operation.wire_name(),
         "number": operation as i32,
-        "access": if operation.is_write() { "write" } else { "read" },
+        "access": operation.access().name(),
         "can_fail": operation.can_fail(),
         "request": members(&shapes.get(request)?.members),
         "result": members(&shapes.get(result)?.members),

@@ -158,6 +158,13 @@ var shortened = map[string]func(context.Context, *rstmdb.Database, any) (any, er
 	"SNAPSHOT_INSTANCE": direct("SNAPSHOT_INSTANCE", func(db *rstmdb.Database, ctx context.Context, r rstmdb.SnapshotInstanceRequest) (*rstmdb.SnapshotInstanceResult, error) {
 		return db.SnapshotInstance(ctx, r.InstanceID)
 	}),
+	"LIST_SNAPSHOTS": direct("LIST_SNAPSHOTS", func(db *rstmdb.Database, ctx context.Context, r rstmdb.ListSnapshotsRequest) (*rstmdb.ListSnapshotsResult, error) {
+		snapshots, err := db.ListSnapshots(ctx, r.InstanceID)
+		return &rstmdb.ListSnapshotsResult{Snapshots: snapshots}, err
+	}),
+	"DROP_SNAPSHOT": direct("DROP_SNAPSHOT", func(db *rstmdb.Database, ctx context.Context, r rstmdb.DropSnapshotRequest) (*rstmdb.DropSnapshotResult, error) {
+		return &rstmdb.DropSnapshotResult{SnapshotID: r.SnapshotID, Dropped: true}, db.DropSnapshot(ctx, r.SnapshotID)
+	}),
 	"PING": direct("PING", func(db *rstmdb.Database, ctx context.Context, _ rstmdb.PingRequest) (*rstmdb.PingResult, error) {
 		return &rstmdb.PingResult{Pong: true}, db.Ping(ctx)
 	}),

@@ -2,12 +2,10 @@
 
 use clap::Args;
 use rstmdb::{
-    CompactRequest, FlushAllRequest, SnapshotInstanceRequest, WalReadRequest, WalReadResult,
-    WalStatsRequest, WalStatsResult,
+    CompactRequest, FlushAllRequest, WalReadRequest, WalReadResult, WalStatsRequest, WalStatsResult,
 };
 use serde_json::Value;
 
-use super::target::InstanceArg;
 use crate::error::{self, CommandResult};
 use crate::output::{bytes, fields, number, shorten, table, time};
 use crate::session::{CliSession, optional_text};
@@ -117,34 +115,6 @@ impl Compact {
                 ("segments deleted", number(result.segments_deleted)),
                 ("segments left", number(result.wal_segments)),
                 ("won back", bytes(result.bytes_reclaimed)),
-            ])
-        })
-    }
-}
-
-/// Write a snapshot of one instance to a file in the data directory.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  rstmdb-cli snapshot-instance o-1
-  rstmdb-cli snapshot-instance o-1 --output json | jq -r .snapshot_id")]
-pub(crate) struct SnapshotInstance {
-    #[command(flatten)]
-    target: InstanceArg,
-}
-
-impl SnapshotInstance {
-    pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
-        let database = session.open_existing()?;
-        let request = SnapshotInstanceRequest { instance_id: self.target.into() };
-        let result = database.snapshot_instance(request)?;
-        session.output.show(&result, |result| {
-            fields([
-                ("instance", result.instance_id.to_string()),
-                ("snapshot", result.snapshot_id.to_string()),
-                ("offset", result.wal_offset.to_string()),
-                ("size", bytes(result.size_bytes)),
-                ("checksum", result.checksum.to_string()),
             ])
         })
     }

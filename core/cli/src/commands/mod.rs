@@ -6,6 +6,7 @@ mod log;
 pub(crate) mod machines;
 mod maintenance;
 mod ping;
+mod snapshots;
 mod stats;
 mod target;
 mod token;
@@ -63,7 +64,9 @@ commands! {
     WalRead(log::WalRead),
     WalStats(log::WalStats),
     Compact(log::Compact),
-    SnapshotInstance(log::SnapshotInstance),
+    SnapshotInstance(snapshots::SnapshotInstance),
+    ListSnapshots(snapshots::ListSnapshots),
+    DropSnapshot(snapshots::DropSnapshot),
     FlushAll(log::FlushAll),
     Info(stats::Info),
     Ping(ping::Ping),

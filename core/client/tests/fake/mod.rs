@@ -11,8 +11,8 @@ use rstmdb_protocol::message::WireRequest;
 use serde_json::{Value, json};
 
 /// The features of a server of today.
-pub const TODAY: [&str; 6] =
-    ["idempotency", "batch", "wal_read", "watch", "history_id", "extended"];
+pub const TODAY: [&str; 7] =
+    ["idempotency", "batch", "wal_read", "watch", "history_id", "snapshots", "extended"];
 
 /// A listening socket.
 pub struct Fake(TcpListener);

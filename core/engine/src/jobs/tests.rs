@@ -9,6 +9,7 @@ use rstmdb_types::*;
 use super::Job;
 use super::checkpoints::Checkpoints;
 use super::digests::Digests;
+use super::snapshots::Snapshots;
 use super::writes::Syncs;
 use crate::due::Due;
 use crate::options::{Background, FsyncPolicy, Location, Options};
@@ -177,6 +178,34 @@ fn a_digest_comes_some_time_after_a_change_and_never_at_rest() {
     bench.pass(1 << 40);
     assert_eq!(bench.turn(&mut digests), Due::at_offset(4));
     assert_eq!(bench.reach(), 3, "nothing changed");
+}
+
+#[test]
+fn snapshots_are_looked_at_when_something_was_written_and_not_too_often() {
+    let bench = Bench::new(options());
+    let mut job = Snapshots::new();
+    let snapshot = || {
+        let request = SnapshotInstanceRequest { instance_id: "x".into() };
+        bench.engine.snapshot_instance(request).wait().unwrap()
+    };
+    let there = || bench.engine.shared.snapshots.extent().unwrap().snapshots;
+    assert_eq!(bench.turn(&mut job), Due::NEVER, "who writes one wakes it");
+    bench.apply(1);
+    assert_eq!(bench.turn(&mut job), Due::NEVER);
+    snapshot();
+    assert_eq!(bench.turn(&mut job), Due::at_offset(4));
+    bench.apply(1);
+    assert_eq!(bench.turn(&mut job), Due::at(20), "it has just looked");
+    bench.pass(20);
+    assert_eq!(bench.turn(&mut job), Due::at_offset(5));
+    snapshot();
+    assert_eq!(bench.turn(&mut job), Due::at(40));
+    let delete = DeleteInstanceRequest { instance_id: "x".into(), idempotency_key: None };
+    bench.engine.delete_instance(delete).wait().unwrap();
+    assert_eq!(there(), 2);
+    bench.pass(20);
+    assert_eq!(bench.turn(&mut job), Due::NEVER);
+    assert_eq!(there(), 0);
 }
 
 #[test]

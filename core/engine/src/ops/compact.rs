@@ -51,6 +51,7 @@ impl Shared {
         segments_deleted += segments;
         bytes_reclaimed += bytes;
         self.purge(&manifest, edge)?;
+        self.tidy_snapshots_or_warn(&manifest);
         Ok(CompactResult {
             snapshots_created,
             segments_deleted,

@@ -18,7 +18,7 @@ mod keys;
 mod machines;
 mod mark;
 mod permitted;
-mod snapshot_instance;
+mod snapshots;
 mod validate_machine;
 mod wal;
 mod watch;

@@ -20,7 +20,7 @@ use rstmdb_testkit::sample::state;
 use rstmdb_testkit::target::{comparable, options_of};
 use rstmdb_testkit::watch_filter::WatchFilter;
 use rstmdb_types::error::reason;
-use rstmdb_types::{Json, Operation, Result};
+use rstmdb_types::{Json, Limits, Operation, Result};
 use serde_json::{Value, json};
 
 use crate::recorder::{Known, Moment, Recorder};
@@ -44,6 +44,8 @@ pub fn settings() -> Settings {
     Settings {
         allow_flush_all: true,
         idempotency_window_ms: 24 * 3600 * 1000,
+        // How many snapshots a crash leaves is not known to the model, which knows changes alone.
+        limits: Limits { snapshots_max: 0, ..Limits::default() },
         ..Settings::default()
     }
 }
@@ -136,6 +138,7 @@ impl Life {
             stopped: false,
         };
         life.check();
+        life.check_snapshots();
         life.start_watch();
         life
     }
@@ -411,6 +414,21 @@ impl Life {
             let expected = comparable(&expected.unwrap().to_value());
             assert_eq!(expected, comparable(&page), "the log after the opening");
             from = page["next_offset"].as_u64().unwrap();
+        }
+    }
+
+    /// No snapshot is there but of instances that are, and nothing unfinished.
+    fn check_snapshots(&self) {
+        let engine = self.engine.as_ref().unwrap();
+        let paths = self.recorder.disk.paths();
+        for path in paths.iter().filter_map(|path| path.strip_prefix("snapshots/")) {
+            let id = path.strip_suffix(".json").unwrap_or_else(|| panic!("{path} was left"));
+            let text = self.recorder.disk.contents(&format!("snapshots/{path}")).unwrap();
+            let instance: Value = serde_json::from_slice(&text).unwrap();
+            let request = json!({"instance_id": instance["instance_id"]});
+            let listed = call(engine, Operation::ListSnapshots, &request).unwrap().to_value();
+            let mut snapshots = listed["snapshots"].as_array().unwrap().iter();
+            assert!(snapshots.any(|one| one["snapshot_id"] == id), "{path} is an orphan");
         }
     }
 

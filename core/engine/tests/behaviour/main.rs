@@ -26,6 +26,7 @@ mod recorder;
 mod refusals;
 mod regressions;
 mod retention;
+mod snapshots;
 // What Windows says of files and locks is its own.
 #[cfg(unix)]
 mod storage;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rstmdb_types::error::reason;
+use rstmdb_types::operation::Access;
 use rstmdb_types::{Error, ErrorCode, Operation, Outcome, Result};
 
 use super::hold::Hold;
@@ -26,7 +27,7 @@ impl Pending {
     ) -> Pending {
         let result = result.map_err(|error| unless_closed(error, operation));
         // A refusal has changed nothing either.
-        let changes = operation.is_write() && result.is_ok();
+        let changes = operation.access() != Access::Read && result.is_ok();
         Pending { commit: Commit { operation, changes, inner }, result: Some(result) }
     }
 

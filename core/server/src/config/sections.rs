@@ -245,6 +245,8 @@ section! {
         Restart answer_bytes_max: usize = 0, Bytes::new();
         /// The most entries of one page of a list, a history or a log read.
         Restart page_entries_max: u32 = 0, Number::new();
+        /// The most snapshots of one instance; 0 for no limit.
+        Restart snapshots_max: u32 = 0, Number::new();
     }
 }
 

@@ -131,17 +131,56 @@ impl Model {
 
     /// See [`Operation::SnapshotInstance`]. What it says about the file is made up.
     pub fn snapshot_instance(
-        &self,
+        &mut self,
         request: SnapshotInstanceRequest,
     ) -> Result<SnapshotInstanceResult> {
-        let wal_offset = self.instance(&request.instance_id)?.last_wal_offset;
+        let instance = self.instance(&request.instance_id)?;
+        let (wal_offset, count) = (instance.last_wal_offset, instance.snapshots.len());
+        let limit = self.settings.limits.snapshots_max as usize;
+        if limit > 0 && count >= limit {
+            return Err(Error::invalid(reason::LIMIT_EXCEEDED, "too many snapshots")
+                .with("instance_id", request.instance_id.as_str())
+                .with("field", "snapshots")
+                .with("limit", "snapshots_max")
+                .with("size", count + 1)
+                .with("limit_value", limit));
+        }
+        self.snapshots += 1;
+        let snapshot_id = Text::from(format!("snap-{}", self.snapshots));
+        let instance = self.instances.get_mut(&request.instance_id).expect("it was found above");
+        instance.snapshots.push((snapshot_id.clone(), wal_offset));
         Ok(SnapshotInstanceResult {
             instance_id: request.instance_id,
-            snapshot_id: "snapshot".into(),
+            snapshot_id,
             wal_offset,
             size_bytes: 1,
             checksum: "00000000".into(),
         })
+    }
+
+    /// See [`Operation::ListSnapshots`]. What it says about the files is made up.
+    pub fn list_snapshots(&self, request: ListSnapshotsRequest) -> Result<ListSnapshotsResult> {
+        let summary = |(snapshot_id, wal_offset): &(Text, Offset)| SnapshotSummary {
+            snapshot_id: snapshot_id.clone(),
+            wal_offset: *wal_offset,
+            size_bytes: 1,
+            checksum: "00000000".into(),
+        };
+        let instance = self.instance(&request.instance_id)?;
+        Ok(ListSnapshotsResult { snapshots: instance.snapshots.iter().map(summary).collect() })
+    }
+
+    /// See [`Operation::DropSnapshot`].
+    pub fn drop_snapshot(&mut self, request: DropSnapshotRequest) -> Result<DropSnapshotResult> {
+        let snapshot_id = request.snapshot_id;
+        let instances = self.instances.values_mut().filter(|instance| !instance.deleted);
+        for instance in instances {
+            if let Some(at) = instance.snapshots.iter().position(|(id, _)| *id == snapshot_id) {
+                instance.snapshots.remove(at);
+                return Ok(DropSnapshotResult { snapshot_id, dropped: true });
+            }
+        }
+        Err(error(ErrorCode::NotFound, "no such snapshot").with_reason(reason::SNAPSHOT_NOT_FOUND))
     }
 
     /// See [`Operation::History`]. The cursor is the last offset of the page before.

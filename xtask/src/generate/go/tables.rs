@@ -24,6 +24,8 @@ const BY_HAND: &[Operation] = &[
     Operation::WalRead,
     Operation::Compact,
     Operation::SnapshotInstance,
+    Operation::ListSnapshots,
+    Operation::DropSnapshot,
     Operation::Ping,
 ];
 
