@@ -2985,6 +2985,18 @@ func (r *WALEntry) appendJSON(b []byte) ([]byte, error) {
 		b = append(b, `"floor":`...)
 		b = strconv.AppendUint(b, r.Floor, 10)
 		b = append(b, ',')
+	case "delete_again":
+		b = append(b, `"instance_id":`...)
+		b = appendText(b, r.InstanceID)
+		b = append(b, ',')
+		b = append(b, `"deletion":`...)
+		b = strconv.AppendUint(b, r.Deletion, 10)
+		b = append(b, ',')
+		if r.Has("IdempotencyKey") {
+			b = append(b, `"idempotency_key":`...)
+			b = appendText(b, r.IdempotencyKey)
+			b = append(b, ',')
+		}
 	}
 	return append(trimComma(b), '}'), nil
 }
@@ -2994,7 +3006,7 @@ func (r *WALEntry) decode(d *decoder) {
 	d.blanks()
 	from := d.at
 	switch r.Type = WALEntryType(d.tag()); r.Type {
-	case "put_machine", "create_instance", "apply_event", "delete_instance", "batch_result", "mark", "purge_floor", "flush_all":
+	case "put_machine", "create_instance", "apply_event", "delete_instance", "batch_result", "mark", "purge_floor", "delete_again", "flush_all":
 	default:
 		d.pass()
 		r.raw = d.share(from)
@@ -3046,6 +3058,8 @@ func (r *WALEntry) decode(d *decoder) {
 			r.present |= 1 << 2
 		case "floor":
 			r.Floor = d.uint64()
+		case "deletion":
+			r.Deletion = d.uint64()
 		default:
 			d.skip(key)
 		}

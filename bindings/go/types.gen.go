@@ -82,6 +82,10 @@ const (
 	// among all entries.
 	EntryPurgeFloor WALEntryType = "purge_floor"
 
+	// EntryDeleteAgain: an instance that was deleted already was to be deleted again, with a
+	// key. Only among all entries.
+	EntryDeleteAgain WALEntryType = "delete_again"
+
 	// EntryFlushAll: all machines and instances were removed.
 	EntryFlushAll WALEntryType = "flush_all"
 )
@@ -1068,6 +1072,9 @@ type WALEntry struct {
 
 	// The offset.
 	Floor uint64 `json:"floor"`
+
+	// The offset of its deletion.
+	Deletion uint64 `json:"deletion"`
 
 	// The text of Definition.
 	rawDefinition string

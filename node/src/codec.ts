@@ -20,6 +20,16 @@ function decodeWalEntryFlushAll(_w: Wire): types.WalEntryFlushAll {
   return r;
 }
 
+function decodeWalEntryDeleteAgain(w: Wire): types.WalEntryDeleteAgain {
+  const r: Wire = {
+    type: 'delete_again',
+    instanceId: w.instance_id,
+    deletion: w.deletion,
+    idempotencyKey: w.idempotency_key,
+  };
+  return r;
+}
+
 function decodeWalEntryPurgeFloor(w: Wire): types.WalEntryPurgeFloor {
   const r: Wire = {
     type: 'purge_floor',
@@ -109,6 +119,8 @@ function decodeWalEntry(w: Wire): types.WalEntry {
       return decodeWalEntryMark(w);
     case 'purge_floor':
       return decodeWalEntryPurgeFloor(w);
+    case 'delete_again':
+      return decodeWalEntryDeleteAgain(w);
     case 'flush_all':
       return decodeWalEntryFlushAll(w);
     default:

@@ -892,7 +892,7 @@ export interface Limits {
   /** The most entries of one page of a list, a history or a log read. */
   readonly pageEntriesMax: number;
   /** The most snapshots of one instance; 0 means no limit. */
-  readonly instanceSnapshotsMax: number;
+  readonly snapshotsMax: number;
 }
 
 /** A snapshot without what is in it. */
@@ -952,6 +952,8 @@ export type WalEntry =
   | WalEntryMark
   /** Deleted instances that last changed before an offset are forgotten. Only among all entries. */
   | WalEntryPurgeFloor
+  /** An instance that was deleted already was to be deleted again, with a key. Only among all entries. */
+  | WalEntryDeleteAgain
   /** All machines and instances were removed. */
   | WalEntryFlushAll
   /** One that only newer versions know. */
@@ -1047,6 +1049,20 @@ export interface WalEntryPurgeFloor {
   readonly type: 'purge_floor';
   /** The offset. */
   readonly floor: Offset;
+}
+
+/**
+ * An instance that was deleted already was to be deleted again, with a key. Only among all
+ * entries.
+ */
+export interface WalEntryDeleteAgain {
+  readonly type: 'delete_again';
+  /** The instance's id. */
+  readonly instanceId: string;
+  /** The offset of its deletion. */
+  readonly deletion: Offset;
+  /** The request's key. */
+  readonly idempotencyKey: string;
 }
 
 /** All machines and instances were removed. */

@@ -1780,6 +1780,34 @@ class PurgeFloorEntry:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
+class DeleteAgainEntry:
+    """An instance that was deleted already was to be deleted again, with a key. Only among all
+        entries.
+        """
+
+    __match_args__ = ("instance_id", "deletion", "idempotency_key")
+    @property
+    def instance_id(self) -> str:
+        """The instance's id."""
+    @property
+    def deletion(self) -> int:
+        """The offset of its deletion."""
+    @property
+    def idempotency_key(self) -> str:
+        """The request's key."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> DeleteAgainEntry: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> DeleteAgainEntry: ...
+    def __deepcopy__(self, _memo: object) -> DeleteAgainEntry: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
 class FlushAllEntry:
     """All machines and instances were removed."""
 
@@ -1963,5 +1991,5 @@ class ApplyEvent:
     @staticmethod
     def _from_json(text: str) -> ApplyEvent: ...
 
-WalEntry: TypeAlias = PutMachineEntry | CreateInstanceEntry | ApplyEventEntry | DeleteInstanceEntry | BatchResultEntry | MarkEntry | PurgeFloorEntry | FlushAllEntry | OtherEntry
+WalEntry: TypeAlias = PutMachineEntry | CreateInstanceEntry | ApplyEventEntry | DeleteInstanceEntry | BatchResultEntry | MarkEntry | PurgeFloorEntry | DeleteAgainEntry | FlushAllEntry | OtherEntry
 BatchOperationResult: TypeAlias = CreateInstanceResult | GetInstanceResult | DeleteInstanceResult | ApplyEventResult

@@ -388,6 +388,13 @@ entry_class! {
 }
 
 entry_class! {
+    DeleteAgainEntry, DeleteAgain, "An instance that was deleted already was to be deleted again, with a key. Only among all entries.",
+    plain: [instance_id: "The instance's id.", deletion: "The offset of its deletion.", idempotency_key: "The request's key."],
+    cached: [],
+    shown: ["instance_id", "deletion", "idempotency_key"],
+}
+
+entry_class! {
     FlushAllEntry, FlushAll, "All machines and instances were removed.",
     plain: [],
     cached: [],
@@ -412,6 +419,7 @@ impl ToPython for WalEntry {
             WalEntry::BatchResult { .. } => Py::new(py, BatchResultEntry::new(entry))?.into_any(),
             WalEntry::Mark { .. } => Py::new(py, MarkEntry::new(entry))?.into_any(),
             WalEntry::PurgeFloor { .. } => Py::new(py, PurgeFloorEntry::new(entry))?.into_any(),
+            WalEntry::DeleteAgain { .. } => Py::new(py, DeleteAgainEntry::new(entry))?.into_any(),
             WalEntry::FlushAll { .. } => Py::new(py, FlushAllEntry::new(entry))?.into_any(),
             WalEntry::Other { .. } => Py::new(py, OtherEntry::new(entry))?.into_any(),
         })
@@ -507,6 +515,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<BatchResultEntry>()?;
     module.add_class::<MarkEntry>()?;
     module.add_class::<PurgeFloorEntry>()?;
+    module.add_class::<DeleteAgainEntry>()?;
     module.add_class::<FlushAllEntry>()?;
     module.add_class::<OtherEntry>()?;
     module.add_class::<CreateInstance>()?;

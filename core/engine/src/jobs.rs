@@ -41,7 +41,7 @@ fn jobs(shared: &Shared) -> [Vec<Box<dyn Job>>; Growth::ALARMS] {
         prompt.push(Box::new(presence::Presence::new()));
     }
     let mut long: Vec<Box<dyn Job>> =
-        vec![Box::new(checkpoints::Checkpoints), Box::new(snapshots::Snapshots::new())];
+        vec![Box::new(checkpoints::Checkpoints), Box::new(snapshots::SnapshotTidying::new())];
     if shared.options.digest {
         long.push(Box::new(digests::Digests::default()));
     }

@@ -124,8 +124,7 @@ impl Index {
             names => names.map_err(|error| io_error("listing the snapshots", error))?,
         };
         for name in names {
-            let Some((id, path)) =
-                name.strip_suffix(ENDING).and_then(|id| Some((id, path(id)?)))
+            let Some((id, path)) = name.strip_suffix(ENDING).and_then(|id| Some((id, path(id)?)))
             else {
                 continue;
             };
@@ -181,7 +180,9 @@ impl Snapshots {
     /// What there is; nothing while the directory was not read.
     pub(crate) fn extent(&self) -> Option<Extent> {
         let index = self.0.lock();
-        index.as_ref().map(|index| Extent { snapshots: index.instances.len(), is_new: index.is_new })
+        index
+            .as_ref()
+            .map(|index| Extent { snapshots: index.instances.len(), is_new: index.is_new })
     }
 }
 

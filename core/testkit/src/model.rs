@@ -86,6 +86,8 @@ struct Instance {
     created_at: TimestampMs,
     updated_at: TimestampMs,
     deleted: bool,
+    /// Where a keyed request was to delete it again, and when.
+    deleted_again: Option<(Offset, TimestampMs)>,
     /// Its snapshots, with the offset of each.
     snapshots: Vec<(Text, Offset)>,
 }
@@ -287,6 +289,7 @@ impl Model {
             created_at: self.now_ms,
             updated_at: self.now_ms,
             deleted: false,
+            deleted_again: None,
             snapshots: Vec::new(),
         };
         self.events.push(InstanceEvent {
@@ -316,7 +319,16 @@ impl Model {
         }
         if instance.deleted {
             let wal_offset = instance.last_wal_offset;
-            return Ok(DeleteInstanceResult { instance_id, deleted: true, wal_offset });
+            let result = DeleteInstanceResult { instance_id, deleted: true, wal_offset };
+            if key.is_some() {
+                // Nothing changes, but the answer is remembered.
+                self.wal.push(None);
+                self.newest_ms = self.now_ms;
+                let now = Some((self.latest_offset(), self.now_ms));
+                self.instances.get_mut(&request.instance_id).unwrap().deleted_again = now;
+                self.remember(key, &request, &result);
+            }
+            return Ok(result);
         }
         let wal_offset = self.log(WalEntry::DeleteInstance {
             instance_id: instance_id.clone(),

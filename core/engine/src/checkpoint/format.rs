@@ -439,6 +439,7 @@ const ANSWER_CREATE: u8 = 1;
 const ANSWER_APPLY: u8 = 2;
 const ANSWER_DELETE: u8 = 3;
 const ANSWER_BATCH: u8 = 4;
+const ANSWER_DELETE_AGAIN: u8 = 5;
 
 /// `id` is the instance the key belongs to, `None` for the database's own keys.
 pub(crate) fn put_key(out: &mut Vec<u8>, id: Option<&str>, entry: &KeyEntry) {
@@ -464,7 +465,11 @@ pub(crate) fn put_key(out: &mut Vec<u8>, id: Option<&str>, entry: &KeyEntry) {
             out.push(u8::from(event_id.is_some()));
             put_str(out, event_id.as_deref().unwrap_or(""));
         }
-        Answer::Delete => out.push(ANSWER_DELETE),
+        Answer::Delete { deletion } if *deletion == entry.offset => out.push(ANSWER_DELETE),
+        Answer::Delete { deletion } => {
+            out.push(ANSWER_DELETE_AGAIN);
+            put_u64(out, *deletion);
+        }
         Answer::Batch { results } => {
             out.push(ANSWER_BATCH);
             put_str(out, results.as_str());
@@ -491,7 +496,8 @@ pub(crate) fn get_key<'a>(reader: &mut Reader<'a>) -> Option<(Option<&'a str>, K
             let event_id = Some(Text::from(reader.str()?)).filter(|_| has_event_id);
             Answer::Apply { from, to, ctx, event_id }
         }
-        ANSWER_DELETE => Answer::Delete,
+        ANSWER_DELETE => Answer::Delete { deletion: offset },
+        ANSWER_DELETE_AGAIN => Answer::Delete { deletion: reader.u64()? },
         ANSWER_BATCH => Answer::Batch { results: Json::from_canonical(reader.str()?) },
         _ => return None,
     };

@@ -102,7 +102,7 @@ impl Loading<'_> {
                 BlockKind::Instances => {
                     let slot =
                         get_instance(&mut reader, |number| machines.by_number(number).cloned())?;
-                    newest = newest.max(slot.last);
+                    newest = newest.max(slot.touched());
                     let hash = state.hash(&slot.id);
                     state.partition(hash).restore(hash, slot);
                 }

@@ -13,15 +13,15 @@ const SNAPSHOTS_A_MS: usize = 100;
 /// And so long after a failure.
 const AGAIN_MS: i64 = 10_000;
 
-pub(super) struct Snapshots {
+pub(super) struct SnapshotTidying {
     /// Up to where deletions were seen.
     compared: Offset,
     next_ms: i64,
 }
 
-impl Snapshots {
-    pub(super) fn new() -> Snapshots {
-        Snapshots { compared: 0, next_ms: i64::MIN }
+impl SnapshotTidying {
+    pub(super) fn new() -> SnapshotTidying {
+        SnapshotTidying { compared: 0, next_ms: i64::MIN }
     }
 
     /// What wakes it next.
@@ -35,7 +35,7 @@ impl Snapshots {
     }
 }
 
-impl Job for Snapshots {
+impl Job for SnapshotTidying {
     fn turn(&mut self, shared: &Shared, now_ms: i64) -> Due {
         let reach = shared.growth.reach();
         let due = self.due(shared);

@@ -9,7 +9,7 @@ use rstmdb_types::*;
 use super::Job;
 use super::checkpoints::Checkpoints;
 use super::digests::Digests;
-use super::snapshots::Snapshots;
+use super::snapshots::SnapshotTidying;
 use super::writes::Syncs;
 use crate::due::Due;
 use crate::options::{Background, FsyncPolicy, Location, Options};
@@ -183,7 +183,7 @@ fn a_digest_comes_some_time_after_a_change_and_never_at_rest() {
 #[test]
 fn snapshots_are_looked_at_when_something_was_written_and_not_too_often() {
     let bench = Bench::new(options());
-    let mut job = Snapshots::new();
+    let mut job = SnapshotTidying::new();
     let snapshot = || {
         let request = SnapshotInstanceRequest { instance_id: "x".into() };
         bench.engine.snapshot_instance(request).wait().unwrap()

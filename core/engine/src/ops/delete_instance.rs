@@ -7,7 +7,7 @@ use super::decision::{AtOffset, Draft, Drafts, Env, Evaluate, Step};
 use super::keys::{Keyed, wrong_answer};
 use crate::error::instance_not_found;
 use crate::log::Body;
-use crate::log::kinds::Delete;
+use crate::log::kinds::{Delete, DeleteAgain};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::locked::{Known, Locked};
@@ -55,30 +55,37 @@ impl Evaluate for DeleteInstance<'_> {
             let owner = Owner { slot: number };
             if let Some(entry) = self.keyed.find(partition.keys(), owner, key, env)? {
                 return match entry.answer {
-                    Answer::Delete => Ok(Step::Known(self.result(entry.offset))),
+                    Answer::Delete { deletion } => Ok(Step::Known(self.result(deletion))),
                     _ => Err(wrong_answer(entry)),
                 };
             }
         }
+        let key = self.keyed.key_ref(self.request.idempotency_key.as_ref());
+        let known = Known::Instance { slot: number, hash, ctx: None };
         // The last change of a deleted instance is its deletion.
         if slot.deleted {
-            return Ok(Step::Known(self.result(slot.last)));
+            let result = self.result(slot.last);
+            let Some(key) = key else { return Ok(Step::Known(result)) };
+            let body = Body::DeleteAgain(DeleteAgain { id, deletion: slot.last, key });
+            return Ok(Step::Change(Drafts::One(Draft { body, known }), result));
         }
         let body = Body::Delete(Delete {
             machine: slot.machine.number,
             id,
             from: slot.state,
             previous: slot.last,
-            key: self.keyed.key_ref(self.request.idempotency_key.as_ref()),
+            key,
         });
-        let known = Known::Instance { slot: number, hash, ctx: None };
         Ok(Step::Change(Drafts::One(Draft { body, known }), self.result(0)))
     }
 }
 
 impl AtOffset for DeleteInstanceResult {
     fn set_offset(&mut self, offset: Offset) {
-        self.wal_offset = offset;
+        // That of a deletion that was there before stays.
+        if self.wal_offset == 0 {
+            self.wal_offset = offset;
+        }
     }
 }
 

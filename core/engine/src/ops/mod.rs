@@ -30,7 +30,7 @@ use crate::error::closed;
 use crate::log::Ticket;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
-use crate::state::Partition;
+use crate::state::{Partition, Slot};
 use crate::storage::Entropy;
 
 /// What a command brings beside its request.
@@ -83,7 +83,7 @@ impl Shared {
     /// A ticket for what can be told about an id. Its absence may be the work of any flush.
     pub(crate) fn seen(&self, partition: &Partition, hash: u64, id: &str) -> Ticket {
         let slot = partition.find(hash, id).and_then(|slot| partition.slot(slot));
-        self.queue.ticket(slot.map_or_else(|| self.queue.appended(), |slot| slot.last))
+        self.queue.ticket(slot.map_or_else(|| self.queue.appended(), Slot::touched))
     }
 
     /// A result of looking at several places, shown when everything that was there is durable.

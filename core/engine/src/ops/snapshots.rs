@@ -143,12 +143,7 @@ impl Shared {
         self.check_directory()
     }
 
-    fn check_count(
-        &self,
-        index: &Index,
-        instance: &GetInstanceResult,
-        life: Offset,
-    ) -> Result<()> {
+    fn check_count(&self, index: &Index, instance: &GetInstanceResult, life: Offset) -> Result<()> {
         let setting = "snapshots_max";
         let limit = self.options.limits.snapshots_max as usize;
         let count = of_life(index, instance, life).count();

@@ -24,10 +24,23 @@ impl Owner {
 /// The remembered answer of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
-    Create { id: Text, state: Text },
-    Apply { from: Text, to: Text, ctx: Json, event_id: Option<Text> },
-    Delete,
-    Batch { results: Json },
+    Create {
+        id: Text,
+        state: Text,
+    },
+    Apply {
+        from: Text,
+        to: Text,
+        ctx: Json,
+        event_id: Option<Text>,
+    },
+    /// With the offset of the deletion: of a repeated one, of the first.
+    Delete {
+        deletion: Offset,
+    },
+    Batch {
+        results: Json,
+    },
 }
 
 /// A remembered request.
@@ -325,7 +338,7 @@ mod tests {
             fingerprint: 0,
             at,
             offset,
-            answer: Answer::Delete,
+            answer: Answer::Delete { deletion: offset },
         }
     }
 

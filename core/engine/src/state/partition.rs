@@ -32,7 +32,8 @@ pub(crate) struct Slot {
     pub life: Offset,
     /// The offset of the last change.
     pub last: Offset,
-    /// The offset of the last effect that carries the whole context.
+    /// The offset of the last effect that carries the whole context; of a deleted instance that of the last
+    /// keyed request to delete it again, if that is later than the deletion.
     pub anchor: Offset,
     /// Payload bytes and events logged since then.
     pub delta_bytes: u32,
@@ -55,7 +56,12 @@ impl Slot {
 
     /// Whether nothing is here, or what was deleted before `purge_floor`.
     pub(crate) fn is_gone(&self, purge_floor: Offset) -> bool {
-        self.is_free || self.deleted && self.last < purge_floor
+        self.is_free || self.deleted && self.touched() < purge_floor
+    }
+
+    /// The offset of the last thing that happened to it.
+    pub(crate) fn touched(&self) -> Offset {
+        self.last.max(self.anchor)
     }
 
     /// An instance read back from a checkpoint, to be filled in.
@@ -160,6 +166,10 @@ pub(crate) enum UndoStep {
         slot: u32,
         former: Box<Slot>,
         side: Option<Box<Side>>,
+    },
+    DeleteAgain {
+        slot: u32,
+        anchor: Offset,
     },
     Attach {
         slot: u32,
@@ -287,7 +297,7 @@ pub(crate) struct Contents {
     counts: Vec<u64>,
     pub keys: KeyTable,
     side: SideTable,
-    /// Deleted instances by the offset of their deletion.
+    /// Deleted instances by the offset of their deletion, or of the last keyed request to repeat it.
     graves: BTreeMap<Offset, u32>,
     /// The sum of the digests of all instances, where it is kept.
     digest: u64,
@@ -420,7 +430,7 @@ impl Partition {
         };
         let (slot, former) = self.place(hash, existing, new);
         if let Some(former) = &former {
-            self.contents.graves.remove(&former.last);
+            self.contents.graves.remove(&former.touched());
         }
         self.enter(slot);
         self.digest_slot(slot, true);
@@ -501,11 +511,21 @@ impl Partition {
         Some(UndoStep::Delete { slot: number, former, side })
     }
 
+    /// Notes that a deleted instance was to be deleted again: it is remembered as long as the key of that.
+    pub(crate) fn delete_again(&mut self, number: u32, offset: Offset) -> Option<UndoStep> {
+        let slot = self.contents.slots.get_mut(number)?;
+        let (before, anchor) = (slot.touched(), slot.anchor);
+        slot.anchor = offset;
+        self.contents.graves.remove(&before);
+        self.contents.graves.insert(offset, number);
+        Some(UndoStep::DeleteAgain { slot: number, anchor })
+    }
+
     /// Puts back an instance as a checkpoint has it.
     pub(crate) fn restore(&mut self, hash: u64, mut image: Slot) -> u32 {
         image.leaf = NO_LEAF;
         image.has_side = false;
-        let (deleted, last) = (image.deleted, image.last);
+        let (deleted, last) = (image.deleted, image.touched());
         let (slot, _) = self.place(hash, None, image);
         if deleted {
             self.contents.graves.insert(last, slot);
@@ -638,7 +658,7 @@ impl Partition {
                 self.leave(slot);
                 match former {
                     Some(former) => {
-                        self.contents.graves.insert(former.last, slot);
+                        self.contents.graves.insert(former.touched(), slot);
                         if let Some(slot) = self.contents.slots.get_mut(slot) {
                             *slot = *former;
                             slot.leaf = NO_LEAF;
@@ -658,6 +678,16 @@ impl Partition {
                 self.exchange_side(number, side);
                 self.enter(number);
                 self.digest_slot(number, true);
+            }
+            UndoStep::DeleteAgain { slot: number, anchor } => {
+                let Contents { slots, graves, .. } = &mut self.contents;
+                let Some(slot) = slots.get_mut(number) else {
+                    self.is_broken = true;
+                    return;
+                };
+                graves.remove(&slot.touched());
+                slot.anchor = anchor;
+                graves.insert(slot.touched(), number);
             }
             UndoStep::Attach { slot: number, side } => {
                 self.digest_slot(number, false);

@@ -14,6 +14,7 @@ mod epochs;
 mod faults;
 mod fixtures;
 mod history;
+mod keys;
 mod life;
 mod lists;
 mod lost;

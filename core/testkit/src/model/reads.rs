@@ -321,8 +321,10 @@ impl Model {
     fn purge(&mut self, floor: Offset) {
         let oldest = self.newest_ms - self.settings.idempotency_window_ms;
         self.instances.retain(|id, instance| {
-            let is_left = !instance.deleted || instance.last_wal_offset >= floor;
-            assert!(is_left || instance.updated_at <= oldest, "{id} was forgotten too early");
+            let deletion = (instance.last_wal_offset, instance.updated_at);
+            let (last, last_ms) = instance.deleted_again.unwrap_or(deletion);
+            let is_left = !instance.deleted || last >= floor;
+            assert!(is_left || last_ms <= oldest, "{id} was forgotten too early");
             is_left
         });
         let instances = &self.instances;

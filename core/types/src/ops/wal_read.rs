@@ -174,6 +174,15 @@ entries! {
         /// The offset.
         floor: Offset;
     }
+    /// An instance that was deleted already was to be deleted again, with a key. Only among all entries.
+    DeleteAgain, "delete_again" {
+        /// The instance's id.
+        instance_id: Text;
+        /// The offset of its deletion.
+        deletion: Offset;
+        /// The request's key.
+        idempotency_key: Text;
+    }
     /// All machines and instances were removed.
     FlushAll, "flush_all" {
     }

@@ -75,7 +75,7 @@ impl<'a> Kind<'a> for Create<'a> {
         if former.is_some_and(|slot| !slot.deleted) {
             return Err(Misfit("its instance exists already"));
         }
-        let previous = former.filter(|slot| slot.last >= floor).map_or(0, |slot| slot.last);
+        let previous = former.filter(|slot| !slot.is_gone(floor)).map_or(0, |slot| slot.last);
         if previous != self.previous {
             return Err(Misfit("the effect before it is missing"));
         }

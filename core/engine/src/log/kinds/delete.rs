@@ -59,7 +59,8 @@ impl<'a> Kind<'a> for Delete<'a> {
         let undo = undo.ok_or(Misfit("its instance is missing"))?;
         partition.keep_undo(stamp.offset, undo, rules.undo_below);
         let Some(key) = self.key else { return Ok(()) };
-        locked.remember(Some((hash, Owner { slot: number })), key, stamp, Answer::Delete)
+        let answer = Answer::Delete { deletion: stamp.offset };
+        locked.remember(Some((hash, Owner { slot: number })), key, stamp, answer)
     }
 
     fn entry(&self, _machines: &Machines, _ctx: Json) -> Option<WalEntry> {

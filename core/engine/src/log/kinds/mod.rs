@@ -222,6 +222,7 @@ kinds! {
     6 flush_all FlushAll;
     7 mark Mark;
     16 progress Progress<'a>;
+    18 delete_again DeleteAgain<'a>;
 }
 
 impl<'a> Body<'a> {

@@ -32,6 +32,7 @@ fn effects_round_trip() {
         Body::FlushAll(FlushAll),
         Body::Mark(Mark { is_boundary: true, floor: 3, digest: None }),
         Body::Mark(Mark { is_boundary: false, floor: 0, digest: Some(u64::MAX) }),
+        Body::DeleteAgain(DeleteAgain { id: "a", deletion: 10, key: key.unwrap() }),
         Body::Progress(Progress { kind: PURGE_FLOOR, name: "", numbers: vec![7, 8] }),
     ];
     let count = bodies.len() as u64;
@@ -65,7 +66,7 @@ fn effects_round_trip() {
 fn kinds_of_later_releases_are_told_from_damage() {
     let bytes = |kind: u8, further: &[u8]| [&[kind, 0], further].concat();
     let unknown = |kind, further| Effect::unknown_kind(Reader::new(&bytes(kind, further)));
-    for (kind, further) in [(1, &[][..]), (0x27, &[]), (0x93, &[]), (15, &[16])] {
+    for (kind, further) in [(1, &[][..]), (0x27, &[]), (0x93, &[]), (15, &[16]), (0x9f, &[18])] {
         assert_eq!(unknown(kind, further), None, "{kind}");
     }
     assert_eq!(unknown(12, &[]), Some(12));
