@@ -544,7 +544,7 @@ inline std::exception_ptr caught(rstmdb_error *error) {
     }
 }
 
-/// The database handle, freed with the `Database`: all others hold it weakly.
+/// The database handle, freed with the `Database` and its last watch: futures hold it weakly.
 struct Handle {
     rstmdb_db *db = nullptr;
     Handle() = default;
@@ -556,10 +556,11 @@ struct Handle {
 struct WatchHandle {
     rstmdb_watch *watch = nullptr;
     std::atomic<bool> ended{false};
-    WatchHandle() = default;
+    explicit WatchHandle(std::shared_ptr<Handle> handle) : database(std::move(handle)) {}
     WatchHandle(const WatchHandle &) = delete;
     WatchHandle &operator=(const WatchHandle &) = delete;
     ~WatchHandle() { rstmdb_watch_free(watch); }
+    const std::shared_ptr<Handle> database; // open for as long as there are events to come
 };
 
 /// Where the outcome of a request arrives.
@@ -1311,7 +1312,8 @@ struct DropSnapshotRequest {
 // ------------------------------------------------------------------------------------- watches
 
 /// The events of one instance or of many, in order and without a gap. Reading is pulling: a slow
-/// reader falls behind in the log and loses nothing. Ends when it is destroyed.
+/// reader falls behind in the log and loses nothing. Ends when it is destroyed, and when its database is
+/// closed: a `Database` that is only destroyed stays open as long as it has a watch.
 ///
 ///     for (const std::string &event : db.watch_all({})) { ... }
 class [[nodiscard]] Watch {
@@ -1340,7 +1342,7 @@ class [[nodiscard]] Watch {
     Future<std::optional<std::string>> next_batch_async(std::uint32_t events_max) {
         state();
         const auto watch = watch_;
-        return {database_,
+        return {watch->database,
                 [&](void *user_data, std::uint64_t *request, rstmdb_buffer *out,
                     rstmdb_error **error) {
                     return rstmdb_watch_next_submit(watch->watch, events_max,
@@ -1407,9 +1409,8 @@ class [[nodiscard]] Watch {
   private:
     friend class Database;
 
-    Watch(std::weak_ptr<detail::Handle> database, std::shared_ptr<detail::WatchHandle> watch,
-          std::string result)
-        : database_(std::move(database)), watch_(std::move(watch)), result_(std::move(result)) {}
+    Watch(std::shared_ptr<detail::WatchHandle> watch, std::string result)
+        : watch_(std::move(watch)), result_(std::move(result)) {}
 
     const rstmdb_watch *raw() const noexcept { return watch_ ? watch_->watch : nullptr; }
 
@@ -1444,7 +1445,6 @@ class [[nodiscard]] Watch {
         return events->substr(1, events->size() - 2);
     }
 
-    std::weak_ptr<detail::Handle> database_;
     std::shared_ptr<detail::WatchHandle> watch_;
     std::string result_;
 };
@@ -1668,8 +1668,8 @@ struct Options {
 
 /// A database: a directory of this process, one in memory, or a server.
 ///
-/// The destructor closes it: it waits as `close` does, but in a continuation, where it only starts
-/// to close. Calls are const: a `const Database &` may be shared by threads.
+/// The destructor closes it, unless a `Watch` is left, whose end does then: it waits as `close` does, but in a
+/// continuation, where it only starts to close. Calls are const: a `const Database &` may be shared by threads.
 class Database {
   public:
     /// Opens `mem:`, a directory (`./data`) or a server (`rstmdb://host:7401`).
@@ -2239,27 +2239,25 @@ class Database {
     }
 
     Watch watch(WatchCall function, std::string_view request) const {
-        auto handle = std::make_shared<detail::WatchHandle>();
+        auto handle = std::make_shared<detail::WatchHandle>(handle_);
         detail::Buffer out;
         rstmdb_error *error = nullptr;
         if (function(raw(), detail::slice(request), &handle->watch, out.out(), &error) !=
             RSTMDB_OK) {
             detail::raise(error);
         }
-        return Watch(handle_, std::move(handle), out.text());
+        return Watch(std::move(handle), out.text());
     }
 
     Future<Watch> watch_async(Operation operation, std::string_view request) const {
-        auto watch = std::make_shared<detail::WatchHandle>();
+        auto watch = std::make_shared<detail::WatchHandle>(handle_);
         return {handle_,
                 [&](void *user_data, std::uint64_t *id, rstmdb_buffer *out, rstmdb_error **error) {
                     return rstmdb_watch_submit(raw(), static_cast<std::int32_t>(operation),
                                                detail::slice(request), detail::rstmdb_hpp_done,
                                                user_data, &watch->watch, id, out, error);
                 },
-                [weak = std::weak_ptr<detail::Handle>(handle_), watch](std::string text, bool) {
-                    return Watch(weak, watch, std::move(text));
-                }};
+                [watch](std::string text, bool) { return Watch(watch, std::move(text)); }};
     }
 
     std::shared_ptr<detail::Handle> handle_;

@@ -285,6 +285,48 @@ func TestAForgottenDatabaseIsClosed(t *testing.T) {
 	})
 }
 
+func TestAWatchKeepsItsDatabaseOpen(t *testing.T) {
+	path := t.TempDir()
+	prepared := opened(t, path)
+	if err := prepared.Close(); err != nil {
+		t.Fatal(err)
+	}
+	watched := func() *rstmdb.Subscription {
+		db, err := rstmdb.Open(background(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub, err := db.WatchAll(background(), rstmdb.WatchFromOffset(1), rstmdb.WatchLifecycle())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sub
+	}
+	sub := watched()
+	for range 5 {
+		runtime.GC()
+		if _, err := rstmdb.Open(background(), path); !errors.Is(err, rstmdb.ErrUnavailable) {
+			t.Fatalf("the database was closed under its watch: %v", err)
+		}
+	}
+	if event := <-sub.Events; event.Kind != rstmdb.EventCreated {
+		t.Errorf("%+v", event)
+	}
+	if err := sub.Close(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the database", func() {
+		for {
+			runtime.GC()
+			db, err := rstmdb.Open(background(), path)
+			if err == nil {
+				_ = db.Close()
+				return
+			}
+		}
+	})
+}
+
 func TestWaitingHoldsNoThread(t *testing.T) {
 	url := server(t)
 	db := open(t, url)

@@ -28,7 +28,8 @@ interface Waiter<M extends MachineTypes> {
  * A watch: `for await (const event of watch)`. Leaving the loop ends it, and so does `close()`.
  *
  * Nothing is lost when the reader is slow: what does not fit into the queues is read from the log. A
- * watch that nobody awaits does not keep the process alive.
+ * watch that nobody awaits does not keep the process alive. A watch keeps its database open, also when
+ * nobody else refers to that.
  */
 export class Watch<Started = unknown, M extends MachineTypes = AnyMachine>
   implements AsyncIterableIterator<InstanceEvent<M>, undefined>

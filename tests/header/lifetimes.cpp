@@ -119,6 +119,40 @@ void a_taken_future_keeps_no_watch() {
     throws<rstmdb::NotFoundError>([&] { (void)missing.get(); });
 }
 
+void a_watch_keeps_its_database_open() {
+    const Directory directory;
+    open_switch(directory.path).close();
+    {
+        const rstmdb::WatchAllRequest past{true, 1, {}, {}, {}, {}, {}, true};
+        std::optional<Watch> watch = Database::open(directory.path).watch_all(past);
+        CHECK(contains(watch->next().value(), "created"));
+        auto next = watch->next_batch_async(1);
+        // A future of it does as well as the watch.
+        watch.reset();
+        CHECK(next.valid());
+        auto begun = Database::open("mem:").watch_all_async();
+        CHECK(!begun.get().next_for(std::chrono::milliseconds(0)));
+        // Moving from one place to another ends nothing either.
+        Database db = open_switch();
+        Watch other = db.watch_all();
+        Database moved = std::move(db);
+        moved.apply_event(flip_json);
+        CHECK(contains(other.next().value(), "FLIP"));
+        moved = Database::open("mem:");
+        CHECK(!other.next_for(std::chrono::milliseconds(0)) && !other.ended());
+    }
+    // And with the last of them it is closed.
+    Database::open(directory.path).close();
+}
+
+void a_watch_ends_when_its_database_is_closed() {
+    std::optional<Database> db = open_switch();
+    Watch watch = db->watch_all();
+    db->close();
+    db.reset();
+    CHECK(!watch.next() && watch.ended());
+}
+
 void a_watch_that_was_moved_from_says_so() {
     const Database db = open_switch();
     Watch watch = db.watch_all();
@@ -334,6 +368,8 @@ int main(int count, char **arguments) {
     }
     RUN(a_taken_future_keeps_no_database_open);
     RUN(a_taken_future_keeps_no_watch);
+    RUN(a_watch_keeps_its_database_open);
+    RUN(a_watch_ends_when_its_database_is_closed);
     RUN(a_watch_that_was_moved_from_says_so);
     RUN(a_database_that_was_moved_from_says_so);
     RUN(calls_that_wait_work_in_a_continuation);

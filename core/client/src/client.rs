@@ -131,7 +131,8 @@ impl Client {
         };
         let lane = self.lane();
         let watch = lane.watch(follow);
-        let subscription = Some(Subscription::new(lane.clone(), watch.clone()));
+        let subscription =
+            Some(Subscription::new(self.handle.clone(), lane.clone(), watch.clone()));
         let (command, params, needs) = watch.request();
         let slot = Oneshot::new();
         let reply = Waiter::Watch(watch, Some(slot.clone()));

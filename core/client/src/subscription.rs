@@ -1,5 +1,6 @@
 //! The reader's end of a watch.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +14,8 @@ use crate::error::{closed, malformed};
 use crate::lane::Lane;
 use crate::watch::{Queued, Taken, Watch};
 
-/// A stream of events in log order. Dropping it ends the subscription.
+/// A stream of events in log order. Dropping it ends the subscription; until then the client stays connected,
+/// also when nobody else has a handle to it.
 ///
 /// After a lost connection it goes on where it stopped, without gap or duplicate; it waits for the
 /// server as long as it takes. What the server's log no longer holds, or holds otherwise (reason
@@ -24,11 +26,18 @@ pub struct Subscription {
     watch: Arc<Watch>,
     position: LogPosition,
     ended: bool,
+    /// A handle to the client: the last one to go ends the connections.
+    _client: Arc<dyn Any + Send + Sync>,
 }
 
 impl Subscription {
-    pub(crate) fn new(lane: Arc<Lane>, watch: Arc<Watch>) -> Subscription {
-        Subscription { lane, watch, position: LogPosition::default(), ended: false }
+    pub(crate) fn new(
+        client: Arc<dyn Any + Send + Sync>,
+        lane: Arc<Lane>,
+        watch: Arc<Watch>,
+    ) -> Subscription {
+        let position = LogPosition::default();
+        Subscription { lane, watch, position, ended: false, _client: client }
     }
 
     /// Takes over where the watch begins.

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rstmdb_engine::{Engine, Options};
@@ -130,10 +131,10 @@ impl Database {
     async fn subscribe(&self, request: Request) -> Result<(Outcome, Subscription)> {
         match &self.backend {
             Backend::Embedded(engine) => {
-                let engine = engine.clone();
-                let begin = move || engine.subscribe(engine.command(request));
+                let begun = engine.clone();
+                let begin = move || begun.subscribe(begun.command(request));
                 let (outcome, events) = threads::unblock(begin).await?;
-                Ok((outcome, Subscription::embedded(events)))
+                Ok((outcome, Subscription::embedded(engine.clone(), events)))
             }
             #[cfg(feature = "remote")]
             Backend::Remote(client) => {
@@ -168,7 +169,8 @@ macro_rules! methods {
 
 rstmdb_types::for_each_operation!(methods);
 
-/// A stream of events. Dropping it ends the subscription.
+/// A stream of events. Dropping it ends the subscription; until then the database stays open, also when
+/// nobody else has a handle to it.
 ///
 /// [`Subscription::next`] is cancel-safe: dropping its future loses no event. The type is also a
 /// [`futures_core::Stream`].
@@ -176,6 +178,8 @@ rstmdb_types::for_each_operation!(methods);
 pub struct Subscription {
     state: SubscriptionSource,
     position: LogPosition,
+    /// The last one to go closes the database. A client's subscription has its own.
+    _engine: Option<Arc<Engine>>,
 }
 
 #[derive(Debug)]
@@ -189,10 +193,11 @@ enum SubscriptionSource {
 }
 
 impl Subscription {
-    fn embedded(inner: rstmdb_engine::Subscription) -> Subscription {
+    fn embedded(engine: Arc<Engine>, inner: rstmdb_engine::Subscription) -> Subscription {
         Subscription {
             position: inner.position(),
             state: SubscriptionSource::Ready(Box::new(inner)),
+            _engine: Some(engine),
         }
     }
 
@@ -201,6 +206,7 @@ impl Subscription {
         Subscription {
             position: inner.position().clone(),
             state: SubscriptionSource::Remote(inner),
+            _engine: None,
         }
     }
 

@@ -131,7 +131,7 @@ impl Database {
         let (outcome, events) = match &self.backend {
             Backend::Embedded(engine) => {
                 let (outcome, events) = engine.subscribe(engine.command(request))?;
-                (outcome, Events::Embedded(events.into()))
+                (outcome, Events::Embedded { inner: events.into(), _engine: engine.clone() })
             }
             #[cfg(feature = "remote")]
             Backend::Remote(client) => {
@@ -167,7 +167,8 @@ macro_rules! methods {
 
 rstmdb_types::for_each_operation!(methods);
 
-/// A stream of events. Dropping it ends the subscription.
+/// A stream of events. Dropping it ends the subscription; until then the database stays open, also when
+/// nobody else has a handle to it.
 ///
 /// As an iterator it waits for each event and ends when the database is closed.
 #[derive(Debug)]
@@ -175,7 +176,11 @@ pub struct Subscription(Events);
 
 #[derive(Debug)]
 enum Events {
-    Embedded(Box<rstmdb_engine::Subscription>),
+    Embedded {
+        inner: Box<rstmdb_engine::Subscription>,
+        /// The last one to go closes the database. A client's subscription has its own.
+        _engine: Arc<Engine>,
+    },
     #[cfg(feature = "remote")]
     Remote(rstmdb_client::Subscription),
 }
@@ -184,7 +189,7 @@ impl Subscription {
     /// Waits at most `timeout` for the next event; `None` when none came in time.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<InstanceEvent>> {
         match &mut self.0 {
-            Events::Embedded(inner) => inner.next_timeout(timeout),
+            Events::Embedded { inner, .. } => inner.next_timeout(timeout),
             #[cfg(feature = "remote")]
             Events::Remote(inner) => inner.next_timeout(timeout),
         }
@@ -193,7 +198,7 @@ impl Subscription {
     /// The offset to resume from after the events received so far.
     pub fn resume_offset(&self) -> Offset {
         match &self.0 {
-            Events::Embedded(inner) => inner.resume_offset(),
+            Events::Embedded { inner, .. } => inner.resume_offset(),
             #[cfg(feature = "remote")]
             Events::Remote(inner) => inner.resume_offset(),
         }
@@ -202,7 +207,7 @@ impl Subscription {
     /// The history that the change before it belongs to: the `history_id` that goes with it.
     pub fn history_id(&self) -> Option<Text> {
         match &self.0 {
-            Events::Embedded(inner) => inner.position().history_id,
+            Events::Embedded { inner, .. } => inner.position().history_id,
             #[cfg(feature = "remote")]
             Events::Remote(inner) => inner.position().history_id.clone(),
         }
@@ -214,7 +219,7 @@ impl Iterator for Subscription {
 
     fn next(&mut self) -> Option<Result<InstanceEvent>> {
         match &mut self.0 {
-            Events::Embedded(inner) => inner.next_blocking(),
+            Events::Embedded { inner, .. } => inner.next_blocking(),
             #[cfg(feature = "remote")]
             Events::Remote(inner) => inner.next_blocking(),
         }

@@ -38,6 +38,30 @@ fn handles_and_futures_can_go_to_other_threads() {
 }
 
 #[test]
+fn a_watch_keeps_its_database_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = directory.path().to_str().unwrap();
+    let past =
+        || WatchAllRequest { from_offset: Some(1), include_lifecycle: true, ..Default::default() };
+    block_on(async {
+        let db = database(url).await;
+        let (_, mut events) = db.watch_all(past()).await.unwrap();
+        drop(db);
+        assert_eq!(events.next().await.unwrap().unwrap().instance_id, "a");
+        assert!(poll_once(events.next()).await.is_none(), "it goes on");
+        let taken = Database::open(url).await.unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::Unavailable);
+        drop(events);
+        let db = Database::open(url).await.unwrap().blocking();
+        let (_, mut events) = db.watch_all(past()).unwrap();
+        drop(db);
+        assert_eq!(events.next().unwrap().unwrap().instance_id, "a");
+        drop(events);
+        Database::open(url).await.unwrap().close().await.unwrap();
+    });
+}
+
+#[test]
 fn many_durable_writes_in_flight_share_syncs() {
     let directory = tempfile::tempdir().unwrap();
     block_on(async {

@@ -53,6 +53,26 @@ fn the_url_is_the_only_difference() {
     server.stop().unwrap();
 }
 
+#[test]
+fn a_watch_keeps_its_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), &TestServer::config());
+    let url = format!("rstmdb://{}", server.address());
+    let others = Database::open(&url).unwrap();
+    prepare(&others);
+    let (_, mut events) =
+        Database::open(&url).unwrap().watch_all(WatchAllRequest::default()).unwrap();
+    let (_, mut awaited) = block_on(async {
+        let db = rstmdb::Database::open(&url).await.unwrap();
+        db.watch_all(WatchAllRequest::default()).await.unwrap()
+    });
+    others.apply_event(event()).unwrap();
+    assert_eq!(events.next().unwrap().unwrap().wal_offset, 3);
+    assert_eq!(block_on(awaited.next()).unwrap().unwrap().wal_offset, 3);
+    others.close().unwrap();
+    server.stop().unwrap();
+}
+
 /// A relay to a server, and what cuts the connections through it without a word of the server's.
 fn relay(server: SocketAddr) -> (SocketAddr, impl Fn()) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
