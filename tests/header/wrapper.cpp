@@ -228,6 +228,28 @@ void a_cancelled_future_says_so() {
     CHECK(left.get() != "" && !left.cancel());
 }
 
+void a_member_that_does_not_fit_is_named() {
+    const Database db = open_switch();
+    const auto said = [&](rstmdb::Operation operation, std::string_view request) {
+        try {
+            db.call(operation, request);
+        } catch (const rstmdb::InvalidError &error) {
+            CHECK(contains(error.context(), "\"field\""));
+            return std::string(error.what());
+        }
+        return std::string();
+    };
+    using rstmdb::Operation;
+    CHECK(contains(said(Operation::CreateInstance, R"({"machine": "switch", "version": "1"})"),
+                   "version must be a whole number from 0 to 4294967295, not the string \"1\""));
+    CHECK(contains(said(Operation::GetInstance, R"({"instance_id": 7})"),
+                   "instance_id must be a string, not 7"));
+    CHECK(contains(said(Operation::GetInstance, "{}"), "instance_id is missing"));
+    CHECK(contains(said(Operation::Batch,
+                        R"({"ops": [{"op": "GET_INSTANCE", "params": {"instance_id": []}}]})"),
+                   "ops[0].params.instance_id must be a string, not a list"));
+}
+
 void a_watch_is_a_range() {
     const Database db = open_switch();
     Watch watch = db.watch_instance({"one"});
@@ -279,7 +301,7 @@ void a_watch_can_be_waited_for_without_a_thread() {
     db->apply_event({"one", "FLIP"});
     CHECK(contains(some.get().value(), R"("wal_offset":3)"));
     auto end = watch.next_batch_async(10);
-    db.reset();
+    db->close();
     CHECK(!end.get() && watch.ended() && !watch.next());
 }
 
@@ -347,6 +369,7 @@ int main() {
     RUN(options_are_members);
     RUN(futures_bring_results_and_errors);
     RUN(a_cancelled_future_says_so);
+    RUN(a_member_that_does_not_fit_is_named);
     RUN(a_watch_is_a_range);
     RUN(a_watch_can_be_waited_for_without_a_thread);
     RUN(the_log_goes_to_a_function);

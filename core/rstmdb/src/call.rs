@@ -111,7 +111,10 @@ fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
     if suspect || request.is_err() {
         members::check(operation, text).map_err(named)?;
     }
-    request.map_err(|error| refused(&error.to_string()))
+    request.map_err(|error| {
+        let place = format!("{} request", operation.name());
+        named(members::explain::<R>(text, &error).at(&place))
+    })
 }
 
 /// The text of a result.

@@ -12,8 +12,10 @@ use crate::error::reason;
 use crate::names::nearest;
 use crate::{Error, Operation, Request, Result};
 
+mod misfit;
 mod noted;
 
+pub use misfit::{explain, read};
 pub use noted::deserialize;
 
 /// The members of an operation of a batch.

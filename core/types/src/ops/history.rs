@@ -1,6 +1,7 @@
 //! Returns the events of one instance.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{InstanceEvent, Offset, Text};
 
@@ -33,7 +34,7 @@ impl HistoryRequest {
 }
 
 /// Which end of a history comes first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HistoryOrder {
     /// The last event first.
@@ -41,6 +42,18 @@ pub enum HistoryOrder {
     Newest,
     /// The creation first.
     Oldest,
+}
+
+impl<'de> Deserialize<'de> for HistoryOrder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "newest" => Ok(HistoryOrder::Newest),
+            "oldest" => Ok(HistoryOrder::Oldest),
+            other => Err(D::Error::custom(format!(
+                "order is {other:?}, expected \"newest\" or \"oldest\""
+            ))),
+        }
+    }
 }
 
 /// One page of a history.
