@@ -88,11 +88,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let matches = match Cli::command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
-        Err(problem) => return refuse(&problem, wants_json(&arguments)),
+        Err(problem) => return refuse(&problem, &arguments),
     };
     let mut cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(problem) => return refuse(&problem, wants_json(&arguments)),
+        Err(problem) => return refuse(&problem, &arguments),
     };
     let output = Output { format: cli.global.output, program: PROGRAM };
     let to = match &mut cli.command {
@@ -142,7 +142,8 @@ fn session(
 
 /// Does what a line of the shell asks for; it may choose another form of output.
 fn line(matches: &ArgMatches, session: &mut CliSession) -> CommandResult {
-    let cli = Cli::from_arg_matches(matches).map_err(|problem| error::misused(&problem))?;
+    let cli =
+        Cli::from_arg_matches(matches).map_err(|problem| error::misused::<&str>(&problem, &[]))?;
     let before = session.output;
     if matches.value_source("output") == Some(ValueSource::CommandLine) {
         session.output.format = cli.global.output;
@@ -167,14 +168,16 @@ fn finish(session: &mut CliSession, outcome: CommandResult) -> ExitCode {
 }
 
 /// Answers a command line that does not parse, or that asks for help.
-fn refuse(problem: &clap::Error, json: bool) -> ExitCode {
-    if json && problem.use_stderr() {
-        Output { format: Format::Json, program: PROGRAM }.error(&error::misused(problem));
+fn refuse(problem: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+    if wants_json(arguments) && problem.use_stderr() {
+        Output { format: Format::Json, program: PROGRAM }.error(&error::misused(problem, &words));
         return ExitCode::from(2);
     }
-    let text = problem.render().to_string();
+    let said = problem.render().to_string();
+    let text = error::without_tokens(said.clone(), &words);
     let is_meant = |line: &str| !line.chars().any(is_hidden);
-    if text.lines().all(is_meant) {
+    if text == said && text.lines().all(is_meant) {
         // A closed pipe while printing help is nobody's problem.
         let _ = problem.print();
     } else {

@@ -88,9 +88,23 @@ pub(crate) fn usage(message: impl Into<String>) -> Error {
     Error::invalid(reason::INVALID_OPTION, message)
 }
 
-/// The error of a command line that does not parse, in one line and without the usage.
-pub(crate) fn misused(problem: &clap::Error) -> Error {
-    let text = problem.render().to_string();
+/// A text without the tokens of those words that look like URLs; what is wrong with a command line is said with them.
+pub(crate) fn without_tokens<W: AsRef<str>>(mut text: String, words: &[W]) -> String {
+    for word in words.iter().map(AsRef::as_ref) {
+        let value = word.split_once('=').map_or("", |(_, value)| value);
+        for given in [word, value].into_iter().filter(|given| {
+            // `@FILE` is a file.
+            given.contains(['@', '?']) && !given.starts_with('@')
+        }) {
+            text = text.replace(given, &rstmdb::shown_url(given));
+        }
+    }
+    text
+}
+
+/// The error of a command line of these words that does not parse, in one line and without the usage.
+pub(crate) fn misused<W: AsRef<str>>(problem: &clap::Error, words: &[W]) -> Error {
+    let text = without_tokens(problem.render().to_string(), words);
     let message = text.split("\n\nUsage:").next().unwrap_or_default();
     let message = message.split("\n\nFor more information").next().unwrap_or_default();
     let words: Vec<_> = message.trim_start_matches("error: ").split_whitespace().collect();

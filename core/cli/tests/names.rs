@@ -332,6 +332,34 @@ fn what_looks_like_something_else_is_no_path() {
 }
 
 #[test]
+fn tokens_of_arguments_are_not_repeated() {
+    let place = Place::new();
+    for arguments in [
+        &["rstmdb://s3cret@host", "ping"][..],
+        &["s3cret@host", "ping"],
+        &["info", "rstmdb://s3cret@host?token=s3cret"],
+        &["--output=s3cret@host", "ping"],
+        &["--output", "rstmdb://host?token=s3cret", "ping"],
+        &["-s", "rstmdb://s3cret@127.0.0.1:1", "ping"],
+        &["-s", "rstmdb://s3cret@h:x", "ping"],
+        &["-s", "127.0.0.1:1", "--token", "s3cret", "ping"],
+        &["--path", "s3cret@host", "info"],
+        &["--path", "rstmdb://s3cret@host", "info"],
+    ] {
+        for output in ["table", "json"] {
+            let mut command = place.command(arguments);
+            let ran = place.ran(command.env("RSTMDB_OUTPUT", output).output().unwrap());
+            assert_ne!(ran.code, 0, "{arguments:?}");
+            let text = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(!text.contains("s3cret") && text.contains("rror"), "{arguments:?}: {text}");
+        }
+    }
+    // A file and a path are what they are.
+    let refused = place.run(&["info", "@machine.json"]);
+    assert!(refused.stderr.contains("'@machine.json'"), "{}", refused.stderr);
+}
+
+#[test]
 fn names_that_can_not_be_seen_are_warned_about() {
     let said = |place: &Place, words: &[&str]| {
         let ran = place.run(words);

@@ -20,7 +20,7 @@ mod threads;
 pub use asynchronous::{Database, Subscription};
 pub use backend::Pending;
 pub use clock::ManualClock;
-pub use open::check_url;
+pub use open::{check_url, shown_url};
 #[cfg(feature = "remote")]
 pub use rstmdb_client::{Endpoint, Options as RemoteOptions, Retry, TlsOptions};
 pub use rstmdb_engine::{

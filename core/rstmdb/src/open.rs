@@ -133,19 +133,60 @@ fn something_else(url: &str) -> Option<&'static str> {
     }
 }
 
-/// A URL without what stands before the last @, which may be a token, and without its parameters.
+/// A URL as people may see it: a path is shown whole; of anything else, what stands before the last @, which may
+/// be a token, and the parameters are left out.
+///
+/// ```
+/// assert_eq!(rstmdb::shown_url("rstmdb://s3cret@host:7401?tls=true"), "rstmdb://…@host:7401");
+/// assert_eq!(rstmdb::shown_url("./data@home"), "./data@home");
+/// ```
+pub fn shown_url(url: &str) -> String {
+    match location(url) {
+        Ok(_) => url.to_owned(),
+        Err(_) => redacted(url),
+    }
+}
+
 fn redacted(url: &str) -> String {
-    let plain = url.split_once('?').map_or(url, |(plain, _)| plain);
-    let scheme = plain.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
-    match plain.rsplit_once('@') {
-        Some((_, host)) => format!("{}…@{host}", scheme.unwrap_or_default()),
-        None => plain.to_owned(),
+    let scheme = url.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
+    let scheme = scheme.unwrap_or_default();
+    match url.split_once('?') {
+        // A token with a ? that is not escaped: nobody can tell where it ends.
+        Some((_, parameters)) if parameters.contains('@') => format!("{scheme}…"),
+        parts => {
+            let plain = parts.map_or(url, |(plain, _)| plain);
+            match plain.rsplit_once('@') {
+                Some((_, host)) => format!("{scheme}…@{host}"),
+                None => plain.to_owned(),
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_token_is_shown() {
+        for (url, shown) in [
+            ("mem:", "mem:"),
+            ("./data@home?x", "./data@home?x"),
+            ("file:/srv/a@b", "file:/srv/a@b"),
+            ("rstmdb://host:7401", "rstmdb://host:7401"),
+            ("rstmdb://s3cret@host,other:1", "rstmdb://…@host,other:1"),
+            ("rstmdbs://u:s3cret@h@host/", "rstmdbs://…@host/"),
+            ("rstmdb://host?token=s3cret", "rstmdb://host"),
+            ("rstmdb://s3?cret@host", "rstmdb://…"),
+            ("rstmdb://host?token=s3@cret", "rstmdb://…"),
+            ("rstmdb:s3cret@host", "…@host"),
+            ("s3cret@host:7401", "…@host:7401"),
+            ("redis://:s3cret@host/0", "redis://…@host/0"),
+        ] {
+            assert_eq!(shown_url(url), shown, "{url}");
+            assert!(!shown_url(url).contains("cret"), "{url}");
+        }
+    }
 
     #[test]
     fn what_looks_like_something_else_is_no_path() {

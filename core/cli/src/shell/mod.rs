@@ -207,7 +207,7 @@ fn command(session: &mut CliSession, words: &[String]) -> CommandResult {
     let matches = match (session.grammar.commands)().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(problem) if problem.use_stderr() => {
-            return Err(error::misused(&problem).into());
+            return Err(error::misused(&problem, words).into());
         }
         Err(problem) => {
             // Empty lines of the help have blanks.
