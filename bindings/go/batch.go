@@ -22,7 +22,10 @@ func (o *BatchOperation) appendJSON(b []byte) ([]byte, error) {
 	}
 	b = appendText(append(b, `{"op":`...), o.operation)
 	b, err := o.params.appendJSON(append(b, `,"params":`...))
-	return append(b, '}'), err
+	if err != nil {
+		return b, inMember(err, "params")
+	}
+	return append(b, '}'), nil
 }
 
 func (o *BatchOperation) decode(d *decoder) {

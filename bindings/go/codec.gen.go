@@ -18,7 +18,7 @@ func (r *ApplyEventRequest) appendJSON(b []byte) ([]byte, error) {
 	if r.Payload != nil || forced(r.ForceSendFields, "Payload") {
 		b = append(b, `"payload":`...)
 		if b, err = appendValue(b, r.Payload, 0); err != nil {
-			return b, err
+			return b, inMember(err, "payload")
 		}
 		b = append(b, ',')
 	}
@@ -120,7 +120,7 @@ func (r *ApplyEventResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, ',')
 	b = append(b, `"ctx":`...)
 	if b, err = appendRaw(b, r.rawCtx, r.Ctx); err != nil {
-		return b, err
+		return b, inMember(err, "ctx")
 	}
 	b = append(b, ',')
 	b = append(b, `"wal_offset":`...)
@@ -185,14 +185,14 @@ func (r *BatchOutcome) appendJSON(b []byte) ([]byte, error) {
 	if r.Result == nil {
 		b = append(b, "null"...)
 	} else if b, err = r.Result.appendJSON(b); err != nil {
-		return b, err
+		return b, inMember(err, "result")
 	}
 	b = append(b, ',')
 	b = append(b, `"error":`...)
 	if r.Error == nil {
 		b = append(b, "null"...)
 	} else if b, err = r.Error.appendJSON(b); err != nil {
-		return b, err
+		return b, inMember(err, "error")
 	}
 	b = append(b, ',')
 	return append(trimComma(b), '}'), nil
@@ -246,7 +246,7 @@ func (r *BatchRequest) appendJSON(b []byte) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if b, err = r.Ops[i].appendJSON(b); err != nil {
-			return b, err
+			return b, inMember(err, place("ops", i))
 		}
 	}
 	b = append(b, ']')
@@ -311,7 +311,7 @@ func (r *BatchResult) appendJSON(b []byte) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if b, err = r.Results[i].appendJSON(b); err != nil {
-			return b, err
+			return b, inMember(err, place("results", i))
 		}
 	}
 	b = append(b, ']')
@@ -516,7 +516,7 @@ func (r *CountInstancesResult) appendJSON(b []byte) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if b, err = r.Counts[i].appendJSON(b); err != nil {
-			return b, err
+			return b, inMember(err, place("counts", i))
 		}
 	}
 	b = append(b, ']')
@@ -573,7 +573,7 @@ func (r *CreateInstanceRequest) appendJSON(b []byte) ([]byte, error) {
 	if r.InitialCtx != nil || forced(r.ForceSendFields, "InitialCtx") {
 		b = append(b, `"initial_ctx":`...)
 		if b, err = appendValue(b, r.InitialCtx, 0); err != nil {
-			return b, err
+			return b, inMember(err, "initial_ctx")
 		}
 		b = append(b, ',')
 	}
@@ -1022,7 +1022,7 @@ func (r *GetInstanceResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, ',')
 	b = append(b, `"ctx":`...)
 	if b, err = appendRaw(b, r.rawCtx, r.Ctx); err != nil {
-		return b, err
+		return b, inMember(err, "ctx")
 	}
 	b = append(b, ',')
 	b = append(b, `"last_wal_offset":`...)
@@ -1131,7 +1131,7 @@ func (r *GetMachineResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	b = append(b, `"definition":`...)
 	if b, err = appendRaw(b, r.rawDefinition, r.Definition); err != nil {
-		return b, err
+		return b, inMember(err, "definition")
 	}
 	b = append(b, ',')
 	b = append(b, `"checksum":`...)
@@ -1244,7 +1244,7 @@ func (r *HistoryResult) appendJSON(b []byte) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if b, err = r.Events[i].appendJSON(b); err != nil {
-			return b, err
+			return b, inMember(err, place("events", i))
 		}
 	}
 	b = append(b, ']')
@@ -1412,7 +1412,7 @@ func (r *InfoResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, ',')
 	b = append(b, `"limits":`...)
 	if b, err = r.Limits.appendJSON(b); err != nil {
-		return b, err
+		return b, inMember(err, "limits")
 	}
 	b = append(b, ',')
 	b = append(b, `"instances":`...)
@@ -1581,13 +1581,13 @@ func (r *InstanceEvent) appendJSON(b []byte) ([]byte, error) {
 	}
 	b = append(b, `"payload":`...)
 	if b, err = appendRaw(b, r.rawPayload, r.Payload); err != nil {
-		return b, err
+		return b, inMember(err, "payload")
 	}
 	b = append(b, ',')
 	if r.rawCtx != "" || r.Ctx != nil {
 		b = append(b, `"ctx":`...)
 		if b, err = appendRaw(b, r.rawCtx, r.Ctx); err != nil {
-			return b, err
+			return b, inMember(err, "ctx")
 		}
 		b = append(b, ',')
 	}
@@ -1925,7 +1925,7 @@ func (r *ListInstancesResult) appendJSON(b []byte) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if b, err = r.Instances[i].appendJSON(b); err != nil {
-			return b, err
+			return b, inMember(err, place("instances", i))
 		}
 	}
 	b = append(b, ']')
@@ -2016,7 +2016,7 @@ func (r *ListMachinesResult) appendJSON(b []byte) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if b, err = r.Items[i].appendJSON(b); err != nil {
-			return b, err
+			return b, inMember(err, place("items", i))
 		}
 	}
 	b = append(b, ']')
@@ -2264,7 +2264,7 @@ func (r *PermittedRequest) appendJSON(b []byte) ([]byte, error) {
 	if r.Payload != nil || forced(r.ForceSendFields, "Payload") {
 		b = append(b, `"payload":`...)
 		if b, err = appendValue(b, r.Payload, 0); err != nil {
-			return b, err
+			return b, inMember(err, "payload")
 		}
 		b = append(b, ',')
 	}
@@ -2322,7 +2322,7 @@ func (r *PermittedResult) appendJSON(b []byte) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if b, err = r.Events[i].appendJSON(b); err != nil {
-			return b, err
+			return b, inMember(err, place("events", i))
 		}
 	}
 	b = append(b, ']')
@@ -2437,7 +2437,7 @@ func (r *PutMachineRequest) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, ',')
 	b = append(b, `"definition":`...)
 	if b, err = appendValue(b, r.Definition, 0); err != nil {
-		return b, err
+		return b, inMember(err, "definition")
 	}
 	b = append(b, ',')
 	if r.Checksum != "" || forced(r.ForceSendFields, "Checksum") {
@@ -2517,7 +2517,7 @@ func (r *PutMachineResult) appendJSON(b []byte) ([]byte, error) {
 				b = append(b, ',')
 			}
 			if b, err = r.Warnings[i].appendJSON(b); err != nil {
-				return b, err
+				return b, inMember(err, place("warnings", i))
 			}
 		}
 		b = append(b, ']')
@@ -2769,7 +2769,7 @@ func (r *ValidateMachineRequest) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	b = append(b, `"definition":`...)
 	if b, err = appendValue(b, r.Definition, 0); err != nil {
-		return b, err
+		return b, inMember(err, "definition")
 	}
 	b = append(b, ',')
 	if r.Strict || forced(r.ForceSendFields, "Strict") {
@@ -2817,7 +2817,7 @@ func (r *ValidateMachineResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	b = append(b, `"definition":`...)
 	if b, err = appendRaw(b, r.rawDefinition, r.Definition); err != nil {
-		return b, err
+		return b, inMember(err, "definition")
 	}
 	b = append(b, ',')
 	b = append(b, `"checksum":`...)
@@ -2831,7 +2831,7 @@ func (r *ValidateMachineResult) appendJSON(b []byte) ([]byte, error) {
 				b = append(b, ',')
 			}
 			if b, err = r.Warnings[i].appendJSON(b); err != nil {
-				return b, err
+				return b, inMember(err, place("warnings", i))
 			}
 		}
 		b = append(b, ']')
@@ -2898,7 +2898,7 @@ func (r *WALEntry) appendJSON(b []byte) ([]byte, error) {
 		b = append(b, ',')
 		b = append(b, `"definition":`...)
 		if b, err = appendRaw(b, r.rawDefinition, r.Definition); err != nil {
-			return b, err
+			return b, inMember(err, "definition")
 		}
 		b = append(b, ',')
 	case "create_instance":
@@ -2916,7 +2916,7 @@ func (r *WALEntry) appendJSON(b []byte) ([]byte, error) {
 		b = append(b, ',')
 		b = append(b, `"initial_ctx":`...)
 		if b, err = appendRaw(b, r.rawInitialCtx, r.InitialCtx); err != nil {
-			return b, err
+			return b, inMember(err, "initial_ctx")
 		}
 		b = append(b, ',')
 		if r.Has("IdempotencyKey") {
@@ -2939,12 +2939,12 @@ func (r *WALEntry) appendJSON(b []byte) ([]byte, error) {
 		b = append(b, ',')
 		b = append(b, `"payload":`...)
 		if b, err = appendRaw(b, r.rawPayload, r.Payload); err != nil {
-			return b, err
+			return b, inMember(err, "payload")
 		}
 		b = append(b, ',')
 		b = append(b, `"ctx":`...)
 		if b, err = appendRaw(b, r.rawCtx, r.Ctx); err != nil {
-			return b, err
+			return b, inMember(err, "ctx")
 		}
 		b = append(b, ',')
 		if r.Has("EventID") {
@@ -3151,7 +3151,7 @@ func (r *WALReadResult) appendJSON(b []byte) ([]byte, error) {
 			b = append(b, ',')
 		}
 		if b, err = r.Records[i].appendJSON(b); err != nil {
-			return b, err
+			return b, inMember(err, place("records", i))
 		}
 	}
 	b = append(b, ']')
@@ -3218,7 +3218,7 @@ func (r *WALRecord) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, ',')
 	b = append(b, `"entry":`...)
 	if b, err = r.Entry.appendJSON(b); err != nil {
-		return b, err
+		return b, inMember(err, "entry")
 	}
 	b = append(b, ',')
 	return append(trimComma(b), '}'), nil
@@ -3300,7 +3300,7 @@ func (r *WALStatsResult) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, ',')
 	b = append(b, `"io_stats":`...)
 	if b, err = r.IOStats.appendJSON(b); err != nil {
-		return b, err
+		return b, inMember(err, "io_stats")
 	}
 	b = append(b, ',')
 	return append(trimComma(b), '}'), nil

@@ -93,7 +93,7 @@ func appendValue(b []byte, value any, depth int) ([]byte, error) {
 		}
 		// Text that is not one value could change what stands around it.
 		if !json.Valid(value) {
-			return b, invalidRequest("a json.RawMessage is not valid JSON")
+			return b, invalidRequest("a json.RawMessage is not exactly one JSON value")
 		}
 		return append(b, value...), nil
 	case *MachineDefinition:

@@ -158,6 +158,26 @@ func invalidRequest(message string) *Error {
 	return &Error{Code: CodeBadRequest, Kind: KindInvalid, Reason: ReasonInvalidRequest, Message: message}
 }
 
+// inMember says in front of an error which member of the request it is about.
+func inMember(err error, name string) error {
+	e, ok := err.(*Error)
+	if !ok {
+		return err
+	}
+	between := ": "
+	if inner, ok := e.Context["field"].(string); ok {
+		between = "."
+		e.Context["field"] = name + "." + inner
+	} else {
+		e.Context = map[string]any{"field": name}
+	}
+	e.Message = name + between + e.Message
+	return e
+}
+
+// place is the name of an element of a list.
+func place(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
+
 func invalidOption(message string) *Error {
 	return &Error{Code: CodeBadRequest, Kind: KindInvalid, Reason: ReasonInvalidOption, Message: message}
 }

@@ -120,13 +120,16 @@ fn can_fail(field: &Field) -> bool {
     kind_can_fail(&field.kind)
 }
 
-const FAILED: &str = "err != nil {\n$i\treturn b, err\n$i}\n";
+/// What follows a call that may fail: the error names the member, a Go expression.
+fn failed(indent: &str, member: &str) -> String {
+    format!("err != nil {{\n{indent}\treturn b, inMember(err, {member})\n{indent}}}\n")
+}
 
 fn append_value(structure: &Struct, field: &Field, indent: &str) -> String {
     let go = &field.go;
     let path = format!("r.{go}");
-    let checked =
-        |call: String| format!("{indent}if b, err = {call}; {}", FAILED.replace("$i", indent));
+    let member = format!("{:?}", field.json);
+    let checked = |call: String| format!("{indent}if b, err = {call}; {}", failed(indent, &member));
     match &field.kind {
         _ if field.has_raw(structure.is_request) => {
             checked(format!("appendRaw(b, r.raw{go}, {path})"))
@@ -136,25 +139,25 @@ fn append_value(structure: &Struct, field: &Field, indent: &str) -> String {
             format!(
                 "{indent}if {path} == nil {{\n{inner}b = append(b, \"null\"...)\n\
                  {indent}}} else if b, err = {path}.appendJSON(b); {}",
-                FAILED.replace("$i", indent)
+                failed(indent, &member)
             )
         }
         Kind::List(item) => {
             let inner = format!("{indent}\t");
-            let each = append_one(item, &format!("{path}[i]"), &inner);
+            let each =
+                append_one(item, &format!("{path}[i]"), &format!("place({member}, i)"), &inner);
             format!(
                 "{indent}b = append(b, '[')\n{indent}for i := range {path} {{\n\
                  {inner}if i > 0 {{\n{inner}\tb = append(b, ',')\n{inner}}}\n{each}{indent}}}\n\
                  {indent}b = append(b, ']')\n"
             )
         }
-        kind => append_one(kind, &path, indent),
+        kind => append_one(kind, &path, &member, indent),
     }
 }
 
-fn append_one(kind: &Kind, path: &str, indent: &str) -> String {
-    let checked =
-        |call: String| format!("{indent}if b, err = {call}; {}", FAILED.replace("$i", indent));
+fn append_one(kind: &Kind, path: &str, member: &str, indent: &str) -> String {
+    let checked = |call: String| format!("{indent}if b, err = {call}; {}", failed(indent, member));
     match kind {
         Kind::Text => format!("{indent}b = appendText(b, {path})\n"),
         Kind::Named(_) => format!("{indent}b = appendText(b, string({path}))\n"),
@@ -165,7 +168,7 @@ fn append_one(kind: &Kind, path: &str, indent: &str) -> String {
         Kind::Time => format!("{indent}b = strconv.AppendInt(b, {path}.UnixMilli(), 10)\n"),
         Kind::Json | Kind::Definition => checked(format!("appendValue(b, {path}, 0)")),
         Kind::Struct(_) => checked(format!("{path}.appendJSON(b)")),
-        Kind::List(item) => append_one(item, path, indent),
+        Kind::List(item) => append_one(item, path, member, indent),
     }
 }
 
