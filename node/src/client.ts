@@ -5,9 +5,10 @@
  */
 
 import { EventEmitter } from 'node:events';
+import { inspect } from 'node:util';
 import { Database } from './database.js';
 import { asyncDispose } from './dispose.js';
-import { ClosedError } from './errors.js';
+import { ClosedError, refuse } from './errors.js';
 import { type JsonInput, type JsonObject, stored } from './json.js';
 import type { MachineDefinition } from './machine.js';
 import type { OpenOptions } from './options.js';
@@ -150,9 +151,14 @@ export class ClientOptions {
     return this.#set('reconnect', reconnect);
   }
 
-  /** What was said. */
+  /** What was said. Printed, or written as JSON, it does not show the token. */
   build(): ClientConfig {
-    return { ...this.#config };
+    const config = { ...this.#config };
+    const shown = () => ({ ...config, ...(config.auth !== undefined && { auth: '…' }) });
+    for (const name of [inspect.custom, 'toJSON']) {
+      Object.defineProperty(config, name, { value: shown });
+    }
+    return config;
   }
 
   #set<K extends keyof ClientConfig>(name: K, value: ClientConfig[K]): this {
@@ -221,6 +227,13 @@ export class Client {
 
   async #open(): Promise<Database> {
     const { host, port = 7401, auth, tls, reconnect, clientName } = this.#config;
+    // They become parts of a URL.
+    if (typeof host !== 'string' || !/^[^\s/?#@,]+$/.test(host)) {
+      throw refuse('host must be the name or the address of a server, and no URL', {
+        field: 'host',
+      });
+    }
+    if (!Number.isInteger(port)) throw refuse('port must be a whole number', { field: 'port' });
     const files = new TlsFiles();
     this.#files = files;
     this.#giveUp = new AbortController();

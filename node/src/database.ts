@@ -7,7 +7,7 @@
 import type { NativeDatabase } from './addon.js';
 import { OPERATIONS } from './codec.js';
 import { asyncDispose } from './dispose.js';
-import { refuse } from './errors.js';
+import { isPromise, refuse } from './errors.js';
 import { MachineHandle } from './handle.js';
 import { stringify } from './json.js';
 import { lazily } from './lazy.js';
@@ -29,12 +29,13 @@ import { Watch } from './watch.js';
  */
 export class Database extends Operations {
   readonly #native: NativeDatabase;
-  /** What watches ask before they hand out what they have. */
-  readonly #state = { closing: false };
+  /** What watches ask before they hand out what they have, and what they keep from being collected. */
+  readonly #state: { closing: boolean; readonly native: NativeDatabase };
 
   private constructor(native: NativeDatabase) {
     super();
     this.#native = native;
+    this.#state = { closing: false, native };
   }
 
   /**
@@ -43,7 +44,7 @@ export class Database extends Operations {
    */
   static async open(url: string, options?: OpenOptions): Promise<Database> {
     const given: OpenOptions = expectOptions(options, 'open');
-    if (typeof url !== 'string') throw refuse(`open: expected a URL or a path, not ${typeof url}`);
+    if (typeof url !== 'string') throw refuse(`open: expected a URL or a path, not ${shown(url)}`);
     if (/\p{Surrogate}/u.test(url)) {
       throw refuse('open: the URL or path holds half a surrogate pair, which is no text');
     }
@@ -100,6 +101,7 @@ export class Database extends Operations {
     definition?: MachineDefinition,
   ): MachineHandle {
     if (typeof machine === 'object' && machine !== null) {
+      if (isPromise(machine)) expectMachine(machine, version);
       expectMachine(machine.name, machine.version);
       return new MachineHandle(this, machine.name, machine.version, machine.definition);
     }
@@ -151,6 +153,7 @@ function expectMachine(name: unknown, version: unknown): void {
 
 /** A value as it stands in a message. */
 function shown(value: unknown): string {
+  if (isPromise(value)) return 'a promise; await it first';
   return typeof value === 'number' || value == null ? String(value) : `a ${typeof value}`;
 }
 

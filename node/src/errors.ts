@@ -150,7 +150,7 @@ export function decodeError(
     code: code ?? 'INTERNAL_ERROR',
     kind: kind ?? 'internal',
     reason: reason ?? undefined,
-    message: message ?? '',
+    message: spelled(message ?? '', context?.field),
     retryable: retryable ?? false,
     operation: operation ?? undefined,
     context: context ?? {},
@@ -158,6 +158,22 @@ export function decodeError(
   const finer = FINER.get(details.reason ?? '') ?? FINER.get(details.code);
   const found: ErrorClass = finer ?? BY_KIND[details.kind] ?? RstmdbError;
   return new found(details);
+}
+
+/** The message with the member of the request that it is about as it is called here. */
+function spelled(message: string, field: Json | undefined): string {
+  if (typeof field !== 'string') return message;
+  const here = field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return message.replace(` request: ${field}`, () => ` request: ${here}`);
+}
+
+/** Whether a value is a promise, of whatever make. */
+export function isPromise(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as { then?: unknown }).then === 'function'
+  );
 }
 
 /** The error of a request that can't even be written. */

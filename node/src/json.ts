@@ -4,8 +4,13 @@
  * @module
  */
 
-import { parse as parseLossless, stringify as stringifyLossless } from 'lossless-json';
-import { refuse } from './errors.js';
+import {
+  isLosslessNumber,
+  isNumber,
+  parse as parseLossless,
+  stringify as stringifyLossless,
+} from 'lossless-json';
+import { isPromise, refuse } from './errors.js';
 
 /**
  * A JSON value as it is read. Integers up to 2^53 are numbers; larger ones, which a number would
@@ -70,8 +75,12 @@ function writeSettled(value: unknown, what: string, shape: (value: unknown) => u
   return write(shape(plain), flags);
 }
 
-/** Numbers above 2^53 with all their digits: they are integers. */
+/** Numbers above 2^53 with all their digits: they are integers. What is written here is looked at again there. */
 const EXACTLY = [
+  {
+    test: (value: unknown): boolean => isLosslessNumber(value),
+    stringify: (value: unknown): string => String(value),
+  },
   {
     test: (value: unknown): boolean => typeof value === 'number' && isLarge(value),
     stringify: (value: unknown): string => BigInt(value as number).toString(),
@@ -131,6 +140,7 @@ function inspectObject(value: object, depth: number): number {
     for (let index = 0; index < value.length; index += 1) flags |= inspect(value[index], depth + 1);
     return flags;
   }
+  if (isLosslessNumber(value)) return isNumber(value.toString()) ? EXACT : REFUSED;
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return OWN;
   if (!isRecord(value)) return REFUSED;
   for (const key of Object.keys(value)) {
@@ -150,6 +160,7 @@ function isRecord(value: object): boolean {
 /** The value with every `toJSON` called. */
 function settled(value: unknown, depth: number): unknown {
   if (typeof value !== 'object' || value === null || depth > DEPTH_MAX) return value;
+  if (isLosslessNumber(value)) return value;
   const own = value as { toJSON?: (key: string) => unknown };
   if (typeof own.toJSON === 'function') {
     if (value instanceof Date && Number.isNaN(value.getTime())) return Number.NaN;
@@ -191,6 +202,10 @@ function explain(value: unknown, what: string): void {
       wrong(`is a ${typeof value}, which can't be stored`);
     } else if (value === undefined) {
       wrong('is undefined; use null');
+    } else if (isLosslessNumber(value)) {
+      if (!isNumber(value.toString())) wrong('is a LosslessNumber of something that is no number');
+    } else if (isPromise(value)) {
+      wrong('is a promise; await it first');
     } else if (typeof value === 'object' && value !== null) {
       if (above.has(value)) wrong('contains itself');
       if (above.size >= DEPTH_MAX) {

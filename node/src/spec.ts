@@ -4,7 +4,7 @@
  * @module
  */
 
-import { refuse } from './errors.js';
+import { isPromise, refuse } from './errors.js';
 
 /** What every method takes beside its request. */
 export interface CallOptions {
@@ -54,7 +54,8 @@ export function arrange(spec: Spec<unknown>, args: readonly unknown[]): Call {
       signal: expectSignal(given(spec, bare ? first : args[1]), spec.name),
     };
   }
-  if (typeof first === 'object' && first !== null && !Array.isArray(first)) {
+  // A promise is no request, whatever it is taken for.
+  if (typeof first === 'object' && first !== null && !Array.isArray(first) && !isPromise(first)) {
     return { request: first, signal: expectSignal(given(spec, args[1]), spec.name) };
   }
   const options = given(spec, args[required.length]) as Record<string, unknown>;
@@ -77,6 +78,7 @@ function given(spec: Spec<unknown>, value: unknown): object {
 /** The options, or none. */
 export function expectOptions(value: unknown, what: string): object {
   if (value === undefined) return {};
+  if (isPromise(value)) throw refuse(`${what}: the options are a promise; await it first`);
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
   const found = Array.isArray(value) ? 'a list' : value === null ? 'null' : `a ${typeof value}`;
   throw refuse(`${what}: expected an object of options, not ${found}`);
