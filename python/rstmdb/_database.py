@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, overload
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Generic, TypeVar, Union, overload
 
 from ._machine import Diagram, Machine, definition_of
-from ._native import AsyncHandle
+from ._native import (
+    ApplyEventResult,
+    AsyncHandle,
+    CountInstancesResult,
+    CreateInstanceResult,
+    DeleteInstanceResult,
+    GetInstanceResult,
+    HistoryResult,
+    InstanceSummary,
+    ListInstancesResult,
+    PermittedResult,
+    PutMachineResult,
+    WatchAllResult,
+    shown_url,
+)
 from ._operations import Operations
-from ._options import address, options_text
+from ._options import address, hidden, options_text, server_url
+from ._values import Name
 
 # [async
+from collections.abc import Generator  # isort: skip
 from ._native import Pending  # isort: skip
-from ._waiting import finish  # isort: skip
+from ._waiting import Unawaited, finish  # isort: skip
+from ._watch import WatchOpening  # isort: skip
 
 # ]
-# [sync
-# __all__ = ["Database", "InstanceView", "MachineHandle", "Watch", "connect", "open"]
-# ]
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncIterator, Iterable, Mapping
-    from datetime import timedelta
-    from types import TracebackType
-
-    # [async
-    from collections.abc import Generator  # isort: skip
-    from ._watch import WatchOpening  # isort: skip
-
-    # ]
-    from ._native import (
-        ApplyEventResult,
-        CountInstancesResult,
-        CreateInstanceResult,
-        DeleteInstanceResult,
-        GetInstanceResult,
-        HistoryResult,
-        InstanceSummary,
-        ListInstancesResult,
-        PermittedResult,
-        PutMachineResult,
-        WatchAllResult,
-    )
-    from ._values import Name
 # [sync
 # from ._watch import Watch
 # from .errors import RstmdbError
+#
+# __all__ = ["Database", "InstanceView", "MachineHandle", "Watch", "connect", "open"]
 # ]
 
 S = TypeVar("S", bound="Name")
@@ -63,13 +57,14 @@ class Database(Operations):
 
     def __init__(self, handle: AsyncHandle, url: str) -> None:
         self._handle = handle
-        self._url = url
+        # What is not kept is not shown by mistake.
+        self._url = shown_url(url)
         # Definitions never change, so what was read once stays true.
         self._definitions: dict[tuple[str, int], dict[str, Any]] = {}
 
     @property
     def url(self) -> str:
-        """What was opened."""
+        """What was opened, without its token."""
         return self._url
 
     @property
@@ -141,6 +136,9 @@ class Database(Operations):
         handle = getattr(self, "_handle", None)
         if handle is not None and not handle.is_closed:
             _warn(f"unclosed database {self._url!r}", ResourceWarning, source=self, stacklevel=2)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Database can't be pickled; open it where it is used")
 
     def __repr__(self) -> str:
         return f"<Database {self._url!r}{' (closed)' if self.is_closed else ''}>"
@@ -343,7 +341,7 @@ class InstanceView:
 # [async
 
 
-class Opening:
+class Opening(Unawaited):
     """A database that is about to be opened: `await` it, or use it in `async with`."""
 
     __slots__ = ("_database", "_options", "_url")
@@ -360,6 +358,9 @@ class Opening:
         answer = AsyncHandle.open(self._url, self._options)
         handle = await finish(answer) if isinstance(answer, Pending) else answer
         return Database(handle, self._url)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a database that is about to be opened can't be pickled")
 
     async def __aenter__(self) -> Database:
         self._database = await self._open()
@@ -456,6 +457,8 @@ def open(
             mapping with `attempts`, `backoff_min_ms`, `backoff_max_ms`.
     """
     # generated]
+    # Here and in `connect`: a traceback may show the locals of its frames.
+    url, token = address(url), hidden(token)
     text = options_text(
         {
             # [generated: option values
@@ -484,10 +487,10 @@ def open(
         }
     )
     # [async
-    return Opening(address(url), text)
+    return Opening(url, text)
     # ]
     # [sync
-    # return Database(AsyncHandle.open(address(url), text), address(url))
+    # return Database(AsyncHandle.open(url, text), url)
     # ]
 
 
@@ -507,9 +510,9 @@ def connect(
     # ) -> Database:
     # ]
     """Opens the database of the server at `host` and `port`; `open` has more options."""
-    name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    token = hidden(token)
     return open(
-        f"rstmdb://{name}:{port}",
+        server_url("rstmdb", host, port),
         token=token,
         tls=tls,
         connect_timeout_ms=connect_timeout_ms,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from . import _native
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _LEVELS = {"error": 40, "warn": 30, "info": 20, "debug": 10, "trace": 5}
 

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, cast
 
+from ._values import Name
+
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from ._values import Name
+else:
+    # `typing` has it since 3.11.
+    Self = Any
 
 S = TypeVar("S", bound="Name")
 E = TypeVar("E", bound="Name")

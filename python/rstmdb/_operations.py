@@ -3,44 +3,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
-from ._native import Pending
+from ._native import (
+    ApplyEventResult,
+    AsyncHandle,
+    BatchResult,
+    CompactResult,
+    CountInstancesResult,
+    CreateInstanceResult,
+    DeleteInstanceResult,
+    FlushAllResult,
+    GetInstanceResult,
+    GetMachineResult,
+    HistoryResult,
+    InfoResult,
+    ListInstancesResult,
+    ListMachinesResult,
+    Pending,
+    PermittedResult,
+    PingResult,
+    PutMachineResult,
+    ReplicationStatusResult,
+    SnapshotInstanceResult,
+    ValidateMachineResult,
+    WalReadResult,
+    WalStatsResult,
+    WatchAllResult,
+    WatchInstanceResult,
+)
+from ._values import BatchOperation, Name
 from ._waiting import finish
 from ._watch import Watch, WatchOpening
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ._native import (
-        ApplyEventResult,
-        AsyncHandle,
-        BatchResult,
-        CompactResult,
-        CountInstancesResult,
-        CreateInstanceResult,
-        DeleteInstanceResult,
-        DropSnapshotResult,
-        FlushAllResult,
-        GetInstanceResult,
-        GetMachineResult,
-        HistoryResult,
-        InfoResult,
-        ListInstancesResult,
-        ListMachinesResult,
-        ListSnapshotsResult,
-        PermittedResult,
-        PingResult,
-        PutMachineResult,
-        ReplicationStatusResult,
-        SnapshotInstanceResult,
-        ValidateMachineResult,
-        WalReadResult,
-        WalStatsResult,
-        WatchAllResult,
-        WatchInstanceResult,
-    )
-    from ._values import BatchOperation, Name
 
 
 class Operations:
@@ -325,9 +320,10 @@ class Operations:
             Where the watched instance was when the watch began.
         """
         return WatchOpening(
+            self,
             lambda: self._handle.watch_instance(
                 instance_id, include_ctx, from_offset, history_id, include_lifecycle
-            )
+            ),
         )
 
     def watch_all(
@@ -360,6 +356,7 @@ class Operations:
             Where the log was when the watch began.
         """
         return WatchOpening(
+            self,
             lambda: self._handle.watch_all(
                 include_ctx,
                 from_offset,
@@ -369,7 +366,7 @@ class Operations:
                 to_states,
                 events,
                 include_lifecycle,
-            )
+            ),
         )
 
     async def wal_read(
@@ -482,28 +479,4 @@ class Operations:
             The part in replication.
         """
         answer = self._handle.replication_status()
-        return await finish(answer) if isinstance(answer, Pending) else answer
-
-    async def list_snapshots(self, instance_id: str) -> ListSnapshotsResult:
-        """Lists the snapshots of one instance.
-
-        Args:
-            instance_id: The instance's id.
-
-        Returns:
-            The snapshots of an instance.
-        """
-        answer = self._handle.list_snapshots(instance_id)
-        return await finish(answer) if isinstance(answer, Pending) else answer
-
-    async def drop_snapshot(self, snapshot_id: str) -> DropSnapshotResult:
-        """Removes a snapshot.
-
-        Args:
-            snapshot_id: The snapshot's id.
-
-        Returns:
-            The snapshot that was removed.
-        """
-        answer = self._handle.drop_snapshot(snapshot_id)
         return await finish(answer) if isinstance(answer, Pending) else answer

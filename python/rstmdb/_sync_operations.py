@@ -3,42 +3,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
+from ._native import (
+    ApplyEventResult,
+    BatchResult,
+    BlockingHandle,
+    CompactResult,
+    CountInstancesResult,
+    CreateInstanceResult,
+    DeleteInstanceResult,
+    FlushAllResult,
+    GetInstanceResult,
+    GetMachineResult,
+    HistoryResult,
+    InfoResult,
+    ListInstancesResult,
+    ListMachinesResult,
+    PermittedResult,
+    PingResult,
+    PutMachineResult,
+    ReplicationStatusResult,
+    SnapshotInstanceResult,
+    ValidateMachineResult,
+    WalReadResult,
+    WalStatsResult,
+    WatchAllResult,
+    WatchInstanceResult,
+)
+from ._values import BatchOperation, Name
 from ._sync_watch import Watch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ._native import (
-        ApplyEventResult,
-        BatchResult,
-        BlockingHandle,
-        CompactResult,
-        CountInstancesResult,
-        CreateInstanceResult,
-        DeleteInstanceResult,
-        DropSnapshotResult,
-        FlushAllResult,
-        GetInstanceResult,
-        GetMachineResult,
-        HistoryResult,
-        InfoResult,
-        ListInstancesResult,
-        ListMachinesResult,
-        ListSnapshotsResult,
-        PermittedResult,
-        PingResult,
-        PutMachineResult,
-        ReplicationStatusResult,
-        SnapshotInstanceResult,
-        ValidateMachineResult,
-        WalReadResult,
-        WalStatsResult,
-        WatchAllResult,
-        WatchInstanceResult,
-    )
-    from ._values import BatchOperation, Name
 
 
 class Operations:
@@ -310,9 +305,12 @@ class Operations:
         Returns:
             Where the watched instance was when the watch began.
         """
-        return Watch(self._handle.watch_instance(
-            instance_id, include_ctx, from_offset, history_id, include_lifecycle
-        ))
+        return Watch(
+            self,
+            self._handle.watch_instance(
+                instance_id, include_ctx, from_offset, history_id, include_lifecycle
+            ),
+        )
 
     def watch_all(
         self,
@@ -343,16 +341,19 @@ class Operations:
         Returns:
             Where the log was when the watch began.
         """
-        return Watch(self._handle.watch_all(
-            include_ctx,
-            from_offset,
-            history_id,
-            machines,
-            from_states,
-            to_states,
-            events,
-            include_lifecycle,
-        ))
+        return Watch(
+            self,
+            self._handle.watch_all(
+                include_ctx,
+                from_offset,
+                history_id,
+                machines,
+                from_states,
+                to_states,
+                events,
+                include_lifecycle,
+            ),
+        )
 
     def wal_read(
         self,
@@ -451,25 +452,3 @@ class Operations:
             The part in replication.
         """
         return self._handle.replication_status()
-
-    def list_snapshots(self, instance_id: str) -> ListSnapshotsResult:
-        """Lists the snapshots of one instance.
-
-        Args:
-            instance_id: The instance's id.
-
-        Returns:
-            The snapshots of an instance.
-        """
-        return self._handle.list_snapshots(instance_id)
-
-    def drop_snapshot(self, snapshot_id: str) -> DropSnapshotResult:
-        """Removes a snapshot.
-
-        Args:
-            snapshot_id: The snapshot's id.
-
-        Returns:
-            The snapshot that was removed.
-        """
-        return self._handle.drop_snapshot(snapshot_id)

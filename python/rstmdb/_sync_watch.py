@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from types import TracebackType
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from ._native import BlockingWatch, InstanceEvent
+from ._native import BlockingWatch, InstanceEvent
 
 R = TypeVar("R")
 
@@ -17,12 +15,15 @@ class Watch(Generic[R]):
     """The events of one watch, in the order of the log.
 
     Nothing is lost when events come faster than they are taken: they are read from the log then. A watch
-    on a server outlives its connection. It ends when it or its database is closed.
+    on a server outlives its connection. It ends when it or its database is closed; until then the database
+    stays open, also when nobody else refers to it.
     """
 
-    __slots__ = ("__weakref__", "_watch")
+    __slots__ = ("__weakref__", "_database", "_watch")
 
-    def __init__(self, watch: BlockingWatch[R]) -> None:
+    def __init__(self, database: object, watch: BlockingWatch[R]) -> None:
+        # One that nobody refers to closes.
+        self._database = database
         self._watch = watch
 
     @property
@@ -50,6 +51,7 @@ class Watch(Generic[R]):
     def close(self) -> None:
         """Ends the watch. Who waits for its next event sees the end."""
         self._watch.end()
+        self._database = None
 
     def __iter__(self) -> Watch[R]:
         return self

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from ._native import AsyncWatch, InstanceEvent
 
 # [async
-from ._native import Pending
-from ._waiting import finish
+from collections.abc import AsyncIterator, Callable, Generator  # isort: skip
+from typing import Any  # isort: skip
+from ._native import Pending  # isort: skip
+from ._waiting import Unawaited, finish  # isort: skip
 
 # ]
-if TYPE_CHECKING:
-    # [async
-    from collections.abc import AsyncIterator, Callable, Generator
-    from types import TracebackType
-    from typing import Any
-
-    from ._native import AsyncWatch, InstanceEvent
-    # ]
-    # [sync
-    # from types import TracebackType
-    #
-    # from ._native import BlockingWatch, InstanceEvent
-    # ]
-
 R = TypeVar("R")
 
 
@@ -30,12 +21,15 @@ class Watch(Generic[R]):
     """The events of one watch, in the order of the log.
 
     Nothing is lost when events come faster than they are taken: they are read from the log then. A watch
-    on a server outlives its connection. It ends when it or its database is closed.
+    on a server outlives its connection. It ends when it or its database is closed; until then the database
+    stays open, also when nobody else refers to it.
     """
 
-    __slots__ = ("__weakref__", "_watch")
+    __slots__ = ("__weakref__", "_database", "_watch")
 
-    def __init__(self, watch: AsyncWatch[R]) -> None:
+    def __init__(self, database: object, watch: AsyncWatch[R]) -> None:
+        # One that nobody refers to closes.
+        self._database = database
         self._watch = watch
 
     @property
@@ -74,6 +68,7 @@ class Watch(Generic[R]):
     async def close(self) -> None:
         """Ends the watch. Who waits for its next event sees the end."""
         self._watch.end()
+        self._database = None
 
     def __aiter__(self) -> Watch[R]:
         return self
@@ -102,12 +97,15 @@ class Watch(Generic[R]):
 # [async
 
 
-class WatchOpening(Generic[R]):
+class WatchOpening(Unawaited, Generic[R]):
     """A watch that is about to begin: `await` it, or use it in `async with` or `async for`."""
 
-    __slots__ = ("_opened", "_start")
+    __slots__ = ("_database", "_opened", "_start")
 
-    def __init__(self, start: Callable[[], AsyncWatch[R] | Pending[AsyncWatch[R]]]) -> None:
+    def __init__(
+        self, database: object, start: Callable[[], AsyncWatch[R] | Pending[AsyncWatch[R]]]
+    ) -> None:
+        self._database = database
         self._start = start
         self._opened: Watch[R] | None = None
 
@@ -116,7 +114,8 @@ class WatchOpening(Generic[R]):
 
     async def _open(self) -> Watch[R]:
         answer = self._start()
-        return Watch(await finish(answer) if isinstance(answer, Pending) else answer)
+        watch = await finish(answer) if isinstance(answer, Pending) else answer
+        return Watch(self._database, watch)
 
     async def __aenter__(self) -> Watch[R]:
         self._opened = await self._open()

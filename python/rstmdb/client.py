@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import builtins
 import json
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
 
 from ._database import Database, open
 from ._names import ErrorCode
+from ._options import hidden, server_url
+from ._watch import Watch
 from .errors import ConnectionError, RstmdbError, ServerError
 from .models import (
     ApplyEventResult,
@@ -29,11 +31,6 @@ from .models import (
     WatchAllResult,
     WatchInstanceResult,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-
-    from ._watch import Watch
 
 __all__ = ["Client"]
 
@@ -96,7 +93,7 @@ class Client:
         """
         self.host = host
         self.port = port
-        self.token = token
+        self.token = token = hidden(token)
         self._tls: dict[str, Any] | None = None
         if tls or ca_cert or client_cert:
             given = {"ca": ca_cert, "client_cert": client_cert, "client_key": client_key}
@@ -119,6 +116,9 @@ class Client:
         self._watches: dict[str, tuple[Watch[Any], asyncio.Task[None], asyncio.Queue[Any]]] = {}
         self._events: asyncio.Queue[StreamEvent | Exception | None] | None = None
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Client can't be pickled, nor its token; make it where it is used")
+
     @property
     def is_connected(self) -> bool:
         """Whether the server could be reached when it was last tried, which is every second."""
@@ -126,9 +126,8 @@ class Client:
 
     async def connect(self) -> None:
         """Connects to the server."""
-        name = f"[{self.host}]" if ":" in self.host and "[" not in self.host else self.host
         opening = open(
-            f"{'rstmdb' if self._tls is None else 'rstmdbs'}://{name}:{self.port}",
+            server_url("rstmdb" if self._tls is None else "rstmdbs", self.host, self.port),
             token=self.token,
             tls=self._tls,
             connect_timeout_ms=round(self._connect_timeout * 1000),

@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
 
 from .errors import ConnectionError, ProtocolError, ServerError
 from .models import Operation, Request, Response, StreamEvent
 from .protocol import Frame
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator
 
 __all__ = ["Connection"]
 

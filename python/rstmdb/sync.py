@@ -3,38 +3,37 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, overload
+from collections.abc import Iterator, Iterable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Generic, TypeVar, Union, overload
 
 from ._machine import Diagram, Machine, definition_of
-from ._native import BlockingHandle
+from ._native import (
+    ApplyEventResult,
+    BlockingHandle,
+    CountInstancesResult,
+    CreateInstanceResult,
+    DeleteInstanceResult,
+    GetInstanceResult,
+    HistoryResult,
+    InstanceSummary,
+    ListInstancesResult,
+    PermittedResult,
+    PutMachineResult,
+    WatchAllResult,
+    shown_url,
+)
 from ._sync_operations import Operations
-from ._options import address, options_text
+from ._options import address, hidden, options_text, server_url
+from ._values import Name
 
-__all__ = ["Database", "InstanceView", "MachineHandle", "Watch", "connect", "open"]
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Iterable, Mapping
-    from datetime import timedelta
-    from types import TracebackType
-
-    from ._native import (
-        ApplyEventResult,
-        CountInstancesResult,
-        CreateInstanceResult,
-        DeleteInstanceResult,
-        GetInstanceResult,
-        HistoryResult,
-        InstanceSummary,
-        ListInstancesResult,
-        PermittedResult,
-        PutMachineResult,
-        WatchAllResult,
-    )
-    from ._values import Name
 from ._sync_watch import Watch
 from .errors import RstmdbError
+
+__all__ = ["Database", "InstanceView", "MachineHandle", "Watch", "connect", "open"]
 
 S = TypeVar("S", bound="Name")
 E = TypeVar("E", bound="Name")
@@ -50,13 +49,14 @@ class Database(Operations):
 
     def __init__(self, handle: BlockingHandle, url: str) -> None:
         self._handle = handle
-        self._url = url
+        # What is not kept is not shown by mistake.
+        self._url = shown_url(url)
         # Definitions never change, so what was read once stays true.
         self._definitions: dict[tuple[str, int], dict[str, Any]] = {}
 
     @property
     def url(self) -> str:
-        """What was opened."""
+        """What was opened, without its token."""
         return self._url
 
     @property
@@ -117,6 +117,9 @@ class Database(Operations):
         handle = getattr(self, "_handle", None)
         if handle is not None and not handle.is_closed:
             _warn(f"unclosed database {self._url!r}", ResourceWarning, source=self, stacklevel=2)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Database can't be pickled; open it where it is used")
 
     def __repr__(self) -> str:
         return f"<Database {self._url!r}{' (closed)' if self.is_closed else ''}>"
@@ -373,6 +376,8 @@ def open(
         retry: How often, and how soon, a request that failed on its way is repeated. A
             mapping with `attempts`, `backoff_min_ms`, `backoff_max_ms`.
     """
+    # Here and in `connect`: a traceback may show the locals of its frames.
+    url, token = address(url), hidden(token)
     text = options_text(
         {
             "fsync": fsync,
@@ -398,7 +403,7 @@ def open(
             "retry": retry,
         }
     )
-    return Database(BlockingHandle.open(address(url), text), address(url))
+    return Database(BlockingHandle.open(url, text), url)
 
 
 def connect(
@@ -412,9 +417,9 @@ def connect(
     client_name: str | None = None,
     ) -> Database:
     """Opens the database of the server at `host` and `port`; `open` has more options."""
-    name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    token = hidden(token)
     return open(
-        f"rstmdb://{name}:{port}",
+        server_url("rstmdb", host, port),
         token=token,
         tls=tls,
         connect_timeout_ms=connect_timeout_ms,

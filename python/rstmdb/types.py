@@ -9,7 +9,7 @@ asked for first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from ._native import (
     ApplyEvent,
@@ -68,6 +68,9 @@ from ._values import BatchOperation, Name
 if TYPE_CHECKING:
     from ._native import BatchOperationResult as BatchOperationResult
     from ._native import WalEntry as WalEntry
+else:
+    BatchOperationResult = Union[CreateInstanceResult, GetInstanceResult, DeleteInstanceResult, ApplyEventResult]
+    WalEntry = Union[PutMachineEntry, CreateInstanceEntry, ApplyEventEntry, DeleteInstanceEntry, BatchResultEntry, MarkEntry, PurgeFloorEntry, FlushAllEntry, OtherEntry]
 
 __all__ = [
     "ApplyEvent",

@@ -19,8 +19,8 @@ impl FromPython for BatchOperation {
             let text = json::from_python(value, path)?;
             members::check_element(text.as_str().as_bytes())
                 .map_err(|error| refused(error.message()))?;
-            let element = text.decode::<BatchElement>();
-            return element.map(|element| element.0).map_err(|error| refused(&error.to_string()));
+            let element = members::read::<BatchElement>(text.as_str().as_bytes());
+            return element.map(|element| element.0).map_err(|error| refused(error.message()));
         }
         Err(unfit(value, path, BATCH_CLASSES))
     }

@@ -19,7 +19,9 @@ pub fn unfit(value: &Bound<'_, PyAny>, path: &str, wanted: &str) -> PyErr {
         Ok(name) => name.to_string(),
         Err(error) => return error,
     };
-    errors::argument(value.py(), path, &format!("expected {wanted}, not {kind}"))
+    let is_awaitable = value.hasattr("__await__").unwrap_or(false);
+    let way_out = if is_awaitable { "; await it first" } else { "" };
+    errors::argument(value.py(), path, &format!("expected {wanted}, not {kind}{way_out}"))
 }
 
 impl FromPython for Text {

@@ -399,6 +399,12 @@ pub fn advance_clock(database: &Database, py: Python<'_>, ms: i64) -> PyResult<(
     moved.map_err(|error| errors::raised(py, &error))
 }
 
+/// A URL as people may see it: without a token.
+#[pyfunction]
+pub fn shown_url(url: &str) -> String {
+    rstmdb_bridge::types::shown_url(url)
+}
+
 /// Messages on their way to Python: their makers may hold locks, so they never wait for the interpreter.
 struct Messages {
     sender: Mutex<Option<std::sync::mpsc::Sender<(log::LogLevel, String, String)>>>,

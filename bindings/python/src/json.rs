@@ -13,7 +13,7 @@ use pyo3::types::{
 use rstmdb_bridge::types::Json;
 use rstmdb_bridge::types::json::JSON_DEPTH_MAX;
 
-use crate::{errors, json_values};
+use crate::{errors, hints, json_values};
 
 /// What can't be said in JSON, and where; the path is collected on the way out.
 struct Refused {
@@ -216,13 +216,9 @@ fn write_other(value: &Bound<'_, PyAny>, depth: usize, out: &mut String) -> Resu
         }
     }
     let kind = value.get_type().name()?.to_string();
-    let fix = match kind.as_str() {
-        "Decimal" => "; choose str(x), which is exact, or float(x), which guards can compare",
-        "bytes" | "bytearray" => "; decode it, or use base64",
-        "set" | "frozenset" => "; sort it into a list",
-        "time" | "timedelta" => "; choose a str or a number",
-        _ => "; use dict, list, str, int, float, bool, None, date, aware datetime, Enum or UUID",
-    };
+    let fix = hints::way_out(value, &kind)?.unwrap_or(
+        "; use dict, list, str, int, float, bool, None, date, aware datetime, Enum or UUID",
+    );
     Err(Refused::new(format!("a {kind} can't become JSON{fix}")))
 }
 

@@ -9,6 +9,7 @@ mod batch;
 mod errors;
 mod from_python;
 mod handle;
+mod hints;
 mod json;
 mod json_values;
 mod results;
@@ -30,5 +31,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json::json_text, module)?)?;
     module.add_function(wrap_pyfunction!(json::json_value, module)?)?;
     module.add_function(wrap_pyfunction!(handle::set_log, module)?)?;
+    module.add_function(wrap_pyfunction!(handle::shown_url, module)?)?;
     generated::add_classes(module)
 }

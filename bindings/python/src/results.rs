@@ -4,8 +4,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple, PyType};
+use rstmdb_bridge::types::members;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,7 +20,7 @@ pub fn text<T: Serialize>(py: Python<'_>, value: &T) -> PyResult<String> {
 
 /// A result from its JSON text.
 pub fn from_text<T: DeserializeOwned>(py: Python<'_>, text: &str) -> PyResult<T> {
-    serde_json::from_str(text).map_err(|error| errors::argument(py, "text", &error.to_string()))
+    members::read(text.as_bytes()).map_err(|error| errors::argument(py, "text", error.message()))
 }
 
 /// Equal texts have equal hashes, and equal results have equal texts.
@@ -51,6 +53,35 @@ pub fn table(page: &Bound<'_, PyAny>, function: &str) -> PyResult<Py<PyAny>> {
     tables.getattr(function)?.call1((page,)).map(Bound::unbind)
 }
 
+/// What `rstmdb._frameworks` says to others of a class.
+pub fn described(class: &Bound<'_, PyType>, function: &str) -> PyResult<Py<PyAny>> {
+    let frameworks = PyModule::import(class.py(), "rstmdb._frameworks")?;
+    frameworks.getattr(function)?.call1((class,)).map(Bound::unbind)
+}
+
+/// A class with what its objects are about, as `typing` writes it.
+pub fn alias(class: &Bound<'_, PyType>, item: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let types = PyModule::import(class.py(), "types")?;
+    Ok(types.getattr("GenericAlias")?.call1((class, item))?.unbind())
+}
+
+/// A member by its name, or a row of a page by its place.
+pub fn item(
+    py: Python<'_>,
+    rows: Option<Py<PyAny>>,
+    index: &Bound<'_, PyAny>,
+    members: impl FnOnce() -> PyResult<Py<PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let items = match rows {
+        Some(rows) if !index.is_instance_of::<PyString>() => rows,
+        None if !index.is_instance_of::<PyString>() => {
+            return Err(PyTypeError::new_err("this is one result; its members have names"));
+        }
+        _ => members()?,
+    };
+    Ok(items.bind(py).get_item(index)?.unbind())
+}
+
 /// JSON text with keyword arguments as members, for operations of a batch.
 pub fn value(py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
     json::to_python(py, text)
@@ -66,7 +97,8 @@ macro_rules! result_class {
         shown: [$($shown:literal),* $(,)?]
         $(, page: $page:ident)? $(,)?
     ) => {
-        #[doc = $doc]
+        // The first lines are what `inspect.signature` reads, and no part of `__doc__`.
+        #[doc = concat!(stringify!($name), "()\n--\n\n", $doc)]
         #[pyclass(frozen, module = "rstmdb._native")]
         pub struct $name {
             inner: $inner,
@@ -118,8 +150,24 @@ macro_rules! result_class {
                 Ok(self.$page(py)?.bind(py).try_iter()?.into_any().unbind())
             }
 
-            fn __getitem__(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-                Ok(self.$page(py)?.bind(py).get_item(index)?.unbind())
+            /// The rows, as pyarrow, polars and others take them; needs pyarrow.
+            #[pyo3(signature = (requested_schema=None))]
+            fn __arrow_c_stream__(
+                this: &Bound<'_, Self>,
+                requested_schema: Option<&Bound<'_, PyAny>>,
+            ) -> PyResult<Py<PyAny>> {
+                let table = $crate::results::table(this.as_any(), "to_arrow")?;
+                let stream = table.bind(this.py()).call_method1(
+                    "__arrow_c_stream__",
+                    (requested_schema,),
+                )?;
+                Ok(stream.unbind())
+            }
+
+            /// What the columns are, also of a page without rows; needs pyarrow.
+            fn __arrow_c_schema__(this: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+                let schema = $crate::results::table(this.as_any(), "schema")?;
+                Ok(schema.bind(this.py()).call_method0("__arrow_c_schema__")?.unbind())
             }
 
             /// The rows as a `pyarrow.Table`; needs pyarrow.
@@ -147,6 +195,36 @@ macro_rules! result_class {
             #[staticmethod]
             fn from_json(py: Python<'_>, text: &str) -> PyResult<$name> {
                 $crate::results::from_text(py, text).map($name::new)
+            }
+
+            /// What pydantic asks of the type of a field.
+            #[classmethod]
+            fn __get_pydantic_core_schema__(
+                class: &Bound<'_, pyo3::types::PyType>,
+                _source: &Bound<'_, PyAny>,
+                _handler: &Bound<'_, PyAny>,
+            ) -> PyResult<Py<PyAny>> {
+                $crate::results::described(class, "core_schema")
+            }
+
+            /// The JSON schema, which OpenAPI documents show.
+            #[classmethod]
+            fn __get_pydantic_json_schema__(
+                class: &Bound<'_, pyo3::types::PyType>,
+                _schema: &Bound<'_, PyAny>,
+                _handler: &Bound<'_, PyAny>,
+            ) -> PyResult<Py<PyAny>> {
+                $crate::results::described(class, "json_schema")
+            }
+
+            /// The names of the members that are there, so that `dict(…)` and `**` take it.
+            fn keys(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                Ok(self.to_dict(py)?.bind(py).call_method0("keys")?.unbind())
+            }
+
+            fn __getitem__(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+                let rows: Option<Py<PyAny>> = None$(.or(Some(self.$page(py)?)))?;
+                $crate::results::item(py, rows, index, || self.to_dict(py))
             }
 
             #[classattr]
@@ -212,7 +290,7 @@ macro_rules! entry_class {
      plain: [$($plain:ident: $plain_doc:literal),* $(,)?],
      cached: [$($cached:ident: $cached_doc:literal),* $(,)?],
      shown: [$($shown:literal),* $(,)?] $(,)?) => {
-        #[doc = $doc]
+        #[doc = concat!(stringify!($name), "()\n--\n\n", $doc)]
         #[pyclass(frozen, module = "rstmdb._native")]
         pub struct $name {
             inner: WalEntry,
@@ -262,6 +340,36 @@ macro_rules! entry_class {
             #[staticmethod]
             fn from_json(py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
                 $crate::results::from_text::<WalEntry>(py, text)?.to_python(py)
+            }
+
+            /// What pydantic asks of the type of a field.
+            #[classmethod]
+            fn __get_pydantic_core_schema__(
+                class: &Bound<'_, pyo3::types::PyType>,
+                _source: &Bound<'_, PyAny>,
+                _handler: &Bound<'_, PyAny>,
+            ) -> PyResult<Py<PyAny>> {
+                $crate::results::described(class, "core_schema")
+            }
+
+            /// The JSON schema, which OpenAPI documents show.
+            #[classmethod]
+            fn __get_pydantic_json_schema__(
+                class: &Bound<'_, pyo3::types::PyType>,
+                _schema: &Bound<'_, PyAny>,
+                _handler: &Bound<'_, PyAny>,
+            ) -> PyResult<Py<PyAny>> {
+                $crate::results::described(class, "json_schema")
+            }
+
+            /// The names of the members that are there, so that `dict(…)` and `**` take it.
+            fn keys(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                Ok(self.to_dict(py)?.bind(py).call_method0("keys")?.unbind())
+            }
+
+            fn __getitem__(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+                let rows = None;
+                $crate::results::item(py, rows, index, || self.to_dict(py))
             }
 
             #[classattr]
@@ -333,6 +441,26 @@ macro_rules! batch_class {
             fn $member(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
                 self.inner.$member.to_python(py)
             })*
+
+            /// What pydantic asks of the type of a field.
+            #[classmethod]
+            fn __get_pydantic_core_schema__(
+                class: &Bound<'_, pyo3::types::PyType>,
+                _source: &Bound<'_, PyAny>,
+                _handler: &Bound<'_, PyAny>,
+            ) -> PyResult<Py<PyAny>> {
+                $crate::results::described(class, "core_schema")
+            }
+
+            /// The JSON schema, which OpenAPI documents show.
+            #[classmethod]
+            fn __get_pydantic_json_schema__(
+                class: &Bound<'_, pyo3::types::PyType>,
+                _schema: &Bound<'_, PyAny>,
+                _handler: &Bound<'_, PyAny>,
+            ) -> PyResult<Py<PyAny>> {
+                $crate::results::described(class, "json_schema")
+            }
 
             #[classattr]
             fn __match_args__(py: Python<'_>) -> PyResult<Py<pyo3::types::PyTuple>> {

@@ -15,6 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 use rstmdb_bridge::types;
 use rstmdb_bridge::{CallbackTicket, Started, Waiting};
 
@@ -222,6 +223,15 @@ pub struct Pending {
 
 #[pymethods]
 impl Pending {
+    /// `Pending[…]` in annotations, which frameworks evaluate.
+    #[classmethod]
+    fn __class_getitem__(
+        class: &Bound<'_, PyType>,
+        item: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        crate::results::alias(class, item)
+    }
+
     /// The future of the loop.
     #[getter]
     fn future(&self, py: Python<'_>) -> Py<PyAny> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use rstmdb_bridge::types::{InstanceEvent, LogPosition, Offset};
 use rstmdb_bridge::{Database, Events, Started, Watch};
 
@@ -136,6 +137,15 @@ impl AsyncWatch {
 
 #[pymethods]
 impl AsyncWatch {
+    /// `AsyncWatch[…]` in annotations, which frameworks evaluate.
+    #[classmethod]
+    fn __class_getitem__(
+        class: &Bound<'_, PyType>,
+        item: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        crate::results::alias(class, item)
+    }
+
     /// What the operation answered.
     #[getter]
     fn result(&self, py: Python<'_>) -> Py<PyAny> {
@@ -213,6 +223,15 @@ impl BlockingWatch {
 
 #[pymethods]
 impl BlockingWatch {
+    /// `BlockingWatch[…]` in annotations, which frameworks evaluate.
+    #[classmethod]
+    fn __class_getitem__(
+        class: &Bound<'_, PyType>,
+        item: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        crate::results::alias(class, item)
+    }
+
     /// What the operation answered.
     #[getter]
     fn result(&self, py: Python<'_>) -> Py<PyAny> {

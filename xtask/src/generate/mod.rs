@@ -63,6 +63,7 @@ const FILES: &[Generated] = &[
     Generated { path: "python/rstmdb/_sync_watch.py", make: python::sync_watch },
     Generated { path: "python/rstmdb/sync.py", make: python::sync },
     Generated { path: "python/rstmdb/types.py", make: python::types },
+    Generated { path: "python/rstmdb/_members.py", make: python::members },
     Generated { path: "deny.toml", make: || Ok(licences::deny_toml()) },
 ];
 

@@ -1,6 +1,7 @@
 //! The Python package's share of the table: rows for the native module, its stubs, the methods of both
 //! `Database` classes, the names of errors, and `rstmdb.sync`, which is the async code without waiting.
 
+mod members;
 mod options;
 mod stubs;
 mod sync;
@@ -15,6 +16,7 @@ use super::source::{Member, Shape, Shapes};
 use crate::tidy::GENERATED_MARK;
 use crate::tree;
 
+pub use members::members;
 pub use options::database;
 pub use stubs::stubs;
 pub use sync::{sync, sync_watch};
@@ -420,21 +422,19 @@ fn methods(is_async: bool) -> Result<String, String> {
     used.dedup();
     let native: Vec<&str> = used.iter().copied().filter(|name| *name != "BatchOperation").collect();
     let mut text = format!("# {GENERATED_MARK}\n\"\"\"{title}\"\"\"\n\n{FUTURE}\n");
-    text.push_str("from typing import TYPE_CHECKING, Any, Literal\n\n");
-    let watch = if is_async { "_watch" } else { "_sync_watch" };
-    if is_async {
-        text.push_str("from ._native import Pending\nfrom ._waiting import finish\n");
+    text.push_str("from collections.abc import Iterable\nfrom typing import Any, Literal\n\n");
+    // At run time too: frameworks look at what signatures say.
+    text.push_str("from ._native import (\n");
+    for name in &native {
+        let _ = writeln!(text, "    {name},");
     }
-    let _ = writeln!(
-        text,
-        "from .{watch} import {}\n\nif TYPE_CHECKING:\n    from collections.abc import Iterable\n\n    \
-         from ._native import (",
-        if is_async { "Watch, WatchOpening" } else { "Watch" },
-    );
-    for name in native.iter().filter(|name| **name != "Pending") {
-        let _ = writeln!(text, "        {name},");
-    }
-    text.push_str("    )\n    from ._values import BatchOperation, Name\n\n\nclass Operations:\n");
+    text.push_str(")\nfrom ._values import BatchOperation, Name\n");
+    text.push_str(if is_async {
+        "from ._waiting import finish\nfrom ._watch import Watch, WatchOpening\n"
+    } else {
+        "from ._sync_watch import Watch\n"
+    });
+    text.push_str("\n\nclass Operations:\n");
     text.push_str("    \"\"\"One method for each operation.\"\"\"\n\n    __slots__ = ()\n\n");
     let _ = writeln!(text, "    _handle: {handle}");
     for operation in Operation::ALL {
@@ -497,12 +497,16 @@ fn push_method(
         (true, true) => {
             let _ = write!(
                 text,
-                "        return WatchOpening(\n            lambda: {}\n        )\n",
+                "        return WatchOpening(\n            self,\n            lambda: {},\n        )\n",
                 call(12)
             );
         }
         (true, false) => {
-            let _ = writeln!(text, "        return Watch({})", call(8));
+            let _ = write!(
+                text,
+                "        return Watch(\n            self,\n            {},\n        )\n",
+                call(12)
+            );
         }
     }
     Ok(())
@@ -568,7 +572,7 @@ pub fn types() -> Result<String, String> {
         "`match`. Lists of rows can be looped over, indexed, and turned into a table with `to_arrow()` or\n",
         "`to_pandas()`. Contexts, payloads and definitions are plain Python values, converted when they are\n",
         "asked for first.\n\"\"\"\n\n",
-        "from __future__ import annotations\n\nfrom typing import TYPE_CHECKING\n\nfrom ._native import (\n",
+        "from __future__ import annotations\n\nfrom typing import TYPE_CHECKING, Union\n\nfrom ._native import (\n",
     ));
     for name in &names {
         let _ = writeln!(text, "    {name},");
@@ -576,8 +580,15 @@ pub fn types() -> Result<String, String> {
     text.push_str(concat!(
         ")\nfrom ._values import BatchOperation, Name\n\nif TYPE_CHECKING:\n",
         "    from ._native import BatchOperationResult as BatchOperationResult\n",
-        "    from ._native import WalEntry as WalEntry\n\n__all__ = [\n",
+        "    from ._native import WalEntry as WalEntry\nelse:\n",
     ));
+    let entries: Vec<_> = entry_classes(&shapes)?.into_iter().map(|(name, _)| name).collect();
+    let members = &shapes.get("BatchOperationResult")?.members;
+    let results: Vec<_> = members.iter().map(|member| member.kind.clone()).collect();
+    for (alias, members) in [("BatchOperationResult", results), ("WalEntry", entries)] {
+        let _ = writeln!(text, "    {alias} = Union[{}]", members.join(", "));
+    }
+    text.push_str("\n__all__ = [\n");
     names.extend(["BatchOperation".to_owned(), "Name".to_owned()]);
     names.sort_unstable();
     for name in &names {

@@ -1,5 +1,5 @@
 # The native module of rstmdb. `import rstmdb` is what you want; this is what it is made of.
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, KeysView
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar, final, overload
 
@@ -14,6 +14,7 @@ __version__: str
 
 def json_text(value: Any) -> str: ...
 def json_value(text: str) -> Any: ...
+def shown_url(url: str) -> str: ...
 def set_log(level: str, receiver: Callable[[str, str, str], object] | None) -> None: ...
 
 @final

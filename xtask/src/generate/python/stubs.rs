@@ -112,20 +112,31 @@ fn push_class_stub(text: &mut String, name: &str, shape: &Shape, shapes: &Shapes
             "    def __len__(self) -> int: ...\n    def __iter__(self) -> Iterator[{row}]: ...\n    \
              @overload\n    def __getitem__(self, index: int, /) -> {row}: ...\n    \
              @overload\n    def __getitem__(self, index: slice, /) -> tuple[{row}, ...]: ...\n    \
+             @overload\n    def __getitem__(self, index: str, /) -> Any: ...\n    \
+             def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:\n        {}\n    \
+             def __arrow_c_schema__(self) -> Any:\n        {}\n    \
              def to_arrow(self) -> Any:\n        {}\n    def to_pandas(self) -> Any:\n        {}\n",
+            docstring("The rows, as pyarrow, polars and others take them; needs pyarrow."),
+            docstring("What the columns are, also of a page without rows; needs pyarrow."),
             docstring("The rows as a `pyarrow.Table`; needs pyarrow."),
             docstring("The rows as a `pandas.DataFrame`; needs pandas."),
         );
+    } else {
+        text.push_str("    def __getitem__(self, index: str, /) -> Any: ...\n");
     }
     let _ = write!(
         text,
-        "    def to_dict(self) -> Any:\n        {}\n    def to_json(self) -> str:\n        {}\n    \
+        "    def keys(self) -> KeysView[str]:\n        {}\n    \
+         def to_dict(self) -> Any:\n        {}\n    def to_json(self) -> str:\n        {}\n    \
          @staticmethod\n    def from_json(text: str) -> {name}: ...\n    \
+         @classmethod\n    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...\n    \
+         @classmethod\n    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...\n    \
          def __eq__(self, other: object, /) -> bool: ...\n    \
          def __hash__(self) -> int: ...\n    \
          def __copy__(self) -> {name}: ...\n    \
          def __deepcopy__(self, _memo: object) -> {name}: ...\n    \
          def __reduce__(self) -> tuple[Any, ...]: ...\n",
+        docstring("The names of the members that are there, so that `dict(…)` and `**` take it."),
         docstring("Plain values, named as on the wire; times are milliseconds."),
         docstring("JSON text, as `from_json` takes it."),
     );
@@ -174,6 +185,8 @@ fn push_batch_stub(text: &mut String, name: &str, shape: &Shape, shapes: &Shapes
          def __eq__(self, other: object, /) -> bool: ...\n    \
          def __hash__(self) -> int: ...\n    \
          def __reduce__(self) -> tuple[Any, ...]: ...\n    \
+         @classmethod\n    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...\n    \
+         @classmethod\n    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...\n    \
          @staticmethod\n    def _from_json(text: str) -> {name}: ...\n",
         docstring("The operation as it is on the wire."),
     );
