@@ -151,10 +151,16 @@ export class ClientOptions {
     return this.#set('reconnect', reconnect);
   }
 
-  /** What was said. Printed, or written as JSON, it does not show the token. */
+  /** What was said. Printed, or written as JSON, it does not show the token or the key. */
   build(): ClientConfig {
     const config = { ...this.#config };
-    const shown = () => ({ ...config, ...(config.auth !== undefined && { auth: '…' }) });
+    const { auth, tls } = config;
+    const key = typeof tls === 'object' && tls.key !== undefined;
+    const shown = () => ({
+      ...config,
+      ...(auth !== undefined && { auth: '…' }),
+      ...(key && { tls: { ...tls, key: '…' } }),
+    });
     for (const name of [inspect.custom, 'toJSON']) {
       Object.defineProperty(config, name, { value: shown });
     }

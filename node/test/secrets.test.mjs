@@ -35,6 +35,8 @@ test('databases, clients and their options do not show the token', async (t) => 
   expectHidden(config);
   expectHidden(ClientOptions.create('h').auth(SECRET));
   expectHidden({ config });
+  const key = `-----BEGIN PRIVATE KEY-----\n${SECRET}`;
+  expectHidden(ClientOptions.create('h').tls({ key, cert: 'c.pem' }).build());
   assert.ok(shown(config).includes('…'));
   assert.equal(config.auth, SECRET);
   assert.deepEqual({ ...config }, { host: '127.0.0.1', port: server.port, auth: SECRET });
