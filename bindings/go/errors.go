@@ -3,6 +3,7 @@ package rstmdb
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Error is what every operation fails with. Compare kinds with errors.Is, as in
