@@ -54,13 +54,13 @@ def to_pandas(page: Any, kind: type | None = None) -> Any:
     columns = _columns(page, forms, as_text=False)
     series = {}
     for name, (form, required) in forms.items():
-        kind = types.get(form, "object")
+        dtype = types.get(form, "object")
         if form == "time":
             times = pd.to_datetime(pd.Series(columns[name], dtype="Int64"), unit="ms", utc=True)
-            series[name] = times.astype(kind)
+            series[name] = times.astype(dtype)
         else:
-            kind = kind if required else masked.get(form, kind)
-            series[name] = pd.Series(columns[name], dtype=kind)
+            dtype = dtype if required else masked.get(form, dtype)
+            series[name] = pd.Series(columns[name], dtype=dtype)
     return pd.DataFrame(series)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import _tables
+from ._members import MEMBERS
 
 __all__ = ["schema", "to_arrow", "to_pandas"]
 
@@ -29,7 +30,7 @@ def to_pandas(rows: Iterable[Any], kind: type) -> Any:
 
 
 def _known(kind: type) -> type:
-    if getattr(kind, "__name__", None) not in _tables.MEMBERS:
+    if getattr(kind, "__name__", None) not in MEMBERS:
         raise TypeError(
             f"kind: expected a class of rstmdb.types, such as InstanceEvent, not {kind!r}"
         )
