@@ -22,6 +22,8 @@ def set_log(level: str, receiver: Callable[[str, str, str], object] | None) -> N
 class Pending(Generic[_T]):
     """A result to come: a future of the running loop, whose value may be an exception to raise."""
 
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> Any: ...
     @property
     def future(self) -> Any: ...
     def cancel(self) -> bool: ...
@@ -30,6 +32,8 @@ class Pending(Generic[_T]):
 class AsyncWatch(Generic[_T]):
     """A watch in an event loop."""
 
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> Any: ...
     @property
     def result(self) -> _T: ...
     @property
@@ -43,6 +47,8 @@ class AsyncWatch(Generic[_T]):
 class BlockingWatch(Generic[_T]):
     """A watch in a thread."""
 
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> Any: ...
     @property
     def result(self) -> _T: ...
     @property
