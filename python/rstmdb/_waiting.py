@@ -28,9 +28,7 @@ class Unawaited:
     __slots__ = ()
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(
-            f"{_forgotten(self)}, so there is no {name!r} yet", name=name, obj=self
-        )
+        raise AttributeError(f"{_forgotten(self)}, so there is no {name!r} yet")
 
     def __getitem__(self, _: Any) -> NoReturn:
         raise TypeError(f"{_forgotten(self)}, so there is nothing in it yet")
