@@ -12,6 +12,15 @@
 #ifndef RSTMDB_HPP
 #define RSTMDB_HPP
 
+#if defined(_MSVC_LANG)
+#if _MSVC_LANG < 201703L
+#error "rstmdb.hpp needs C++17 or newer: compile with /std:c++17"
+#endif
+#elif __cplusplus < 201703L
+// A file that is missing ends the compilation, #error does not: the rest would be hundreds of errors more.
+#include "rstmdb.hpp needs C++17 or newer: compile with -std=c++17"
+#endif
+
 #include "rstmdb.h"
 
 #include <atomic>

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package rstmdb
 
 // BatchOperation is one operation of a batch, made by one of the functions whose names begin with Batch.

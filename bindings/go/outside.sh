@@ -35,6 +35,33 @@ if command -v pkg-config >/dev/null 2>&1; then
     built="static found"
 fi
 
+# In a vendor folder, too: what is vendored is the whole package, headers and all.
+go mod vendor
+CGO_LDFLAGS="-L$folder/prefix/lib" go build -mod=vendor -o vendored .
+built="$built vendored"
+
+# Without cgo there is one error, which says what to do, whatever the program uses.
+if CGO_ENABLED=0 go build -o none . 2>errors; then
+    echo "outside: the program was built without cgo" >&2
+    exit 1
+fi
+[ "$(grep -c '\.go:' errors)" = 1 ] && grep -q 'CGO_ENABLED=1' errors || {
+    cat errors >&2
+    exit 1
+}
+
+# Nothing is needed beside the C library, where images have no more.
+if [ "$(uname)" = Linux ]; then
+    "$root/bindings/c/bare_root.sh" ./static mem: >out
+    grep -q "created -> paid" out
+    CGO_LDFLAGS="-L$folder/prefix/lib" go build -ldflags '-linkmode external -extldflags -static' -o whole . 2>warnings || {
+        cat warnings >&2
+        exit 1
+    }
+    "$root/bindings/c/bare_root.sh" ./whole mem: >out
+    grep -q "created -> paid" out
+fi
+
 mkfifo hold listening
 "$library/conformance_host" <hold >listening &
 host=$!

@@ -43,9 +43,9 @@ pub fn header() -> Result<String, String> {
     std::fs::read_to_string(tree::root().join(path)).map_err(|error| format!("{path}: {error}"))
 }
 
-/// The beginning of every generated Go file.
+/// The beginning of every generated Go file. Without cgo `nocgo.go` stands alone and says what is missing.
 fn start(what: &str) -> String {
-    format!("// Code {GENERATED_MARK}. DO NOT EDIT.\n\n// {what}\n\npackage rstmdb\n")
+    format!("// Code {GENERATED_MARK}. DO NOT EDIT.\n\n//go:build cgo\n\n// {what}\n\npackage rstmdb\n")
 }
 
 /// What a member is in Go.
