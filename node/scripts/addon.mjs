@@ -1,13 +1,14 @@
-// Copies the library that cargo built to where the package looks for it.
-// Usage: node scripts/addon.mjs FOLDER
+// Puts the library that cargo built where npm installs the addon of this platform, so that it is found in one way.
+// Usage: node scripts/addon.mjs LIBRARY
 
-import { copyFileSync, renameSync } from 'node:fs';
+import { copyFileSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { triple } from './triple.mjs';
+import { triple } from '../dist/platform.js';
 
-const names = { darwin: 'librstmdb_node.dylib', win32: 'rstmdb_node.dll' };
-const library = join(process.argv[2], names[process.platform] ?? 'librstmdb_node.so');
-const addon = `rstmdb.${triple()}.node`;
+const installed = join('node_modules', `rstmdb-${triple()}`);
+const addon = join(installed, `rstmdb.${triple()}.node`);
+mkdirSync(installed, { recursive: true });
+copyFileSync(join('npm', triple(), 'package.json'), join(installed, 'package.json'));
 // By way of another name: a process that has the old one loaded keeps it.
-copyFileSync(library, `${addon}.new`);
+copyFileSync(process.argv[2], `${addon}.new`);
 renameSync(`${addon}.new`, addon);

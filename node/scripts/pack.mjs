@@ -1,12 +1,13 @@
-// Packs what is published: the package, and the addon of this platform as a package of its own.
-// Usage: node scripts/pack.mjs FOLDER
+// Packs what is published: the package, and the addon of a platform as a package of its own.
+// Usage: node scripts/pack.mjs FOLDER LIBRARY [PLATFORM]      the library as cargo built it; for this platform
 
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { triple } from './triple.mjs';
+import { triple } from '../dist/platform.js';
 
-const out = resolve(process.argv[2]);
+const [, , folder, library, platform = triple()] = process.argv;
+const out = resolve(folder);
 const json = (path) => JSON.parse(readFileSync(path, 'utf8'));
 const write = (path, value) => writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
 const manifest = json('package.json');
@@ -18,7 +19,6 @@ for (const { name, version } of platforms) {
   }
 }
 
-rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 
 /** A folder with what goes into one package, and the package of it. */
@@ -52,28 +52,19 @@ pack(
   }),
 );
 
-const here = platforms.find(({ name }) => name === `rstmdb-${triple()}`);
-if (here === undefined) {
-  throw new Error(`node/npm has no folder ${triple()}; add one for this platform`);
-}
-const addon = `rstmdb.${triple()}.node`;
-if (process.platform !== 'win32') {
-  // A copy without what only debuggers read.
-  cpSync(addon, join(out, addon));
-  execFileSync('strip', ['-S', join(out, addon)]);
-} else {
-  cpSync(addon, join(out, addon));
+const there = platforms.find(({ name }) => name === `rstmdb-${platform}`);
+if (there === undefined) {
+  throw new Error(`node/npm has no folder ${platform}; add one for it`);
 }
 pack(
-  here.name,
+  there.name,
   [
-    [join(out, addon), addon],
-    [join('npm', triple(), 'package.json'), 'package.json'],
-    [join('npm', triple(), 'README.md'), 'README.md'],
+    [library, `rstmdb.${platform}.node`],
+    [join('npm', platform, 'package.json'), 'package.json'],
+    [join('npm', platform, 'README.md'), 'README.md'],
     ['../LICENSE', 'LICENSE'],
   ],
   (published) => published,
 );
-rmSync(join(out, addon));
 rmSync(join(out, 'stage'), { recursive: true });
-for (const name of readdirSync(out)) console.log(join(process.argv[2], name));
+for (const name of readdirSync(out)) console.log(join(folder, name));

@@ -9,6 +9,8 @@ import { join, resolve } from 'node:path';
 
 const packages = resolve(process.argv[2]);
 process.env.RSTMDB_SERVER = resolve(process.argv[3]);
+const { triple } = await import('../dist/platform.js');
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const { startServer } = await import('../test/support/server.mjs');
 
 const folder = mkdtempSync(join(tmpdir(), 'rstmdb-package-'));
@@ -32,8 +34,9 @@ function expect(text, found) {
 
 try {
   writeFileSync(join(folder, 'package.json'), '{ "name": "empty", "private": true }\n');
-  const files = readdirSync(packages).filter((name) => name.endsWith('.tgz'));
-  // The addons of other platforms are not there: their packages are optional.
+  // The addons of other platforms may be there, or not: their packages are optional.
+  const wanted = [`rstmdb-${version}.tgz`, `rstmdb-${triple()}-${version}.tgz`];
+  const files = readdirSync(packages).filter((name) => wanted.includes(name));
   npm('install', ...files.map((name) => join(packages, name)));
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const [quick] = /(?<=```ts\n)[\s\S]*?(?=```)/.exec(readme);

@@ -13,7 +13,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _names, _native
+from . import _names
+
+try:
+    from . import _native
+except ImportError as error:
+    from ._missing import missing
+
+    raise missing(error) from error
+
 from ._database import Database, InstanceView, MachineHandle, Opening, connect, open
 from ._logs import set_log
 from ._machine import Diagram, Machine, Transition

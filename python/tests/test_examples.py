@@ -31,7 +31,7 @@ def test_small_programs_run(name: str, kept: bool, tmp_path: Path) -> None:
         "quickstart": "refused with INVALID_TRANSITION",
         "watch": "resumed: off -> on",
         "retry": "1 withdrawal",
-        "transfer": "{'1a': 'free', '1b': 'taken', '2a': 'taken'}",
+        "transfer": "{'aisle': 'free', 'window': 'taken', 'middle': 'taken'}",
     }[name] in done.stdout
 
 
@@ -127,6 +127,13 @@ def drive(db: sync.Database, server: Server, kept: Path) -> None:
     for n in range(6):
         events = [event.event for event in db.history(f"o-{n}", order="oldest")]
         assert events == [None, "PAY", "SHIP"]
+
+
+@pytest.mark.parametrize("given", [[], ["mem:"], ["mem:", "place", "more"]])
+def test_the_worker_says_what_it_needs(given: list[str]) -> None:
+    program = [sys.executable, str(EXAMPLES / "worker.py"), *given]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "usage: worker.py URL PLACE-FILE\n")
 
 
 @pytest.mark.filterwarnings("ignore")

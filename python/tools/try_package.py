@@ -1,7 +1,7 @@
 """Installs the wheel and the sdist in empty environments outside the repository and runs the quick start.
 
-`python tools/try_package.py DIST SERVER`: embedded and on a server, with the wheel; the sdist is built to a
-wheel from its own files, which needs Rust, and must contain the same.
+`python tools/try_package.py DIST SERVER`: embedded and on a server, with the wheel for this platform; the sdist,
+if there is one, is built to a wheel from its own files, which needs Rust, and must contain the same.
 """
 
 from __future__ import annotations
@@ -20,20 +20,25 @@ README = Path(__file__).parent.parent / "README.md"
 
 def main() -> None:
     dist, server = Path(sys.argv[1]).resolve(), sys.argv[2]
-    (wheel,) = dist.glob("*.whl")
-    (sdist,) = dist.glob("*.tar.gz")
     with tempfile.TemporaryDirectory(prefix="rstmdb-package-") as name:
         folder = Path(name)
         # Nothing of the repository may be found: no PYTHONPATH, and another working directory.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         python = made(folder / "wheel")
-        must([python, "-m", "pip", "install", "--quiet", "--no-index", wheel], folder, environment)
+        # Of the wheels that are there, pip takes the one for this platform.
+        offline = {**environment, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(dist)}
+        only = ["--quiet", "--only-binary", ":all:"]
+        must([python, "-m", "pip", "install", *only, "rstmdb"], folder, offline)
         quick_start(python, folder, environment, server)
-        print(f"package: {wheel.name} works, embedded and on a server")
-        built = from_sdist(sdist, folder, environment)
-        if members(built) != members(wheel):
-            sys.exit(f"package: {sdist.name} makes another wheel than the repository")
-        print(f"package: {sdist.name} builds the same wheel outside the repository")
+        print("package: the wheel works, embedded and on a server")
+        installed_anew(python, folder, offline)
+        print("package: where the native module is missing, the error names what helps")
+        for sdist in dist.glob("*.tar.gz"):
+            (wheel,) = dist.glob("*.whl")
+            built = from_sdist(sdist, folder, environment)
+            if members(built) != members(wheel):
+                sys.exit(f"package: {sdist.name} makes another wheel than the repository")
+            print(f"package: {sdist.name} builds the same wheel outside the repository")
 
 
 def made(folder: Path) -> Path:
@@ -68,6 +73,24 @@ def quick_start(python: Path, folder: Path, environment: dict[str, str], server:
                 same(must([python, script], folder, environment), expected)
                 break
         running.terminate()
+
+
+def installed_anew(python: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Without its native module the package says which command helps, and that command does."""
+    find = "import rstmdb._native as it; print(it.__file__)"
+    Path(must([python, "-c", find], folder, environment).strip()).unlink()
+    failed = subprocess.run(
+        [str(python), "-c", "import rstmdb"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    command = re.search(r"python (-m pip install --force-reinstall rstmdb)$", failed.stderr.strip())
+    if failed.returncode == 0 or command is None:
+        sys.exit(f"package: without its native module it says\n{failed.stderr}")
+    must([python, *command.group(1).split()], folder, environment)
+    must([python, "-c", "import rstmdb"], folder, environment)
 
 
 def same(shown: str, expected: str) -> None:
