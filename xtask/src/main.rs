@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod arrows;
+mod artefacts;
 mod circles;
 mod conform;
 mod generate;
@@ -36,6 +37,9 @@ usage: cargo xtask <task>
   licences           licence and origin of every dependency
   generate           write the generated files
   generate --check   fail when one of them is stale
+  pathless COMMAND   run a command so that what cargo builds in it has no path of this machine
+  artefacts [--glibc 2.28] FILE...
+                     no path of this machine in what is published, and no newer C library needed
   conform [OPTIONS]  the conformance scenarios and programs in every language
   test [ARGUMENTS]   cargo test with ARGUMENTS, and a summary at the end";
 
@@ -59,6 +63,8 @@ fn main() -> ExitCode {
         ["licences"] => report(&[("licences", licences::check)]),
         ["generate"] => report(&[("generate", generate::write)]),
         ["generate", "--check"] => report(&[("generate", generate::check)]),
+        ["pathless", command @ ..] => artefacts::pathless(command),
+        ["artefacts", rest @ ..] => artefacts::check(rest),
         ["conform", rest @ ..] => conform::run(rest),
         ["test", rest @ ..] => tests_run::run(rest),
         _ => {

@@ -7,7 +7,7 @@ use crate::tree;
 
 const FOLDER: &str = ".github/workflows/";
 /// What may be run beside make: what the machines of the host lack.
-const PREPARATIONS: &[&str] = &["sudo apt-get update && ", "echo ", "curl "];
+const PREPARATIONS: &[&str] = &["sudo apt-get update && ", "apk add ", "echo ", "curl "];
 
 /// Looks at every `run` of every workflow.
 pub fn check() -> Outcome {

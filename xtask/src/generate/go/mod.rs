@@ -45,7 +45,9 @@ pub fn header() -> Result<String, String> {
 
 /// The beginning of every generated Go file. Without cgo `nocgo.go` stands alone and says what is missing.
 fn start(what: &str) -> String {
-    format!("// Code {GENERATED_MARK}. DO NOT EDIT.\n\n//go:build cgo\n\n// {what}\n\npackage rstmdb\n")
+    format!(
+        "// Code {GENERATED_MARK}. DO NOT EDIT.\n\n//go:build cgo\n\n// {what}\n\npackage rstmdb\n"
+    )
 }
 
 /// What a member is in Go.
