@@ -35,10 +35,15 @@ if command -v pkg-config >/dev/null 2>&1; then
     built="static found"
 fi
 
-# In a vendor folder, too: what is vendored is the whole package, headers and all.
+# In a vendor folder, too: what is vendored is the whole package, headers and all, but for the library.
 go mod vendor
+if ! go build -mod=vendor -o installed . 2>errors; then
+    grep -q 'librstmdb\.a' errors || { cat errors >&2; exit 1; }
+fi
 CGO_LDFLAGS="-L$folder/prefix/lib" go build -mod=vendor -o vendored .
-built="$built vendored"
+cp "$folder/prefix/lib/librstmdb.a" vendor/github.com/rstmdb/rstmdb/bindings/go/
+go build -mod=vendor -o beside .
+built="$built vendored beside"
 
 # Without cgo there is one error, which says what to do, whatever the program uses.
 if CGO_ENABLED=0 go build -o none . 2>errors; then
