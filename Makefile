@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run demo test check fix generate bench soak conform interop diagrams wheels npm-pack clib crates publish-crates \
+.PHONY: help run demo test check fix generate bench soak examples conform interop diagrams wheels npm-pack portable clib crates publish-crates \
 	doc clean toolchain languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
@@ -31,8 +31,8 @@ run: toolchain ## build the server and rstmdb-cli, and serve ./data on 127.0.0.1
 	@echo
 	@echo "In another terminal:"
 	@echo "  $(TARGET_DIR)/release/rstmdb-cli put-machine -n door -v 1 '$(DOOR)'"
-	@echo "  $(TARGET_DIR)/release/rstmdb-cli create-instance -m door -i front"
-	@echo "  $(TARGET_DIR)/release/rstmdb-cli apply-event -i front -e OPEN"
+	@echo "  $(TARGET_DIR)/release/rstmdb-cli create-instance -m door -i front --idempotency-key front"
+	@echo "  $(TARGET_DIR)/release/rstmdb-cli apply-event -i front -e OPEN --idempotency-key first"
 	@echo "rstmdb-cli alone is a shell, rstmdb-cli tail shows what happens, make demo is a tour."
 	@echo "Ctrl-C stops the server; the data stays in ./data."
 	@echo
@@ -47,6 +47,7 @@ test: toolchain check doc ## check, build the documentation, then every test and
 	@cargo xtask test --package rstmdb-engine --features guard-check --test guards
 	@cargo xtask test --package rstmdb-engine --features shuttle --lib shuttle_
 	@$(MAKE) --no-print-directory test-languages
+	@$(MAKE) --no-print-directory examples
 	@$(MAKE) --no-print-directory conform
 
 test-core: toolchain ## the tests of the core's crates alone, as on macOS and Windows
@@ -81,7 +82,7 @@ generate: toolchain ## write the generated files
 bench: toolchain ## run the benchmarks
 	cargo bench --package rstmdb-benches --locked
 
-soak: toolchain ## the random tests with many more seeds, then a minute of each fuzz target
+soak: toolchain languages ## the random tests with many more seeds, a minute of each fuzz target, a Next.js application
 	@RSTMDB_SOAK=1 cargo xtask test --release --workspace
 	@if [ -f fuzz/Cargo.toml ]; then \
 	    cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked; \
@@ -93,6 +94,21 @@ soak: toolchain ## the random tests with many more seeds, then a minute of each 
 	    done; \
 	    echo "soak: no fuzz target failed: $$(echo $$targets)"; \
 	fi
+	@if [ ! -f "$(TARGET_DIR)/without/node" ]; then $(MAKE) --no-print-directory -C node next; fi
+
+examples: toolchain languages ## every example and quick start, twice, all on one server
+	@cargo build --quiet --locked --package rstmdb-server --package rstmdb-cli
+	@cargo build --quiet --locked --package rstmdb --examples
+	@made="rust cli"; python=python3; \
+	has() { [ ! -f "$(TARGET_DIR)/without/$$1" ]; }; \
+	if has bindings/c; then $(MAKE) --no-print-directory -C bindings/c examples; made+=" c"; fi; \
+	if has bindings/go; then $(MAKE) --no-print-directory -C bindings/go examples; made+=" go"; fi; \
+	if has python; then \
+	    $(MAKE) --no-print-directory -C python build-debug; made+=" python"; \
+	    if [ -x "$(TARGET_DIR)/python/venv/bin/python" ]; then python="$(abspath $(TARGET_DIR))/python/venv/bin/python"; fi; \
+	fi; \
+	if has node; then $(MAKE) --no-print-directory -C node build examples; made+=" node"; fi; \
+	examples/twice.sh "$(CURDIR)" "$(abspath $(TARGET_DIR))" "$$python" $$made
 
 conform: toolchain languages ## the conformance scenarios and seeded programs: languages by targets
 	@cargo xtask conform $(ARGS)
@@ -111,6 +127,7 @@ diagrams: toolchain ## what Mermaid and Graphviz read from diagrams with hard na
 	@npm ci --silent --prefix "$(TARGET_DIR)/diagrams"
 	@node "$(TARGET_DIR)/diagrams/check.mjs" "$(abspath $(TARGET_DIR))/debug/rstmdb-cli" tests/diagrams/names.json
 
+# GLIBC=2.28 also fails when something in wheels, npm-pack or clib needs a newer one.
 wheels: toolchain languages ## build the Python wheel and sdist, and try them in an empty environment
 	@$(MAKE) --no-print-directory -C python package
 
@@ -119,6 +136,9 @@ npm-pack: toolchain languages ## build the npm packages, and try them in an empt
 
 clib: toolchain languages ## build librstmdb with header and pkg-config file, and try it in an empty prefix
 	@$(MAKE) --no-print-directory -C bindings/c package
+
+portable: toolchain languages ## wheels and addons for any Linux with glibc 2.28 or musl, on x86-64 and arm64, built by zig
+	@$(MAKE) --no-print-directory -C packaging portable
 
 crates: toolchain ## package the Rust crates as they are published
 	cargo package --locked --no-verify $(CRATES:%=--package %)

@@ -1118,7 +1118,8 @@ struct WatchInstanceRequest {
     std::string instance_id{};
     /// Whether events carry the context after them.
     std::optional<bool> include_ctx{};
-    /// Replay from this offset (inclusive) before going on live; absent or 0: live only.
+    /// Replay from this offset (inclusive) before going on live; absent or 0: live only. Creations
+    /// and deletions are among what is replayed with `include_lifecycle` alone.
     std::optional<std::uint64_t> from_offset{};
     /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
     /// the log does not go on from there.
@@ -1142,7 +1143,8 @@ struct WatchInstanceRequest {
 struct WatchAllRequest {
     /// Whether events carry the context after them.
     std::optional<bool> include_ctx{};
-    /// Replay from this offset (inclusive) before going on live; absent or 0: live only.
+    /// Replay from this offset (inclusive) before going on live; absent or 0: live only. Creations
+    /// and deletions are among what is replayed with `include_lifecycle` alone.
     std::optional<std::uint64_t> from_offset{};
     /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
     /// the log does not go on from there.

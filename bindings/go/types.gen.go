@@ -133,8 +133,9 @@ type ApplyEventResult struct {
 	// The state after.
 	ToState string `json:"to_state"`
 
-	// The context after the payload was merged. Nil when it is not an object: see RawCtx.
-	// Integers are int64, or uint64 above its range; other numbers are float64.
+	// The context after the payload was merged; its members are sorted by name, at every depth.
+	// Nil when it is not an object: see RawCtx. Integers are int64, or uint64 above its range;
+	// other numbers are float64.
 	Ctx map[string]any `json:"ctx"`
 
 	// The log offset of the event.
@@ -396,8 +397,8 @@ type GetInstanceResult struct {
 	// The current state.
 	State string `json:"state"`
 
-	// The context. Nil when it is not an object: see RawCtx. Integers are int64, or uint64 above
-	// its range; other numbers are float64.
+	// The context; its members are sorted by name, at every depth. Nil when it is not an object:
+	// see RawCtx. Integers are int64, or uint64 above its range; other numbers are float64.
 	Ctx map[string]any `json:"ctx"`
 
 	// The log offset of the last change.
@@ -1232,6 +1233,7 @@ type WatchAllRequest struct {
 	IncludeCtx bool `json:"include_ctx"`
 
 	// Replay from this offset (inclusive) before going on live; absent or 0: live only.
+	// Creations and deletions are among what is replayed with IncludeLifecycle alone.
 	FromOffset uint64 `json:"from_offset,omitempty"`
 
 	// The history that FromOffset was told with. `CONFLICT`, reason `history_diverged`, when the
@@ -1292,6 +1294,7 @@ type WatchInstanceRequest struct {
 	IncludeCtx bool `json:"include_ctx"`
 
 	// Replay from this offset (inclusive) before going on live; absent or 0: live only.
+	// Creations and deletions are among what is replayed with IncludeLifecycle alone.
 	FromOffset uint64 `json:"from_offset,omitempty"`
 
 	// The history that FromOffset was told with. `CONFLICT`, reason `history_diverged`, when the

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static rstmdb_slice text(const char *text) {
     rstmdb_slice slice = {(const uint8_t *)text, strlen(text)};
@@ -28,37 +29,46 @@ int main(int argc, char **argv) {
     int32_t status = rstmdb_open(text(argc > 1 ? argv[1] : "mem:"), text(""), &db, &error);
     check(status, error);
 
-    status = rstmdb_put_machine(db,
-                                text("{\"machine\": \"order\", \"version\": 1, \"definition\": {"
-                                     "  \"states\": [\"created\", \"paid\", \"shipped\"],"
-                                     "  \"initial\": \"created\","
-                                     "  \"transitions\": ["
-                                     "    {\"from\": \"created\", \"event\": \"PAY\", \"to\": \"paid\","
-                                     "     \"guard\": \"ctx.total > 0\"},"
-                                     "    {\"from\": \"paid\", \"event\": \"SHIP\", \"to\": \"shipped\"}]}}"),
-                                &out, &error);
+    status = rstmdb_put_machine(
+        db,
+        text(
+            "{\"machine\": \"order\", \"version\": 1, \"definition\": {"
+            "  \"states\": [\"created\", \"paid\", \"shipped\", \"delivered\", \"cancelled\"],"
+            "  \"initial\": \"created\","
+            "  \"transitions\": ["
+            "    {\"from\": \"created\", \"event\": \"PAY\", \"to\": \"paid\", \"guard\": \"ctx.total > 0\"},"
+            "    {\"from\": \"paid\", \"event\": \"SHIP\", \"to\": \"shipped\"},"
+            "    {\"from\": \"shipped\", \"event\": \"DELIVER\", \"to\": \"delivered\"},"
+            "    {\"from\": \"created\", \"event\": \"CANCEL\", \"to\": \"cancelled\"}]}}"),
+        &out, &error);
     check(status, error);
     rstmdb_buffer_free(out);
 
-    status = rstmdb_create_instance(db,
-                                    text("{\"instance_id\": \"order-17\", \"machine\": \"order\","
-                                         " \"version\": 1, \"initial_ctx\": {\"total\": 40}}"),
-                                    &out, &error);
+    /* An id of its own for each run; without one it would be random, and the result tells it. */
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    char id[64], request[256];
+    snprintf(id, sizeof id, "order-%lld-%09ld", (long long)now.tv_sec, now.tv_nsec);
+    snprintf(
+        request, sizeof request,
+        "{\"instance_id\": \"%s\", \"machine\": \"order\", \"version\": 1, \"initial_ctx\": {\"total\": 40}}",
+        id);
+    status = rstmdb_create_instance(db, text(request), &out, &error);
     check(status, error);
     rstmdb_buffer_free(out);
 
     /* A retry with the same key gets the first answer, also after a crash. */
-    status = rstmdb_apply_event(db,
-                                text("{\"instance_id\": \"order-17\", \"event\": \"PAY\","
-                                     " \"payload\": {\"method\": \"card\"},"
-                                     " \"idempotency_key\": \"payment-1\"}"),
-                                &out, &error);
+    snprintf(request, sizeof request,
+             "{\"instance_id\": \"%s\", \"event\": \"PAY\", \"payload\": {\"method\": \"card\"},"
+             " \"idempotency_key\": \"payment-1\"}",
+             id);
+    status = rstmdb_apply_event(db, text(request), &out, &error);
     check(status, error);
     printf("%.*s\n", (int)out.len, (const char *)out.data);
     rstmdb_buffer_free(out);
 
-    status =
-        rstmdb_apply_event(db, text("{\"instance_id\": \"order-17\", \"event\": \"PAY\"}"), &out, &error);
+    snprintf(request, sizeof request, "{\"instance_id\": \"%s\", \"event\": \"PAY\"}", id);
+    status = rstmdb_apply_event(db, text(request), &out, &error);
     if (status == RSTMDB_ERROR_INVALID_TRANSITION) {
         rstmdb_slice message = rstmdb_error_message(error);
         printf("refused: %.*s\n", (int)message.len, (const char *)message.data);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static rstmdb_slice text(const char *text) {
     rstmdb_slice slice = {(const uint8_t *)text, strlen(text)};
@@ -23,31 +24,35 @@ static void check(int32_t status, rstmdb_error *const *error) {
     }
 }
 
-/* Three paid orders to work on, unless they are there. */
+/* Three paid orders to work on, with ids of their own for each run. */
 static void make_orders(const rstmdb_db *db) {
     rstmdb_buffer out;
     rstmdb_error *error = NULL;
-    check(rstmdb_put_machine(db,
-                             text("{\"machine\": \"order\", \"version\": 1, \"definition\": {"
-                                  "  \"states\": [\"created\", \"paid\", \"shipped\"],"
-                                  "  \"initial\": \"created\", \"transitions\": ["
-                                  "    {\"from\": \"created\", \"event\": \"PAY\", \"to\": \"paid\"},"
-                                  "    {\"from\": \"paid\", \"event\": \"SHIP\", \"to\": \"shipped\"}]}}"),
-                             &out, &error),
+    check(rstmdb_put_machine(
+              db,
+              text("{\"machine\": \"order\", \"version\": 1, \"definition\": {"
+                   "  \"states\": [\"created\", \"paid\", \"shipped\", \"delivered\", \"cancelled\"],"
+                   "  \"initial\": \"created\", \"transitions\": ["
+                   "    {\"from\": \"created\", \"event\": \"PAY\", \"to\": \"paid\", \"guard\": \"ctx.total "
+                   "> 0\"},"
+                   "    {\"from\": \"paid\", \"event\": \"SHIP\", \"to\": \"shipped\"},"
+                   "    {\"from\": \"shipped\", \"event\": \"DELIVER\", \"to\": \"delivered\"},"
+                   "    {\"from\": \"created\", \"event\": \"CANCEL\", \"to\": \"cancelled\"}]}}"),
+              &out, &error),
           &error);
     rstmdb_buffer_free(out);
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
     for (int i = 1; i <= 3; i++) {
-        char request[256];
+        char id[64], request[256];
+        snprintf(id, sizeof id, "order-%lld-%09ld-%d", (long long)now.tv_sec, now.tv_nsec, i);
         snprintf(request, sizeof request,
-                 "{\"instance_id\": \"order-%d\", \"machine\": \"order\", \"version\": 1}", i);
-        int32_t status = rstmdb_create_instance(db, text(request), &out, &error);
-        if (status == RSTMDB_ERROR_INSTANCE_EXISTS) {
-            rstmdb_error_free(error);
-            continue;
-        }
-        check(status, &error);
+                 "{\"instance_id\": \"%s\", \"machine\": \"order\", \"version\": 1, "
+                 "\"initial_ctx\": {\"total\": 40}}",
+                 id);
+        check(rstmdb_create_instance(db, text(request), &out, &error), &error);
         rstmdb_buffer_free(out);
-        snprintf(request, sizeof request, "{\"instance_id\": \"order-%d\", \"event\": \"PAY\"}", i);
+        snprintf(request, sizeof request, "{\"instance_id\": \"%s\", \"event\": \"PAY\"}", id);
         check(rstmdb_apply_event(db, text(request), &out, &error), &error);
         rstmdb_buffer_free(out);
     }
@@ -98,8 +103,9 @@ static void instance_id(rstmdb_buffer events, char *id, size_t size) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) {
-        fprintf(stderr, "worker URL FILE COUNT\n");
+    int left = argc == 4 ? atoi(argv[3]) : 0;
+    if (left < 1) {
+        fprintf(stderr, "usage: worker URL FILE COUNT\n");
         return 2;
     }
     rstmdb_db *db = NULL;
@@ -119,7 +125,7 @@ int main(int argc, char **argv) {
     check(rstmdb_watch_all(db, text(request), &watch, &out, &error), &error);
     rstmdb_buffer_free(out);
 
-    for (int left = atoi(argv[3]); left > 0; left--) {
+    while (left > 0) {
         int32_t status = rstmdb_watch_next(watch, 1, -1, &out, &error);
         if (status == RSTMDB_ENDED) {
             break;
@@ -131,10 +137,17 @@ int main(int argc, char **argv) {
         /* The key makes a repetition harmless: the worker may have stopped before it wrote its place. */
         snprintf(request, sizeof request,
                  "{\"instance_id\": \"%s\", \"event\": \"SHIP\", \"idempotency_key\": \"ship-%s\"}", id, id);
-        check(rstmdb_apply_event(db, text(request), &out, &error), &error);
-        rstmdb_buffer_free(out);
+        status = rstmdb_apply_event(db, text(request), &out, &error);
+        if (status == RSTMDB_ERROR_INVALID_TRANSITION || status == RSTMDB_ERROR_INSTANCE_NOT_FOUND) {
+            /* Somebody else was faster, or has deleted it. */
+            rstmdb_error_free(error);
+        } else {
+            check(status, &error);
+            rstmdb_buffer_free(out);
+            printf("shipped %s\n", id);
+            left--;
+        }
         write_place(argv[2], watch);
-        printf("shipped %s\n", id);
     }
     rstmdb_watch_free(watch);
     rstmdb_free(db);

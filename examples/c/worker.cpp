@@ -3,7 +3,9 @@
 //
 //   worker URL FILE COUNT     ends after COUNT orders
 
+#include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <rstmdb.hpp>
@@ -11,22 +13,23 @@
 
 namespace {
 
-// Three paid orders to work on, unless they are there.
+// Three paid orders to work on, with ids of their own for each run.
 void make_orders(const rstmdb::Database &db) {
     db.put_machine({"order", 1, R"({
-        "states": ["created", "paid", "shipped"],
+        "states": ["created", "paid", "shipped", "delivered", "cancelled"],
         "initial": "created",
         "transitions": [
-            {"from": "created", "event": "PAY", "to": "paid"},
-            {"from": "paid", "event": "SHIP", "to": "shipped"}
+            {"from": "created", "event": "PAY", "to": "paid", "guard": "ctx.total > 0"},
+            {"from": "paid", "event": "SHIP", "to": "shipped"},
+            {"from": "shipped", "event": "DELIVER", "to": "delivered"},
+            {"from": "created", "event": "CANCEL", "to": "cancelled"}
         ]
     })"});
-    for (const std::string id : {"order-1", "order-2", "order-3"}) {
-        try {
-            db.create_instance({id, "order", 1});
-            db.apply_event({id, "PAY"});
-        } catch (const rstmdb::AlreadyExistsError &) {
-        }
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const std::string run = "order-" + std::to_string(now.count());
+    for (const std::string &id : {run + "-1", run + "-2", run + "-3"}) {
+        db.create_instance({id, "order", 1, R"({"total": 40})"});
+        db.apply_event({id, "PAY"});
     }
 }
 
@@ -40,8 +43,9 @@ std::string instance_id(const std::string &event) {
 } // namespace
 
 int main(int argc, char **argv) {
-    if (argc != 4) {
-        std::cerr << "worker URL FILE COUNT\n";
+    int left = argc == 4 ? std::atoi(argv[3]) : 0;
+    if (left < 1) {
+        std::cerr << "usage: worker URL FILE COUNT\n";
         return 2;
     }
     try {
@@ -64,16 +68,20 @@ int main(int argc, char **argv) {
         }
         auto events = db.watch_all(paid);
 
-        int left = std::stoi(argv[3]);
         for (const std::string &event : events) {
             const std::string id = instance_id(event);
             // The key makes a repetition harmless: the worker may have stopped before it wrote its place.
             rstmdb::ApplyEventRequest ship{id, "SHIP"};
             ship.idempotency_key = "ship-" + id;
-            db.apply_event(ship);
+            try {
+                db.apply_event(ship);
+                std::cout << "shipped " << id << std::endl;
+                left--;
+            } catch (const rstmdb::RejectedError &) { // somebody else was faster,
+            } catch (const rstmdb::NotFoundError &) { // or has deleted it
+            }
             std::ofstream(argv[2]) << events.resume_offset() << " " << events.history_id() << "\n";
-            std::cout << "shipped " << id << std::endl;
-            if (--left == 0) {
+            if (left == 0) {
                 break;
             }
         }

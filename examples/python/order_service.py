@@ -27,19 +27,22 @@ class State(str, Enum):
     CREATED = "created"
     PAID = "paid"
     SHIPPED = "shipped"
+    DELIVERED = "delivered"
     CANCELLED = "cancelled"
 
 
 class Event(str, Enum):
     PAY = "PAY"
     SHIP = "SHIP"
+    DELIVER = "DELIVER"
     CANCEL = "CANCEL"
 
 
 ORDER = Machine("order", 1, states=State, events=Event, initial=State.CREATED)
 ORDER.on(Event.PAY, State.CREATED, State.PAID, guard="ctx.total > 0")
 ORDER.on(Event.SHIP, State.PAID, State.SHIPPED)
-ORDER.on(Event.CANCEL, [State.CREATED, State.PAID], State.CANCELLED)
+ORDER.on(Event.DELIVER, State.SHIPPED, State.DELIVERED)
+ORDER.on(Event.CANCEL, State.CREATED, State.CANCELLED)
 
 STATUS = {"not_found": 404, "already_exists": 409, "rejected": 409, "conflict": 409, "invalid": 422}
 
@@ -136,7 +139,7 @@ PAGE = """<!doctype html><title>Orders</title>
 <script>
 const send = (path, body) => fetch(path, {method: "POST", body: JSON.stringify(body),
   headers: {"content-type": "application/json", "idempotency-key": crypto.randomUUID()}});
-const next = {created: ["PAY", "CANCEL"], paid: ["SHIP", "CANCEL"]};
+const next = {created: ["PAY", "CANCEL"], paid: ["SHIP"], shipped: ["DELIVER"]};
 function show(id, state) {
   let row = document.getElementById(id) || document.getElementById("orders").insertRow(0);
   row.id = id; row.replaceChildren();

@@ -8,11 +8,12 @@ import rstmdb
 import rstmdb.sync
 
 ORDER = {
-    "states": ["created", "paid", "shipped", "cancelled"],
+    "states": ["created", "paid", "shipped", "delivered", "cancelled"],
     "initial": "created",
     "transitions": [
         {"from": "created", "event": "PAY", "to": "paid", "guard": "ctx.total > 0"},
         {"from": "paid", "event": "SHIP", "to": "shipped"},
+        {"from": "shipped", "event": "DELIVER", "to": "delivered"},
         {"from": "created", "event": "CANCEL", "to": "cancelled"},
     ],
 }

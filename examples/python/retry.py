@@ -27,7 +27,7 @@ def withdraw(db: rstmdb.sync.Database, account: str, request_id: str) -> int:
 def main() -> None:
     with rstmdb.sync.open(sys.argv[1] if len(sys.argv) > 1 else "mem:") as db:
         db.put_machine(
-            "account",
+            "withdrawals",
             1,
             {
                 "states": ["open"],
@@ -35,7 +35,7 @@ def main() -> None:
                 "transitions": [{"from": "open", "event": "WITHDRAW", "to": "open"}],
             },
         )
-        account = db.create_instance("account", 1).instance_id
+        account = db.create_instance("withdrawals", 1).instance_id
         request = str(uuid.uuid4())
         first = withdraw(db, account, request)
         assert withdraw(db, account, request) == first

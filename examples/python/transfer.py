@@ -23,20 +23,23 @@ def main() -> None:
                 ],
             },
         )
-        db.batch([CreateInstance("seat", 1, name) for name in ("1a", "1b", "2a")], mode="atomic")
-        db.apply_event("1a", "TAKE")
+        # Their ids are random, or of your own.
+        made = db.batch([CreateInstance("seat", 1) for _ in range(3)], mode="atomic")
+        aisle, window, middle = (outcome.result.instance_id for outcome in made)
+        db.apply_event(aisle, "TAKE")
 
-        change = [ApplyEvent("1a", "LEAVE"), ApplyEvent("1b", "TAKE")]
+        change = [ApplyEvent(aisle, "LEAVE"), ApplyEvent(window, "TAKE")]
         print([outcome.status for outcome in db.batch(change, mode="atomic")])
 
-        # 1b is taken by now, so nobody leaves 2a for it.
-        db.apply_event("2a", "TAKE")
-        change = [ApplyEvent("2a", "LEAVE"), ApplyEvent("1b", "TAKE")]
+        # The window is taken by now, so nobody leaves the middle for it.
+        db.apply_event(middle, "TAKE")
+        change = [ApplyEvent(middle, "LEAVE"), ApplyEvent(window, "TAKE")]
         try:
             db.batch(change, mode="atomic")
         except rstmdb.RejectedError as error:
             print(f"refused: {error}")
-        print({row.id: row.state for row in db.list_instances(machine="seat")})
+        seats = {"aisle": aisle, "window": window, "middle": middle}
+        print({name: db.get_instance(seat).state for name, seat in seats.items()})
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ async def ship(db: rstmdb.Database, event: rstmdb.InstanceEvent) -> None:
     try:
         await db.apply_event(event.instance_id, "SHIP", {"carrier": "ACME"}, idempotency_key=key)
         print(f"shipped {event.instance_id}", flush=True)
-    except rstmdb.RejectedError as error:
-        # Cancelled meanwhile, say: that is no fault of the worker.
+    except (rstmdb.RejectedError, rstmdb.NotFoundError) as error:
+        # Shipped by somebody else meanwhile, or deleted, say: that is no fault of the worker.
         print(f"left {event.instance_id}: {error}", flush=True)
 
 
@@ -46,8 +46,11 @@ async def work(db: rstmdb.Database, kept: Path) -> None:
 
 
 async def main() -> None:
-    async with rstmdb.open(sys.argv[1]) as db:
-        task = asyncio.ensure_future(work(db, Path(sys.argv[2])))
+    if len(sys.argv) != 3:
+        sys.exit("usage: worker.py URL PLACE-FILE")
+    _, url, place = sys.argv
+    async with rstmdb.open(url) as db:
+        task = asyncio.ensure_future(work(db, Path(place)))
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, task.cancel)
         try:

@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "mem:".to_owned());
     let db = Database::open(&url)?;
 
-    let door = Json::parse(
+    let lock = Json::parse(
         r#"{
             "states": ["open", "closed", "locked"],
             "initial": "open",
@@ -21,17 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ]
         }"#,
     )?;
-    db.put_machine(PutMachineRequest::new("door", 1, door))?;
+    db.put_machine(PutMachineRequest::new("lock", 1, lock))?;
 
     // Without an id the instance gets a random one.
-    let created = db.create_instance(CreateInstanceRequest {
-        instance_id: None,
-        machine: "door".into(),
-        version: 1,
-        initial_ctx: Some(Json::parse(r#"{"has_key": false}"#)?),
-        initial_state: None,
-        idempotency_key: None,
-    })?;
+    let context = Json::parse(r#"{"has_key": false}"#)?;
+    let created =
+        db.create_instance(CreateInstanceRequest::unnamed("lock", 1).with_ctx(context))?;
     let id = created.instance_id;
 
     let closed = db.apply_event(ApplyEventRequest::new(id.clone(), "CLOSE"))?;
@@ -41,9 +36,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("refused: {error}");
     }
 
-    let door = db.get_instance(GetInstanceRequest { instance_id: id })?;
-    println!("the door is {}, its context {}", door.state, door.ctx);
-    assert_eq!(door.state, "closed");
+    let lock = db.get_instance(GetInstanceRequest { instance_id: id })?;
+    println!("the lock is {}, its context {}", lock.state, lock.ctx);
+    assert_eq!(lock.state, "closed");
     db.close()?;
     Ok(())
 }

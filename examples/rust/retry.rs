@@ -11,11 +11,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             {"from": "counting", "event": "COUNT", "to": "counting"}]}"#,
     )?;
     db.put_machine(PutMachineRequest::new("counter", 1, counter))?;
-    let created = CreateInstanceRequest::new("visits", "counter", 1).with_key("setup");
-    // Running this program twice on one directory creates the instance once.
-    db.create_instance(created)?;
+    let visits = db.create_instance(CreateInstanceRequest::unnamed("counter", 1))?.instance_id;
 
-    let count = ApplyEventRequest::new("visits", "COUNT")
+    let count = ApplyEventRequest::new(visits.clone(), "COUNT")
         .with_payload(Json::parse(r#"{"visitors": 1}"#)?)
         .with_key("visit-2026-11-23");
     let first = db.apply_event(count.clone())?;
@@ -25,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(!again.applied);
 
     // The key stands for that request, not for any other.
-    let other = ApplyEventRequest::new("visits", "COUNT")
+    let other = ApplyEventRequest::new(visits, "COUNT")
         .with_payload(Json::parse(r#"{"visitors": 2}"#)?)
         .with_key("visit-2026-11-23");
     match db.apply_event(other) {

@@ -7,31 +7,31 @@ use rstmdb::{
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let db = Database::open("mem:")?;
+    let url = std::env::args().nth(1).unwrap_or_else(|| "mem:".to_owned());
+    let db = Database::open(&url)?;
     let seat = Json::parse(
         r#"{"states": ["free", "taken"], "initial": "free", "transitions": [
             {"from": "free", "event": "TAKE", "to": "taken"},
             {"from": "taken", "event": "LEAVE", "to": "free"}]}"#,
     )?;
     db.put_machine(PutMachineRequest::new("seat", 1, seat))?;
-    for id in ["12A", "12B"] {
-        db.create_instance(CreateInstanceRequest::new(id, "seat", 1))?;
-    }
+    let seat = || db.create_instance(CreateInstanceRequest::unnamed("seat", 1));
+    let (window, aisle) = (seat()?.instance_id, seat()?.instance_id);
     let take = |id: &str| BatchOperation::ApplyEvent(ApplyEventRequest::new(id, "TAKE"));
     let state = |id: &str| -> rstmdb::Result<rstmdb::Text> {
         Ok(db.get_instance(GetInstanceRequest { instance_id: id.into() })?.state)
     };
     let both = |ops| BatchRequest { mode: BatchMode::Atomic, ops, idempotency_key: None };
 
-    db.batch(both(vec![take("12A"), take("12B")]))?;
-    println!("12A is {}, 12B is {}", state("12A")?, state("12B")?);
+    db.batch(both(vec![take(&window), take(&aisle)]))?;
+    println!("the window is {}, the aisle is {}", state(&window)?, state(&aisle)?);
 
-    // 12B is taken: the batch fails as a whole and 12A stays as it was.
-    let leave = BatchOperation::ApplyEvent(ApplyEventRequest::new("12A", "LEAVE"));
-    match db.batch(both(vec![leave, take("12B")])) {
+    // The aisle is taken: the batch fails as a whole and the window stays as it was.
+    let leave = BatchOperation::ApplyEvent(ApplyEventRequest::new(window.clone(), "LEAVE"));
+    match db.batch(both(vec![leave, take(&aisle)])) {
         Err(error) => println!("refused: {error}"),
         Ok(_) => return Err("a taken seat was taken again".into()),
     }
-    assert_eq!(state("12A")?, "taken");
+    assert_eq!(state(&window)?, "taken");
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use futures_lite::future::block_on;
 use rstmdb::{
-    ApplyEventRequest, CreateInstanceRequest, Database, Json, PutMachineRequest, WatchAllRequest,
+    ApplyEventRequest, CreateInstanceRequest, Database, Json, PutMachineRequest,
+    WatchInstanceRequest,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,19 +16,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 {"from": "on", "event": "PRESS", "to": "off"}]}"#,
         )?;
         db.put_machine(PutMachineRequest::new("lamp", 1, lamp)).await?;
-        let lamp = db
-            .create_instance(CreateInstanceRequest {
-                instance_id: None,
-                machine: "lamp".into(),
-                version: 1,
-                initial_ctx: None,
-                initial_state: None,
-                idempotency_key: None,
-            })
-            .await?
-            .instance_id;
+        let lamp = db.create_instance(CreateInstanceRequest::unnamed("lamp", 1)).await?.instance_id;
 
-        let (_, mut events) = db.watch_all(WatchAllRequest::default()).await?;
+        let (_, mut events) = db.watch_instance(WatchInstanceRequest::new(lamp.clone())).await?;
         for _ in 0..3 {
             db.apply_event(ApplyEventRequest::new(lamp.clone(), "PRESS")).await?;
         }
@@ -39,12 +30,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (resume_at, history_id) = (events.resume_offset(), events.history_id());
         drop(events);
 
-        let request = WatchAllRequest {
+        let request = WatchInstanceRequest {
             from_offset: Some(resume_at),
             history_id,
-            ..WatchAllRequest::default()
+            ..WatchInstanceRequest::new(lamp)
         };
-        let (_, mut events) = db.watch_all(request).await?;
+        let (_, mut events) = db.watch_instance(request).await?;
         for expected in ["off", "on"] {
             let event = events.next().await.ok_or("the database was closed")??;
             println!("{} is {:?}", event.instance_id, event.to_state);

@@ -2,7 +2,7 @@
 
 import { Database, defineMachine, RstmdbError } from 'rstmdb';
 
-const account = defineMachine('account', 1, {
+const account = defineMachine('deposits', 1, {
   states: ['open'],
   initial: 'open',
   transitions: [{ from: 'open', event: 'DEPOSIT', to: 'open' }],

@@ -6,12 +6,13 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { Database, defineMachine, type ErrorKind, RstmdbError } from 'rstmdb';
 
 const order = defineMachine('order', 1, {
-  states: ['created', 'paid', 'shipped', 'cancelled'],
+  states: ['created', 'paid', 'shipped', 'delivered', 'cancelled'],
   initial: 'created',
   transitions: [
     { from: 'created', event: 'PAY', to: 'paid', guard: 'ctx.total > 0' },
     { from: 'paid', event: 'SHIP', to: 'shipped' },
-    { from: ['created', 'paid'], event: 'CANCEL', to: 'cancelled' },
+    { from: 'shipped', event: 'DELIVER', to: 'delivered' },
+    { from: 'created', event: 'CANCEL', to: 'cancelled' },
   ],
 }).withTypes<{ context: { item: string; total: number } }>();
 
@@ -85,7 +86,7 @@ const PAGE = `<!doctype html><meta charset="utf-8"><title>Orders</title>
       row.id = instanceId;
       row.insertCell().textContent = instanceId.slice(0, 8);
       row.insertCell();
-      for (const event of ['PAY', 'SHIP', 'CANCEL']) {
+      for (const event of ['PAY', 'SHIP', 'DELIVER', 'CANCEL']) {
         const button = row.insertCell().appendChild(document.createElement('button'));
         button.textContent = event;
         button.onclick = async () => {

@@ -2,7 +2,7 @@
 
 import { Database, defineMachine } from 'rstmdb';
 
-const account = defineMachine('account', 1, {
+const account = defineMachine('balance', 1, {
   states: ['open', 'closed'],
   initial: 'open',
   transitions: [

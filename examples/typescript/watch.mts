@@ -16,7 +16,7 @@ const lamps = db.machine(lamp);
 await lamps.putMachine();
 const { instanceId } = await lamps.createInstance();
 
-const watch = await lamps.watchAll();
+const watch = await db.watchInstance(instanceId);
 for (let count = 0; count < 3; count += 1) await lamps.applyEvent(instanceId, 'PRESS');
 const { value: first } = await watch.next();
 console.log(`${first?.instanceId} is ${first?.toState}`);
@@ -27,7 +27,7 @@ const { resumeOffset: fromOffset, historyId } = watch;
 await watch.close();
 
 const resumed: string[] = [];
-for await (const event of await lamps.watchAll({ fromOffset, historyId })) {
+for await (const event of await db.watchInstance(instanceId, { fromOffset, historyId })) {
   console.log(`${event.instanceId} is ${event.toState}`);
   resumed.push(event.toState ?? '');
   if (resumed.length === 2) break;

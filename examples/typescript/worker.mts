@@ -3,14 +3,22 @@
 //   node worker.mjs [path or URL] [file to remember the place in]
 
 import { readFile, rename, writeFile } from 'node:fs/promises';
-import { ConflictError, Database, defineMachine, InvalidTransitionError } from 'rstmdb';
+import {
+  ConflictError,
+  Database,
+  defineMachine,
+  InvalidTransitionError,
+  NotFoundError,
+} from 'rstmdb';
 
 const order = defineMachine('order', 1, {
-  states: ['created', 'paid', 'shipped'],
+  states: ['created', 'paid', 'shipped', 'delivered', 'cancelled'],
   initial: 'created',
   transitions: [
-    { from: 'created', event: 'PAY', to: 'paid' },
+    { from: 'created', event: 'PAY', to: 'paid', guard: 'ctx.total > 0' },
     { from: 'paid', event: 'SHIP', to: 'shipped' },
+    { from: 'shipped', event: 'DELIVER', to: 'delivered' },
+    { from: 'created', event: 'CANCEL', to: 'cancelled' },
   ],
 });
 const [, , url = 'mem:', place = 'worker-place.txt'] = process.argv;
@@ -22,7 +30,7 @@ const db = await Database.open(url);
 const orders = db.machine(order);
 await orders.putMachine();
 // Something to do, for those who try it.
-const { instanceId } = await orders.createInstance();
+const { instanceId } = await orders.createInstance({ initialCtx: { total: 40 } });
 await orders.applyEvent(instanceId, 'PAY');
 
 /**
@@ -56,8 +64,9 @@ try {
       });
       console.log(`${event.instanceId} ${applied ? 'shipped' : 'was shipped before'}`);
     } catch (error) {
-      // Someone else was faster.
-      if (!(error instanceof ConflictError || error instanceof InvalidTransitionError)) throw error;
+      // Someone else was faster, or has deleted it.
+      const gone = [ConflictError, InvalidTransitionError, NotFoundError];
+      if (!gone.some((kind) => error instanceof kind)) throw error;
       console.log(`${event.instanceId} went on without us`);
     }
     await remember(watch.resumeOffset, watch.historyId);

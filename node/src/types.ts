@@ -265,7 +265,7 @@ export interface GetInstanceResult<M extends MachineTypes = AnyMachine> {
   readonly version: number;
   /** The current state. */
   readonly state: StateOf<M>;
-  /** The context. */
+  /** The context; its members are sorted by name, at every depth. */
   readonly ctx: ContextOf<M>;
   /** The log offset of the last change. */
   readonly lastWalOffset: Offset;
@@ -371,7 +371,9 @@ export interface ApplyEventResult<M extends MachineTypes = AnyMachine> {
   readonly fromState: StateOf<M>;
   /** The state after. */
   readonly toState: StateOf<M>;
-  /** The context after the payload was merged. */
+  /**
+   * The context after the payload was merged; its members are sorted by name, at every depth.
+   */
   readonly ctx: ContextOf<M>;
   /** The log offset of the event. */
   readonly walOffset: Offset;
@@ -447,7 +449,10 @@ export interface WatchInstanceRequest {
   readonly instanceId: string;
   /** Whether events carry the context after them. */
   readonly includeCtx?: boolean | undefined;
-  /** Replay from this offset (inclusive) before going on live; absent or 0: live only. */
+  /**
+   * Replay from this offset (inclusive) before going on live; absent or 0: live only.
+   * Creations and deletions are among what is replayed with `include_lifecycle` alone.
+   */
   readonly fromOffset?: Offset | undefined;
   /**
    * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
@@ -476,7 +481,10 @@ export interface WatchInstanceResult<M extends MachineTypes = AnyMachine> {
 export interface WatchAllRequest<M extends MachineTypes = AnyMachine> {
   /** Whether events carry the context after them. */
   readonly includeCtx?: boolean | undefined;
-  /** Replay from this offset (inclusive) before going on live; absent or 0: live only. */
+  /**
+   * Replay from this offset (inclusive) before going on live; absent or 0: live only.
+   * Creations and deletions are among what is replayed with `include_lifecycle` alone.
+   */
   readonly fromOffset?: Offset | undefined;
   /**
    * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when

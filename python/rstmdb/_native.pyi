@@ -304,7 +304,9 @@ class ApplyEventResult:
         """The state after."""
     @property
     def ctx(self) -> Any:
-        """The context after the payload was merged."""
+        """The context after the payload was merged; its members are sorted by name, at every
+        depth.
+        """
     @property
     def wal_offset(self) -> int:
         """The log offset of the event."""
@@ -662,7 +664,7 @@ class GetInstanceResult:
         """The current state."""
     @property
     def ctx(self) -> Any:
-        """The context."""
+        """The context; its members are sorted by name, at every depth."""
     @property
     def last_wal_offset(self) -> int:
         """The log offset of the last change."""

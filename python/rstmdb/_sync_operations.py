@@ -297,7 +297,8 @@ class Operations:
             instance_id: The instance's id.
             include_ctx: Whether events carry the context after them.
             from_offset: Replay from this offset (inclusive) before going on live; absent or
-                0: live only.
+                0: live only. Creations and deletions are among what is replayed with
+                `include_lifecycle` alone.
             history_id: The history that `from_offset` was told with. `CONFLICT`, reason
                 `history_diverged`, when the log does not go on from there.
             include_lifecycle: Whether creation and deletion are reported too.
@@ -329,7 +330,8 @@ class Operations:
         Args:
             include_ctx: Whether events carry the context after them.
             from_offset: Replay from this offset (inclusive) before going on live; absent or
-                0: live only.
+                0: live only. Creations and deletions are among what is replayed with
+                `include_lifecycle` alone.
             history_id: The history that `from_offset` was told with. `CONFLICT`, reason
                 `history_diverged`, when the log does not go on from there.
             machines: Only these machines.

@@ -46,7 +46,7 @@ result_class! {
     ApplyEventResult(t::ApplyEventResult), "The transition that happened.",
     plain: [from_state: "The state before.", to_state: "The state after.", wal_offset: "The log offset of the event.", applied: "False when this is the remembered result of an earlier request with the same key.", event_id: "The request's `event_id`."],
     times: [],
-    cached: [ctx: "The context after the payload was merged."],
+    cached: [ctx: "The context after the payload was merged; its members are sorted by name, at every depth."],
     shown: ["from_state", "to_state", "ctx", "wal_offset", "applied", "event_id"],
 }
 
@@ -128,7 +128,7 @@ result_class! {
     GetInstanceResult(t::GetInstanceResult), "An instance as it is now.",
     plain: [instance_id: "The instance's id.", machine: "The machine's name.", version: "The machine's version.", state: "The current state.", last_wal_offset: "The log offset of the last change.", last_event_id: "The `event_id` of the last applied event, when it carried one."],
     times: [created_at created_at_ms: "When the instance was created, in milliseconds since 1970.", updated_at updated_at_ms: "When it last changed, in milliseconds since 1970."],
-    cached: [ctx: "The context."],
+    cached: [ctx: "The context; its members are sorted by name, at every depth."],
     shown: ["instance_id", "machine", "version", "state", "ctx", "last_wal_offset", "last_event_id", "created_at", "updated_at"],
 }
 

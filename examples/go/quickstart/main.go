@@ -26,12 +26,13 @@ func main() {
 	_, err = db.PutMachine(ctx, rstmdb.PutMachineRequest{
 		Machine: "order", Version: 1,
 		Definition: rstmdb.MachineDefinition{
-			States:  []string{"created", "paid", "shipped", "cancelled"},
+			States:  []string{"created", "paid", "shipped", "delivered", "cancelled"},
 			Initial: "created",
 			Transitions: []rstmdb.Transition{
 				{From: rstmdb.From("created"), Event: "PAY", To: "paid", Guard: "ctx.total > 0"},
 				{From: rstmdb.From("paid"), Event: "SHIP", To: "shipped"},
-				{From: rstmdb.From("created", "paid"), Event: "CANCEL", To: "cancelled"},
+				{From: rstmdb.From("shipped"), Event: "DELIVER", To: "delivered"},
+				{From: rstmdb.From("created"), Event: "CANCEL", To: "cancelled"},
 			},
 		},
 	})

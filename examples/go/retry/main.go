@@ -37,16 +37,13 @@ func run(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	// Running this program twice on one directory creates the instance once.
-	_, err = db.CreateInstance(ctx, rstmdb.CreateInstanceRequest{
-		InstanceID: "visits", Machine: "counter", Version: 1, IdempotencyKey: "setup",
-	})
+	visits, err := db.CreateInstance(ctx, rstmdb.CreateInstanceRequest{Machine: "counter", Version: 1})
 	if err != nil {
 		return err
 	}
 
 	count := rstmdb.ApplyEventRequest{
-		InstanceID: "visits", Event: "COUNT", Payload: map[string]any{"visitors": 1}, IdempotencyKey: "visit-2026-11-23",
+		InstanceID: visits.InstanceID, Event: "COUNT", Payload: map[string]any{"visitors": 1}, IdempotencyKey: "visit-2026-11-23",
 	}
 	first, err := db.ApplyEvent(ctx, count)
 	if err != nil {

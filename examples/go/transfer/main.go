@@ -6,18 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
 
 	rstmdb "github.com/rstmdb/rstmdb/bindings/go"
 )
 
 func main() {
-	if err := run(context.Background()); err != nil {
+	url := "mem:"
+	if len(os.Args) > 1 {
+		url = os.Args[1]
+	}
+	if err := run(context.Background(), url); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context) error {
-	db, err := rstmdb.Open(ctx, "mem:")
+func run(ctx context.Context, url string) error {
+	db, err := rstmdb.Open(ctx, url)
 	if err != nil {
 		return err
 	}
@@ -35,34 +40,38 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range []string{"12A", "12B"} {
-		request := rstmdb.CreateInstanceRequest{InstanceID: id, Machine: "seat", Version: 1}
-		if _, err := db.CreateInstance(ctx, request); err != nil {
-			return err
-		}
+	// Without an InstanceID they get random ones.
+	seat := rstmdb.CreateInstanceRequest{Machine: "seat", Version: 1}
+	window, err := db.CreateInstance(ctx, seat)
+	if err != nil {
+		return err
+	}
+	aisle, err := db.CreateInstance(ctx, seat)
+	if err != nil {
+		return err
 	}
 
-	event := func(id, event string) rstmdb.BatchOperation {
-		return rstmdb.BatchApplyEvent(rstmdb.ApplyEventRequest{InstanceID: id, Event: event})
+	event := func(of *rstmdb.CreateInstanceResult, event string) rstmdb.BatchOperation {
+		return rstmdb.BatchApplyEvent(rstmdb.ApplyEventRequest{InstanceID: of.InstanceID, Event: event})
 	}
-	both := []rstmdb.BatchOperation{event("12A", "TAKE"), event("12B", "TAKE")}
+	both := []rstmdb.BatchOperation{event(window, "TAKE"), event(aisle, "TAKE")}
 	if _, err := db.Batch(ctx, rstmdb.BatchAtomic, both); err != nil {
 		return err
 	}
 
-	// 12B is taken: the batch fails as a whole and 12A stays as it was.
-	_, err = db.Batch(ctx, rstmdb.BatchAtomic, []rstmdb.BatchOperation{event("12A", "LEAVE"), event("12B", "TAKE")})
+	// The aisle is taken: the batch fails as a whole and the window stays as it was.
+	_, err = db.Batch(ctx, rstmdb.BatchAtomic, []rstmdb.BatchOperation{event(window, "LEAVE"), event(aisle, "TAKE")})
 	if err == nil {
 		return errors.New("a taken seat was taken again")
 	}
 	fmt.Println("refused:", err)
-	seat, err := db.GetInstance(ctx, "12A")
+	after, err := db.GetInstance(ctx, window.InstanceID)
 	if err != nil {
 		return err
 	}
-	if seat.State != "taken" {
+	if after.State != "taken" {
 		return errors.New("half of a batch happened")
 	}
-	fmt.Println("12A is", seat.State)
+	fmt.Println("the window is", after.State)
 	return nil
 }

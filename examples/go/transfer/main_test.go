@@ -1,9 +1,15 @@
 package main
 
-import "testing"
+import (
+	"path/filepath"
+	"testing"
+)
 
-func TestItRuns(t *testing.T) {
-	if err := run(t.Context()); err != nil {
-		t.Fatal(err)
+func TestItRunsTwiceInMemoryAndOnOneDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	for _, url := range []string{"mem:", path, path} {
+		if err := run(t.Context(), url); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -44,7 +44,7 @@ func run(ctx context.Context, url string) error {
 		return err
 	}
 
-	sub, err := db.WatchAll(ctx)
+	sub, err := db.WatchInstance(ctx, rstmdb.WatchInstanceRequest{InstanceID: lamp.InstanceID})
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,9 @@ func run(ctx context.Context, url string) error {
 	if err := sub.Close(); err != nil {
 		return err
 	}
-	sub, err = db.WatchAll(ctx, rstmdb.WatchFromOffset(resume), rstmdb.WatchHistoryID(history))
+	sub, err = db.WatchInstance(ctx, rstmdb.WatchInstanceRequest{
+		InstanceID: lamp.InstanceID, FromOffset: resume, HistoryID: history,
+	})
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ pub struct ApplyEventResult {
     pub from_state: Text,
     /// The state after.
     pub to_state: Text,
-    /// The context after the payload was merged.
+    /// The context after the payload was merged; its members are sorted by name, at every depth.
     pub ctx: Json,
     /// The log offset of the event.
     pub wal_offset: Offset,

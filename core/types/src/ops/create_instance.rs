@@ -39,6 +39,14 @@ impl CreateInstanceRequest {
         }
     }
 
+    /// An instance with a random id, which the result tells, and an empty context.
+    pub fn unnamed(machine: impl Into<Text>, version: u32) -> Self {
+        CreateInstanceRequest {
+            instance_id: None,
+            ..CreateInstanceRequest::new("", machine, version)
+        }
+    }
+
     /// Sets the context to start with.
     #[must_use]
     pub fn with_ctx(mut self, context: impl Into<Json>) -> Self {

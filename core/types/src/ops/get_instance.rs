@@ -22,7 +22,7 @@ pub struct GetInstanceResult {
     pub version: u32,
     /// The current state.
     pub state: Text,
-    /// The context.
+    /// The context; its members are sorted by name, at every depth.
     pub ctx: Json,
     /// The log offset of the last change.
     pub last_wal_offset: Offset,

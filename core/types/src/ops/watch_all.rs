@@ -11,7 +11,8 @@ pub struct WatchAllRequest {
     /// Whether events carry the context after them.
     #[serde(default = "yes")]
     pub include_ctx: bool,
-    /// Replay from this offset (inclusive) before going on live; absent or 0: live only.
+    /// Replay from this offset (inclusive) before going on live; absent or 0: live only. Creations and
+    /// deletions are among what is replayed with `include_lifecycle` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_offset: Option<Offset>,
     /// The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when the log does not
