@@ -62,11 +62,12 @@ for program in quick_start_* worker_*; do
 done
 
 # Each program on a server of its own, which is empty.
-cargo build --quiet --locked --release --package rstmdb-server --manifest-path "$root/Cargo.toml"
+# In the repository, whose toolchain it takes.
+(cd "$root" && cargo build --quiet --locked --package rstmdb-server)
 for program in quick_start_shared quick_start_cpp_static worker_shared worker_cpp_static; do
     data=$(mktemp -d "$folder/data.XXXXXX")
     mkfifo "$data.log"
-    RSTMDB_BIND=127.0.0.1:0 RSTMDB_METRICS_ENABLED=false "$target/release/rstmdb" --data "$data" >"$data.log" 2>&1 &
+    RSTMDB_BIND=127.0.0.1:0 RSTMDB_METRICS_ENABLED=false "$target/debug/rstmdb" --data "$data" >"$data.log" 2>&1 &
     server=$!
     url=
     # The server says where it listens as soon as it does.
