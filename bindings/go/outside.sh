@@ -59,12 +59,14 @@ fi
 if [ "$(uname)" = Linux ]; then
     "$root/bindings/c/bare_root.sh" ./static mem: >out
     grep -q "created -> paid" out
-    CGO_LDFLAGS="-L$folder/prefix/lib" go build -ldflags '-linkmode external -extldflags -static' -o whole . 2>warnings || {
-        cat warnings >&2
-        exit 1
-    }
-    "$root/bindings/c/bare_root.sh" ./whole mem: >out
-    grep -q "created -> paid" out
+    if [ "$("$(go env CC)" -print-file-name=libc.a)" != libc.a ]; then
+        CGO_LDFLAGS="-L$folder/prefix/lib" go build -ldflags '-linkmode external -extldflags -static' -o whole . 2>warnings || {
+            cat warnings >&2
+            exit 1
+        }
+        "$root/bindings/c/bare_root.sh" ./whole mem: >out
+        grep -q "created -> paid" out
+    fi
 fi
 
 mkfifo hold listening
