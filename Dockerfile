@@ -9,11 +9,13 @@ RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf 
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --package rstmdb-server --package rstmdb-cli
+# The programs with their manual pages and completions.
+RUN packaging/programs.sh . target/release /out
 
 FROM debian:12-slim
 RUN useradd --system --uid 7401 --no-create-home --shell /usr/sbin/nologin rstmdb \
     && install -d -o rstmdb -g rstmdb -m 0750 /data
-COPY --from=build /src/target/release/rstmdb /src/target/release/rstmdb-cli /usr/local/bin/
+COPY --from=build /out/ /usr/local/
 
 # Reached from outside the container; who publishes the ports decides who gets there.
 ENV RSTMDB_BIND=0.0.0.0:7401 \

@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run demo test check fix generate bench soak examples conform interop diagrams wheels npm-pack portable clib crates publish-crates \
+.PHONY: help run demo test check fix generate bench soak examples conform interop diagrams wheels npm-pack portable clib programs install crates publish-crates \
 	doc clean toolchain languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
@@ -139,6 +139,14 @@ clib: toolchain languages ## build librstmdb with header and pkg-config file, an
 
 portable: toolchain languages ## wheels and addons for any Linux with glibc 2.28 or musl, on x86-64 and arm64, built by zig
 	@$(MAKE) --no-print-directory -C packaging portable
+
+programs: toolchain ## build the server and rstmdb-cli, and pack them with manual pages and completions
+	@cargo build --release --locked --package rstmdb-server --package rstmdb-cli
+	@$(MAKE) --no-print-directory -C packaging programs
+
+install: toolchain ## build the server and rstmdb-cli, and install them with manual pages and completions; PREFIX=/usr/local
+	@cargo build --release --locked --package rstmdb-server --package rstmdb-cli
+	@$(MAKE) --no-print-directory -C packaging install
 
 crates: toolchain ## package the Rust crates as they are published
 	cargo package --locked --no-verify $(CRATES:%=--package %)

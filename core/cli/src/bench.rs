@@ -16,7 +16,8 @@ use rstmdb::{
 use serde::Serialize;
 
 use crate::error::{self, CommandResult};
-use crate::output::{bytes, fields, number, rate};
+use crate::output::{bytes, number, rate};
+use crate::screen::{Screen, fields};
 use crate::session::CliSession;
 
 const MACHINE: &str = r#"{
@@ -40,10 +41,10 @@ Examples:
   rstmdb-cli --path mem: bench --in-flight 1 --output json")]
 pub(crate) struct Bench {
     /// How many events are applied.
-    #[arg(short, long, default_value_t = 100_000, value_name = "COUNT")]
+    #[arg(long, default_value_t = 100_000, value_name = "COUNT")]
     events: u64,
     /// How many instances they are spread over.
-    #[arg(short, long, default_value_t = 1_000, value_name = "COUNT",
+    #[arg(long, default_value_t = 1_000, value_name = "COUNT",
         value_parser = clap::value_parser!(u32).range(1..))]
     instances: u32,
     /// How many threads apply them.
@@ -102,7 +103,7 @@ impl Bench {
         let measured = self.measure(&database, &place, session);
         database.close()?;
         let measured = measured?;
-        session.output.show(&measured, Measured::text)
+        session.output.show(&measured, Measured::screen)
     }
 
     fn measure(&self, database: &Database, place: &str, session: &CliSession) -> Result<Measured> {
@@ -212,7 +213,7 @@ fn percentile(sorted: &[u32], percent: usize) -> u64 {
 }
 
 impl Measured {
-    fn text(&self) -> String {
+    fn screen(&self) -> Screen {
         let Latency { p50, p99, max } = &self.latency_us;
         let micros = |value: &u64| format!("{} µs", number(*value));
         fields([

@@ -137,11 +137,11 @@ impl DemoStage {
         self.drive()?;
         self.title("How many orders are in which state")?;
         let counts = self.counts()?;
-        self.out.text(&count_table(&counts))?;
+        self.out.screen(count_table(&counts))?;
         self.refuse()?;
         self.title(&format!("The history of {}", self.order(9)))?;
         let history = self.history(9)?;
-        self.out.text(&history_table(&history))?;
+        self.out.screen(history_table(&history))?;
         self.draw(&counts)?;
         self.restart(path, options, &counts, &history)
     }

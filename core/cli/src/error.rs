@@ -118,7 +118,7 @@ pub(crate) fn internal(message: impl std::fmt::Display) -> Error {
 
 /// The lines people read on standard error; `program` stands before commands in hints.
 pub(crate) fn lines(error: &Error, program: &str) -> Vec<String> {
-    let mut lines = vec![format!("error: {}", error.message())];
+    let mut lines = message_lines("error: ", error.message());
     let reason = error.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
     lines.push(format!("  code: {}{reason}", error.code()));
     for (key, value) in error.context() {
@@ -132,11 +132,23 @@ pub(crate) fn lines(error: &Error, program: &str) -> Vec<String> {
     }
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        lines.push(format!("  caused by: {cause}"));
+        lines.extend(message_lines("  caused by: ", &cause.to_string()));
         source = cause.source();
     }
     lines.extend(hint(error, program).map(|hint| format!("  hint: {hint}")));
     lines
+}
+
+/// A message behind what it begins with. Lines below the first are set in, as those that show where a
+/// guard is wrong are already: nothing in a message looks like a line of its own.
+pub(crate) fn message_lines(begin: &str, message: &str) -> Vec<String> {
+    let mut lines = message.lines();
+    let mut out = vec![format!("{begin}{}", lines.next().unwrap_or_default())];
+    out.extend(lines.map(|line| match line.starts_with("  ") {
+        true => line.to_owned(),
+        false => format!("  {line}"),
+    }));
+    out
 }
 
 /// The path and the message of a warning, or whatever an object has, in one line.

@@ -21,6 +21,7 @@ mod place;
 mod progress;
 mod quote;
 mod replay;
+mod screen;
 mod session;
 mod shell;
 mod talk;

@@ -3,12 +3,12 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment, Table, presets};
 use rstmdb::{Error, TimestampMs};
 use serde::Serialize;
 
 use crate::clean::{clean, clean_json, clean_lines};
 use crate::error::{self, CommandResult};
+use crate::screen::{Layout, Screen};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -24,6 +24,10 @@ pub(crate) enum Format {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Output {
     pub(crate) format: Format,
+    /// Whether nothing is shortened.
+    pub(crate) wide: bool,
+    /// Whether rows of tables are shown as records.
+    pub(crate) record: bool,
     /// What stands before a command to run it here once more: this program and the place, with a
     /// blank behind; nothing in the shell.
     pub(crate) program: &'static str,
@@ -35,16 +39,23 @@ impl Output {
         Output { program: program.leak(), ..self }
     }
 
-    /// Prints a result as it serialises, or by `table` for people.
-    pub(crate) fn show<T: Serialize>(
+    /// Prints a result as it serialises, or as the screen that people get.
+    pub(crate) fn show<T: Serialize, S: Into<Screen>>(
         self,
         result: &T,
-        table: impl FnOnce(&T) -> String,
+        screen: impl FnOnce(&T) -> S,
     ) -> CommandResult {
         match self.format {
             Format::Json => self.json(result),
-            Format::Table => self.text(&table(result)),
+            Format::Table => self.screen(screen(result)),
         }
+    }
+
+    /// Prints a screen in the width there is.
+    pub(crate) fn screen(self, screen: impl Into<Screen>) -> CommandResult {
+        let width = if self.wide { None } else { width() };
+        let layout = Layout { width, wide: self.wide, record: self.record };
+        write_out(screen.into().draw(layout).as_bytes())
     }
 
     /// Prints one line of JSON.
@@ -53,10 +64,15 @@ impl Output {
         write_out(format!("{}\n", clean_json(&line)).as_bytes())
     }
 
-    /// Prints text, with a line end if it has none.
+    /// Prints text as it stands, with a line end if it has none.
     pub(crate) fn text(self, text: &str) -> CommandResult {
         let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
         write_out(format!("{}{end}", clean_lines(text)).as_bytes())
+    }
+
+    /// Prints the content of a file, to the byte.
+    pub(crate) fn file(self, content: &[u8]) -> CommandResult {
+        write_out(content)
     }
 
     /// Says something that is not a result.
@@ -93,46 +109,17 @@ pub(crate) fn say_json(value: &serde_json::Value) {
     say(&clean_json(&value.to_string()));
 }
 
-/// Whether a person watches standard error.
+/// Whether a person watches standard error, on what can take a line back.
 pub(crate) fn is_watched() -> bool {
-    io::stderr().is_terminal()
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-/// A table with a header; columns whose header ends with `#` are numbers (the mark is not shown).
-pub(crate) fn table<R, C>(header: &[&str], rows: R) -> String
-where
-    R: IntoIterator<Item = Vec<C>>,
-    C: AsRef<str>,
-{
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(header.iter().map(|name| Cell::new(name.trim_end_matches('#'))));
-    for row in rows {
-        table.add_row(row.iter().map(|cell| Cell::new(clean(cell.as_ref()))));
-    }
-    for (index, name) in header.iter().enumerate() {
-        if let Some(column) = table.column_mut(index).filter(|_| name.ends_with('#')) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt()
-}
-
-/// Names and values in two columns.
-pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    let fields: Vec<_> = fields.into_iter().collect();
-    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {}\n", clean(value));
-    fields.iter().map(line).collect()
-}
-
-/// The first characters of a long text.
-pub(crate) fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    kept + "…"
+/// The columns of the terminal that standard output is, or of whoever reads on behind a pipe and says so.
+fn width() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
+    let terminal =
+        || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
+    said.or_else(terminal).filter(|width| *width > 0)
 }
 
 /// A point in time as people write it, in UTC.
@@ -198,16 +185,5 @@ mod tests {
         assert_eq!(bytes(64 << 20), "64.0 MiB");
         assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rate(10, 0.0), 0);
-    }
-
-    #[test]
-    fn long_texts_are_cut() {
-        assert_eq!(shorten("abcdef", 4), "abc…");
-    }
-
-    #[test]
-    fn number_columns_are_aligned_to_the_right() {
-        let text = table(&["state", "count#"], [vec!["paid", "1"], vec!["new", "1,000"]]);
-        assert!(text.contains("│ paid  ┆     1 │"), "{text}");
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::{Args, ValueHint};
 use rstmdb::{RemoteOptions, Result, TlsOptions};
 
 use crate::error;
@@ -26,7 +26,7 @@ pub(crate) struct ConnectionArgs {
     server: Option<String>,
     /// A directory to work on without a server, or `mem:` for a database in memory.
     #[arg(long, global = true, env = "RSTMDB_PATH", hide_env_values = true,
-        help_heading = HEADING, value_name = "DIR")]
+        help_heading = HEADING, value_name = "DIR", value_hint = ValueHint::DirPath)]
     path: Option<String>,
     /// The token that the server asks for; the variable hides it from other users of the machine.
     #[arg(short, long, global = true, env = "RSTMDB_TOKEN", hide_env_values = true,

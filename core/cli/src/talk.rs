@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 
+use crate::error::message_lines;
 use crate::output::{self, Format, Output, number, rate};
 
 /// The lines and the bar of one command.
@@ -19,14 +20,17 @@ impl Talk {
         Talk { output, bar, began: Instant::now() }
     }
 
-    /// Says something about one of many things, as text or as JSON.
+    /// Says something about one of many things: what it is about and a message, or JSON.
     pub(crate) fn row(
         &self,
-        text: impl FnOnce() -> String,
+        text: impl FnOnce() -> (String, String),
         json: impl FnOnce() -> serde_json::Value,
     ) {
         self.bar.suspend(|| match self.output.format {
-            Format::Table => output::say(&text()),
+            Format::Table => {
+                let (about, message) = text();
+                message_lines(&about, &message).iter().for_each(|line| output::say(line));
+            }
             Format::Json => output::say_json(&json()),
         });
     }

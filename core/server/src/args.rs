@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 
 use rstmdb_server::config::Sources;
 
@@ -49,6 +50,12 @@ pub(crate) struct Args {
     /// Print a commented configuration file with every setting.
     #[arg(long, group = "instead")]
     pub(crate) print_example_config: bool,
+    /// Print what makes a shell complete the flags: bash, zsh, fish, powershell or elvish.
+    #[arg(long, group = "instead", value_name = "SHELL", value_enum, hide_possible_values = true)]
+    pub(crate) print_completions: Option<Shell>,
+    /// Print the manual page.
+    #[arg(long, group = "instead")]
+    pub(crate) print_man_page: bool,
     /// Print the reference of all settings as Markdown.
     #[arg(long, group = "instead", hide = true)]
     pub(crate) print_config_reference: bool,
@@ -82,6 +89,17 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Args {
+    /// What a system installs beside the program, when that is asked for.
+    pub(crate) fn manual(&self) -> std::io::Result<Option<Vec<u8>>> {
+        let mut text = Vec::new();
+        if let Some(shell) = self.print_completions {
+            clap_complete::generate(shell, &mut Args::command(), "rstmdb", &mut text);
+        } else if self.print_man_page {
+            clap_mangen::Man::new(Args::command()).render(&mut text)?;
+        }
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
     /// The flags of the server to ask: given here, or its own.
     pub(crate) fn of_running(self) -> Args {
         let has_own = self.config.is_some()
@@ -141,7 +159,6 @@ fn running() -> Vec<Args> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use rstmdb_server::config::Config;
 
     #[test]

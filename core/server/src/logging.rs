@@ -21,6 +21,20 @@ impl LogFilter {
     }
 }
 
+/// Whether lines have colours: on a terminal that can show them, unless its user said no
+/// (<https://no-color.org>), or where they are asked for (<https://bixense.com/clicolors>).
+fn wants_colours(terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+    let is_zero = |name: &str| variable(name).is_some_and(|value| value == "0");
+    if is_set("NO_COLOR") {
+        return false;
+    }
+    if is_set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") {
+        return true;
+    }
+    terminal && !is_zero("CLICOLOR") && variable("TERM").is_none_or(|name| name != "dumb")
+}
+
 /// Begins to log. Once per process.
 pub fn start(config: &LogConfig) -> Result<LogFilter> {
     let terminal = std::io::stderr().is_terminal();
@@ -37,9 +51,32 @@ pub fn start(config: &LogConfig) -> Result<LogFilter> {
     let lines = if json {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
-        lines.with_ansi(terminal).boxed()
+        lines.with_ansi(wants_colours(terminal, |name| std::env::var(name).ok())).boxed()
     };
     let subscriber = tracing_subscriber::registry().with(filter).with(lines);
     subscriber.try_init().map_err(|error| failed(error.to_string()))?;
     Ok(LogFilter(handle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_whose_user_has_nothing_against_them() {
+        let wants = |terminal: bool, variables: &[(&str, &str)]| {
+            wants_colours(terminal, |name| {
+                let found = variables.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(wants(true, &[]) && !wants(false, &[]));
+        assert!(wants(true, &[("TERM", "xterm"), ("NO_COLOR", ""), ("CLICOLOR", "1")]));
+        for (name, value) in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")] {
+            assert!(!wants(true, &[(name, value)]), "{name}={value}");
+        }
+        assert!(wants(false, &[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")]));
+        assert!(!wants(false, &[("CLICOLOR_FORCE", "0")]));
+        assert!(!wants(true, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+    }
 }

@@ -46,6 +46,9 @@ fn run(args: Args) -> Result<()> {
     if args.print_config_reference {
         return print(&config::reference());
     }
+    if let Some(manual) = args.manual().map_err(unprinted)? {
+        return print_bytes(&manual);
+    }
     let checks_health = args.check_health;
     let args = if checks_health { args.of_running() } else { args };
     let sources = args.sources(environment());
@@ -88,13 +91,18 @@ fn environment() -> Vec<(String, String)> {
 }
 
 fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(
-            ErrorCode::InternalError,
-            format!("can't write to standard output: {error}"),
-        )),
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<()> {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unprinted(error)),
         _ => Ok(()),
     }
+}
+
+fn unprinted(error: std::io::Error) -> Error {
+    Error::new(ErrorCode::InternalError, format!("can't write to standard output: {error}"))
 }
 
 fn warn(warnings: &[String]) {

@@ -1,6 +1,10 @@
 //! The packaging, as far as it can be looked at without building an image or installing a unit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use rstmdb_server::config::{Config, SETTINGS, Sources};
 
 fn read(path: &str) -> String {
@@ -124,5 +128,96 @@ fn the_unit_starts_what_there_is_and_gives_it_nothing_else() {
         let words = command.split(' ').skip(1).filter(|word| word.starts_with("--"));
         let known = ["--config", "--check-config", "--log-format"];
         assert!(words.into_iter().all(|word| known.contains(&word)), "{command}");
+    }
+}
+
+/// Everything below a folder, by its path there.
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path.strip_prefix(folder).unwrap().display().to_string()),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+#[cfg(unix)]
+fn packages_install_manual_pages_and_completions() {
+    let built = Path::new(env!("CARGO_BIN_EXE_rstmdb")).parent().unwrap();
+    if !built.join("rstmdb-cli").exists() {
+        assert!(std::env::var_os("CI").is_none(), "rstmdb-cli is not built");
+        eprintln!("rstmdb-cli is not built beside the server; installing is not tried");
+        return;
+    }
+    let root = format!("{}/../..", env!("CARGO_MANIFEST_DIR"));
+    let place = tempfile::tempdir().unwrap();
+    let mut install = Command::new("make");
+    install.args(["--no-print-directory", "-C", &format!("{root}/packaging"), "install"]);
+    install.arg(format!("DESTDIR={}", place.path().display()));
+    install.arg(format!("PROGRAMS={}", built.display())).arg("PREFIX=/usr");
+    let output = install.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let prefix = place.path().join("usr");
+    let files = files(&prefix);
+    for program in ["rstmdb", "rstmdb-cli"] {
+        for file in [
+            format!("bin/{program}"),
+            format!("share/man/man1/{program}.1"),
+            format!("share/bash-completion/completions/{program}"),
+            format!("share/zsh/site-functions/_{program}"),
+            format!("share/fish/vendor_completions.d/{program}.fish"),
+            format!("share/powershell/completions/{program}.ps1"),
+        ] {
+            assert!(files.contains(&file), "no {file} in {files:?}");
+            assert!(std::fs::metadata(prefix.join(&file)).unwrap().len() > 100, "{file} is empty");
+        }
+    }
+    assert!(files.contains(&"share/man/man1/rstmdb-cli-put-machine.1".to_owned()));
+    let page = std::fs::read_to_string(prefix.join("share/man/man1/rstmdb.1")).unwrap();
+    assert!(page.contains("SIGHUP") && page.contains("metrics"), "{page}");
+    // What is not built is named.
+    let output = install.arg("PROGRAMS=/nowhere").output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("/nowhere/rstmdb is missing"), "{said}");
+}
+
+#[test]
+fn the_log_has_colours_for_who_wants_them() {
+    let place = tempfile::tempdir().unwrap();
+    let log = |variables: &[(&str, &str)], format: &str| {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_rstmdb"))
+            .args(["--metrics-bind", "off", "--bind", "127.0.0.1:0", "--log-format", format])
+            .arg(format!("--data={}", place.path().join("data").display()))
+            .env_remove("NO_COLOR")
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        server.kill().unwrap();
+        server.wait().unwrap();
+        line
+    };
+    let coloured = |text: &str| text.contains('\u{1b}');
+    let forced = log(&[("CLICOLOR_FORCE", "1")], "pretty");
+    assert!(coloured(&forced), "{forced}");
+    for (variables, format) in [
+        (&[] as &[(&str, &str)], "pretty"),
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], "pretty"),
+        (&[("CLICOLOR_FORCE", "0")], "pretty"),
+        (&[("CLICOLOR_FORCE", "1")], "json"),
+    ] {
+        let text = log(variables, format);
+        assert!(!coloured(&text), "{variables:?} {format}: {text}");
     }
 }

@@ -10,7 +10,8 @@ use rstmdb::{
 
 use super::target::InstanceArg;
 use crate::error::{CommandResult, internal};
-use crate::output::{fields, shorten, table, time, yes_no};
+use crate::output::{time, yes_no};
+use crate::screen::{Screen, fields, table};
 use crate::session::{CliSession, json_argument, optional_json, optional_text, warn_if_blank};
 
 /// Create an instance of a machine.
@@ -20,7 +21,7 @@ use crate::session::{CliSession, json_argument, optional_json, optional_text, wa
     after_help = "\
 Examples:
   rstmdb-cli create-instance -m order -i o-1
-  rstmdb-cli create-instance -m order -V 1 -i o-2 -c '{\"total\":10}'
+  rstmdb-cli create-instance -m order -v 1 -i o-2 -c '{\"total\":10}'
   rstmdb-cli create-instance -m order --output json | jq -r .instance_id"
 )]
 pub(crate) struct CreateInstance {
@@ -28,7 +29,7 @@ pub(crate) struct CreateInstance {
     #[arg(short, long, value_name = "MACHINE")]
     machine: String,
     /// The machine's version; the latest when absent.
-    #[arg(short = 'V', long, short_alias = 'v', value_name = "NUMBER")]
+    #[arg(short, long, short_alias = 'V', value_name = "NUMBER")]
     version: Option<u32>,
     /// The id; a random UUID when absent.
     #[arg(short, long, visible_alias = "instance", value_name = "ID")]
@@ -92,7 +93,7 @@ impl GetInstance {
     }
 }
 
-fn describe(result: &GetInstanceResult) -> String {
+fn describe(result: &GetInstanceResult) -> Screen {
     let mut lines = vec![
         ("instance", result.instance_id.to_string()),
         ("machine", format!("{} version {}", result.machine, result.version)),
@@ -196,7 +197,7 @@ impl ApplyEvent {
     }
 }
 
-fn applied(instance: &str, event: &str, result: &ApplyEventResult) -> String {
+fn applied(instance: &str, event: &str, result: &ApplyEventResult) -> Screen {
     let note = if result.applied { "" } else { " (applied before, same idempotency key)" };
     fields([
         ("instance", instance.to_owned()),
@@ -231,7 +232,7 @@ impl Permitted {
     }
 }
 
-fn answers(result: &PermittedResult) -> String {
+fn answers(result: &PermittedResult) -> Screen {
     let completed = if result.completed { " (final)" } else { "" };
     let head = fields([
         ("instance", result.instance_id.to_string()),
@@ -245,10 +246,10 @@ fn answers(result: &PermittedResult) -> String {
             event.event.to_string(),
             yes_no(event.permitted).to_owned(),
             to_state.unwrap_or_default(),
-            shorten(&why, 100),
+            why,
         ]
     });
-    format!("{head}{}", table(&["event", "permitted", "leads to", "why not"], rows))
+    head.then(table(&["event", "permitted", "leads to", "why not"], rows))
 }
 
 /// Run several operations, all or nothing or each on its own.
@@ -321,5 +322,5 @@ fn outcome_row(index: usize, outcome: &BatchOutcome) -> Result<Vec<String>, Erro
         (Some(result), None) => ("ok", serde_json::to_string(result).map_err(internal)?),
         (None, None) => ("ok", String::new()),
     };
-    Ok(vec![(index + 1).to_string(), status.to_owned(), shorten(&text, 100)])
+    Ok(vec![(index + 1).to_string(), status.to_owned(), text])
 }

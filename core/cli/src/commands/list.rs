@@ -8,8 +8,9 @@ use rstmdb::{
 
 use super::target::InstanceArg;
 use crate::error::CommandResult;
-use crate::output::{number, shorten, table, time};
+use crate::output::{number, time};
 use crate::quote::option;
+use crate::screen::{Screen, table};
 use crate::session::{CliSession, optional_text};
 
 /// Which instances a list or a count is about.
@@ -19,7 +20,7 @@ pub(crate) struct InstanceFilter {
     #[arg(short, long, value_name = "MACHINE")]
     machine: Option<String>,
     /// Only instances of this version.
-    #[arg(short = 'V', long, short_alias = 'v', value_name = "NUMBER")]
+    #[arg(short, long, short_alias = 'V', value_name = "NUMBER")]
     version: Option<u32>,
     /// Only instances in this state.
     #[arg(long, value_name = "STATE")]
@@ -63,17 +64,21 @@ impl ListInstances {
             cursor: optional_text(self.cursor),
         })?;
         session.output.show(&result, page)?;
-        let shown = result.instances.len() as u64;
-        if let Some(cursor) = result.next_cursor.filter(|_| result.has_more) {
-            let (shown, total) = (number(shown), number(result.total));
-            let cursor = option("--cursor", &cursor);
-            session.output.note(&format!("{shown} of {total} shown; go on with {cursor}"));
+        if result.has_more {
+            let place = self.offset.unwrap_or(0) as usize + result.instances.len();
+            let next = match &result.next_cursor {
+                Some(cursor) => option("--cursor", cursor),
+                // An older server knows no cursors.
+                None => format!("--offset {place}"),
+            };
+            let (shown, total) = (number(result.instances.len() as u64), number(result.total));
+            session.output.note(&format!("{shown} of {total} shown; go on with {next}"));
         }
         Ok(())
     }
 }
 
-fn page(result: &ListInstancesResult) -> String {
+fn page(result: &ListInstancesResult) -> Screen {
     let rows = result.instances.iter().map(|item| {
         vec![
             item.id.to_string(),
@@ -84,7 +89,15 @@ fn page(result: &ListInstancesResult) -> String {
             item.last_wal_offset.to_string(),
         ]
     });
-    table(&["instance", "machine", "version#", "state", "updated", "offset#"], rows)
+    let header = ["instance", "machine", "version#", "state", "updated", "offset#"];
+    table(&header, rows).then(total("instance", result.instances.len(), result.total))
+}
+
+/// How many things a list shows, and how many there are.
+pub(crate) fn total(thing: &str, shown: usize, total: u64) -> String {
+    let shown = number(shown as u64);
+    let things = format!("{} {thing}{}", number(total), if total == 1 { "" } else { "s" });
+    if shown == number(total) { things } else { format!("{shown} of {things}") }
 }
 
 /// Count instances by machine, version and state.
@@ -114,7 +127,7 @@ impl CountInstances {
 }
 
 /// The counts with their sum.
-pub(crate) fn count_table(result: &CountInstancesResult) -> String {
+pub(crate) fn count_table(result: &CountInstancesResult) -> Screen {
     let mut rows: Vec<_> = result
         .counts
         .iter()
@@ -180,7 +193,7 @@ impl History {
 }
 
 /// The events of a history in the order they come.
-pub(crate) fn history_table(result: &HistoryResult) -> String {
+pub(crate) fn history_table(result: &HistoryResult) -> Screen {
     let header = ["offset#", "time", "event", "from", "to", "payload"];
     table(&header, result.events.iter().map(event_row))
 }
@@ -197,6 +210,6 @@ fn event_row(event: &InstanceEvent) -> Vec<String> {
         name,
         event.from_state.as_deref().unwrap_or_default().to_owned(),
         event.to_state.as_deref().unwrap_or_default().to_owned(),
-        shorten(payload, 60),
+        payload.to_owned(),
     ]
 }

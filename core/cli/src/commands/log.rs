@@ -7,7 +7,8 @@ use rstmdb::{
 use serde_json::Value;
 
 use crate::error::{self, CommandResult};
-use crate::output::{bytes, fields, number, shorten, table, time};
+use crate::output::{bytes, number, time};
+use crate::screen::{fields, table};
 use crate::session::{CliSession, optional_text};
 
 /// Show the log's entries in order.
@@ -57,8 +58,8 @@ fn entry_rows(result: &WalReadResult) -> CommandResult<Vec<Vec<String>>> {
         let mut entry = serde_json::to_value(&record.entry).map_err(error::internal)?;
         let kind = entry.as_object_mut().and_then(|members| members.remove("type"));
         let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-        let text = shorten(&entry.to_string(), 100);
-        rows.push(vec![record.offset.to_string(), time(record.timestamp), kind, text]);
+        let time = time(record.timestamp);
+        rows.push(vec![record.offset.to_string(), time, kind, entry.to_string()]);
     }
     Ok(rows)
 }
@@ -100,7 +101,8 @@ Examples:
   rstmdb-cli compact --force --output json")]
 pub(crate) struct Compact {
     /// Write a checkpoint even if nothing changed since the last one.
-    #[arg(short, long)]
+    // As rstmdb-cli 0.3.0 has it; `-f` is an offset to begin at.
+    #[arg(long, short_alias = 'f')]
     force: bool,
 }
 

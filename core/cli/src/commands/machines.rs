@@ -10,8 +10,10 @@ use rstmdb::{
 use rstmdb::{Result, Text};
 use serde::Deserialize;
 
+use super::list::total;
 use crate::error::{self, CommandResult};
-use crate::output::{self, fields, table, yes_no};
+use crate::output::yes_no;
+use crate::screen::{Screen, fields, table};
 use crate::session::{CliSession, json_argument, warn_if_blank};
 
 /// The most definitions that are read to find names.
@@ -74,7 +76,7 @@ fn note_warnings(session: &mut CliSession, warnings: &[DefinitionWarning]) {
     }
 }
 
-fn stored(result: &PutMachineResult) -> String {
+fn stored(result: &PutMachineResult) -> Screen {
     fields([
         ("machine", result.machine.to_string()),
         ("version", result.version.to_string()),
@@ -186,7 +188,7 @@ fn describe(
     version: u32,
     result: &GetMachineResult,
     definition: &StoredDefinition,
-) -> String {
+) -> Screen {
     let mut lines = vec![
         ("machine", name.to_owned()),
         ("version", version.to_string()),
@@ -201,7 +203,7 @@ fn describe(
         let guard = transition.guard.clone().unwrap_or_default();
         vec![transition.from.join(", "), transition.event.clone(), transition.to.clone(), guard]
     });
-    format!("{}{}", fields(lines), table(&["from", "event", "to", "guard"], rows))
+    fields(lines).then(table(&["from", "event", "to", "guard"], rows))
 }
 
 /// List machines and their versions.
@@ -222,9 +224,10 @@ impl ListMachines {
         session.output.show(&result, |result| {
             let rows = result.items.iter().map(|item| {
                 let versions: Vec<_> = item.versions.iter().map(u32::to_string).collect();
-                vec![item.machine.to_string(), output::shorten(&versions.join(", "), 60)]
+                vec![item.machine.to_string(), versions.join(", ")]
             });
-            table(&["machine", "versions"], rows)
+            let count = result.items.len();
+            table(&["machine", "versions"], rows).then(total("machine", count, count as u64))
         })
     }
 }

@@ -7,8 +7,9 @@ use rstmdb::{Error, ErrorCode};
 
 use crate::clean::clean;
 use crate::error::CommandResult;
-use crate::output::{bytes, fields, number, table, yes_no};
+use crate::output::{bytes, number, yes_no};
 use crate::quote::option;
+use crate::screen::{Screen, fields, table};
 use crate::session::CliSession;
 
 /// Read every byte of the database and say what is wrong and what helps.
@@ -50,7 +51,7 @@ impl Verify {
     }
 }
 
-fn health(report: &VerifyReport) -> String {
+fn health(report: &VerifyReport) -> Screen {
     let mut lines = vec![
         ("database", report.database_id.clone()),
         ("healthy", yes_no(report.ok).to_owned()),
@@ -65,13 +66,12 @@ fn health(report: &VerifyReport) -> String {
         let torn = bytes(report.torn_tail_bytes);
         lines.push(("unfinished write", format!("{torn} at the end, cut off by the next start")));
     }
-    let mut text = fields(lines);
     let segments = report.segments.iter().map(|segment| {
         let (changes, size) = (number(segment.changes), bytes(segment.bytes));
         vec![segment.file.clone(), number(segment.first_offset), changes, size]
     });
-    text.push_str(&table(&["segment", "first offset#", "changes#", "size#"], segments));
-    text.push('\n');
+    let header = ["segment", "first offset#", "changes#", "size#"];
+    let mut screen = fields(lines).then(table(&header, segments));
     if !report.checkpoints.is_empty() {
         let checkpoints = report.checkpoints.iter().map(|checkpoint| {
             let intact = yes_no(checkpoint.ok).to_owned();
@@ -79,16 +79,15 @@ fn health(report: &VerifyReport) -> String {
             vec![checkpoint.file.clone(), number(checkpoint.offset), instances, intact]
         });
         let header = ["checkpoint", "offset#", "instances#", "intact"];
-        text.push_str(&table(&header, checkpoints));
-        text.push('\n');
+        screen = screen.then(table(&header, checkpoints));
     }
     for problem in &report.problems {
         let (file, position) = (&problem.file, problem.position);
         let found = format!("problem: {file} at byte {position}: {}", problem.message);
         let remedy = format!("  remedy: {}", problem.remedy);
-        text.push_str(&format!("{}\n{}\n", clean(&found), clean(&remedy)));
+        screen = screen.then(format!("{}\n{}", clean(&found), clean(&remedy)));
     }
-    text
+    screen
 }
 
 /// What the intact files don't hold.
@@ -150,7 +149,7 @@ impl Repair {
     }
 }
 
-fn described(plan: &RepairPlan) -> String {
+fn described(plan: &RepairPlan) -> Screen {
     let list = |names: &[String]| match names.is_empty() {
         true => "none".to_owned(),
         false => names.join(", "),

@@ -5,6 +5,7 @@ pub(crate) mod list;
 mod log;
 pub(crate) mod machines;
 mod maintenance;
+mod manual;
 mod ping;
 mod snapshots;
 mod stats;
@@ -80,6 +81,8 @@ commands! {
     Shell(Shell),
     Bench(Bench),
     Demo(Demo),
+    Completions(manual::Completions),
+    ManPages(manual::ManPages),
     #[command(hide = true)]
     HelpMarkdown(HelpMarkdown),
 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::list::count_table;
 use super::log::figures;
 use crate::error::CommandResult;
-use crate::output::{fields, number, yes_no};
+use crate::output::{number, yes_no};
+use crate::screen::fields;
 use crate::session::CliSession;
 
 /// Say what this database is: version, backend, health, limits.
@@ -80,7 +81,7 @@ impl Stats {
         session.output.show(&result, |result| {
             let mut lines = about(&result.info);
             lines.extend(figures(&result.wal).into_iter().skip(1));
-            format!("{}{}", fields(lines), count_table(&result.counts))
+            fields(lines).then(count_table(&result.counts))
         })
     }
 }

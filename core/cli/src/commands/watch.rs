@@ -5,13 +5,13 @@
 //! `--replay` prints that and ends. In the shell a watch can stay and report after every command.
 
 use std::io::{IsTerminal, stdout};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use rstmdb::blocking::{Database, Subscription};
 use rstmdb::{
-    HistoryRequest, InstanceEvent, InstanceEventKind, WalStatsRequest, WatchAllRequest,
-    WatchInstanceRequest,
+    HistoryRequest, InstanceEvent, InstanceEventKind, Offset, PingRequest, WalStatsRequest,
+    WatchAllRequest, WatchInstanceRequest,
 };
 use serde::Serialize;
 
@@ -21,8 +21,9 @@ use crate::clean::clean;
 use crate::error::{CommandResult, internal};
 use crate::interrupt;
 use crate::names::{self, NameList};
-use crate::output::{Format, Output, fields, shorten, time, yes_no};
+use crate::output::{Format, Output, time, yes_no};
 use crate::replay::{self, STEP};
+use crate::screen::{fields, shorten};
 use crate::session::{CliSession, optional_text};
 
 /// The options of both watches.
@@ -172,7 +173,7 @@ impl WatchAll {
 #[command(after_help = "\
 Examples:
   rstmdb-cli tail
-  rstmdb-cli tail o-1 -n 100
+  rstmdb-cli tail o-1 -l 100
   rstmdb-cli tail --output json | jq -r .instance_id")]
 pub(crate) struct Tail {
     /// Only this instance.
@@ -181,7 +182,8 @@ pub(crate) struct Tail {
     #[arg(short, long, visible_alias = "id", conflicts_with = "id", value_name = "ID")]
     instance: Option<String>,
     /// How many changes to show before those that come.
-    #[arg(short = 'n', long, default_value_t = 10, value_name = "COUNT")]
+    // As tail(1) has it too; elsewhere `-n` is a name.
+    #[arg(short, long, short_alias = 'n', default_value_t = 10, value_name = "COUNT")]
     lines: u32,
 }
 
@@ -248,6 +250,8 @@ struct Unwatched {
 
 impl Unwatch {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
+        // What they saw until now is not lost.
+        let reported = report(session);
         let Some(watches) = &mut session.watches else {
             let note = "a watch belongs to the connection that began it: Ctrl-C ends one";
             session.output.note(note);
@@ -258,7 +262,7 @@ impl Unwatch {
         };
         let ended = watches.drain(..).count();
         session.output.note(&format!("{ended} watches ended"));
-        Ok(())
+        reported
     }
 }
 
@@ -292,16 +296,32 @@ fn follow(
     Ok(())
 }
 
-/// Prints what the shell's watches have for the user now. One that failed says so and ends.
-pub(crate) fn drain(session: &mut CliSession) -> CommandResult {
+/// How long a report waits for what a server has not sent yet.
+const REPORT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Prints what the shell's watches have: every change up to now, so all that the last command caused.
+/// One that failed says so and ends.
+pub(crate) fn report(session: &mut CliSession) -> CommandResult {
+    let head = match session.watches.as_ref() {
+        Some(watches) if !watches.is_empty() => head(session),
+        _ => return Ok(()),
+    };
     let lines = Lines::new(session.output);
+    let began = Instant::now();
     let mut failed = None;
     let Some(watches) = session.watches.as_mut() else { return Ok(()) };
     let mut place = 0;
     while let Some(subscription) = watches.get_mut(place) {
-        match subscription.next_timeout(Duration::ZERO) {
+        let left = match head {
+            Some((head, patience)) if subscription.resume_offset() <= head => {
+                patience.saturating_sub(began.elapsed())
+            }
+            _ => Duration::ZERO,
+        };
+        match subscription.next_timeout(left.min(REPORT_STEP)) {
             Ok(Some(event)) => lines.print(&event)?,
-            Ok(None) => place += 1,
+            Ok(None) if left.is_zero() => place += 1,
+            Ok(None) => {}
             Err(error) => {
                 drop(watches.remove(place));
                 failed = Some(error);
@@ -309,6 +329,19 @@ pub(crate) fn drain(session: &mut CliSession) -> CommandResult {
         }
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// How often it is looked whether a watch has moved on without an event.
+const REPORT_STEP: Duration = Duration::from_millis(5);
+
+/// The offset of the last change, and how long to wait for watches to come up to it. None when the
+/// database does not say: the command has told the user why.
+fn head(session: &CliSession) -> Option<(Offset, Duration)> {
+    let database = session.database()?;
+    let head = database.wal_stats(WalStatsRequest {}).ok()?.latest_offset;
+    // Behind this answer a server tells how far watches are that have nothing to show.
+    database.ping(PingRequest {}).ok()?;
+    Some((head, REPORT_PATIENCE))
 }
 
 /// How events are printed.
@@ -326,14 +359,15 @@ impl Lines {
 
     fn print(self, event: &InstanceEvent) -> CommandResult {
         match self.readable {
-            true => self.output.text(&clean(&readable(event)?)),
+            true => self.output.text(&clean(&readable(event, self.output.wide)?)),
             false => self.output.json(event),
         }
     }
 }
 
 /// An event in a line for people.
-fn readable(event: &InstanceEvent) -> CommandResult<String> {
+fn readable(event: &InstanceEvent, wide: bool) -> CommandResult<String> {
+    let shown = |text: &str, width| if wide { text.to_owned() } else { shorten(text, width) };
     let state = |state: &Option<rstmdb::Text>| state.as_deref().unwrap_or("?").to_owned();
     let change = match &event.kind {
         InstanceEventKind::Created => format!("(created) {}", state(&event.to_state)),
@@ -352,11 +386,11 @@ fn readable(event: &InstanceEvent) -> CommandResult<String> {
         event.instance_id
     );
     if !event.payload.is_null() {
-        line.push_str(&format!("  {}", shorten(event.payload.as_str(), 80)));
+        line.push_str(&format!("  {}", shown(event.payload.as_str(), 80)));
     }
     if let Some(ctx) = &event.ctx {
         let ctx = serde_json::to_string(ctx).map_err(internal)?;
-        line.push_str(&format!("  ctx {}", shorten(&ctx, 120)));
+        line.push_str(&format!("  ctx {}", shown(&ctx, 120)));
     }
     Ok(line)
 }
@@ -394,7 +428,8 @@ mod tests {
         with_context.ctx = Some(Json::parse(r#"{"total": 40}"#).unwrap());
         let deleted = event(InstanceEventKind::Deleted);
         let events = [created, paid, with_context, deleted];
-        let lines: Vec<String> = events.iter().map(|event| readable(event).unwrap()).collect();
+        let lines: Vec<String> =
+            events.iter().map(|event| readable(event, false).unwrap()).collect();
         insta::assert_snapshot!(lines.join("\n"));
     }
 }

@@ -35,11 +35,10 @@ pub(crate) struct Diagram {
     /// The machine's name.
     machine: String,
     /// The version; the latest when absent.
-    #[arg(short = 'V', long, short_alias = 'v', value_name = "NUMBER")]
+    #[arg(short, long, short_alias = 'V', value_name = "NUMBER")]
     version: Option<u32>,
     /// mermaid or dot.
     #[arg(
-        short,
         long,
         value_enum,
         default_value = "mermaid",
@@ -48,7 +47,7 @@ pub(crate) struct Diagram {
     )]
     format: Language,
     /// Show how many instances are in each state.
-    #[arg(short, long)]
+    #[arg(long)]
     counts: bool,
 }
 

@@ -87,7 +87,7 @@ pub(crate) struct ImportLog {
     #[arg(short, long, value_name = "MACHINE")]
     machine: Option<String>,
     /// The machine's version; when absent one that has this very definition, else the next.
-    #[arg(short = 'V', long, short_alias = 'v', value_name = "NUMBER")]
+    #[arg(short, long, short_alias = 'V', value_name = "NUMBER")]
     version: Option<u32>,
     /// The definition to enforce: a JSON file.
     #[arg(long, value_name = "FILE")]
@@ -181,7 +181,7 @@ impl ImportLog {
             }
         };
         report.finish(&database, began.elapsed(), stopped)?;
-        session.output.show(&report, ImportReport::text)?;
+        session.output.show(&report, ImportReport::screen)?;
         if stopped {
             self.say_how_to_resume(&talk, &report);
             return Err(Failure::Interrupted);

@@ -13,7 +13,8 @@ use serde_json::json;
 use super::records::RowError;
 use crate::commands::list::count_table;
 use crate::error;
-use crate::output::{fields, number, rate};
+use crate::output::{number, rate};
+use crate::screen::{Screen, fields};
 use crate::talk::Talk;
 
 /// The figures of an import. Every row is counted once.
@@ -92,7 +93,8 @@ impl ImportReport {
         talk.row(
             || {
                 let (code, message) = (error.code(), error.message());
-                format!("refused: line {line}, case {case}, {event}: {code}: {message}")
+                let about = format!("refused: line {line}, case {case}, {event}: {code}: ");
+                (about, message.to_owned())
             },
             || {
                 json!({ "refused": {
@@ -107,7 +109,7 @@ impl ImportReport {
         self.rows_malformed += 1;
         let RowError { line, problem } = bad;
         talk.row(
-            || format!("malformed: line {line} {problem}"),
+            || (format!("malformed: line {line} "), problem.to_string()),
             || json!({ "malformed": { "line": line, "problem": problem } }),
         );
     }
@@ -156,7 +158,7 @@ impl ImportReport {
     }
 
     /// The figures for people.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn screen(&self) -> Screen {
         let stored = if self.definition_created { "stored" } else { "there before" };
         let both = |new: u64, before: u64| match before {
             0 => number(new),
@@ -172,7 +174,7 @@ impl ImportReport {
             ("time", format!("{:.2} s", self.seconds)),
             ("rate", format!("{} events/s", number(self.events_per_second))),
         ]);
-        format!("{head}{}", count_table(&self.counts))
+        head.then(count_table(&self.counts))
     }
 }
 

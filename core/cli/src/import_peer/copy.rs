@@ -178,7 +178,10 @@ impl<'a> Copy<'a> {
         report.instances_differing += 1;
         let (id, there, here) = (&there.instance_id, &there.state, &here.state);
         self.talk.row(
-            || format!("differs: instance {id}: {there} there, {here} here; left as it is"),
+            || {
+                let text = format!("differs: instance {id}: {there} there, {here} here");
+                (text, "; left as it is".to_owned())
+            },
             || json!({ "differs": { "instance_id": id, "there": there, "here": here } }),
         );
         Ok(CopyPlan::Nothing)
@@ -289,7 +292,7 @@ impl<'a> Copy<'a> {
         report.instances_refused += 1;
         let (id, code, message) = (&instance.instance_id, error.code(), error.message());
         self.talk.row(
-            || format!("refused: instance {id}: {code}: {message}"),
+            || (format!("refused: instance {id}: {code}: "), message.to_owned()),
             || {
                 json!({ "refused": {
                     "instance_id": id, "code": code, "reason": error.reason(), "message": message,

@@ -51,7 +51,7 @@ fn is_about_the_definition(error: &Error) -> bool {
 fn tell(talk: &Talk, machine: &str, version: u32, error: &Error) {
     let (code, message) = (error.code(), error.message());
     talk.row(
-        || format!("refused: machine {machine} version {version}: {code}: {message}"),
+        || (format!("refused: machine {machine} version {version}: {code}: "), message.to_owned()),
         || {
             json!({ "refused": {
                 "machine": machine, "version": version, "code": code, "reason": error.reason(),

@@ -92,7 +92,7 @@ impl ImportPeer {
             }
         };
         report.finish(&database, began.elapsed(), stopped)?;
-        session.output.show(&report, CopyReport::text)?;
+        session.output.show(&report, CopyReport::screen)?;
         for advice in report.advice() {
             session.output.note(&advice);
         }

@@ -8,7 +8,8 @@ use rstmdb::{CountInstancesRequest, ErrorKind, InstanceSummary, Result};
 use serde::Serialize;
 
 use super::source::PeerSource;
-use crate::output::{fields, number, rate, table};
+use crate::output::{number, rate};
+use crate::screen::{Screen, fields, table};
 
 /// What no protocol gives away.
 const NOT_CARRIED: &str = "histories, offsets, event ids, idempotency keys, times of creation";
@@ -136,7 +137,7 @@ impl CopyReport {
     }
 
     /// The figures for people.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn screen(&self) -> Screen {
         let mut lines = vec![("from", self.from.clone()), ("to", self.to.clone())];
         lines.push(("machine versions stored", number(self.machines_stored)));
         let counts =
@@ -162,7 +163,7 @@ impl CopyReport {
             vec![machine.clone(), version.to_string(), state.clone(), there, here]
         });
         let header = ["machine", "version#", "state", "there#", "here#"];
-        format!("{}{}", fields(lines), table(&header, rows))
+        fields(lines).then(table(&header, rows))
     }
 }
 

@@ -5,6 +5,7 @@
 //! on after an error and ends with the exit code of the first one.
 
 mod complete;
+mod grammar;
 mod lookup;
 mod secret;
 pub(crate) mod words;
@@ -27,18 +28,17 @@ use lookup::Lookup;
 use words::Unfinished;
 
 use crate::clean::clean;
-use crate::commands::watch::drain;
+use crate::commands::watch::report as report_watches;
 use crate::error::{self, CommandResult, Failure};
 use crate::interrupt;
 use crate::output::{Format, Output};
-use crate::place;
 use crate::session::CliSession;
 
 /// Enter commands one after another, with history and completion.
 ///
 /// The commands are those of rstmdb-cli without the program's name. JSON needs no quotes and may
 /// span lines. A line that begins with a blank, or that gives a token, goes into no history. On a server a watch goes on until Ctrl-C, which does not end the shell; with
-/// --background, in a directory and in a script it stays and reports after every command. A script
+/// --background, in a directory and in a script it stays and reports after every command what happened up to its answer. A script
 /// can come from standard input: it goes on after an error, which names its line, and ends with the exit code of the
 /// first. A line that begins with # is a comment.
 #[derive(Debug, Args)]
@@ -170,26 +170,36 @@ fn report(
     Ok(())
 }
 
-/// Runs the words of one line, and then what the watches have.
+/// Runs the words of one line, and shows what the watches saw meanwhile: what the command did, before
+/// the next one is read.
 fn line(session: &mut CliSession, words: &[String]) -> CommandResult<Next> {
+    let outcome = run_words(session, words);
+    let reported = report_watches(session);
+    // An error is an answer too.
+    let next = outcome?;
+    reported?;
+    Ok(next)
+}
+
+fn run_words(session: &mut CliSession, words: &[String]) -> CommandResult<Next> {
     let Some(first) = words.first() else { return Ok(Next::GoOn) };
     let second = words.get(1).map(String::as_str);
     match (first.as_str(), second) {
         ("quit" | "exit" | "q", None) => return Ok(Next::Quit),
-        ("help" | "?", None) => session.output.text(&overview(&(session.grammar.commands)()))?,
-        ("help", Some(name)) => return line(session, &[name.to_owned(), "--help".to_owned()]),
+        ("help" | "?", None) => session.output.screen(grammar::overview(&session.grammar))?,
+        ("help", Some(name)) => command(session, &[name.to_owned(), "--help".to_owned()])?,
         ("output", Some("json")) => session.output.format = Format::Json,
         ("output", Some("table")) => session.output.format = Format::Table,
         ("output", _) => return Err(error::usage("say `output table` or `output json`").into()),
         ("reconnect" | "rc", None) => reconnect(session)?,
         _ => command(session, words)?,
     }
-    drain(session)?;
     Ok(Next::GoOn)
 }
 
 /// Leaves the database and opens it again.
 fn reconnect(session: &mut CliSession) -> CommandResult {
+    let reported = report_watches(session);
     let watches = session.watches.as_ref().map_or(0, Vec::len);
     // Whatever became of the old one, there is a new one.
     let closed = session.close();
@@ -198,25 +208,26 @@ fn reconnect(session: &mut CliSession) -> CommandResult {
         session.output.note(&format!("{watches} watches ended"));
     }
     session.output.note(&format!("connected to {}", session.place));
+    reported?;
     Ok(closed?)
 }
 
 /// Runs one command of rstmdb-cli.
 fn command(session: &mut CliSession, words: &[String]) -> CommandResult {
     let arguments = ["rstmdb-cli"].into_iter().chain(words.iter().map(String::as_str));
-    let matches = match (session.grammar.commands)().try_get_matches_from(arguments) {
+    let matches = match grammar::of_shell(&session.grammar).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(problem) if problem.use_stderr() => {
             return Err(error::misused(&problem, words).into());
         }
         Err(problem) => {
             // Empty lines of the help have blanks.
-            let help = problem.render().to_string();
+            let help = grammar::of_command(&problem.render().to_string());
             let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
             return session.output.text(&lines.join("\n"));
         }
     };
-    for fixed in place::OPTIONS.into_iter().chain(["fsync"]) {
+    for fixed in grammar::FIXED {
         if matches.value_source(fixed) == Some(ValueSource::CommandLine) {
             let fixed = fixed.replace('_', "-");
             let message = format!("--{fixed} is fixed in the shell; give it when starting one");
@@ -226,27 +237,6 @@ fn command(session: &mut CliSession, words: &[String]) -> CommandResult {
     (session.grammar.run)(&matches, session)
 }
 
-fn overview(root: &clap::Command) -> String {
-    let mut text = String::from("Commands (NAME --help shows the options of one):\n");
-    let commands = root.get_subcommands().filter(|command| !command.is_hide_set());
-    for command in commands.filter(|command| command.get_name() != "shell") {
-        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        let aliases: Vec<_> = command.get_visible_aliases().collect();
-        let aliases =
-            if aliases.is_empty() { String::new() } else { format!(" ({})", aliases.join(", ")) };
-        text.push_str(&format!("  {:<22} {about}\n", format!("{}{aliases}", command.get_name())));
-    }
-    text.push_str("Of the shell itself:\n");
-    for (name, about) in [
-        ("output table|json", "Choose how results are printed"),
-        ("reconnect (rc)", "Leave the database and open it again"),
-        ("quit (exit, q)", "Leave; Ctrl-D does too"),
-    ] {
-        text.push_str(&format!("  {name:<22} {about}\n"));
-    }
-    text
-}
-
 /// Runs lines from a person.
 fn interactive(session: &mut CliSession) -> CommandResult {
     session.interactive = true;
@@ -254,7 +244,7 @@ fn interactive(session: &mut CliSession) -> CommandResult {
     let config =
         Config::builder().history_ignore_space(true).completion_type(CompletionType::List).build();
     let mut editor = Editor::<Assistant, _>::with_config(config).map_err(terminal)?;
-    let commands = (session.grammar.commands)();
+    let commands = grammar::of_shell(&session.grammar);
     editor.set_helper(Some(Assistant { commands, lookup: Lookup::new(session.database()) }));
     let history = history_file();
     if let Some(path) = &history {
