@@ -1882,7 +1882,7 @@ class Database {
 
     /// Returns the state and context of an instance.
     /// Result: `instance_id`, `machine`, `version`, `state`, `ctx`, `last_wal_offset`,
-    /// `last_event_id`?, `created_at`, `updated_at`.
+    /// `last_event_id`?, `created_at`?, `updated_at`?.
     std::string get_instance(const GetInstanceRequest &request) const {
         return blocking(rstmdb_get_instance, request.to_json());
     }
@@ -2060,7 +2060,7 @@ class Database {
 
     /// Returns figures of the log.
     /// Result: `entry_count`, `segment_count`, `total_size_bytes`, `latest_offset`,
-    /// `first_offset`, `io_stats`.
+    /// `first_offset`?, `io_stats`.
     std::string wal_stats(const WalStatsRequest &request = {}) const {
         return blocking(rstmdb_wal_stats, request.to_json());
     }
@@ -2125,8 +2125,9 @@ class Database {
     }
 
     /// Returns name, version, features and limits.
-    /// Result: `server_name`, `server_version`, `backend`, `database_id`, `features`,
-    /// `writable`, `health`, `limits`, `instances`, `machines`, `latest_offset`, `history_id`?.
+    /// Result: `server_name`, `server_version`, `backend`, `database_id`?, `features`,
+    /// `writable`?, `health`?, `limits`, `instances`?, `machines`?, `latest_offset`?,
+    /// `history_id`?.
     std::string info(const InfoRequest &request = {}) const {
         return blocking(rstmdb_info, request.to_json());
     }

@@ -80,7 +80,7 @@ func (r *BatchOperationResult) decode(d *decoder) {
 	look.openObject()
 	for look.more('}') {
 		switch look.key() {
-		case "updated_at":
+		case "last_wal_offset":
 			r.GetInstance = new(GetInstanceResult)
 			r.GetInstance.decode(d)
 			return

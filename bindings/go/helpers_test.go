@@ -69,7 +69,7 @@ func opened(t testing.TB, url string, options ...rstmdb.Option) *rstmdb.Database
 }
 
 // listening starts a program that serves until its input ends, and gives its address.
-func listening(t testing.TB, variable, name string) string {
+func listening(t testing.TB, variable, name string, arguments ...string) string {
 	t.Helper()
 	program := os.Getenv(variable)
 	if program == "" {
@@ -82,7 +82,7 @@ func listening(t testing.TB, variable, name string) string {
 		}
 		t.Skip(message)
 	}
-	command := exec.Command(program)
+	command := exec.Command(program, arguments...)
 	in, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +109,12 @@ func listening(t testing.TB, variable, name string) string {
 func newerServer(t testing.TB) string {
 	t.Helper()
 	return "rstmdb://" + listening(t, "RSTMDB_NEWER_SERVER", "newer_server")
+}
+
+// olderServer starts a server that tells no more than 0.3.0 did and gives its URL.
+func olderServer(t testing.TB) string {
+	t.Helper()
+	return "rstmdb://" + listening(t, "RSTMDB_NEWER_SERVER", "newer_server", "older")
 }
 
 // server starts a server with an empty database and gives its URL.

@@ -20,16 +20,6 @@ function decodeWalEntryFlushAll(_w: Wire): types.WalEntryFlushAll {
   return r;
 }
 
-function decodeWalEntryDeleteAgain(w: Wire): types.WalEntryDeleteAgain {
-  const r: Wire = {
-    type: 'delete_again',
-    instanceId: w.instance_id,
-    deletion: w.deletion,
-    idempotencyKey: w.idempotency_key,
-  };
-  return r;
-}
-
 function decodeWalEntryPurgeFloor(w: Wire): types.WalEntryPurgeFloor {
   const r: Wire = {
     type: 'purge_floor',
@@ -119,8 +109,6 @@ function decodeWalEntry(w: Wire): types.WalEntry {
       return decodeWalEntryMark(w);
     case 'purge_floor':
       return decodeWalEntryPurgeFloor(w);
-    case 'delete_again':
-      return decodeWalEntryDeleteAgain(w);
     case 'flush_all':
       return decodeWalEntryFlushAll(w);
     default:
@@ -129,40 +117,29 @@ function decodeWalEntry(w: Wire): types.WalEntry {
 }
 
 function decodeBatchOperationResult(w: Wire): types.BatchOperationResult {
-  if (w.updated_at !== undefined) return decodeGetInstanceResult(w);
+  if (w.last_wal_offset !== undefined) return decodeGetInstanceResult(w);
   if (w.deleted !== undefined) return decodeDeleteInstanceResult(w);
   if (w.applied !== undefined) return decodeApplyEventResult(w);
   return decodeCreateInstanceResult(w);
 }
 
-function decodeSnapshotSummary(w: Wire): types.SnapshotSummary {
-  const r: Wire = {
-    snapshotId: w.snapshot_id,
-    walOffset: w.wal_offset,
-    sizeBytes: w.size_bytes,
-    checksum: w.checksum,
-  };
-  return r;
-}
-
 function decodeLimits(w: Wire): types.Limits {
   const r: Wire = {
-    nameBytesMax: w.name_bytes_max,
-    jsonDepthMax: w.json_depth_max,
-    contextBytesMax: w.context_bytes_max,
-    payloadBytesMax: w.payload_bytes_max,
-    definitionBytesMax: w.definition_bytes_max,
-    machineBytesMax: w.machine_bytes_max,
-    statesMax: w.states_max,
-    transitionsMax: w.transitions_max,
-    guardBytesMax: w.guard_bytes_max,
-    machineVersionsMax: w.machine_versions_max,
-    batchOperationsMax: w.batch_operations_max,
-    batchBytesMax: w.batch_bytes_max,
-    answerBytesMax: w.answer_bytes_max,
-    pageEntriesMax: w.page_entries_max,
-    snapshotsMax: w.snapshots_max,
   };
+  if (w.name_bytes_max !== undefined) r.nameBytesMax = w.name_bytes_max;
+  if (w.json_depth_max !== undefined) r.jsonDepthMax = w.json_depth_max;
+  if (w.context_bytes_max !== undefined) r.contextBytesMax = w.context_bytes_max;
+  if (w.payload_bytes_max !== undefined) r.payloadBytesMax = w.payload_bytes_max;
+  if (w.definition_bytes_max !== undefined) r.definitionBytesMax = w.definition_bytes_max;
+  if (w.machine_bytes_max !== undefined) r.machineBytesMax = w.machine_bytes_max;
+  if (w.states_max !== undefined) r.statesMax = w.states_max;
+  if (w.transitions_max !== undefined) r.transitionsMax = w.transitions_max;
+  if (w.guard_bytes_max !== undefined) r.guardBytesMax = w.guard_bytes_max;
+  if (w.machine_versions_max !== undefined) r.machineVersionsMax = w.machine_versions_max;
+  if (w.batch_operations_max !== undefined) r.batchOperationsMax = w.batch_operations_max;
+  if (w.batch_bytes_max !== undefined) r.batchBytesMax = w.batch_bytes_max;
+  if (w.answer_bytes_max !== undefined) r.answerBytesMax = w.answer_bytes_max;
+  if (w.page_entries_max !== undefined) r.pageEntriesMax = w.page_entries_max;
   return r;
 }
 
@@ -181,9 +158,9 @@ function decodeWalRecord(w: Wire): types.WalRecord {
   const r: Wire = {
     sequence: w.sequence,
     offset: w.offset,
-    timestamp: new Date(Number(w.timestamp)),
     entry: decodeWalEntry(w.entry),
   };
+  if (w.timestamp !== undefined) r.timestamp = new Date(Number(w.timestamp));
   return r;
 }
 
@@ -194,10 +171,10 @@ function decodeInstanceEvent(w: Wire): types.InstanceEvent {
     machine: w.machine,
     version: w.version,
     walOffset: w.wal_offset,
-    timestamp: new Date(Number(w.timestamp)),
     payload: w.payload,
   };
   if (w.history_id !== undefined) r.historyId = w.history_id;
+  if (w.timestamp !== undefined) r.timestamp = new Date(Number(w.timestamp));
   if (w.from_state !== undefined) r.fromState = w.from_state;
   if (w.to_state !== undefined) r.toState = w.to_state;
   if (w.event !== undefined) r.event = w.event;
@@ -264,31 +241,6 @@ function decodeDefinitionWarning(w: Wire): types.DefinitionWarning {
   return r;
 }
 
-function decodeDropSnapshotResult(w: Wire): types.DropSnapshotResult {
-  const r: Wire = {
-    snapshotId: w.snapshot_id,
-    dropped: w.dropped,
-  };
-  return r;
-}
-
-const DropSnapshotRequest: Members = {
-  __proto__: null,
-  snapshotId: 'snapshot_id',
-};
-
-function decodeListSnapshotsResult(w: Wire): types.ListSnapshotsResult {
-  const r: Wire = {
-    snapshots: w.snapshots.map(decodeSnapshotSummary),
-  };
-  return r;
-}
-
-const ListSnapshotsRequest: Members = {
-  __proto__: null,
-  instanceId: 'instance_id',
-};
-
 function decodeReplicationStatusResult(w: Wire): types.ReplicationStatusResult {
   const r: Wire = {
     role: w.role,
@@ -331,15 +283,15 @@ function decodeInfoResult(w: Wire): types.InfoResult {
     serverName: w.server_name,
     serverVersion: w.server_version,
     backend: w.backend,
-    databaseId: w.database_id,
     features: w.features,
-    writable: w.writable,
-    health: w.health,
     limits: decodeLimits(w.limits),
-    instances: w.instances,
-    machines: w.machines,
-    latestOffset: w.latest_offset,
   };
+  if (w.database_id !== undefined) r.databaseId = w.database_id;
+  if (w.writable !== undefined) r.writable = w.writable;
+  if (w.health !== undefined) r.health = w.health;
+  if (w.instances !== undefined) r.instances = w.instances;
+  if (w.machines !== undefined) r.machines = w.machines;
+  if (w.latest_offset !== undefined) r.latestOffset = w.latest_offset;
   if (w.history_id !== undefined) r.historyId = w.history_id;
   return r;
 }
@@ -399,9 +351,9 @@ function decodeWalStatsResult(w: Wire): types.WalStatsResult {
     segmentCount: w.segment_count,
     totalSizeBytes: w.total_size_bytes,
     latestOffset: w.latest_offset,
-    firstOffset: w.first_offset,
     ioStats: decodeIoStats(w.io_stats),
   };
+  if (w.first_offset !== undefined) r.firstOffset = w.first_offset;
   return r;
 }
 
@@ -589,10 +541,10 @@ function decodeGetInstanceResult(w: Wire): types.GetInstanceResult {
     state: w.state,
     ctx: w.ctx,
     lastWalOffset: w.last_wal_offset,
-    createdAt: new Date(Number(w.created_at)),
-    updatedAt: new Date(Number(w.updated_at)),
   };
   if (w.last_event_id !== undefined) r.lastEventId = w.last_event_id;
+  if (w.created_at !== undefined) r.createdAt = new Date(Number(w.created_at));
+  if (w.updated_at !== undefined) r.updatedAt = new Date(Number(w.updated_at));
   return r;
 }
 
@@ -838,18 +790,4 @@ export const OPERATIONS = {
     members: ReplicationStatusRequest,
     decode: decodeReplicationStatusResult,
   } satisfies Spec<types.ReplicationStatusResult>,
-  listSnapshots: {
-    name: 'LIST_SNAPSHOTS',
-    number: 24,
-    required: ['instanceId'],
-    members: ListSnapshotsRequest,
-    decode: decodeListSnapshotsResult,
-  } satisfies Spec<types.ListSnapshotsResult>,
-  dropSnapshot: {
-    name: 'DROP_SNAPSHOT',
-    number: 25,
-    required: ['snapshotId'],
-    members: DropSnapshotRequest,
-    decode: decodeDropSnapshotResult,
-  } satisfies Spec<types.DropSnapshotResult>,
 } as const;

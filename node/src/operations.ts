@@ -299,7 +299,8 @@ export abstract class Operations {
   /**
    * Returns name, version, features and limits. A well-formed request is never refused.
    *
-   * @returns What this database is.
+   * @returns What this database is. A server of 0.3.0 tells its name, its version and a limit,
+   * and the rest is absent.
    */
   info(options?: CallOptions): Promise<types.InfoResult>;
   info(...args: unknown[]): Promise<types.InfoResult> {

@@ -117,8 +117,6 @@ export const ERROR_REASONS = Object.freeze([
   'offset_compacted',
   /** The log has not come to the offset yet; context `latest_offset` is the last it has. */
   'offset_ahead',
-  /** There is no such snapshot, or it went with its instance. */
-  'snapshot_not_found',
   /** The instance reached a final state. */
   'instance_completed',
   /** The instance is not in the expected state. */
@@ -265,16 +263,16 @@ export interface GetInstanceResult<M extends MachineTypes = AnyMachine> {
   readonly version: number;
   /** The current state. */
   readonly state: StateOf<M>;
-  /** The context; its members are sorted by name, at every depth. */
+  /** The context. */
   readonly ctx: ContextOf<M>;
   /** The log offset of the last change. */
   readonly lastWalOffset: Offset;
   /** The `event_id` of the last applied event, when it carried one. */
   readonly lastEventId?: string;
-  /** When the instance was created. */
-  readonly createdAt: Date;
-  /** When it last changed. */
-  readonly updatedAt: Date;
+  /** When the instance was created; absent where an older server does not tell. */
+  readonly createdAt?: Date;
+  /** When it last changed; absent where an older server does not tell. */
+  readonly updatedAt?: Date;
 }
 
 /** Which instances to list. An absent filter restricts nothing. */
@@ -371,9 +369,7 @@ export interface ApplyEventResult<M extends MachineTypes = AnyMachine> {
   readonly fromState: StateOf<M>;
   /** The state after. */
   readonly toState: StateOf<M>;
-  /**
-   * The context after the payload was merged; its members are sorted by name, at every depth.
-   */
+  /** The context after the payload was merged. */
   readonly ctx: ContextOf<M>;
   /** The log offset of the event. */
   readonly walOffset: Offset;
@@ -449,10 +445,7 @@ export interface WatchInstanceRequest {
   readonly instanceId: string;
   /** Whether events carry the context after them. */
   readonly includeCtx?: boolean | undefined;
-  /**
-   * Replay from this offset (inclusive) before going on live; absent or 0: live only.
-   * Creations and deletions are among what is replayed with `include_lifecycle` alone.
-   */
+  /** Replay from this offset (inclusive) before going on live; absent or 0: live only. */
   readonly fromOffset?: Offset | undefined;
   /**
    * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
@@ -481,10 +474,7 @@ export interface WatchInstanceResult<M extends MachineTypes = AnyMachine> {
 export interface WatchAllRequest<M extends MachineTypes = AnyMachine> {
   /** Whether events carry the context after them. */
   readonly includeCtx?: boolean | undefined;
-  /**
-   * Replay from this offset (inclusive) before going on live; absent or 0: live only.
-   * Creations and deletions are among what is replayed with `include_lifecycle` alone.
-   */
+  /** Replay from this offset (inclusive) before going on live; absent or 0: live only. */
   readonly fromOffset?: Offset | undefined;
   /**
    * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
@@ -555,8 +545,8 @@ export interface WalStatsResult {
   readonly totalSizeBytes: number;
   /** The offset of the last change, 0 in an empty log. */
   readonly latestOffset: Offset;
-  /** The first offset that can still be read. */
-  readonly firstOffset: Offset;
+  /** The first offset that can still be read; absent where an older server does not tell. */
+  readonly firstOffset?: Offset;
   /** What was read and written since the database was opened. */
   readonly ioStats: IoStats;
 }
@@ -619,7 +609,10 @@ export interface FlushAllResult {
 export interface InfoRequest {
 }
 
-/** What this database is. */
+/**
+ * What this database is. A server of 0.3.0 tells its name, its version and a limit, and the
+ * rest is absent.
+ */
 export interface InfoResult {
   /** Always `rstmdb`. */
   readonly serverName: string;
@@ -628,21 +621,21 @@ export interface InfoResult {
   /** `memory`, `file` or `remote`. */
   readonly backend: string;
   /** The id the database was given when it was created. */
-  readonly databaseId: string;
+  readonly databaseId?: string;
   /** What it can do beside the rest, by name; a newer server may list names not known here. */
   readonly features: readonly string[];
   /** Whether writes are accepted; when not, `health` says why. */
-  readonly writable: boolean;
+  readonly writable?: boolean;
   /** `ok`, or what is wrong. */
-  readonly health: string;
+  readonly health?: string;
   /** The limits in force. */
   readonly limits: Limits;
   /** Instances that are not deleted. */
-  readonly instances: number;
+  readonly instances?: number;
   /** Machine versions. */
-  readonly machines: number;
+  readonly machines?: number;
   /** The offset of the last change. */
-  readonly latestOffset: Offset;
+  readonly latestOffset?: Offset;
   /** The history that it belongs to, 16 hex digits; absent before the first change. */
   readonly historyId?: string;
 }
@@ -683,32 +676,6 @@ export interface ReplicationStatusRequest {
 export interface ReplicationStatusResult {
   /** `standalone` when there is none. */
   readonly role: string;
-}
-
-/** Names the instance whose snapshots to list. */
-export interface ListSnapshotsRequest {
-  /** The instance's id. */
-  readonly instanceId: string;
-}
-
-/** The snapshots of an instance. */
-export interface ListSnapshotsResult {
-  /** The snapshots, by offset; those of one offset by id. */
-  readonly snapshots: readonly SnapshotSummary[];
-}
-
-/** Names the snapshot to remove. */
-export interface DropSnapshotRequest {
-  /** The snapshot's id. */
-  readonly snapshotId: string;
-}
-
-/** The snapshot that was removed. */
-export interface DropSnapshotResult {
-  /** The snapshot's id. */
-  readonly snapshotId: string;
-  /** Always true: a snapshot that is not there is an error. */
-  readonly dropped: boolean;
 }
 
 /** Something in a definition that is allowed but probably not meant. */
@@ -819,8 +786,8 @@ export interface InstanceEvent<M extends MachineTypes = AnyMachine> {
   readonly walOffset: Offset;
   /** The history that it belongs to; absent in a `history`. */
   readonly historyId?: string;
-  /** When it happened. */
-  readonly timestamp: Date;
+  /** When it happened; absent where an older server does not tell. */
+  readonly timestamp?: Date;
   /** The state before; absent for a creation. */
   readonly fromState?: StateOf<M>;
   /** The state after; absent for a deletion. */
@@ -841,8 +808,8 @@ export interface WalRecord {
   readonly sequence: Offset;
   /** The log offset. */
   readonly offset: Offset;
-  /** When it happened. */
-  readonly timestamp: Date;
+  /** When it happened; absent where an older server does not tell. */
+  readonly timestamp?: Date;
   /** What happened. */
   readonly entry: WalEntry;
 }
@@ -866,53 +833,39 @@ export interface Limits {
   /**
    * The longest instance id, machine name, event name, event id or idempotency key, in bytes.
    */
-  readonly nameBytesMax: number | bigint;
+  readonly nameBytesMax?: number | bigint;
   /** How deeply a context or a payload may nest; more than 120 means 120. */
-  readonly jsonDepthMax: number | bigint;
+  readonly jsonDepthMax?: number | bigint;
   /** The largest context of an instance, in bytes of canonical JSON. */
-  readonly contextBytesMax: number | bigint;
+  readonly contextBytesMax?: number | bigint;
   /** The largest payload of an event, in bytes of canonical JSON. */
-  readonly payloadBytesMax: number | bigint;
+  readonly payloadBytesMax?: number | bigint;
   /** The largest machine definition, in bytes of canonical JSON. */
-  readonly definitionBytesMax: number | bigint;
+  readonly definitionBytesMax?: number | bigint;
   /**
    * The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
    * memory, and each definition up to 16 KiB for its guards.
    */
-  readonly machineBytesMax: number | bigint;
+  readonly machineBytesMax?: number | bigint;
   /** The most states of a machine. */
-  readonly statesMax: number | bigint;
+  readonly statesMax?: number | bigint;
   /** The most transitions of a machine, counted per source state. */
-  readonly transitionsMax: number | bigint;
+  readonly transitionsMax?: number | bigint;
   /** The longest guard, in bytes. */
-  readonly guardBytesMax: number | bigint;
+  readonly guardBytesMax?: number | bigint;
   /** The most versions of one machine; 0 means no limit. */
-  readonly machineVersionsMax: number;
+  readonly machineVersionsMax?: number;
   /** The most operations in one batch. */
-  readonly batchOperationsMax: number | bigint;
+  readonly batchOperationsMax?: number | bigint;
   /** The most bytes of contexts and payloads in one batch. */
-  readonly batchBytesMax: number | bigint;
+  readonly batchBytesMax?: number | bigint;
   /**
    * The most bytes of the results of one batch, as JSON. A batch of more is refused before
    * anything of it happens.
    */
-  readonly answerBytesMax: number | bigint;
+  readonly answerBytesMax?: number | bigint;
   /** The most entries of one page of a list, a history or a log read. */
-  readonly pageEntriesMax: number;
-  /** The most snapshots of one instance; 0 means no limit. */
-  readonly snapshotsMax: number;
-}
-
-/** A snapshot without what is in it. */
-export interface SnapshotSummary {
-  /** The snapshot's id; its file in the data directory is `snapshots/ID.json`. */
-  readonly snapshotId: string;
-  /** The log offset of the last change of the instance that is in it. */
-  readonly walOffset: Offset;
-  /** The size of the file in bytes. */
-  readonly sizeBytes: number;
-  /** CRC-32C of the file, 8 lower-case hex digits. */
-  readonly checksum: string;
+  readonly pageEntriesMax?: number;
 }
 
 /** Whether an operation of a batch succeeded. */
@@ -960,8 +913,6 @@ export type WalEntry =
   | WalEntryMark
   /** Deleted instances that last changed before an offset are forgotten. Only among all entries. */
   | WalEntryPurgeFloor
-  /** An instance that was deleted already was to be deleted again, with a key. Only among all entries. */
-  | WalEntryDeleteAgain
   /** All machines and instances were removed. */
   | WalEntryFlushAll
   /** One that only newer versions know. */
@@ -1057,20 +1008,6 @@ export interface WalEntryPurgeFloor {
   readonly type: 'purge_floor';
   /** The offset. */
   readonly floor: Offset;
-}
-
-/**
- * An instance that was deleted already was to be deleted again, with a key. Only among all
- * entries.
- */
-export interface WalEntryDeleteAgain {
-  readonly type: 'delete_again';
-  /** The instance's id. */
-  readonly instanceId: string;
-  /** The offset of its deletion. */
-  readonly deletion: Offset;
-  /** The request's key. */
-  readonly idempotencyKey: string;
 }
 
 /** All machines and instances were removed. */

@@ -442,7 +442,8 @@ class Operations:
         """Returns name, version, features and limits.
 
         Returns:
-            What this database is.
+            What this database is. A server of 0.3.0 tells its name, its version and a limit,
+            and the rest is absent.
         """
         answer = self._handle.info()
         return await finish(answer) if isinstance(answer, Pending) else answer

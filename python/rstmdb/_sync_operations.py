@@ -423,7 +423,8 @@ class Operations:
         """Returns name, version, features and limits.
 
         Returns:
-            What this database is.
+            What this database is. A server of 0.3.0 tells its name, its version and a limit,
+            and the rest is absent.
         """
         return self._handle.info()
 

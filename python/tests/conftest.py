@@ -103,9 +103,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def newer_url() -> Iterator[str]:
     """A server of the future: `tests/newer/answers.json` is what it says."""
+    yield from _scripted()
+
+
+@pytest.fixture
+def older_url() -> Iterator[str]:
+    """A server of the past: `tests/older/answers.json` is what it says."""
+    yield from _scripted("older")
+
+
+def _scripted(*arguments: str) -> Iterator[str]:
     program = os.environ.get("RSTMDB_NEWER_SERVER", str(ROOT / "target/debug/newer_server"))
     with subprocess.Popen(
-        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -46,7 +46,10 @@ fn members_and_features_that_are_not_known_are_skipped_or_passed_on() {
     assert!(database.ping(PingRequest {}).unwrap().pong);
     let info = database.info(InfoRequest {}).unwrap();
     assert!(info.features.iter().any(|name| name == "moonbeams"), "{:?}", info.features);
-    assert_eq!((info.health.as_str(), info.limits.page_entries_max), ("splendid", 10));
+    assert_eq!(
+        (info.health.as_deref(), info.limits.page_entries_max),
+        (Some("splendid"), Some(10))
+    );
     let instance = database.get_instance(GetInstanceRequest { instance_id: "a".into() }).unwrap();
     assert_eq!((instance.state.as_str(), instance.last_wal_offset), ("s", 5));
     let applied = database.apply_event(ApplyEventRequest::new("a", "GO")).unwrap();

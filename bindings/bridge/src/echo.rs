@@ -43,7 +43,7 @@ pub(crate) fn event(offset: u64) -> InstanceEvent {
         version: 1,
         wal_offset: offset,
         history_id: None,
-        timestamp: 0,
+        timestamp: Some(0),
         from_state: Some("said".into()),
         to_state: Some("said".into()),
         event: Some("SAY".into()),

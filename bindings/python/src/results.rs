@@ -126,13 +126,16 @@ macro_rules! result_class {
             $(#[doc = $time_doc]
             #[getter]
             fn $time(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-                $crate::to_python::datetime(py, self.inner.$time)
+                match Option::from(self.inner.$time) {
+                    Some(at) => $crate::to_python::datetime(py, at),
+                    None => Ok(py.None()),
+                }
             }
 
             #[doc = $time_doc]
             #[getter]
-            fn $time_ms(&self) -> i64 {
-                self.inner.$time
+            fn $time_ms(&self) -> Option<i64> {
+                self.inner.$time.into()
             })*
 
             $(#[doc = $cached_doc]

@@ -114,16 +114,26 @@ pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
+/// The columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+
 /// The columns of the terminal that standard output is, or of whoever reads on behind a pipe and says so.
 fn width() -> Option<usize> {
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
-    let terminal =
-        || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
-    said.or_else(terminal).filter(|width| *width > 0)
+    let terminal = || {
+        let size = terminal_size::terminal_size_of(io::stdout());
+        let width = size.map_or(COLUMNS, |(width, _)| width.0.into());
+        io::stdout().is_terminal().then_some(width)
+    };
+    said.filter(|width| *width > 0).or_else(terminal)
 }
 
-/// A point in time as people write it, in UTC.
-pub(crate) fn time(timestamp: TimestampMs) -> String {
+/// What stands in a table where a server does not tell something.
+pub(crate) const UNKNOWN: &str = "-";
+
+/// A point in time as people write it, in UTC; unknown where a server does not tell.
+pub(crate) fn time(timestamp: impl Into<Option<TimestampMs>>) -> String {
+    let Some(timestamp) = timestamp.into() else { return UNKNOWN.to_owned() };
     match jiff::Timestamp::from_millisecond(timestamp) {
         Ok(time) => format!("{time:.3}"),
         Err(_) => timestamp.to_string(),

@@ -28,7 +28,7 @@ pub(crate) fn all(
     mut each: impl FnMut(InstanceEvent) -> CommandResult,
 ) -> CommandResult {
     let stats = database.wal_stats(WalStatsRequest {})?;
-    let first = stats.first_offset.max(1);
+    let first = stats.first_offset.unwrap_or(0).max(1);
     let from = request.from_offset.filter(|offset| *offset > 0).unwrap_or(first);
     let (_, events) = database.watch_all(WatchAllRequest {
         include_ctx: request.include_ctx,
@@ -55,7 +55,8 @@ pub(crate) fn one(
 ) -> CommandResult {
     let stats = database.wal_stats(WalStatsRequest {})?;
     let from = request.from_offset.filter(|offset| *offset > 0);
-    let from = from.unwrap_or(stats.first_offset.max(1));
+    let first = stats.first_offset.unwrap_or(0).max(1);
+    let from = from.unwrap_or(first);
     if request.from_offset.is_some_and(|from| from > 0) {
         expect_there(database, from, request.history_id.clone())?;
     }
@@ -66,7 +67,7 @@ pub(crate) fn one(
         ..request
     })?;
     let last = began.current_wal_offset;
-    if last < from.max(stats.first_offset) {
+    if last < from.max(first) {
         return Ok(());
     }
     until(events, last, interrupt, |event| {

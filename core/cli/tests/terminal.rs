@@ -96,6 +96,38 @@ fn results_fit_the_terminal_and_wide_shows_all() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn the_terminal_itself_says_how_wide_it_is() {
+    let place = with_long_names();
+    let run = |size: &str| {
+        // `script` of util-linux runs a command in a terminal.
+        let line = format!("{size} {} list-instances", env!("CARGO_BIN_EXE_rstmdb-cli"));
+        let path = place.path();
+        let shown = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env_remove("COLUMNS")
+            .env("RSTMDB_PATH", path.to_str().unwrap())
+            .stdin(std::process::Stdio::null())
+            .output();
+        let Ok(shown) = shown else {
+            assert!(std::env::var_os("CI").is_none(), "script, of util-linux, is missing");
+            return None;
+        };
+        Some(String::from_utf8(shown.stdout).unwrap().replace('\r', ""))
+    };
+    for (size, columns) in
+        [("stty rows 24 cols 90;", 90), ("stty rows 24 cols 70;", 70), ("stty rows 0 cols 0;", 80)]
+    {
+        let Some(shown) = run(size) else {
+            eprintln!("script, of util-linux, is missing; no terminal is tried");
+            return;
+        };
+        assert!(shown.contains('…') && shown.contains("order"), "{size}\n{shown}");
+        assert!((columns - 6..=columns).contains(&widest(&shown)), "{size}\n{shown}");
+    }
+}
+
+#[test]
 fn rows_become_records_where_they_are_asked_for_or_do_not_fit() {
     let place = with_long_names();
     let run = |columns: &str, arguments: &[&str]| {

@@ -1,7 +1,7 @@
 //! Requests as a server gets them, and results as callers get them.
 //!
 //! Only what differs on an older server is here: it lacks some operations and parameters, and leaves
-//! members of results out, which are filled in as far as they are known.
+//! members of results out, which stay absent where nothing is known.
 
 use rstmdb_types::operation::Access;
 use rstmdb_types::*;
@@ -208,8 +208,8 @@ fn plain_instance(text: &[u8], instance_id: &Text) -> serde_json::Result<GetInst
         ctx: object(plain.ctx),
         last_wal_offset: plain.last_wal_offset,
         last_event_id: plain.last_event_id,
-        created_at: 0,
-        updated_at: 0,
+        created_at: None,
+        updated_at: None,
     })
 }
 
@@ -262,7 +262,7 @@ fn plain_log(text: &[u8], from: Offset) -> serde_json::Result<WalReadResult> {
     let record = |record: PlainRecord| WalRecord {
         sequence: record.sequence,
         offset: record.offset,
-        timestamp: 0,
+        timestamp: None,
         entry: with_contexts(record.entry),
     };
     Ok(WalReadResult {
@@ -297,7 +297,7 @@ fn plain_stats(text: &[u8]) -> serde_json::Result<WalStatsResult> {
         segment_count: plain.segment_count,
         total_size_bytes: plain.total_size_bytes,
         latest_offset: plain.latest_offset,
-        first_offset: 0,
+        first_offset: None,
         io_stats: plain.io_stats,
     })
 }
@@ -317,20 +317,18 @@ fn info(text: &[u8], server: &ServerInfo) -> serde_json::Result<InfoResult> {
         return Ok(InfoResult { backend: "remote".into(), ..info });
     }
     let plain: Plain = serde_json::from_slice(text)?;
-    let mut limits = Limits::default();
-    limits.batch_operations_max = plain.max_batch_ops.unwrap_or(limits.batch_operations_max);
     Ok(InfoResult {
         server_name: plain.server_name,
         server_version: plain.server_version,
         backend: "remote".into(),
-        database_id: Text::default(),
+        database_id: None,
         features: plain.features,
-        writable: true,
-        health: "ok".into(),
-        limits,
-        instances: 0,
-        machines: 0,
-        latest_offset: 0,
+        writable: None,
+        health: None,
+        limits: KnownLimits { batch_operations_max: plain.max_batch_ops, ..KnownLimits::default() },
+        instances: None,
+        machines: None,
+        latest_offset: None,
         history_id: None,
     })
 }

@@ -24,7 +24,7 @@ fn ask<R: OperationRequest + Clone>(
 }
 
 #[test]
-fn results_are_filled_in() {
+fn what_is_known_is_read_and_the_rest_is_absent() {
     let fake = Fake::new();
     let mut both = fake.connect_old(fake.options());
     let server = both.0.server().unwrap();
@@ -37,7 +37,7 @@ fn results_are_filled_in() {
     });
     let got = ask(&mut both, &request, id, old.clone());
     assert_eq!((got.instance_id.as_str(), got.ctx.as_str()), ("a", "{}"));
-    assert_eq!((got.created_at, got.updated_at, got.last_wal_offset), (0, 0, 1 << 40));
+    assert_eq!((got.created_at, got.updated_at, got.last_wal_offset), (None, None, 1 << 40));
 
     let applied = json!({
         "from_state": "s", "to_state": "t", "ctx": null, "wal_offset": 7, "applied": true,
@@ -96,7 +96,7 @@ fn an_instance_without_a_context_gets_an_empty_one() {
 }
 
 #[test]
-fn figures_and_logs_are_filled_in() {
+fn of_figures_and_logs_what_is_known_is_read() {
     let fake = Fake::new();
     let mut both = fake.connect_old(fake.options());
     let info = json!({
@@ -106,15 +106,23 @@ fn figures_and_logs_are_filled_in() {
     });
     let got = ask(&mut both, &InfoRequest {}, json!({}), info);
     assert_eq!((got.server_version.as_str(), got.backend.as_str()), ("0.3.0", "remote"));
-    assert_eq!(got.limits.batch_operations_max, 100);
-    assert!(got.writable);
+    let limits = KnownLimits { batch_operations_max: Some(100), ..KnownLimits::default() };
+    assert_eq!(got.limits, limits);
+    assert_eq!((got.writable, got.instances, got.machines), (None, None, None));
+    assert_eq!((&got.database_id, &got.health, got.latest_offset), (&None, &None, None));
+    let text = serde_json::to_value(&got).unwrap();
+    let told = json!({
+        "server_name": "rstmdb", "server_version": "0.3.0", "backend": "remote",
+        "features": ["idempotency", "batch", "wal_read"], "limits": {"batch_operations_max": 100},
+    });
+    assert_eq!(text, told);
 
     let stats = json!({
         "entry_count": 5, "segment_count": 1, "total_size_bytes": 9, "latest_offset": 8,
         "io_stats": {"bytes_written": 1, "bytes_read": 2, "writes": 3, "reads": 4, "fsyncs": 5},
     });
     let got = ask(&mut both, &WalStatsRequest {}, json!({}), stats);
-    assert_eq!((got.entry_count, got.first_offset, got.io_stats.fsyncs), (5, 0, 5));
+    assert_eq!((got.entry_count, got.first_offset, got.io_stats.fsyncs), (5, None, 5));
 
     // It has no limit of its own, so one is sent.
     let request = WalReadRequest::new(3);
@@ -127,7 +135,7 @@ fn figures_and_logs_are_filled_in() {
         "records": [{"sequence": 1, "offset": 9, "entry": entry}], "next_offset": 10,
     });
     let got = ask(&mut both, &request, params.clone(), page);
-    assert_eq!((got.records[0].timestamp, got.next_offset), (0, 10));
+    assert_eq!((got.records[0].timestamp, got.next_offset), (None, 10));
     let WalEntry::CreateInstance { initial_ctx, .. } = &got.records[0].entry else { panic!() };
     assert_eq!(initial_ctx, &Json::empty_object());
     let got = ask(&mut both, &request, params, json!({"records": [], "next_offset": null}));

@@ -643,7 +643,7 @@ fn an_older_server_can_not_close_a_gap_and_that_is_said() {
     peer.hang_up();
     let mut peer = fake.greet_as_old();
     let event = events.next_blocking().unwrap().unwrap();
-    assert_eq!((event.wal_offset, event.timestamp), (1 << 40, 0));
+    assert_eq!((event.wal_offset, event.timestamp), (1 << 40, None));
     assert_eq!(event.ctx, Some(Json::empty_object()));
     let error = events.next_blocking().unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(reason::UNSUPPORTED));

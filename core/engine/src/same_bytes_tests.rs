@@ -308,9 +308,10 @@ fn time_in_the_log_never_falls() {
     submit(ApplyEventRequest::new("x", "GO").into(), START_MS + 1);
     let read = GetInstanceRequest { instance_id: "x".into() };
     let instance = engine.get_instance(read).wait().unwrap();
-    assert_eq!((instance.created_at, instance.updated_at), (START_MS, START_MS + 1));
+    let times = (instance.created_at, instance.updated_at);
+    assert_eq!(times, (Some(START_MS), Some(START_MS + 1)));
     let log = WalReadRequest::new(1);
     let times: Vec<_> = engine.wal_read(log).wait().unwrap().records;
-    let times: Vec<_> = times.iter().map(|record| record.timestamp - START_MS).collect();
+    let times: Vec<_> = times.iter().map(|record| record.timestamp.unwrap() - START_MS).collect();
     assert_eq!(times, [0, 0, 0, 1]);
 }

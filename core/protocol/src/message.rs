@@ -266,7 +266,9 @@ pub fn event(
         }
         if dialect == Dialect::Extended || event.kind != InstanceEventKind::Applied {
             object.text("kind", event.kind.as_str());
-            object.signed("timestamp", event.timestamp);
+            if let Some(at) = event.timestamp {
+                object.signed("timestamp", at);
+            }
             object.optional_text("event_id", event.event_id.as_deref());
         }
         object.end();
@@ -405,7 +407,7 @@ struct ReceivedEvent {
     #[serde(default)]
     history_id: Option<Text>,
     #[serde(default)]
-    timestamp: TimestampMs,
+    timestamp: Option<TimestampMs>,
     #[serde(default)]
     from_state: Option<Text>,
     #[serde(default)]
@@ -421,7 +423,7 @@ struct ReceivedEvent {
 }
 
 impl<'a> Incoming<'a> {
-    /// Reads the JSON text of a frame. An event of an older server has timestamp 0.
+    /// Reads the JSON text of a frame. An event of an older server has no timestamp.
     pub fn parse(payload: &'a [u8]) -> Result<Incoming<'a>, Malformed> {
         let malformed = |message: String| Malformed { id: None, message };
         let text = std::str::from_utf8(payload)

@@ -94,8 +94,11 @@ impl WireResult for GetInstanceResult {
         object.optional_text("last_event_id", self.last_event_id.as_deref());
         if dialect == Dialect::Extended {
             object.text("instance_id", &self.instance_id);
-            object.signed("created_at", self.created_at);
-            object.signed("updated_at", self.updated_at);
+            for (name, at) in [("created_at", self.created_at), ("updated_at", self.updated_at)] {
+                if let Some(at) = at {
+                    object.signed(name, at);
+                }
+            }
         }
         object.end();
         Ok(())

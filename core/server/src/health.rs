@@ -72,10 +72,10 @@ impl Health {
         }
         match self.info().await {
             Err(error) => Some(("unhealthy", error.message().to_owned())),
-            Ok(info) if !info.writable || info.health != "ok" => {
-                Some(("unhealthy", info.health.to_string()))
+            Ok(InfoResult { writable: Some(true), health: Some(health), .. }) if health == "ok" => {
+                None
             }
-            Ok(_) => None,
+            Ok(info) => Some(("unhealthy", info.health.unwrap_or_default().to_string())),
         }
     }
 
@@ -83,9 +83,9 @@ impl Health {
         let info = self.info().await.ok()?;
         let wal = self.ask(WalStatsRequest {}).await.ok()?;
         Some(EngineFigures {
-            instances: info.instances,
-            machines: info.machines,
-            writable: info.writable,
+            instances: info.instances.unwrap_or(0),
+            machines: info.machines.unwrap_or(0),
+            writable: info.writable.unwrap_or(false),
             clock_steps: self.calls.clock_steps(),
             wal,
         })

@@ -67,7 +67,7 @@ fn figures() -> EngineFigures {
             segment_count: 1,
             total_size_bytes: 500,
             latest_offset: 7,
-            first_offset: 1,
+            first_offset: Some(1),
             io_stats: IoStats { bytes_written: 400, bytes_read: 5, writes: 6, reads: 1, fsyncs: 4 },
         },
     }

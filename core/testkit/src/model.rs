@@ -464,7 +464,7 @@ impl Model {
 
     fn log(&mut self, entry: WalEntry) -> Offset {
         let offset = self.latest_offset() + 1;
-        let record = WalRecord { sequence: offset, offset, timestamp: self.now_ms, entry };
+        let record = WalRecord { sequence: offset, offset, timestamp: Some(self.now_ms), entry };
         self.wal.push(Some(record));
         self.newest_ms = self.now_ms;
         offset
@@ -533,7 +533,7 @@ fn event_of(id: &Text, instance: &Instance, kind: InstanceEventKind) -> Instance
         version: instance.version,
         wal_offset: instance.last_wal_offset,
         history_id: None,
-        timestamp: instance.updated_at,
+        timestamp: Some(instance.updated_at),
         from_state: None,
         to_state: None,
         event: None,

@@ -24,7 +24,7 @@ pub use command::{Command, Execute, Outcome, Request};
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use feature::Feature;
 pub use json::{Json, JsonError, JsonRef};
-pub use limits::Limits;
+pub use limits::{KnownLimits, Limits};
 pub use operation::{Access, Operation, OperationRequest, Place};
 pub use ops::*;
 pub use position::LogPosition;

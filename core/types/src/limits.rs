@@ -9,46 +9,69 @@ use crate::json::Json;
 /// messages that wrap one stay readable.
 pub const DEPTH_MAX: usize = 120;
 
-crate::options_struct! {
-    [
-        /// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
-        name_bytes_max: usize = 1024;
-        /// How deeply a context or a payload may nest; more than 120 means 120.
-        json_depth_max: usize = DEPTH_MAX;
-        /// The largest context of an instance, in bytes of canonical JSON.
-        context_bytes_max: usize = 4 << 20;
-        /// The largest payload of an event, in bytes of canonical JSON.
-        payload_bytes_max: usize = 4 << 20;
-        /// The largest machine definition, in bytes of canonical JSON.
-        definition_bytes_max: usize = 4 << 20;
-        /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
-        /// memory, and each definition up to 16 KiB for its guards.
-        machine_bytes_max: usize = 128 << 20;
-        /// The most states of a machine.
-        states_max: usize = 10_000;
-        /// The most transitions of a machine, counted per source state.
-        transitions_max: usize = 100_000;
-        /// The longest guard, in bytes.
-        guard_bytes_max: usize = 16 << 10;
-        /// The most versions of one machine; 0 means no limit.
-        machine_versions_max: u32 = 0;
-        /// The most operations in one batch.
-        batch_operations_max: usize = 10_000;
-        /// The most bytes of contexts and payloads in one batch.
-        batch_bytes_max: usize = 64 << 20;
-        /// The most bytes of the results of one batch, as JSON. A batch of more is refused before anything
-        /// of it happens.
-        answer_bytes_max: usize = 15 << 20;
-        /// The most entries of one page of a list, a history or a log read.
-        page_entries_max: u32 = 10_000;
-        /// The most snapshots of one instance; 0 means no limit.
-        snapshots_max: u32 = 16;
-    ]
-    []
-    /// Sizes and counts that requests may not exceed. All can be set when a database is opened.
-    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-    #[serde(default)]
-    pub struct Limits {}
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr;)+) => {
+        crate::options_struct! {
+            [$($(#[doc = $doc])+ $field: $type = $default;)+]
+            []
+            /// Sizes and counts that requests may not exceed. All can be set when a database is opened.
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[serde(default)]
+            pub struct Limits {}
+        }
+
+        /// The limits in force, as far as they are told: an older server tells few, and a newer one may
+        /// have others.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct KnownLimits {
+            $(
+                $(#[doc = $doc])+
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$type>,
+            )+
+        }
+
+        impl From<&Limits> for KnownLimits {
+            fn from(limits: &Limits) -> KnownLimits {
+                KnownLimits { $($field: Some(limits.$field),)+ }
+            }
+        }
+    };
+}
+
+limits! {
+    /// The longest instance id, machine name, event name, event id or idempotency key, in bytes.
+    name_bytes_max: usize = 1024;
+    /// How deeply a context or a payload may nest; more than 120 means 120.
+    json_depth_max: usize = DEPTH_MAX;
+    /// The largest context of an instance, in bytes of canonical JSON.
+    context_bytes_max: usize = 4 << 20;
+    /// The largest payload of an event, in bytes of canonical JSON.
+    payload_bytes_max: usize = 4 << 20;
+    /// The largest machine definition, in bytes of canonical JSON.
+    definition_bytes_max: usize = 4 << 20;
+    /// The most bytes of all machine definitions together. Each byte takes up to 6 bytes of
+    /// memory, and each definition up to 16 KiB for its guards.
+    machine_bytes_max: usize = 128 << 20;
+    /// The most states of a machine.
+    states_max: usize = 10_000;
+    /// The most transitions of a machine, counted per source state.
+    transitions_max: usize = 100_000;
+    /// The longest guard, in bytes.
+    guard_bytes_max: usize = 16 << 10;
+    /// The most versions of one machine; 0 means no limit.
+    machine_versions_max: u32 = 0;
+    /// The most operations in one batch.
+    batch_operations_max: usize = 10_000;
+    /// The most bytes of contexts and payloads in one batch.
+    batch_bytes_max: usize = 64 << 20;
+    /// The most bytes of the results of one batch, as JSON. A batch of more is refused before anything
+    /// of it happens.
+    answer_bytes_max: usize = 15 << 20;
+    /// The most entries of one page of a list, a history or a log read.
+    page_entries_max: u32 = 10_000;
+    /// The most snapshots of one instance; 0 means no limit.
+    snapshots_max: u32 = 16;
 }
 
 impl Limits {

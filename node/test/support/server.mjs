@@ -15,8 +15,17 @@ const BINARY = process.env.RSTMDB_SERVER ?? join(TARGET, 'debug', 'rstmdb');
 const NEWER = process.env.RSTMDB_NEWER_SERVER ?? join(TARGET, 'debug', 'newer_server');
 
 /** Starts a server of the future: tests/newer/answers.json is what it says. */
-export async function startNewerServer() {
-  const child = spawn(NEWER, { stdio: ['pipe', 'pipe', 'inherit'] });
+export function startNewerServer() {
+  return startScripted();
+}
+
+/** Starts a server of the past: tests/older/answers.json is what it says. */
+export function startOlderServer() {
+  return startScripted('older');
+}
+
+async function startScripted(...flags) {
+  const child = spawn(NEWER, flags, { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   const [line] = await once(createInterface({ input: child.stdout }), 'line');
   return {

@@ -130,5 +130,5 @@ export async function operations(db: Database, signal: AbortSignal): Promise<voi
     if (entry.type === 'other') same<typeof entry.raw.type, string>(true);
   }
   await using watch = await db.watchAll({ fromOffset: 1 });
-  for await (const event of watch) same<typeof event.timestamp, Date>(true);
+  for await (const event of watch) same<typeof event.timestamp, Date | undefined>(true);
 }

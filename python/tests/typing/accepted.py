@@ -31,7 +31,7 @@ async def operations() -> None:
         assert_type(result.wal_offset, int)
         assert_type(result.event_id, Optional[str])
         instance = await db.get_instance("i")
-        assert_type(instance.created_at, datetime)
+        assert_type(instance.created_at, Optional[datetime])
         for row in await db.list_instances(machine="m"):
             assert_type(row, types.InstanceSummary)
         async with db.watch_all(machines=["m"]) as events:

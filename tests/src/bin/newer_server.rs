@@ -1,5 +1,6 @@
 //! A server of the future, for tests of clients: it speaks the extended dialect and says more than
-//! anybody knows today, as `tests/newer/answers.json` has it, until standard input ends.
+//! anybody knows today, as `tests/newer/answers.json` has it, until standard input ends. With the argument `older` it
+//! is a server of the past: it tells no more than 0.3.0 did, as `tests/older/answers.json` has it.
 //!
 //! Prints `{"listening": "127.0.0.1:PORT"}`. Members that are not known stand in every answer, behind
 //! the result too; there are kinds of events and entries, reasons, codes and features of its own. It lacks the
@@ -33,7 +34,11 @@ fn main() {
 type Script<'a> = BTreeMap<&'a str, &'a RawValue>;
 
 fn converse(mut stream: TcpStream) -> std::io::Result<()> {
-    let script: Script<'_> = serde_json::from_str(include_str!("../../newer/answers.json"))?;
+    let answers = match std::env::args().nth(1).as_deref() {
+        Some("older") => include_str!("../../older/answers.json"),
+        _ => include_str!("../../newer/answers.json"),
+    };
+    let script: Script<'_> = serde_json::from_str(answers)?;
     let (mut buffer, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         while let Ok(Decoded::Message { payload, consumed }) =

@@ -52,7 +52,7 @@ impl Shapes {
             shapes.add(&file.text).map_err(|problem| format!("{}: {problem}", file.path))?;
         }
         for row in EMBEDDED {
-            // Results tell the limits too.
+            // Results tell the limits too, those that are known.
             if let OptionForm::Object { name, rows } = row.form {
                 shapes.0.insert(name.to_owned(), of_rows(row.doc, rows));
             }
@@ -154,7 +154,7 @@ fn of_rows(doc: &str, rows: &[OptionRow]) -> Shape {
         name: row.name.to_owned(),
         doc: row.doc.to_owned(),
         kind: row.rust.to_owned(),
-        required: true,
+        required: false,
     });
     Shape { doc: doc.to_owned(), members: members.collect(), ..Shape::default() }
 }
@@ -312,7 +312,8 @@ fn kind_of(kind: &Type) -> Result<(String, bool), String> {
     let segment = segment.ok_or("a type is not understood: it is no name")?;
     let name = segment.ident.to_string();
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
-        return Ok((name, false));
+        // Limits have the same names whether they are set or told.
+        return Ok((name.replace("KnownLimits", "Limits"), false));
     };
     let mut inner = Vec::new();
     for argument in &arguments.args {

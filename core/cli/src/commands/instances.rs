@@ -99,10 +99,10 @@ fn describe(result: &GetInstanceResult) -> Screen {
         ("machine", format!("{} version {}", result.machine, result.version)),
         ("state", result.state.to_string()),
         ("context", result.ctx.to_string()),
-        ("created", time(result.created_at)),
-        ("updated", time(result.updated_at)),
-        ("offset", result.last_wal_offset.to_string()),
     ];
+    let times = [("created", result.created_at), ("updated", result.updated_at)];
+    lines.extend(times.into_iter().filter_map(|(name, at)| Some((name, time(at?)))));
+    lines.push(("offset", result.last_wal_offset.to_string()));
     if let Some(event_id) = &result.last_event_id {
         lines.push(("event id", event_id.to_string()));
     }

@@ -84,13 +84,14 @@ impl WalStats {
 }
 
 /// The figures of the log that do not count calls.
-pub(crate) fn figures(result: &WalStatsResult) -> [(&'static str, String); 4] {
-    [
-        ("latest offset", number(result.latest_offset)),
-        ("first offset", number(result.first_offset)),
+pub(crate) fn figures(result: &WalStatsResult) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("latest offset", number(result.latest_offset))];
+    lines.extend(result.first_offset.map(|first| ("first offset", number(first))));
+    lines.extend([
         ("segments", number(result.segment_count)),
         ("log size", bytes(result.total_size_bytes)),
-    ]
+    ]);
+    lines
 }
 
 /// Write a checkpoint and delete log segments that are no longer needed.

@@ -1,9 +1,11 @@
 //! Commands that say what the database is and how it is.
 
 use clap::Args;
+use rstmdb::blocking::Database;
+use rstmdb::error::reason;
 use rstmdb::{
-    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, ReplicationStatusRequest,
-    WalStatsRequest, WalStatsResult,
+    CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, ListInstancesRequest,
+    ListMachinesRequest, ReplicationStatusRequest, WalStatsRequest, WalStatsResult,
 };
 use serde::Serialize;
 
@@ -38,23 +40,25 @@ impl Info {
     }
 }
 
+/// What is known: an older server tells little.
 fn about(result: &InfoResult) -> Vec<(&'static str, String)> {
-    vec![
-        ("rstmdb", result.server_version.to_string()),
-        ("backend", result.backend.to_string()),
-        ("database", result.database_id.to_string()),
-        ("writable", yes_no(result.writable).to_owned()),
-        ("health", result.health.to_string()),
-        ("machine versions", number(result.machines)),
-        ("instances", number(result.instances)),
-        ("latest offset", number(result.latest_offset)),
-    ]
+    let told = [
+        ("rstmdb", Some(result.server_version.to_string())),
+        ("backend", Some(result.backend.to_string())),
+        ("database", result.database_id.as_ref().map(ToString::to_string)),
+        ("writable", result.writable.map(|writable| yes_no(writable).to_owned())),
+        ("health", result.health.as_ref().map(ToString::to_string)),
+        ("machine versions", result.machines.map(number)),
+        ("instances", result.instances.map(number)),
+        ("latest offset", result.latest_offset.map(number)),
+    ];
+    told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Show the database at a glance: its health, its log, its instances by state.
 ///
 /// The JSON output is {"info", "wal", "counts"}: the results of info and wal-stats, and the counts
-/// of count-instances.
+/// of count-instances. An older server has no counts; then there is what its lists tell.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -67,23 +71,45 @@ struct Figures {
     info: InfoResult,
     wal: WalStatsResult,
     #[serde(flatten)]
-    counts: CountInstancesResult,
+    counts: Option<CountInstancesResult>,
 }
 
 impl Stats {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open_existing()?;
-        let result = Figures {
-            info: database.info(InfoRequest {})?,
-            wal: database.wal_stats(WalStatsRequest {})?,
-            counts: database.count_instances(CountInstancesRequest::default())?,
+        let mut info = database.info(InfoRequest {})?;
+        let wal = database.wal_stats(WalStatsRequest {})?;
+        let counts = match database.count_instances(CountInstancesRequest::default()) {
+            Err(error) if error.reason() == Some(reason::UNSUPPORTED) => {
+                fill_in(&database, &mut info)?;
+                None
+            }
+            counts => Some(counts?),
         };
-        session.output.show(&result, |result| {
+        info.latest_offset.get_or_insert(wal.latest_offset);
+        session.output.show(&Figures { info, wal, counts }, |result| {
             let mut lines = about(&result.info);
             lines.extend(figures(&result.wal).into_iter().skip(1));
-            fields(lines).then(count_table(&result.counts))
+            let screen = fields(lines);
+            match &result.counts {
+                Some(counts) => screen.then(count_table(counts)),
+                None => screen,
+            }
         })
     }
+}
+
+/// What an older server does not say of itself, and its lists tell.
+fn fill_in(database: &Database, info: &mut InfoResult) -> rstmdb::Result<()> {
+    if info.instances.is_none() {
+        let one = ListInstancesRequest { limit: Some(1), ..ListInstancesRequest::default() };
+        info.instances = Some(database.list_instances(one)?.total);
+    }
+    if info.machines.is_none() {
+        let machines = database.list_machines(ListMachinesRequest {})?.items;
+        info.machines = Some(machines.iter().map(|item| item.versions.len() as u64).sum());
+    }
+    Ok(())
 }
 
 /// Tell the part a database has in replication: `standalone` when there is none.

@@ -223,7 +223,7 @@ impl Tail {
         Ok(WatchAllRequest {
             include_ctx: false,
             include_lifecycle: true,
-            from_offset: Some(from.max(stats.first_offset).max(1)),
+            from_offset: Some(from.max(stats.first_offset.unwrap_or(0)).max(1)),
             ..WatchAllRequest::default()
         })
     }
@@ -296,8 +296,10 @@ fn follow(
     Ok(())
 }
 
-/// How long a report waits for what a server has not sent yet.
+/// How long a report waits for what a server has not sent yet; and one of 0.3.0, which does not tell how far
+/// a watch is that has nothing to show.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
+const REPORT_PATIENCE_OLDER: Duration = Duration::from_millis(100);
 
 /// Prints what the shell's watches have: every change up to now, so all that the last command caused.
 /// One that failed says so and ends.
@@ -338,10 +340,12 @@ const REPORT_STEP: Duration = Duration::from_millis(5);
 /// database does not say: the command has told the user why.
 fn head(session: &CliSession) -> Option<(Offset, Duration)> {
     let database = session.database()?;
-    let head = database.wal_stats(WalStatsRequest {}).ok()?.latest_offset;
+    let log = database.wal_stats(WalStatsRequest {}).ok()?;
     // Behind this answer a server tells how far watches are that have nothing to show.
     database.ping(PingRequest {}).ok()?;
-    Some((head, REPORT_PATIENCE))
+    let is_older = log.first_offset.is_none();
+    let patience = if is_older { REPORT_PATIENCE_OLDER } else { REPORT_PATIENCE };
+    Some((log.latest_offset, patience))
 }
 
 /// How events are printed.
@@ -409,7 +413,7 @@ mod tests {
             version: 1,
             wal_offset: 41,
             history_id: None,
-            timestamp: 1_700_000_000_000,
+            timestamp: Some(1_700_000_000_000),
             from_state: Some("created".into()),
             to_state: Some("paid".into()),
             event: Some("PAY".into()),

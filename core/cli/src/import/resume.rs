@@ -104,7 +104,7 @@ impl Earlier {
         file: SoughtFile<'_>,
         interrupt: Interrupt,
     ) -> CommandResult<Earlier> {
-        let first = database.wal_stats(WalStatsRequest {})?.first_offset.max(1);
+        let first = database.wal_stats(WalStatsRequest {})?.first_offset.unwrap_or(0).max(1);
         let mut earlier = Earlier::default();
         entries(database, first, interrupt, |offset, entry| earlier.take(offset, entry, file))?;
         Ok(earlier)

@@ -115,7 +115,8 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>> {
         // A row may need two operations: its instance and its event.
         let limits = database.info(InfoRequest {})?.limits;
-        let rows_max = (limits.batch_operations_max / 2).clamp(1, ROWS_MAX);
+        let rows_max =
+            limits.batch_operations_max.map_or(ROWS_MAX, |most| (most / 2).clamp(1, ROWS_MAX));
         Ok(Run {
             database,
             beside,

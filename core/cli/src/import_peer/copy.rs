@@ -75,7 +75,8 @@ impl<'a> Copy<'a> {
     /// Ctrl-C stopped it.
     pub(super) fn run(mut self, report: &mut CopyReport) -> CommandResult<bool> {
         let limits = self.database.info(InfoRequest {})?.limits;
-        self.operations_max = limits.batch_operations_max.clamp(1, CHUNK);
+        self.operations_max =
+            limits.batch_operations_max.map_or(CHUNK, |most| most.clamp(1, CHUNK));
         let source = self.source;
         if !source.each_page(|page| self.page(page, report))? {
             return Ok(true);

@@ -1,7 +1,7 @@
 //! Says what this database is, how it is, and what its log holds.
 
 use rstmdb_types::{
-    Feature, InfoRequest, InfoResult, LogPosition, PingRequest, PingResult,
+    Feature, InfoRequest, InfoResult, KnownLimits, LogPosition, PingRequest, PingResult,
     ReplicationStatusRequest, ReplicationStatusResult, WalStatsRequest, WalStatsResult,
 };
 
@@ -33,14 +33,14 @@ impl Shared {
             server_name: "rstmdb".into(),
             server_version: env!("CARGO_PKG_VERSION").into(),
             backend: if self.storage.is_volatile() { "memory" } else { "file" }.into(),
-            database_id: hex(&self.database).into(),
+            database_id: Some(hex(&self.database).into()),
             features: Feature::ALL.iter().map(|feature| feature.name().into()).collect(),
-            writable: refusal.is_none(),
-            health: refusal.map_or_else(|| "ok".into(), |error| error.message().into()),
-            limits: self.options.limits.clone(),
-            instances: self.state.instance_count(),
-            machines: self.state.machines.read().len() as u64,
-            latest_offset: next - 1,
+            writable: Some(refusal.is_none()),
+            health: Some(refusal.map_or_else(|| "ok".into(), |error| error.message().into())),
+            limits: KnownLimits::from(&self.options.limits),
+            instances: Some(self.state.instance_count()),
+            machines: Some(self.state.machines.read().len() as u64),
+            latest_offset: Some(next - 1),
             history_id,
         }
     }
@@ -57,7 +57,7 @@ impl Shared {
             segment_count,
             total_size_bytes,
             latest_offset,
-            first_offset: self.first_offset(),
+            first_offset: Some(self.first_offset()),
             io_stats: self.files.counters.stats(),
         }
     }

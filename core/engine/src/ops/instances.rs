@@ -24,8 +24,8 @@ pub(crate) fn instance_result(slot: &Slot) -> GetInstanceResult {
         ctx: slot.ctx.clone(),
         last_wal_offset: slot.last,
         last_event_id: slot.last_event_id.as_deref().map(Text::from),
-        created_at: slot.created_at,
-        updated_at: slot.updated_at,
+        created_at: Some(slot.created_at),
+        updated_at: Some(slot.updated_at),
     }
 }
 

@@ -57,7 +57,7 @@ impl Shared {
                 let entry = effect.body.entry(&machines, ctx.unwrap_or_else(Json::null));
                 // What is the database's own business is a gap in the offsets.
                 if let Some(entry) = entry.filter(|_| all || !effect.body.is_internal()) {
-                    let timestamp = effect.at;
+                    let timestamp = Some(effect.at);
                     records.push(WalRecord { sequence: offset, offset, timestamp, entry });
                 }
                 next_offset = offset + 1;

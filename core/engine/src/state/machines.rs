@@ -55,7 +55,7 @@ impl MachineEntry {
             version: self.version,
             wal_offset: stamp.offset,
             history_id: None,
-            timestamp: stamp.at,
+            timestamp: Some(stamp.at),
             from_state: None,
             to_state: None,
             event: None,

@@ -43,8 +43,8 @@ impl Model {
             ctx: instance.ctx.clone(),
             last_wal_offset: instance.last_wal_offset,
             last_event_id: instance.last_event_id.clone(),
-            created_at: instance.created_at,
-            updated_at: instance.updated_at,
+            created_at: Some(instance.created_at),
+            updated_at: Some(instance.updated_at),
         })
     }
 
@@ -260,7 +260,7 @@ impl Model {
         let all = request.entries.as_deref() == Some("all");
         let mark = |offset| {
             let entry = WalEntry::Mark { is_boundary: true, digest: None };
-            WalRecord { sequence: offset, offset, timestamp: self.newest_ms, entry }
+            WalRecord { sequence: offset, offset, timestamp: Some(self.newest_ms), entry }
         };
         let later = (1..).zip(&self.wal).skip_while(|(offset, _)| *offset < from);
         let shown = later.filter_map(|(offset, record)| match record {
@@ -285,7 +285,7 @@ impl Model {
             segment_count: 1,
             total_size_bytes: self.latest_offset(),
             latest_offset: self.latest_offset(),
-            first_offset: self.first_offset,
+            first_offset: Some(self.first_offset),
             io_stats: IoStats::default(),
         })
     }
@@ -360,14 +360,14 @@ impl Model {
             server_name: "rstmdb".into(),
             server_version: env!("CARGO_PKG_VERSION").into(),
             backend: "memory".into(),
-            database_id: Text::default(),
+            database_id: Some(Text::default()),
             features: Feature::ALL.iter().map(|feature| feature.name().into()).collect(),
-            writable: true,
-            health: "ok".into(),
-            limits: self.settings.limits.clone(),
-            instances: self.live(),
-            machines: self.machines.len() as u64,
-            latest_offset: self.latest_offset(),
+            writable: Some(true),
+            health: Some("ok".into()),
+            limits: KnownLimits::from(&self.settings.limits),
+            instances: Some(self.live()),
+            machines: Some(self.machines.len() as u64),
+            latest_offset: Some(self.latest_offset()),
             history_id: self.history_at(self.latest_offset()),
         })
     }

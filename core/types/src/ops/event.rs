@@ -65,8 +65,9 @@ pub struct InstanceEvent {
     /// The history that it belongs to; absent in a `history`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_id: Option<Text>,
-    /// When it happened, in milliseconds since 1970.
-    pub timestamp: TimestampMs,
+    /// When it happened, in milliseconds since 1970; absent where an older server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<TimestampMs>,
     /// The state before; absent for a creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_state: Option<Text>,

@@ -29,8 +29,10 @@ pub struct GetInstanceResult {
     /// The `event_id` of the last applied event, when it carried one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event_id: Option<Text>,
-    /// When the instance was created, in milliseconds since 1970.
-    pub created_at: TimestampMs,
-    /// When it last changed, in milliseconds since 1970.
-    pub updated_at: TimestampMs,
+    /// When the instance was created, in milliseconds since 1970; absent where an older server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<TimestampMs>,
+    /// When it last changed, in milliseconds since 1970; absent where an older server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<TimestampMs>,
 }

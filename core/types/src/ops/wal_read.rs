@@ -49,8 +49,9 @@ pub struct WalRecord {
     pub sequence: Offset,
     /// The log offset.
     pub offset: Offset,
-    /// When it happened, in milliseconds since 1970.
-    pub timestamp: TimestampMs,
+    /// When it happened, in milliseconds since 1970; absent where an older server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<TimestampMs>,
     /// What happened.
     pub entry: WalEntry,
 }

@@ -19,8 +19,9 @@ pub struct WalStatsResult {
     pub total_size_bytes: u64,
     /// The offset of the last change, 0 in an empty log.
     pub latest_offset: Offset,
-    /// The first offset that can still be read.
-    pub first_offset: Offset,
+    /// The first offset that can still be read; absent where an older server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_offset: Option<Offset>,
     /// What was read and written since the database was opened.
     pub io_stats: IoStats,
 }

@@ -144,9 +144,21 @@ impl Field {
         !is_request && matches!(self.kind, Kind::Json | Kind::Definition)
     }
 
-    /// Text that may be absent or empty, which a string can't tell.
+    /// What may be absent or zero, which its value can't tell.
     fn has_presence(&self, is_request: bool) -> bool {
-        !is_request && !self.required && self.kind == Kind::Text
+        !is_request && !self.required && self.zero().is_some()
+    }
+
+    /// How it is asked whether a value is another one than its type's zero.
+    fn zero(&self) -> Option<String> {
+        let path = format!("r.{}", self.go);
+        Some(match &self.kind {
+            Kind::Text => format!("{path} != \"\""),
+            Kind::Bool => path,
+            Kind::Integer(_) => format!("{path} != 0"),
+            Kind::Time => format!("!{path}.IsZero()"),
+            _ => return None,
+        })
     }
 
     fn always_sent(&self) -> bool {

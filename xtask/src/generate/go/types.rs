@@ -77,7 +77,7 @@ fn declaration(structure: &Struct) -> String {
         );
     }
     if !structure.presence().is_empty() {
-        out.push_str("\n\t// Which optional texts were there.\n\tpresent uint32\n");
+        out.push_str("\n\t// Which optional fields were there.\n\tpresent uint32\n");
     }
     out.push_str("}\n");
     out + &accessors(structure)
@@ -111,14 +111,14 @@ fn accessors(structure: &Struct) -> String {
     if presence.is_empty() {
         return out;
     }
-    let text = "Has reports whether an optional text was there, by the name of its field: an empty \
-                string alone does not tell.";
+    let text = "Has reports whether an optional field was there, by its name: an empty string or a zero \
+                alone does not tell.";
     out.push_str(&format!("\n{}func (r *{name}) Has(field string) bool {{\n", comment("", text)));
     out.push_str("\tswitch field {\n");
     for (bit, field) in presence.iter().enumerate() {
-        let go = &field.go;
+        let (go, is_set) = (&field.go, field.zero().unwrap_or_default());
         out.push_str(&format!(
-            "\tcase {go:?}:\n\t\treturn r.{go} != \"\" || r.present&(1<<{bit}) != 0\n"
+            "\tcase {go:?}:\n\t\treturn {is_set} || r.present&(1<<{bit}) != 0\n"
         ));
     }
     out + "\t}\n\treturn false\n}\n"

@@ -101,7 +101,8 @@ fn push_class_stub(text: &mut String, name: &str, shape: &Shape, shapes: &Shapes
         let kind = if is_optional { format!("{kind} | None") } else { kind };
         push_property(text, &member.name, &kind, &member.doc);
         if member.kind == "TimestampMs" {
-            push_property(text, &format!("{}_ms", member.name), "int", &member.doc);
+            let kind = if is_optional { "int | None" } else { "int" };
+            push_property(text, &format!("{}_ms", member.name), kind, &member.doc);
         }
     }
     if let Some(page) = page(shape, shapes) {
