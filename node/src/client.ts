@@ -71,7 +71,8 @@ export interface ApplyEventResult extends types.ApplyEventResult {
 export interface ServerInfo extends types.InfoResult {
   /** The version of rstmdb. */
   readonly version: string;
-  readonly stats: { readonly instances: number; readonly machines: number };
+  /** What there is; an older server does not tell. */
+  readonly stats: Pick<types.InfoResult, 'instances' | 'machines'>;
 }
 
 /** One event of a watch. */
@@ -343,7 +344,11 @@ export class Client {
   async info(): Promise<ServerInfo> {
     const info = await (await this.database()).info();
     const { serverVersion: version, instances, machines } = info;
-    return { ...info, version, stats: { instances, machines } };
+    const stats = {
+      ...(instances === undefined ? {} : { instances }),
+      ...(machines === undefined ? {} : { machines }),
+    };
+    return { ...info, version, stats };
   }
 
   /** Closes the client: `await using client = await Client.connect('localhost')`. */

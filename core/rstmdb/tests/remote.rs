@@ -44,7 +44,7 @@ fn the_url_is_the_only_difference() {
     let offsets: Vec<_> = pending.into_iter().map(|p| p.wait().unwrap().wal_offset).collect();
     assert_eq!(offsets, (3..103).collect::<Vec<_>>());
     let info = db.info(InfoRequest {}).unwrap();
-    assert_eq!((info.backend.as_str(), info.instances), ("remote", 1));
+    assert_eq!((info.backend.as_str(), info.instances), ("remote", Some(1)));
     let result = db.call(Operation::Ping, &Json::empty_object()).unwrap();
     assert_eq!(result.as_str(), r#"{"pong":true}"#);
     db.close().unwrap();

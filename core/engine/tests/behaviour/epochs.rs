@@ -136,7 +136,7 @@ fn what_a_crash_took_back_is_another_history() {
 
 fn info(engine: &Engine) -> (u64, Option<Text>) {
     let info = engine.info(InfoRequest {}).wait().unwrap();
-    (info.latest_offset, info.history_id)
+    (info.latest_offset.unwrap(), info.history_id)
 }
 
 fn from(from_offset: u64, history_id: &str) -> WatchAllRequest {

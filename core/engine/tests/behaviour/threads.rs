@@ -106,8 +106,8 @@ fn a_failed_sync_ends_writing_and_loses_nothing_acknowledged() {
         let error = write(&engine, 0, 1_000_000).unwrap_err();
         assert_eq!(error.reason(), Some(reason::WRITES_STOPPED));
         let info = engine.info(InfoRequest {}).wait().unwrap();
-        assert!(!info.writable && info.health != "ok", "{info:?}");
-        assert_eq!(info.latest_offset, 1 + THREADS + told.len() as u64);
+        assert!(info.writable == Some(false) && info.health.as_deref() != Some("ok"), "{info:?}");
+        assert_eq!(info.latest_offset, Some(1 + THREADS + told.len() as u64));
         engine.list_instances(ListInstancesRequest::default()).wait().unwrap();
         for thread in 0..THREADS {
             let request = GetInstanceRequest { instance_id: format!("thread-{thread}").into() };
