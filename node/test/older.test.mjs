@@ -20,7 +20,14 @@ test('what an older server tells is there, and the rest is absent', async () => 
   const info = await db.info();
   assert.equal(info.serverVersion, '0.3.0');
   assert.deepEqual({ ...info.limits }, { batchOperationsMax: 100 });
-  for (const name of ['databaseId', 'writable', 'health', 'instances', 'machines', 'latestOffset']) {
+  for (const name of [
+    'databaseId',
+    'writable',
+    'health',
+    'instances',
+    'machines',
+    'latestOffset',
+  ]) {
     assert.ok(!(name in info), name);
   }
   const instance = await db.getInstance('a');
