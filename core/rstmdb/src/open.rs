@@ -2,6 +2,7 @@
 
 use rstmdb_engine::Location;
 use rstmdb_types::error::reason;
+use rstmdb_types::lookalike::Lookalike;
 use rstmdb_types::{Error, Result};
 
 use crate::clock::ManualClock;
@@ -87,8 +88,8 @@ fn directory(url: &str) -> std::result::Result<&str, String> {
             None => path,
         },
         None => {
-            if let Some(way_out) = something_else(url) {
-                return Err(way_out.to_owned());
+            if let Some(lookalike) = Lookalike::of(url) {
+                return Err(way_out(lookalike).to_owned());
             }
             url
         }
@@ -113,23 +114,12 @@ const HOME: &str = "only a shell knows what ~ is; write the whole path, or ./ be
                     name";
 
 /// What to write in place of a text that was hardly meant as a path.
-fn something_else(url: &str) -> Option<&'static str> {
-    if cfg!(windows) && matches!(url.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
-    {
-        return None;
-    }
-    let first = url.split(['/', '\\']).next().unwrap_or_default();
-    let lower = first.trim().to_ascii_lowercase();
-    let scheme = lower.split_once(':').map(|(scheme, _)| scheme);
-    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let host = lower.rsplit_once(':').filter(|(_, port)| is_port(port)).map(|(host, _)| host);
-    match scheme {
-        Some("" | "mem" | "memory") if host.is_none() => Some(MEMORY),
-        Some("rstmdb" | "rstmdbs") => Some(SERVER),
-        _ if host.is_some() || lower.contains('@') || lower == "localhost" => Some(SERVER),
-        _ if lower.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() => Some(SERVER),
-        Some(_) => Some(SCHEME),
-        None => None,
+fn way_out(lookalike: Lookalike) -> &'static str {
+    match lookalike {
+        Lookalike::Memory => MEMORY,
+        Lookalike::Server => SERVER,
+        Lookalike::Url => SCHEME,
+        Lookalike::Home => HOME,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod error;
 pub mod feature;
 pub mod json;
 pub mod limits;
+pub mod lookalike;
 pub mod members;
 pub mod names;
 pub mod operation;

@@ -1,0 +1,46 @@
+//! Texts that stand where a path is wanted and are hardly meant as one: habits of other programs, addresses, URLs.
+//! Who wants a path refuses them and says what to write; `./` before it always makes it a path.
+
+/// What a text looks like that is no path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookalike {
+    /// A database in memory: `:memory:`, `mem:`.
+    Memory,
+    /// A server or its address: `rstmdb://host`, `localhost:7401`.
+    Server,
+    /// Some other URL.
+    Url,
+    /// A path that begins with `~`, which only a shell knows.
+    Home,
+}
+
+impl Lookalike {
+    /// What a text looks like; none when it can be taken as a path.
+    pub fn of(text: &str) -> Option<Lookalike> {
+        if text.starts_with('~') {
+            return Some(Lookalike::Home);
+        }
+        if cfg!(windows)
+            && matches!(text.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
+        {
+            return None;
+        }
+        let first = text.split(['/', '\\']).next().unwrap_or_default();
+        let lower = first.trim().to_ascii_lowercase();
+        let scheme = lower.split_once(':').map(|(scheme, _)| scheme);
+        let is_port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let host = lower.rsplit_once(':').filter(|(_, port)| is_port(port)).map(|(host, _)| host);
+        match scheme {
+            Some("" | "mem" | "memory") if host.is_none() => Some(Lookalike::Memory),
+            Some("rstmdb" | "rstmdbs") => Some(Lookalike::Server),
+            _ if host.is_some() || lower.contains('@') || lower == "localhost" => {
+                Some(Lookalike::Server)
+            }
+            _ if lower.trim_matches(['[', ']']).parse::<core::net::IpAddr>().is_ok() => {
+                Some(Lookalike::Server)
+            }
+            Some(_) => Some(Lookalike::Url),
+            None => None,
+        }
+    }
+}
