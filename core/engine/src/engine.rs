@@ -11,6 +11,7 @@ use rstmdb_types::operation::Handler;
 use rstmdb_types::*;
 
 use crate::checkpoint::policy::CheckpointPolicy;
+use crate::condition::Condition;
 use crate::jobs;
 use crate::log::queue::Queue;
 use crate::open::open;
@@ -128,6 +129,16 @@ impl Engine {
     /// How often the clock was found to be set, or far from the log's time.
     pub fn clock_steps(&self) -> u64 {
         self.shared.time.steps()
+    }
+
+    /// Why writes are refused now; none when they are accepted.
+    pub fn refusal(&self) -> Option<Error> {
+        self.shared.refusal()
+    }
+
+    /// How it is, beyond what requests ask for.
+    pub fn condition(&self) -> Condition {
+        self.shared.condition()
     }
 
     /// Changes when checkpoints are written without being asked for.

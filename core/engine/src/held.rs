@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Offset, Result};
+use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::load::{LoadedCheckpoint, Loading};
@@ -59,6 +59,8 @@ pub(crate) struct Held {
 pub(crate) struct LoadedBase {
     pub file: String,
     pub offset: Offset,
+    /// The time in the log when it was written.
+    pub at: TimestampMs,
     /// The last frame before it began.
     pub named: Option<Named>,
 }
@@ -171,6 +173,7 @@ impl Search<'_> {
         let base = candidate.map(|entry| LoadedBase {
             file: entry.file.clone(),
             offset: after,
+            at: loaded.at,
             named: loaded.named,
         });
         let held = |log: Option<LogRead>, last, fault| {

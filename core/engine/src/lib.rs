@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod codec;
+mod condition;
 mod directory;
 mod due;
 mod engine;
@@ -16,6 +17,7 @@ mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gauges;
 pub mod guards;
 mod held;
 mod jobs;
@@ -39,6 +41,7 @@ mod time;
 mod watch;
 
 pub use checkpoint::policy::CheckpointPolicy;
+pub use condition::Condition;
 pub use engine::Engine;
 pub use options::{
     Background, FsyncPolicy, Location, Options, ProgressObserver, ProgressUpdate, Purpose,

@@ -13,6 +13,7 @@ use crate::checkpoint::{CHECKPOINT_DIRECTORY, CHECKPOINT_ENDING};
 use crate::directory::HeldDirectory;
 use crate::due::{Growth, Reach};
 use crate::error::io as io_error;
+use crate::gauges::{DiskRoom, NewestCheckpoint};
 use crate::held::{Held, Search};
 use crate::log::queue::Queue;
 use crate::log::recovery::Recovered;
@@ -55,7 +56,8 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     let database = manifest.database()?;
     let sealer = Sealer::plain(&database);
     let files = Arc::new(LogFiles::new(storage.clone(), sealer));
-    let (state, recovered) = load(&location, &options, &mut manifest, &files, is_read_only)?;
+    let (state, recovered, newest_checkpoint) =
+        load(&location, &options, &mut manifest, &files, is_read_only)?;
     let manifest_file = Arc::new(ManifestFile::new(storage.clone(), manifest.clone()));
     let ring = Arc::new(Ring::new(options.watch_ring_bytes));
     let state = Arc::new(state);
@@ -83,7 +85,14 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     );
     let volatile = storage.is_volatile();
     let growth = Arc::new(Growth::new(next - 1));
-    let sink = EngineSink { writer, state: state.clone(), growth: growth.clone() };
+    let disk_room = Arc::new(DiskRoom::default());
+    let sink = EngineSink {
+        writer,
+        state: state.clone(),
+        growth: growth.clone(),
+        disk_room: disk_room.clone(),
+        storage: storage.clone(),
+    };
     // What was not in a checkpoint at the opening counts as well.
     let last = manifest.checkpoints.last().map_or(0, |newest| newest.offset);
     let last = Reach { offset: last, bytes: 0 };
@@ -103,6 +112,8 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
         manifest: Mutex::new(manifest),
         manifest_file,
         growth,
+        disk_room,
+        newest_checkpoint,
         schedule: Mutex::new(Schedule::new(CheckpointPolicy::of(&options), last)),
         options,
         snapshots: Snapshots::default(),
@@ -278,7 +289,7 @@ fn load(
     manifest: &mut Manifest,
     files: &LogFiles,
     is_read_only: bool,
-) -> Result<(State, Recovered)> {
+) -> Result<(State, Recovered, NewestCheckpoint)> {
     let storage = &*location.storage;
     let search = Search {
         storage,
@@ -302,8 +313,12 @@ fn load(
     files.lineage.lock().forget_before(manifest.first_offset);
     let after = base.as_ref().map_or(0, |base| base.offset);
     tracing::info!("replayed {} changes after offset {after}", log.replayed);
+    let newest_checkpoint = NewestCheckpoint::default();
+    if let Some(base) = &base {
+        newest_checkpoint.set(base.offset, base.at);
+    }
     if is_read_only {
-        return Ok((state, log.unchanged()));
+        return Ok((state, log.unchanged(), newest_checkpoint));
     }
     let recovered = log.make_ready(storage)?;
     let mut next = manifest.clone();
@@ -320,7 +335,7 @@ fn load(
     *manifest = next;
     remove_leftovers(storage, manifest)?;
     snapshots::remove_unfinished(storage).map_err(|error| io_error("tidying snapshots", error))?;
-    Ok((state, recovered))
+    Ok((state, recovered, newest_checkpoint))
 }
 
 fn report(options: &Options, stage: &'static str, done_bytes: u64, total_bytes: u64) {

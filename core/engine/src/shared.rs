@@ -10,6 +10,7 @@ use crate::checkpoint::policy::Schedule;
 use crate::directory::HeldDirectory;
 use crate::due::Growth;
 use crate::error::read_only;
+use crate::gauges::{DiskRoom, NewestCheckpoint};
 use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
 use crate::manifest::{Manifest, ManifestFile};
@@ -25,11 +26,15 @@ pub(crate) struct EngineSink {
     pub state: Arc<State>,
     /// Told of every batch that was written.
     pub growth: Arc<Growth>,
+    pub disk_room: Arc<DiskRoom>,
+    pub storage: Arc<dyn Storage>,
 }
 
 impl Sink for EngineSink {
     fn write(&mut self, batch: Batch) -> SinkResult {
-        self.writer.append(batch)?;
+        let written = self.writer.append(batch);
+        self.disk_room.learn(&written, &*self.storage);
+        written?;
         self.growth.grown(self.writer.reach());
         Ok(())
     }
@@ -59,6 +64,8 @@ pub(crate) struct Shared {
     /// The first offset that can be read; kept beside the manifest to be read without its lock.
     pub first_offset: AtomicU64,
     pub growth: Arc<Growth>,
+    pub disk_room: Arc<DiskRoom>,
+    pub newest_checkpoint: NewestCheckpoint,
     pub schedule: Mutex<Schedule>,
     pub snapshots: Snapshots,
 }

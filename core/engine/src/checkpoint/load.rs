@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rstmdb_types::{Offset, Result};
+use rstmdb_types::{Offset, Result, TimestampMs};
 
 use super::checkpoint_path;
 use super::format::{
@@ -32,6 +32,8 @@ pub(crate) struct Loading<'a> {
 pub(crate) struct LoadedCheckpoint {
     /// Every change up to here.
     pub offset: Offset,
+    /// The time in the log when it was written.
+    pub at: TimestampMs,
     /// The newest change in it: the log was on the disk up to there before the checkpoint counted.
     pub newest: Offset,
     /// The newest change that it shows; up to its offset, later ones are marks and the like.
@@ -58,6 +60,7 @@ impl Loading<'_> {
         let head = reader.head;
         let mut loaded = LoadedCheckpoint {
             offset: head.offset,
+            at: head.created_at,
             newest: head.offset,
             named: head.named,
             ..LoadedCheckpoint::default()

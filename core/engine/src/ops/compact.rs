@@ -103,6 +103,7 @@ impl Shared {
         let surplus = next.checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
         let old: Vec<_> = next.checkpoints.drain(..surplus).collect();
         self.replace_manifest(manifest, next)?;
+        self.newest_checkpoint.set(offset, self.queue.log_time());
         for checkpoint in old {
             self.remove_checkpoint(&checkpoint.file)?;
         }

@@ -27,7 +27,7 @@ impl Shared {
     }
 
     fn describe(&self) -> InfoResult {
-        let refusal = self.queue.open().next().err();
+        let refusal = self.refusal();
         let LogPosition { next, history_id } = self.position(self.queue.appended() + 1);
         InfoResult {
             server_name: "rstmdb".into(),
