@@ -117,11 +117,27 @@ async fn secure(
     let name = ServerName::try_from(name).map_err(|error| {
         invalid_option("server_name", format!("the name of the server's certificate: {error}"))
     })?;
-    connector.connect(name, tcp).await.map_err(|error| handshake_failure(endpoint, &error))
+    connector.connect(name, tcp).await.map_err(|error| handshake_failure(endpoint, true, &error))
+}
+
+/// What it means that a server closed a connection before it said a word.
+fn closed_at_once(has_tls: bool) -> &'static str {
+    match has_tls {
+        true => "it closed the connection at once; it may be full, or speak no TLS (rstmdb://)",
+        false => "it closed the connection at once; it may be full, or want TLS (rstmdbs://)",
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
+    )
 }
 
 /// What went wrong on a connection that was never of use.
-fn handshake_failure(endpoint: &Endpoint, error: &io::Error) -> Error {
+fn handshake_failure(endpoint: &Endpoint, has_tls: bool, error: &io::Error) -> Error {
     use AlertDescription as Alert;
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
@@ -170,6 +186,7 @@ fn handshake_failure(endpoint: &Endpoint, error: &io::Error) -> Error {
         Some(rustls::Error::InvalidMessage(_)) => {
             unreachable(endpoint, "it does not speak TLS; use rstmdb:// without tls")
         }
+        None if is_closed(error) => unreachable(endpoint, closed_at_once(has_tls)),
         _ => unreachable(endpoint, &error.to_string()),
     }
 }
@@ -192,7 +209,8 @@ async fn greet(
         let auth = AuthRequest { method: Some("bearer".into()), token: token.as_str().into() };
         put(&mut bytes, WireCommand::Auth, &auth);
     }
-    let failed = |error: io::Error| handshake_failure(endpoint, &error);
+    let has_tls = matches!(stream, Stream::Tls(_));
+    let failed = |error: io::Error| handshake_failure(endpoint, has_tls, &error);
     stream.write_all(&bytes).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;
 
@@ -247,9 +265,9 @@ async fn answer(endpoint: &Endpoint, stream: &mut Stream, buffer: &mut Vec<u8>) 
             }
         }
         let read = stream.read_buf(buffer).await;
-        if read.map_err(|error| handshake_failure(endpoint, &error))? == 0 {
-            let what = "it closed the connection at once; it may be full, or want TLS (rstmdbs://)";
-            return Err(unreachable(endpoint, what));
+        let has_tls = matches!(stream, Stream::Tls(_));
+        if read.map_err(|error| handshake_failure(endpoint, has_tls, &error))? == 0 {
+            return Err(unreachable(endpoint, closed_at_once(has_tls)));
         }
     }
 }

@@ -273,6 +273,33 @@ fn ping(url: &str) -> Result<()> {
     Database::open(url)?.ping(PingRequest {}).map(drop)
 }
 
+/// It closes at once, with TLS as without: who meets that is told what it may be.
+#[test]
+fn a_server_that_is_full_is_named_as_such() {
+    for tls in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = TestServer::config();
+        config.network.max_connections = 1;
+        let (server, url) = if tls {
+            let (server, _, ca) = serve_tls(directory.path(), config);
+            let url = format!("rstmdbs://localhost:{}?{ca}", server.address().port());
+            (server, url)
+        } else {
+            let server = serve(directory.path(), &config);
+            let url = server.url();
+            (server, url)
+        };
+        let holder = TcpStream::connect(server.address()).unwrap();
+        rstmdb_testkit::wire::await_condition("the place is taken", || {
+            server.metrics().connections_active.get() == 1
+        });
+        let error = ping(&url).unwrap_err();
+        assert_eq!(error.reason(), Some(reason::CONNECTION_LOST), "{error:?}");
+        assert!(error.message().contains("it may be full"), "tls {tls}: {error}");
+        drop(holder);
+    }
+}
+
 #[test]
 fn certificates_are_checked() {
     let directory = tempfile::tempdir().unwrap();
