@@ -44,6 +44,10 @@ pub(crate) struct Args {
     /// where it is the only one of this user (Linux).
     #[arg(long, group = "instead")]
     pub(crate) check_health: bool,
+    /// Have the running server read its configuration again, and say how that went (server.control_socket).
+    /// Without other flags its own count, as for --check-health.
+    #[arg(long, group = "instead")]
+    pub(crate) reload: bool,
     /// Print the configuration in force as YAML, without secrets, and start nothing.
     #[arg(long, group = "instead")]
     pub(crate) print_config: bool,
@@ -100,15 +104,15 @@ impl Args {
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
-    /// The flags of the server to ask: given here, or its own.
-    pub(crate) fn of_running(self) -> Args {
+    /// Where the server to ask has its configuration from: as given here, or its own flags and environment.
+    pub(crate) fn of_running(&self, environment: Vec<(String, String)>) -> Sources {
         let has_own = self.config.is_some()
             || [&self.data, &self.bind, &self.metrics_bind].iter().any(|flag| flag.is_some())
             || !self.set.is_empty();
         let mut running = if has_own { Vec::new() } else { running() };
         match (running.pop(), running.is_empty()) {
             (Some(only), true) => only,
-            _ => self,
+            _ => self.sources(environment),
         }
     }
 
@@ -141,8 +145,8 @@ impl Args {
     }
 }
 
-/// The servers that this user runs, as far as the system shows them.
-fn running() -> Vec<Args> {
+/// Where the servers that this user runs have their configuration from, as far as the system shows it.
+fn running() -> Vec<Sources> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let of_process = |folder: PathBuf| {
         let program = std::fs::read_link(folder.join("exe")).ok()?;
@@ -150,10 +154,22 @@ fn running() -> Vec<Args> {
             return None;
         }
         let line = std::fs::read_to_string(folder.join("cmdline")).ok()?;
-        Args::try_parse_from(line.trim_end_matches('\0').split('\0')).ok()
+        let args = Args::try_parse_from(line.trim_end_matches('\0').split('\0')).ok()?;
+        if args.check_health || args.reload {
+            return None;
+        }
+        let variables = std::fs::read(folder.join("environ")).ok()?;
+        let variables = variables.split(|byte| *byte == 0).filter_map(|variable| {
+            let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        let mut sources = args.sources(variables.collect());
+        // Its relative paths are meant from where it runs.
+        let from = std::fs::read_link(folder.join("cwd")).unwrap_or_default();
+        sources.file = sources.file.map(|file| from.join(file));
+        Some(sources)
     };
-    let found = processes.filter_map(|process| of_process(process.path()));
-    found.filter(|args| !args.check_health).collect()
+    processes.filter_map(|process| of_process(process.path())).collect()
 }
 
 #[cfg(test)]

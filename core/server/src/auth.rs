@@ -26,22 +26,17 @@ pub fn request_limiter(per_second: u32, burst: u32) -> Option<RequestLimiter> {
 /// Who presented a token.
 #[derive(Debug, Clone)]
 pub struct Identity {
+    hash: TokenHash,
     /// The name of the token, or the first eight hex digits of its hash.
     pub name: Arc<str>,
     /// The limiter all connections with this token share.
     pub limiter: Option<Arc<RequestLimiter>>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    hash: TokenHash,
-    identity: Identity,
-}
-
 /// The accepted tokens.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tokens {
-    entries: Vec<Entry>,
+    entries: Vec<Identity>,
     rate: (u32, u32),
 }
 
@@ -68,18 +63,17 @@ impl Tokens {
         }
         let rate = (network.requests_per_second_per_token, network.request_burst);
         let kept = previous.filter(|previous| previous.rate == rate);
-        let mut entries: Vec<Entry> = Vec::with_capacity(hashes.len());
+        let mut entries: Vec<Identity> = Vec::with_capacity(hashes.len());
         for hash in hashes {
             if entries.iter().any(|entry| entry.hash.is_same(&hash)) {
                 continue;
             }
             let old = kept.and_then(|kept| kept.entries.iter().find(|e| e.hash.is_same(&hash)));
             let limiter = match old {
-                Some(old) => old.identity.limiter.clone(),
+                Some(old) => old.limiter.clone(),
                 None => request_limiter(rate.0, rate.1).map(Arc::new),
             };
-            let identity = Identity { name: hash.label(), limiter };
-            entries.push(Entry { hash, identity });
+            entries.push(Identity { name: hash.label(), hash, limiter });
         }
         Ok(Tokens { entries, rate })
     }
@@ -91,10 +85,20 @@ impl Tokens {
         // Every entry is looked at, so that the time does not tell which one matched.
         for entry in &self.entries {
             if entry.hash.is_same(&presented) {
-                found = Some(&entry.identity);
+                found = Some(entry);
             }
         }
         found.cloned()
+    }
+
+    /// Whether the token of this identity is still accepted.
+    pub fn lists(&self, identity: &Identity) -> bool {
+        self.entries.iter().any(|entry| entry.hash.is_same(&identity.hash))
+    }
+
+    /// The names of all of them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.name)
     }
 
     /// How many there are.

@@ -16,7 +16,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rstmdb_types::{
-    Error, ErrorCode, InfoRequest, InfoResult, OperationRequest, Result, WalStatsRequest,
+    CountInstancesRequest, Error, ErrorCode, InfoRequest, InfoResult, OperationRequest, Result,
+    WalStatsRequest,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -82,12 +83,21 @@ impl Health {
     async fn figures(&self) -> Option<EngineFigures> {
         let info = self.info().await.ok()?;
         let wal = self.ask(WalStatsRequest {}).await.ok()?;
+        let counts = self.ask(CountInstancesRequest::default()).await.ok()?.counts;
+        let engine = self.calls.engine()?;
+        // Asks the file system, which may take its time.
+        let condition = tokio::task::spawn_blocking(move || engine.condition()).await.ok()?;
         Some(EngineFigures {
             instances: info.instances.unwrap_or(0),
             machines: info.machines.unwrap_or(0),
             writable: info.writable.unwrap_or(false),
             clock_steps: self.calls.clock_steps(),
             wal,
+            counts,
+            free_bytes: condition.free_bytes,
+            checkpoint_offset: condition.checkpoint_offset,
+            checkpoint_at: condition.checkpoint_at,
+            oldest_at: condition.oldest_at,
         })
     }
 

@@ -5,7 +5,9 @@ mod accept;
 pub mod auth;
 #[doc(hidden)]
 pub mod calls;
+mod condition;
 pub mod config;
+pub mod control;
 mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -1,6 +1,7 @@
 //! The server's entry point: flags, configuration, signals and the exit code.
 
 mod args;
+mod notify;
 mod serve;
 
 use std::io::Write;
@@ -10,6 +11,7 @@ use clap::Parser;
 use rstmdb_server::config::{self, Config, LoadedConfig, Sources};
 use rstmdb_server::live::LiveSettings;
 use rstmdb_server::probe::probe;
+use rstmdb_server::{control, logging};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
@@ -33,7 +35,8 @@ fn main() -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", error.message());
+            let priority = logging::priority(&tracing::Level::ERROR);
+            let _ = writeln!(std::io::stderr(), "{priority}error: {}", error.message());
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -49,14 +52,15 @@ fn run(args: Args) -> Result<()> {
     if let Some(manual) = args.manual().map_err(unprinted)? {
         return print_bytes(&manual);
     }
-    let checks_health = args.check_health;
-    let args = if checks_health { args.of_running() } else { args };
-    let sources = args.sources(environment());
-    let loaded = Config::load(&sources)?;
-    if checks_health {
-        let said = probe(&loaded.config)?;
+    if args.check_health {
+        let said = probe(&Config::load(&args.of_running(environment()))?)?;
         return print(&format!("{}\n", said.trim_end()));
     }
+    if args.reload {
+        return reload(&args.of_running(environment()));
+    }
+    let sources = args.sources(environment());
+    let loaded = Config::load(&sources)?;
     if args.print_config {
         warn(&loaded.warnings);
         // What is printed may be put anywhere.
@@ -64,6 +68,7 @@ fn run(args: Args) -> Result<()> {
     }
     if args.check_config {
         warn(&loaded.warnings);
+        warn(&loaded.overridden);
         warn(&remarks(&loaded, &sources)?);
         return print("the configuration can be used\n");
     }
@@ -71,6 +76,21 @@ fn run(args: Args) -> Result<()> {
         remarks(&loaded, &sources)?;
     }
     serve::serve(sources, loaded)
+}
+
+/// Has the running server read its configuration again.
+fn reload(sources: &Sources) -> Result<()> {
+    // Not loaded: whether it can be used is for the server to say.
+    let config = Config::as_far_as_readable(sources);
+    let socket = config.server.control_socket.ok_or_else(|| {
+        let message = format!(
+            "{} is not set, so there is nowhere to ask; set it and restart, or send SIGHUP and look at the \
+             log and at rstmdb_config_last_reload_successful",
+            control::SETTING
+        );
+        Error::invalid(reason::INVALID_OPTION, message).with("setting", control::SETTING)
+    })?;
+    print(&format!("{}\n", control::ask(&socket)?))
 }
 
 /// Reads tokens and certificates too, and says what is wrong with those that can be used all the same.

@@ -1,12 +1,18 @@
 //! Counters, gauges and histograms in the text format of Prometheus.
 //!
 //! Names, types and labels are those that existing dashboards ask for, with more histograms beside
-//! them. Series with labels appear at first use. Counting costs atomic additions; a connection that
-//! answers in batches counts in its [`Recorder`] and adds up once per batch. What the engine knows is
-//! asked for at a scrape.
+//! them. Series whose labels are known are there at zero from the start: a rate has no first value otherwise.
+//! Counting costs atomic additions; a connection that answers in batches counts in its [`Recorder`] and adds
+//! up once per batch. What the engine knows is asked for at a scrape.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+mod figures;
+
+pub use figures::EngineFigures;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::local::LocalHistogram;
 use prometheus::{
@@ -14,7 +20,11 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use rstmdb_protocol::WireCommand;
-use rstmdb_types::{Error, ErrorCode, Result, WalStatsResult};
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Offset, Result};
+
+use self::figures::FromEngine;
+use crate::live::Live;
 
 /// The bounds of the request histogram: the nine that dashboards know, and finer and coarser ones.
 const REQUEST_BUCKETS: &[f64] = &[
@@ -35,9 +45,22 @@ pub enum Rejection {
     HandshakeTimeout,
 }
 
+/// What a subscription follows.
+const SUBSCRIPTION_TYPES: [&str; 2] = ["instance", "all"];
+
 /// The label of each reason, in the order above.
 const REJECTIONS: [&str; 4] =
     ["max_connections", "max_connections_per_address", "tls_handshake", "handshake_timeout"];
+
+/// Why the log takes no writes, as errors say it; others are counted as the last.
+const REFUSED_WRITES: [&str; 6] = [
+    reason::DISK_FULL,
+    reason::OUTCOME_UNKNOWN,
+    reason::WRITES_STOPPED,
+    reason::WRITE_FAILED,
+    reason::REOPENING,
+    "other",
+];
 
 /// The figures of one operation.
 #[derive(Debug)]
@@ -46,21 +69,6 @@ pub struct OperationMetrics {
     pub requests: IntCounter,
     /// From the request's last byte to its answer, in seconds.
     pub duration: Histogram,
-}
-
-/// What the engine is asked for at a scrape.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineFigures {
-    /// Instances that are not deleted.
-    pub instances: u64,
-    /// Machine versions.
-    pub machines: u64,
-    /// Whether writes are accepted.
-    pub writable: bool,
-    /// How often the clock was found to be set or far off.
-    pub clock_steps: u64,
-    /// The log.
-    pub wal: WalStatsResult,
 }
 
 /// Everything that is counted.
@@ -76,49 +84,57 @@ pub struct Metrics {
     /// How long answers waited for the commit of what they tell, in seconds.
     pub commit_wait: Histogram,
     rejections: [IntCounter; 4],
-    operations: Vec<OnceLock<OperationMetrics>>,
-    unknown: OnceLock<OperationMetrics>,
-    requests: IntCounterVec,
-    durations: HistogramVec,
-    errors: IntCounterVec,
-    errors_by_code: Vec<OnceLock<IntCounter>>,
-    unknown_error: OnceLock<IntCounter>,
-    subscriptions: IntGaugeVec,
-    subscriptions_by_type: [OnceLock<IntGauge>; 2],
-    events: IntCounterVec,
-    events_by_type: [OnceLock<IntCounter>; 2],
+    operations: Vec<OperationMetrics>,
+    unknown: OperationMetrics,
+    errors: Vec<IntCounter>,
+    unknown_error: IntCounter,
+    refused_writes: [IntCounter; 6],
+    subscriptions: [IntGauge; 2],
+    events: [IntCounter; 2],
     tokens: IntCounterVec,
+    certificate_end: IntGaugeVec,
+    config_is_good: IntGauge,
+    config_read_at: IntGauge,
+    watches: Watches,
     engine: Mutex<FromEngine>,
 }
 
-/// Figures that are copied from the engine when someone asks.
+/// How far each open watch has come. Only the slowest is shown: watches have no names that a series could go by.
 #[derive(Debug)]
-struct FromEngine {
-    instances: IntGauge,
-    machines: IntGauge,
-    writable: IntGauge,
-    clock_steps: Total,
-    entries: IntGauge,
-    segments: IntGauge,
-    size_bytes: IntGauge,
-    bytes_written: Total,
-    bytes_read: Total,
-    writes: Total,
-    reads: Total,
-    fsyncs: Total,
+struct Watches {
+    lag: IntGauge,
+    numbers: AtomicU64,
+    places: Mutex<BTreeMap<u64, Arc<AtomicU64>>>,
 }
 
-/// A counter of what an engine counts since it was opened. Another one begins anew.
+/// The place of one open watch, as the metrics see it; it is forgotten when this goes.
 #[derive(Debug)]
-struct Total {
-    counter: IntCounter,
-    seen: u64,
+pub(crate) struct WatchPlace {
+    metrics: Arc<Metrics>,
+    number: u64,
+    next: Arc<AtomicU64>,
 }
 
-impl Total {
-    fn update(&mut self, value: u64) {
-        self.counter.inc_by(value.checked_sub(self.seen).unwrap_or(value));
-        self.seen = value;
+impl WatchPlace {
+    /// The next offset that the watch looks at.
+    pub(crate) fn set(&self, next: Offset) {
+        self.next.store(next, Ordering::Relaxed);
+    }
+}
+
+impl Drop for WatchPlace {
+    fn drop(&mut self) {
+        let places = &self.metrics.watches.places;
+        places.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+impl Watches {
+    fn update(&self, latest: Offset) {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let slowest = places.values().map(|next| next.load(Ordering::Relaxed)).min();
+        let behind = slowest.map_or(0, |next| (latest + 1).saturating_sub(next));
+        self.lag.set(i64::try_from(behind).unwrap_or(i64::MAX));
     }
 }
 
@@ -177,12 +193,45 @@ impl Metrics {
             "Connections refused before their first request",
             "reason",
         )?;
+        let requests = register.counters(
+            "rstmdb_requests_total",
+            "Requests, elements of batches among them",
+            "operation",
+        )?;
         let durations = HistogramOpts::new(
             "rstmdb_request_duration_seconds",
             "From a request's last byte to its answer",
         );
         let durations = durations.buckets(REQUEST_BUCKETS.to_vec());
-        Ok(Metrics {
+        let durations = register.put(HistogramVec::new(durations, &["operation"]))?;
+        let of_operation = |name: &str| OperationMetrics {
+            requests: requests.with_label_values(&[name]),
+            duration: durations.with_label_values(&[name]),
+        };
+        let errors = register.counters("rstmdb_errors_total", "Error answers", "code")?;
+        let refused_writes = register.counters(
+            "rstmdb_writes_refused_total",
+            "Answers that the log took no write, or may not have taken it",
+            "reason",
+        )?;
+        let subscriptions =
+            register.gauges("rstmdb_subscriptions_active", "Subscriptions open now", "type")?;
+        let events = register.counters(
+            "rstmdb_events_forwarded_total",
+            "Events sent to subscribers",
+            "type",
+        )?;
+        let config_is_good = register.gauge(
+            "rstmdb_config_last_reload_successful",
+            "1 when the configuration could be used the last time that it was read",
+        )?;
+        let config_read_at = register.gauge(
+            "rstmdb_config_last_reload_success_timestamp_seconds",
+            "When a configuration was last read that could be used",
+        )?;
+        let watch_lag = register
+            .gauge("rstmdb_watch_lag_entries", "How far the slowest subscription is behind")?;
+        let metrics = Metrics {
             connections_total: register
                 .counter("rstmdb_connections_total", "Connections accepted")?,
             connections_active: register
@@ -193,59 +242,94 @@ impl Metrics {
                 "How long answers waited for the commit of what they tell",
             )?,
             rejections: REJECTIONS.map(|reason| rejections.with_label_values(&[reason])),
-            operations: std::iter::repeat_with(OnceLock::new).take(WireCommand::COUNT).collect(),
-            unknown: OnceLock::new(),
-            requests: register.counters(
-                "rstmdb_requests_total",
-                "Requests, elements of batches among them",
-                "operation",
-            )?,
-            durations: register.put(HistogramVec::new(durations, &["operation"]))?,
-            errors: register.counters("rstmdb_errors_total", "Error answers", "code")?,
-            errors_by_code: std::iter::repeat_with(OnceLock::new)
-                .take(ErrorCode::ALL.len())
+            operations: WireCommand::all()
+                .map(|command| of_operation(command.wire_name()))
                 .collect(),
-            unknown_error: OnceLock::new(),
-            subscriptions: register.gauges(
-                "rstmdb_subscriptions_active",
-                "Subscriptions open now",
-                "type",
-            )?,
-            subscriptions_by_type: Default::default(),
-            events: register.counters(
-                "rstmdb_events_forwarded_total",
-                "Events sent to subscribers",
-                "type",
-            )?,
-            events_by_type: Default::default(),
+            unknown: of_operation("UNKNOWN"),
+            errors: ErrorCode::ALL
+                .iter()
+                .map(|code| errors.with_label_values(&[code.as_str()]))
+                .collect(),
+            unknown_error: errors.with_label_values(&["UNKNOWN"]),
+            refused_writes: REFUSED_WRITES
+                .map(|reason| refused_writes.with_label_values(&[reason])),
+            subscriptions: SUBSCRIPTION_TYPES.map(|kind| subscriptions.with_label_values(&[kind])),
+            events: SUBSCRIPTION_TYPES.map(|kind| events.with_label_values(&[kind])),
             tokens: register.counters(
                 "rstmdb_token_requests_total",
                 "Requests of connections that authenticated, by the name of their token",
                 "token",
             )?,
-            engine: Mutex::new(from_engine(&register)?),
+            certificate_end: register.gauges(
+                "rstmdb_tls_certificate_not_after_timestamp_seconds",
+                "When the certificate ends that is presented, or the first of its chain",
+                "listener",
+            )?,
+            config_is_good,
+            config_read_at,
+            watches: Watches {
+                lag: watch_lag,
+                numbers: AtomicU64::new(0),
+                places: Mutex::default(),
+            },
+            engine: Mutex::new(FromEngine::new(&register)?),
             registry,
-        })
+        };
+        metrics.config_was_read(true);
+        Ok(metrics)
     }
 
     /// The figures of the command with this number, as `WireCommand::index` gives it.
     pub fn request(&self, command: usize) -> &OperationMetrics {
-        let place = self.operations.get(command).unwrap_or(&self.unknown);
-        place.get_or_init(|| {
-            let name = WireCommand::all().nth(command).map_or("UNKNOWN", WireCommand::wire_name);
-            OperationMetrics {
-                requests: self.requests.with_label_values(&[name]),
-                duration: self.durations.with_label_values(&[name]),
-            }
-        })
+        self.operations.get(command).unwrap_or(&self.unknown)
     }
 
     /// Error answers with this code.
     pub fn error(&self, code: ErrorCode) -> &IntCounter {
         // The codes are numbered from 1 without gaps; a test of theirs says so.
-        let place = self.errors_by_code.get((code as usize).wrapping_sub(1));
-        let place = place.unwrap_or(&self.unknown_error);
-        place.get_or_init(|| self.errors.with_label_values(&[code.as_str()]))
+        let place = self.errors.get((code as usize).wrapping_sub(1));
+        place.unwrap_or(&self.unknown_error)
+    }
+
+    /// Answers that the log took no write, for this reason of an error.
+    pub fn refused_write(&self, reason: &str) -> &IntCounter {
+        let [.., other] = &self.refused_writes;
+        let place = REFUSED_WRITES.iter().position(|known| *known == reason);
+        place.and_then(|place| self.refused_writes.get(place)).unwrap_or(other)
+    }
+
+    /// The configuration was read again, and could be used or not.
+    pub fn config_was_read(&self, is_good: bool) {
+        self.config_is_good.set(i64::from(is_good));
+        if is_good {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.config_read_at.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Shows what other settings have to show: the tokens, and the end of the certificate.
+    pub(crate) fn show_settings(&self, live: &Live) {
+        for name in live.tokens.names() {
+            self.tokens.with_label_values(&[name]);
+        }
+        if let Some(end) = live.certificate_end {
+            self.certificate_ends(end);
+        }
+    }
+
+    /// When the certificate ends that is presented, in seconds since 1970.
+    pub fn certificate_ends(&self, end: u64) {
+        let end = i64::try_from(end).unwrap_or(i64::MAX);
+        self.certificate_end.with_label_values(&["rcp"]).set(end);
+    }
+
+    /// A watch that begins at an offset.
+    pub(crate) fn watch_begins(self: &Arc<Metrics>, next: Offset) -> WatchPlace {
+        let number = self.watches.numbers.fetch_add(1, Ordering::Relaxed);
+        let next = Arc::new(AtomicU64::new(next));
+        let mut places = self.watches.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.insert(number, next.clone());
+        WatchPlace { metrics: self.clone(), number, next }
     }
 
     /// Connections refused for this reason.
@@ -261,16 +345,14 @@ impl Metrics {
 
     /// Subscriptions open now: to all instances, or to one.
     pub fn subscriptions(&self, all: bool) -> &IntGauge {
-        let [instance, every] = &self.subscriptions_by_type;
-        let place = if all { every } else { instance };
-        place.get_or_init(|| self.subscriptions.with_label_values(&[subscription_type(all)]))
+        let [instance, every] = &self.subscriptions;
+        if all { every } else { instance }
     }
 
     /// Events sent to subscribers: of all instances, or of one.
     pub fn events_forwarded(&self, all: bool) -> &IntCounter {
-        let [instance, every] = &self.events_by_type;
-        let place = if all { every } else { instance };
-        place.get_or_init(|| self.events.with_label_values(&[subscription_type(all)]))
+        let [instance, every] = &self.events;
+        if all { every } else { instance }
     }
 
     /// Requests of connections that presented the token of this name. Looked up once per
@@ -285,6 +367,7 @@ impl Metrics {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(figures) = figures {
             engine.update(figures);
+            self.watches.update(figures.wal.latest_offset);
         }
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -294,10 +377,6 @@ impl Metrics {
         encoded.map_err(|error| internal(&error))?;
         String::from_utf8(text).map_err(|error| internal(&error))
     }
-}
-
-fn subscription_type(all: bool) -> &'static str {
-    if all { "all" } else { "instance" }
 }
 
 #[cfg(target_os = "linux")]
@@ -327,47 +406,6 @@ fn replication(register: &Register<'_>) -> Result<()> {
         register.gauges(name, help, "replica_id")?;
     }
     Ok(())
-}
-
-fn from_engine(register: &Register<'_>) -> Result<FromEngine> {
-    let total = |name, help| register.counter(name, help).map(|counter| Total { counter, seen: 0 });
-    Ok(FromEngine {
-        instances: register.gauge("rstmdb_instances_total", "Instances that are not deleted")?,
-        machines: register.gauge("rstmdb_machines_total", "Machine versions")?,
-        writable: register.gauge("rstmdb_writable", "1 while writes are accepted")?,
-        clock_steps: total(
-            "rstmdb_clock_steps_total",
-            "Steps of the clock that were not taken over, or found at the start",
-        )?,
-        entries: register.gauge("rstmdb_wal_entries", "The last offset of the log")?,
-        segments: register.gauge("rstmdb_wal_segments", "Segment files of the log")?,
-        size_bytes: register.gauge("rstmdb_wal_size_bytes", "The size of the log")?,
-        bytes_written: total("rstmdb_wal_bytes_written_total", "Bytes written to the log")?,
-        bytes_read: total("rstmdb_wal_bytes_read_total", "Bytes read from the log")?,
-        writes: total("rstmdb_wal_writes_total", "Write calls to the log")?,
-        reads: total("rstmdb_wal_reads_total", "Read calls to the log")?,
-        fsyncs: total("rstmdb_wal_fsyncs_total", "Syncs of the log")?,
-    })
-}
-
-impl FromEngine {
-    fn update(&mut self, figures: &EngineFigures) {
-        let gauge =
-            |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        let wal = &figures.wal;
-        gauge(&self.instances, figures.instances);
-        gauge(&self.machines, figures.machines);
-        gauge(&self.writable, u64::from(figures.writable));
-        gauge(&self.entries, wal.entry_count);
-        gauge(&self.segments, wal.segment_count);
-        gauge(&self.size_bytes, wal.total_size_bytes);
-        self.clock_steps.update(figures.clock_steps);
-        self.bytes_written.update(wal.io_stats.bytes_written);
-        self.bytes_read.update(wal.io_stats.bytes_read);
-        self.writes.update(wal.io_stats.writes);
-        self.reads.update(wal.io_stats.reads);
-        self.fsyncs.update(wal.io_stats.fsyncs);
-    }
 }
 
 /// Counts the requests of one connection without touching what others count; [`Recorder::flush`]

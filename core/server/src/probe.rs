@@ -9,7 +9,7 @@ use rstmdb_protocol::message::{self, Incoming};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Operation, Result};
 
-use crate::config::{Address, Config};
+use crate::config::{Address, LoadedConfig};
 
 /// How long the server may take for each step.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,14 +19,18 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// Asks the server of this configuration; what it says of itself. An error when no client would be
 /// served.
 ///
-/// Where there are metrics it is asked for `/health/ready`, else by a `PING`. Of a listener with TLS
-/// it is then only known that it takes connections.
-pub fn probe(config: &Config) -> Result<String> {
+/// Where there are metrics it is asked for `/health/ready`, else by a `PING`, as it is where nobody chose the
+/// address of metrics and another program has it. Of a listener with TLS it is then only known that it takes
+/// connections.
+pub fn probe(loaded: &LoadedConfig) -> Result<String> {
+    let config = &loaded.config;
     let unhealthy = |address: &Address, what: &dyn std::fmt::Display| {
         let message = format!("the server at {address} does not serve: {what}");
         Error::new(ErrorCode::InternalError, message).with_reason(reason::IO)
     };
-    let (address, asked) = match (config.metrics.enabled, config.tls.enabled) {
+    let has_metrics = config.metrics.enabled
+        && (loaded.is_chosen("metrics.bind_addr") || is_ours(&config.metrics.bind_addr));
+    let (address, asked) = match (has_metrics, config.tls.enabled) {
         (true, _) => (&config.metrics.bind_addr, ready as fn(TcpStream) -> Asked),
         (false, true) => (&config.network.bind_addr, taken as fn(TcpStream) -> Asked),
         (false, false) => (&config.network.bind_addr, ping as fn(TcpStream) -> Asked),
@@ -37,6 +41,16 @@ pub fn probe(config: &Config) -> Result<String> {
         Ok(Err(said)) => Err(unhealthy(address, &said)),
         Err(error) => Err(unhealthy(address, &error)),
     }
+}
+
+/// Whether the health that is told there is a server's of ours.
+fn is_ours(address: &Address) -> bool {
+    let said = connect(address).and_then(ready);
+    let is_told = |text: &str| {
+        let told = serde_json::from_str::<serde_json::Value>(text);
+        told.is_ok_and(|told| told.get("status").is_some())
+    };
+    matches!(said, Ok(Ok(said) | Err(said)) if is_told(&said))
 }
 
 /// What a server said: that it serves, or why it does not.

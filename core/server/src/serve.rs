@@ -1,10 +1,15 @@
 //! Running the server: messages, threads, signals, and what is said about a start.
 
+use std::net::SocketAddr;
+
 use rstmdb_engine::FsyncPolicy;
 use rstmdb_server::config::{LoadedConfig, Sources};
-use rstmdb_server::live::{Reasons, Watcher};
+use rstmdb_server::live::{Changes, Reasons, Watcher};
 use rstmdb_server::{Server, logging};
 use rstmdb_types::{Error, ErrorCode, Result};
+use tokio::sync::watch;
+
+use crate::notify;
 
 /// Log, checkpoints, listeners and what else is open beside connections.
 const FILES_BESIDE_CONNECTIONS: u64 = 128;
@@ -14,6 +19,9 @@ pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
     let log = logging::start(&loaded.config.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
+    }
+    for overridden in &loaded.overridden {
+        tracing::info!("{overridden}");
     }
     allow_open_files(loaded.config.network.max_connections);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -28,8 +36,9 @@ pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
         // Caught from here on: a stop during a long recovery ends the process at once, as nothing
         // has been acknowledged yet.
         let mut signals = Signals::new()?;
-        let reasons = Reasons::new(&sources, &loaded);
-        let start = Server::start(loaded.config.clone());
+        let reasons = Reasons::new(&sources, &loaded)?;
+        notify::status(&format!("opening {}", loaded.config.storage.data_dir.display()));
+        let start = Server::start_loaded(&loaded);
         let server = tokio::select! {
             server = start => server?,
             () = signals.next() => {
@@ -38,11 +47,19 @@ pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
             }
         };
         banner(&loaded, &server);
+        notify::ready(&status(server.address(), None));
+        let metrics = server.metrics().clone();
         let watcher = Watcher::new(sources, loaded, server.settings(), Some(log));
-        let watching = tokio::spawn(watcher.run(reasons));
+        let told = move |outcome: &Result<Changes>| metrics.config_was_read(outcome.is_ok());
+        let watching = [
+            tokio::spawn(watcher.run(reasons, told)),
+            tokio::spawn(notify::live()),
+            tokio::spawn(tell_status(server.address(), server.refusal())),
+        ];
         let stopped = server.run_until(async move {
             signals.next().await;
             tracing::info!("stopping; a second signal stops at once");
+            notify::stopping();
             tokio::spawn(async move {
                 signals.next().await;
                 tracing::warn!("stopped at once by a second signal");
@@ -50,11 +67,26 @@ pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
             });
         });
         let outcome = stopped.await;
-        watching.abort();
+        watching.iter().for_each(tokio::task::JoinHandle::abort);
         outcome?;
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Tells the service manager how the server is, whenever that changes.
+async fn tell_status(address: SocketAddr, mut refusal: watch::Receiver<Option<String>>) {
+    while refusal.changed().await.is_ok() {
+        let said = status(address, refusal.borrow().as_deref());
+        notify::status(&said);
+    }
+}
+
+fn status(address: SocketAddr, refusal: Option<&str>) -> String {
+    match refusal {
+        None => format!("serving {address}"),
+        Some(why) => format!("serving {address}, but writes are refused: {why}"),
+    }
 }
 
 /// Each connection is an open file: as many are allowed as the system lets this process have.

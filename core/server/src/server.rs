@@ -7,10 +7,12 @@ use std::time::Duration;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
-use crate::config::{Address, Config};
+use crate::condition::{self, Refusal};
+use crate::config::{Address, Config, LoadedConfig};
 use crate::descriptors::OpenFiles;
 use crate::health::{self, Health};
 use crate::live::LiveSettings;
@@ -32,7 +34,17 @@ pub struct Server {
     metrics_address: Option<SocketAddr>,
     connections: JoinHandle<()>,
     endpoint: Option<JoinHandle<()>>,
-    following: JoinHandle<()>,
+    following: [JoinHandle<()>; 2],
+    refusal: watch::Receiver<Refusal>,
+}
+
+/// What becomes of a start when the address for metrics and health is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MetricsAddress {
+    /// Somebody chose it: it fails.
+    Chosen,
+    /// A default must not stand in anybody's way: it goes on without.
+    Default,
 }
 
 impl Server {
@@ -40,15 +52,28 @@ impl Server {
     ///
     /// Fails when an address is taken, another process has the database open, or a file can't be used.
     pub async fn start(config: Config) -> Result<Server> {
-        Server::launch(config, None).await
+        Server::launch(config, None, MetricsAddress::Chosen).await
+    }
+
+    /// The same, but that an address for metrics which nobody chose may be taken: that is warned about.
+    pub async fn start_loaded(loaded: &LoadedConfig) -> Result<Server> {
+        let metrics = match loaded.is_chosen("metrics.bind_addr") {
+            true => MetricsAddress::Chosen,
+            false => MetricsAddress::Default,
+        };
+        Server::launch(loaded.config.clone(), None, metrics).await
     }
 
     /// Serves an engine that is open already. The settings of the storage are not looked at.
     pub async fn start_with_engine(engine: Arc<Engine>, config: Config) -> Result<Server> {
-        Server::launch(config, Some(engine)).await
+        Server::launch(config, Some(engine), MetricsAddress::Chosen).await
     }
 
-    async fn launch(config: Config, engine: Option<Arc<Engine>>) -> Result<Server> {
+    async fn launch(
+        config: Config,
+        engine: Option<Arc<Engine>>,
+        metrics_are: MetricsAddress,
+    ) -> Result<Server> {
         config.validate()?;
         let settings = Arc::new(LiveSettings::new(&config)?);
         for remark in &settings.load().remarks {
@@ -60,21 +85,20 @@ impl Server {
         let shutdown = Shutdown::default();
         // Taken at once, so that a taken port is known before a long recovery, and not listened on
         // until there is somebody to answer.
-        let socket = reserve("network.bind_addr", &config.network.bind_addr).await?;
-        let mut metrics_address = None;
-        let mut endpoint = None;
-        if config.metrics.enabled {
-            let socket = reserve("metrics.bind_addr", &config.metrics.bind_addr).await?;
-            let listener = listen("metrics.bind_addr", &config.metrics.bind_addr, socket)?;
-            metrics_address = listener.local_addr().ok();
-            endpoint =
-                Some(tokio::spawn(health::serve(listener, health.clone(), shutdown.ended())));
-        }
+        let socket = reserve(&CLIENTS, &config.network.bind_addr).await?;
+        let listener = match config.metrics.enabled {
+            true => metrics_listener(&config.metrics.bind_addr, metrics_are).await?,
+            false => None,
+        };
+        let metrics_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let endpoint = listener.map(|listener| {
+            tokio::spawn(health::serve(listener, health.clone(), shutdown.ended()))
+        });
         match engine {
             Some(engine) => calls.install(engine),
             None => calls.open(&config).await?,
         }
-        let listener = listen("network.bind_addr", &config.network.bind_addr, socket)?;
+        let listener = listen(&CLIENTS, &config.network.bind_addr, socket)?;
         let address = listener.local_addr().map_err(|error| {
             Error::new(ErrorCode::InternalError, format!("no local address: {error}"))
         })?;
@@ -87,7 +111,11 @@ impl Server {
             shutdown: shutdown.clone(),
         });
         let connections = tokio::spawn(rcp::listen(listener, rcp));
-        let following = tokio::spawn(calls.clone().follow_settings(settings.changes()));
+        let (told, refusal) = watch::channel(None);
+        let following = [
+            tokio::spawn(calls.clone().follow_settings(settings.changes())),
+            tokio::spawn(condition::follow(calls.clone(), told)),
+        ];
         Ok(Server {
             calls,
             health,
@@ -98,6 +126,7 @@ impl Server {
             connections,
             endpoint,
             following,
+            refusal,
         })
     }
 
@@ -114,6 +143,11 @@ impl Server {
     /// The settings in force; replacing them takes effect at once.
     pub fn settings(&self) -> Arc<LiveSettings> {
         self.calls.settings().clone()
+    }
+
+    /// Why writes are refused, none when they are accepted, and each change of that.
+    pub fn refusal(&self) -> watch::Receiver<Option<String>> {
+        self.refusal.clone()
     }
 
     /// What is counted.
@@ -141,7 +175,7 @@ impl Server {
             connections.abort();
             let _ = connections.await;
         }
-        self.following.abort();
+        self.following.iter().for_each(JoinHandle::abort);
         let closed = self.calls.close().await;
         self.shutdown.end();
         if let Some(endpoint) = self.endpoint {
@@ -151,21 +185,45 @@ impl Server {
     }
 }
 
-fn unusable(setting: &str, address: &Address, error: &std::io::Error) -> Error {
-    Error::new(
-        ErrorCode::InternalError,
-        format!(
-            "can't listen on {address}: {error}; stop what uses it or choose another address for \
-             {setting}"
-        ),
-    )
-    .with_reason(reason::IO)
-    .with("setting", setting)
+/// An address to listen on, for whoever must choose another one.
+struct Place {
+    setting: &'static str,
+    /// How to choose another one.
+    flag: &'static str,
+}
+
+const CLIENTS: Place = Place { setting: "network.bind_addr", flag: "--bind HOST:PORT" };
+const METRICS: Place =
+    Place { setting: "metrics.bind_addr", flag: "--metrics-bind HOST:PORT, or off" };
+
+fn unusable(place: &Place, address: &Address, error: &std::io::Error) -> Error {
+    let Place { setting, flag } = place;
+    let message = format!(
+        "can't listen on {address}: {error}; stop what uses it or choose another address for {setting} ({flag})"
+    );
+    Error::new(ErrorCode::InternalError, message).with_reason(reason::IO).with("setting", *setting)
+}
+
+/// Where metrics and health are asked for; nowhere when a default is taken.
+async fn metrics_listener(address: &Address, is: MetricsAddress) -> Result<Option<TcpListener>> {
+    let listener = match reserve(&METRICS, address).await {
+        Ok(socket) => listen(&METRICS, address, socket),
+        Err(error) => Err(error),
+    };
+    match listener {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if is == MetricsAddress::Default => {
+            let what = error.message();
+            tracing::warn!("metrics and health are nowhere, as nobody chose their address: {what}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Binds to an address without listening.
-async fn reserve(setting: &str, address: &Address) -> Result<TcpSocket> {
-    let refused = |error: &std::io::Error| unusable(setting, address, error);
+async fn reserve(place: &Place, address: &Address) -> Result<TcpSocket> {
+    let refused = |error: &std::io::Error| unusable(place, address, error);
     let found = tokio::net::lookup_host(address.as_str()).await.map_err(|error| refused(&error))?;
     let mut last = std::io::Error::other("the name has no address");
     for candidate in found {
@@ -186,6 +244,6 @@ async fn reserve(setting: &str, address: &Address) -> Result<TcpSocket> {
     Err(refused(&last))
 }
 
-fn listen(setting: &str, address: &Address, socket: TcpSocket) -> Result<TcpListener> {
-    socket.listen(BACKLOG).map_err(|error| unusable(setting, address, &error))
+fn listen(place: &Place, address: &Address, socket: TcpSocket) -> Result<TcpListener> {
+    socket.listen(BACKLOG).map_err(|error| unusable(place, address, &error))
 }

@@ -20,9 +20,18 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use crate::config::{TlsConfig, refused, required};
 
-/// What the listener presents and demands, and what clients will not like about it; the files are read
-/// now.
-pub fn server_config(tls: &TlsConfig) -> Result<(Arc<ServerConfig>, Vec<String>)> {
+/// What the listener presents and demands.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    pub config: Arc<ServerConfig>,
+    /// When the first certificate of its chain ends, in seconds since 1970.
+    pub end: Option<u64>,
+    /// What clients will not like about it, each in a sentence.
+    pub remarks: Vec<String>,
+}
+
+/// Reads the files now.
+pub(crate) fn presented(tls: &TlsConfig) -> Result<Presented> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certificate = required(&tls.cert_path, "tls.cert_path", "tls.enabled")?;
     let key = required(&tls.key_path, "tls.key_path", "tls.enabled")?;
@@ -43,6 +52,7 @@ pub fn server_config(tls: &TlsConfig) -> Result<(Arc<ServerConfig>, Vec<String>)
     } else {
         builder.with_no_client_auth()
     };
+    let end = chain.iter().filter_map(end_of).min();
     let config = builder.with_single_cert(chain, private).map_err(|error| {
         let (certificate, key) = (certificate.display(), key.display());
         if is_p521 {
@@ -54,7 +64,17 @@ pub fn server_config(tls: &TlsConfig) -> Result<(Arc<ServerConfig>, Vec<String>)
         );
         refused("tls.cert_path", message)
     })?;
-    Ok((Arc::new(config), remarks))
+    Ok(Presented { config: Arc::new(config), end, remarks })
+}
+
+/// When a certificate ends.
+fn end_of(certificate: &CertificateDer<'_>) -> Option<u64> {
+    // Nothing else of the library says so: it is asked at a time when every certificate has ended.
+    let late = UnixTime::since_unix_epoch(Duration::from_secs(i64::MAX.unsigned_abs()));
+    match inspect(certificate, late).err()? {
+        webpki::Error::CertExpired { not_after, .. } => Some(not_after.as_secs()),
+        _ => None,
+    }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
@@ -70,10 +90,13 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     })
 }
 
-/// What is wrong with a certificate, but for who signed it.
-fn inspect(certificate: &CertificateDer<'_>) -> std::result::Result<(), webpki::Error> {
+/// What is wrong with a certificate at this time, but for who signed it.
+fn inspect(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+) -> std::result::Result<(), webpki::Error> {
     let found = EndEntityCert::try_from(certificate)?;
-    let (now, usage) = (UnixTime::now(), KeyUsage::server_auth());
+    let usage = KeyUsage::server_auth();
     match found.verify_for_usage(&[], &[], &[], now, usage, None, None) {
         Err(error) if error != webpki::Error::UnknownIssuer => Err(error),
         _ => Ok(()),
@@ -82,7 +105,7 @@ fn inspect(certificate: &CertificateDer<'_>) -> std::result::Result<(), webpki::
 
 /// What clients will say of the certificate that they are shown first.
 fn leaf_remark(path: &Path, chain: &[CertificateDer<'_>]) -> Option<String> {
-    let problem = inspect(chain.first()?).err()?;
+    let problem = inspect(chain.first()?, UnixTime::now()).err()?;
     let what = match problem {
         webpki::Error::CaUsedAsEndEntity => AUTHORITY_ADVICE.to_owned(),
         webpki::Error::RequiredEkuNotFoundContext(_) => {
@@ -104,7 +127,7 @@ fn validity_remarks(
         humantime::format_rfc3339_seconds(time)
     };
     certificates.iter().enumerate().filter_map(move |(place, certificate)| {
-        let when = match inspect(certificate).err()? {
+        let when = match inspect(certificate, UnixTime::now()).err()? {
             webpki::Error::CertExpired { not_after, .. } => {
                 format!("has expired, on {}; renew it", date(not_after))
             }

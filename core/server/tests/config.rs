@@ -625,7 +625,7 @@ fn a_printed_configuration_loads_again_and_is_the_same() {
             ("network.bind_addr", "[::1]:7401"),
             ("network.idle_timeout_secs", "1500ms"),
             ("network.max_frame_bytes", "1000000"),
-            ("storage.data_dir", "a dir: with # odd \"name\"\\"),
+            ("storage.data_dir", "./a dir: with # odd \"name\"\\"),
             ("storage.fsync_policy", "every_n:3"),
             ("storage.retention", "36h"),
             ("storage.wal_segment_size_mb", "100KiB"),

@@ -266,7 +266,7 @@ fn a_full_disk_is_left_as_the_guide_says() {
     let refused = fill(&mut wire);
     assert_eq!(refused["details"]["reason"], "disk_full", "{refused}");
     assert_eq!(refused["retryable"], true, "{refused}");
-    assert!(is_ready(&server), "it stays ready");
+    assert!(!is_ready(&server), "a client that writes would not be served");
     wire.call("GET_INSTANCE", json!({"instance_id": "a"})).unwrap();
     // All of the history is asked for, so there is nothing to delete; the checkpoint is written.
     assert_eq!(compact(&mut wire).unwrap()["segments_deleted"], 0);

@@ -4,7 +4,9 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +17,7 @@ use rstmdb_server::config::Config;
 use rstmdb_server::health::{Health, serve};
 use rstmdb_server::live::LiveSettings;
 use rstmdb_server::metrics::{EngineFigures, Metrics, Recorder, Rejection};
-
-use rstmdb_types::{ErrorCode, IoStats, WalStatsResult};
+use rstmdb_types::{ErrorCode, InstanceCount, IoStats, WalStatsResult};
 use serde_json::json;
 use support::{call, config, http};
 
@@ -70,6 +71,18 @@ fn figures() -> EngineFigures {
             first_offset: Some(1),
             io_stats: IoStats { bytes_written: 400, bytes_read: 5, writes: 6, reads: 1, fsyncs: 4 },
         },
+        counts: [("m", 1, "a", 1), ("m", 2, "a", 1), ("m", 2, "b", 1)]
+            .map(|(machine, version, state, count)| InstanceCount {
+                machine: machine.into(),
+                version,
+                state: state.into(),
+                count,
+            })
+            .into(),
+        free_bytes: Some(1000),
+        checkpoint_offset: 4,
+        checkpoint_at: 5000,
+        oldest_at: 2999,
     }
 }
 
@@ -85,6 +98,7 @@ fn counted() -> Metrics {
         metrics.events_forwarded(all).inc();
     }
     metrics.token_requests("ci").inc();
+    metrics.certificate_ends(4_000_000_000);
     metrics
 }
 
@@ -128,6 +142,62 @@ fn known_names_types_and_labels_stay() {
     insta::assert_snapshot!(own.join("\n"));
 }
 
+/// The name of each metric that `text` speaks of.
+fn names_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = words.filter(|word| word.starts_with("rstmdb_") || word.starts_with("process_"));
+    ours.map(|word| word.strip_suffix("_bucket").unwrap_or(word).to_owned()).collect()
+}
+
+/// What Prometheus itself says of our rules and names, where it is installed.
+#[test]
+fn prometheus_takes_the_rules_and_the_names() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/prometheus");
+    let rules = std::fs::read_to_string(format!("{folder}/rules.yml")).unwrap();
+    let shapes = shapes(&counted().render(Some(&figures())).unwrap());
+    let names: BTreeSet<_> = shapes.iter().map(|shape| shape.split(' ').next().unwrap()).collect();
+    let expressions = rules.lines().filter(|line| line.trim_start().starts_with("expr:"));
+    for name in expressions.flat_map(names_in) {
+        assert!(names.contains(&*name), "a rule asks for {name}");
+    }
+    // Every alert has a test.
+    let tests = std::fs::read_to_string(format!("{folder}/rules_test.yml")).unwrap();
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tests.contains(&format!("alertname: {alert}\n")), "{alert} has no test");
+    }
+
+    let promtool = |arguments: &[&str], input: &str| {
+        let mut command = Command::new("promtool");
+        command.args(arguments).current_dir(folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        child.stdin.take().unwrap().write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Ok::<_, std::io::Error>((output.status.success(), said.concat()))
+    };
+    if let Err(error) = promtool(&["--version"], "") {
+        return eprintln!(
+            "promtool is not here ({error}), so rules and names were not shown to it; install Prometheus (Debian: apt-get install prometheus)"
+        );
+    }
+    for arguments in [
+        &["check", "rules", "rules.yml"][..],
+        &["test", "rules", "rules_test.yml"],
+        &["check", "config", "prometheus.yml"],
+    ] {
+        let (is_good, said) = promtool(arguments, "").unwrap();
+        assert!(is_good, "{arguments:?}: {said}");
+    }
+    let text = counted().render(Some(&figures())).unwrap();
+    let (_, said) = promtool(&["check", "metrics"], &text).unwrap();
+    // Names that dashboards of others ask for stay as they are.
+    let compatible = ["rstmdb_instances_total ", "rstmdb_machines_total "];
+    let problems =
+        said.lines().filter(|line| !compatible.iter().any(|name| line.starts_with(name)));
+    assert_eq!(problems.collect::<Vec<_>>(), [""; 0]);
+}
+
 /// Every name in a dashboard is one of ours.
 #[test]
 fn the_dashboard_asks_for_metrics_that_exist() {
@@ -140,13 +210,9 @@ fn the_dashboard_asks_for_metrics_that_exist() {
     let panels = dashboard["panels"].as_array().unwrap();
     for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
         let expression = target["expr"].as_str().unwrap();
-        let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        let words =
-            words.filter(|word| word.starts_with("rstmdb_") || word.starts_with("process_"));
-        for word in words {
-            let base = word.strip_suffix("_bucket").unwrap_or(word);
-            assert!(names.contains(base), "{word} in {expression}");
-            asked.insert(base.to_owned());
+        for name in names_in(expression) {
+            assert!(names.contains(&*name), "{name} in {expression}");
+            asked.insert(name);
         }
     }
     let ours =
@@ -156,10 +222,28 @@ fn the_dashboard_asks_for_metrics_that_exist() {
 }
 
 #[test]
-fn labelled_series_appear_at_first_use_and_figures_are_copied() {
+fn series_of_known_labels_are_there_from_the_start_and_figures_are_copied() {
     let metrics = Metrics::new().unwrap();
+    // A rate has no first value: what begins with 1 is an increase of nothing.
     let text = metrics.render(None).unwrap();
-    assert!(!text.contains("rstmdb_requests_total") && !text.contains("rstmdb_errors_total"));
+    let operations = WireCommand::all().map(WireCommand::wire_name).chain(["UNKNOWN"]);
+    let operations = operations.flat_map(|name| {
+        ["requests_total", "request_duration_seconds_count"]
+            .map(|metric| format!("rstmdb_{metric}{{operation=\"{name}\"}} 0"))
+    });
+    let codes =
+        ErrorCode::ALL.iter().map(|code| format!("rstmdb_errors_total{{code=\"{code}\"}} 0"));
+    let reasons = ["disk_full", "writes_stopped", "write_failed", "outcome_unknown", "other"];
+    let reasons = reasons.map(|why| format!("rstmdb_writes_refused_total{{reason=\"{why}\"}} 0"));
+    let kinds = ["instance", "all"].into_iter().flat_map(|kind| {
+        ["subscriptions_active", "events_forwarded_total"]
+            .map(|metric| format!("rstmdb_{metric}{{type=\"{kind}\"}} 0"))
+    });
+    let rejected = ["max_connections", "tls_handshake"]
+        .map(|why| format!("rstmdb_connections_rejected_total{{reason=\"{why}\"}} 0"));
+    for line in operations.chain(codes).chain(reasons).chain(kinds).chain(rejected) {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
     for (index, command) in WireCommand::all().enumerate() {
         metrics.request(index).requests.inc();
         let line = format!("rstmdb_requests_total{{operation=\"{}\"}} 1", command.wire_name());
@@ -169,6 +253,8 @@ fn labelled_series_appear_at_first_use_and_figures_are_copied() {
     for code in ErrorCode::ALL {
         metrics.error(*code).inc();
     }
+    metrics.refused_write("disk_full").inc();
+    metrics.refused_write("of a newer release").inc();
     let text = metrics.render(Some(&figures())).unwrap();
     assert!(text.contains("rstmdb_requests_total{operation=\"UNKNOWN\"} 1"));
     for code in ErrorCode::ALL {
@@ -178,15 +264,42 @@ fn labelled_series_appear_at_first_use_and_figures_are_copied() {
     for text in [text, metrics.render(Some(&figures())).unwrap()] {
         for line in [
             "rstmdb_instances_total 3",
+            "rstmdb_instances{machine=\"m\",state=\"a\"} 2",
+            "rstmdb_instances{machine=\"m\",state=\"b\"} 1",
             "rstmdb_machines_total 2",
             "rstmdb_writable 1",
             "rstmdb_wal_entries 7",
+            "rstmdb_wal_first_entry 1",
+            "rstmdb_wal_oldest_timestamp_seconds 2",
+            "rstmdb_checkpoint_timestamp_seconds 5",
+            "rstmdb_checkpoint_lag_entries 3",
+            "rstmdb_disk_free_bytes 1000",
             "rstmdb_wal_bytes_written_total 400",
             "rstmdb_wal_fsyncs_total 4",
+            "rstmdb_writes_refused_total{reason=\"disk_full\"} 1",
+            "rstmdb_writes_refused_total{reason=\"other\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
     }
+}
+
+#[test]
+fn a_million_states_make_no_million_series_and_what_is_gone_has_none() {
+    let metrics = Metrics::new().unwrap();
+    let count = |index: usize| InstanceCount {
+        machine: format!("m{index}").into(),
+        version: 1,
+        state: "a".into(),
+        count: 1,
+    };
+    let many = EngineFigures { counts: (0..5000).map(count).collect(), ..figures() };
+    let text = metrics.render(Some(&many)).unwrap();
+    let series = text.lines().filter(|line| line.starts_with("rstmdb_instances{"));
+    assert_eq!(series.count(), 1001);
+    assert!(text.contains("rstmdb_instances{machine=\"other\",state=\"other\"} 4000"), "{text}");
+    let none = EngineFigures { counts: Vec::new(), ..figures() };
+    assert!(!metrics.render(Some(&none)).unwrap().contains("rstmdb_instances{"));
 }
 
 #[test]

@@ -52,8 +52,35 @@ fn problems(dockerfile: &str) -> Vec<String> {
         let found = last.iter().rfind(|(name, _)| name == wanted);
         found.map(|(_, rest)| rest.as_str())
     };
-    if of("USER").is_none_or(|user| ["root", "0"].contains(&user.split(':').next().unwrap())) {
+    let user = of("USER").map(|user| user.split(':').next().unwrap());
+    if user.is_none_or(|user| ["root", "0"].contains(&user)) {
         problems.push("it runs as root".to_owned());
+    } else if user.is_some_and(|user| user.parse::<u32>().is_err()) {
+        problems.push("a cluster can't see that its user is not root; give a number".to_owned());
+    }
+    if of("LABEL").is_none_or(|label| !label.contains("org.opencontainers.image.source=")) {
+        problems.push("no label says where it comes from".to_owned());
+    }
+    for (name, rest) in &instructions {
+        let installs = name == "RUN" && rest.contains("apt-get install");
+        let is_lean = ["-y", "--no-install-recommends", "rm -rf /var/lib/apt/lists/*"];
+        if installs && !is_lean.iter().all(|part| rest.contains(part)) {
+            problems.push(format!("RUN {rest} leaves lists or takes more than it needs"));
+        }
+        if name == "RUN" && rest.contains("cargo build") {
+            for (part, problem) in [
+                ("--mount=type=cache", "it downloads and compiles everything again each time"),
+                ("--locked", "it builds what was not tested"),
+                ("strip", "its programs have symbols that nobody reads"),
+            ] {
+                if !rest.contains(part) {
+                    problems.push(problem.to_owned());
+                }
+            }
+        }
+    }
+    if !last.iter().any(|(_, rest)| rest.contains("ca-certificates")) {
+        problems.push("it knows no certificate authorities".to_owned());
     }
     if of("HEALTHCHECK").is_none_or(|check| check == "NONE" || !check.contains("--timeout")) {
         problems.push("there is no health check with a timeout".to_owned());
@@ -74,7 +101,9 @@ fn the_image_is_well_made() {
     assert_eq!(problems(&dockerfile), [""; 0]);
     // The lint finds what it is for.
     let bad = "FROM debian\nADD https://example.org/x /x\nRUN curl x | sh\nENTRYPOINT rstmdb\n";
-    assert_eq!(problems(bad).len(), 7);
+    assert_eq!(problems(bad).len(), 9);
+    let bad = "FROM debian:12 AS a\nRUN cargo build\nFROM debian:12\nUSER rstmdb\nRUN apt-get install x\n";
+    assert_eq!(problems(bad).len(), 10);
 
     let instructions = instructions(&dockerfile);
     // It asks as the server is configured: with TLS, with other ports, with a file.
@@ -92,6 +121,8 @@ fn the_image_is_well_made() {
     assert_eq!(config.network.bind_addr.as_str(), "0.0.0.0:7401");
     assert_eq!(config.metrics.bind_addr.as_str(), "0.0.0.0:9090");
     assert_eq!(config.storage.data_dir.to_str(), Some("/data"));
+    // They are defaults: a file that is mounted wins.
+    assert!(environment.iter().all(|(name, _)| name.starts_with("RSTMDB_DEFAULT_")));
     for (name, rest) in [("EXPOSE", "7401 9090"), ("VOLUME", "/data")] {
         assert!(instructions.contains(&(name.to_owned(), rest.to_owned())), "{name} {rest}");
     }
@@ -111,11 +142,15 @@ fn the_unit_starts_what_there_is_and_gives_it_nothing_else() {
         "User=rstmdb",
         "StateDirectory=rstmdb",
         "Restart=on-failure",
+        "Type=notify",
+        "StateDirectoryMode=0700",
+        "UMask=0077",
     ] {
         assert!(lines.contains(&line), "{line}");
     }
+    // Defaults alone: what the file says wins.
     let variables: Vec<_> =
-        SETTINGS.iter().copied().flatten().map(|setting| setting.variable()).collect();
+        SETTINGS.iter().copied().flatten().map(|setting| setting.packaged_variable()).collect();
     let set = lines.iter().filter_map(|line| line.strip_prefix("Environment="));
     for name in set.map(|pair| pair.split('=').next().unwrap()) {
         assert!(variables.iter().any(|variable| variable == name), "{name}");
@@ -124,11 +159,15 @@ fn the_unit_starts_what_there_is_and_gives_it_nothing_else() {
     let stop = lines.iter().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
     let stop: u64 = stop.parse().unwrap();
     assert!(stop > Config::default().server.shutdown_timeout.as_secs());
-    for command in lines.iter().filter(|line| line.starts_with("ExecStart")) {
-        let words = command.split(' ').skip(1).filter(|word| word.starts_with("--"));
-        let known = ["--config", "--check-config", "--log-format"];
-        assert!(words.into_iter().all(|word| known.contains(&word)), "{command}");
-    }
+    let commands: Vec<_> = lines.iter().filter(|line| line.starts_with("Exec")).collect();
+    assert_eq!(
+        commands,
+        [
+            &"ExecStart=/usr/local/bin/rstmdb --config /etc/rstmdb/rstmdb.yaml",
+            &"ExecReload=/usr/local/bin/rstmdb --config /etc/rstmdb/rstmdb.yaml --reload",
+        ],
+        "systemd tries again what fails before ExecStart, whatever its code"
+    );
 }
 
 /// Everything below a folder, by its path there.

@@ -4,124 +4,13 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output};
 
-use serde_json::{Value, json};
+use serde_json::json;
+use support::running::{Folder, Running, program, run, text};
 use support::{call, frame, http};
-
-/// The program without the caller's settings.
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rstmdb"));
-    let ours = |name: &str| name.starts_with("RSTMDB_") || name == "RUST_LOG";
-    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    program().args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-/// A running server whose log is read line by line.
-struct Running {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    /// Everything read so far.
-    read: String,
-    address: SocketAddr,
-    metrics: SocketAddr,
-}
-
-impl Running {
-    fn start(folder: &Path, arguments: &[&str]) -> Running {
-        let mut running = Running::starting(folder, arguments);
-        running.ready();
-        running
-    }
-
-    /// As soon as the process is there.
-    fn starting(folder: &Path, arguments: &[&str]) -> Running {
-        let mut command = program();
-        command.arg("--data").arg(folder.join("data"));
-        command.args(["--bind", "127.0.0.1:0", "--metrics-bind", "127.0.0.1:0"]);
-        command.args(["--log-format", "json", "--set", "storage.free_bytes_min=0"]).args(arguments);
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let anywhere = "127.0.0.1:0".parse().unwrap();
-        Running { child, log, read: String::new(), address: anywhere, metrics: anywhere }
-    }
-
-    fn ready(&mut self) {
-        let ready = self.wait_for("rstmdb is ready");
-        self.address = ready["address"].as_str().unwrap().parse().unwrap();
-        self.metrics = ready["metrics"].as_str().unwrap().parse().unwrap();
-    }
-
-    /// The next line of the log with this message.
-    fn wait_for(&mut self, message: &str) -> Value {
-        loop {
-            let from = self.read.len();
-            let count = self.log.read_line(&mut self.read).unwrap();
-            assert!(count > 0, "the log ended before {message:?}:\n{}", self.read);
-            let line: Value = serde_json::from_str(&self.read[from..]).unwrap();
-            if line["message"].as_str().is_some_and(|found| found.contains(message)) {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-
-    fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).unwrap()
-    }
-
-    /// Waits for the end: the exit code, and the whole log.
-    fn ended(mut self) -> (Option<i32>, String) {
-        self.log.read_to_string(&mut self.read).unwrap();
-        (self.child.wait().unwrap().code(), std::mem::take(&mut self.read))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Already gone when the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Folder {
-        Folder(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn put(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path().join(name);
-        // At once, so that nobody reads half of it.
-        let new = self.path().join("new");
-        std::fs::write(&new, text).unwrap();
-        std::fs::rename(&new, &path).unwrap();
-        path
-    }
-}
 
 /// The SHA-256 of `abc`.
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

@@ -12,6 +12,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rstmdb_server::Server;
 use rstmdb_server::config::{Config, LoadedConfig, Sources};
 use rstmdb_server::live::{LiveSettings, Watcher};
+use rstmdb_server::metrics::Rejection;
+use rstmdb_testkit::wire::await_condition;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
@@ -167,6 +169,45 @@ async fn a_client_without_the_right_certificate_is_refused() {
     server.run_until(async {}).await.unwrap();
 }
 
+/// A balancer that looks whether a port is open fails at nothing; who speaks something else does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_of_the_port_is_no_refused_connection() {
+    let files = Files::new();
+    files.put_leaf(&authority());
+    let server = Server::start(files.config(&[])).await.unwrap();
+    let (address, metrics) = (server.address(), server.metrics().clone());
+    let tried = tokio::task::spawn_blocking(move || {
+        (0..3).for_each(|_| drop(TcpStream::connect(address).unwrap()));
+        await_condition("probes are gone", || {
+            metrics.connections_total.get() == 3 && metrics.connections_active.get() == 0
+        });
+        assert_eq!(metrics.rejected(Rejection::TlsHandshake).get(), 0);
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        await_condition("the stranger is counted", || {
+            metrics.rejected(Rejection::TlsHandshake).get() == 1
+        });
+    });
+    tried.await.unwrap();
+    server.run_until(async {}).await.unwrap();
+}
+
+/// The end of the certificate is the earliest of its chain.
+#[test]
+fn the_end_of_a_certificate_is_known() {
+    let files = Files::new();
+    let key = KeyPair::generate().unwrap();
+    let until = |year: i32| {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.signed_by(&key, &authority()).unwrap().pem()
+    };
+    files.put("key.pem", &key.serialize_pem());
+    files.put("cert.pem", &[until(2060), until(2040)].concat());
+    let settings = LiveSettings::new(&files.config(&[])).unwrap();
+    assert_eq!(settings.load().certificate_end, Some(2_208_988_800));
+}
+
 /// The watcher looks when it is told to, so nothing here waits for time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_certificates_are_for_new_connections_and_bad_ones_change_nothing() {
@@ -180,7 +221,7 @@ async fn new_certificates_are_for_new_connections_and_bad_ones_change_nothing() 
     let (address, settings) = (server.address(), server.settings());
     let tried = tokio::task::spawn_blocking(move || {
         let sources = Sources { file: Some(file.clone()), ..Sources::default() };
-        let loaded = LoadedConfig { config, warnings: Vec::new(), file: Some(file) };
+        let loaded = LoadedConfig { config, file: Some(file), ..LoadedConfig::default() };
         let mut watcher = Watcher::new(sources, loaded, settings, None);
         assert!(watcher.poll().is_none(), "nothing has changed");
         let mut old = connect(address, client(&first, None, BOTH));
@@ -353,7 +394,8 @@ fn certificates_that_clients_will_refuse_are_named_at_the_start_and_when_they_ar
     assert_eq!(settings.load().remarks, [""; 0]);
     let file = files.put("rstmdb.yaml", &rstmdb_server::config::print(&config));
     let sources = Sources { file: Some(file.clone()), ..Sources::default() };
-    let loaded = LoadedConfig { config: config.clone(), warnings: Vec::new(), file: Some(file) };
+    let loaded =
+        LoadedConfig { config: config.clone(), file: Some(file), ..LoadedConfig::default() };
     let mut watcher = Watcher::new(sources, loaded, settings, None);
     for (years, said) in [
         (2001..2002, "certificate 1 of tls.cert_path"),

@@ -7,6 +7,7 @@ use rstmdb_protocol::WireCommand;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::caller::Caller;
+use super::failure::CountedError;
 use crate::live::Live;
 
 impl Caller {
@@ -41,13 +42,23 @@ impl Caller {
         self.who.authenticated || !live.auth_required
     }
 
+    /// Whether the settings end this session: its token is accepted no more, or it watches and one is
+    /// required now.
+    pub(crate) fn is_revoked(&self, live: &Live, watches: bool) -> bool {
+        live.end_revoked
+            && match &self.who.identity {
+                Some(identity) => !live.tokens.lists(identity),
+                None => live.auth_required && watches,
+            }
+    }
+
     /// Refuses a command that needs authentication first, or comes too soon after others. The refusal
     /// is counted.
     pub fn admit(&mut self, command: WireCommand, live: &Live) -> Result<()> {
         let admitted = self.check(command, live);
         if let Err(error) = &admitted {
             let now = Instant::now();
-            self.answered(command, now, Some(error.code()), now);
+            self.answered(command, now, Some(CountedError::of(error)), now);
         }
         admitted
     }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use rstmdb_protocol::WireCommand;
-use rstmdb_types::{ErrorCode, Limits, LogPosition};
+use rstmdb_types::{Limits, LogPosition};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::failure::CountedError;
 use super::hold::{Hold, News};
 use super::place::Calls;
 use crate::auth::{Identity, RequestLimiter, request_limiter};
@@ -38,6 +40,8 @@ pub struct Caller {
     calls: Arc<Calls>,
     pub(super) who: Who,
     news: News,
+    /// Tells when other settings are in force.
+    changes: watch::Receiver<()>,
     hold: Option<Hold>,
     counts: Recorder,
 }
@@ -55,7 +59,8 @@ impl Caller {
         let counts = Recorder::new(calls.metrics().clone());
         let mut news = calls.news();
         let hold = news.borrow_and_update().clone().map(Hold::new);
-        Caller { calls, who, news, hold, counts }
+        let changes = calls.settings().changes();
+        Caller { calls, who, news, changes, hold, counts }
     }
 
     /// What all transports share.
@@ -110,17 +115,36 @@ impl Caller {
         }
     }
 
+    /// Waits until a session has something to look at: its database is replaced, or other settings are in
+    /// force. Beginning at the last [`Caller::look`].
+    pub(crate) fn told(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut news, mut changes) = (self.news.clone(), self.changes.clone());
+        async move {
+            // The senders live as long as anybody who waits.
+            tokio::select! {
+                _ = news.changed() => {}
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    /// Looks at all of it.
+    pub(crate) fn look(&mut self) {
+        self.changes.mark_unchanged();
+        self.refresh();
+    }
+
     /// Counts an answer.
     pub(crate) fn answered(
         &mut self,
         command: WireCommand,
         began: Instant,
-        error: Option<ErrorCode>,
+        error: Option<CountedError>,
         now: Instant,
     ) {
         self.counts.request(command.index(), Some(now - began));
-        if let Some(code) = error {
-            self.count_error(code);
+        if let Some(failure) = error {
+            self.count_error(failure);
         }
     }
 
@@ -130,8 +154,12 @@ impl Caller {
     }
 
     /// Counts an error that answers no request of a known name.
-    pub(crate) fn count_error(&self, code: ErrorCode) {
-        self.calls.metrics().error(code).inc();
+    pub(crate) fn count_error(&self, failure: CountedError) {
+        let metrics = self.calls.metrics();
+        metrics.error(failure.code).inc();
+        if let Some(reason) = failure.refused_write {
+            metrics.refused_write(reason).inc();
+        }
     }
 
     /// Counts how long an answer waited for its commit.

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use rstmdb_protocol::WireCommand;
 use rstmdb_types::operation::Place;
-use rstmdb_types::{Error, Execute, Operation, Outcome, Request, Result};
+use rstmdb_types::{Execute, Operation, Outcome, Request, Result};
 use tokio::runtime::Handle;
 
 use super::caller::Caller;
+use super::failure::CountedError;
 use super::pending::{Pending, failed};
 use super::place::submit;
 
@@ -98,7 +99,7 @@ impl Caller {
                 Err(_) => Err(failed()),
             }
         };
-        self.answered(command, began, outcome.as_ref().err().map(Error::code), Instant::now());
+        self.answered(command, began, outcome.as_ref().err().map(CountedError::of), Instant::now());
         outcome
     }
 

@@ -13,6 +13,7 @@
 mod admit;
 mod caller;
 mod execute;
+mod failure;
 mod hold;
 mod pending;
 mod place;
@@ -20,6 +21,7 @@ mod stream;
 
 pub use caller::Caller;
 pub use execute::Call;
+pub use failure::CountedError;
 pub use pending::{Commit, Pending};
 pub use place::Calls;
 pub use rstmdb_engine::Engine;

@@ -4,6 +4,7 @@
 //! what it has begun, if it can; what it has not told by the time the next one is installed stays
 //! unknown.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +35,7 @@ impl std::fmt::Debug for Calls {
 impl Calls {
     /// A door without a database behind it: requests are refused until one is installed.
     pub fn new(settings: Arc<LiveSettings>, metrics: Arc<Metrics>) -> Calls {
+        metrics.show_settings(&settings.load());
         let (service, newest) = (watch::Sender::new(None), Arc::default());
         Calls { service, newest, settings, metrics }
     }
@@ -106,6 +108,7 @@ impl Calls {
 
     /// Tells the database in service what it must know of the settings in force.
     fn tell_settings(&self) {
+        self.metrics.show_settings(&self.settings.load());
         if let Some(engine) = self.engine() {
             engine.set_checkpoint_policy(self.settings.load().compaction.policy());
         }
@@ -124,8 +127,11 @@ impl Calls {
         let metrics = self.metrics.clone();
         options.sync_observer =
             Some(SyncObserver(Arc::new(move |took| metrics.sync.observe(took.as_secs_f64()))));
-        let location = Location::directory(config.storage.data_dir.clone());
-        let open = move || Engine::open(location, options);
+        let directory = config.storage.data_dir.clone();
+        let open = move || {
+            make_private(&directory);
+            Engine::open(Location::directory(directory), options)
+        };
         self.install(Arc::new(waiting("opening the database", open).await?));
         Ok(())
     }
@@ -162,6 +168,16 @@ pub(super) fn submit(
         }
         None => Pending::new(operation, None, Err(reopening(operation))),
     }
+}
+
+/// Makes the data directory, if it is not there, so that no other user can read what is in it.
+fn make_private(directory: &Path) {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    // What is wrong with it the opening says better.
+    let _ = builder.create(directory);
 }
 
 /// Does `work` on a thread that may wait.

@@ -16,9 +16,10 @@ use tokio::task::JoinHandle;
 
 use super::caller::Caller;
 use super::execute::Call;
+use super::failure::CountedError;
 use super::hold::{Hold, News};
 use super::pending::{failed, reopening, unless_closed};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WatchPlace};
 
 /// The events of a watch, in order, without gap or duplicate. Each is a position in the log, so a reader
 /// that does not read holds back nobody and nothing piles up for it.
@@ -32,6 +33,7 @@ pub struct Events {
     hold: Hold,
     news: News,
     metrics: Arc<Metrics>,
+    place: WatchPlace,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,8 @@ impl Caller {
         let position = subscription.position();
         let state = EventsSource::Ready(Box::new(subscription));
         let news = self.calls().news();
-        Ok((outcome, Events { id, operation, state, position, hold, news, metrics }))
+        let place = metrics.watch_begins(position.next);
+        Ok((outcome, Events { id, operation, state, position, hold, news, metrics, place }))
     }
 
     /// Begins a watch: its answer, and the events that come after it.
@@ -72,7 +75,7 @@ impl Caller {
         let command = WireCommand::Database(request.operation());
         let begun = self.aside(move |caller| caller.subscribe(request)).await;
         let begun = begun.unwrap_or_else(|_| Err(failed()));
-        let error = begun.as_ref().err().map(Error::code);
+        let error = begun.as_ref().err().map(CountedError::of);
         self.answered(command, began, error, Instant::now());
         begun
     }
@@ -146,6 +149,7 @@ impl Events {
                 EventsSource::Ready(inner) => {
                     let polled = inner.poll_next(context);
                     self.position = inner.position();
+                    self.place.set(self.position.next);
                     match polled {
                         Poll::Pending if inner.needs_files() => {}
                         Poll::Pending => return Poll::Pending,

@@ -4,11 +4,13 @@
 
 use std::fmt::Display;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use rstmdb_engine::{FsyncPolicy, Retention};
+use rstmdb_types::lookalike::Lookalike;
 use rstmdb_types::units;
 
 use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
@@ -69,6 +71,52 @@ impl<T> Plain<T> {
     }
 }
 
+/// The kind of a setting that names a file or a directory.
+pub(super) const PATH: &str = "a path";
+
+/// Refuses a path that was hardly meant as one, with what to write.
+pub(crate) fn check_path(text: &str) -> Result<(), String> {
+    let way_out = match Lookalike::of(text.trim()) {
+        None => return Ok(()),
+        Some(Lookalike::Memory) => {
+            "a server keeps its data in files; name a directory, or write ./ before it for one of that name"
+        }
+        Some(Lookalike::Server) => {
+            "this looks like a server; name a directory or a file of this machine, or write ./ before it for \
+             one of that name"
+        }
+        Some(Lookalike::Url) => {
+            "a colon in the first part of a path looks like a URL; write the path alone, such as /data for \
+             file:///data, or ./ before it for one of that name"
+        }
+        Some(Lookalike::Home) => {
+            "only a shell knows what ~ is; write the whole path, or ./ before it for one of that name"
+        }
+    };
+    Err(format!("must be a path, not {text:?}: {way_out}"))
+}
+
+/// A path.
+pub(super) struct PathForm;
+
+impl SettingForm for PathForm {
+    type Value = PathBuf;
+
+    fn kind(&self) -> &'static str {
+        PATH
+    }
+
+    fn read(&self, node: &YamlNode) -> Result<PathBuf, String> {
+        let path = Plain::<PathBuf>::new(PATH).read(node)?;
+        check_path(&path.written())?;
+        Ok(path)
+    }
+
+    fn show(&self, value: &PathBuf) -> Shown {
+        Shown::Text(value.written())
+    }
+}
+
 /// The text of a value, also of one that has no `Display`.
 pub(super) trait Written {
     fn written(&self) -> String;
@@ -86,7 +134,7 @@ macro_rules! written {
 
 written!(Address, LogFormat, ReplicationMode, Role);
 
-impl Written for std::path::PathBuf {
+impl Written for PathBuf {
     fn written(&self) -> String {
         self.display().to_string()
     }
@@ -112,30 +160,24 @@ impl<T: FromStr<Err: Display> + Written> SettingForm for Plain<T> {
     }
 }
 
-/// As [`Plain`], or nothing.
-pub(super) struct Optional<T>(Plain<T>);
+/// As another form, or nothing.
+pub(super) struct Optional<F>(pub(super) F);
 
-impl<T> Optional<T> {
-    pub(super) const fn new(kind: &'static str) -> Optional<T> {
-        Optional(Plain::new(kind))
-    }
-}
-
-impl<T: FromStr<Err: Display> + Written> SettingForm for Optional<T> {
-    type Value = Option<T>;
+impl<F: SettingForm> SettingForm for Optional<F> {
+    type Value = Option<F::Value>;
 
     fn kind(&self) -> &'static str {
         self.0.kind()
     }
 
-    fn read(&self, node: &YamlNode) -> Result<Option<T>, String> {
+    fn read(&self, node: &YamlNode) -> Result<Option<F::Value>, String> {
         match &node.value {
             YamlValue::Null => Ok(None),
             _ => self.0.read(node).map(Some),
         }
     }
 
-    fn show(&self, value: &Option<T>) -> Shown {
+    fn show(&self, value: &Option<F::Value>) -> Shown {
         value.as_ref().map_or(Shown::Absent, |value| self.0.show(value))
     }
 }

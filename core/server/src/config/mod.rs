@@ -1,5 +1,5 @@
-//! The server's configuration: one table of settings, read from defaults, a YAML file, the
-//! environment and flags, in this order.
+//! The server's configuration: one table of settings, read from defaults, those of a package among them,
+//! a YAML file, the environment and flags, in this order.
 //!
 //! [`Config`] is plain data. What may change while the server runs is in `live`.
 
@@ -7,6 +7,7 @@ mod apply;
 mod forms;
 mod load;
 pub(crate) mod log_filter;
+mod origin;
 mod render;
 mod sections;
 mod setting;
@@ -64,6 +65,11 @@ impl Config {
         load::load(sources)
     }
 
+    /// What can be read of a configuration that may not be usable as a whole.
+    pub fn as_far_as_readable(sources: &Sources) -> Config {
+        load::as_far_as_readable(sources)
+    }
+
     /// Refuses what can't work, naming the setting and the fix.
     pub fn validate(&self) -> Result<()> {
         apply::validate(self)
@@ -87,7 +93,7 @@ impl Config {
     /// The same with paths that mean the same from everywhere.
     pub fn absolute(&self) -> Config {
         let mut config = self.clone();
-        for setting in table::all().filter(|setting| setting.kind() == sections::PATH) {
+        for setting in table::all().filter(|setting| setting.kind() == forms::PATH) {
             if let forms::Shown::Text(path) = (setting.show)(&config)
                 && let Ok(absolute) = std::path::absolute(path)
                 && let Ok(absolute) = absolute.into_os_string().into_string()

@@ -10,15 +10,12 @@ use std::time::Duration;
 use rstmdb_engine::{FsyncPolicy, Retention};
 
 use super::forms::{
-    self, Bytes, Flag, List, Mebibytes, Millis, Number, Optional, Plain, RetentionForm, Seconds,
-    SettingForm,
+    self, Bytes, Flag, List, Mebibytes, Millis, Number, Optional, PathForm, Plain, RetentionForm,
+    Seconds, SettingForm,
 };
 use super::setting::{Reload, Setting};
 use super::token_hash::TokenHash;
 use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
-
-/// The kind of a setting that names a file or a directory.
-pub(super) const PATH: &str = "a path";
 
 macro_rules! section {
     ($(#[doc = $section_doc:literal])+ $name:ident $(: $outside:ident)? in $section:ident, $rows:ident {
@@ -123,7 +120,7 @@ section! {
     /// Where and how data is kept.
     StorageConfig in storage, STORAGE {
         /// The directory of the database. One process at a time has it open.
-        Restart data_dir: PathBuf = PathBuf::from("./data"), Plain::new(PATH), env "RSTMDB_DATA";
+        Restart data_dir: PathBuf = PathBuf::from("./data"), PathForm, env "RSTMDB_DATA";
         /// The size of a log segment.
         Restart wal_segment_bytes: u64 = 64 << 20, Mebibytes, key "wal_segment_size_mb",
             env "RSTMDB_WAL_SEGMENT_SIZE_MB";
@@ -179,8 +176,11 @@ section! {
         Live token_hashes: Vec<TokenHash> = Vec::new(), List::hidden("token hashes"),
             env "RSTMDB_AUTH_TOKEN_HASH";
         /// A file with more of them, one a line; `#` begins a comment.
-        Live secrets_file: Option<PathBuf> = None, Optional::new(PATH),
+        Live secrets_file: Option<PathBuf> = None, Optional(PathForm),
             env "RSTMDB_AUTH_SECRETS_FILE";
+        /// Whether a connection ends as soon as its token is not listed any more; else it stays what it
+        /// is until it ends. A watch without a token ends when one becomes required.
+        Live end_revoked: bool = false, Flag;
     }
 }
 
@@ -190,13 +190,13 @@ section! {
         /// Whether the listener speaks TLS (1.2 and 1.3), and nothing else.
         Restart enabled: bool = false, Flag, env "RSTMDB_TLS_ENABLED";
         /// The certificate chain, PEM. Read again when the file changes, as are the next three.
-        Live cert_path: Option<PathBuf> = None, Optional::new(PATH), env "RSTMDB_TLS_CERT";
+        Live cert_path: Option<PathBuf> = None, Optional(PathForm), env "RSTMDB_TLS_CERT";
         /// The private key, PEM: PKCS#8, PKCS#1 or SEC1.
-        Live key_path: Option<PathBuf> = None, Optional::new(PATH), env "RSTMDB_TLS_KEY";
+        Live key_path: Option<PathBuf> = None, Optional(PathForm), env "RSTMDB_TLS_KEY";
         /// Whether clients must present a certificate of `client_ca_path`.
         Live require_client_cert: bool = false, Flag, env "RSTMDB_TLS_REQUIRE_CLIENT_CERT";
         /// The certificate authorities of clients, PEM.
-        Live client_ca_path: Option<PathBuf> = None, Optional::new(PATH), env "RSTMDB_TLS_CLIENT_CA";
+        Live client_ca_path: Option<PathBuf> = None, Optional(PathForm), env "RSTMDB_TLS_CLIENT_CA";
     }
 }
 
@@ -266,6 +266,9 @@ section! {
     ProcessConfig in server, SERVER {
         /// Threads that serve connections; 0 for as many as there are processors.
         Restart worker_threads: usize = 0, Number::new();
+        /// A socket of this machine, a path, where `rstmdb --reload` asks for this configuration to be
+        /// read again and hears how that went; none by default.
+        Restart control_socket: Option<PathBuf> = None, Optional(PathForm);
         /// How long a stop waits for requests that have begun.
         Restart shutdown_timeout: Duration = Duration::from_secs(10), Seconds, key "shutdown_timeout_secs";
     }
@@ -281,7 +284,7 @@ section! {
         Restart mode: ReplicationMode = ReplicationMode::Async, Plain::new("a mode"),
             env "RSTMDB_REPL_MODE";
         /// The primary a replica follows, `host:port`.
-        Restart upstream: Option<Address> = None, Optional::new("an address"), env "RSTMDB_REPL_UPSTREAM";
+        Restart upstream: Option<Address> = None, Optional(Plain::new("an address")), env "RSTMDB_REPL_UPSTREAM";
         /// Replicas a write waits for in mode `sync`.
         Restart sync_replicas: u32 = 1, Number::new(), env "RSTMDB_REPL_SYNC_REPLICAS";
         /// How long it waits for them.
@@ -297,7 +300,7 @@ section! {
         Restart auth_token_hashes: Vec<TokenHash> = Vec::new(), List::hidden("token hashes"),
             env "RSTMDB_REPL_AUTH_TOKEN_HASH";
         /// A file with more of them.
-        Restart auth_secrets_file: Option<PathBuf> = None, Optional::new(PATH),
+        Restart auth_secrets_file: Option<PathBuf> = None, Optional(PathForm),
             env "RSTMDB_REPL_AUTH_SECRETS_FILE";
         /// How often a primary looks for new changes.
         Restart poll_interval: Duration = Duration::from_millis(10), Millis, key "poll_interval_ms",
@@ -317,7 +320,7 @@ section! {
         /// Whether the link to the primary is encrypted.
         Restart tls_enabled: bool = false, Flag, env "RSTMDB_REPL_TLS_ENABLED";
         /// The certificate authorities of the primary, PEM; without it, the public ones.
-        Restart tls_ca_path: Option<PathBuf> = None, Optional::new(PATH), env "RSTMDB_REPL_TLS_CA";
+        Restart tls_ca_path: Option<PathBuf> = None, Optional(PathForm), env "RSTMDB_REPL_TLS_CA";
         /// Whether the primary's certificate is taken unseen.
         Restart tls_insecure: bool = false, Flag, env "RSTMDB_REPL_TLS_INSECURE";
     }

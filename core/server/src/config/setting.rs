@@ -49,6 +49,12 @@ impl Setting {
         }
     }
 
+    /// The variable by which a package sets its default, below the file, such as `RSTMDB_DEFAULT_BIND`.
+    pub fn packaged_variable(&self) -> String {
+        let variable = self.variable();
+        format!("RSTMDB_DEFAULT_{}", variable.strip_prefix("RSTMDB_").unwrap_or(&variable))
+    }
+
     /// What it does, in one line.
     pub fn doc(&self) -> String {
         self.doc.split_whitespace().collect::<Vec<_>>().join(" ")

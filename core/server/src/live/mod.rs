@@ -17,7 +17,7 @@ use crate::config::{CompactionConfig, Config, NetworkConfig};
 use crate::tls;
 
 /// The settings in force. What a connection decides by it reads here at that moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Live {
     /// Limits and times of connections. `bind_addr` does not change.
     pub network: NetworkConfig,
@@ -25,10 +25,14 @@ pub struct Live {
     pub compaction: CompactionConfig,
     /// Whether a client must authenticate.
     pub auth_required: bool,
+    /// Whether sessions end whose token is not accepted any more.
+    pub end_revoked: bool,
     /// The accepted tokens.
     pub tokens: Tokens,
     /// What new connections of a TLS listener are accepted with; None for a plain one.
     pub tls: Option<Arc<ServerConfig>>,
+    /// When the first of its certificates ends, in seconds since 1970.
+    pub certificate_end: Option<u64>,
     /// What is wrong with its certificates, each in a sentence.
     pub remarks: Vec<String>,
 }
@@ -38,16 +42,21 @@ impl Live {
     ///
     /// `previous` are the settings in force, whose rate limiters live on.
     pub fn new(config: &Config, previous: Option<&Live>) -> Result<Live> {
-        let (tls, remarks) = match config.tls.enabled {
-            true => tls::server_config(&config.tls).map(|(tls, remarks)| (Some(tls), remarks))?,
-            false => (None, Vec::new()),
+        let (tls, certificate_end, remarks) = match config.tls.enabled {
+            true => {
+                let presented = tls::presented(&config.tls)?;
+                (Some(presented.config), presented.end, presented.remarks)
+            }
+            false => (None, None, Vec::new()),
         };
         Ok(Live {
             network: config.network.clone(),
             compaction: config.compaction.clone(),
             auth_required: config.auth.required,
+            end_revoked: config.auth.end_revoked,
             tokens: Tokens::load(&config.auth, &config.network, previous.map(|live| &live.tokens))?,
             tls,
+            certificate_end,
             remarks,
         })
     }

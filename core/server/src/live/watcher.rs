@@ -1,16 +1,20 @@
-//! Reading the configuration again: on SIGHUP, and when one of its files has changed.
+//! Reading the configuration again: on SIGHUP, when the control socket is asked to, and when one of its files
+//! has changed.
 //!
-//! A configuration that can't be used changes nothing. Settings that need a restart keep their
-//! values, and are named.
+//! A configuration that can't be used changes nothing, but for one thing: where it asks for what keeps strangers
+//! out, nobody is served without a token until it can be used. Settings that need a restart keep their values,
+//! and are named.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Result};
 
 use super::{Live, LiveSettings};
 use crate::config::{Config, LoadedConfig, Reload, Sources, all_settings, refused};
+use crate::control::{Control, ReloadRequest};
 use crate::logging::LogFilter;
 
 /// How often the files are looked at.
@@ -25,6 +29,21 @@ pub struct Changes {
     pub restart: Vec<&'static str>,
     /// What was ignored.
     pub warnings: Vec<String>,
+}
+
+impl std::fmt::Display for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        if !self.restart.is_empty() {
+            writeln!(f, "warning: changed, but needs a restart: {}", self.restart.join(", "))?;
+        }
+        match self.applied.is_empty() {
+            true => f.write_str("the configuration was read again; nothing changed"),
+            false => write!(f, "the configuration was read again: {}", self.applied.join(", ")),
+        }
+    }
 }
 
 /// Keeps [`LiveSettings`] in step with the files they come from.
@@ -64,6 +83,36 @@ impl Watcher {
 
     /// Reads the configuration again and puts it in force, as far as that goes without a restart.
     pub fn reload(&mut self) -> Result<Changes> {
+        self.take().map_err(|error| match self.close_to_strangers() {
+            None => error,
+            Some(setting) => {
+                let message = format!(
+                    "{}; it asks for {setting}, so nobody is served without a token until it can be used",
+                    error.message()
+                );
+                Error::new(error.code(), message)
+                    .with_reason(error.reason().unwrap_or(reason::INVALID_OPTION))
+            }
+        })
+    }
+
+    /// Asks everybody for a token if the configuration that can't be used asks for more than the one in
+    /// force: whoever wrote it takes the server for closed. The setting by which it does.
+    fn close_to_strangers(&self) -> Option<&'static str> {
+        let (asked, running) = (Config::as_far_as_readable(&self.sources), &self.running);
+        let setting = if asked.auth.required && !running.auth.required {
+            "auth.required"
+        } else if asked.tls.require_client_cert && !running.tls.require_client_cert {
+            "tls.require_client_cert"
+        } else {
+            return None;
+        };
+        let live = Live { auth_required: true, ..(*self.settings.current()).clone() };
+        self.settings.replace(live);
+        Some(setting)
+    }
+
+    fn take(&mut self) -> Result<Changes> {
         // Noted before reading: what changes meanwhile is seen the next time.
         self.seen = look(&self.sources, &self.running);
         let loaded = Config::load(&self.sources)?;
@@ -94,27 +143,33 @@ impl Watcher {
         Ok(changes)
     }
 
-    /// Reads the configuration again whenever there is a reason to, those `since` noted included.
-    /// Ends only by being dropped.
-    pub async fn run(mut self, since: Reasons) {
-        let Reasons { seen, mut hangups } = since;
+    /// Reads the configuration again whenever there is a reason to, those `since` noted included, and tells
+    /// `told` whether it can be used. Ends only by being dropped.
+    pub async fn run(mut self, since: Reasons, told: impl Fn(&Result<Changes>)) {
+        let Reasons { seen, mut hangups, mut control } = since;
         self.seen = seen;
         let mut ticks = tokio::time::interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let asked = tokio::select! {
-                _ = ticks.tick() => false,
-                () = hangups.next() => true,
+            let (is_asked, asked) = tokio::select! {
+                _ = ticks.tick() => (false, None),
+                () = hangups.next() => (true, None),
+                asked = next_of(&mut control) => (true, Some(asked)),
             };
             // Files may be slow to read; connections do not wait for them.
             let turn = tokio::task::spawn_blocking(move || {
-                let outcome = if asked { Some(self.reload()) } else { self.poll() };
+                let outcome = if is_asked { Some(self.reload()) } else { self.poll() };
                 (self, outcome)
             });
             let Ok((watcher, outcome)) = turn.await else { return };
             self = watcher;
             if let Some(outcome) = outcome {
                 report(&outcome);
+                told(&outcome);
+                if let Some(asked) = asked {
+                    let said = outcome.map(|changes| changes.to_string());
+                    asked.answer(said.map_err(|error| error.message().to_owned())).await;
+                }
             }
         }
     }
@@ -174,12 +229,25 @@ fn report(outcome: &std::result::Result<Changes, Error>) {
 pub struct Reasons {
     seen: Vec<(PathBuf, Fingerprint)>,
     hangups: Hangups,
+    control: Option<Control>,
 }
 
 impl Reasons {
     /// Begins to take note. Called inside of the runtime.
-    pub fn new(sources: &Sources, loaded: &LoadedConfig) -> Reasons {
-        Reasons { seen: look(sources, &loaded.config), hangups: Hangups::new() }
+    ///
+    /// Fails when the control socket can't be used.
+    pub fn new(sources: &Sources, loaded: &LoadedConfig) -> Result<Reasons> {
+        let path = loaded.config.server.control_socket.as_deref();
+        let control = path.map(Control::open).transpose()?;
+        Ok(Reasons { seen: look(sources, &loaded.config), hangups: Hangups::new(), control })
+    }
+}
+
+/// Waits until somebody asks at the control socket, if there is one.
+async fn next_of(control: &mut Option<Control>) -> ReloadRequest {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
     }
 }
 

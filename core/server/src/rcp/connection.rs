@@ -38,8 +38,10 @@ struct Connection<S> {
     is_alarm_set: bool,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_stopping_watched: bool,
-    /// Done when a database is withdrawn or installed.
-    replaced: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Done when a database is withdrawn or installed, or other settings are in force.
+    told: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Set by either.
+    is_access_to_be_checked: bool,
     /// Woken for that; there from the first turn on.
     news: Option<Arc<News>>,
     stopped: Arc<AtomicBool>,
@@ -81,7 +83,8 @@ where
         is_alarm_set: false,
         stopping: Box::pin(rcp.shutdown.begun()),
         is_stopping_watched: false,
-        replaced: Box::pin(core.caller.replaced()),
+        told: Box::pin(core.caller.told()),
+        is_access_to_be_checked: false,
         news: None,
         stopped: rcp.shutdown.flag(),
         core,
@@ -135,8 +138,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let now = Instant::now();
-        let live = self.core.caller.calls().settings().load();
         self.watch_news(context);
+        let live = self.core.caller.calls().settings().load();
+        self.check_revoked(&live);
         loop {
             let mut moved = self.core.finish_job(context, now);
             moved |= self.core.settle(None, now);
@@ -180,10 +184,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let news = self.news.get_or_insert_with(|| Arc::new(News::new(context.waker())));
         while news.is_to_be_asked.swap(false, Ordering::AcqRel) {
             let waker = news.clone().into();
-            while self.replaced.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-                self.core.caller.refresh();
-                self.replaced = Box::pin(self.core.caller.replaced());
+            while self.told.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                self.core.caller.look();
+                self.told = Box::pin(self.core.caller.told());
+                self.is_access_to_be_checked = true;
             }
+        }
+    }
+
+    /// Ends a session whose token was taken away: nothing more is read, and watches say where to resume.
+    fn check_revoked(&mut self, live: &Live) {
+        if !std::mem::take(&mut self.is_access_to_be_checked) {
+            return;
+        }
+        let core = &mut self.core;
+        if core.ending.is_none() && core.caller.is_revoked(live, core.watches.len() > 0) {
+            tracing::info!(
+                token = core.caller.name().as_deref(),
+                "a session ends: its token is not accepted any more"
+            );
+            let (mode, dialect) = (core.session.mode, core.session.dialect);
+            core.watches.say_goodbye(&mut core.outbox, mode, dialect);
+            core.ending = Some(End::Revoked);
         }
     }
 

@@ -18,7 +18,7 @@ use super::parse::decode;
 use super::reply::{Reply, SideWork};
 use super::session::{Session, auth};
 use super::watches::Watches;
-use crate::calls::{Caller, Calls, failed};
+use crate::calls::{Caller, Calls, CountedError, failed};
 use crate::live::Live;
 
 /// Failed attempts to authenticate after which a connection ends.
@@ -41,6 +41,8 @@ pub(crate) enum End {
     Timeout,
     /// A subscription ended and the client knows no message for that.
     Watch,
+    /// Its token is accepted no more.
+    Revoked,
     /// The server stops.
     Shutdown,
     /// The connection broke.
@@ -126,7 +128,7 @@ impl Conversation {
             Err(Malformed { id: Some(id), message }) => {
                 let error = Error::invalid(reason::INVALID_REQUEST, message);
                 message::refuse(self.outbox.buffer(), self.session.mode, &id, &error);
-                self.caller.count_error(error.code());
+                self.caller.count_error(CountedError::of(&error));
             }
             Err(Malformed { id: None, message }) => {
                 tracing::debug!("closing a connection: {message}");
@@ -146,7 +148,7 @@ impl Conversation {
         let Some(command) = WireCommand::from_wire_name(&request.op) else {
             let error = unknown(request);
             message::refuse(self.outbox.buffer(), self.session.mode, &request.id, &error);
-            return self.caller.count_error(error.code());
+            return self.caller.count_error(CountedError::of(&error));
         };
         let admitted = self.caller.admit(command, live);
         let hello = (command == WireCommand::Hello && admitted.is_ok())

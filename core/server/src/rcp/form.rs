@@ -2,9 +2,9 @@
 
 use rstmdb_protocol::result::WireResult;
 use rstmdb_protocol::{Dialect, WireCommand, WireMode, message};
-use rstmdb_types::{ErrorCode, Result, Text};
+use rstmdb_types::{Result, Text};
 
-use crate::calls::{Commit, Events, Pending};
+use crate::calls::{Commit, CountedError, Events, Pending};
 
 /// How the answer to a request is written.
 #[derive(Debug, Clone)]
@@ -16,12 +16,12 @@ pub(crate) struct AnswerForm {
 }
 
 impl AnswerForm {
-    /// Appends the answer; returns the code of the error it became, if it did.
+    /// Appends the answer; returns what it failed with, if it did.
     pub(crate) fn write<T: WireResult + ?Sized>(
         &self,
         result: Result<&T>,
         out: &mut Vec<u8>,
-    ) -> Option<ErrorCode> {
+    ) -> Option<CountedError> {
         let written = match result {
             Ok(result) => message::respond(out, self.mode, self.dialect, &self.id, result),
             Err(error) => {
@@ -29,7 +29,7 @@ impl AnswerForm {
                 Err(error)
             }
         };
-        written.err().map(|error| error.code())
+        written.err().map(|error| CountedError::of(&error))
     }
 
     /// An answer that waits for nothing.
@@ -49,7 +49,7 @@ impl AnswerForm {
 /// The answer of a request that ran on another thread.
 pub(crate) struct WrittenAnswer {
     pub bytes: Vec<u8>,
-    pub error: Option<ErrorCode>,
+    pub error: Option<CountedError>,
     /// What the answer waits for.
     pub commit: Option<Commit>,
     /// The subscription that begins after the answer.

@@ -100,7 +100,14 @@ async fn run(rcp: Arc<Rcp>, stream: TcpStream, address: SocketAddr, place: Count
             serve(rcp, stream, address).await;
         }
         Some(config) => {
-            let handshake = TlsAcceptor::from(config).accept(stream);
+            let handshake = async {
+                // Who connects and goes without a word, as probes of a port do, fails at nothing.
+                let is_silent = !matches!(stream.peek(&mut [0]).await, Ok(1..));
+                if is_silent {
+                    return Ok(None);
+                }
+                TlsAcceptor::from(config).accept(stream).await.map(Some)
+            };
             let timeout =
                 if handshake_timeout.is_zero() { Duration::MAX } else { handshake_timeout };
             let stopping = rcp.shutdown.begun();
@@ -109,7 +116,8 @@ async fn run(rcp: Arc<Rcp>, stream: TcpStream, address: SocketAddr, place: Count
                 () = stopping => return,
             };
             match accepted {
-                Ok(Ok(stream)) => {
+                Ok(Ok(None)) => tracing::debug!(%address, "closed before a TLS handshake"),
+                Ok(Ok(Some(stream))) => {
                     serve(rcp, stream, address).await;
                 }
                 Ok(Err(error)) => {

@@ -12,11 +12,11 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use rstmdb_protocol::{WireCommand, WireMode, message};
-use rstmdb_types::{ErrorCode, Text};
+use rstmdb_types::Text;
 use tokio::io::AsyncWrite;
 
 use super::form::AnswerForm;
-use crate::calls::{Caller, Commit};
+use crate::calls::{Caller, Commit, CountedError};
 
 /// What an empty buffer may keep.
 const KEPT_BYTES: usize = 16 << 10;
@@ -31,7 +31,7 @@ struct Gate {
     /// Where the answer is, counted like `Outbox::written`.
     begin: u64,
     end: u64,
-    error: Option<ErrorCode>,
+    error: Option<CountedError>,
 }
 
 /// The write side of a connection.
@@ -74,7 +74,7 @@ impl Outbox {
         mut commit: Commit,
         began: Instant,
         form: &AnswerForm,
-        error: Option<ErrorCode>,
+        error: Option<CountedError>,
         caller: &mut Caller,
     ) {
         if self.gates.is_empty()
@@ -116,7 +116,7 @@ impl Outbox {
             opened = true;
             caller.count_wait(now - gate.began);
             if let Err(error) = settled {
-                gate.error = Some(error.code());
+                gate.error = Some(CountedError::of(&error));
                 let mut answer = Vec::new();
                 message::refuse(&mut answer, gate.mode, &gate.id, &error);
                 self.replace(gate.begin, gate.end, &answer);

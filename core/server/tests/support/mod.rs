@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 pub mod gate;
+#[cfg(unix)]
+pub mod running;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

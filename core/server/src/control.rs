@@ -1,0 +1,177 @@
+//! The control socket: a place on this machine where the running server is asked to read its configuration
+//! again, and answers how that went. A signal can only ask.
+//!
+//! A request is a line, `reload`; the answer is a line, `done` or `refused`, and what there is to say. Systems
+//! without such sockets refuse the setting.
+
+use std::path::Path;
+
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Result};
+
+/// The setting that names the socket.
+pub const SETTING: &str = "server.control_socket";
+
+/// The server's end. The socket goes when this does.
+#[derive(Debug)]
+pub struct Control {
+    #[cfg(unix)]
+    listener: tokio::net::UnixListener,
+    #[cfg(unix)]
+    path: std::path::PathBuf,
+}
+
+/// Somebody who asked for the configuration to be read again, and waits for the answer.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    #[cfg(unix)]
+    stream: tokio::net::UnixStream,
+}
+
+fn unusable(path: &Path, problem: impl std::fmt::Display) -> Error {
+    let message = format!("the control socket {} ({SETTING}): {problem}", path.display());
+    Error::new(ErrorCode::InternalError, message)
+        .with_reason(reason::IO)
+        .with("setting", SETTING)
+        .with("path", path.display().to_string())
+}
+
+/// Asks the running server to read its configuration again; what it says. An error when it refuses to use it, or
+/// does not answer.
+pub fn ask(path: &Path) -> Result<String> {
+    let answer = system::ask(path)?;
+    match answer.split_once('\n') {
+        Some(("done", said)) => Ok(said.to_owned()),
+        Some(("refused", said)) => Err(Error::invalid(reason::INVALID_OPTION, said)),
+        _ => Err(unusable(path, "the server stopped before it answered")),
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use std::io::{ErrorKind, Read, Write};
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use rstmdb_types::Result;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::{Control, ReloadRequest, unusable};
+
+    /// What a request is.
+    const RELOAD: &str = "reload\n";
+    /// How long a client may take to say it, and to take its answer.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    /// How long the server may take to read its configuration.
+    const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+
+    impl Control {
+        /// Listens. Only the user of the server, and root, may connect.
+        pub fn open(path: &Path) -> Result<Control> {
+            let failed = |error: std::io::Error| unusable(path, error);
+            remove_left_over(path)?;
+            let listener = UnixListener::bind(path).map_err(failed)?;
+            let control = Control { listener, path: path.to_owned() };
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failed)?;
+            Ok(control)
+        }
+
+        /// Waits until somebody asks for the configuration to be read again.
+        pub async fn next(&mut self) -> ReloadRequest {
+            loop {
+                let Ok((mut stream, _)) = self.listener.accept().await else {
+                    // Out of files, as a rule: others close theirs.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                };
+                let mut asked = [0; RELOAD.len()];
+                let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut asked)).await;
+                if matches!(read, Ok(Ok(_))) && asked == *RELOAD.as_bytes() {
+                    return ReloadRequest { stream };
+                }
+            }
+        }
+    }
+
+    impl ReloadRequest {
+        /// Says how it went.
+        pub async fn answer(mut self, outcome: std::result::Result<String, String>) {
+            let (word, said) = match &outcome {
+                Ok(said) => ("done", said),
+                Err(said) => ("refused", said),
+            };
+            let answer = format!("{word}\n{said}");
+            // Who went away wants no answer.
+            let _ = tokio::time::timeout(PATIENCE, self.stream.write_all(answer.as_bytes())).await;
+        }
+    }
+
+    impl Drop for Control {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
+    /// A server that was killed left its socket; one that runs answers there.
+    fn remove_left_over(path: &Path) -> Result<()> {
+        let is_socket = match std::fs::symlink_metadata(path) {
+            Ok(metadata) => metadata.file_type().is_socket(),
+            Err(_) => return Ok(()),
+        };
+        if !is_socket {
+            return Err(unusable(path, "there is a file of that name; choose another path"));
+        }
+        match UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(|error| unusable(path, error))
+            }
+            _ => Err(unusable(path, "another server uses it; choose another path")),
+        }
+    }
+
+    /// The answer of the running server, whole.
+    pub(super) fn ask(path: &Path) -> Result<String> {
+        let mut answer = String::new();
+        let asked = UnixStream::connect(path).and_then(|mut stream| {
+            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
+            stream.write_all(RELOAD.as_bytes())?;
+            stream.read_to_string(&mut answer)
+        });
+        asked.map_err(|error| unusable(path, format!("{error}; does the server run?")))?;
+        Ok(answer)
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    use std::path::Path;
+
+    use rstmdb_types::Result;
+
+    use super::{Control, ReloadRequest, unusable};
+
+    impl Control {
+        /// Refuses.
+        pub fn open(path: &Path) -> Result<Control> {
+            Err(unusable(path, "this system has none; leave the setting out"))
+        }
+
+        /// Never comes.
+        pub async fn next(&mut self) -> ReloadRequest {
+            std::future::pending().await
+        }
+    }
+
+    impl ReloadRequest {
+        /// Tells nobody.
+        pub async fn answer(self, _outcome: std::result::Result<String, String>) {}
+    }
+
+    pub(super) fn ask(path: &Path) -> Result<String> {
+        Err(unusable(path, "this system has none; restart the server instead"))
+    }
+}

@@ -1,0 +1,97 @@
+//! The unit under a systemd that was booted for it, in a container of systemd's own.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+const SCENARIO: &str = include_str!("booted/scenario.sh");
+
+/// Runs the scenario when systemd is up, and switches off.
+const PROBE: &str = "
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /scenario.sh
+ExecStopPost=/bin/systemctl --force poweroff
+TimeoutStartSec=120
+StandardOutput=file:/said
+StandardError=file:/said
+";
+
+/// A root with nothing of this machine but its programs.
+fn make_root(root: &Path) {
+    let make = |name: &str| std::fs::create_dir_all(root.join(name)).unwrap();
+    ["usr", "var", "run", "tmp", "proc", "sys", "dev", "root", "etc/systemd/system"]
+        .into_iter()
+        .for_each(make);
+    for link in ["bin", "sbin", "lib", "lib64"] {
+        symlink(Path::new("usr").join(link), root.join(link)).unwrap();
+    }
+    let put = |name: &str, text: &str| std::fs::write(root.join(name), text).unwrap();
+    let users =
+        "root:x:0:0:root:/root:/bin/sh\nrstmdb:x:7401:7401::/nonexistent:/usr/sbin/nologin\n";
+    put("etc/passwd", users);
+    put("etc/group", "root:x:0:\nrstmdb:x:7401:\nsystemd-journal:x:999:\n");
+    put("etc/os-release", "ID=test\n");
+    put("etc/machine-id", "");
+    put("etc/systemd/system/probe.service", PROBE);
+    put("scenario.sh", SCENARIO);
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/rstmdb.service");
+    std::fs::copy(unit, root.join("etc/systemd/system/rstmdb.service")).unwrap();
+    make("programs");
+    std::fs::copy(env!("CARGO_BIN_EXE_rstmdb"), root.join("programs/rstmdb")).unwrap();
+}
+
+/// What the scenario said; an error when this machine can't boot a container.
+fn boot() -> Result<BTreeMap<String, String>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    make_root(root);
+    let mut nspawn = Command::new("systemd-nspawn");
+    nspawn.arg("--directory").arg(root).args(["--bind-ro=/usr", "--register=no", "--keep-unit"]);
+    nspawn.arg(format!("--bind-ro={}:/usr/local/bin", root.join("programs").display()));
+    nspawn.args(["--console=pipe", "--private-network", "--boot", "systemd.unit=probe.service"]);
+    let output = nspawn.output().map_err(|error| format!("systemd-nspawn: {error}"))?;
+    let said = std::fs::read_to_string(root.join("said")).map_err(|_| {
+        let why = String::from_utf8_lossy(&output.stderr);
+        format!("systemd-nspawn can't boot here: {}", why.trim())
+    })?;
+    println!("{said}");
+    assert!(said.contains("done: 0"), "the scenario did not come to its end:\n{said}");
+    let facts = said.lines().filter_map(|line| line.split_once(": "));
+    Ok(facts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+#[test]
+fn the_unit_does_under_systemd_what_the_guide_says() {
+    let said = match boot() {
+        Ok(said) => said,
+        // It takes root, and systemd-nspawn (Debian: systemd-container).
+        Err(why) => return eprintln!("the unit was not booted: {why}"),
+    };
+    for (name, expected) in [
+        ("start", "0"),
+        ("state", "active"),
+        ("status", "serving 127.0.0.1:7401"),
+        ("data", "rstmdb 700"),
+        ("socket", "rstmdb 600"),
+        ("reload", "0"),
+        ("refused-reload", "1"),
+        ("state-after-refusal", "active"),
+        ("tokens-beside-the-file", "0"),
+        ("restart", "0"),
+        ("wrong-start", "1"),
+        ("wrong-state", "failed 2 restarts 0"),
+        ("no-file", "failed 3 restarts 0"),
+        ("killed", "active restarts 1"),
+        ("stopped", "inactive 0"),
+    ] {
+        assert_eq!(said.get(name).map(String::as_str), Some(expected), "{name}: {said:#?}");
+    }
+    let errors: u32 = said["errors-in-the-journal"].parse().unwrap();
+    assert!(errors >= 2, "the journal knows which lines are errors: {said:#?}");
+}
