@@ -110,7 +110,50 @@ func appendValue(b []byte, value any, depth int) ([]byte, error) {
 	if err != nil {
 		return b, invalidRequest(err.Error())
 	}
-	return append(b, text...), nil
+	if _, isExact := value.(json.Number); isExact {
+		return append(b, text...), nil
+	}
+	return appendMarshalled(b, text), nil
+}
+
+// Digits of the largest integers of 64 bits, without a sign.
+const integerDigits = 19
+
+// appendMarshalled writes the text of encoding/json, which writes floats up to 1e21 as digits alone. Beyond 64
+// bits the core would take them for integers, and refuse those.
+func appendMarshalled(b, text []byte) []byte {
+	from := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		case c == '-' || '0' <= c && c <= '9':
+			start := i
+			for i+1 < len(text) && isOfNumber(text[i+1]) {
+				i++
+			}
+			if i-start < integerDigits-1 {
+				continue
+			}
+			digits := string(text[start : i+1])
+			number, err := strconv.ParseFloat(digits, 64)
+			is64 := math.Abs(number) < 1<<63 || 0 < number && number < 1<<64
+			if err == nil && !is64 && strconv.FormatFloat(number, 'f', -1, 64) == digits {
+				b = append(b, text[from:start]...)
+				b = strconv.AppendFloat(b, number, 'e', -1, 64)
+				from = i + 1
+			}
+		}
+	}
+	return append(b, text[from:]...)
+}
+
+func isOfNumber(c byte) bool {
+	return '0' <= c && c <= '9' || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-'
 }
 
 func appendMap(b []byte, value map[string]any, depth int) ([]byte, error) {

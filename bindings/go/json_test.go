@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"math/big"
 	"reflect"
 	"strings"
 	"testing"
@@ -111,6 +112,28 @@ func TestValuesAreWrittenAsJSON(t *testing.T) {
 		if !json.Valid(written) {
 			t.Errorf("%s is not JSON", written)
 		}
+	}
+}
+
+// encoding/json writes floats as digits, which the core takes for integers.
+func TestFloatsOfStructsStayFloatsBeyond64Bits(t *testing.T) {
+	type numbers struct {
+		A float64     `json:"a"`
+		B float32     `json:"b"`
+		C []float64   `json:"c"`
+		D uint64      `json:"d"`
+		E string      `json:"e"`
+		F *big.Int    `json:"f"`
+		G json.Number `json:"g"`
+	}
+	large, _ := new(big.Int).SetString("-18446744073709551616", 10)
+	written, err := appendValue(nil, numbers{
+		1e20, 1e20, []float64{-1e19, 1 << 64, 1e17, -1e300}, math.MaxUint64, "\"100000000000000000000", large, "18446744073709551617",
+	}, 0)
+	expected := `{"a":1e+20,"b":1e+20,"c":[-1e+19,1.8446744073709552e+19,100000000000000000,-1e+300],"d":18446744073709551615,` +
+		`"e":"\"100000000000000000000","f":-18446744073709551616,"g":18446744073709551617}`
+	if err != nil || string(written) != expected {
+		t.Errorf("%s, %v", written, err)
 	}
 }
 

@@ -8,6 +8,11 @@
 
 /** The version of the addon, which must be the package's. */
 export declare function version(): string;
+/**
+ * Looks at a JSON text as at a value of a request: gives it back as a result is given, or the
+ * error.
+ */
+export declare function readJson(text: string): string;
 /** What the addon keeps for one JavaScript thread; it ends with that thread. */
 export declare class Environment {
   /** `complete` gets all answers that are there, in one call. */

@@ -51,5 +51,6 @@ export type {
   TlsOptions,
 } from './options.js';
 export type { CallOptions, Rest } from './spec.js';
+export { parse, stringify } from './text.js';
 export * from './types.js';
 export { Watch } from './watch.js';

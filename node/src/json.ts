@@ -54,28 +54,40 @@ export function stringify(
   value: unknown,
   what: string,
   shape: (value: unknown) => unknown,
+  indent?: number | string,
 ): string {
   const flags = inspect(value, 0);
   if ((flags & REFUSED) !== 0) explain(value, what);
-  const text = (flags & OWN) === 0 ? write(shape(value), flags) : writeSettled(value, what, shape);
+  const text =
+    (flags & OWN) === 0
+      ? write(shape(value), flags, indent)
+      : writeSettled(value, what, shape, indent);
   // Half a surrogate pair is written as an escape, and nothing else that begins so.
   if (text.includes('\\ud')) explain(value, what);
   return text;
 }
 
-function write(value: unknown, flags: number): string {
-  if (flags === FINE) return JSON.stringify(value);
-  return stringifyLossless(value, null, '', EXACTLY) as string;
+function write(value: unknown, flags: number, indent?: number | string): string {
+  if (flags === FINE) return JSON.stringify(value, null, indent);
+  return stringifyLossless(value, null, indent, EXACTLY) as string;
 }
 
-function writeSettled(value: unknown, what: string, shape: (value: unknown) => unknown): string {
+function writeSettled(
+  value: unknown,
+  what: string,
+  shape: (value: unknown) => unknown,
+  indent?: number | string,
+): string {
   const plain = settled(value, 0);
   const flags = inspect(plain, 0);
   if ((flags & REFUSED) !== 0) explain(value, what);
-  return write(shape(plain), flags);
+  return write(shape(plain), flags, indent);
 }
 
-/** Numbers above 2^53 with all their digits: they are integers. What is written here is looked at again there. */
+/**
+ * Numbers that JavaScript writes as rounded digits: an integer with all of them, or else a float. What is written here is looked at
+ * again there.
+ */
 const EXACTLY = [
   {
     test: (value: unknown): boolean => isLosslessNumber(value),
@@ -83,12 +95,15 @@ const EXACTLY = [
   },
   {
     test: (value: unknown): boolean => typeof value === 'number' && isLarge(value),
-    stringify: (value: unknown): string => BigInt(value as number).toString(),
+    stringify: (value: unknown): string => {
+      const isInteger = (value as number) >= -(2 ** 63) && (value as number) < 2 ** 64;
+      return isInteger ? BigInt(value as number).toString() : (value as number).toExponential();
+    },
   },
 ];
 
 function isLarge(value: number): boolean {
-  return Math.abs(value) > SAFE && Math.abs(value) < 2 ** 64;
+  return Math.abs(value) > SAFE && Math.abs(value) < 1e21;
 }
 
 /** Reads a text that the addon marked with `#` when a number in it would be rounded. */
@@ -193,11 +208,13 @@ function explain(value: unknown, what: string): void {
       throw refuse(`${what}: ${path || 'the request'} ${problem}`, { path });
     };
     if (typeof value === 'string' && /\p{Surrogate}/u.test(value)) {
-      wrong('holds half a surrogate pair, which is no text');
+      wrong("has a lone surrogate, which UTF-8 can't hold");
     } else if (typeof value === 'number' && !Number.isFinite(value)) {
       wrong(`is ${value}, and JSON has no such number`);
     } else if (typeof value === 'bigint' && (value < BIGINT_MIN || value > BIGINT_MAX)) {
-      wrong('is an integer of more than 64 bits; write it as a string');
+      wrong(
+        'does not fit 64 bits; write it as a string, which is exact, or as a float such as 1e20',
+      );
     } else if (typeof value === 'function' || typeof value === 'symbol') {
       wrong(`is a ${typeof value}, which can't be stored`);
     } else if (value === undefined) {
@@ -236,7 +253,7 @@ function children(
       const place = /^[\w$]+$/.test(key)
         ? `${path && `${path}.`}${key}`
         : `${path}[${JSON.stringify(key)}]`;
-      if (/\p{Surrogate}/u.test(key)) wrong('has a member whose name is half a surrogate pair');
+      if (/\p{Surrogate}/u.test(key)) wrong('has a member whose name has a lone surrogate');
       if (member !== undefined) visit(member, place);
     }
   } else {

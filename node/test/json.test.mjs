@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Database, InvalidError } from 'rstmdb';
+import { Database, InvalidError, parse, stringify } from 'rstmdb';
 import { lamp } from './support/sample.mjs';
 
 async function keeper(t) {
@@ -97,6 +97,49 @@ test('a number beyond 2^53 is a bigint when it is an integer of 64 bits, and a n
     // Beside a bigint another parser reads it.
     assert.deepEqual(await keep([value, 2n ** 60n]), [kept, 2n ** 60n]);
   }
+});
+
+test('JSON text of values with bigints is written and read exactly', async (t) => {
+  const keep = await keeper(t);
+  const kept = await keep([1e16, 2n ** 64n - 1n, 1e20, -1e19, 0.5, 'x', { big: -(2n ** 63n) }]);
+  assert.throws(() => JSON.stringify(kept), TypeError);
+  const text = stringify(kept);
+  assert.equal(
+    text,
+    '[10000000000000000,18446744073709551615,1e+20,-1e+19,0.5,"x",{"big":-9223372036854775808}]',
+  );
+  assert.deepEqual(parse(text), kept);
+  assert.deepEqual(await keep(parse(text)), kept);
+  assert.deepEqual(parse(stringify(kept, 2)), kept);
+  assert.equal(stringify({ a: [1n] }, 1), '{\n "a": [\n  1\n ]\n}');
+  assert.equal(
+    stringify({ at: new Date(0), left: undefined }),
+    '{"at":"1970-01-01T00:00:00.000Z"}',
+  );
+  assert.deepEqual(Object.keys(parse('{"b":1,"a":9007199254740993}')), ['b', 'a']);
+  for (const [text, path, problem] of [
+    ['{"a":[18446744073709551616]}', 'a[0]', /does not fit 64 bits/],
+    ['{"a":1e400}', 'a', /too large/],
+    ['["\\ud800"]', '[0]', /surrogate/],
+    ['{"a":}', 'a', /expected value at line 1 column 6/],
+    ['"\ud800"', undefined, /surrogate/],
+    [5, undefined, /expected a string/],
+  ]) {
+    assert.throws(
+      () => parse(text),
+      (error) => {
+        assert.ok(error instanceof InvalidError);
+        assert.match(error.message, problem);
+        assert.equal(error.context.path, path);
+        return true;
+      },
+    );
+  }
+  assert.throws(() => stringify({ a: [2n ** 64n] }), /a\[0\].*64 bits/);
+  // A whole result goes too.
+  const db = await Database.open('mem:');
+  t.after(() => db.close());
+  assert.equal(typeof stringify(await db.walStats()), 'string');
 });
 
 test('an error is sent to others as what toJSON gives', async (t) => {

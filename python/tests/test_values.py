@@ -357,6 +357,101 @@ def test_rows_become_tables() -> None:
         assert "entry" in db.wal_read(1).to_arrow().column_names
 
 
+def test_what_comes_out_of_our_own_frames_goes_in_again() -> None:
+    np = pytest.importorskip("numpy")
+    pd = pytest.importorskip("pandas")
+    pa = pytest.importorskip("pyarrow")
+    with sync.open("mem:") as db:
+        db.put_machine("m", np.int64(1), LOOP, strict=np.bool_(False))
+        for name in ("a", "b", "c"):
+            db.create_instance("m", np.uint8(1), name, {"n": 2**60})
+        frame = db.list_instances(limit=np.int32(2), offset=np.uint64(1)).to_pandas()
+        row = frame.iloc[0]
+        assert [type(row["version"]), row["id"]] == [np.int64, "b"]
+        db.create_instance(row["machine"], row["version"], "d")
+        payload = {
+            "version": row["version"],
+            "at": row["updated_at"],
+            "fine": np.float32(0.1),
+            "exact": np.float64(0.1),
+            "half": np.float16(0.5),
+            "long": np.longdouble(2),
+            "yes": np.bool_(True),
+            "small": np.int8(-1),
+            "large": np.uint64(2**64 - 1),
+            "text": np.str_("x"),
+            "arrow": pa.scalar(5),
+        }
+        ctx = db.apply_event(row["id"], "GO", payload).ctx
+        assert equal(
+            {key: ctx[key] for key in payload},
+            {
+                "version": 1,
+                "at": row["updated_at"].isoformat(),
+                "fine": 0.10000000149011612,
+                "exact": 0.1,
+                "half": 0.5,
+                "long": 2.0,
+                "yes": True,
+                "small": -1,
+                "large": 2**64 - 1,
+                "text": "x",
+                "arrow": 5,
+            },
+        )
+        head = np.int64(db.wal_stats().latest_offset)
+        assert len(db.wal_read(row["last_wal_offset"])) > 0
+        assert db.wal_read(head, limit=np.int16(1)).records[0].offset == head
+        assert db.watch_all(from_offset=head).next(timeout=10).wal_offset == head
+        for value, problem in [
+            (np.float64("nan"), "NaN: JSON has no NaN"),
+            (np.float32("inf"), "inf: JSON has no NaN"),
+            (np.arange(3), r"a ndarray can't become JSON; use its tolist\(\)"),
+            (
+                np.datetime64("2026-01-01"),
+                "a datetime64 can't become JSON; choose pandas.Timestamp",
+            ),
+            (np.complex128(1), "a complex128 can't become JSON"),
+            (pd.NaT, "NaT is no time; write None"),
+            (pd.NA, "a NAType can't become JSON; write None"),
+            (pd.Timestamp("2026-01-01"), "without a time zone"),
+            (pd.Timedelta(1, "s"), "choose a str or a number"),
+            (frame, 'use its to_dict\\("records"\\)'),
+            (frame["id"], r"use its tolist\(\)"),
+            (pa.scalar(0.5), r"use its as_py\(\)"),
+            (pa.array([1]), r"use its to_pylist\(\)"),
+        ]:
+            with pytest.raises(rstmdb.ArgumentError, match=problem) as caught:
+                db.apply_event("a", "GO", {"v": [value]})
+            assert caught.value.context["path"] == "payload.v[0]"
+        for version in (np.float64(1), np.bool_(True), np.int64(-1), np.arange(2)):
+            with pytest.raises(rstmdb.ArgumentError, match="version: expected"):
+                db.put_machine("m", version, LOOP)
+        with pytest.raises(rstmdb.ArgumentError, match="strict: expected bool"):
+            db.put_machine("m", 1, LOOP, strict=np.int64(1))
+
+
+def test_what_a_hint_recommends_goes_in() -> None:
+    np = pytest.importorskip("numpy")
+    pd = pytest.importorskip("pandas")
+    pa = pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"a": [1, 2]})
+    day = np.datetime64("2026-01-01")
+    for value, text in [
+        (np.arange(3).tolist(), "[0,1,2]"),
+        (pd.Timestamp(day, tz="UTC"), '"2026-01-01T00:00:00+00:00"'),
+        (str(day), '"2026-01-01"'),
+        (frame.to_dict("records"), '[{"a":1},{"a":2}]'),
+        (frame["a"].tolist(), "[1,2]"),
+        (pa.scalar(5).as_py(), "5"),
+        (pa.table({"a": [1]}).to_pylist(), '[{"a":1}]'),
+        (str(2**64), '"18446744073709551616"'),
+        (float(10**20), "1e+20"),
+        (None, "null"),
+    ]:
+        assert _native.json_text(value) == text
+
+
 def test_tables_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)

@@ -8,9 +8,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use rstmdb_testkit::model::Settings;
 use rstmdb_testkit::scenario::{self, Scenario};
 use rstmdb_testkit::server::Certificates;
 use rstmdb_testkit::target::{DatabaseTarget, ModelTarget, Target, options_of};
+use rstmdb_testkit::values;
 use rstmdb_types::Operation;
 use rstmdb_types::error::reason;
 use serde_json::Value;
@@ -114,6 +116,22 @@ fn a_database_on_a_server_conforms() {
         let directory = tempfile::tempdir_in(root.path()).unwrap().keep();
         Box::new(DatabaseTarget::served(&directory, options_of(&scenario.settings)).unwrap())
     });
+}
+
+#[test]
+fn values_are_taken_and_refused_as_the_table_says() {
+    let table = std::fs::read_to_string(folder().join("values.json")).unwrap();
+    let (memory, served) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = || options_of(&Settings::default());
+    for target in [
+        DatabaseTarget::memory(options()),
+        DatabaseTarget::directory(memory.path(), options()),
+        DatabaseTarget::served(served.path(), options()),
+    ] {
+        let count =
+            values::run(&table, target.unwrap().database()).unwrap_or_else(|it| panic!("{it}"));
+        assert!(count >= 60, "the table has {count} values");
+    }
 }
 
 #[test]

@@ -35,6 +35,15 @@ pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
+/// Looks at a JSON text as at a value of a request: gives it back as a result is given, or the error.
+#[napi]
+pub fn read_json(text: String) -> String {
+    match bridge::types::Json::parse(&text) {
+        Ok(_) => answer::exact(text),
+        Err(refused) => answer::failure(&refused.into_error("parse")),
+    }
+}
+
 /// What the addon keeps for one JavaScript thread; it ends with that thread.
 #[napi]
 #[derive(Debug)]

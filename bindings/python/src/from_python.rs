@@ -2,7 +2,8 @@
 //! the argument.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyMapping, PyString};
+use pyo3::types::{PyBool, PyMapping, PyString};
+use rstmdb_bridge::types::fault::LONE_SURROGATE;
 use rstmdb_bridge::types::{BatchMode, HistoryOrder, Json, Text};
 
 use crate::{errors, json};
@@ -29,11 +30,7 @@ impl FromPython for Text {
         if let Ok(text) = value.cast::<PyString>() {
             return match text.to_cow() {
                 Ok(text) => Ok(Text::from(text)),
-                Err(_) => Err(errors::argument(
-                    value.py(),
-                    path,
-                    "text has a lone surrogate, which UTF-8 can't hold",
-                )),
+                Err(_) => Err(errors::argument(value.py(), path, LONE_SURROGATE)),
             };
         }
         if json::is_enum(value)? {
@@ -48,10 +45,8 @@ impl FromPython for Text {
 
 impl FromPython for bool {
     fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<bool> {
-        match value.cast::<PyBool>() {
-            Ok(flag) => Ok(flag.is_true()),
-            Err(_) => Err(unfit(value, path, "bool")),
-        }
+        // NumPy's is one too.
+        value.extract().map_err(|_| unfit(value, path, "bool"))
     }
 }
 
@@ -62,7 +57,7 @@ macro_rules! integers {
                 if value.is_instance_of::<PyBool>() {
                     return Err(unfit(value, path, "int"));
                 }
-                let Ok(number) = value.cast::<PyInt>() else {
+                let Some(number) = json::index(value)? else {
                     return Err(unfit(value, path, "int"));
                 };
                 number.extract::<$type>().map_err(|_| {

@@ -18,8 +18,16 @@ const BY_NAME: &[(&[&str], &str)] = &[
     (&["Decimal"], "; choose str(x), which is exact, or float(x), which guards can compare"),
     (&["bytes", "bytearray"], "; decode it, or use base64"),
     (&["set", "frozenset"], "; sort it into a list"),
-    (&["time", "timedelta"], "; choose a str or a number"),
+    (&["time", "timedelta", "Timedelta", "timedelta64"], "; choose a str or a number"),
+    (&["datetime64"], "; choose pandas.Timestamp(x, tz=\"UTC\") or str(x)"),
+    (&["NAType"], "; write None"),
+    (&["ndarray", "Series", "Index"], "; use its tolist()"),
+    (&["DataFrame"], "; use its to_dict(\"records\")"),
+    (&["Table", "RecordBatch"], "; use its to_pylist()"),
 ];
+
+/// The same by how the name of the type ends.
+const BY_ENDING: &[(&str, &str)] = &[("Array", "; use its to_pylist()"), ("Scalar", "; use its as_py()")];
 
 /// The way out that fits the value, if one is known.
 pub fn way_out(value: &Bound<'_, PyAny>, kind: &str) -> PyResult<Option<&'static str>> {
@@ -32,5 +40,7 @@ pub fn way_out(value: &Bound<'_, PyAny>, kind: &str) -> PyResult<Option<&'static
             return Ok(Some(way_out));
         }
     }
-    Ok(BY_NAME.iter().find(|(names, _)| names.contains(&kind)).map(|(_, way_out)| *way_out))
+    let by_name = BY_NAME.iter().find(|(names, _)| names.contains(&kind));
+    let by_ending = || BY_ENDING.iter().find(|(ending, _)| kind.ends_with(ending));
+    Ok(by_name.map(|(_, way_out)| *way_out).or_else(|| by_ending().map(|(_, way_out)| *way_out)))
 }

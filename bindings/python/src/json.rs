@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
@@ -11,6 +12,7 @@ use pyo3::types::{
     PyTzInfoAccess,
 };
 use rstmdb_bridge::types::Json;
+use rstmdb_bridge::types::fault::{LONE_SURROGATE, NOT_FINITE, TOO_LARGE_INTEGER};
 use rstmdb_bridge::types::json::JSON_DEPTH_MAX;
 
 use crate::{errors, hints, json_values};
@@ -59,7 +61,8 @@ pub fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<Json> {
     let py = value.py();
     write(value, 0, &mut text).map_err(|refused| refused.into_error(py, path))?;
     // Sorts members and settles the form of numbers and escapes where this is needed.
-    Json::parse(&text).map_err(|error| errors::argument(py, path, &error.to_string()))
+    Json::parse(&text)
+        .map_err(|error| errors::argument(py, &error.path_below(path), error.problem()))
 }
 
 fn write(value: &Bound<'_, PyAny>, depth: usize, out: &mut String) -> Result<(), Refused> {
@@ -95,7 +98,7 @@ fn write_text(text: &Bound<'_, PyString>, out: &mut String) -> Result<(), Refuse
 }
 
 fn lone_surrogate() -> Refused {
-    Refused::new("text has a lone surrogate, which UTF-8 can't hold")
+    Refused::new(LONE_SURROGATE)
 }
 
 fn write_str(text: &str, out: &mut String) -> Result<(), Refused> {
@@ -116,16 +119,14 @@ fn write_integer(number: &Bound<'_, PyInt>, out: &mut String) -> Result<(), Refu
     } else if let Ok(number) = number.extract::<u64>() {
         let _ = write!(out, "{number}");
     } else {
-        return Err(Refused::new(
-            "int does not fit 64 bits; hand it over as a str, or as a float if that is enough",
-        ));
+        return Err(Refused::new(TOO_LARGE_INTEGER));
     }
     Ok(())
 }
 
 fn write_float(number: f64, out: &mut String) -> Result<(), Refused> {
     let Some(number) = serde_json::Number::from_f64(number) else {
-        return Err(Refused::new(format!("{number} is not a number of JSON")));
+        return Err(Refused::new(format!("{number}: {NOT_FINITE}")));
     };
     let _ = write!(out, "{number}");
     Ok(())
@@ -180,6 +181,10 @@ fn write_elements<'py>(
 fn write_other(value: &Bound<'_, PyAny>, depth: usize, out: &mut String) -> Result<(), Refused> {
     let py = value.py();
     if let Ok(time) = value.cast::<PyDateTime>() {
+        // What pandas has for a missing time is a datetime too.
+        if time.get_type().name()? == "NaTType" {
+            return Err(Refused::new("NaT is no time; write None"));
+        }
         if time.get_tzinfo().is_none() {
             return Err(Refused::new(
                 "datetime without a time zone; give it one, such as datetime.timezone.utc",
@@ -204,22 +209,48 @@ fn write_other(value: &Bound<'_, PyAny>, depth: usize, out: &mut String) -> Resu
         }
         return write_members(members.into_iter(), depth, out);
     }
-    if value.hasattr("__index__")? {
-        match value.call_method0("__index__") {
-            Ok(number) => {
-                let unfit = |_| Refused::new("__index__ gave no int");
-                return write_integer(number.cast::<PyInt>().map_err(unfit)?, out);
-            }
-            // Arrays have the method too, and none of them but those of one integer an answer.
-            Err(error) if error.is_instance_of::<PyTypeError>(py) => {}
-            Err(error) => return Err(error.into()),
-        }
+    // Python's own came before: these are NumPy's.
+    if let Ok(flag) = value.extract::<bool>() {
+        out.push_str(if flag { "true" } else { "false" });
+        return Ok(());
+    }
+    if is_numpy(value, "floating")? {
+        return write_float(value.extract()?, out);
+    }
+    if let Some(number) = index(value)? {
+        return write_integer(&number, out);
     }
     let kind = value.get_type().name()?.to_string();
     let fix = hints::way_out(value, &kind)?.unwrap_or(
         "; use dict, list, str, int, float, bool, None, date, aware datetime, Enum or UUID",
     );
     Err(Refused::new(format!("a {kind} can't become JSON{fix}")))
+}
+
+/// The number that a value other than a bool is, when it stands for an integer: NumPy's do.
+pub fn index<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>> {
+    let py = value.py();
+    if let Ok(number) = value.cast::<PyInt>() {
+        return Ok(Some(number.clone()));
+    }
+    if !value.hasattr(intern!(py, "__index__"))? {
+        return Ok(None);
+    }
+    match value.call_method0(intern!(py, "__index__")) {
+        Ok(number) => Ok(Some(number.cast_into::<PyInt>()?)),
+        // Arrays have the method too, and none of them but those of one integer an answer.
+        Err(error) if error.is_instance_of::<PyTypeError>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a value is of this class of NumPy, which may not even be there.
+fn is_numpy(value: &Bound<'_, PyAny>, class: &str) -> PyResult<bool> {
+    let modules = PyModule::import(value.py(), intern!(value.py(), "sys"))?.getattr("modules")?;
+    match modules.get_item(intern!(value.py(), "numpy")) {
+        Ok(numpy) if !numpy.is_none() => value.is_instance(&numpy.getattr(class)?),
+        _ => Ok(false),
+    }
 }
 
 static ENUM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -262,6 +293,7 @@ pub fn json_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
 /// The value of a JSON text.
 #[pyfunction]
 pub fn json_value(py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
-    let json = Json::parse(text).map_err(|e| errors::argument(py, "text", &e.to_string()))?;
+    let json = Json::parse(text)
+        .map_err(|error| errors::argument(py, &error.path_below("text"), &error.to_string()))?;
     to_python(py, json.as_str())
 }

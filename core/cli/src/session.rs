@@ -3,7 +3,6 @@
 use std::io::Read;
 
 use rstmdb::blocking::{Database, Subscription};
-use rstmdb::error::reason;
 use rstmdb::text::decode;
 use rstmdb::{
     Error, ErrorCode, FsyncPolicy, Json, ListMachinesRequest, Options, Purpose, PutMachineRequest,
@@ -156,10 +155,8 @@ pub(crate) fn json_argument(what: &str, argument: &str) -> Result<Json> {
         None if argument == "-" => read_stdin()?,
         None => argument.to_owned(),
     };
-    Json::parse(text.trim()).map_err(|problem| {
-        let message = format!("{what} is not valid JSON: {problem}");
-        Error::invalid(reason::INVALID_REQUEST, message).with("argument", what)
-    })
+    Json::parse(text.trim())
+        .map_err(|refused| refused.into_error(&format!("{what} as JSON")).with("argument", what))
 }
 
 /// All of standard input, as text.

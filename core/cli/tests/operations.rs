@@ -11,6 +11,7 @@ mod common;
 
 use common::{ORDER, Place};
 use insta::assert_snapshot;
+use rstmdb_testkit::server::TestServer;
 use serde_json::{Value, json};
 
 #[test]
@@ -170,6 +171,92 @@ fn a_mistyped_member_of_a_batch_is_refused_by_name() {
         assert!(said.contains(&format!("{field:?}; did you mean {like:?}?")), "{said}");
     }
     assert_eq!(place.json(&["get-instance", "o-2"])["state"], "paid", "nothing happened");
+}
+
+#[test]
+fn integers_that_do_not_fit_are_refused_wherever_they_are_typed() {
+    let place = Place::with_orders();
+    let large = "18446744073709551616";
+    let guarded = ORDER.replace(">= ctx.total", &format!("> {large}"));
+    let file = place.file("ctx.json", format!("{{\"a\":\n [1, {large}]}}"));
+    let event = format!(
+        r#"[{{"op":"APPLY_EVENT","params":{{"instance_id":"o-2","event":"SHIP","payload":{{"n":-{large}}}}}}}]"#
+    );
+    let (payload, meta) = (format!("{{\"n\":{large}}}"), format!("{{\"meta\":{large}}}"));
+    for (command, path, column) in [
+        (&["apply-event", "-i", "o-2", "-e", "SHIP", "-p", &payload] as &[&str], "n", 6),
+        (&["create-instance", "-m", "order", "-i", "o-9", "-c", &format!("@{file}")], "a[1]", 6),
+        (&["batch", &event], "[0].params.payload.n", 82),
+        (&["put-machine", "-n", "order", "-v", "2", &meta], "meta", 9),
+        (&["put-machine", "-n", "order", "-v", "2", &guarded], "transitions[0].guard", 18),
+        (&["validate-machine", &guarded], "transitions[0].guard", 18),
+        (&["permitted", "o-2", "-p", &payload], "n", 6),
+    ] {
+        let error = place.error(2, command);
+        assert_eq!(error["context"]["path"], path, "{command:?}: {error}");
+        assert_eq!(error["context"]["column"], column, "{command:?}: {error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("does not fit 64 bits; write it as a string"), "{message}");
+    }
+    let script = format!("get-instance o-2\napply-event -i o-2 -e SHIP -p {payload}\n");
+    let ran = place.run_with_input(&["--output", "json"], &script);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("does not fit 64 bits"), "{}", ran.stderr);
+    assert_eq!(place.json(&["get-instance", "o-2"])["state"], "paid", "nothing happened");
+    // The remedies.
+    for (id, payload) in
+        [("o-2", format!("{{\"n\":\"{large}\"}}")), ("o-3", "{\"n\":1e20}".to_owned())]
+    {
+        place.ok(&["apply-event", "-i", id, "-e", "CANCEL", "-p", &payload]);
+    }
+    assert_eq!(place.json(&["get-instance", "o-3"])["ctx"]["n"].to_string(), "1e+20");
+}
+
+/// The table of values that every language runs, as the commands have it.
+#[test]
+fn values_are_taken_and_refused_as_the_table_says() {
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/conformance/values.json");
+    let table: Value = serde_json::from_str(&std::fs::read_to_string(table).unwrap()).unwrap();
+    let server = TestServer::in_memory(|_| ());
+    for place in [Place::new(), Place::on_server(server.address())] {
+        let kept = r#"{"states":["kept"],"initial":"kept",
+            "transitions":[{"from":"kept","event":"SET","to":"kept"}]}"#;
+        place.ok(&["put-machine", "-n", "values", "-v", "1", kept]);
+        place.ok(&["create-instance", "-m", "values", "-i", "value"]);
+        let rows = table["values"].as_array().unwrap();
+        assert!(rows.len() >= 60);
+        for row in rows {
+            let text = row["text"].as_str().unwrap();
+            let payload = format!("@{}", place.file("value.json", format!("{{\"v\":{text}}}")));
+            let words = ["--output", "json", "apply-event", "-i", "value", "-e", "SET", "-p"];
+            let ran = place.command(&[&words[..], &[&payload]].concat()).output().unwrap();
+            let (code, out) = (ran.status.code(), [ran.stdout, ran.stderr]);
+            let [stdout, stderr] = out.map(|bytes| String::from_utf8(bytes).unwrap());
+            match row["stored"].as_str() {
+                Some(stored) => {
+                    assert_eq!(code, Some(0), "{row}: {stderr}");
+                    // What a terminal would hide stands there escaped.
+                    let result: rstmdb::ApplyEventResult = serde_json::from_str(&stdout).unwrap();
+                    assert_eq!(result.ctx.as_str(), format!("{{\"v\":{stored}}}"), "{row}");
+                    if stored.is_ascii() && !stored.contains('\u{7f}') {
+                        assert!(stdout.contains(stored), "{row}: {stdout}");
+                    }
+                }
+                None => {
+                    let refused = &row["refused"];
+                    assert_eq!(code, Some(2), "{row}: {stdout}");
+                    let error: Value = serde_json::from_str(stderr.trim_end()).unwrap();
+                    let reason = refused["reason"].as_str().unwrap_or("invalid_request");
+                    assert_eq!(error["reason"], reason, "{row}: {error}");
+                    if let Some(path) = refused["path"].as_str() {
+                        assert_eq!(error["context"]["path"], format!("v{path}"), "{row}: {error}");
+                    }
+                    let said = refused["said"].as_str().unwrap_or("");
+                    assert!(error["message"].as_str().unwrap().contains(said), "{row}: {error}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 
 use rstmdb_types::error::reason;
+use rstmdb_types::fault::member_path;
 use rstmdb_types::json::unescape;
 use rstmdb_types::{Error, Json, JsonRef, Limits, Result, Text, limits};
 
-use crate::guard::Guard;
+use crate::guard::{Guard, Integers};
 use crate::warnings::{Warning, Warnings, shorten};
 use rstmdb_types::names::nearest;
 
@@ -46,7 +47,11 @@ pub(crate) struct WrittenTransition {
 const PARSED_BYTES_MIN: usize = 16 << 10;
 
 /// Reads a definition; `limits` is None for one that was accepted before.
-pub(crate) fn read(definition: &Json, limits: Option<&Limits>) -> Result<(Definition, Warnings)> {
+pub(crate) fn read(
+    definition: &Json,
+    limits: Option<&Limits>,
+    integers: Integers,
+) -> Result<(Definition, Warnings)> {
     if let Some(limits) = limits {
         let size = definition.as_str().len();
         limits::check("definition", size, "definition_bytes_max", limits.definition_bytes_max)?;
@@ -54,7 +59,7 @@ pub(crate) fn read(definition: &Json, limits: Option<&Limits>) -> Result<(Defini
     // Guards are kept parsed as far as that takes no more memory than the definition itself, or little:
     // those of most definitions all are, and thousands of terms without much else are not.
     let room = definition.as_str().len().max(PARSED_BYTES_MIN);
-    let reader = DefinitionReader { limits, warnings: Warnings::default(), room };
+    let reader = DefinitionReader { limits, integers, warnings: Warnings::default(), room };
     reader.read(definition.root())
 }
 
@@ -67,18 +72,9 @@ pub(crate) fn invalid(path: &str, message: impl std::fmt::Display) -> Error {
     Error::invalid(reason::INVALID_DEFINITION, message).with("path", path)
 }
 
-/// The path of the member `key` of what `base` names.
-fn member_path(base: &str, key: &str) -> String {
-    let plain = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "_-$*".contains(c));
-    match (plain, base) {
-        (true, "") => key.to_owned(),
-        (true, base) => format!("{base}.{key}"),
-        (false, base) => format!("{base}[{key:?}]"),
-    }
-}
-
 struct DefinitionReader<'a> {
     limits: Option<&'a Limits>,
+    integers: Integers,
     warnings: Warnings,
     /// What parsed guards may still take.
     room: usize,
@@ -198,7 +194,7 @@ impl DefinitionReader<'_> {
             limits::check(path, text.len(), "guard_bytes_max", limits.guard_bytes_max)
                 .map_err(|error| error.with("path", path))?;
         }
-        Guard::parse_at(&text, path, &mut self.room)
+        Guard::parse_at(&text, path, self.integers, &mut self.room)
     }
 
     /// Picks the known members of an object and warns of the others.
@@ -338,7 +334,7 @@ mod tests {
         let one = format!(r#"{{"from":"a","event":"E","to":"a","guard":"{guard}"}}"#);
         let list = vec![one; transitions].join(",");
         let text = format!(r#"{{"states":["a"],"initial":"a","transitions":[{list}]}}"#);
-        let (definition, _) = read(&Json::parse(&text).unwrap(), None).unwrap();
+        let (definition, _) = read(&Json::parse(&text).unwrap(), None, Integers::OrFloats).unwrap();
         let guards = definition.transitions.iter().filter_map(|one| one.guard.as_ref());
         guards.filter(|guard| guard.is_kept()).count() * 100 / transitions
     }

@@ -2,6 +2,7 @@
 
 use rstmdb_types::{DefinitionWarning, Json, Limits, Result};
 
+use crate::guard::Integers;
 use crate::machine::Machine;
 use crate::{check, definition};
 
@@ -17,7 +18,29 @@ impl Machine {
         limits: &Limits,
         strict: bool,
     ) -> Result<(Machine, Vec<DefinitionWarning>)> {
-        let (definition, mut warnings) = definition::read(definition, Some(limits))?;
+        Machine::parse_with(definition, limits, strict, Integers::Exact)
+    }
+
+    /// As [`Machine::parse`] by the rules of RCP 0.3: an integer of a guard that does not fit 64 bits is a float.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::parse`].
+    pub fn parse_by_plain_rules(
+        definition: &Json,
+        limits: &Limits,
+        strict: bool,
+    ) -> Result<(Machine, Vec<DefinitionWarning>)> {
+        Machine::parse_with(definition, limits, strict, Integers::OrFloats)
+    }
+
+    fn parse_with(
+        definition: &Json,
+        limits: &Limits,
+        strict: bool,
+        integers: Integers,
+    ) -> Result<(Machine, Vec<DefinitionWarning>)> {
+        let (definition, mut warnings) = definition::read(definition, Some(limits), integers)?;
         let machine = Machine::new(&definition);
         check::warn(&definition, &machine, &mut warnings);
         let warnings = warnings.finish(strict)?;
@@ -30,7 +53,7 @@ impl Machine {
     ///
     /// As [`Machine::parse`], when the definition was not accepted before after all.
     pub fn load(definition: &Json) -> Result<Machine> {
-        let (definition, _) = definition::read(definition, None)?;
+        let (definition, _) = definition::read(definition, None, Integers::OrFloats)?;
         Ok(Machine::new(&definition).with_guards(definition))
     }
 }

@@ -2,7 +2,8 @@
 
 mod support;
 
-use rstmdb_machine::Guard;
+use rstmdb_machine::{Guard, Machine, Situation};
+use rstmdb_types::{Json, Limits};
 use support::{passes, passes_with};
 
 fn check(ctx: &str, rows: &[(&str, bool)]) {
@@ -87,7 +88,7 @@ fn equality() {
             // With a float on either side, both are floats.
             ("ctx.big == 9007199254740992.0", true),
             ("ctx.u == 18446744073709551615 && ctx.u != 18446744073709551614", true),
-            ("ctx.u == 18446744073709551616", true),
+            ("ctx.u == 18446744073709551616.0", true),
             ("ctx.m == -9223372036854775808 && ctx.m != -9223372036854775807", true),
             (
                 "ctx.f == 1e0 && 1000 == 1e3 && 1E-3 == .001 && 5. == 5 && 5.e3 == 5000 && .5E+1 == 5 && 007 == 7",
@@ -146,7 +147,7 @@ fn arithmetic() {
             ("ctx.max + 1 == null && ctx.min - 1 == null && ctx.max * ctx.max == null", true),
             ("-ctx.max == null && -ctx.min == 9223372036854775808", true),
             ("ctx.max * ctx.min == null && ctx.max - ctx.max == 0", true),
-            ("-18446744073709551615 < -1.8e19", true),
+            ("-18446744073709551615.0 < -1.8e19", true),
             ("7 / 2 == 3.5 && 6 / 2 == 3 && ctx.max / 5 == 3689348814741910323", true),
             ("7 % 3 == 1 && -7 % 3 == -1 && 7 % -3 == 1 && 5.5 % 2 == 1.5", true),
             ("1 / 0 == null && 1 % 0 == null && 1.0 / 0 == null && 1.0 % 0 == null", true),
@@ -330,6 +331,56 @@ fn errors_show_the_place() {
         let place =
             format!("line {}, column {}:", error.context()["line"], error.context()["column"]);
         assert!(error.message().contains(&place));
+    }
+}
+
+#[test]
+fn an_integer_that_does_not_fit_is_refused_where_it_stands() {
+    let fits = ["ctx.a == 18446744073709551615", "ctx.a > -9223372036854775808", "ctx.a < 1e20"];
+    for guard in fits {
+        Guard::parse(guard).unwrap();
+    }
+    for (guard, column) in [
+        ("ctx.a == 18446744073709551616", 10),
+        ("ctx.a > 1 && -9223372036854775809 < ctx.b", 15),
+        ("(ctx.a + 99999999999999999999) * 2 > 1", 10),
+        ("contains(ctx.l, 123456789012345678901234567890123456789012345)", 17),
+    ] {
+        let error = Guard::parse(guard).unwrap_err();
+        assert_eq!(
+            (error.reason(), &error.context()["column"]),
+            (Some("invalid_guard"), &column.into())
+        );
+        assert!(error.message().contains("does not fit 64 bits; write it as a string"), "{error}");
+    }
+}
+
+#[test]
+fn stored_guards_keep_the_floats_that_large_integers_were() {
+    let guard = "ctx.a == 18446744073709551616 && ctx.a > -9223372036854775809";
+    let definition = Json::from_value(&serde_json::json!({
+        "states": ["s"], "initial": "s",
+        "transitions": [{"from": "s", "event": "E", "to": "s", "guard": guard}],
+    }));
+    let limits = Limits::default();
+    let error = Machine::parse(&definition, &limits, false).unwrap_err();
+    assert_eq!(error.context()["path"], "transitions[0].guard");
+    let loaded = Machine::load(&definition).unwrap();
+    let (plain, _) = Machine::parse_by_plain_rules(&definition, &limits, false).unwrap();
+    for machine in [loaded, plain] {
+        for (ctx, passes) in [(r#"{"a":18446744073709551616.0}"#, true), (r#"{"a":1e20}"#, false)] {
+            let ctx = Json::parse(ctx).unwrap();
+            let situation = Situation {
+                machine: "m",
+                version: 1,
+                instance_id: "i",
+                state: machine.initial(),
+                ctx: &ctx,
+                payload: None,
+                now_ms: 0,
+            };
+            assert_eq!(machine.decide(&situation, "E").is_ok(), passes);
+        }
     }
 }
 

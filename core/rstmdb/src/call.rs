@@ -6,7 +6,8 @@ use std::pin::Pin;
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Visitor;
 use rstmdb_types::{
-    Error, ErrorCode, Json, Operation, OperationRequest, Outcome, Place, Request, Result, members,
+    Error, ErrorCode, Json, JsonError, Operation, OperationRequest, Outcome, Place, Request,
+    Result, members,
 };
 use serde::Serialize;
 
@@ -92,17 +93,15 @@ impl Visitor for Read<'_> {
 fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
     let operation = R::OPERATION;
     let named = |error: Error| error.with_operation(operation.wire_name());
-    let refused = |what: &str| {
-        let message = format!("{} request: {what}", operation.name());
-        named(Error::invalid(reason::INVALID_REQUEST, message))
-    };
+    let what = || format!("{} request", operation.name());
     let text = match text.trim_ascii() {
         b"" | b"null" => b"{}",
         text => text,
     };
     // Deserialising would take a list of the members' values too: nobody means that.
     if text.first() != Some(&b'{') {
-        return Err(refused("expected a JSON object"));
+        let message = format!("{}: expected a JSON object", what());
+        return Err(named(Error::invalid(reason::INVALID_REQUEST, message)));
     }
     let mut suspect = false;
     let mut from = serde_json::Deserializer::from_slice(text);
@@ -112,8 +111,12 @@ fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
         members::check(operation, text).map_err(named)?;
     }
     request.map_err(|error| {
-        let place = format!("{} request", operation.name());
-        named(members::explain::<R>(text, &error).at(&place))
+        // A value that nobody takes is of no member's type.
+        let is_json = std::str::from_utf8(text).is_ok_and(|text| Json::parse(text).is_ok());
+        named(match is_json {
+            true => members::explain::<R>(text, &error).at(&what()),
+            false => JsonError::of_request(&what(), text, &error),
+        })
     })
 }
 

@@ -25,6 +25,7 @@ pub mod server;
 pub mod shutdown_fs;
 pub mod storage_suite;
 pub mod target;
+pub mod values;
 pub mod watch_filter;
 #[cfg(feature = "server")]
 pub mod wire;

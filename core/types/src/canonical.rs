@@ -6,17 +6,27 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-/// The canonical text of any JSON text.
-pub(crate) fn canonical(text: &str) -> serde_json::Result<String> {
-    let mut out = String::with_capacity(text.len());
+/// The canonical text of any JSON text, and whether it has a float as large as an integer that does not
+/// fit 64 bits.
+pub(crate) fn canonical(text: &str) -> serde_json::Result<(String, bool)> {
+    let mut out = Written { text: String::with_capacity(text.len()), has_large_float: false };
     let mut from = serde_json::Deserializer::from_str(text);
     Writer(&mut out).deserialize(&mut from)?;
     from.end()?;
-    Ok(out)
+    Ok((out.text, out.has_large_float))
+}
+
+/// What was read so far.
+struct Written {
+    text: String,
+    has_large_float: bool,
 }
 
 /// Appends the value that is read.
-struct Writer<'a>(&'a mut String);
+struct Writer<'a>(&'a mut Written);
+
+/// The integer next below the least of 64 bits is this one as a float.
+const LARGE: f64 = 9_223_372_036_854_775_808.0;
 
 impl<'de> DeserializeSeed<'de> for Writer<'_> {
     type Value = ();
@@ -34,67 +44,68 @@ impl<'de> Visitor<'de> for Writer<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.push_str("null");
+        self.0.text.push_str("null");
         Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.0.push_str(if value { "true" } else { "false" });
+        self.0.text.push_str(if value { "true" } else { "false" });
         Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        write_number(&value.into(), self.0);
+        write_number(&value.into(), &mut self.0.text);
         Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        write_number(&value.into(), self.0);
+        write_number(&value.into(), &mut self.0.text);
         Ok(())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.0.has_large_float |= value.abs() >= LARGE;
         match Number::from_f64(value) {
-            Some(number) => write_number(&number, self.0),
+            Some(number) => write_number(&number, &mut self.0.text),
             // As a tree has it; the parser lets none through.
-            None => self.0.push_str("null"),
+            None => self.0.text.push_str("null"),
         }
         Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        write_string(text, self.0);
+        write_string(text, &mut self.0.text);
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        self.0.push('[');
-        let begin = self.0.len();
+        self.0.text.push('[');
+        let begin = self.0.text.len();
         while list.next_element_seed(Writer(self.0))?.is_some() {
-            self.0.push(',');
+            self.0.text.push(',');
         }
-        close(self.0, begin, ']');
+        close(&mut self.0.text, begin, ']');
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         let out = self.0;
-        out.push('{');
-        let begin = out.len();
+        out.text.push('{');
+        let begin = out.text.len();
         let mut members = Vec::new();
         loop {
-            let start = out.len();
+            let start = out.text.len();
             if object.next_key_seed(Writer(&mut *out))?.is_none() {
                 break;
             }
-            let key_end = out.len();
-            out.push(':');
+            let key_end = out.text.len();
+            out.text.push(':');
             object.next_value_seed(Writer(&mut *out))?;
-            out.push(',');
-            members.push(Member { start, key_end, end: out.len() });
+            out.text.push(',');
+            members.push(Member { start, key_end, end: out.text.len() });
         }
-        sort(out, begin, members);
-        close(out, begin, '}');
+        sort(&mut out.text, begin, members);
+        close(&mut out.text, begin, '}');
         Ok(())
     }
 }

@@ -123,7 +123,8 @@ pub struct Command {
     /// The trace it belongs to.
     pub trace: Option<Box<TraceContext>>,
     /// Whether the rules hold that clients of RCP 0.3 rely on: a known idempotency key answers for another
-    /// request too, a log can be followed from where it has not come to, and history ids mean nothing.
+    /// request too, a log can be followed from where it has not come to, history ids mean nothing, and an
+    /// integer of a guard that does not fit 64 bits is a float.
     pub plain_rules: bool,
 }
 

@@ -5,6 +5,7 @@
 //! (by the bytes of the escaped key) without repeats, integers in the `i64`/`u64` range exact, other
 //! numbers as the shortest text of their 64-bit float. Equal values therefore have equal text.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -16,21 +17,15 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::canonical::{canonical, needs_escape, write_string, write_value};
+use crate::checked::check;
+use crate::error::Error;
+pub use crate::fault::JsonError;
+use crate::fault::{TOO_LARGE_INTEGER, too_large_integer};
+use crate::quoted::skip_string;
+pub use crate::quoted::unescape;
 
 /// How deeply arrays and objects may nest.
 pub const JSON_DEPTH_MAX: usize = 127;
-
-/// Why a text is not acceptable JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JsonError(String);
-
-impl fmt::Display for JsonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for JsonError {}
 
 /// An immutable JSON value in canonical text form; cloning shares the text.
 ///
@@ -56,17 +51,22 @@ impl Json {
         Json(Arc::from("{}"))
     }
 
-    /// Parses any JSON text and brings it into canonical form.
+    /// Parses any JSON text and brings it into canonical form. An integer that does not fit 64 bits is refused.
     pub fn parse(text: &str) -> std::result::Result<Json, JsonError> {
         // The parser takes an object with this member for something else than an object.
         if text.as_bytes().contains(&b'$') && text.contains("$serde_json::private") {
-            return Err(JsonError("a member may not be called $serde_json::private…".to_owned()));
+            return Err(JsonError::new("a member may not be called $serde_json::private…"));
         }
         if is_canonical(text) {
             return Ok(Json(Arc::from(text)));
         }
-        let text = canonical(text).map_err(|e| JsonError(e.to_string()))?;
-        Ok(Json(Arc::from(text)))
+        let (written, has_large_float) =
+            canonical(text).map_err(|error| JsonError::of(text, &error))?;
+        // The parser makes a float of an integer that does not fit.
+        if has_large_float && let Some(range) = too_large_integer(text, 0) {
+            return Err(JsonError::at(text, range.start, TOO_LARGE_INTEGER));
+        }
+        Ok(Json(Arc::from(written)))
     }
 
     /// Takes text that is known to be canonical, such as text that came out of a [`Json`] before.
@@ -83,17 +83,18 @@ impl Json {
         Json(Arc::from(out))
     }
 
-    /// Converts anything that serialises to JSON.
+    /// Converts anything that serialises to JSON. NaN, infinities and integers that do not fit 64 bits are refused.
     pub fn from_serialize<T: Serialize + ?Sized>(
         value: &T,
     ) -> std::result::Result<Json, JsonError> {
-        let value = serde_json::to_value(value).map_err(|e| JsonError(e.to_string()))?;
+        check(value)?;
+        let value = serde_json::to_value(value).map_err(JsonError::new)?;
         Ok(Json::from_value(&value))
     }
 
     /// Reads the value into a Rust type.
     pub fn decode<T: DeserializeOwned>(&self) -> std::result::Result<T, JsonError> {
-        serde_json::from_str(&self.0).map_err(|e| JsonError(e.to_string()))
+        serde_json::from_str(&self.0).map_err(JsonError::new)
     }
 
     /// The value as a tree.
@@ -183,6 +184,19 @@ impl Json {
     }
 }
 
+impl JsonError {
+    /// The error of who was given a request as this text, which its reader refused: it says which member is wrong.
+    pub fn of_request(what: &str, text: &[u8], refused: &serde_json::Error) -> Error {
+        let text = String::from_utf8_lossy(text);
+        // Values that nobody takes are read apart from the rest, where their place in it is not known.
+        let of_value = match &text {
+            Cow::Borrowed(text) => Json::parse(text).err(),
+            Cow::Owned(_) => None,
+        };
+        of_value.unwrap_or_else(|| JsonError::of(&text, refused)).into_error(what)
+    }
+}
+
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -229,7 +243,7 @@ impl Serialize for Json {
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Json, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Json::parse(raw.get()).map_err(D::Error::custom)
+        Json::parse(raw.get()).map_err(|error| D::Error::custom(error.without_place()))
     }
 }
 
@@ -309,7 +323,7 @@ impl<'a> JsonRef<'a> {
     }
 
     /// The text of the value as it stands in the document.
-    pub fn text(self) -> std::borrow::Cow<'a, str> {
+    pub fn text(self) -> Cow<'a, str> {
         match self {
             JsonRef::Null => "null".into(),
             JsonRef::Bool(true) => "true".into(),
@@ -318,14 +332,6 @@ impl<'a> JsonRef<'a> {
             JsonRef::String(raw) => format!("\"{raw}\"").into(),
         }
     }
-}
-
-/// Undoes the escapes in the text of a JSON string (the part between the quotes).
-pub fn unescape(raw: &str) -> std::borrow::Cow<'_, str> {
-    if !raw.contains('\\') {
-        return raw.into();
-    }
-    serde_json::from_str::<String>(&format!("\"{raw}\"")).map_or(raw.into(), Into::into)
 }
 
 /// One member of an object.
@@ -394,18 +400,6 @@ impl<'a> Iterator for Elements<'a> {
         let element = JsonRef::new(self.rest.get(..end)?);
         self.rest = self.rest.get(end + 1..).unwrap_or("");
         Some(element)
-    }
-}
-
-/// The index after the string that starts at `start`.
-fn skip_string(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut i = start + 1;
-    loop {
-        match *bytes.get(i)? {
-            b'"' => return Some(i + 1),
-            b'\\' => i += 2,
-            _ => i += 1,
-        }
     }
 }
 
@@ -546,8 +540,8 @@ mod tests {
             (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
             (r#""é\n""#, r#""é\n""#),
             ("18446744073709551615", "18446744073709551615"),
-            ("18446744073709551616", "1.8446744073709552e+19"),
-            ("99111119912222222211", "9.911111991222223e+19"),
+            ("18446744073709551616.0", "1.8446744073709552e+19"),
+            ("99111119912222222211e0", "9.911111991222223e+19"),
             ("-0", "0.0"),
             ("1e3", "1000.0"),
             ("{}", "{}"),

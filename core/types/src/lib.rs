@@ -5,8 +5,10 @@
 #![deny(missing_docs)]
 
 mod canonical;
+mod checked;
 pub mod command;
 pub mod error;
+pub mod fault;
 pub mod feature;
 pub mod json;
 pub mod limits;
@@ -18,6 +20,7 @@ pub mod ops;
 pub mod options;
 pub mod pem;
 mod position;
+mod quoted;
 pub mod text;
 pub mod units;
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { parse } from 'lossless-json';
 import { RstmdbError } from 'rstmdb';
 import { make, match, show } from './match.mjs';
+import { runTable } from './table.mjs';
 import { target } from './target.mjs';
 import { canonical, method, reduced, reducedError, request, wire } from './wire.mjs';
 
@@ -124,6 +125,17 @@ async function scenarios(folder) {
   }
 }
 
+async function table(path) {
+  const name = 'values/table';
+  if (!name.includes(process.env.RSTMDB_SCENARIO ?? '')) return;
+  try {
+    await runTable(path);
+    report(name, 'passed');
+  } catch (error) {
+    report(name, 'failed', error.message);
+  }
+}
+
 /** The answer of a step of a program, as it is compared. */
 async function answer(on, watches, step) {
   switch (step.op) {
@@ -195,6 +207,10 @@ async function programs(folder, out) {
 
 const { RSTMDB_PROGRAMS, RSTMDB_OUT, RSTMDB_SCENARIOS } = process.env;
 if (RSTMDB_PROGRAMS) await programs(RSTMDB_PROGRAMS, RSTMDB_OUT);
-else await scenarios(RSTMDB_SCENARIOS ?? '../tests/conformance/scenarios');
+else {
+  const folder = RSTMDB_SCENARIOS ?? '../tests/conformance/scenarios';
+  await scenarios(folder);
+  await table(join(folder, '../values.json'));
+}
 console.log(JSON.stringify(counts));
 process.exitCode = counts.failed === 0 && counts.passed > 0 ? 0 : 1;

@@ -327,6 +327,78 @@ static const char *run_scenario(run *run, yyjson_mut_val *scenario) {
     return "passed";
 }
 
+/* --------------------------------------------------------------------------------- values */
+
+static outcome apply_text(run *run, const char *text, size_t len) {
+    static const char head[] = "{\"instance_id\":\"value\",\"event\":\"SET\",\"payload\":{\"v\":";
+    size_t size = sizeof head - 1 + len + 2;
+    char *request = malloc(size);
+    if (!request) {
+        abort();
+    }
+    memcpy(request, head, sizeof head - 1);
+    memcpy(request + sizeof head - 1, text, len);
+    memcpy(request + size - 2, "}}", 2);
+    outcome came = run->language->call(run->db, "APPLY_EVENT", request, size);
+    free(request);
+    return came;
+}
+
+/* Whether an error says what the row of the table wants. */
+static bool is_refusal(run *run, yyjson_mut_val *refused, outcome came) {
+    yyjson_mut_val *error = json_parse(run->doc, came.text, came.len);
+    const char *reason = json_str(yyjson_mut_obj_get(refused, "reason"));
+    const char *said = json_str(yyjson_mut_obj_get(refused, "said"));
+    yyjson_mut_val *path = yyjson_mut_obj_get(refused, "path");
+    char place[TEXT_MAX];
+    snprintf(place, sizeof place, "payload.v%s", json_str(path));
+    return came.failed && !strcmp(json_str(yyjson_mut_obj_get(error, "code")), "BAD_REQUEST") &&
+           !strcmp(json_str(yyjson_mut_obj_get(error, "reason")), *reason ? reason : "invalid_request") &&
+           strstr(json_str(yyjson_mut_obj_get(error, "message")), said) &&
+           (!path || !strcmp(json_str(json_at(error, "context.path")), place));
+}
+
+static bool run_value(run *run, yyjson_mut_val *row) {
+    yyjson_mut_val *text = yyjson_mut_obj_get(row, "text"), *stored = yyjson_mut_obj_get(row, "stored");
+    outcome came = apply_text(run, json_str(text), yyjson_mut_get_len(text));
+    char wanted[TEXT_MAX];
+    snprintf(wanted, sizeof wanted, "\"ctx\":{\"v\":%s}", json_str(stored));
+    bool is_good = stored ? !came.failed && strstr(came.text, wanted)
+                          : is_refusal(run, yyjson_mut_obj_get(row, "refused"), came);
+    if (!is_good) {
+        fail(run, json_str(yyjson_mut_obj_get(row, "name")), came.text);
+    }
+    free(came.text);
+    return is_good;
+}
+
+static bool setup_values(run *run) {
+    static const char *const setup[][2] = {
+        {"PUT_MACHINE",
+         "{\"machine\":\"values\",\"version\":1,\"definition\":{\"states\":[\"kept\"],\"initial\":\"kept\","
+         "\"transitions\":[{\"from\":\"kept\",\"event\":\"SET\",\"to\":\"kept\"}]}}"},
+        {"CREATE_INSTANCE", "{\"instance_id\":\"value\",\"machine\":\"values\",\"version\":1}"},
+    };
+    bool is_good = true;
+    for (size_t i = 0; i < 2 && is_good; i++) {
+        outcome came = run->language->call(run->db, setup[i][0], setup[i][1], strlen(setup[i][1]));
+        is_good = !came.failed || fail(run, setup[i][0], came.text);
+        free(came.text);
+    }
+    return is_good;
+}
+
+static const char *run_values(run *run, const char *path) {
+    yyjson_mut_val *table = json_read(run->doc, path), *row;
+    run->options = yyjson_mut_obj(run->doc);
+    bool is_good = table ? open_database(run, false) && setup_values(run) : fail(run, "can't read", path);
+    size_t index, count;
+    yyjson_mut_arr_foreach(yyjson_mut_obj_get(table, "values"), index, count, row) {
+        is_good = is_good && run_value(run, row);
+    }
+    return is_good ? "passed" : "failed";
+}
+
 /* ------------------------------------------------------------------------------- programs */
 
 static yyjson_mut_val *answer_of(run *run, yyjson_mut_val *step, yyjson_mut_val *got, bool failed) {
@@ -480,6 +552,16 @@ int suite_run(const language *language) {
         free(files[i]);
     }
     free(files);
+    if (!out && wants("values/table")) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/../values.json", folder);
+        struct run *one = calloc(1, sizeof *one);
+        *one = (struct run){.language = language, .doc = yyjson_mut_doc_new(NULL)};
+        const char *outcome = run_values(one, path);
+        report("values/table", outcome, one->message);
+        end_run(one);
+        free(one);
+    }
     printf("{\"passed\": %d, \"failed\": %d, \"skipped\": %d}\n", counts[0], counts[1], counts[2]);
     return counts[1] == 0 && counts[0] > 0 ? 0 : 1;
 }

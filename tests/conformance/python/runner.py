@@ -325,6 +325,84 @@ async def run_scenarios(module: Any, report: Report) -> None:
                 report.add(name, "failed", str(error) or type(error).__name__)
             else:
                 report.add(name, "passed")
+    if wanted in "values/table":
+        try:
+            await run_table(module)
+        except Exception as error:
+            report.add("values/table", "failed", f"{type(error).__name__}: {error}")
+        else:
+            report.add("values/table", "passed")
+
+
+KEPT = {
+    "states": ["kept"],
+    "initial": "kept",
+    "transitions": [{"from": "kept", "event": "SET", "to": "kept"}],
+}
+
+
+def native_value(native: dict[str, Any]) -> Any:
+    """The value of Python that a row of the table stands for."""
+    ((kind, value),) = native.items()
+    if kind == "integer":
+        # No power of ten is too long for Python's own limit.
+        return int(value) if len(value) < 100 else 10 ** (len(value) - 1)
+    if kind == "float":
+        return float(value)
+    if kind == "utf16":
+        units = b"".join(int(unit, 16).to_bytes(2, "little") for unit in value)
+        return units.decode("utf-16-le", "surrogatepass")
+    if kind == "nested":
+        nested: list[Any] = []
+        for _ in range(value - 1):
+            nested = [nested]
+        return nested
+    return value
+
+
+async def run_table(module: Any) -> None:
+    path = Path(os.environ["RSTMDB_SCENARIOS"]).parent / "values.json"
+    target = Target(module, {}, exact=False)
+    try:
+        await target.open()
+        await target.call("PUT_MACHINE", {"machine": "values", "version": 1, "definition": KEPT})
+        await target.call(
+            "CREATE_INSTANCE", {"instance_id": "value", "machine": "values", "version": 1}
+        )
+        for row in json.loads(path.read_text(encoding="utf-8"))["values"]:
+            ways: list[tuple[str, Any]] = [
+                ("text", lambda row=row: _native.json_value(f'{{"v":{row["text"]}}}'))
+            ]
+            if "native" in row:
+                ways.append(("payload", lambda row=row: {"v": native_value(row["native"])}))
+            for place, make in ways:
+                try:
+                    await check_row(target, row, place, make)
+                except StepFailed as fault:
+                    raise StepFailed(f"{row['name']}, {place}: {fault}") from None
+    finally:
+        await target.close()
+
+
+async def check_row(target: Target, row: dict[str, Any], place: str, make: Any) -> None:
+    try:
+        args = {"instance_id": "value", "event": "SET", "payload": make()}
+        result = await target.call("APPLY_EVENT", args)
+    except rstmdb.RstmdbError as error:
+        refused = row.get("refused")
+        if refused is None:
+            raise StepFailed(f"was refused: {error} {error.context}") from None
+        path = refused.get("path")
+        if (
+            (error.code, error.reason) != ("BAD_REQUEST", refused.get("reason", "invalid_request"))
+            or refused.get("said", "") not in error.message
+            or (path is not None and error.context.get("path") != f"{place}.v{path}")
+        ):
+            raise StepFailed(f"{error} {error.context} is not {refused}") from None
+        return
+    kept = _native.json_text(result.ctx)
+    if "stored" not in row or kept != f'{{"v":{row["stored"]}}}':
+        raise StepFailed(f"became {kept}")
 
 
 def reduced(value: Any) -> Any:

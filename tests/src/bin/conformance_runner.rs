@@ -14,6 +14,7 @@ use rstmdb_testkit::compare::panicked;
 use rstmdb_testkit::exchange::{self, Exchange};
 use rstmdb_testkit::scenario;
 use rstmdb_testkit::target::{DatabaseTarget, read_options};
+use rstmdb_testkit::values;
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -115,6 +116,13 @@ fn run_scenarios(place: &Place, report: &mut Report) {
                 scenario.run(&mut target)
             });
         }
+    }
+    if "values/table".contains(&wanted) {
+        report.ran("values/table", &|| {
+            let table = Path::new(&folder).join("../values.json");
+            let table = std::fs::read_to_string(table).map_err(|error| error.to_string())?;
+            values::run(&table, place.open(&json!({}))?.database()).map(drop)
+        });
     }
 }
 

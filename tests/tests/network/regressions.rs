@@ -1,7 +1,7 @@
 //! What went wrong over the network once. Each test failed before its bug was fixed.
 
 use rstmdb_testkit::server::TestServer;
-use rstmdb_testkit::wire::{Wire, outcome};
+use rstmdb_testkit::wire::{Wire, frame_of, outcome};
 use serde_json::json;
 
 fn server() -> TestServer {
@@ -212,4 +212,59 @@ fn a_history_of_large_contexts_comes_in_shorter_pages() {
         }
     }
     assert_eq!(seen, 22);
+}
+
+#[test]
+fn integers_that_do_not_fit_are_floats_in_the_plain_dialect_and_refused_in_the_other() {
+    let server = server();
+    let mut plain = server.wire();
+    with_instances(&mut plain, &["x"]);
+    let mut extended = Wire::hello(server.address(), &["extended"]);
+    // Numbers that no tree of values holds go over the wire as they are.
+    let send = |wire: &mut Wire, op: &str, params: &str| {
+        let text = format!(r#"{{"type":"request","id":"1","op":"{op}","params":{params}}}"#);
+        wire.send_bytes(&frame_of(text.as_bytes()));
+        outcome(wire.answer())
+    };
+    let guarded = r#"{"states":["a"],"initial":"a","transitions":[{"from":"a","event":"E","to":"a",
+        "guard":"ctx.n >= 18446744073709551616"}],"meta":{"n":18446744073709551616}}"#;
+    let meta = guarded.replace("18446744073709551616\"", "18446744073709551615\"");
+    let guard = guarded.replace("18446744073709551616}", "1}");
+    for (op, params, path) in [
+        ("APPLY_EVENT", r#"{"instance_id":"x","event":"E","payload":{"a":[0,{"b":18446744073709551616}]}}"#.to_owned(),
+            "payload.a[1].b"),
+        ("CREATE_INSTANCE", r#"{"instance_id":"y","machine":"loop","version":1,"initial_ctx":{"n":-9223372036854775809}}"#
+            .to_owned(), "initial_ctx.n"),
+        ("BATCH", r#"{"ops":[{"op":"GET_INSTANCE","params":{"instance_id":"x"}},{"op":"APPLY_EVENT","params":
+            {"instance_id":"x","event":"E","payload":{"n":99999999999999999999}}}]}"#.to_owned(), "ops[1].params.payload.n"),
+        ("BATCH", r#"{"mode":"atomic","ops":[{"params":{"instance_id":"x","event":"E","payload":{"n":99999999999999999999}},
+            "op":"APPLY_EVENT"}]}"#.to_owned(), "ops[0].params.payload.n"),
+        ("PUT_MACHINE", format!(r#"{{"machine":"k","version":1,"definition":{meta}}}"#), "definition.meta.n"),
+        ("PUT_MACHINE", format!(r#"{{"machine":"g","version":1,"definition":{guard}}}"#), "transitions[0].guard"),
+        ("VALIDATE_MACHINE", format!(r#"{{"definition":{guard}}}"#), "transitions[0].guard"),
+    ] {
+        let error = send(&mut extended, op, &params).unwrap_err();
+        assert_eq!(error["code"], "BAD_REQUEST", "{error}");
+        assert_eq!(error["details"]["context"]["path"], path, "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("does not fit 64 bits; write it as a string"), "{message}");
+        assert!(error["details"]["context"]["column"].is_u64(), "{error}");
+        let taken = send(&mut plain, op, &params).unwrap();
+        assert!(!taken.to_string().contains("error\":{"), "{taken}");
+    }
+    let instance = extended.call("GET_INSTANCE", json!({"instance_id": "y"})).unwrap();
+    assert_eq!(instance["ctx"].to_string(), r#"{"n":-9.223372036854776e+18}"#);
+    // A guard that came by the plain dialect compares with the float, for events of either dialect.
+    for (n, passes) in [("1e20", true), ("1.0", false), ("18000000000000000000", false)] {
+        let create = format!(
+            r#"{{"instance_id":"g-{n}","machine":"g","version":1,"initial_ctx":{{"n":{n}}}}}"#
+        );
+        send(&mut extended, "CREATE_INSTANCE", &create).unwrap();
+        let event = json!({"instance_id": format!("g-{n}"), "event": "E"});
+        assert_eq!(extended.call("APPLY_EVENT", event).is_ok(), passes, "{n}");
+    }
+    // What is no value of the user's has no large integers in any dialect.
+    let error =
+        send(&mut plain, "LIST_INSTANCES", r#"{"limit":18446744073709551616}"#).unwrap_err();
+    assert_eq!(error["code"], "BAD_REQUEST");
 }

@@ -56,7 +56,16 @@ func run(tell func(name, outcome, message string)) error {
 	if folder := os.Getenv("RSTMDB_PROGRAMS"); folder != "" {
 		return runPrograms(folder, os.Getenv("RSTMDB_OUT"), tell)
 	}
-	return runScenarios(os.Getenv("RSTMDB_SCENARIOS"), tell)
+	folder := os.Getenv("RSTMDB_SCENARIOS")
+	if err := runScenarios(folder, tell); err != nil || !strings.Contains("values/table", os.Getenv("RSTMDB_SCENARIO")) {
+		return err
+	}
+	if err := runTable(filepath.Join(folder, "..", "values.json")); err != nil {
+		tell("values/table", "failed", err.Error())
+	} else {
+		tell("values/table", "passed", "")
+	}
+	return nil
 }
 
 func runScenarios(folder string, tell func(name, outcome, message string)) error {

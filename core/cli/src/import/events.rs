@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 
+use rstmdb::fault::TOO_LARGE_INTEGER;
 use rstmdb::{Json, Limits, Result};
 
 use super::columns::{ColumnNames, Columns, push_json};
@@ -169,7 +170,10 @@ impl<R: BufRead> LogEvents<R> {
             if column.is_number {
                 let number = number(value).ok_or_else(|| {
                     let name = self.columns.name(column.index);
-                    failed(format!("has a number that is none: {name} is {value:?}"))
+                    failed(match is_integer(value.trim()) {
+                        true => format!("has {name} {value:?}: {TOO_LARGE_INTEGER}"),
+                        false => format!("has a number that is none: {name} is {value:?}"),
+                    })
                 })?;
                 text.push_str(number.as_str());
             } else {
@@ -185,15 +189,17 @@ impl<R: BufRead> LogEvents<R> {
     }
 }
 
+fn is_integer(text: &str) -> bool {
+    text.trim_start_matches(['+', '-']).bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A number as JSON, of a text that is one to people as well: 007 and +1 are.
 fn number(text: &str) -> Option<Json> {
     let text = text.trim();
     let value = match text.parse::<i64>() {
         Ok(whole) => serde_json::Value::from(whole),
         // A whole number that does not fit would lose its last digits.
-        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte)) => {
-            serde_json::Value::from(text.parse::<u64>().ok()?)
-        }
+        Err(_) if is_integer(text) => serde_json::Value::from(text.parse::<u64>().ok()?),
         Err(_) if text.bytes().any(|byte| !b"0123456789+-.eE".contains(&byte)) => return None,
         Err(_) => serde_json::Number::from_f64(text.parse().ok()?)?.into(),
     };

@@ -44,7 +44,7 @@ impl Shared {
         request: PutMachineRequest,
         edge: &Edge<'_>,
     ) -> Evaluated<PutMachineResult> {
-        let parsed = match self.parse_machine(&request) {
+        let parsed = match self.parse_machine(&request, edge) {
             Ok(parsed) => parsed,
             Err(error) => return self.after_all(Err(error)),
         };
@@ -77,12 +77,13 @@ impl Shared {
     fn parse_machine(
         &self,
         request: &PutMachineRequest,
+        edge: &Edge<'_>,
     ) -> Result<(Machine, Vec<DefinitionWarning>)> {
         let limits = &self.options.limits;
         limits.check_name("machine", &request.machine)?;
         check_definition_size(&request.definition, limits)?;
         self.check_version_limit(&self.state.machines.read(), request)?;
-        Machine::parse(&request.definition, limits, request.strict)
+        edge.parse_machine(&request.definition, limits, request.strict)
     }
 
     fn decide_machine(

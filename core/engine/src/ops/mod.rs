@@ -23,8 +23,9 @@ mod validate_machine;
 mod wal;
 mod watch;
 
+use rstmdb_machine::Machine;
 use rstmdb_types::command::id_text;
-use rstmdb_types::{Result, Text, TimestampMs};
+use rstmdb_types::{DefinitionWarning, Json, Limits, Result, Text, TimestampMs};
 
 use crate::error::closed;
 use crate::log::Ticket;
@@ -53,6 +54,19 @@ impl Edge<'_> {
     pub(crate) fn of(shared: &Shared) -> Edge<'_> {
         let new_id = NewId::Draw(&*shared.entropy);
         Edge { at_ms: shared.now(), new_id, plain_rules: false }
+    }
+
+    /// A definition by the rules of who asks.
+    pub(crate) fn parse_machine(
+        &self,
+        definition: &Json,
+        limits: &Limits,
+        strict: bool,
+    ) -> Result<(Machine, Vec<DefinitionWarning>)> {
+        match self.plain_rules {
+            true => Machine::parse_by_plain_rules(definition, limits, strict),
+            false => Machine::parse(definition, limits, strict),
+        }
     }
 
     /// The `number`th new id.

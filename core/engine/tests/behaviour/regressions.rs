@@ -194,3 +194,34 @@ fn nothing_is_written_after_closing() {
         assert_eq!(disk.mutating_calls(), at_closing, "seed {seed}");
     }
 }
+
+/// What clients of RCP 0.3 stored with integers that do not fit 64 bits stays as it is, through log and checkpoint.
+#[test]
+fn guards_with_large_integers_that_are_stored_stay_floats() {
+    let guarded = r#"{"states":["s"],"initial":"s","transitions":[{"from":"s","event":"E","to":"s",
+        "guard":"ctx.n >= 18446744073709551616"}]}"#;
+    let disk = FaultyStorage::new(7);
+    let engine = open(&disk, inline());
+    let put = PutMachineRequest::new("m", 1, Json::parse(guarded).unwrap());
+    let error = engine.put_machine(put.clone()).wait().unwrap_err();
+    assert_eq!(error.reason(), Some(reason::INVALID_GUARD));
+    let plain = Command { plain_rules: true, ..engine.command(put) };
+    Engine::submit(&engine, plain).wait().unwrap();
+    for (id, ctx) in [("more", r#"{"n":1e20}"#), ("less", r#"{"n":18000000000000000000}"#)] {
+        let mut create = CreateInstanceRequest::new(id, "m", 1);
+        create.initial_ctx = Some(Json::parse(ctx).unwrap());
+        engine.create_instance(create).wait().unwrap();
+    }
+    let mut engine = engine;
+    for compacts in [false, true, true] {
+        assert!(engine.apply_event(ApplyEventRequest::new("more", "E")).wait().is_ok());
+        let refused = engine.apply_event(ApplyEventRequest::new("less", "E")).wait().unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::GuardFailed);
+        if compacts {
+            engine.compact(CompactRequest { force_snapshot: true }).wait().unwrap();
+        }
+        engine.close().unwrap();
+        engine = open(&disk, inline());
+    }
+    engine.close().unwrap();
+}

@@ -54,6 +54,7 @@ mod value;
 use rstmdb_types::{JsonRef, Result, TimestampMs};
 
 pub use explain::{Explanation, SeenValue};
+pub(crate) use parser::Integers;
 
 /// How deeply parentheses, `!`, unary `-` and function calls may nest in a guard.
 ///
@@ -104,14 +105,20 @@ impl Guard {
     /// `BAD_REQUEST` with reason `invalid_guard`, context `line` and `column` (both from 1, columns
     /// in characters) and a message that shows the place with a caret.
     pub fn parse(text: &str) -> Result<Guard> {
-        Guard::parse_as(text, "guard")
+        Guard::parse_as(text, "guard", Integers::Exact)
     }
 
     /// Parses the guard at `path` of a definition; errors name the path. What is parsed is kept as far as
     /// `room` bytes go.
-    pub(crate) fn parse_at(text: &str, path: &str, room: &mut usize) -> Result<Guard> {
+    pub(crate) fn parse_at(
+        text: &str,
+        path: &str,
+        integers: Integers,
+        room: &mut usize,
+    ) -> Result<Guard> {
         let what = format!("definition: {path}");
-        let mut guard = Guard::parse_as(text, &what).map_err(|error| error.with("path", path))?;
+        let mut guard =
+            Guard::parse_as(text, &what, integers).map_err(|error| error.with("path", path))?;
         let size = guard.root.as_mut().map_or(0, |root| root.settle());
         match room.checked_sub(size + size_of::<syntax::Node>()) {
             Some(left) => *room = left,
@@ -120,8 +127,8 @@ impl Guard {
         Ok(guard)
     }
 
-    fn parse_as(text: &str, what: &str) -> Result<Guard> {
-        match parser::parse(text) {
+    fn parse_as(text: &str, what: &str, integers: Integers) -> Result<Guard> {
+        match parser::parse(text, integers) {
             Ok(root) => Ok(Guard { text: text.into(), root: Some(Box::new(root)) }),
             Err(error) => Err(error.into_error(text, what)),
         }
@@ -133,7 +140,7 @@ impl Guard {
             Some(root) => look(root),
             // It was parsed before, so this can't fail; a condition that nobody knows does not hold.
             None => look(
-                &parser::parse(&self.text)
+                &parser::parse(&self.text, Integers::OrFloats)
                     .unwrap_or(syntax::Node::Literal(syntax::Literal::Bool(false))),
             ),
         }

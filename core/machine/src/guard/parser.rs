@@ -12,6 +12,7 @@ use super::syntax::{
 use super::value::literal;
 use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
 use crate::warnings::shorten;
+use rstmdb_types::fault::TOO_LARGE_INTEGER;
 use rstmdb_types::names::nearest;
 
 type ParseResult<T> = Result<T, SyntaxError>;
@@ -30,10 +31,20 @@ enum Binding {
 /// Words that mean something, for suggestions.
 const WORDS: [&str; 7] = ["state", "now", "true", "false", "null", "ctx", "payload"];
 
+/// Which integers a guard may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Integers {
+    /// Those of 64 bits.
+    Exact,
+    /// All: those that do not fit become floats, as in guards that were stored before this was refused.
+    OrFloats,
+}
+
 /// Parses a whole guard.
-pub(super) fn parse(text: &str) -> ParseResult<Node> {
+pub(super) fn parse(text: &str, integers: Integers) -> ParseResult<Node> {
+    let lexer = Lexer::new(text);
     let mut parser =
-        Parser { text, lexer: Lexer::new(text), token: Token::End, start: 0, end: 0, nodes: 0 };
+        Parser { text, integers, lexer, token: Token::End, start: 0, end: 0, nodes: 0 };
     parser.advance()?;
     let node = parser.expression(Binding::Or, 0)?;
     match parser.token {
@@ -44,6 +55,7 @@ pub(super) fn parse(text: &str) -> ParseResult<Node> {
 
 struct Parser<'a> {
     text: &'a str,
+    integers: Integers,
     lexer: Lexer<'a>,
     /// The token to look at next.
     token: Token<'a>,
@@ -141,8 +153,7 @@ impl<'a> Parser<'a> {
                         Literal::Float(value) => Literal::Float(-value),
                         other => other.clone(),
                     };
-                    self.advance()?;
-                    return Ok(Node::Literal(negative));
+                    return self.number(negative);
                 }
                 Ok(Node::Negate(Box::new(self.prefix(Binding::Unary, depth + 1)?)))
             }
@@ -161,8 +172,7 @@ impl<'a> Parser<'a> {
             }
             Token::Number(number) => {
                 let number = number.clone();
-                self.advance()?;
-                Ok(Node::Literal(number))
+                self.number(number)
             }
             Token::Text(text) => {
                 let literal = Literal::String(escaped(text));
@@ -175,6 +185,17 @@ impl<'a> Parser<'a> {
             }
             _ => self.error(format!("expected a value, found {}", self.found())),
         }
+    }
+
+    /// Takes the number that comes next, which with its sign is this literal.
+    fn number(&mut self, literal: Literal) -> ParseResult<Node> {
+        let written = self.text.get(self.start..self.lexer.position()).unwrap_or("");
+        let is_integer = written.bytes().all(|byte| byte.is_ascii_digit());
+        if self.integers == Integers::Exact && is_integer && matches!(literal, Literal::Float(_)) {
+            return self.error(TOO_LARGE_INTEGER);
+        }
+        self.advance()?;
+        Ok(Node::Literal(literal))
     }
 
     /// What starts with a word: a path, a name with a meaning, or a function.

@@ -412,8 +412,8 @@ impl Reader<'_> {
         if !self.name().is_empty() {
             return Err(Refused);
         }
-        if whole && let Some(exact) = text.parse().ok().and_then(integer) {
-            return Ok(exact);
+        if whole {
+            return text.parse().ok().and_then(integer).ok_or(Refused);
         }
         let float = text.parse::<f64>().map_err(|_| Refused)?;
         if float.is_finite() { Ok(Value::from(float)) } else { Err(Refused) }

@@ -1,7 +1,10 @@
 //! Parameters read into requests, with the liberties that clients of RCP have always had.
 
+use std::borrow::Cow;
+
 use rstmdb_protocol::{Dialect, WireCommand};
 use rstmdb_types::error::reason;
+use rstmdb_types::fault::with_large_integers_as_floats;
 use rstmdb_types::*;
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,7 +24,7 @@ pub(crate) fn call(
         Operation::FlushAll => FlushAllRequest {}.into(),
         Operation::Compact => compaction(params)?.into(),
         Operation::WatchAll => watch_all(params)?.into(),
-        _ => request(operation, params)?,
+        _ => request(dialect, operation, params)?,
     };
     let plain = dialect == Dialect::Plain;
     // Clients of the plain dialect know no largest page: they get the largest there is.
@@ -71,10 +74,21 @@ fn least_bytes(text: &str) -> usize {
     count
 }
 
-/// Reads the parameters of an operation as they are.
-pub(crate) fn request(operation: Operation, params: &str) -> Result<Box<Request>> {
+/// Reads the parameters of an operation as they are. Clients of the plain dialect may have integers that do not
+/// fit 64 bits in their values, which are floats.
+pub(crate) fn request(
+    dialect: Dialect,
+    operation: Operation,
+    params: &str,
+) -> Result<Box<Request>> {
     let command = WireCommand::Database(operation);
-    read(command, params, |from| Request::deserialize(operation, from).map(Box::new))
+    let read = |params: &str| {
+        read(command, params, |from| Request::deserialize(operation, from).map(Box::new))
+    };
+    read(params).or_else(|error| match with_large_integers_as_floats(params) {
+        Cow::Owned(params) if dialect == Dialect::Plain => read(&params),
+        _ => Err(error),
+    })
 }
 
 /// Reads the parameters of a command.
@@ -89,16 +103,16 @@ fn read<'a, T>(
     params: &'a str,
     take: impl FnOnce(&mut Json<'a>) -> serde_json::Result<T>,
 ) -> Result<T> {
-    let refused = |what: &str| {
-        let name = command.wire_name();
-        Error::invalid(reason::INVALID_REQUEST, format!("{name}: {what}")).with_operation(name)
-    };
+    let name = command.wire_name();
     // A derived type would take a list of its members' values too: nobody means that.
     if !params.starts_with('{') {
-        return Err(refused("params is not a JSON object"));
+        let message = format!("{name}: params is not a JSON object");
+        return Err(Error::invalid(reason::INVALID_REQUEST, message).with_operation(name));
     }
     let mut from = Json::from_str(params);
-    take(&mut from).map_err(|error| refused(&error.to_string()))
+    take(&mut from).map_err(|error| {
+        JsonError::of_request(name, params.as_bytes(), &error).with_operation(name)
+    })
 }
 
 /// Any value but true counts as false, as it always has.

@@ -60,7 +60,8 @@ impl Element<'_> {
     fn typed(&self) -> Result<Option<BatchOperation>> {
         match self.command {
             WireCommand::Database(operation) if operation.is_batchable() => {
-                parse::request(operation, self.params).map(|operation| Some(*operation))
+                let read = parse::request(Dialect::Plain, operation, self.params);
+                read.map(|operation| Some(*operation))
             }
             _ => Ok(None),
         }
