@@ -936,8 +936,8 @@ type PutMachineRequest struct {
 	// The version to store the definition under.
 	Version uint32 `json:"version"`
 
-	// The definition, a JSON object; see the definition reference. Anything that encodes to
-	// JSON; json.RawMessage is taken as it is.
+	// The definition, a JSON object: `docs/reference/definitions.md` has its keys. Anything that
+	// encodes to JSON; json.RawMessage is taken as it is.
 	Definition any `json:"definition"`
 
 	// Accepted for compatibility and ignored.
@@ -1004,8 +1004,8 @@ type SnapshotInstanceResult struct {
 
 // ValidateMachineRequest asks whether a definition could be stored.
 type ValidateMachineRequest struct {
-	// The definition, a JSON object; see the definition reference. Anything that encodes to
-	// JSON; json.RawMessage is taken as it is.
+	// The definition, a JSON object: `docs/reference/definitions.md` has its keys. Anything that
+	// encodes to JSON; json.RawMessage is taken as it is.
 	Definition any `json:"definition"`
 
 	// Refuse the definition when there is a warning.

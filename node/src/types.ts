@@ -170,7 +170,7 @@ export interface PutMachineRequest {
   readonly machine: string;
   /** The version to store the definition under. */
   readonly version: number;
-  /** The definition, a JSON object; see the definition reference. */
+  /** The definition, a JSON object: `docs/reference/definitions.md` has its keys. */
   readonly definition: MachineDefinition;
   /** Accepted for compatibility and ignored. */
   readonly checksum?: string | undefined;
@@ -652,7 +652,7 @@ export interface PingResult {
 
 /** Asks whether a definition could be stored. */
 export interface ValidateMachineRequest {
-  /** The definition, a JSON object; see the definition reference. */
+  /** The definition, a JSON object: `docs/reference/definitions.md` has its keys. */
   readonly definition: MachineDefinition;
   /** Refuse the definition when there is a warning. */
   readonly strict?: boolean | undefined;

@@ -57,7 +57,8 @@ class Operations:
         Args:
             machine: The machine's name.
             version: The version to store the definition under.
-            definition: The definition, a JSON object; see the definition reference.
+            definition: The definition, a JSON object: `docs/reference/definitions.md` has its
+                keys.
             checksum: Accepted for compatibility and ignored.
             strict: Refuse the definition when there is a warning.
 
@@ -440,7 +441,8 @@ class Operations:
         """Checks a machine definition without storing it.
 
         Args:
-            definition: The definition, a JSON object; see the definition reference.
+            definition: The definition, a JSON object: `docs/reference/definitions.md` has its
+                keys.
             strict: Refuse the definition when there is a warning.
 
         Returns:

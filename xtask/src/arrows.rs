@@ -37,7 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("rstmdb-tests", EVERYTHING),
     ("rstmdb-benches", EVERYTHING),
-    ("xtask", &["rstmdb-types"]),
+    ("xtask", &["rstmdb-types", "rstmdb-machine"]),
 ];
 
 /// For the crates nothing depends on.

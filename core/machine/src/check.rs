@@ -10,16 +10,16 @@ use rstmdb_types::Text;
 use crate::definition::{Definition, WILDCARD};
 use crate::machine::Machine;
 use crate::table::{ChoiceRange, Table};
-use crate::warnings::{Warnings, shorten};
+use crate::warnings::{DefinitionDoubt, Warnings, shorten};
 use crate::{EventId, StateId};
 
 /// Adds a warning for everything suspicious about the definition as a whole.
 pub(crate) fn warn(definition: &Definition, machine: &Machine, warnings: &mut Warnings) {
-    repeated("states", "duplicate_state", &definition.states, warnings);
-    repeated("final", "duplicate_final", &definition.final_states, warnings);
+    repeated("states", DefinitionDoubt::DuplicateState, &definition.states, warnings);
+    repeated("final", DefinitionDoubt::DuplicateFinal, &definition.final_states, warnings);
     names_and_sources(definition, warnings);
     if machine.is_final(machine.initial()) {
-        warnings.add("initial_is_final", || {
+        warnings.add(DefinitionDoubt::InitialIsFinal, || {
             let name = &definition.initial;
             let message = format!("state {name:?} is final: every instance is complete at once");
             ("initial".to_owned(), message)
@@ -31,12 +31,12 @@ pub(crate) fn warn(definition: &Definition, machine: &Machine, warnings: &mut Wa
     check.states(warnings);
 }
 
-fn repeated(path: &str, reason: &str, names: &[Text], warnings: &mut Warnings) {
+fn repeated(path: &str, doubt: DefinitionDoubt, names: &[Text], warnings: &mut Warnings) {
     let mut seen = HashMap::new();
     for (i, name) in names.iter().enumerate() {
         let first = *seen.entry(name.as_str()).or_insert(i);
         if first != i {
-            warnings.add(reason, || {
+            warnings.add(doubt, || {
                 let message = format!("{:?} repeats {path}[{first}]; take it out", shorten(name));
                 (format!("{path}[{i}]"), message)
             });
@@ -47,26 +47,26 @@ fn repeated(path: &str, reason: &str, names: &[Text], warnings: &mut Warnings) {
 fn names_and_sources(definition: &Definition, warnings: &mut Warnings) {
     for (i, name) in definition.states.iter().enumerate() {
         if name.is_empty() {
-            warnings.add("empty_name", || {
+            warnings.add(DefinitionDoubt::EmptyName, || {
                 (format!("states[{i}]"), "the name is empty; name the state".to_owned())
             });
         }
     }
     for (i, transition) in definition.transitions.iter().enumerate() {
         if transition.event.is_empty() {
-            warnings.add("empty_name", || {
+            warnings.add(DefinitionDoubt::EmptyName, || {
                 let message = "the name is empty; name the event".to_owned();
                 (format!("transitions[{i}].event"), message)
             });
         }
         if transition.from.is_empty() {
-            warnings.add("no_source", || {
+            warnings.add(DefinitionDoubt::NoSource, || {
                 let message = "the list is empty, so the transition has no effect".to_owned();
                 (format!("transitions[{i}].from"), message)
             });
         }
         let path = format!("transitions[{i}].from");
-        repeated(&path, "duplicate_source", &transition.from, warnings);
+        repeated(&path, DefinitionDoubt::DuplicateSource, &transition.from, warnings);
     }
 }
 
@@ -109,7 +109,7 @@ impl Check<'_> {
         for (state, row) in explicit.chain(wildcards) {
             let (live, dead) = self.live(row);
             for &choice in dead {
-                warnings.add("unreachable_choice", || {
+                warnings.add(DefinitionDoubt::UnreachableChoice, || {
                     let taken = live.last().copied().unwrap_or(0);
                     let path = self.source_path(choice, state);
                     let message = format!(
@@ -146,7 +146,7 @@ impl Check<'_> {
                 continue;
             }
             for &choice in self.table().choices(*row) {
-                warnings.add("unused_wildcard", || {
+                warnings.add(DefinitionDoubt::UnusedWildcard, || {
                     let message = "\"*\" stands for no state here: each has a transition of its \
                                    own for the event or is final";
                     (self.source_path(choice, WILDCARD), message.to_owned())
@@ -165,7 +165,7 @@ impl Check<'_> {
                 continue;
             };
             if !reached.contains(&state) {
-                warnings.add("unreachable_state", || {
+                warnings.add(DefinitionDoubt::UnreachableState, || {
                     let message = format!(
                         "no transitions lead from {:?} to state {:?}",
                         shorten(&self.definition.initial),
@@ -179,7 +179,7 @@ impl Check<'_> {
                 || self.machine.is_final(state);
             // Without `final` a state that no event leaves is the only way to say "done".
             if !leaves && !self.definition.final_states.is_empty() {
-                warnings.add("dead_end_state", || {
+                warnings.add(DefinitionDoubt::DeadEndState, || {
                     let message = format!(
                         "no event leaves state {:?}; add it to final if instances end there",
                         shorten(name)

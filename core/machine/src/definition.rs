@@ -11,14 +11,12 @@ use rstmdb_types::json::unescape;
 use rstmdb_types::{Error, Json, JsonRef, Limits, Result, Text, limits};
 
 use crate::guard::{Guard, Integers};
-use crate::warnings::{Warning, Warnings, shorten};
+use crate::keys::{DEFINITION_KEYS, DefinitionKey, TRANSITION_KEYS};
+use crate::warnings::{DefinitionDoubt, Warning, Warnings, shorten};
 use rstmdb_types::names::nearest;
 
 /// The source that stands for every state without a transition of its own for the event.
 pub(crate) const WILDCARD: &str = "*";
-
-const DEFINITION_KEYS: [&str; 5] = ["states", "initial", "transitions", "final", "meta"];
-const TRANSITION_KEYS: [&str; 4] = ["from", "event", "to", "guard"];
 
 /// A definition as it was written, with every reference checked.
 #[derive(Debug)]
@@ -88,28 +86,28 @@ impl DefinitionReader<'_> {
         let [states, initial, transitions, final_states, meta] =
             self.members(root, "", &DEFINITION_KEYS);
 
-        let states = required("", "states", "a list of state names", states)?;
-        let states = self.names("states", states, "a list of state names")?;
+        let states = self.names("states", states.value("")?, states.key.value)?;
         self.check_count("states", states.len(), "states_max", |limits| limits.states_max)?;
         let known: HashSet<&str> = states.iter().map(Text::as_str).collect();
         let known = KnownNames { order: &states, set: known };
 
-        let initial = required("", "initial", "the name of the first state", initial)?;
-        let initial = self.name("initial", initial, "the name of a state")?;
+        let initial = self.name("initial", initial.value("")?, "the name of a state")?;
         known.check("initial", &initial)?;
 
-        let final_states = match final_states {
-            None | Some(JsonRef::Null) => Vec::new(),
-            Some(value) => self.names("final", value, "a list of state names")?,
+        let final_states = match final_states.value("")? {
+            JsonRef::Null => Vec::new(),
+            value => self.names("final", value, final_states.key.value)?,
         };
         for (i, name) in final_states.iter().enumerate() {
             known.check(&format!("final[{i}]"), name)?;
         }
 
-        let transitions = required("", "transitions", "a list, which may be empty", transitions)?;
-        let transitions = self.transitions(transitions, &known, &final_states)?;
+        let transitions = self.transitions(transitions.value("")?, &known, &final_states)?;
         drop(known);
-        let meta = meta.filter(|meta| *meta != JsonRef::Null).map(|meta| meta.text().into_owned());
+        let meta = match meta.value("")? {
+            JsonRef::Null => None,
+            meta => Some(meta.text().into_owned()),
+        };
         let definition = Definition { states, initial, transitions, final_states, meta };
         Ok((definition, self.warnings))
     }
@@ -150,8 +148,8 @@ impl DefinitionReader<'_> {
         }
         let [from, event, to, guard] = self.members(item, path, &TRANSITION_KEYS);
         let from_path = format!("{path}.from");
-        let from_kind = "the name of a state or a list of them";
-        let from = required(path, "from", from_kind, from)?;
+        let from_kind = from.key.value;
+        let from = from.value(path)?;
         let single = matches!(from, JsonRef::String(_));
         let from = match single {
             true => vec![self.name(&from_path, from, from_kind)?],
@@ -173,21 +171,19 @@ impl DefinitionReader<'_> {
                 ));
             }
         }
-        let event = required(path, "event", "the name of the event", event)?;
-        let event = self.name(&format!("{path}.event"), event, "the name of the event")?;
-        let to = required(path, "to", "the name of a state", to)?;
-        let to = self.name(&format!("{path}.to"), to, "the name of a state")?;
+        let event = self.name(&format!("{path}.event"), event.value(path)?, event.key.value)?;
+        let to = self.name(&format!("{path}.to"), to.value(path)?, to.key.value)?;
         known.check_with(|| format!("{path}.to"), &to)?;
-        let guard = match guard {
-            None | Some(JsonRef::Null) => None,
-            Some(value) => Some(self.guard(&format!("{path}.guard"), value)?),
+        let guard = match guard.value(path)? {
+            JsonRef::Null => None,
+            value => Some(self.guard(&format!("{path}.guard"), value, guard.key.value)?),
         };
         Ok(WrittenTransition { from, event, to, guard })
     }
 
-    fn guard(&mut self, path: &str, value: JsonRef<'_>) -> Result<Guard> {
+    fn guard(&mut self, path: &str, value: JsonRef<'_>, expected: &str) -> Result<Guard> {
         let JsonRef::String(raw) = value else {
-            return Err(wrong_type(path, "a guard, which is a string", value));
+            return Err(wrong_type(path, expected, value));
         };
         let text = unescape(raw);
         if let Some(limits) = self.limits {
@@ -202,30 +198,30 @@ impl DefinitionReader<'_> {
         &mut self,
         object: JsonRef<'a>,
         path: &str,
-        known: &[&'static str; N],
-    ) -> [Option<JsonRef<'a>>; N] {
-        let mut found = [None; N];
+        known: &'static [DefinitionKey; N],
+    ) -> [Found<'a>; N] {
+        let mut found = known.each_ref().map(|key| Found { key, member: None });
         let mut unknown = Vec::new();
         for member in object.members() {
-            let key = unescape(member.raw_key);
-            match known.iter().zip(&mut found).find(|(name, _)| **name == key) {
-                Some((_, slot)) => *slot = Some(member.value()),
-                None => unknown.push(key),
+            let name = unescape(member.raw_key);
+            match found.iter_mut().find(|found| found.key.name == name) {
+                Some(found) => found.member = Some(member.value()),
+                None => unknown.push(name),
             }
         }
-        for key in unknown {
+        for name in unknown {
             // A key that is there can't be the one that was meant.
-            let free = known.iter().zip(&found).filter(|(_, slot)| slot.is_none());
-            let suggestion = nearest(&key, free.map(|(name, _)| *name))
-                .or_else(|| nearest(&key, known.iter().copied()));
-            self.warnings.add_with("unknown_key", || {
-                let key = shorten(&key);
+            let free = found.iter().filter(|found| found.member.is_none());
+            let suggestion = nearest(&name, free.map(|found| found.key.name))
+                .or_else(|| nearest(&name, known.iter().map(|key| key.name)));
+            self.warnings.add_with(DefinitionDoubt::UnknownKey, || {
+                let name = shorten(&name);
                 let advice = match suggestion {
-                    Some(name) => format!("did you mean {name:?}?"),
+                    Some(near) => format!("did you mean {near:?}?"),
                     None => "take it out, or put it under meta".to_owned(),
                 };
-                let message = format!("key {key:?} is not known and has no effect; {advice}");
-                Warning { path: member_path(path, &key), message, suggestion }
+                let message = format!("key {name:?} is not known and has no effect; {advice}");
+                Warning { path: member_path(path, &name), message, suggestion }
             });
         }
         found
@@ -273,6 +269,28 @@ impl DefinitionReader<'_> {
     }
 }
 
+/// A member as it was found in a definition.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    key: &'static DefinitionKey,
+    member: Option<JsonRef<'a>>,
+}
+
+impl<'a> Found<'a> {
+    /// The value; null where an optional one is absent.
+    fn value(&self, path: &str) -> Result<JsonRef<'a>> {
+        match self.member {
+            Some(value) => Ok(value),
+            None if !self.key.required => Ok(JsonRef::Null),
+            None => {
+                let DefinitionKey { name, value, .. } = self.key;
+                let path = member_path(path, name);
+                Err(invalid(&path, format_args!("is missing; add {value}")))
+            }
+        }
+    }
+}
+
 /// The names a definition may refer to.
 struct KnownNames<'a> {
     order: &'a [Text],
@@ -295,16 +313,6 @@ impl KnownNames<'_> {
         let name = shorten(name);
         Err(invalid(&path(), format_args!("is {name:?}, which is not in states; {advice}")))
     }
-}
-
-fn required<'a>(
-    path: &str,
-    key: &str,
-    expected: &str,
-    value: Option<JsonRef<'a>>,
-) -> Result<JsonRef<'a>> {
-    let path = member_path(path, key);
-    value.ok_or_else(|| invalid(&path, format_args!("is missing; add {expected}")))
 }
 
 fn wrong_type(path: &str, expected: &str, found: JsonRef<'_>) -> Error {

@@ -30,30 +30,28 @@
 //! # Ok::<(), rstmdb_types::Error>(())
 //! ```
 //!
-//! - `states` and `initial` name the states; `meta` is any JSON and is only kept.
-//! - A transition has `from` (a state or a list of them), `event`, `to` and optionally a `guard`,
-//!   whose language is described in [`guard`]. Several may share a state and an event: they are tried in the order of the
-//!   definition and the first whose guard passes is taken. If none passes: `GUARD_FAILED`.
+//! - An event takes the **first** transition of its state whose guard passes; one without a guard always passes. If none
+//!   passes: `GUARD_FAILED`. If the state has none for the event: `INVALID_TRANSITION`.
 //! - `"*"` in `from` stands for every state, unless a state has that name. Explicit transitions
 //!   **hide** it: where a state has a transition of its own for the event, the `"*"` ones are not
 //!   tried, even if all its guards fail. It never applies to a final state.
-//! - An instance in a state of `final` is completed: every event gets `INVALID_TRANSITION` with
+//! - An instance in a state of `final` is **completed**: every event gets `INVALID_TRANSITION` with
 //!   reason `instance_completed`. A final state in `from` is an error.
-//! - State and event names are held to the limit `name_bytes_max`.
+//! - A transition without a change of state, `to` the one it leaves, is one like any other: its payload is merged and it is logged.
+//! - Names are any text, compared byte by byte; those of states and events are held to the limit `name_bytes_max`.
+//! - A member twice in one object: the last one holds, as JSON has it. Optional members may be null, which is as if they were absent.
 //!
-//! # Warnings
-//!
-//! What the existing server lets pass, or what is allowed but hardly meant, is a warning, and an
-//! error with `strict`: `unknown_key`, `duplicate_state`, `duplicate_final`, `duplicate_source`,
-//! `empty_name`, `no_source` (an empty `from`), `initial_is_final`, `unreachable_choice` (behind
-//! one without a guard), `unused_wildcard`, `unreachable_state`, `dead_end_state` (no event leaves
-//! it and it is not final; only where `final` is used) and `more_warnings` behind the hundredth.
+//! What can't mean anything is an error that names the place. What the existing server lets pass, or what is
+//! allowed but hardly meant, is a warning ([`language::DefinitionDoubt`]), and an error with `strict`. The language of guards
+//! is described in [`guard`], the tables of both are in [`language`].
 #![deny(missing_docs)]
 
 mod check;
 mod decide;
 mod definition;
 pub mod guard;
+mod keys;
+pub mod language;
 mod machine;
 mod normal_form;
 mod parse;

@@ -9,6 +9,58 @@ use serde_json::json;
 /// How many warnings are listed; one more says how many there are besides.
 const LISTED_MAX: usize = 100;
 
+macro_rules! doubts {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal;)*) => {
+        /// What a definition is allowed to contain but hardly means.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum DefinitionDoubt {
+            $($(#[doc = $doc])+ $variant,)*
+        }
+
+        impl DefinitionDoubt {
+            /// Every case.
+            pub const ALL: &'static [DefinitionDoubt] = &[$(DefinitionDoubt::$variant,)*];
+
+            /// The reason of the warning, stable: scripts may match on it.
+            pub const fn reason(self) -> &'static str {
+                match self { $(DefinitionDoubt::$variant => $name,)* }
+            }
+
+            /// When there is one: the documentation of the variant.
+            pub const fn doc(self) -> &'static str {
+                match self { $(DefinitionDoubt::$variant => concat!($($doc),+).trim_ascii(),)* }
+            }
+        }
+    };
+}
+
+doubts! {
+    /// A member that is not known and has no effect, such as `gaurd`.
+    UnknownKey = "unknown_key";
+    /// A state stands twice in `states`.
+    DuplicateState = "duplicate_state";
+    /// A state stands twice in `final`.
+    DuplicateFinal = "duplicate_final";
+    /// A state stands twice in one `from`.
+    DuplicateSource = "duplicate_source";
+    /// The name of a state or an event is the empty string.
+    EmptyName = "empty_name";
+    /// A `from` is an empty list, so the transition has no effect.
+    NoSource = "no_source";
+    /// The initial state is final: every instance is complete at once.
+    InitialIsFinal = "initial_is_final";
+    /// A transition stands behind one without a guard for the same state and event, which is always taken first.
+    UnreachableChoice = "unreachable_choice";
+    /// A `"*"` stands for no state: each has a transition of its own for the event, or is final.
+    UnusedWildcard = "unused_wildcard";
+    /// No transitions lead from the initial state to it, whatever the guards say.
+    UnreachableState = "unreachable_state";
+    /// No event leaves the state, and it is not final. Only where the definition has `final`.
+    DeadEndState = "dead_end_state";
+    /// There are more than a hundred warnings; the message says how many more.
+    MoreWarnings = "more_warnings";
+}
+
 /// The warnings so far.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
@@ -25,22 +77,31 @@ pub(crate) struct Warning<'a> {
 
 impl Warnings {
     /// Adds a warning without a suggestion.
-    pub(crate) fn add(&mut self, reason: &str, warning: impl FnOnce() -> (String, String)) {
-        self.add_with(reason, || {
+    pub(crate) fn add(
+        &mut self,
+        doubt: DefinitionDoubt,
+        warning: impl FnOnce() -> (String, String),
+    ) {
+        self.add_with(doubt, || {
             let (path, message) = warning();
             Warning { path, message, suggestion: None }
         });
     }
 
     /// Adds a warning.
-    pub(crate) fn add_with<'a>(&mut self, reason: &str, warning: impl FnOnce() -> Warning<'a>) {
+    pub(crate) fn add_with<'a>(
+        &mut self,
+        doubt: DefinitionDoubt,
+        warning: impl FnOnce() -> Warning<'a>,
+    ) {
         if self.listed.len() >= LISTED_MAX {
             self.unlisted += 1;
             return;
         }
         let Warning { path, message, suggestion } = warning();
         let suggestion = suggestion.map(Text::from);
-        self.listed.push(DefinitionWarning { path, reason: reason.into(), message, suggestion });
+        let reason = doubt.reason().into();
+        self.listed.push(DefinitionWarning { path, reason, message, suggestion });
     }
 
     /// The warnings, or an error made of the first one when `strict`.
@@ -53,7 +114,7 @@ impl Warnings {
         if self.unlisted > 0 {
             self.listed.push(DefinitionWarning {
                 path: String::new(),
-                reason: "more_warnings".into(),
+                reason: DefinitionDoubt::MoreWarnings.reason().into(),
                 message: format!("there are {} more warnings", self.unlisted),
                 suggestion: None,
             });

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use super::reference::with_links;
 use crate::tidy::GENERATED_MARK;
 use crate::tree;
 
@@ -22,7 +23,7 @@ pub fn example_configuration() -> Result<String, String> {
 
 fn markdown(package: &str, argument: &str) -> Result<String, String> {
     let text = printed(package, argument)?;
-    Ok(format!("<!-- {GENERATED_MARK} -->\n\n{}\n", text.trim()))
+    Ok(format!("<!-- {GENERATED_MARK} -->\n\n{}\n", with_links(text.trim())))
 }
 
 /// Builds a program if need be, and takes what it prints.

@@ -4,6 +4,7 @@ mod c;
 mod cli;
 mod cpp;
 mod go;
+mod language;
 mod node;
 mod options;
 mod python;
@@ -28,6 +29,8 @@ const FILES: &[Generated] = &[
     Generated { path: "tests/conformance/surface.json", make: surface::json },
     Generated { path: "docs/reference/errors.md", make: || Ok(reference::errors()) },
     Generated { path: "docs/reference/operations.md", make: reference::operations },
+    Generated { path: "docs/reference/definitions.md", make: language::definitions },
+    Generated { path: "docs/reference/guards.md", make: language::guards },
     Generated { path: "docs/reference/limits.md", make: reference::limits },
     Generated { path: "docs/reference/options.md", make: options::reference },
     Generated { path: "include/README.md", make: c::readme },

@@ -30,7 +30,7 @@ pub(super) fn finish(mut text: String) -> String {
     text
 }
 
-fn yes_no(yes: bool) -> String {
+pub(super) fn yes_no(yes: bool) -> String {
     if yes { "yes".into() } else { "no".into() }
 }
 
@@ -95,29 +95,46 @@ pub fn errors() -> String {
     finish(text)
 }
 
+/// The text, where the name of another page of the reference is a link to it.
+pub(super) fn with_links(text: &str) -> String {
+    const FOLDER: &str = "`docs/reference/";
+    let mut parts = text.split(FOLDER);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(".md`") {
+            Some((page, rest)) => out.push_str(&format!("[{page}]({page}.md){rest}")),
+            None => out.push_str(&format!("{FOLDER}{part}")),
+        }
+    }
+    out
+}
+
 /// `docs/reference/limits.md`.
 pub fn limits() -> Result<String, String> {
     let mut text = page("Limits", "core/types/src/limits.rs");
     let shapes = Shapes::read()?;
-    let shape = shapes.get("Limits")?;
-    let defaults = serde_json::to_value(Limits::default()).map_err(|e| e.to_string())?;
     let _ = writeln!(
         text,
         "{} All can be set when a database is opened, with the \
          [option](options.md) `limits`.\nA request above one is refused with `BAD_REQUEST` and the reason `limit_exceeded`; \
          `context` names the limit.\n",
-        shape.doc
+        shapes.get("Limits")?.doc
     );
-    let rows: Result<Vec<_>, String> = shape
-        .members
-        .iter()
+    table(&mut text, &["limit", "meaning", "default"], &limit_rows(|_| true)?);
+    Ok(finish(text))
+}
+
+/// Limits by their names: name, meaning, default.
+pub(super) fn limit_rows(wanted: impl Fn(&str) -> bool) -> Result<Vec<Vec<String>>, String> {
+    let shapes = Shapes::read()?;
+    let defaults = serde_json::to_value(Limits::default()).map_err(|e| e.to_string())?;
+    let members = shapes.get("Limits")?.members.iter().filter(|member| wanted(&member.name));
+    members
         .map(|member| {
             let default = defaults.get(&member.name).ok_or(format!("no limit {}", member.name))?;
             Ok(vec![format!("`{}`", member.name), member.doc.clone(), default.to_string()])
         })
-        .collect();
-    table(&mut text, &["limit", "meaning", "default"], &rows?);
-    Ok(finish(text))
+        .collect()
 }
 
 /// `docs/reference/operations.md`.
@@ -203,7 +220,7 @@ impl Types<'_> {
         if !shape.is_enum {
             row.push(yes_no(member.required));
         }
-        row.push(member.doc.clone());
+        row.push(with_links(&member.doc));
         row
     }
 

@@ -23,6 +23,8 @@ const DEFINITIONS_MAX: usize = 50;
 ///
 /// Definitions never change: a change is a new version. A definition with warnings (an unknown
 /// key, an unreachable state) is refused unless --lenient is given.
+///
+/// What a definition and its guards may say is in `docs/reference/definitions.md` and `docs/reference/guards.md`.
 #[derive(Debug, Args)]
 #[command(
     visible_alias = "pm",
@@ -89,6 +91,8 @@ fn stored(result: &PutMachineResult) -> Screen {
 ///
 /// A definition with warnings (an unknown key, an unreachable state) is refused unless --lenient is
 /// given.
+///
+/// What a definition and its guards may say is in `docs/reference/definitions.md` and `docs/reference/guards.md`.
 #[derive(Debug, Args)]
 #[command(
     visible_alias = "vm",

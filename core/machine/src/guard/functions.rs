@@ -1,16 +1,31 @@
-//! The functions a guard may call.
+//! The functions a guard may call: what the parser works by and the reference lists.
 
 macro_rules! functions {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $arguments:literal;)*) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal($($parameter:ident),+);)*) => {
         /// A function of the guard language.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Function {
-            $($(#[$doc])* $variant,)*
+        pub enum Function {
+            $($(#[doc = $doc])+ $variant,)*
         }
 
         impl Function {
-            /// Every name, for suggestions.
-            pub(super) const NAMES: &'static [&'static str] = &[$($name,)*];
+            /// Every function.
+            pub const ALL: &'static [Function] = &[$(Function::$variant,)*];
+
+            /// As it is written.
+            pub const fn name(self) -> &'static str {
+                match self { $(Function::$variant => $name,)* }
+            }
+
+            /// What each argument is.
+            pub const fn parameters(self) -> &'static [&'static str] {
+                match self { $(Function::$variant => &[$(stringify!($parameter)),+],)* }
+            }
+
+            /// What it gives, in sentences: the documentation of the variant.
+            pub const fn doc(self) -> &'static str {
+                match self { $(Function::$variant => concat!($($doc),+).trim_ascii(),)* }
+            }
 
             pub(super) fn named(name: &str) -> Option<Function> {
                 match name {
@@ -18,28 +33,23 @@ macro_rules! functions {
                     _ => None,
                 }
             }
-
-            /// How many arguments it takes.
-            pub(super) fn arguments(self) -> usize {
-                match self { $(Function::$variant => $arguments,)* }
-            }
         }
     };
 }
 
 functions! {
-    /// Characters of a string, elements of a list, members of an object.
-    Size = "size", 1;
-    /// Whether a string starts with another.
-    StartsWith = "starts_with", 2;
-    /// Whether a string ends with another.
-    EndsWith = "ends_with", 2;
-    /// `in` with its sides exchanged.
-    Contains = "contains", 2;
-    /// A string in lower case.
-    Lower = "lower", 1;
-    /// A string in upper case.
-    Upper = "upper", 1;
-    /// Whether a path leads anywhere; evaluated on the path itself, not on its value.
-    Exists = "exists", 1;
+    /// How many characters a string has, elements a list, members an object; null for anything else.
+    Size = "size"(value);
+    /// Whether a string begins with another; false unless both are strings.
+    StartsWith = "starts_with"(text, part);
+    /// Whether a string ends with another; false unless both are strings.
+    EndsWith = "ends_with"(text, part);
+    /// `part in whole`, with its sides exchanged.
+    Contains = "contains"(whole, part);
+    /// The string in lower case; null unless it is a string.
+    Lower = "lower"(text);
+    /// The string in upper case; null unless it is a string.
+    Upper = "upper"(text);
+    /// Whether a path leads to something, if only to null. Any other argument is an error.
+    Exists = "exists"(path);
 }

@@ -1,7 +1,8 @@
 //! Splits a guard into tokens.
 
 use super::error::SyntaxError;
-use super::syntax::{Arithmetic, Comparator, Literal};
+use super::operators::{self, Operator};
+use super::syntax::Literal;
 use super::value::literal;
 
 /// One token.
@@ -12,11 +13,7 @@ pub(super) enum Token<'a> {
     Number(Literal),
     /// A string, without its escapes.
     Text(String),
-    Comparator(Comparator),
-    Arithmetic(Arithmetic),
-    And,
-    Or,
-    Not,
+    Operator(&'static Operator),
     Open,
     Close,
     OpenIndex,
@@ -82,7 +79,10 @@ impl<'a> Lexer<'a> {
             None => Token::End,
             Some('"') => Token::Text(self.string()?),
             Some(c) if c.is_ascii_digit() || c == '.' => Token::Number(self.number()?),
-            Some(c) if is_name(c) => Token::Word(self.take_while(is_name)),
+            Some(c) if is_name(c) => {
+                let word = self.take_while(is_name);
+                operators::named(word).map_or(Token::Word(word), Token::Operator)
+            }
             Some(c) => self.symbol(c)?,
         };
         Ok((token, start))
@@ -98,6 +98,10 @@ impl<'a> Lexer<'a> {
     }
 
     fn symbol(&mut self, first: char) -> Result<Token<'a>, SyntaxError> {
+        if let Some(operator) = operators::leading(self.rest()) {
+            self.position += operator.symbol.len();
+            return Ok(Token::Operator(operator));
+        }
         let start = self.position;
         self.position += first.len_utf8();
         let token = match first {
@@ -106,20 +110,6 @@ impl<'a> Lexer<'a> {
             '[' => Token::OpenIndex,
             ']' => Token::CloseIndex,
             ',' => Token::Comma,
-            '+' => Token::Arithmetic(Arithmetic::Add),
-            '-' => Token::Arithmetic(Arithmetic::Subtract),
-            '*' => Token::Arithmetic(Arithmetic::Multiply),
-            '/' => Token::Arithmetic(Arithmetic::Divide),
-            '%' => Token::Arithmetic(Arithmetic::Remainder),
-            '<' if self.take('=') => Token::Comparator(Comparator::LessOrEqual),
-            '<' => Token::Comparator(Comparator::Less),
-            '>' if self.take('=') => Token::Comparator(Comparator::GreaterOrEqual),
-            '>' => Token::Comparator(Comparator::Greater),
-            '!' if self.take('=') => Token::Comparator(Comparator::NotEqual),
-            '!' => Token::Not,
-            '=' if self.take('=') => Token::Comparator(Comparator::Equal),
-            '&' if self.take('&') => Token::And,
-            '|' if self.take('|') => Token::Or,
             other => {
                 let message = match other {
                     '=' => "a single `=` is no operator; write `==` to compare".to_owned(),

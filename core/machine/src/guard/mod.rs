@@ -30,26 +30,28 @@
 //!   itself. Two integers compare exactly; if a number is no integer, both are taken as 64-bit
 //!   floats and are equal when they differ by less than 2^-52. `!=` is the negation of `==`.
 //! - **Order.** Numbers compare with numbers, strings with strings (byte by byte); any other order
-//!   comparison is false.
+//!   comparison is false. Nothing is tolerated: what `==` takes for the same may still be less or greater.
 //! - **`in`.** An element of a list (as `==` finds it), a part of a string, the key of an object;
 //!   anything else is false. `contains(a, b)` is `b in a`.
 //! - **Arithmetic** is for numbers; with anything else it gives null. Integers stay exact: a result
 //!   outside the `i64`/`u64` range is null, `7 / 2` is 3.5 and `6 / 2` the integer 3, `%` has the
 //!   sign of its left side. Division by zero, and a float result that is not finite, give null.
-//! - **Functions.** `size` (characters of a string, elements of a list, members of an object, else
-//!   null); `starts_with`, `ends_with`, `contains` (false unless the types fit); `lower`, `upper`
-//!   (null unless a string); `exists(path)` (true for a member that is there, even if null).
-//! - **`now`** is the command's timestamp in milliseconds; nothing in a guard reads a clock.
+//! - **`now`** is the request's time in milliseconds; nothing in a guard reads a clock.
+//! - **The payload** is not in `ctx` yet: it is merged after the guard has passed.
+//!
+//! The words, operators and functions are in [`language`](crate::language), each with what it gives.
 
 mod error;
 mod evaluate;
 mod explain;
-mod functions;
+pub(crate) mod functions;
 mod lexer;
 mod lookup;
+pub(crate) mod operators;
 mod parser;
 mod syntax;
 mod value;
+pub(crate) mod words;
 
 use rstmdb_types::{JsonRef, Result, TimestampMs};
 

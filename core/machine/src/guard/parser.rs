@@ -6,30 +6,18 @@
 use super::error::SyntaxError;
 use super::functions::Function;
 use super::lexer::{Lexer, Token, is_name};
+use super::operators::{self, Binding, Fixity, Infix, Prefix};
 use super::syntax::{
     Arithmetic, ArithmeticChain, Comparator, Comparison, Literal, Node, Path, PathStep, Root, Term,
 };
 use super::value::literal;
+use super::words::GuardWord;
 use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
 use crate::warnings::shorten;
 use rstmdb_types::fault::TOO_LARGE_INTEGER;
 use rstmdb_types::names::nearest;
 
 type ParseResult<T> = Result<T, SyntaxError>;
-
-/// How tightly operators bind: an operand takes in all operators that bind at least as tightly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Binding {
-    Or,
-    And,
-    Compare,
-    Sum,
-    Product,
-    Unary,
-}
-
-/// Words that mean something, for suggestions.
-const WORDS: [&str; 7] = ["state", "now", "true", "false", "null", "ctx", "payload"];
 
 /// Which integers a guard may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,14 +74,14 @@ impl<'a> Parser<'a> {
         let mut compared = false;
         loop {
             let left_span = start..self.end;
-            let binding = match &self.token {
-                Token::Or => Binding::Or,
-                Token::And => Binding::And,
-                Token::Comparator(_) | Token::Word("in") => Binding::Compare,
-                Token::Arithmetic(operator) if operator.is_sum() => Binding::Sum,
-                Token::Arithmetic(_) => Binding::Product,
+            let (operator, infix) = match self.token {
+                Token::Operator(operator) => match operator.fixity {
+                    Fixity::Infix(infix) => (operator, infix),
+                    Fixity::Prefix(_) => return Ok(left),
+                },
                 _ => return Ok(left),
             };
+            let binding = operator.binding;
             if binding < least {
                 return Ok(left);
             }
@@ -102,28 +90,19 @@ impl<'a> Parser<'a> {
             }
             compared = binding == Binding::Compare;
             self.count()?;
-            let operator = self.advance()?;
-            left = match operator {
-                Token::Or | Token::And => {
-                    let next = if operator == Token::Or { Binding::And } else { Binding::Compare };
-                    let right_start = self.start;
-                    let node = self.expression(next, depth)?;
+            self.advance()?;
+            let right_start = self.start;
+            let right = match infix {
+                Infix::Compare(Comparator::In) => self.whole_or(binding.tighter(), depth)?,
+                _ => self.expression(binding.tighter(), depth)?,
+            };
+            left = match infix {
+                Infix::Any | Infix::All => {
                     let left = Term { node: left, span: left_span };
-                    join(&operator, left, Term { node, span: right_start..self.end })
+                    join(infix, left, Term { node: right, span: right_start..self.end })
                 }
-                Token::Arithmetic(operator) => {
-                    let tighter = if operator.is_sum() { Binding::Product } else { Binding::Unary };
-                    chain(operator, left, self.expression(tighter, depth)?)
-                }
-                comparator => {
-                    let operator = match comparator {
-                        Token::Comparator(operator) => operator,
-                        _ => Comparator::In,
-                    };
-                    let right = match operator {
-                        Comparator::In => self.whole_or(Binding::Sum, depth)?,
-                        _ => self.expression(Binding::Sum, depth)?,
-                    };
+                Infix::Compute(operator) => chain(operator, left, right),
+                Infix::Compare(operator) => {
                     Node::Compare(Box::new(Comparison { operator, left, right }))
                 }
             };
@@ -136,16 +115,20 @@ impl<'a> Parser<'a> {
         if depth > GUARD_DEPTH_MAX {
             return self.error(format!("the guard nests deeper than {GUARD_DEPTH_MAX} levels"));
         }
-        match self.token {
+        let prefix = match self.token {
+            Token::Operator(operator) => operators::prefix(operator.symbol),
+            _ => None,
+        };
+        match prefix {
             // `!` takes in the whole comparison after it, so it can't stand inside another one.
-            Token::Not if least > Binding::Compare => {
+            Some((_, binding)) if least > binding => {
                 self.error("put `!` and what it negates in parentheses here")
             }
-            Token::Not => {
+            Some((Prefix::Not, binding)) => {
                 self.advance()?;
-                Ok(Node::Not(Box::new(self.expression(Binding::Compare, depth + 1)?)))
+                Ok(Node::Not(Box::new(self.expression(binding, depth + 1)?)))
             }
-            Token::Arithmetic(Arithmetic::Subtract) => {
+            Some((Prefix::Negate, binding)) => {
                 self.advance()?;
                 if let Token::Number(number) = &self.token {
                     let negative = match number {
@@ -155,9 +138,9 @@ impl<'a> Parser<'a> {
                     };
                     return self.number(negative);
                 }
-                Ok(Node::Negate(Box::new(self.prefix(Binding::Unary, depth + 1)?)))
+                Ok(Node::Negate(Box::new(self.prefix(binding, depth + 1)?)))
             }
-            _ => self.primary(depth),
+            None => self.primary(depth),
         }
     }
 
@@ -204,26 +187,24 @@ impl<'a> Parser<'a> {
             Some((first, members)) => (first, Some(members)),
             None => (word, None),
         };
-        let root = match first {
-            "ctx" => Some(Root::Ctx),
-            "payload" => Some(Root::Payload),
-            _ => None,
-        };
-        if let Some(root) = root {
-            let start = self.start;
-            let path = self.path(root, members)?;
-            if path.steps.is_empty() && root == Root::Ctx {
-                let message = "ctx alone is no condition; name a member, like ctx.paid";
-                return Err(SyntaxError::new(start, message));
+        let node = match (GuardWord::named(first), members) {
+            (Some(GuardWord::Ctx), _) => {
+                let start = self.start;
+                let path = self.path(Root::Ctx, members)?;
+                if path.steps.is_empty() {
+                    let message = "ctx alone is no condition; name a member, like ctx.paid";
+                    return Err(SyntaxError::new(start, message));
+                }
+                return Ok(Node::Path(path));
             }
-            return Ok(Node::Path(path));
-        }
-        let node = match word {
-            "state" => Node::State,
-            "now" => Node::Now,
-            "true" => Node::Literal(Literal::Bool(true)),
-            "false" => Node::Literal(Literal::Bool(false)),
-            "null" => Node::Literal(Literal::Null),
+            (Some(GuardWord::Payload), _) => {
+                return Ok(Node::Path(self.path(Root::Payload, members)?));
+            }
+            (Some(GuardWord::State), None) => Node::State,
+            (Some(GuardWord::Now), None) => Node::Now,
+            (Some(GuardWord::True), None) => Node::Literal(Literal::Bool(true)),
+            (Some(GuardWord::False), None) => Node::Literal(Literal::Bool(false)),
+            (Some(GuardWord::Null), None) => Node::Literal(Literal::Null),
             _ => return self.call(word, depth),
         };
         self.advance()?;
@@ -312,8 +293,9 @@ impl<'a> Parser<'a> {
             self.advance()?;
         }
         self.close(open)?;
-        if arguments.len() != function.arguments() {
-            let takes = match function.arguments() {
+        let parameters = function.parameters().len();
+        if arguments.len() != parameters {
+            let takes = match parameters {
                 1 => "1 argument".to_owned(),
                 count => format!("{count} arguments"),
             };
@@ -380,7 +362,9 @@ impl<'a> Parser<'a> {
             Token::Word("and" | "AND") => "expected an operator; write `&&` for and".to_owned(),
             Token::Word("or" | "OR") => "expected an operator; write `||` for or".to_owned(),
             Token::Close => "this `)` closes nothing".to_owned(),
-            Token::Not => "expected an operator before `!`".to_owned(),
+            Token::Operator(operator) => {
+                format!("expected an operator before `{}`", operator.symbol)
+            }
             _ => format!("expected an operator or the end, found {}", self.found()),
         };
         SyntaxError::new(self.start, message)
@@ -391,14 +375,17 @@ impl<'a> Parser<'a> {
         let called = self.lexer.rest_is_call();
         let (first, rest) = word.split_once('.').unwrap_or((word, ""));
         let message = if called {
-            match nearest(word, Function::NAMES.iter().copied()) {
+            let names: Vec<&str> = Function::ALL.iter().map(|function| function.name()).collect();
+            match nearest(word, names.iter().copied()) {
                 Some(near) => format!("there is no function {shown:?}; did you mean {near:?}?"),
-                None => format!(
-                    "there is no function {shown:?}; the functions are {}",
-                    Function::NAMES.join(", ")
-                ),
+                None => {
+                    format!(
+                        "there is no function {shown:?}; the functions are {}",
+                        names.join(", ")
+                    )
+                }
             }
-        } else if WORDS.contains(&first) {
+        } else if GuardWord::named(first).is_some() {
             format!("{first:?} has no members")
         } else if matches!(word, "not" | "NOT") {
             "write `!` for not".to_owned()
@@ -417,7 +404,7 @@ fn meant(word: &str) -> Option<&'static str> {
     match word {
         "context" => Some("ctx"),
         "timestamp" => Some("now"),
-        _ => nearest(word, WORDS),
+        _ => nearest(word, GuardWord::ALL.iter().map(|word| word.name())),
     }
 }
 
@@ -434,13 +421,13 @@ fn member(key: &str) -> PathStep {
 }
 
 /// Joins two terms with `&&` or `||`, in one node with the terms joined before.
-fn join(operator: &Token<'_>, left: Term, right: Term) -> Node {
+fn join(operator: Infix, left: Term, right: Term) -> Node {
     match (operator, left) {
-        (Token::Or, Term { node: Node::Any(mut terms), .. }) => {
+        (Infix::Any, Term { node: Node::Any(mut terms), .. }) => {
             terms.push(right);
             Node::Any(terms)
         }
-        (Token::Or, left) => Node::Any(vec![left, right]),
+        (Infix::Any, left) => Node::Any(vec![left, right]),
         (_, Term { node: Node::All(mut terms), .. }) => {
             terms.push(right);
             Node::All(terms)

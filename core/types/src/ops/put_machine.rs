@@ -11,7 +11,7 @@ pub struct PutMachineRequest {
     pub machine: Text,
     /// The version to store the definition under.
     pub version: u32,
-    /// The definition, a JSON object; see the definition reference.
+    /// The definition, a JSON object: `docs/reference/definitions.md` has its keys.
     pub definition: Json,
     /// Accepted for compatibility and ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]

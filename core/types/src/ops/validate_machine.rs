@@ -7,7 +7,7 @@ use crate::{DefinitionWarning, Json, Text};
 /// Asks whether a definition could be stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ValidateMachineRequest {
-    /// The definition, a JSON object; see the definition reference.
+    /// The definition, a JSON object: `docs/reference/definitions.md` has its keys.
     pub definition: Json,
     /// Refuse the definition when there is a warning.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
