@@ -1,4 +1,4 @@
-//! Rules about markdown: one title per file, and relative links that lead somewhere.
+//! Rules about markdown: one title per file, links and paths that lead somewhere.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,45 @@ pub fn titles(text: &str) -> Vec<(usize, String)> {
     }
 }
 
-/// Relative links to files that are not in the tree, or to headings that are not in the file.
+/// Where this repository is read; links there are links into the tree.
+const OURS: [&str; 2] =
+    ["https://github.com/rstmdb/rstmdb/blob/main/", "https://github.com/rstmdb/rstmdb/tree/main/"];
+
+/// The files of the tree and the folders that they are in.
+struct Tree<'a> {
+    files: BTreeSet<&'a str>,
+    folders: BTreeSet<&'a str>,
+}
+
+impl<'a> Tree<'a> {
+    fn of(files: &'a [TextFile]) -> Tree<'a> {
+        let files: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let ends = files.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at]));
+        let folders = ends.collect();
+        Tree { files, folders }
+    }
+
+    fn has(&self, path: &str) -> bool {
+        let path = path.trim_end_matches('/');
+        path.is_empty() || self.files.contains(path) || self.folders.contains(path)
+    }
+}
+
+/// Links to files of the tree that are not there, or to headings that are not in the file.
 pub fn broken_links(files: &[TextFile]) -> Vec<String> {
-    let known: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    let is_folder = |path: &str| {
-        let prefix = format!("{}/", path.trim_end_matches('/'));
-        path.is_empty() || known.iter().any(|file| file.starts_with(&prefix))
-    };
+    let tree = Tree::of(files);
     let mut problems = Vec::new();
     for file in files.iter().filter(|file| file.path.ends_with(".md")) {
         for (line, target) in links(&file.text) {
             let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
-            let path = if path.is_empty() { file.path.clone() } else { join(&file.path, path) };
+            let ours = OURS.iter().find_map(|prefix| path.strip_prefix(prefix));
+            let path = match (ours, path) {
+                (Some(path), _) => path.to_owned(),
+                (None, "") => file.path.clone(),
+                (None, path) => join(&file.path, path),
+            };
             let place = format!("{}:{line}", file.path);
-            if !known.contains(path.as_str()) && !is_folder(&path) {
+            if !tree.has(&path) {
                 problems.push(format!("{place}: the link {target} leads nowhere"));
             } else if !anchor.is_empty()
                 && let Some(linked) = files.iter().find(|f| f.path == path && path.ends_with(".md"))
@@ -41,7 +66,46 @@ pub fn broken_links(files: &[TextFile]) -> Vec<String> {
     problems
 }
 
-/// Relative link targets with their lines.
+/// Paths that a page names as code, or another file as a page of `docs`, and that are not in the tree.
+pub fn missing_paths(files: &[TextFile]) -> Vec<String> {
+    let tree = Tree::of(files);
+    let mut problems = Vec::new();
+    // What checks pages names some that are not there.
+    for file in files.iter().filter(|file| !file.path.starts_with("xtask/")) {
+        let named: Vec<(usize, &str)> = match file.path.ends_with(".md") {
+            true => prose(&file.text).flat_map(|(line, text)| paths_as_code(line, text)).collect(),
+            false => {
+                file.text.lines().zip(1..).flat_map(|(text, line)| pages(line, text)).collect()
+            }
+        };
+        for (line, path) in named {
+            let top = path.split('/').next().unwrap_or_default();
+            if tree.folders.contains(top) && !tree.has(path) {
+                problems.push(format!("{}:{line}: {path} is not in the tree", file.path));
+            }
+        }
+    }
+    problems
+}
+
+/// What stands between marks of code and looks like a path.
+fn paths_as_code(line: usize, text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_path = |text: &&str| text.contains('/') && text.chars().all(is_part_of_a_path);
+    text.split('`').skip(1).step_by(2).filter(is_path).map(move |path| (line, path))
+}
+
+/// Mentions of pages below `docs`.
+fn pages(line: usize, text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let words = text.split(|c| !is_part_of_a_path(c));
+    words
+        .filter(|word| word.starts_with("docs/") && word.ends_with(".md"))
+        .map(move |page| (line, page))
+}
+
+fn is_part_of_a_path(c: char) -> bool {
+    c.is_alphanumeric() || "/_-.".contains(c)
+}
+
 /// Programs of the first page that nothing runs: each must stand in the page of its language too, whose
 /// blocks that language's tests run.
 pub fn unproven_blocks(files: &[TextFile]) -> Vec<String> {
@@ -70,6 +134,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     after.filter_map(|rest| rest.split_once("\n```")).map(|(block, _)| block).collect()
 }
 
+/// Relative link targets with their lines.
 fn links(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in prose(text) {
@@ -87,8 +152,10 @@ fn links(text: &str) -> Vec<(usize, String)> {
             found.push((number, target.trim().to_owned()));
         }
     }
-    let elsewhere =
-        |target: &str| target.contains("://") || target.starts_with("mailto:") || target.is_empty();
+    let elsewhere = |target: &str| {
+        let is_ours = OURS.iter().any(|prefix| target.starts_with(prefix));
+        (target.contains("://") && !is_ours) || target.starts_with("mailto:") || target.is_empty()
+    };
     found.retain(|(_, target)| !elsewhere(target));
     found
 }
@@ -181,6 +248,40 @@ mod tests {
                 "README.md:2: README.md has no heading #nope",
                 "docs/a.md:2: the link ../gone.md leads nowhere",
                 "docs/a.md:3: docs/a.md has no heading #b",
+            ]
+        );
+    }
+
+    #[test]
+    fn follows_links_to_where_the_tree_is_read() {
+        let file = |path: &str, text: &str| TextFile { path: path.into(), text: text.into() };
+        let page = |path: &str| {
+            file("node/README.md", &format!("# A\n[a](https://github.com/rstmdb/rstmdb/{path})"))
+        };
+        let guide = || file("docs/guide.md", "# Guide\n## Part");
+        for good in ["blob/main/docs/guide.md#part", "tree/main/docs", "issues"] {
+            assert_eq!(broken_links(&[page(good), guide()]), Vec::<String>::new(), "{good}");
+        }
+        for bad in ["blob/main/docs/gide.md", "blob/main/docs/guide.md#parts", "tree/main/doc"] {
+            assert_eq!(broken_links(&[page(bad), guide()]).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn finds_paths_that_are_not_there() {
+        let file = |path: &str, text: &str| TextFile { path: path.into(), text: text.into() };
+        let text =
+            "# A\n`core/a.rs` `core/b.rs` `core` `a/b` `core/<name>.rs`\n```\n`core/c.rs`\n```\n";
+        let files = [
+            file("docs/a.md", text),
+            file("core/a.rs", "//! See docs/a.md, and `docs/b.md`.\n"),
+            file("xtask/a.rs", "docs/c.md"),
+        ];
+        assert_eq!(
+            missing_paths(&files),
+            [
+                "docs/a.md:2: core/b.rs is not in the tree",
+                "core/a.rs:1: docs/b.md is not in the tree",
             ]
         );
     }

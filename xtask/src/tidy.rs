@@ -30,6 +30,7 @@ pub fn check() -> Outcome {
         })
         .collect();
     problems.extend(markdown::broken_links(&files));
+    problems.extend(markdown::missing_paths(&files));
     problems.extend(markdown::unproven_blocks(&files));
     problems.extend(decision_records(&files));
     if problems.is_empty() { Ok(format!("{} files", files.len())) } else { Err(problems) }
