@@ -287,7 +287,7 @@ void rstmdb_error_free(struct rstmdb_error *error);
 // The `RSTMDB_ABI_VERSION` that the library was built with; compare it with that of the header.
 uint32_t rstmdb_abi_version(void);
 
-// The version of rstmdb, such as `0.1.0`. Lives for ever.
+// The version of rstmdb, that of its packages. Lives for ever.
 struct rstmdb_slice rstmdb_version(void);
 
 // Opens a database and waits until it is open.

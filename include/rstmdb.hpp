@@ -809,7 +809,7 @@ struct PutMachineRequest {
     std::string machine{};
     /// The version to store the definition under.
     std::uint32_t version{};
-    /// The definition, a JSON object; see the definition reference.
+    /// The definition, a JSON object: `docs/reference/definitions.md` has its keys.
     Json definition{};
     /// Accepted for compatibility and ignored.
     std::optional<std::string> checksum{};
@@ -1271,7 +1271,7 @@ struct PingRequest {
 
 /// Asks whether a definition could be stored.
 struct ValidateMachineRequest {
-    /// The definition, a JSON object; see the definition reference.
+    /// The definition, a JSON object: `docs/reference/definitions.md` has its keys.
     Json definition{};
     /// Refuse the definition when there is a warning.
     std::optional<bool> strict{};
@@ -2315,7 +2315,7 @@ inline void set_log(LogLevel level, LogFunction log = {}) {
     }
 }
 
-/// The version of the library, such as `0.1.0`.
+/// The version of the library, that of its package.
 inline std::string_view version() { return detail::view(rstmdb_version()); }
 
 } // namespace rstmdb

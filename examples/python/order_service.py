@@ -1,6 +1,6 @@
 """An order service: FastAPI on a database of its own, with a live page.
 
-    pip install rstmdb fastapi uvicorn
+    pip install fastapi uvicorn          # beside the wheel of rstmdb
     uvicorn order_service:app            # then open http://127.0.0.1:8000
 
 `ORDERS_URL` names the database: a directory (`./orders` unless told otherwise) or a server.

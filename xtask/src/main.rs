@@ -16,6 +16,7 @@ mod spdx;
 mod tests_run;
 mod tidy;
 mod tree;
+mod versions;
 mod words;
 mod workflows;
 
@@ -29,11 +30,12 @@ type Task = (&'static str, fn() -> Outcome);
 
 const USAGE: &str = "\
 usage: cargo xtask <task>
-  check              arrows, circles, words, tidy, licences, workflows and generate --check; writes nothing
+  check              arrows, circles, words, tidy, licences, workflows, versions and generate --check; writes nothing
   arrows             who imports whom, against the table in xtask/src/arrows.rs
   circles            files of a crate that import each other
   words              names that several types of core have
-  tidy               file sizes, headers, leftovers, markdown links
+  tidy               file sizes, headers, leftovers, links and paths in the documentation
+  versions           the version, wherever it stands, and no install line that works only when it is published
   licences           licence and origin of every dependency
   generate           write the generated files
   generate --check   fail when one of them is stale
@@ -54,12 +56,14 @@ fn main() -> ExitCode {
             ("tidy", tidy::check),
             ("licences", licences::check),
             ("workflows", workflows::check),
+            ("versions", versions::check),
             ("generate", generate::check),
         ]),
         ["arrows"] => report(&[("arrows", arrows::check)]),
         ["circles"] => report(&[("circles", circles::check)]),
         ["words"] => report(&[("words", words::check)]),
         ["tidy"] => report(&[("tidy", tidy::check)]),
+        ["versions"] => report(&[("versions", versions::check)]),
         ["licences"] => report(&[("licences", licences::check)]),
         ["generate"] => report(&[("generate", generate::write)]),
         ["generate", "--check"] => report(&[("generate", generate::check)]),

@@ -39,7 +39,7 @@ pub extern "C" fn rstmdb_abi_version() -> u32 {
     RSTMDB_ABI_VERSION
 }
 
-/// The version of rstmdb, such as `0.1.0`. Lives for ever.
+/// The version of rstmdb, that of its packages. Lives for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn rstmdb_version() -> rstmdb_slice {
     rstmdb_slice::of(env!("CARGO_PKG_VERSION"))
