@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-__version__ = "0.1.0"
+__version__ = "0.4.0"
 
 
 class ErrorCode(str, Enum):
