@@ -378,7 +378,7 @@ impl Handler for Carry<'_> {
     }
 
     fn validate_machine(self, request: ValidateMachineRequest) -> Evaluated<ValidateMachineResult> {
-        self.shared.validate_machine(request, &self.edge)
+        self.shared.validate_machine(request, &self.edge())
     }
 
     fn replication_status(

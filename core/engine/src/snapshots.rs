@@ -35,7 +35,7 @@ fn path(id: &str) -> Option<String> {
 pub(crate) struct Snapshot {
     pub summary: SnapshotSummary,
     /// When its instance was created.
-    pub created_at: TimestampMs,
+    pub created_at: Option<TimestampMs>,
 }
 
 impl Snapshot {
@@ -43,7 +43,7 @@ impl Snapshot {
         id: Text,
         text: &[u8],
         wal_offset: Offset,
-        created_at: TimestampMs,
+        created_at: Option<TimestampMs>,
     ) -> Snapshot {
         let summary = SnapshotSummary {
             snapshot_id: id,
@@ -56,7 +56,7 @@ impl Snapshot {
 
     /// Whether it was taken in the life that began at an offset and a time. The time tells apart what a
     /// log that was cut or put back says of the same offsets.
-    pub(crate) fn is_of(&self, life: Offset, created_at: TimestampMs) -> bool {
+    pub(crate) fn is_of(&self, life: Offset, created_at: Option<TimestampMs>) -> bool {
         life <= self.summary.wal_offset && created_at == self.created_at
     }
 
@@ -143,7 +143,7 @@ fn read_snapshot(storage: &dyn Storage, id: &str, path: &str) -> io::Result<(Tex
     struct Instance {
         instance_id: Text,
         last_wal_offset: Offset,
-        created_at: TimestampMs,
+        created_at: Option<TimestampMs>,
     }
     let file = storage.open_to_read(path)?;
     let length = usize::try_from(file.len()?).map_err(io::Error::other)?;

@@ -3,9 +3,11 @@
 use clap::Args;
 use rstmdb::{DropSnapshotRequest, ListSnapshotsRequest, SnapshotInstanceRequest};
 
+use super::list::total;
 use super::target::InstanceArg;
 use crate::error::CommandResult;
-use crate::output::{bytes, fields, table};
+use crate::output::bytes;
+use crate::screen::{fields, table};
 use crate::session::CliSession;
 
 /// Write a snapshot of one instance to a file in the data directory.
@@ -61,7 +63,9 @@ impl ListSnapshots {
                     snapshot.checksum.to_string(),
                 ]
             });
+            let count = result.snapshots.len();
             table(&["snapshot", "offset#", "size#", "checksum"], rows)
+                .then(total("snapshot", count, count as u64))
         })
     }
 }

@@ -134,7 +134,7 @@ impl Shared {
         let hash = self.state.hash(instance);
         let partition = self.state.partition(hash);
         let slot = partition.live(hash, instance);
-        slot.is_ok_and(|(_, slot)| snapshot.is_of(slot.life, slot.created_at))
+        slot.is_ok_and(|(_, slot)| snapshot.is_of(slot.life, Some(slot.created_at)))
     }
 
     fn check_files_may_change(&self) -> Result<()> {

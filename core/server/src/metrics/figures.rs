@@ -123,7 +123,7 @@ impl FromEngine {
         set(&self.machines, figures.machines);
         set(&self.writable, u64::from(figures.writable));
         set(&self.entries, wal.entry_count);
-        set(&self.first_entry, wal.first_offset);
+        set(&self.first_entry, wal.first_offset.unwrap_or_default());
         self.oldest.set(figures.oldest_at / 1000);
         self.checkpoint_at.set(figures.checkpoint_at / 1000);
         set(&self.checkpoint_lag, wal.latest_offset.saturating_sub(figures.checkpoint_offset));
