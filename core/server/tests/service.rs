@@ -333,8 +333,8 @@ fn a_revoked_token_ends_its_sessions_where_that_is_asked_for() {
 #[test]
 fn a_default_address_of_metrics_may_be_taken_and_a_chosen_one_may_not() {
     let folder = Folder::new();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
     let data = folder.path().join("data");
     let base = ["--data", data.to_str().unwrap(), "--bind", "127.0.0.1:0", "--log-format", "json"];
     let socket = folder.path().join("notify");
@@ -351,7 +351,27 @@ fn a_default_address_of_metrics_may_be_taken_and_a_chosen_one_may_not() {
     let warning = log.lines().find(|line| line.contains("metrics.bind_addr")).unwrap();
     assert!(warning.contains("WARN") && warning.contains("--metrics-bind HOST:PORT"), "{warning}");
 
+    // Whatever has the address, who asks for health is told of the server.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut command = program();
+    command.env("RSTMDB_DEFAULT_METRICS_BIND", &taken).env("NOTIFY_SOCKET", &socket);
+    let mut child =
+        command.args(["--data", base[1], "--bind", &free]).stderr(Stdio::null()).spawn().unwrap();
+    manager.wait_for("READY=1");
+    let stranger = std::thread::spawn(move || {
+        let (mut asked, _) = listener.accept().unwrap();
+        std::io::Read::read(&mut asked, &mut [0; 1024]).unwrap();
+        std::io::Write::write_all(&mut asked, b"HTTP/1.1 404 Not Found\r\n\r\nno").unwrap();
+    });
+    let check = ["--bind", &*free, "--check-health"];
+    let health = output(&[("RSTMDB_DEFAULT_METRICS_BIND", &*taken)], &check);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stranger.join().unwrap();
+    assert_eq!(text(&health.stdout), "it answers\n", "{}", text(&health.stderr));
+
     let file = folder.put("rstmdb.yaml", &format!("metrics: {{bind_addr: {taken}}}\n"));
+    let _taken = TcpListener::bind(&taken).unwrap();
     let by_file = ["--config", file.to_str().unwrap()];
     for (variables, more) in [
         (vec![("RSTMDB_METRICS_BIND", &*taken)], &[][..]),
