@@ -20,6 +20,16 @@ function decodeWalEntryFlushAll(_w: Wire): types.WalEntryFlushAll {
   return r;
 }
 
+function decodeWalEntryDeleteAgain(w: Wire): types.WalEntryDeleteAgain {
+  const r: Wire = {
+    type: 'delete_again',
+    instanceId: w.instance_id,
+    deletion: w.deletion,
+    idempotencyKey: w.idempotency_key,
+  };
+  return r;
+}
+
 function decodeWalEntryPurgeFloor(w: Wire): types.WalEntryPurgeFloor {
   const r: Wire = {
     type: 'purge_floor',
@@ -109,6 +119,8 @@ function decodeWalEntry(w: Wire): types.WalEntry {
       return decodeWalEntryMark(w);
     case 'purge_floor':
       return decodeWalEntryPurgeFloor(w);
+    case 'delete_again':
+      return decodeWalEntryDeleteAgain(w);
     case 'flush_all':
       return decodeWalEntryFlushAll(w);
     default:
@@ -121,6 +133,16 @@ function decodeBatchOperationResult(w: Wire): types.BatchOperationResult {
   if (w.deleted !== undefined) return decodeDeleteInstanceResult(w);
   if (w.applied !== undefined) return decodeApplyEventResult(w);
   return decodeCreateInstanceResult(w);
+}
+
+function decodeSnapshotSummary(w: Wire): types.SnapshotSummary {
+  const r: Wire = {
+    snapshotId: w.snapshot_id,
+    walOffset: w.wal_offset,
+    sizeBytes: w.size_bytes,
+    checksum: w.checksum,
+  };
+  return r;
 }
 
 function decodeLimits(w: Wire): types.Limits {
@@ -140,6 +162,7 @@ function decodeLimits(w: Wire): types.Limits {
   if (w.batch_bytes_max !== undefined) r.batchBytesMax = w.batch_bytes_max;
   if (w.answer_bytes_max !== undefined) r.answerBytesMax = w.answer_bytes_max;
   if (w.page_entries_max !== undefined) r.pageEntriesMax = w.page_entries_max;
+  if (w.snapshots_max !== undefined) r.snapshotsMax = w.snapshots_max;
   return r;
 }
 
@@ -240,6 +263,31 @@ function decodeDefinitionWarning(w: Wire): types.DefinitionWarning {
   if (w.suggestion !== undefined) r.suggestion = w.suggestion;
   return r;
 }
+
+function decodeDropSnapshotResult(w: Wire): types.DropSnapshotResult {
+  const r: Wire = {
+    snapshotId: w.snapshot_id,
+    dropped: w.dropped,
+  };
+  return r;
+}
+
+const DropSnapshotRequest: Members = {
+  __proto__: null,
+  snapshotId: 'snapshot_id',
+};
+
+function decodeListSnapshotsResult(w: Wire): types.ListSnapshotsResult {
+  const r: Wire = {
+    snapshots: w.snapshots.map(decodeSnapshotSummary),
+  };
+  return r;
+}
+
+const ListSnapshotsRequest: Members = {
+  __proto__: null,
+  instanceId: 'instance_id',
+};
 
 function decodeReplicationStatusResult(w: Wire): types.ReplicationStatusResult {
   const r: Wire = {
@@ -790,4 +838,18 @@ export const OPERATIONS = {
     members: ReplicationStatusRequest,
     decode: decodeReplicationStatusResult,
   } satisfies Spec<types.ReplicationStatusResult>,
+  listSnapshots: {
+    name: 'LIST_SNAPSHOTS',
+    number: 24,
+    required: ['instanceId'],
+    members: ListSnapshotsRequest,
+    decode: decodeListSnapshotsResult,
+  } satisfies Spec<types.ListSnapshotsResult>,
+  dropSnapshot: {
+    name: 'DROP_SNAPSHOT',
+    number: 25,
+    required: ['snapshotId'],
+    members: DropSnapshotRequest,
+    decode: decodeDropSnapshotResult,
+  } satisfies Spec<types.DropSnapshotResult>,
 } as const;

@@ -117,6 +117,8 @@ export const ERROR_REASONS = Object.freeze([
   'offset_compacted',
   /** The log has not come to the offset yet; context `latest_offset` is the last it has. */
   'offset_ahead',
+  /** There is no such snapshot, or it went with its instance. */
+  'snapshot_not_found',
   /** The instance reached a final state. */
   'instance_completed',
   /** The instance is not in the expected state. */
@@ -263,7 +265,7 @@ export interface GetInstanceResult<M extends MachineTypes = AnyMachine> {
   readonly version: number;
   /** The current state. */
   readonly state: StateOf<M>;
-  /** The context. */
+  /** The context; its members are sorted by name, at every depth. */
   readonly ctx: ContextOf<M>;
   /** The log offset of the last change. */
   readonly lastWalOffset: Offset;
@@ -369,7 +371,9 @@ export interface ApplyEventResult<M extends MachineTypes = AnyMachine> {
   readonly fromState: StateOf<M>;
   /** The state after. */
   readonly toState: StateOf<M>;
-  /** The context after the payload was merged. */
+  /**
+   * The context after the payload was merged; its members are sorted by name, at every depth.
+   */
   readonly ctx: ContextOf<M>;
   /** The log offset of the event. */
   readonly walOffset: Offset;
@@ -445,7 +449,10 @@ export interface WatchInstanceRequest {
   readonly instanceId: string;
   /** Whether events carry the context after them. */
   readonly includeCtx?: boolean | undefined;
-  /** Replay from this offset (inclusive) before going on live; absent or 0: live only. */
+  /**
+   * Replay from this offset (inclusive) before going on live; absent or 0: live only.
+   * Creations and deletions are among what is replayed with `include_lifecycle` alone.
+   */
   readonly fromOffset?: Offset | undefined;
   /**
    * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
@@ -474,7 +481,10 @@ export interface WatchInstanceResult<M extends MachineTypes = AnyMachine> {
 export interface WatchAllRequest<M extends MachineTypes = AnyMachine> {
   /** Whether events carry the context after them. */
   readonly includeCtx?: boolean | undefined;
-  /** Replay from this offset (inclusive) before going on live; absent or 0: live only. */
+  /**
+   * Replay from this offset (inclusive) before going on live; absent or 0: live only.
+   * Creations and deletions are among what is replayed with `include_lifecycle` alone.
+   */
   readonly fromOffset?: Offset | undefined;
   /**
    * The history that `from_offset` was told with. `CONFLICT`, reason `history_diverged`, when
@@ -678,6 +688,32 @@ export interface ReplicationStatusResult {
   readonly role: string;
 }
 
+/** Names the instance whose snapshots to list. */
+export interface ListSnapshotsRequest {
+  /** The instance's id. */
+  readonly instanceId: string;
+}
+
+/** The snapshots of an instance. */
+export interface ListSnapshotsResult {
+  /** The snapshots, by offset; those of one offset by id. */
+  readonly snapshots: readonly SnapshotSummary[];
+}
+
+/** Names the snapshot to remove. */
+export interface DropSnapshotRequest {
+  /** The snapshot's id. */
+  readonly snapshotId: string;
+}
+
+/** The snapshot that was removed. */
+export interface DropSnapshotResult {
+  /** The snapshot's id. */
+  readonly snapshotId: string;
+  /** Always true: a snapshot that is not there is an error. */
+  readonly dropped: boolean;
+}
+
 /** Something in a definition that is allowed but probably not meant. */
 export interface DefinitionWarning {
   /** Where, as a path such as `transitions[2].gaurd`. */
@@ -866,6 +902,20 @@ export interface Limits {
   readonly answerBytesMax?: number | bigint;
   /** The most entries of one page of a list, a history or a log read. */
   readonly pageEntriesMax?: number;
+  /** The most snapshots of one instance; 0 means no limit. */
+  readonly snapshotsMax?: number;
+}
+
+/** A snapshot without what is in it. */
+export interface SnapshotSummary {
+  /** The snapshot's id; its file in the data directory is `snapshots/ID.json`. */
+  readonly snapshotId: string;
+  /** The log offset of the last change of the instance that is in it. */
+  readonly walOffset: Offset;
+  /** The size of the file in bytes. */
+  readonly sizeBytes: number;
+  /** CRC-32C of the file, 8 lower-case hex digits. */
+  readonly checksum: string;
 }
 
 /** Whether an operation of a batch succeeded. */
@@ -913,6 +963,8 @@ export type WalEntry =
   | WalEntryMark
   /** Deleted instances that last changed before an offset are forgotten. Only among all entries. */
   | WalEntryPurgeFloor
+  /** An instance that was deleted already was to be deleted again, with a key. Only among all entries. */
+  | WalEntryDeleteAgain
   /** All machines and instances were removed. */
   | WalEntryFlushAll
   /** One that only newer versions know. */
@@ -1008,6 +1060,20 @@ export interface WalEntryPurgeFloor {
   readonly type: 'purge_floor';
   /** The offset. */
   readonly floor: Offset;
+}
+
+/**
+ * An instance that was deleted already was to be deleted again, with a key. Only among all
+ * entries.
+ */
+export interface WalEntryDeleteAgain {
+  readonly type: 'delete_again';
+  /** The instance's id. */
+  readonly instanceId: string;
+  /** The offset of its deletion. */
+  readonly deletion: Offset;
+  /** The request's key. */
+  readonly idempotencyKey: string;
 }
 
 /** All machines and instances were removed. */

@@ -47,6 +47,10 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "deleted": ("bool", True),
         "wal_offset": ("int", True),
     },
+    "DropSnapshotResult": {
+        "snapshot_id": ("text", True),
+        "dropped": ("bool", True),
+    },
     "FlushAllResult": {
         "flushed": ("bool", True),
         "instances_removed": ("int", True),
@@ -60,8 +64,8 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "ctx": ("json", True),
         "last_wal_offset": ("int", True),
         "last_event_id": ("text", False),
-        "created_at": ("time", True),
-        "updated_at": ("time", True),
+        "created_at": ("time", False),
+        "updated_at": ("time", False),
     },
     "GetMachineResult": {
         "definition": ("json", True),
@@ -77,14 +81,14 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "server_name": ("text", True),
         "server_version": ("text", True),
         "backend": ("text", True),
-        "database_id": ("text", True),
+        "database_id": ("text", False),
         "features": ("texts", True),
-        "writable": ("bool", True),
-        "health": ("text", True),
+        "writable": ("bool", False),
+        "health": ("text", False),
         "limits": ("json", True),
-        "instances": ("int", True),
-        "machines": ("int", True),
-        "latest_offset": ("int", True),
+        "instances": ("int", False),
+        "machines": ("int", False),
+        "latest_offset": ("int", False),
         "history_id": ("text", False),
     },
     "InstanceCount": {
@@ -100,7 +104,7 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "version": ("int", True),
         "wal_offset": ("int", True),
         "history_id": ("text", False),
-        "timestamp": ("time", True),
+        "timestamp": ("time", False),
         "from_state": ("text", False),
         "to_state": ("text", False),
         "event": ("text", False),
@@ -125,20 +129,21 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "fsyncs": ("int", True),
     },
     "Limits": {
-        "name_bytes_max": ("int", True),
-        "json_depth_max": ("int", True),
-        "context_bytes_max": ("int", True),
-        "payload_bytes_max": ("int", True),
-        "definition_bytes_max": ("int", True),
-        "machine_bytes_max": ("int", True),
-        "states_max": ("int", True),
-        "transitions_max": ("int", True),
-        "guard_bytes_max": ("int", True),
-        "machine_versions_max": ("int", True),
-        "batch_operations_max": ("int", True),
-        "batch_bytes_max": ("int", True),
-        "answer_bytes_max": ("int", True),
-        "page_entries_max": ("int", True),
+        "name_bytes_max": ("int", False),
+        "json_depth_max": ("int", False),
+        "context_bytes_max": ("int", False),
+        "payload_bytes_max": ("int", False),
+        "definition_bytes_max": ("int", False),
+        "machine_bytes_max": ("int", False),
+        "states_max": ("int", False),
+        "transitions_max": ("int", False),
+        "guard_bytes_max": ("int", False),
+        "machine_versions_max": ("int", False),
+        "batch_operations_max": ("int", False),
+        "batch_bytes_max": ("int", False),
+        "answer_bytes_max": ("int", False),
+        "page_entries_max": ("int", False),
+        "snapshots_max": ("int", False),
     },
     "ListInstancesResult": {
         "instances": ("json", True),
@@ -148,6 +153,9 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
     },
     "ListMachinesResult": {
         "items": ("json", True),
+    },
+    "ListSnapshotsResult": {
+        "snapshots": ("json", True),
     },
     "MachineVersions": {
         "machine": ("text", True),
@@ -186,6 +194,12 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "size_bytes": ("int", True),
         "checksum": ("text", True),
     },
+    "SnapshotSummary": {
+        "snapshot_id": ("text", True),
+        "wal_offset": ("int", True),
+        "size_bytes": ("int", True),
+        "checksum": ("text", True),
+    },
     "ValidateMachineResult": {
         "definition": ("json", True),
         "checksum": ("text", True),
@@ -199,7 +213,7 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
     "WalRecord": {
         "sequence": ("int", True),
         "offset": ("int", True),
-        "timestamp": ("time", True),
+        "timestamp": ("time", False),
         "entry": ("json", True),
     },
     "WalStatsResult": {
@@ -207,7 +221,7 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "segment_count": ("int", True),
         "total_size_bytes": ("int", True),
         "latest_offset": ("int", True),
-        "first_offset": ("int", True),
+        "first_offset": ("int", False),
         "io_stats": ("json", True),
     },
     "WatchAllResult": {
@@ -260,6 +274,11 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
     "PurgeFloorEntry": {
         "floor": ("int", True),
     },
+    "DeleteAgainEntry": {
+        "instance_id": ("text", True),
+        "deletion": ("int", True),
+        "idempotency_key": ("text", True),
+    },
     "FlushAllEntry": {
     },
     "OtherEntry": {
@@ -290,6 +309,7 @@ ROWS = {
     "HistoryResult": "InstanceEvent",
     "ListInstancesResult": "InstanceSummary",
     "ListMachinesResult": "MachineVersions",
+    "ListSnapshotsResult": "SnapshotSummary",
     "PermittedResult": "PermittedEvent",
     "WalReadResult": "WalRecord",
 }

@@ -14,6 +14,7 @@ from ._native import (
     CountInstancesResult,
     CreateInstanceResult,
     DeleteInstanceResult,
+    DropSnapshotResult,
     FlushAllResult,
     GetInstanceResult,
     GetMachineResult,
@@ -21,6 +22,7 @@ from ._native import (
     InfoResult,
     ListInstancesResult,
     ListMachinesResult,
+    ListSnapshotsResult,
     Pending,
     PermittedResult,
     PingResult,
@@ -484,4 +486,28 @@ class Operations:
             The part in replication.
         """
         answer = self._handle.replication_status()
+        return await finish(answer) if isinstance(answer, Pending) else answer
+
+    async def list_snapshots(self, instance_id: str) -> ListSnapshotsResult:
+        """Lists the snapshots of one instance.
+
+        Args:
+            instance_id: The instance's id.
+
+        Returns:
+            The snapshots of an instance.
+        """
+        answer = self._handle.list_snapshots(instance_id)
+        return await finish(answer) if isinstance(answer, Pending) else answer
+
+    async def drop_snapshot(self, snapshot_id: str) -> DropSnapshotResult:
+        """Removes a snapshot.
+
+        Args:
+            snapshot_id: The snapshot's id.
+
+        Returns:
+            The snapshot that was removed.
+        """
+        answer = self._handle.drop_snapshot(snapshot_id)
         return await finish(answer) if isinstance(answer, Pending) else answer

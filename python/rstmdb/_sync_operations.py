@@ -14,6 +14,7 @@ from ._native import (
     CountInstancesResult,
     CreateInstanceResult,
     DeleteInstanceResult,
+    DropSnapshotResult,
     FlushAllResult,
     GetInstanceResult,
     GetMachineResult,
@@ -21,6 +22,7 @@ from ._native import (
     InfoResult,
     ListInstancesResult,
     ListMachinesResult,
+    ListSnapshotsResult,
     PermittedResult,
     PingResult,
     PutMachineResult,
@@ -457,3 +459,25 @@ class Operations:
             The part in replication.
         """
         return self._handle.replication_status()
+
+    def list_snapshots(self, instance_id: str) -> ListSnapshotsResult:
+        """Lists the snapshots of one instance.
+
+        Args:
+            instance_id: The instance's id.
+
+        Returns:
+            The snapshots of an instance.
+        """
+        return self._handle.list_snapshots(instance_id)
+
+    def drop_snapshot(self, snapshot_id: str) -> DropSnapshotResult:
+        """Removes a snapshot.
+
+        Args:
+            snapshot_id: The snapshot's id.
+
+        Returns:
+            The snapshot that was removed.
+        """
+        return self._handle.drop_snapshot(snapshot_id)

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from ._native import WalEntry as WalEntry
 else:
     BatchOperationResult = Union[CreateInstanceResult, GetInstanceResult, DeleteInstanceResult, ApplyEventResult]
-    WalEntry = Union[PutMachineEntry, CreateInstanceEntry, ApplyEventEntry, DeleteInstanceEntry, BatchResultEntry, MarkEntry, PurgeFloorEntry, FlushAllEntry, OtherEntry]
+    WalEntry = Union[PutMachineEntry, CreateInstanceEntry, ApplyEventEntry, DeleteInstanceEntry, BatchResultEntry, MarkEntry, PurgeFloorEntry, DeleteAgainEntry, FlushAllEntry, OtherEntry]
 
 __all__ = [
     "ApplyEvent",

@@ -33,6 +33,8 @@ handles! {
         ping() => PingRequest;
         validate_machine(definition, strict) => ValidateMachineRequest;
         replication_status() => ReplicationStatusRequest;
+        list_snapshots(instance_id) => ListSnapshotsRequest;
+        drop_snapshot(snapshot_id) => DropSnapshotRequest;
     }
     watches: {
         watch_instance(instance_id, include_ctx, from_offset, history_id, include_lifecycle) => WatchInstanceRequest;
@@ -44,7 +46,7 @@ result_class! {
     ApplyEventResult(t::ApplyEventResult), "The transition that happened.",
     plain: [from_state: "The state before.", to_state: "The state after.", wal_offset: "The log offset of the event.", applied: "False when this is the remembered result of an earlier request with the same key.", event_id: "The request's `event_id`."],
     times: [],
-    cached: [ctx: "The context after the payload was merged."],
+    cached: [ctx: "The context after the payload was merged; its members are sorted by name, at every depth."],
     shown: ["from_state", "to_state", "ctx", "wal_offset", "applied", "event_id"],
 }
 
@@ -107,6 +109,14 @@ result_class! {
 }
 
 result_class! {
+    DropSnapshotResult(t::DropSnapshotResult), "The snapshot that was removed.",
+    plain: [snapshot_id: "The snapshot's id.", dropped: "Always true: a snapshot that is not there is an error."],
+    times: [],
+    cached: [],
+    shown: ["snapshot_id", "dropped"],
+}
+
+result_class! {
     FlushAllResult(t::FlushAllResult), "What was removed.",
     plain: [flushed: "Always true.", instances_removed: "Instances removed.", machines_removed: "Machine versions removed."],
     times: [],
@@ -118,7 +128,7 @@ result_class! {
     GetInstanceResult(t::GetInstanceResult), "An instance as it is now.",
     plain: [instance_id: "The instance's id.", machine: "The machine's name.", version: "The machine's version.", state: "The current state.", last_wal_offset: "The log offset of the last change.", last_event_id: "The `event_id` of the last applied event, when it carried one."],
     times: [created_at created_at_ms: "When the instance was created, in milliseconds since 1970; absent where an older server does not tell.", updated_at updated_at_ms: "When it last changed, in milliseconds since 1970; absent where an older server does not tell."],
-    cached: [ctx: "The context."],
+    cached: [ctx: "The context; its members are sorted by name, at every depth."],
     shown: ["instance_id", "machine", "version", "state", "ctx", "last_wal_offset", "last_event_id", "created_at", "updated_at"],
 }
 
@@ -181,10 +191,10 @@ result_class! {
 
 result_class! {
     Limits(t::KnownLimits), "Sizes and counts that requests may not exceed.",
-    plain: [name_bytes_max: "The longest instance id, machine name, event name, event id or idempotency key, in bytes.", json_depth_max: "How deeply a context or a payload may nest; more than 120 means 120.", context_bytes_max: "The largest context of an instance, in bytes of canonical JSON.", payload_bytes_max: "The largest payload of an event, in bytes of canonical JSON.", definition_bytes_max: "The largest machine definition, in bytes of canonical JSON.", machine_bytes_max: "The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory, and each definition up to 16 KiB for its guards.", states_max: "The most states of a machine.", transitions_max: "The most transitions of a machine, counted per source state.", guard_bytes_max: "The longest guard, in bytes.", machine_versions_max: "The most versions of one machine; 0 means no limit.", batch_operations_max: "The most operations in one batch.", batch_bytes_max: "The most bytes of contexts and payloads in one batch.", answer_bytes_max: "The most bytes of the results of one batch, as JSON. A batch of more is refused before anything of it happens.", page_entries_max: "The most entries of one page of a list, a history or a log read."],
+    plain: [name_bytes_max: "The longest instance id, machine name, event name, event id or idempotency key, in bytes.", json_depth_max: "How deeply a context or a payload may nest; more than 120 means 120.", context_bytes_max: "The largest context of an instance, in bytes of canonical JSON.", payload_bytes_max: "The largest payload of an event, in bytes of canonical JSON.", definition_bytes_max: "The largest machine definition, in bytes of canonical JSON.", machine_bytes_max: "The most bytes of all machine definitions together. Each byte takes up to 6 bytes of memory, and each definition up to 16 KiB for its guards.", states_max: "The most states of a machine.", transitions_max: "The most transitions of a machine, counted per source state.", guard_bytes_max: "The longest guard, in bytes.", machine_versions_max: "The most versions of one machine; 0 means no limit.", batch_operations_max: "The most operations in one batch.", batch_bytes_max: "The most bytes of contexts and payloads in one batch.", answer_bytes_max: "The most bytes of the results of one batch, as JSON. A batch of more is refused before anything of it happens.", page_entries_max: "The most entries of one page of a list, a history or a log read.", snapshots_max: "The most snapshots of one instance; 0 means no limit."],
     times: [],
     cached: [],
-    shown: ["name_bytes_max", "json_depth_max", "context_bytes_max", "payload_bytes_max", "definition_bytes_max", "machine_bytes_max", "states_max", "transitions_max", "guard_bytes_max", "machine_versions_max", "batch_operations_max", "batch_bytes_max", "answer_bytes_max", "page_entries_max"],
+    shown: ["name_bytes_max", "json_depth_max", "context_bytes_max", "payload_bytes_max", "definition_bytes_max", "machine_bytes_max", "states_max", "transitions_max", "guard_bytes_max", "machine_versions_max", "batch_operations_max", "batch_bytes_max", "answer_bytes_max", "page_entries_max", "snapshots_max"],
 }
 
 result_class! {
@@ -203,6 +213,15 @@ result_class! {
     cached: [items: "One entry for each machine."],
     shown: ["items"],
     page: items,
+}
+
+result_class! {
+    ListSnapshotsResult(t::ListSnapshotsResult), "The snapshots of an instance.",
+    plain: [],
+    times: [],
+    cached: [snapshots: "The snapshots, by offset; those of one offset by id."],
+    shown: ["snapshots"],
+    page: snapshots,
 }
 
 result_class! {
@@ -260,6 +279,14 @@ result_class! {
     times: [],
     cached: [],
     shown: ["instance_id", "snapshot_id", "wal_offset", "size_bytes", "checksum"],
+}
+
+result_class! {
+    SnapshotSummary(t::SnapshotSummary), "A snapshot without what is in it.",
+    plain: [snapshot_id: "The snapshot's id; its file in the data directory is `snapshots/ID.json`.", wal_offset: "The log offset of the last change of the instance that is in it.", size_bytes: "The size of the file in bytes.", checksum: "CRC-32C of the file, 8 lower-case hex digits."],
+    times: [],
+    cached: [],
+    shown: ["snapshot_id", "wal_offset", "size_bytes", "checksum"],
 }
 
 result_class! {
@@ -361,6 +388,13 @@ entry_class! {
 }
 
 entry_class! {
+    DeleteAgainEntry, DeleteAgain, "An instance that was deleted already was to be deleted again, with a key. Only among all entries.",
+    plain: [instance_id: "The instance's id.", deletion: "The offset of its deletion.", idempotency_key: "The request's key."],
+    cached: [],
+    shown: ["instance_id", "deletion", "idempotency_key"],
+}
+
+entry_class! {
     FlushAllEntry, FlushAll, "All machines and instances were removed.",
     plain: [],
     cached: [],
@@ -385,6 +419,7 @@ impl ToPython for WalEntry {
             WalEntry::BatchResult { .. } => Py::new(py, BatchResultEntry::new(entry))?.into_any(),
             WalEntry::Mark { .. } => Py::new(py, MarkEntry::new(entry))?.into_any(),
             WalEntry::PurgeFloor { .. } => Py::new(py, PurgeFloorEntry::new(entry))?.into_any(),
+            WalEntry::DeleteAgain { .. } => Py::new(py, DeleteAgainEntry::new(entry))?.into_any(),
             WalEntry::FlushAll { .. } => Py::new(py, FlushAllEntry::new(entry))?.into_any(),
             WalEntry::Other { .. } => Py::new(py, OtherEntry::new(entry))?.into_any(),
         })
@@ -445,6 +480,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CreateInstanceResult>()?;
     module.add_class::<DefinitionWarning>()?;
     module.add_class::<DeleteInstanceResult>()?;
+    module.add_class::<DropSnapshotResult>()?;
     module.add_class::<FlushAllResult>()?;
     module.add_class::<GetInstanceResult>()?;
     module.add_class::<GetMachineResult>()?;
@@ -457,6 +493,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Limits>()?;
     module.add_class::<ListInstancesResult>()?;
     module.add_class::<ListMachinesResult>()?;
+    module.add_class::<ListSnapshotsResult>()?;
     module.add_class::<MachineVersions>()?;
     module.add_class::<PermittedEvent>()?;
     module.add_class::<PermittedResult>()?;
@@ -464,6 +501,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PutMachineResult>()?;
     module.add_class::<ReplicationStatusResult>()?;
     module.add_class::<SnapshotInstanceResult>()?;
+    module.add_class::<SnapshotSummary>()?;
     module.add_class::<ValidateMachineResult>()?;
     module.add_class::<WalReadResult>()?;
     module.add_class::<WalRecord>()?;
@@ -477,6 +515,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<BatchResultEntry>()?;
     module.add_class::<MarkEntry>()?;
     module.add_class::<PurgeFloorEntry>()?;
+    module.add_class::<DeleteAgainEntry>()?;
     module.add_class::<FlushAllEntry>()?;
     module.add_class::<OtherEntry>()?;
     module.add_class::<CreateInstance>()?;

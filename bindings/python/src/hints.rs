@@ -27,7 +27,8 @@ const BY_NAME: &[(&[&str], &str)] = &[
 ];
 
 /// The same by how the name of the type ends.
-const BY_ENDING: &[(&str, &str)] = &[("Array", "; use its to_pylist()"), ("Scalar", "; use its as_py()")];
+const BY_ENDING: &[(&str, &str)] =
+    &[("Array", "; use its to_pylist()"), ("Scalar", "; use its as_py()")];
 
 /// The way out that fits the value, if one is known.
 pub fn way_out(value: &Bound<'_, PyAny>, kind: &str) -> PyResult<Option<&'static str>> {

@@ -176,7 +176,9 @@ fn a_snapshot_is_not_taken_or_removed_twice() {
     let take = client.call(SnapshotInstanceRequest { instance_id: "a".into() });
     let remove = client.call(DropSnapshotRequest { snapshot_id: "snap-0".into() });
     let list = client.call(ListSnapshotsRequest { instance_id: "a".into() });
-    ["SNAPSHOT_INSTANCE", "DROP_SNAPSHOT", "LIST_SNAPSHOTS"].map(|name| peer.expect(name));
+    for operation in ["SNAPSHOT_INSTANCE", "DROP_SNAPSHOT", "LIST_SNAPSHOTS"] {
+        peer.expect(operation);
+    }
     peer.hang_up();
     let mut peer = fake.greet();
     let asked = peer.expect("LIST_SNAPSHOTS");

@@ -222,8 +222,7 @@ pub(crate) fn remove_unfinished(storage: &dyn Storage) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         names => names?,
     };
-    let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED));
+    let mut unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED));
     unfinished
-        .map(|name| remove_if_there(storage, &format!("{SNAPSHOT_DIRECTORY}/{name}")))
-        .collect()
+        .try_for_each(|name| remove_if_there(storage, &format!("{SNAPSHOT_DIRECTORY}/{name}")))
 }

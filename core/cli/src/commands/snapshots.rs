@@ -64,8 +64,11 @@ impl ListSnapshots {
                 ]
             });
             let count = result.snapshots.len();
-            table(&["snapshot", "offset#", "size#", "checksum"], rows)
-                .then(total("snapshot", count, count as u64))
+            table(&["snapshot", "offset#", "size#", "checksum"], rows).then(total(
+                "snapshot",
+                count,
+                count as u64,
+            ))
         })
     }
 }

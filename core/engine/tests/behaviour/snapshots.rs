@@ -87,7 +87,7 @@ fn a_snapshot_goes_with_its_instance_wherever_the_process_died() {
             let engine = open(&disk, EVERY_WRITE).unwrap();
             let lives = run(&engine, Operation::GetInstance, json!({"instance_id": "a"})).is_ok();
             assert!(!lives || number < deleted, "the deletion was told");
-            assert_eq!(listed(&engine, "b"), [kept.clone()]);
+            assert_eq!(listed(&engine, "b"), std::slice::from_ref(&kept));
             let there = if lives { 3 } else { 1 };
             assert_eq!(files(&disk).len(), there, "moment {number}: {:?}", files(&disk));
         }
@@ -108,7 +108,7 @@ fn a_former_life_leaves_no_snapshot_to_the_next_one_whatever_the_clock_says() {
     assert_eq!(files(&disk).len(), 2, "its removal failed");
     let killed = disk.kill();
     let engine = open(&killed, EVERY_WRITE).unwrap();
-    assert_eq!(listed(&engine, "a"), [own.clone()]);
+    assert_eq!(listed(&engine, "a"), std::slice::from_ref(&own));
     assert_eq!(files(&killed), [file(&own)]);
 }
 
@@ -183,7 +183,7 @@ fn what_is_unfinished_goes_at_a_start_and_what_is_no_snapshot_stays() {
     let orphan = String::from_utf8(text).unwrap().replace("\"a\"", "\"nobody\"");
     disk.put("snapshots/snap-orphan.json", orphan.as_bytes());
     let engine = open(&disk, EVERY_WRITE).unwrap();
-    assert_eq!(listed(&engine, "a"), [id.clone()]);
+    assert_eq!(listed(&engine, "a"), std::slice::from_ref(&id));
     let mut expected = ["notes.txt".to_owned(), file(&id), file(damaged)];
     expected.sort();
     assert_eq!(files(&disk), expected);
@@ -242,7 +242,7 @@ fn what_takes_no_writes_is_snapshotted_and_what_can_only_be_read_tells_its_snaps
     let before = disk.image();
     let reading = Options { purpose: Purpose::Read, create: false, ..options(EVERY_WRITE) };
     let engine = Engine::open(location(&disk), reading).unwrap();
-    assert_eq!(listed(&engine, "a"), [id.clone()]);
+    assert_eq!(listed(&engine, "a"), std::slice::from_ref(&id));
     assert_eq!(snapshot(&engine, "a").unwrap_err().code(), ErrorCode::ReadOnlyMode);
     assert_eq!(drop_snapshot(&engine, &id).unwrap_err().code(), ErrorCode::ReadOnlyMode);
     engine.close().unwrap();

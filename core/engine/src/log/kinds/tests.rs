@@ -5,7 +5,8 @@ use crate::log::effects::{Effects, Unreadable, close_effect, put_record};
 
 #[test]
 fn effects_round_trip() {
-    let key = Some(KeyRef { key: "k", fingerprint: 7, global: false });
+    let own = KeyRef { key: "k", fingerprint: 7, global: false };
+    let key = Some(own);
     let ctx = || Piece::Read("{}");
     let create = |id, state, previous| Create { machine: 1, id, ctx: ctx(), state, previous, key };
     let put =
@@ -32,7 +33,7 @@ fn effects_round_trip() {
         Body::FlushAll(FlushAll),
         Body::Mark(Mark { is_boundary: true, floor: 3, digest: None }),
         Body::Mark(Mark { is_boundary: false, floor: 0, digest: Some(u64::MAX) }),
-        Body::DeleteAgain(DeleteAgain { id: "a", deletion: 10, key: key.unwrap() }),
+        Body::DeleteAgain(DeleteAgain { id: "a", deletion: 10, key: own }),
         Body::Progress(Progress { kind: PURGE_FLOOR, name: "", numbers: vec![7, 8] }),
     ];
     let count = bodies.len() as u64;
