@@ -258,7 +258,10 @@ fn reason_hint(error: &Error, reason: &str) -> Option<String> {
 /// What helps when a server does not answer.
 fn unreachable(error: &Error) -> Option<String> {
     let message = error.message();
-    let hint = if message.contains("does not speak TLS") || message.contains("handshake eof") {
+    let hint = if message.contains("speak no TLS") {
+        "try again if the server may be full; else leave --tls and the options of certificates away, or check \
+         the port"
+    } else if message.contains("does not speak TLS") || message.contains("handshake eof") {
         "leave --tls and the options of certificates away, or check the port"
     } else if message.contains("without TLS") || message.contains("want TLS") {
         "if the server wants TLS: --tls, or --ca-cert FILE for an authority of your own"

@@ -90,8 +90,10 @@ fn odd_texts_are_refused() {
     ] {
         assert!(Guard::parse(text).is_err(), "{text:?}");
     }
-    // 300 digits are a float.
-    assert!(passes(&format!("ctx.a < {}", "9".repeat(300)), r#"{"a":1}"#));
+    // 300 digits are no integer, but a float when they are written as one.
+    let digits = "9".repeat(300);
+    assert!(Guard::parse(&format!("ctx.a < {digits}")).is_err());
+    assert!(passes(&format!("ctx.a < {digits}.0"), r#"{"a":1}"#));
 }
 
 #[test]

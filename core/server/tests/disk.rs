@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use rstmdb_testkit::mounted::Mounted;
 use rstmdb_testkit::process::{Launch, ServerProcess};
@@ -187,10 +188,13 @@ fn nothing_is_acknowledged_in_a_directory_that_was_deleted() {
             let server = launch(&data).set("storage.fsync_policy", policy).start();
             let mut wire = hello(&server);
             apply(&mut wire).unwrap();
+            let told = Instant::now();
             harm(&data);
             if policy != "every_write" {
                 await_condition("it is noticed", || !is_ready(&server));
             }
+            // Frames of one millisecond are looked after once.
+            await_condition("the millisecond is over", || told.elapsed().as_millis() > 1);
             assert_reason(apply(&mut wire), "writes_stopped");
             assert!(!is_ready(&server), "{what}");
             assert_eq!(server.metric("rstmdb_writable"), 0.0);

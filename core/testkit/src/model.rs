@@ -322,9 +322,12 @@ impl Model {
             let result = DeleteInstanceResult { instance_id, deleted: true, wal_offset };
             if key.is_some() {
                 // Nothing changes, but the answer is remembered.
-                self.wal.push(None);
-                self.newest_ms = self.now_ms;
-                let now = Some((self.latest_offset(), self.now_ms));
+                let offset = self.log(WalEntry::DeleteAgain {
+                    instance_id: request.instance_id.clone(),
+                    deletion: wal_offset,
+                    idempotency_key: request.idempotency_key.clone().unwrap_or_default(),
+                });
+                let now = Some((offset, self.now_ms));
                 self.instances.get_mut(&request.instance_id).unwrap().deleted_again = now;
                 self.remember(key, &request, &result);
             }

@@ -83,7 +83,7 @@ fn mixed(n: usize) -> (&'static str, Value) {
 #[test]
 fn thousands_of_requests_in_one_write_are_answered_in_their_order() {
     let directory = tempfile::tempdir().unwrap();
-    let server = on_files(directory.path(), |_| ());
+    let server = on_files(directory.path(), |config| config.limits.snapshots_max = 0);
     begin(&server, 7);
     const REQUESTS: usize = 5000;
     let mut bytes = Vec::new();

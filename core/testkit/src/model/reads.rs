@@ -265,6 +265,7 @@ impl Model {
         let later = (1..).zip(&self.wal).skip_while(|(offset, _)| *offset < from);
         let shown = later.filter_map(|(offset, record)| match record {
             None => all.then(|| mark(offset)),
+            Some(WalRecord { entry: WalEntry::DeleteAgain { .. }, .. }) if !all => None,
             Some(record) => Some(record.clone()),
         });
         let records: Vec<WalRecord> = shown.take(limit).collect();

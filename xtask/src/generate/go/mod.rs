@@ -355,7 +355,10 @@ mod tests {
         let structs = structs(&shapes).unwrap();
         let event = structs.iter().find(|found| found.name == "InstanceEvent").unwrap();
         let names: Vec<&str> = event.presence().iter().map(|f| f.go.as_str()).collect();
-        assert_eq!(names, ["HistoryID", "FromState", "ToState", "EventName", "EventID"]);
+        assert_eq!(
+            names,
+            ["HistoryID", "Timestamp", "FromState", "ToState", "EventName", "EventID"]
+        );
         assert!(structs.iter().any(|found| found.name == "ApplyEventRequest" && found.can_force()));
     }
 }
