@@ -245,9 +245,9 @@ void a_member_that_does_not_fit_is_named() {
     CHECK(contains(said(Operation::GetInstance, R"({"instance_id": 7})"),
                    "instance_id must be a string, not 7"));
     CHECK(contains(said(Operation::GetInstance, "{}"), "instance_id is missing"));
-    CHECK(contains(said(Operation::Batch,
-                        R"({"ops": [{"op": "GET_INSTANCE", "params": {"instance_id": []}}]})"),
-                   "ops[0].params.instance_id must be a string, not a list"));
+    CHECK(contains(
+        said(Operation::Batch, R"({"ops": [{"op": "GET_INSTANCE", "params": {"instance_id": []}}]})"),
+        "ops[0].params.instance_id must be a string, not a list"));
 }
 
 void a_watch_is_a_range() {
