@@ -1,7 +1,7 @@
 """Installs the wheel and the sdist in empty environments outside the repository and runs the quick start.
 
-`python tools/try_package.py DIST SERVER`: embedded and on a server, with the wheel for this platform; the sdist,
-if there is one, is built to a wheel from its own files, which needs Rust, and must contain the same.
+`python tools/try_package.py DIST SERVER`: embedded and on a server, with the wheel for this platform; the
+sdist, if there is one, is built to a wheel from its own files, which needs Rust, and must contain the same.
 """
 
 from __future__ import annotations
