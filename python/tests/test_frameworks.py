@@ -43,6 +43,8 @@ def pages(db: sync.Database) -> dict[str, Any]:
     if db.info().instances:
         found["HistoryResult"] = db.history("i")
         found["PermittedResult"] = db.permitted("i")
+        db.snapshot_instance("i")
+        found["ListSnapshotsResult"] = db.list_snapshots("i")
     return found
 
 
