@@ -28,7 +28,7 @@ def core_schema(kind: Any) -> Any:
             return value
         try:
             made = _made(kind, value)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             # Pydantic's errors are made of this class alone.
             raise ValueError(f"this is no {kind.__name__}: {error}") from None
         if not isinstance(made, kind):

@@ -19,6 +19,9 @@ pub struct Control {
     listener: tokio::net::UnixListener,
     #[cfg(unix)]
     path: std::path::PathBuf,
+    /// Who is there and has not said yet what for.
+    #[cfg(unix)]
+    asking: Option<system::Asking>,
 }
 
 /// Somebody who asked for the configuration to be read again, and waits for the answer.
@@ -53,7 +56,7 @@ mod system {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     use std::os::unix::net::UnixStream;
     use std::path::Path;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use rstmdb_types::Result;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,28 +71,49 @@ mod system {
     /// How long the server may take to read its configuration.
     const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
+    /// Somebody who is connected.
+    #[derive(Debug)]
+    pub(super) struct Asking {
+        stream: tokio::net::UnixStream,
+        said: Vec<u8>,
+        since: Instant,
+    }
+
     impl Control {
         /// Listens. Only the user of the server, and root, may connect.
         pub fn open(path: &Path) -> Result<Control> {
             let failed = |error: std::io::Error| unusable(path, error);
             remove_left_over(path)?;
             let listener = UnixListener::bind(path).map_err(failed)?;
-            let control = Control { listener, path: path.to_owned() };
+            let control = Control { listener, path: path.to_owned(), asking: None };
             std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failed)?;
             Ok(control)
         }
 
-        /// Waits until somebody asks for the configuration to be read again.
+        /// Waits until somebody asks for the configuration to be read again. Nobody is lost when this is dropped
+        /// and called again.
         pub async fn next(&mut self) -> ReloadRequest {
             loop {
-                let Ok((mut stream, _)) = self.listener.accept().await else {
-                    // Out of files, as a rule: others close theirs.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                let Some(asking) = &mut self.asking else {
+                    match self.listener.accept().await {
+                        Ok((stream, _)) => {
+                            self.asking =
+                                Some(Asking { stream, said: Vec::new(), since: Instant::now() })
+                        }
+                        // Out of files, as a rule: others close theirs.
+                        Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                    }
                     continue;
                 };
-                let mut asked = [0; RELOAD.len()];
-                let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut asked)).await;
-                if matches!(read, Ok(Ok(_))) && asked == *RELOAD.as_bytes() {
+                let left = PATIENCE.saturating_sub(asking.since.elapsed());
+                let read = asking.stream.read_buf(&mut asking.said);
+                let is_there = matches!(tokio::time::timeout(left, read).await, Ok(Ok(1..)));
+                if is_there && asking.said.len() < RELOAD.len() {
+                    continue;
+                }
+                if let Some(Asking { stream, said, .. }) = self.asking.take()
+                    && said == RELOAD.as_bytes()
+                {
                     return ReloadRequest { stream };
                 }
             }

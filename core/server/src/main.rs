@@ -83,6 +83,10 @@ fn reload(sources: &Sources) -> Result<()> {
     // Not loaded: whether it can be used is for the server to say.
     let config = Config::as_far_as_readable(sources);
     let socket = config.server.control_socket.ok_or_else(|| {
+        // The socket may be set in what can't be read.
+        if let Err(problem) = Config::load(sources) {
+            return problem;
+        }
         let message = format!(
             "{} is not set, so there is nowhere to ask; set it and restart, or send SIGHUP and look at the \
              log and at rstmdb_config_last_reload_successful",

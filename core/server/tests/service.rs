@@ -227,6 +227,7 @@ fn a_reload_that_is_refused_fails_and_closes_what_it_was_to_close() {
         "auth: {required: true, secrets_file: ./no-such-file}\n",
         "network: {max_subscriptions: many}\nauth: {required: true, token_hashes: [x]}\n",
         "auth: {required: true}\n",
+        "auth: {required: ture}\n",
     ] {
         folder.put("rstmdb.yaml", yaml);
         let (code, said) = reload(&folder, &file);
@@ -250,6 +251,12 @@ fn a_reload_that_is_refused_fails_and_closes_what_it_was_to_close() {
     folder.put("rstmdb.yaml", "auth: {required: true, secrets_file: ./no-such-file}\n");
     running.signal("-HUP");
     running.wait_for("nobody is served without a token");
+    // The file that was missing comes, and nobody has to say so.
+    folder.put("no-such-file", &format!("a:{TOKEN}\n"));
+    running.wait_for("the configuration was read again");
+    let auth = json!({"method": "bearer", "token": "abc"});
+    assert_eq!(call(&mut running.connect(), "AUTH", auth)["status"], "ok");
+    assert_eq!(call(&mut stranger, "INFO", json!({}))["error"]["code"], "UNAUTHORIZED");
     running.signal("-TERM");
     assert_eq!(running.ended().0, Some(0));
     assert!(!folder.path().join("control").exists());

@@ -320,8 +320,13 @@ pub(crate) fn report(session: &mut CliSession) -> CommandResult {
             }
             _ => Duration::ZERO,
         };
+        let is_behind = head.is_none_or(|(head, _)| subscription.resume_offset() <= head);
         match subscription.next_timeout(left.min(REPORT_STEP)) {
-            Ok(Some(event)) => lines.print(&event)?,
+            // What comes after the head is for the next report, or there might be no end.
+            Ok(Some(event)) => {
+                lines.print(&event)?;
+                place += usize::from(!is_behind);
+            }
             Ok(None) if left.is_zero() => place += 1,
             Ok(None) => {}
             Err(error) => {

@@ -63,11 +63,15 @@ pub(super) fn load(sources: &Sources) -> Result<LoadedConfig> {
     Ok(LoadedConfig { config, warnings, overridden, file: sources.file.clone(), chosen })
 }
 
-/// What can be read of a configuration, whatever is wrong with the rest of it.
+/// What can be read of a configuration, whatever is wrong with the rest of it. What was to keep strangers out and
+/// can't be read counts as a yes.
 pub(super) fn as_far_as_readable(sources: &Sources) -> Config {
     let mut reading = Reading::default();
     reading.read(sources);
-    reading.config
+    let Reading { mut config, unreadable, .. } = reading;
+    config.auth.required |= unreadable.contains(&"auth.required");
+    config.tls.require_client_cert |= unreadable.contains(&"tls.require_client_cert");
+    config
 }
 
 /// A configuration that is being read. After the first problem the rest is read all the same.
@@ -77,6 +81,8 @@ struct Reading {
     warnings: Vec<String>,
     origins: Origins,
     problem: Option<Error>,
+    /// The settings whose values can't be read.
+    unreadable: Vec<&'static str>,
 }
 
 impl Reading {
@@ -116,6 +122,7 @@ impl Reading {
     ) {
         if let Err(problem) = self.origins.set(&mut self.config, setting, node, origin) {
             self.problem.get_or_insert_with(|| named(problem));
+            self.unreadable.push(setting.key);
         }
     }
 

@@ -55,6 +55,8 @@ pub struct Watcher {
     settings: Arc<LiveSettings>,
     log: Option<LogFilter>,
     seen: Vec<(PathBuf, Fingerprint)>,
+    /// Why what was read last can't be used. It may name files that are yet to come.
+    refused: Option<String>,
 }
 
 /// What tells that a file changed; None when there is no file.
@@ -69,21 +71,26 @@ impl Watcher {
         log: Option<LogFilter>,
     ) -> Watcher {
         let seen = look(&sources, &loaded.config);
-        Watcher { sources, running: loaded.config, settings, log, seen }
+        Watcher { sources, running: loaded.config, settings, log, seen, refused: None }
     }
 
-    /// Reads the configuration again if one of its files has changed; None when none has.
+    /// Reads the configuration again if one of its files has changed, or if it could not be used before; None
+    /// when that changes nothing.
     pub fn poll(&mut self) -> Option<Result<Changes>> {
-        let now = look(&self.sources, &self.running);
-        if now == self.seen {
+        let has_changed = look(&self.sources, &self.running) != self.seen;
+        let before = self.refused.clone();
+        if !has_changed && before.is_none() {
             return None;
         }
-        Some(self.reload())
+        let outcome = self.reload();
+        (has_changed || self.refused != before).then_some(outcome)
     }
 
     /// Reads the configuration again and puts it in force, as far as that goes without a restart.
     pub fn reload(&mut self) -> Result<Changes> {
-        self.take().map_err(|error| match self.close_to_strangers() {
+        let taken = self.take();
+        self.refused = taken.as_ref().err().map(ToString::to_string);
+        taken.map_err(|error| match self.close_to_strangers() {
             None => error,
             Some(setting) => {
                 let message = format!(
@@ -107,8 +114,10 @@ impl Watcher {
         } else {
             return None;
         };
-        let live = Live { auth_required: true, ..(*self.settings.current()).clone() };
-        self.settings.replace(live);
+        let current = self.settings.current();
+        if !current.auth_required {
+            self.settings.replace(Live { auth_required: true, ..(*current).clone() });
+        }
         Some(setting)
     }
 

@@ -93,8 +93,7 @@ where
     drop(rcp);
     let end = std::future::poll_fn(|context| connection.poll(context)).await;
     let Connection { stream, core, .. } = connection;
-    let is_begun = core.is_begun(&core.caller.calls().settings().load());
-    let Conversation { session, caller, watches, .. } = core;
+    let Conversation { session, caller, watches, is_begun, .. } = core;
     drop(watches);
     let calls = caller.calls();
     if end == End::Timeout && !is_begun {
@@ -143,6 +142,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.check_revoked(&live);
         loop {
             let mut moved = self.core.finish_job(context, now);
+            if moved {
+                // What was begun may be a watch.
+                self.is_access_to_be_checked = true;
+                self.check_revoked(&live);
+            }
             moved |= self.core.settle(None, now);
             match self.core.outbox.poll_send(&mut self.stream, context) {
                 Poll::Ready(Ok(0)) | Poll::Pending => {}
@@ -298,9 +302,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             .partial_since
             .filter(|_| self.core.has_room(live))
             .and_then(|since| after(since, network.frame_timeout));
-        let handshake = (!self.core.is_begun(live))
-            .then(|| after(self.opened, network.handshake_timeout))
-            .flatten();
+        let handshake =
+            (!self.core.is_begun).then(|| after(self.opened, network.handshake_timeout)).flatten();
         // A request that waits for room or runs on another thread takes the time it takes.
         let idle = idle.filter(|_| self.core.job.is_none());
         [idle, frame, handshake].into_iter().flatten().min()

@@ -59,8 +59,8 @@ pub(crate) struct Conversation {
     /// Set when the connection ends as soon as what is due was sent.
     pub ending: Option<End>,
     pub active: Instant,
-    /// Whether it ever asked for something.
-    pub has_asked: bool,
+    /// Whether it ever was in use: it asked for something that everybody may, or after it said who it is.
+    pub is_begun: bool,
     address: SocketAddr,
     auth_failures: u32,
 }
@@ -75,7 +75,7 @@ impl Conversation {
             job: None,
             ending: None,
             active: now,
-            has_asked: false,
+            is_begun: false,
             address,
             auth_failures: 0,
         }
@@ -124,7 +124,10 @@ impl Conversation {
             return;
         }
         match WireRequest::parse(payload) {
-            Ok(request) => self.answer(&request, live, now),
+            Ok(request) => {
+                self.answer(&request, live, now);
+                self.is_begun |= self.caller.is_open(live);
+            }
             Err(Malformed { id: Some(id), message }) => {
                 let error = Error::invalid(reason::INVALID_REQUEST, message);
                 message::refuse(self.outbox.buffer(), self.session.mode, &id, &error);
@@ -137,13 +140,7 @@ impl Conversation {
         }
     }
 
-    /// Whether it is in use: it asked for something and may ask for more.
-    pub(crate) fn is_begun(&self, live: &Live) -> bool {
-        self.has_asked && self.caller.is_open(live)
-    }
-
     fn answer(&mut self, request: &WireRequest<'_>, live: &Live, now: Instant) {
-        self.has_asked = true;
         let params = request.params_text();
         let Some(command) = WireCommand::from_wire_name(&request.op) else {
             let error = unknown(request);
