@@ -85,7 +85,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     );
     let volatile = storage.is_volatile();
     let growth = Arc::new(Growth::new(next - 1));
-    let disk_room = Arc::new(DiskRoom::default());
+    let disk_room = Arc::new(DiskRoom::new(location.clock.clone()));
     let sink = EngineSink {
         writer,
         state: state.clone(),
@@ -334,7 +334,9 @@ fn load(
     }
     *manifest = next;
     remove_leftovers(storage, manifest)?;
-    snapshots::remove_unfinished(storage).map_err(|error| io_error("tidying snapshots", error))?;
+    if let Err(error) = snapshots::remove_unfinished(storage) {
+        tracing::warn!("unfinished snapshots stay for now: {error}");
+    }
     Ok((state, recovered, newest_checkpoint))
 }
 

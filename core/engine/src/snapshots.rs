@@ -57,7 +57,8 @@ impl Snapshot {
     /// Whether it was taken in the life that began at an offset and a time. The time tells apart what a
     /// log that was cut or put back says of the same offsets.
     pub(crate) fn is_of(&self, life: Offset, created_at: Option<TimestampMs>) -> bool {
-        life <= self.summary.wal_offset && created_at == self.created_at
+        let is_of_time = self.created_at.is_none() || created_at == self.created_at;
+        life <= self.summary.wal_offset && is_of_time
     }
 
     fn key(&self) -> (Offset, &str) {
@@ -131,11 +132,23 @@ impl Index {
             match read_snapshot(storage, id, &path) {
                 Ok((instance, snapshot)) => index.insert(instance, snapshot),
                 // It may be all that is left of something: who put it there decides.
-                Err(error) => tracing::warn!("{path} stays, and is not listed: {error}"),
+                Err(error) if is_none_of_ours(&error) => {
+                    tracing::warn!("{path} stays, and is not listed: {error}");
+                }
+                Err(error) => return Err(io_error(&format!("reading {path}"), error)),
             }
         }
         Ok(index)
     }
+}
+
+/// What it says will not change when it is read again.
+fn is_none_of_ours(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::InvalidData | Kind::UnexpectedEof | Kind::NotFound | Kind::IsADirectory
+    )
 }
 
 fn read_snapshot(storage: &dyn Storage, id: &str, path: &str) -> io::Result<(Text, Snapshot)> {

@@ -4,6 +4,7 @@
 use serde::ser::{self, Serialize, Serializer};
 
 use crate::fault::{JsonError, NOT_FINITE, TOO_LARGE_INTEGER};
+use crate::json::{Json, RAW_VALUE};
 
 /// Refuses floats that are not finite and integers that do not fit 64 bits, by their path.
 pub(crate) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), JsonError> {
@@ -17,6 +18,8 @@ struct Check {
     index: usize,
     /// The member whose value comes next.
     key: String,
+    /// It is JSON text that goes out as it is.
+    is_text: bool,
 }
 
 impl Check {
@@ -133,8 +136,8 @@ impl Serializer for Check {
         Ok(self)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Check, JsonError> {
-        Ok(self)
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Check, JsonError> {
+        Ok(Check { is_text: name == RAW_VALUE, ..self })
     }
 
     fn serialize_struct_variant(
@@ -181,6 +184,11 @@ macro_rules! members {
                 key: &'static str,
                 value: &T,
             ) -> Result<(), JsonError> {
+                if self.is_text
+                    && let Ok(serde_json::Value::String(text)) = serde_json::to_value(value)
+                {
+                    return Json::parse(&text).map(drop);
+                }
                 check(value).map_err(|error| error.below_member(key))
             }
 
@@ -198,9 +206,12 @@ impl ser::SerializeMap for Check {
     type Error = JsonError;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), JsonError> {
-        // What is no text becomes one, or is refused, when it is written.
-        let key = serde_json::to_value(key).map_err(JsonError::new)?;
-        self.key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+        // What is no text becomes one, or is refused, when it is written; here it is for the path.
+        self.key = match serde_json::to_value(key) {
+            Ok(serde_json::Value::String(key)) => key,
+            Ok(key) => key.to_string(),
+            Err(_) => "…".to_owned(),
+        };
         Ok(())
     }
 
@@ -220,7 +231,21 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
-    use crate::Json;
+
+    #[test]
+    fn text_that_goes_out_as_it_is_and_keys_are_looked_at_as_what_they_become() {
+        let raw = |text: &str| serde_json::value::RawValue::from_string(text.to_owned()).unwrap();
+        let fine = BTreeMap::from([("a", raw("[1.50]"))]);
+        assert_eq!(Json::from_serialize(&fine).unwrap().as_str(), r#"{"a":[1.5]}"#);
+        let error = Json::from_serialize(&BTreeMap::from([("a", raw("[0,18446744073709551616]"))]));
+        let error = error.unwrap_err();
+        assert_eq!((error.path(), error.problem()), ("a[1]", TOO_LARGE_INTEGER));
+        let keys = BTreeMap::from([(u128::MAX, 1)]);
+        assert_eq!(
+            Json::from_serialize(&keys).unwrap().as_str(),
+            r#"{"340282366920938463463374607431768211455":1}"#
+        );
+    }
 
     #[derive(Serialize)]
     struct Order {

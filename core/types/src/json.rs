@@ -229,7 +229,7 @@ impl std::str::FromStr for Json {
 }
 
 /// What `serde_json` calls text that goes out as it is; a test compares the two.
-const RAW_VALUE: &str = "$serde_json::private::RawValue";
+pub(crate) const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {

@@ -97,6 +97,8 @@ impl Shared {
         if !gone.is_empty() {
             // A deletion that is taken back brings its instance back.
             self.queue.wait(seen.ticket)?;
+            // And what a policy has not synced yet, the machine may take back.
+            self.queue.try_with_sink(|sink| sink.writer.sync())?;
             self.check_directory()?;
             let failed = |error| io_error("removing snapshots of deleted instances", error);
             for id in &gone {
