@@ -3,8 +3,7 @@
 
 use serde::ser::{self, Serialize, Serializer};
 
-use crate::fault::{JsonError, NOT_FINITE, TOO_LARGE_INTEGER};
-use crate::json::{Json, RAW_VALUE};
+use crate::fault::{JsonError, NOT_FINITE, RAW_VALUE, TOO_LARGE_INTEGER, too_large_integer};
 
 /// Refuses floats that are not finite and integers that do not fit 64 bits, by their path.
 pub(crate) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), JsonError> {
@@ -187,7 +186,10 @@ macro_rules! members {
                 if self.is_text
                     && let Ok(serde_json::Value::String(text)) = serde_json::to_value(value)
                 {
-                    return Json::parse(&text).map(drop);
+                    return match too_large_integer(&text, 0) {
+                        Some(at) => Err(JsonError::at(&text, at.start, TOO_LARGE_INTEGER)),
+                        None => Ok(()),
+                    };
                 }
                 check(value).map_err(|error| error.below_member(key))
             }
@@ -231,6 +233,7 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
+    use crate::Json;
 
     #[test]
     fn text_that_goes_out_as_it_is_and_keys_are_looked_at_as_what_they_become() {

@@ -22,6 +22,9 @@ pub const NOT_FINITE: &str = "JSON has no NaN and no infinities; write null or a
 /// What is said of text that is no Unicode.
 pub const LONE_SURROGATE: &str = "text has a lone surrogate, which UTF-8 can't hold";
 
+/// What `serde_json` calls text that goes out as it is; a test compares the two.
+pub(crate) const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
 /// Why a text is not acceptable JSON, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {

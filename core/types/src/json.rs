@@ -20,7 +20,7 @@ use crate::canonical::{canonical, needs_escape, write_string, write_value};
 use crate::checked::check;
 use crate::error::Error;
 pub use crate::fault::JsonError;
-use crate::fault::{TOO_LARGE_INTEGER, too_large_integer};
+use crate::fault::{RAW_VALUE, TOO_LARGE_INTEGER, too_large_integer};
 use crate::quoted::skip_string;
 pub use crate::quoted::unescape;
 
@@ -227,9 +227,6 @@ impl std::str::FromStr for Json {
         Json::parse(text)
     }
 }
-
-/// What `serde_json` calls text that goes out as it is; a test compares the two.
-pub(crate) const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
