@@ -1,7 +1,8 @@
 #!/bin/bash
 # Runs a program in a root that holds the program, what it is linked with and nothing else, as a distroless image does:
 #   bare_root.sh PROGRAM [ARGUMENT...]
-# It may be linked with the C library alone; another library is an error. Needs Linux, and root or user namespaces.
+# It may be linked with the C library alone; another library is an error. Needs Linux. Without root or user namespaces,
+# which containers and some systems refuse, it runs among all libraries, and says so.
 set -euo pipefail
 program=$1
 shift
