@@ -191,7 +191,7 @@ fn the_configuration_is_read_again_on_a_signal_and_when_its_file_changes() {
 
     // On a signal, whether something changed or not.
     running.signal("-HUP");
-    assert_eq!(running.wait_for("the configuration was read again")["applied"], "");
+    assert_eq!(running.wait_for_reload()["applied"], "");
 
     // By itself: what can change changes, what can't is named.
     folder.put(
@@ -200,7 +200,7 @@ fn the_configuration_is_read_again_on_a_signal_and_when_its_file_changes() {
     );
     let restart = running.wait_for("needs a restart");
     assert!(restart["message"].as_str().unwrap().ends_with(": server.worker_threads"), "{restart}");
-    let applied = running.wait_for("the configuration was read again");
+    let applied = running.wait_for_reload();
     assert_eq!(applied["applied"], "network.max_subscriptions, log.level");
     let mut client = running.connect();
     assert_eq!(call(&mut client, "WATCH_ALL", json!({}))["status"], "ok");
@@ -218,7 +218,7 @@ fn the_configuration_is_read_again_on_a_signal_and_when_its_file_changes() {
     assert_eq!(call(&mut client, "WATCH_ALL", json!({}))["status"], "error");
 
     folder.put("rstmdb.yaml", "network: {max_subscriptions: 2}\n");
-    running.wait_for("the configuration was read again");
+    running.wait_for_reload();
     assert_eq!(call(&mut client, "WATCH_ALL", json!({}))["status"], "ok");
     running.signal("-TERM");
     assert_eq!(running.ended().0, Some(0));
@@ -243,7 +243,7 @@ fn what_asks_for_the_configuration_during_a_start_is_neither_fatal_nor_forgotten
     writeln!(tokens, "{ABC}").unwrap();
     drop(tokens);
     running.ready();
-    let applied = running.wait_for("the configuration was read again")["applied"].clone();
+    let applied = running.wait_for_reload()["applied"].clone();
     assert_eq!(applied, "network.max_subscriptions");
     running.signal("-TERM");
     assert_eq!(running.ended().0, Some(0));
@@ -268,7 +268,7 @@ fn tokens_come_and_go_with_the_secrets_file_and_reach_no_log() {
     // SHA-256 of `def`.
     let other = "cb8379ac2098aa165029e3938a51da0bcecfc008fd6795f401178647f96c5b34";
     folder.put("secrets", &format!("# changed\n{other}\n"));
-    running.wait_for("the configuration was read again");
+    running.wait_for_reload();
     let mut second = running.connect();
     assert_eq!(auth(&mut second, "abc"), "error");
     assert_eq!(auth(&mut second, "def"), "ok");

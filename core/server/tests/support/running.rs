@@ -64,8 +64,18 @@ impl Running {
         self.metrics = ready["metrics"].as_str().unwrap().parse().unwrap();
     }
 
-    /// The next line of the log with this message.
+    /// The next line of the log with this message. Lines that nobody waited for come first.
     pub fn wait_for(&mut self, message: &str) -> Value {
+        self.wait_until(message, |found| found.contains(message))
+    }
+
+    /// The next line that says that the configuration was read again and holds.
+    pub fn wait_for_reload(&mut self) -> Value {
+        let message = "the configuration was read again";
+        self.wait_until(message, |found| found == message)
+    }
+
+    fn wait_until(&mut self, message: &str, is_it: impl Fn(&str) -> bool) -> Value {
         loop {
             let from = self.read.len();
             let count = self.log.read_line(&mut self.read).unwrap();
@@ -73,7 +83,7 @@ impl Running {
             let line = self.read[from..]
                 .trim_start_matches(|c: char| "<>".contains(c) || c.is_ascii_digit());
             let line: Value = serde_json::from_str(line).unwrap();
-            if line["message"].as_str().is_some_and(|found| found.contains(message)) {
+            if line["message"].as_str().is_some_and(&is_it) {
                 return line;
             }
         }
