@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run demo test check fix generate bench soak examples conform interop diagrams wheels npm-pack portable clib programs install crates publish-crates \
+.PHONY: help run demo test check fix generate bench bench-compare soak examples conform interop diagrams wheels npm-pack portable clib programs install crates publish-crates \
 	doc clean toolchain languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
@@ -81,6 +81,9 @@ generate: toolchain ## write the generated files
 
 bench: toolchain ## run the benchmarks
 	cargo bench --package rstmdb-benches --locked
+
+bench-compare: toolchain ## the benchmarks of another revision and of this tree in turns: REV=HEAD~1 ARGS="--turns 5 durable"
+	@cargo xtask bench-compare $(REV) $(ARGS)
 
 soak: toolchain languages ## the random tests with many more seeds, a minute of each fuzz target, a Next.js application
 	@RSTMDB_SOAK=1 cargo xtask test --release --workspace

@@ -7,6 +7,7 @@
 mod arrows;
 mod artefacts;
 mod circles;
+mod compare;
 mod conform;
 mod generate;
 mod licences;
@@ -42,6 +43,8 @@ usage: cargo xtask <task>
   pathless COMMAND   run a command so that what cargo builds in it has no path of this machine
   artefacts [--glibc 2.28] FILE...
                      no path of this machine in what is published, and no newer C library needed
+  bench-compare REVISION [--turns 3] [--floor 0.97] [GROUP]...
+                     the benchmarks of another revision and of this tree in turns, and their ratios
   conform [OPTIONS]  the conformance scenarios and programs in every language
   test [ARGUMENTS]   cargo test with ARGUMENTS, and a summary at the end";
 
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         ["generate", "--check"] => report(&[("generate", generate::check)]),
         ["pathless", command @ ..] => artefacts::pathless(command),
         ["artefacts", rest @ ..] => artefacts::check(rest),
+        ["bench-compare", rest @ ..] => compare::run(rest),
         ["conform", rest @ ..] => conform::run(rest),
         ["test", rest @ ..] => tests_run::run(rest),
         _ => {

@@ -180,7 +180,10 @@ fn another_user_may_read_and_verify() {
     let place = Place::with_orders();
     place.ok(&["compact", "--force"]);
     let binary = place.folder.path().join("rstmdb-cli");
-    std::fs::copy(env!("CARGO_BIN_EXE_rstmdb-cli"), &binary).unwrap();
+    // By another process: a child that a test beside this one starts meanwhile would hold the copy open for
+    // writing, and then it can't be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_rstmdb-cli")).arg(&binary).status();
+    assert!(copied.unwrap().success());
     let allow = |path: &std::path::Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
