@@ -32,7 +32,12 @@ from ._values import Name
 # [async
 from collections.abc import Generator  # isort: skip
 from ._native import Pending  # isort: skip
-from ._waiting import Unawaited, finish  # isort: skip
+from ._waiting import (  # isort: skip
+    Unawaited,
+    finish,
+    mark_coroutine_functions,
+    says_what_was_not_awaited,
+)
 from ._watch import WatchOpening  # isort: skip
 
 # ]
@@ -47,6 +52,9 @@ S = TypeVar("S", bound="Name")
 E = TypeVar("E", bound="Name")
 
 
+# [async
+@says_what_was_not_awaited
+# ]
 class Database(Operations):
     """A database of machines and their instances.
 
@@ -144,6 +152,9 @@ class Database(Operations):
         return f"<Database {self._url!r}{' (closed)' if self.is_closed else ''}>"
 
 
+# [async
+@says_what_was_not_awaited
+# ]
 class MachineHandle(Generic[S, E]):
     """One version of a machine in a database."""
 
@@ -350,6 +361,7 @@ class Opening(Unawaited):
         self._url = url
         self._options = options
         self._database: Database | None = None
+        mark_coroutine_functions()
 
     def __await__(self) -> Generator[Any, Any, Database]:
         return self._open().__await__()

@@ -36,10 +36,11 @@ from ._native import (
     WatchInstanceResult,
 )
 from ._values import BatchOperation, Name
-from ._waiting import finish
+from ._waiting import finish, says_what_was_not_awaited
 from ._watch import Watch, WatchOpening
 
 
+@says_what_was_not_awaited
 class Operations:
     """One method for each operation."""
 

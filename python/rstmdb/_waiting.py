@@ -1,12 +1,19 @@
-"""Waiting for what the native module could not answer at once."""
+"""Waiting for what the native module could not answer at once, and saying so where nobody waited."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, TypeVar, cast
+import functools
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from ._native import Pending
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+# What the code of a coroutine function is marked with, as `inspect.CO_COROUTINE`.
+_COROUTINE = 0x80
 
 
 async def finish(pending: Pending[T]) -> T:
@@ -27,21 +34,110 @@ class Unawaited:
 
     __slots__ = ()
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{_forgotten(self)}, so there is no {name!r} yet")
+    # Who checks types is told that there are no such members at all.
+    if not TYPE_CHECKING:
 
-    def __getitem__(self, _: Any) -> NoReturn:
-        raise TypeError(f"{_forgotten(self)}, so there is nothing in it yet")
+        def __getattr__(self, name: str) -> NoReturn:
+            told = f"{_forgotten(self)}, so there is no {name!r} yet"
+            raise AttributeError(f"{told}: write `(await ...).{name}`")
 
-    def __iter__(self) -> NoReturn:
-        raise TypeError(f"{_forgotten(self)}: use `async for`, or loop over what it gives")
+        def __getitem__(self, _: Any) -> NoReturn:
+            raise TypeError(f"{_forgotten(self)}, so there is nothing in it yet")
 
-    def __enter__(self) -> NoReturn:
-        raise TypeError(f"{_forgotten(self)}: use `async with`")
+        def __iter__(self) -> NoReturn:
+            raise TypeError(f"{_forgotten(self)}: use `async for`, or loop over what it gives")
 
-    def __exit__(self, *_: object) -> None:
-        """For `with`, which looks for it first."""
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"{_forgotten(self)}: use `async with`")
+
+        def __exit__(self, *_: object) -> None:
+            """For `with`, which looks for it first."""
+
+
+class NotAwaited(Unawaited, Coroutine[Any, Any, T]):
+    """The call of a coroutine function: a coroutine like any other that says where `await` was forgotten.
+
+    Its name is part of what Python itself says of operators and `len`.
+    """
+
+    __slots__ = ("__weakref__", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __repr__(self) -> str:
+        return f"<{_forgotten(self)}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # What debuggers and tracebacks of tasks ask coroutines for.
+            if name.startswith("cr_") or name in ("__name__", "__qualname__"):
+                return getattr(self._coroutine, name)
+            return super().__getattr__(name)
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(f"{_forgotten(self)}, so there is nothing to loop over yet")
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"{_forgotten(self)}, and its result is none to use in `with`")
 
 
 def _forgotten(value: Any) -> str:
-    return f"{type(value).__name__} was not awaited"
+    call: Any = value._coroutine if isinstance(value, NotAwaited) else None
+    name = type(value).__name__ if call is None else call.__qualname__
+    return f"{name.lstrip('_')} was not awaited"
+
+
+# Functions that nobody who asks has been told of yet: they are coroutine functions all the same.
+_unmarked: list[Any] = []
+
+
+def says_what_was_not_awaited(cls: C) -> C:
+    """Calls of the coroutine functions of a class say where `await` was forgotten."""
+    for name, member in list(vars(cls).items()):
+        code = getattr(member, "__code__", None)
+        if code is not None and code.co_flags & _COROUTINE and not name.startswith("_"):
+            called = _called(member)
+            setattr(cls, name, called)
+            _unmarked.append(called)
+    mark_coroutine_functions()
+    return cls
+
+
+def mark_coroutine_functions() -> None:
+    """Marks them by what the standard library looks for, once it is imported.
+
+    That takes longer than all of this package.
+    """
+    inspect, asyncio = sys.modules.get("inspect"), sys.modules.get("asyncio.coroutines")
+    mark = getattr(inspect, "markcoroutinefunction", None)
+    if mark is not None:
+        for function in _unmarked:
+            mark(function)
+    elif sys.version_info < (3, 12) and asyncio is not None:
+        for function in _unmarked:
+            function._is_coroutine = asyncio._is_coroutine
+    else:
+        return
+    _unmarked.clear()
+
+
+def _called(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., NotAwaited[T]]:
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> NotAwaited[T]:
+        return NotAwaited(function(*arguments, **named))
+
+    return call

@@ -11,12 +11,15 @@ from ._native import AsyncWatch, InstanceEvent
 from collections.abc import AsyncIterator, Callable, Generator  # isort: skip
 from typing import Any  # isort: skip
 from ._native import Pending  # isort: skip
-from ._waiting import Unawaited, finish  # isort: skip
+from ._waiting import Unawaited, finish, says_what_was_not_awaited  # isort: skip
 
 # ]
 R = TypeVar("R")
 
 
+# [async
+@says_what_was_not_awaited
+# ]
 class Watch(Generic[R]):
     """The events of one watch, in the order of the log.
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from ._database import Database, open
 from ._names import ErrorCode
 from ._options import hidden, server_url
+from ._waiting import Unawaited, says_what_was_not_awaited
 from ._watch import Watch
 from .errors import ConnectionError, RstmdbError, ServerError
 from .models import (
@@ -45,6 +46,7 @@ _DEPTH_MAX = 500
 _EVENTS_MAX = 1000
 
 
+@says_what_was_not_awaited
 class Client:
     """An asyncio client of a server."""
 
@@ -476,7 +478,7 @@ async def _pump(watch: Watch[Any], subscription_id: str, queue: asyncio.Queue[An
         await queue.put(_translation(error))
 
 
-class _WatchCall(Coroutine[Any, Any, R], Generic[R]):
+class _WatchCall(Unawaited, Coroutine[Any, Any, R], Generic[R]):
     """A watch that is about to begin: awaited, it is the operation's result; in `async with`, a stream."""
 
     def __init__(

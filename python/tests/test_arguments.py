@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
+import inspect
 import json
+import re
+import sys
 import warnings
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 import pytest
@@ -140,18 +145,97 @@ async def test_what_was_not_awaited_is_called_so() -> None:
             next(iter(events))
         with pytest.raises(AttributeError, match="not awaited"):
             events.resume_offset  # noqa: B018
-        with pytest.raises(TypeError, match="not awaited"):
-            events["x"]
-        # A call is a coroutine, and Python itself says which was never awaited.
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            call: Any = db.create_instance("m", 1)
-            with pytest.raises(AttributeError, match="coroutine"):
-                call.state  # noqa: B018
-            with pytest.raises(TypeError, match="coroutine"):
-                call["state"]
-            del call
-        assert any("create_instance' was never awaited" in str(warning.message) for warning in told)
+        with pytest.raises(TypeError, match="not awaited"), events["x"]:
+            pass
+
+
+async def test_a_call_that_was_not_awaited_says_so_wherever_it_is_used() -> None:
+    async with rstmdb.open("mem:") as db:
+        await db.put_machine("m", 1, LOOP)
+        order: Any = db.machine("m", 1)
+        calls: list[tuple[str, Callable[[], Any]]] = [
+            ("Operations.create_instance", lambda: db.create_instance("m", 1)),
+            ("Database.call", lambda: db.call("info")),
+            ("MachineHandle.list", lambda: order.list()),
+        ]
+        for name, begin in calls:
+            uses: list[tuple[str, Callable[[Any], Any]]] = [
+                ("so there is no 'state' yet: write `\\(await ...\\).state`", lambda it: it.state),
+                ("so there is nothing in it yet", lambda it: it["state"]),
+                ("so there is nothing to loop over yet", list),
+                ("NotAwaited", lambda it: "x" in it),
+                ("NotAwaited", len),
+                ("NotAwaited", lambda it: it > 1),
+                ("NotAwaited", json.dumps),
+            ]
+            for said, use in uses:
+                # Python itself says which was never awaited, too.
+                with warnings.catch_warnings(record=True) as told:
+                    warnings.simplefilter("always")
+                    message, text = _refusal(begin(), use)
+                    gc.collect()
+                assert text == f"<{name} was not awaited>"
+                assert re.search(said, message)
+                assert name in message or said == "NotAwaited"
+                assert any(f"{name}' was never awaited" in str(each.message) for each in told)
+        call = db.info()
+        with pytest.raises(rstmdb.ArgumentError, match="await it first"):
+            await db.create_instance("m", 1, "i", call)
+        call.close()
+
+
+async def test_a_call_is_a_coroutine_to_whoever_takes_one() -> None:
+    async with rstmdb.open("mem:") as db:
+        call = db.ping()
+        assert inspect.isawaitable(call)
+        assert asyncio.iscoroutine(call)
+        assert isinstance(call, Coroutine)
+        assert (await call).pong
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await call
+        assert (await asyncio.create_task(db.ping(), name="x")).pong
+        future = asyncio.ensure_future(db.ping())
+        assert "Operations.ping" in repr(future)
+        assert (await future).pong
+        assert all(each.pong for each in await asyncio.gather(db.ping(), db.ping()))
+        assert (await asyncio.wait_for(db.ping(), 60)).pong
+        assert (await asyncio.shield(db.ping())).pong
+        assert [(await each).pong for each in asyncio.as_completed([db.ping()])] == [True]
+        if sys.version_info >= (3, 11):
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(db.ping())
+            assert task.result().pong
+        loop = asyncio.get_running_loop()
+        elsewhere = await asyncio.to_thread(
+            lambda: asyncio.run_coroutine_threadsafe(db.ping(), loop).result(60)
+        )
+        assert elsewhere.pong
+        assert (await asyncio.to_thread(lambda: asyncio.run(_pong()))).pong
+        # Being cancelled reaches it.
+        await db.put_machine("m", 1, LOOP)
+        async with db.watch_all() as events:
+            waiting = asyncio.create_task(events.next())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        with pytest.raises(rstmdb.NotFoundError):
+            await asyncio.create_task(db.get_instance("nobody"))
+    assert asyncio.iscoroutinefunction(rstmdb.Database.get_instance)
+
+
+def _refusal(call: Any, use: Callable[[Any], Any]) -> tuple[str, str]:
+    """What is said of the use, and how the call is shown. Nobody has the call afterwards."""
+    try:
+        use(call)
+    except (AttributeError, TypeError) as error:
+        return str(error), repr(call)
+    raise AssertionError("it was taken")
+
+
+async def _pong() -> Any:
+    async with rstmdb.open("mem:") as db:
+        return await db.ping()
 
 
 HARD = [

@@ -432,11 +432,15 @@ fn methods(is_async: bool) -> Result<String, String> {
     }
     text.push_str(")\nfrom ._values import BatchOperation, Name\n");
     text.push_str(if is_async {
-        "from ._waiting import finish\nfrom ._watch import Watch, WatchOpening\n"
+        "from ._waiting import finish, says_what_was_not_awaited\nfrom ._watch import Watch, WatchOpening\n"
     } else {
         "from ._sync_watch import Watch\n"
     });
-    text.push_str("\n\nclass Operations:\n");
+    text.push_str("\n\n");
+    if is_async {
+        text.push_str("@says_what_was_not_awaited\n");
+    }
+    text.push_str("class Operations:\n");
     text.push_str("    \"\"\"One method for each operation.\"\"\"\n\n    __slots__ = ()\n\n");
     let _ = writeln!(text, "    _handle: {handle}");
     for operation in Operation::ALL {
