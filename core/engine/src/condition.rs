@@ -1,5 +1,6 @@
 //! How a database is, for those who watch over it: whether it takes writes, and how much room there is.
 
+use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Offset, TimestampMs};
 
 use crate::shared::Shared;
@@ -22,6 +23,13 @@ impl Shared {
     pub(crate) fn refusal(&self) -> Option<Error> {
         let refused = self.queue.open().next().err();
         refused.or_else(|| self.disk_room.refusal(&*self.storage, self.options.free_bytes_min))
+    }
+
+    /// Remembers that stored bytes are not what was written, for who watches over the database.
+    pub(crate) fn note_damage(&self, error: &Error) {
+        if error.reason() == Some(reason::CORRUPT) {
+            self.damage.get_or_init(|| error.clone());
+        }
     }
 
     /// Waits for nothing but the file system.

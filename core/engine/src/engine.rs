@@ -54,6 +54,9 @@ impl Engine {
             _ if engine.shared.is_read_only => {}
             Background::Threads => jobs::start(&engine.shared, &mut engine.threads.lock())?,
             Background::Inline => {
+                if let Err(error) = engine.shared.snapshots.read(&*engine.shared.storage) {
+                    tracing::warn!("snapshots of deleted instances stay for now: {error}");
+                }
                 engine.shared.tidy_snapshots_or_warn(&engine.shared.manifest.lock());
             }
         }
@@ -86,9 +89,7 @@ impl Engine {
             Err(failure) => Err(failure.batch),
         };
         if result.is_ok() && !self.shared.is_read_only {
-            if self.shared.snapshots.extent().is_some() {
-                self.shared.tidy_snapshots_or_warn(&self.shared.manifest.lock());
-            }
+            self.shared.tidy_snapshots_or_warn(&self.shared.manifest.lock());
             self.shorten_the_next_opening();
         }
         // A compaction that began before has ended when its lock is free; none begins after.
@@ -134,6 +135,12 @@ impl Engine {
     /// Why writes are refused now; none when they are accepted.
     pub fn refusal(&self) -> Option<Error> {
         self.shared.refusal()
+    }
+
+    /// The first damage that was found since it was opened, in what was read or in a checkpoint just written. State
+    /// is in memory, so other requests go on.
+    pub fn damage(&self) -> Option<Error> {
+        self.shared.damage.get().cloned()
     }
 
     /// How it is, beyond what requests ask for.

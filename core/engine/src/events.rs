@@ -27,7 +27,11 @@ impl Shared {
     pub(crate) fn unless_compacted(&self, offset: Offset, error: Error) -> Error {
         let first = self.first_offset();
         // Offset 0 is none: a chain that leads there is damaged.
-        if (1..first).contains(&offset) { compacted(offset, first) } else { error }
+        if (1..first).contains(&offset) {
+            return compacted(offset, first);
+        }
+        self.note_damage(&error);
+        error
     }
 
     fn find_frame(&self, offset: Offset) -> Result<Arc<Frame>> {
@@ -53,14 +57,15 @@ impl Shared {
     ) -> Result<T> {
         let frame = self.frame(offset)?;
         let found = frame.effects().find(|(at, _)| *at == offset);
-        match found {
+        let problem = match found {
             // Going back must come to an end.
-            Some((_, effect)) if effect.body.previous() < offset => Ok(read(&effect)),
-            Some(_) => {
-                Err(corrupt("log", 0, &format!("the effect at offset {offset} comes after itself")))
-            }
-            None => Err(corrupt("log", 0, &format!("the effect at offset {offset} is missing"))),
-        }
+            Some((_, effect)) if effect.body.previous() < offset => return Ok(read(&effect)),
+            Some(_) => "comes after itself",
+            None => "is missing",
+        };
+        let error = corrupt("log", 0, &format!("the effect at offset {offset} {problem}"));
+        self.note_damage(&error);
+        Err(error)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opening a database: lock, manifest, checkpoint, log.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
@@ -114,6 +114,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
         growth,
         disk_room,
         newest_checkpoint,
+        damage: OnceLock::new(),
         schedule: Mutex::new(Schedule::new(CheckpointPolicy::of(&options), last)),
         options,
         snapshots: Snapshots::default(),

@@ -1,10 +1,10 @@
 //! The parts of an open database and how they hang together.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rstmdb_types::{LogPosition, Offset, Result, TimestampMs};
+use rstmdb_types::{Error, LogPosition, Offset, Result, TimestampMs};
 
 use crate::checkpoint::policy::Schedule;
 use crate::directory::HeldDirectory;
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub growth: Arc<Growth>,
     pub disk_room: Arc<DiskRoom>,
     pub newest_checkpoint: NewestCheckpoint,
+    /// The first damage that was found since the opening.
+    pub damage: OnceLock<Error>,
     pub schedule: Mutex<Schedule>,
     pub snapshots: Snapshots,
 }

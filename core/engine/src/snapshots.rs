@@ -170,7 +170,11 @@ fn read_snapshot(storage: &dyn Storage, id: &str, path: &str) -> io::Result<(Tex
 
 /// The snapshots of a database. Their directory is read when somebody asks for the first time.
 #[derive(Debug, Default)]
-pub(crate) struct Snapshots(Mutex<Option<Index>>);
+pub(crate) struct Snapshots {
+    index: Mutex<Option<Index>>,
+    /// Held while the directory is read, which may take long: who only asks what is known does not wait.
+    reading: Mutex<()>,
+}
 
 /// What there is to look after.
 #[derive(Debug, Clone, Copy)]
@@ -181,21 +185,31 @@ pub(crate) struct Extent {
 }
 
 impl Snapshots {
+    /// Reads the directory, unless somebody did. Who changes files does so before the lock of the manifest is
+    /// taken, for which others wait.
+    pub(crate) fn read(&self, storage: &dyn Storage) -> Result<()> {
+        let _reading = self.reading.lock();
+        if self.index.lock().is_none() {
+            let index = Index::read(storage)?;
+            *self.index.lock() = Some(index);
+        }
+        Ok(())
+    }
+
     /// What is known of the files, for who holds the lock of the manifest where they are to change.
     pub(crate) fn index(&self, storage: &dyn Storage) -> Result<MappedMutexGuard<'_, Index>> {
-        let mut index = self.0.lock();
-        if index.is_none() {
-            *index = Some(Index::read(storage)?);
-        }
-        Ok(MutexGuard::map(index, |index| index.get_or_insert_default()))
+        self.read(storage)?;
+        Ok(MutexGuard::map(self.index.lock(), |index| index.get_or_insert_default()))
+    }
+
+    /// The same; nothing while the directory was not read.
+    pub(crate) fn known(&self) -> Option<MappedMutexGuard<'_, Index>> {
+        MutexGuard::try_map(self.index.lock(), Option::as_mut).ok()
     }
 
     /// What there is; nothing while the directory was not read.
     pub(crate) fn extent(&self) -> Option<Extent> {
-        let index = self.0.lock();
-        index
-            .as_ref()
-            .map(|index| Extent { snapshots: index.instances.len(), is_new: index.is_new })
+        self.known().map(|index| Extent { snapshots: index.instances.len(), is_new: index.is_new })
     }
 }
 

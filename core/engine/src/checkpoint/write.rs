@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rstmdb_types::{Offset, Result, Text};
+use rstmdb_types::{Offset, Result, Text, TimestampMs};
 
 use super::format::{
     BlockKind, BlockReader, BlockWriter, Head, put_history, put_instance, put_key, put_machine,
@@ -89,14 +89,14 @@ impl Shared {
         &self,
         number: u64,
         begin: Begin,
-    ) -> Result<Option<(CheckpointEntry, Lineage)>> {
+    ) -> Result<Option<WrittenCheckpoint>> {
         let Ticket { offset, epoch } = begin.ticket;
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");
         let failed = |error: io::Error| writing(&path, error);
-        let head =
-            Head { offset, created_at: self.queue.log_time(), named: begin.named, digest: 0 };
+        let created_at = self.queue.log_time();
+        let head = Head { offset, created_at, named: begin.named, digest: 0 };
         self.check_directory()?;
         // Then the epoch of every change up to the offset is written; it is synced before this counts.
         self.queue.flush()?;
@@ -124,7 +124,8 @@ impl Shared {
         self.storage.sync_dir(CHECKPOINT_DIRECTORY).map_err(failed)?;
         let reopened = self.storage.open(&path).map_err(failed)?;
         BlockReader::open(&*reopened, &path, &self.database)?.verify()?;
-        Ok(Some((CheckpointEntry { file, offset, instances, bytes }, lineage)))
+        let entry = CheckpointEntry { file, offset, instances, bytes };
+        Ok(Some(WrittenCheckpoint { entry, lineage, created_at }))
     }
 
     fn write_blocks(
@@ -243,6 +244,15 @@ impl Shared {
         });
         (named.collect(), next)
     }
+}
+
+/// A checkpoint that is on the disk and whole.
+pub(crate) struct WrittenCheckpoint {
+    pub entry: CheckpointEntry,
+    /// The histories that it knows of.
+    pub lineage: Lineage,
+    /// The time in the log that it says it is of.
+    pub created_at: TimestampMs,
 }
 
 /// Where a checkpoint begins.

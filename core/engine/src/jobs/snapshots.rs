@@ -45,11 +45,16 @@ impl Job for SnapshotTidying {
         if now_ms < self.next_ms {
             return Due::at(self.next_ms);
         }
-        let manifest = shared.manifest.lock();
+        let read = shared.snapshots.read(&*shared.storage);
+        let Some(manifest) = shared.manifest.try_lock() else {
+            // A compaction removes them itself, and the jobs after this one need not wait for it.
+            self.next_ms = now_ms.saturating_add(EVERY_MS);
+            return Due::at(self.next_ms);
+        };
         if shared.queue.is_closed() {
             return Due::NEVER;
         }
-        let tidied = shared.tidy_snapshots(&manifest);
+        let tidied = read.and_then(|()| shared.tidy_snapshots(&manifest));
         drop(manifest);
         let snapshots = shared.snapshots.extent().map_or(0, |extent| extent.snapshots);
         if let Err(error) = tidied {

@@ -227,3 +227,35 @@ fn syncs_are_due_only_while_something_is_not_synced() {
     bench.apply(1);
     assert_eq!(bench.turn(&mut syncs), Due::at(35));
 }
+
+#[test]
+fn removing_snapshots_waits_for_no_compaction() {
+    let bench = Bench::new(options());
+    let mut tidying = SnapshotTidying::new();
+    let request = SnapshotInstanceRequest { instance_id: "x".into() };
+    bench.engine.snapshot_instance(request).wait().unwrap();
+    let request = DeleteInstanceRequest { instance_id: "x".into(), idempotency_key: None };
+    bench.engine.delete_instance(request).wait().unwrap();
+    let compacting = bench.engine.shared.manifest.lock();
+    assert_eq!(bench.turn(&mut tidying), Due::at(20), "it comes again");
+    drop(compacting);
+    bench.pass(20);
+    assert_eq!(bench.turn(&mut tidying), Due::NEVER, "it is gone");
+}
+
+#[test]
+fn the_time_of_the_newest_checkpoint_is_the_same_after_a_restart() {
+    let bench = Bench::new(options());
+    bench.pass(1000);
+    bench.apply(3);
+    bench.engine.compact(CompactRequest::default()).wait().unwrap();
+    bench.pass(500);
+    bench.apply(2);
+    let before = bench.engine.condition();
+    assert!(before.checkpoint_at >= 1000, "{before:?}");
+    let Bench { clock, storage, engine } = bench;
+    engine.close().unwrap();
+    let engine = open(&storage, &clock, options());
+    let after = engine.condition();
+    assert_eq!((after.checkpoint_offset, after.checkpoint_at), (before.checkpoint_offset, before.checkpoint_at));
+}

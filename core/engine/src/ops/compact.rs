@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use rstmdb_types::{CompactRequest, CompactResult, Result};
 
 use super::Edge;
-use crate::checkpoint::write::Begin;
+use crate::checkpoint::write::{Begin, WrittenCheckpoint};
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{io as io_error, writing};
 use crate::manifest::{MANIFEST, Manifest};
@@ -89,9 +89,11 @@ impl Shared {
             .last()
             .and_then(|last| last.file.strip_suffix(".ckpt")?.parse::<u64>().ok());
         let number = last_number.unwrap_or(0) + 1;
-        let Some((entry, lineage)) = self.write_checkpoint(number, begin)? else {
+        let written = self.write_checkpoint(number, begin);
+        let Some(written) = written.inspect_err(|error| self.note_damage(error))? else {
             return Ok(None);
         };
+        let WrittenCheckpoint { entry, lineage, created_at } = written;
         let instances = entry.instances;
         let mut next = manifest.clone();
         next.checkpoints.push(entry);
@@ -103,7 +105,7 @@ impl Shared {
         let surplus = next.checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
         let old: Vec<_> = next.checkpoints.drain(..surplus).collect();
         self.replace_manifest(manifest, next)?;
-        self.newest_checkpoint.set(offset, self.queue.log_time());
+        self.newest_checkpoint.set(offset, created_at);
         for checkpoint in old {
             self.remove_checkpoint(&checkpoint.file)?;
         }

@@ -23,6 +23,7 @@ impl Shared {
         let (instance, life) = self.living(&request.instance_id)?;
         let text = serde_json::to_string(&instance)
             .map_err(|error| Error::new(ErrorCode::InternalError, error.to_string()))?;
+        self.snapshots.read(&*self.storage)?;
         // Closing waits for this lock, and nothing may be written after it.
         let _manifest = self.manifest.lock();
         self.check_files_may_change()?;
@@ -59,6 +60,7 @@ impl Shared {
     }
 
     pub(crate) fn drop_snapshot(&self, request: DropSnapshotRequest) -> Result<DropSnapshotResult> {
+        self.snapshots.read(&*self.storage)?;
         let _manifest = self.manifest.lock();
         self.check_files_may_change()?;
         let mut index = self.snapshots.index(&*self.storage)?;
@@ -83,12 +85,13 @@ impl Shared {
         Ok(DropSnapshotResult { snapshot_id: id, dropped: true })
     }
 
-    /// Removes the files of snapshots whose instance is gone, for who holds the lock of the manifest.
+    /// Removes the files of snapshots whose instance is gone, for who holds the lock of the manifest. Nobody
+    /// waits for the directory to be read here: it must have been.
     pub(crate) fn tidy_snapshots(&self, _held: &Manifest) -> Result<()> {
         if self.is_read_only {
             return Ok(());
         }
-        let mut index = self.snapshots.index(&*self.storage)?;
+        let Some(mut index) = self.snapshots.known() else { return Ok(()) };
         let look = || index.iter().filter(|(id, one)| !self.is_current(id, one));
         let seen = self.observe(|| {
             Ok(look().map(|(_, one)| one.summary.snapshot_id.clone()).collect::<Vec<Text>>())

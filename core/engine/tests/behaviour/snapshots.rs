@@ -155,6 +155,59 @@ fn threads_remove_the_files_when_the_deletion_is_written() {
 }
 
 #[test]
+fn a_deletion_is_on_the_disk_before_a_snapshot_is_removed_whatever_the_policy() {
+    let disk = FaultyStorage::new(1);
+    let background = Background::Threads;
+    let options = Options { background, ..options(FsyncPolicy::Never) };
+    let clock = Arc::new(SystemClock);
+    let engine = Engine::open(Location { clock, ..location(&disk) }, options).unwrap();
+    begin(&engine);
+    snapshot(&engine, "a").unwrap();
+    let (removing, removals) = mpsc::channel();
+    disk.observe(move |disk, when, call, path| {
+        if when == When::Before && call == Call::Remove && path.starts_with("snapshots/") {
+            let _ = removing.send(disk.image());
+        }
+    });
+    delete(&engine, "a").unwrap();
+    let moment = removals.recv().unwrap();
+    for crash in Crash::variants(1, 20) {
+        let engine = open(&moment.crash(crash), FsyncPolicy::Never).unwrap();
+        let found = run(&engine, Operation::GetInstance, json!({"instance_id": "a"}));
+        let error = found.expect_err("its snapshot may be gone, so it must be");
+        assert_eq!(error.code(), ErrorCode::InstanceNotFound, "{error}");
+    }
+    engine.close().unwrap();
+}
+
+/// A directory with many of them takes long to read.
+#[test]
+fn nobody_but_who_asks_for_snapshots_waits_until_their_directory_is_read() {
+    let (disk, engine) = database(3, EVERY_WRITE);
+    let id = snapshot(&engine, "a").unwrap();
+    engine.close().unwrap();
+    let (reading, begun) = mpsc::channel();
+    let (go_on, waits) = mpsc::channel::<()>();
+    let waits = Mutex::new(waits);
+    disk.observe(move |_, when, call, path| {
+        if when == When::Before && call == Call::Read && path.starts_with("snapshots/") {
+            let _ = reading.send(());
+            // Until the sender is gone.
+            let _ = waits.lock().unwrap().recv();
+        }
+    });
+    let options = Options { background: Background::Threads, ..options(EVERY_WRITE) };
+    let clock = Arc::new(SystemClock);
+    let engine = Engine::open(Location { clock, ..location(&disk) }, options).unwrap();
+    begun.recv().unwrap();
+    apply(&engine, 3).unwrap();
+    run(&engine, Operation::Compact, json!({"force_snapshot": true})).unwrap();
+    drop(go_on);
+    assert_eq!(listed(&engine, "a"), [id]);
+    engine.close().unwrap();
+}
+
+#[test]
 fn a_close_waits_for_no_removal_that_is_over() {
     let options = Options { background: Background::Threads, ..options(EVERY_WRITE) };
     for _ in 0..300 {
