@@ -40,10 +40,12 @@ if [ "$(uname)" = Linux ]; then
     "$root/bindings/c/bare_root.sh" ./quick_start_static >/dev/null
 fi
 if command -v cmake >/dev/null; then
-    cat >CMakeLists.txt <<'CMAKE'
+    # Before 1.0 each minor version is another.
+    version=${prefix##*/rstmdb-c-}
+    cat >CMakeLists.txt <<CMAKE
 cmake_minimum_required(VERSION 3.16)
 project(try C CXX)
-find_package(rstmdb 0.1 REQUIRED)
+find_package(rstmdb $(cut -d. -f1,2 <<<"$version") REQUIRED)
 find_package(Threads REQUIRED)
 set(CMAKE_CXX_STANDARD 17)
 add_executable(quick_start_cmake quick_start.c)
