@@ -1,8 +1,8 @@
 //! Opening a database: lock, manifest, checkpoint, log.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rstmdb_types::error::reason;

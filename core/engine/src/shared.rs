@@ -1,7 +1,7 @@
 //! The parts of an open database and how they hang together.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rstmdb_types::{Error, LogPosition, Offset, Result, TimestampMs};

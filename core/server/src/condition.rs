@@ -17,9 +17,19 @@ pub(crate) type Refusal = Option<String>;
 pub(crate) async fn follow(calls: Arc<Calls>, told: watch::Sender<Refusal>) {
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut damaged = false;
     loop {
         ticks.tick().await;
         let Some(engine) = calls.engine() else { continue };
+        let damage = engine.damage();
+        if let Some(damage) = damage.as_ref().filter(|_| !damaged) {
+            tracing::warn!(
+                "stored data is damaged, and what needs it fails: {}; before a stop `rstmdb-cli compact` writes a \
+                 checkpoint that the next start can do with",
+                damage.message()
+            );
+        }
+        damaged = damage.is_some();
         // The file system is asked when the disk was full, and may take its time.
         let looked = tokio::task::spawn_blocking(move || engine.refusal()).await;
         let Ok(now) = looked else { continue };

@@ -91,6 +91,7 @@ impl Health {
             instances: info.instances.unwrap_or(0),
             machines: info.machines.unwrap_or(0),
             writable: info.writable.unwrap_or(false),
+            damaged: self.damage().is_some(),
             clock_steps: self.calls.clock_steps(),
             wal,
             counts,
@@ -99,6 +100,11 @@ impl Health {
             checkpoint_at: condition.checkpoint_at,
             oldest_at: condition.oldest_at,
         })
+    }
+
+    /// What was found damaged; clients are served all the same, but for what needs it.
+    fn damage(&self) -> Option<Error> {
+        self.calls.engine().and_then(|engine| engine.damage())
     }
 
     async fn info(&self) -> Result<InfoResult> {
@@ -168,7 +174,13 @@ async fn answer(path: &str, health: &Health) -> Response<Full<Bytes>> {
 
 async fn ready(health: &Health) -> Response<Full<Bytes>> {
     let (status, body) = match health.obstacle().await {
-        None => (StatusCode::OK, serde_json::json!({ "status": "ready" })),
+        None => {
+            let mut body = serde_json::json!({ "status": "ready" });
+            if let (Some(damage), Some(body)) = (health.damage(), body.as_object_mut()) {
+                body.insert("damage".to_owned(), damage.message().into());
+            }
+            (StatusCode::OK, body)
+        }
         Some((status, reason)) => {
             let body = serde_json::json!({ "status": status, "reason": reason });
             (StatusCode::SERVICE_UNAVAILABLE, body)

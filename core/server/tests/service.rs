@@ -4,11 +4,13 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use rstmdb_testkit::mounted::Mounted;
 use serde_json::json;
@@ -22,18 +24,26 @@ struct Manager(UnixDatagram);
 
 impl Manager {
     fn new(path: &Path) -> Manager {
-        Manager(UnixDatagram::bind(path).unwrap())
+        let socket = UnixDatagram::bind(path).unwrap();
+        // What never comes is a failure and no hang.
+        socket.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        Manager(socket)
     }
 
     /// Waits for a message that says this.
     fn wait_for(&self, wanted: &str) -> String {
+        let mut heard = Vec::new();
         loop {
             let mut bytes = [0; 4096];
-            let count = self.0.recv(&mut bytes).unwrap();
-            let said = text(&bytes[..count]);
+            let count = match self.0.recv(&mut bytes) {
+                Ok(count) => count,
+                Err(error) => panic!("no {wanted:?} came ({error}), but {heard:?}"),
+            };
+            let said = text(&bytes[..count]).to_owned();
             if said.contains(wanted) {
-                return said.to_owned();
+                return said;
             }
+            heard.push(said);
         }
     }
 }
@@ -250,7 +260,8 @@ fn a_reload_that_is_refused_fails_and_closes_what_it_was_to_close() {
     // The same on a signal. The log has lines of all the attempts before: this name is in none of them.
     folder.put("rstmdb.yaml", "auth: {required: true, secrets_file: ./comes-later}\n");
     running.signal("-HUP");
-    running.wait_for("comes-later");
+    let refusal = running.wait_for("comes-later");
+    assert!(refusal["message"].as_str().unwrap().contains("nobody is served without a token"));
     // The file that was missing comes, and nobody has to say so.
     folder.put("comes-later", &format!("a:{TOKEN}\n"));
     running.wait_for_reload();
@@ -263,6 +274,36 @@ fn a_reload_that_is_refused_fails_and_closes_what_it_was_to_close() {
     let (code, said) = reload(&folder, &file);
     assert_eq!(code, Some(8), "{said}");
     assert!(said.contains("does the server run?"), "{said}");
+}
+
+/// The server waits for other things too meanwhile: what was read of a request is not lost.
+#[test]
+fn a_request_at_the_control_socket_may_come_in_pieces() {
+    let folder = Folder::new();
+    let (mut running, _) = controlled(&folder, "network: {max_subscriptions: 5}\n");
+    let mut asking = UnixStream::connect(folder.path().join("control")).unwrap();
+    asking.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    for piece in ["rel", "oa"] {
+        asking.write_all(piece.as_bytes()).unwrap();
+        // Twice: once it is certain that the server looked at the socket before.
+        for _ in 0..2 {
+            running.signal("-HUP");
+            running.wait_for("the configuration was read again");
+        }
+    }
+    asking.write_all(b"d\n").unwrap();
+    let mut said = String::new();
+    asking.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("done\n"), "{said:?}");
+    // Who goes away in the middle is in nobody's way.
+    let mut leaving = UnixStream::connect(folder.path().join("control")).unwrap();
+    leaving.write_all(b"rel").unwrap();
+    drop(leaving);
+    let mut next = UnixStream::connect(folder.path().join("control")).unwrap();
+    next.write_all(b"reload\n").unwrap();
+    said.clear();
+    next.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("done\n"), "{said:?}");
 }
 
 #[test]
@@ -327,7 +368,7 @@ fn a_revoked_token_ends_its_sessions_where_that_is_asked_for() {
     assert_eq!(reload(&folder, &file).0, Some(0));
     // Its watch says where to resume, then nothing more comes.
     let mut rest = Vec::new();
-    std::io::Read::read_to_end(&mut first, &mut rest).unwrap();
+    first.read_to_end(&mut rest).unwrap();
 
     folder.put("tokens", &format!("a:{TOKEN}\nb:{other}\n"));
     assert_eq!(reload(&folder, &file).0, Some(0));
@@ -353,24 +394,25 @@ fn a_default_address_of_metrics_may_be_taken_and_a_chosen_one_may_not() {
     let kill = std::process::Command::new("kill").arg(child.id().to_string()).status();
     assert!(kill.unwrap().success());
     let mut log = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut log).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{log}");
     let warning = log.lines().find(|line| line.contains("metrics.bind_addr")).unwrap();
     assert!(warning.contains("WARN") && warning.contains("--metrics-bind HOST:PORT"), "{warning}");
 
     // Whatever has the address, who asks for health is told of the server.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut command = program();
     command.env("RSTMDB_DEFAULT_METRICS_BIND", &taken).env("NOTIFY_SOCKET", &socket);
-    let mut child =
-        command.args(["--data", base[1], "--bind", &free]).stderr(Stdio::null()).spawn().unwrap();
-    manager.wait_for("READY=1");
+    let mut child = command.args(base).stderr(Stdio::null()).spawn().unwrap();
+    let ready = manager.wait_for("READY=1");
+    let address = ready.lines().find_map(|line| line.strip_prefix("STATUS=serving ")).unwrap();
+    let address = address.split([' ', ',', ';']).next().unwrap();
+    let answering = listener.try_clone().unwrap();
     let stranger = std::thread::spawn(move || {
-        let (mut asked, _) = listener.accept().unwrap();
-        std::io::Read::read(&mut asked, &mut [0; 1024]).unwrap();
-        std::io::Write::write_all(&mut asked, b"HTTP/1.1 404 Not Found\r\n\r\nno").unwrap();
+        let (mut asked, _) = answering.accept().unwrap();
+        asked.read(&mut [0; 1024]).unwrap();
+        asked.write_all(b"HTTP/1.1 404 Not Found\r\n\r\nno").unwrap();
     });
-    let check = ["--bind", &*free, "--check-health"];
+    let check = ["--bind", address, "--check-health"];
     let health = output(&[("RSTMDB_DEFAULT_METRICS_BIND", &*taken)], &check);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -378,7 +420,6 @@ fn a_default_address_of_metrics_may_be_taken_and_a_chosen_one_may_not() {
     assert_eq!(text(&health.stdout), "it answers\n", "{}", text(&health.stderr));
 
     let file = folder.put("rstmdb.yaml", &format!("metrics: {{bind_addr: {taken}}}\n"));
-    let _taken = TcpListener::bind(&taken).unwrap();
     let by_file = ["--config", file.to_str().unwrap()];
     for (variables, more) in [
         (vec![("RSTMDB_METRICS_BIND", &*taken)], &[][..]),
@@ -405,6 +446,8 @@ fn a_path_that_looks_like_something_else_is_refused_with_what_to_write() {
     let folder = Folder::new();
     for (path, way_out) in [
         ("~/x", "only a shell knows what ~ is"),
+        ("$HOME/x", "only a shell knows variables"),
+        ("undefined", "a value that is not there"),
         (":memory:", "a server keeps its data in files"),
         ("mem:", "a server keeps its data in files"),
         ("rstmdb://host", "looks like a server"),
@@ -505,4 +548,69 @@ fn a_full_disk_is_one_warning_and_shows_in_metrics_health_and_status() {
     assert_eq!(lines("writes are refused"), 1, "{log}");
     assert_eq!(lines("a request failed: the disk is full"), 1, "{log}");
     drop(disk);
+}
+
+/// Bytes that change under a running server: what needs them fails, the rest goes on, and whoever watches over it is told.
+#[test]
+fn damage_that_is_found_is_one_warning_and_shows_in_metrics_and_health() {
+    let folder = Folder::new();
+    let running = Running::start(folder.path(), &["--set", "compaction.enabled=false"]);
+    let mut client = running.connect();
+    let machine = json!({"states": ["a"], "initial": "a", "transitions": [{"from": "a", "event": "GO", "to": "a"}]});
+    call(&mut client, "PUT_MACHINE", json!({"machine": "m", "version": 1, "definition": machine}));
+    call(&mut client, "CREATE_INSTANCE", json!({"instance_id": "i", "machine": "m", "version": 1}));
+    let apply = |client: &mut std::net::TcpStream| {
+        let payload = json!({"text": "x".repeat(1000)});
+        let event = json!({"instance_id": "i", "event": "GO", "payload": payload});
+        call(client, "APPLY_EVENT", event)["status"] == "ok"
+    };
+    (0..50).for_each(|_| assert!(apply(&mut client)));
+    running.signal("-TERM");
+    assert_eq!(running.ended().0, Some(0));
+
+    // What was replayed at the start is read from the files again.
+    let mut running = Running::start(folder.path(), &["--set", "compaction.enabled=false"]);
+    let mut segments: Vec<_> = std::fs::read_dir(folder.path().join("data/log")).unwrap().collect();
+    segments.sort_by_key(|segment| segment.as_ref().unwrap().path());
+    let segment = segments[0].as_ref().unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(20).position(|found| found == [b'x'; 20]).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    assert_eq!(metric(&running, "rstmdb_damaged"), "0");
+
+    let mut client = running.connect();
+    for _ in 0..50 {
+        let answer = call(&mut client, "WAL_READ", json!({"from_offset": 1, "limit": 100}));
+        assert_eq!(answer["error"]["code"], "INTERNAL_ERROR", "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains("is damaged at byte"));
+    }
+    assert_eq!(running.wait_for("stored data is damaged")["level"], "WARN");
+    assert_eq!(metric(&running, "rstmdb_damaged"), "1");
+    // What needs none of it is served.
+    assert_eq!(metric(&running, "rstmdb_writable"), "1");
+    assert!(apply(&mut client));
+    let (head, body) = http(running.metrics, "GET", "/health/ready");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && body.contains("is damaged at byte"),
+        "{head} {body}"
+    );
+    let errors = "rstmdb_errors_total{code=\"INTERNAL_ERROR\"}";
+    assert_eq!(metric(&running, errors), "50");
+    // A watch that comes to it ends, which is an error like any other.
+    let mut watching = running.connect();
+    assert_eq!(call(&mut watching, "WATCH_ALL", json!({"from_offset": 1}))["status"], "ok");
+    watching.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(metric(&running, errors), "51");
+    // The remedy that is said: what is in memory goes into a checkpoint.
+    assert_eq!(call(&mut client, "COMPACT", json!({}))["status"], "ok");
+    running.signal("-TERM");
+    let (code, log) = running.ended();
+    assert_eq!(code, Some(0), "{log}");
+    let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(lines("stored data is damaged"), 1, "{log}");
+    assert_eq!(lines("a request failed: "), 1, "{log}");
+    let running = Running::start(folder.path(), &[]);
+    assert_eq!(metric(&running, "rstmdb_damaged"), "0", "until something needs it");
+    assert!(apply(&mut running.connect()));
 }

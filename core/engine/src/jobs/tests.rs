@@ -257,5 +257,8 @@ fn the_time_of_the_newest_checkpoint_is_the_same_after_a_restart() {
     engine.close().unwrap();
     let engine = open(&storage, &clock, options());
     let after = engine.condition();
-    assert_eq!((after.checkpoint_offset, after.checkpoint_at), (before.checkpoint_offset, before.checkpoint_at));
+    assert_eq!(
+        (after.checkpoint_offset, after.checkpoint_at),
+        (before.checkpoint_offset, before.checkpoint_at)
+    );
 }

@@ -20,6 +20,11 @@ pub struct CountedError {
 }
 
 impl CountedError {
+    /// Of the end of a watch, where that is no client's doing; it is logged.
+    pub(crate) fn of_end(error: &Error) -> Option<CountedError> {
+        is_grave(error).then(|| CountedError::of(error))
+    }
+
     /// Of an error that a client is told; a grave one is logged.
     pub(crate) fn of(error: &Error) -> CountedError {
         let code = error.code();

@@ -116,7 +116,12 @@ impl Events {
         let polled = ready!(self.poll(context));
         match &polled {
             Ok(_) => self.metrics.events_forwarded(is_of_all(self.operation)).inc(),
-            Err(_) => self.state = EventsSource::Ended,
+            Err(error) => {
+                if let Some(counted) = CountedError::of_end(error) {
+                    self.metrics.error(counted.code).inc();
+                }
+                self.state = EventsSource::Ended;
+            }
         }
         Poll::Ready(polled)
     }

@@ -19,6 +19,8 @@ pub struct EngineFigures {
     pub machines: u64,
     /// Whether writes are accepted.
     pub writable: bool,
+    /// Whether stored bytes were found that are not what was written.
+    pub damaged: bool,
     /// How often the clock was found to be set or far off.
     pub clock_steps: u64,
     /// The log.
@@ -55,6 +57,7 @@ pub(super) struct FromEngine {
     instances_by_state: IntGaugeVec,
     machines: IntGauge,
     writable: IntGauge,
+    damaged: IntGauge,
     clock_steps: Total,
     entries: IntGauge,
     first_entry: IntGauge,
@@ -83,6 +86,8 @@ impl FromEngine {
             instances_by_state: register.put(IntGaugeVec::new(by_state, &["machine", "state"]))?,
             machines: register.gauge("rstmdb_machines_total", "Machine versions")?,
             writable: register.gauge("rstmdb_writable", "1 while writes are accepted")?,
+            damaged: register
+                .gauge("rstmdb_damaged", "1 once stored data was found damaged, until a restart")?,
             clock_steps: total(
                 "rstmdb_clock_steps_total",
                 "Steps of the clock that were not taken over, or found at the start",
@@ -122,6 +127,7 @@ impl FromEngine {
         self.count(&figures.counts);
         set(&self.machines, figures.machines);
         set(&self.writable, u64::from(figures.writable));
+        set(&self.damaged, u64::from(figures.damaged));
         set(&self.entries, wal.entry_count);
         set(&self.first_entry, wal.first_offset.unwrap_or_default());
         self.oldest.set(figures.oldest_at / 1000);
