@@ -6,15 +6,16 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 
 # A shell that skips the profile still finds what rustup installed.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# What `make tools` fetched comes last.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+export PATH := $(PATH):$(HOME)/.cargo/bin:$(abspath $(TARGET_DIR))/tools/usr/bin
 # Seconds that `make soak` gives to each fuzz target.
 FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run demo test check fix generate bench bench-compare soak examples conform interop diagrams wheels npm-pack portable clib programs install crates publish-crates \
-	doc clean toolchain languages test-core test-languages check-languages
+.PHONY: help run demo test check fix generate bench bench-compare soak examples conform interop diagrams wheels npm-pack portable clib try-install programs install crates publish-crates \
+	doc clean toolchain tools languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
 CRATES := rstmdb-types rstmdb-threads rstmdb-machine rstmdb-engine rstmdb-protocol rstmdb-client rstmdb rstmdb-server rstmdb-cli
@@ -42,7 +43,7 @@ demo: toolchain ## build rstmdb-cli and run its demo on ./demo-data
 	@cargo build --release --locked --package rstmdb-cli
 	@"$(TARGET_DIR)/release/rstmdb-cli" demo
 
-test: toolchain check doc ## check, build the documentation, then every test and example in every language
+test: toolchain tools check doc ## check, build the documentation, then every test and example in every language
 	@cargo xtask test --workspace
 	@cargo xtask test --package rstmdb-engine --features guard-check --test guards
 	@cargo xtask test --package rstmdb-engine --features shuttle --lib shuttle_
@@ -143,6 +144,10 @@ clib: toolchain languages ## build librstmdb with header and pkg-config file, an
 portable: toolchain languages ## wheels and addons for any Linux with glibc 2.28 or musl, on x86-64 and arm64, built by zig
 	@$(MAKE) --no-print-directory -C packaging portable
 
+try-install: wheels npm-pack clib ## make all packages, and run the install commands of the guide with them
+	@cargo build --release --locked --package rstmdb-server --package rstmdb-cli --package rstmdb-c
+	@$(MAKE) --no-print-directory -C packaging documented
+
 programs: toolchain ## build the server and rstmdb-cli, and pack them with manual pages and completions
 	@cargo build --release --locked --package rstmdb-server --package rstmdb-cli
 	@$(MAKE) --no-print-directory -C packaging programs
@@ -187,6 +192,10 @@ languages:
 	if ! node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then \
 	    without node "Node.js 18 or newer with npm is missing; install it from https://nodejs.org"; \
 	fi
+
+# Programs beside the languages. A test whose program can't be had says so, and fails in CI.
+tools: ## fetch what tests need beside the languages
+	@$(MAKE) --no-print-directory -C packaging tools
 
 # Rust itself is the one thing that is not installed without being asked for; rust-toolchain.toml
 # pins the version, and rustup fetches that version on first use.

@@ -18,7 +18,7 @@ for platform in "$@"; do
     case $platform in
     x86_64-gnu | aarch64-gnu) zig=$triple.2.28 wheel=manylinux_2_28 flags= check=(--glibc 2.28) ;;
     # A library that is loaded takes the C library of the program.
-    x86_64-musl | aarch64-musl) zig=$triple wheel=musllinux_1_2 flags="-C target-feature=-crt-static" check=() ;;
+    x86_64-musl | aarch64-musl) zig=$triple wheel=musllinux_1_2 flags="-C target-feature=-crt-static" check=(--musl) ;;
     *) echo "portable.sh: $platform is none of x86_64-gnu, aarch64-gnu, x86_64-musl, aarch64-musl" >&2; exit 2 ;;
     esac
     command -v rustup >/dev/null || { echo "make: rustup is missing, which has the standard library for $triple; https://rustup.rs" >&2; exit 1; }

@@ -11,18 +11,22 @@ use object::read::elf::FileHeader;
 
 use crate::tree;
 
-/// What programs that run on any Linux may be linked with.
-const SYSTEM: &[&str] = &[
-    "ld-linux-",
-    "ld-musl-",
-    "libc.",
-    "libdl.",
-    "libgcc_s.",
-    "libm.",
-    "libpthread.",
-    "librt.",
-    "libutil.",
-];
+/// The C library that something is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Libc {
+    /// Whichever the machine has.
+    Any,
+    /// glibc of this version at most.
+    Glibc(u32, u32),
+    Musl,
+}
+
+/// What systems with musl have of this; they have no versions of symbols.
+const SYSTEM_MUSL: &[&str] = &["ld-musl-", "libc.musl-", "libc.so", "libgcc_s."];
+
+/// What programs that run on any Linux with glibc may be linked with.
+const SYSTEM: &[&str] =
+    &["ld-linux-", "libc.", "libdl.", "libgcc_s.", "libm.", "libpthread.", "librt.", "libutil."];
 
 /// Runs a command; cargo and the C compilers under it write other names for the folders of this machine.
 pub fn pathless(command: &[&str]) -> ExitCode {
@@ -98,23 +102,26 @@ fn places() -> Vec<(String, &'static str)> {
     .collect()
 }
 
-/// Looks at programs, libraries, wheels and archives: `[--glibc VERSION] FILE...`.
+/// Looks at programs, libraries, wheels and archives: `[--glibc VERSION | --musl] FILE...`.
 pub fn check(arguments: &[&str]) -> ExitCode {
-    let (glibc, files) = match arguments {
-        ["--glibc", version, files @ ..] => (numbers(version), files),
-        files => (None, files),
+    let (libc, files) = match arguments {
+        ["--glibc", version, files @ ..] => {
+            (numbers(version).map(|(major, minor)| Libc::Glibc(major, minor)), files)
+        }
+        ["--musl", files @ ..] => (Some(Libc::Musl), files),
+        files => (Some(Libc::Any), files),
     };
-    if files.is_empty() || (glibc.is_none() && arguments.first() == Some(&"--glibc")) {
-        eprintln!("usage: cargo xtask artefacts [--glibc 2.28] FILE...");
+    let Some(libc) = libc.filter(|_| !files.is_empty()) else {
+        eprintln!("usage: cargo xtask artefacts [--glibc 2.28 | --musl] FILE...");
         return ExitCode::from(2);
-    }
+    };
     let mut problems = Vec::new();
     let mut looked_at = 0;
     for file in files {
         let found = unpacked(Path::new(file), &mut |name, bytes| {
             looked_at += 1;
             problems.extend(
-                problems_of(bytes, glibc).into_iter().map(|p| format!("{file}: {name}: {p}")),
+                problems_of(bytes, libc).into_iter().map(|p| format!("{file}: {name}: {p}")),
             );
         });
         problems.extend(found.err().map(|error| format!("{file}: {error}")));
@@ -125,9 +132,11 @@ pub fn check(arguments: &[&str]) -> ExitCode {
     if problems.is_empty() && looked_at > 0 {
         println!(
             "artefacts: no path of this machine in {looked_at} files, {}",
-            match glibc {
-                Some((major, minor)) => format!("and none needs more than glibc {major}.{minor}"),
-                None => "whatever C library they need".to_owned(),
+            match libc {
+                Libc::Glibc(major, minor) =>
+                    format!("and none needs more than glibc {major}.{minor}"),
+                Libc::Musl => "and none needs more than musl".to_owned(),
+                Libc::Any => "whatever C library they need".to_owned(),
             }
         );
         ExitCode::SUCCESS
@@ -177,7 +186,7 @@ fn walk(folder: &Path, look: &mut dyn FnMut(&str, &[u8])) -> Result<(), String> 
 }
 
 /// What is wrong with the bytes of one file.
-fn problems_of(bytes: &[u8], glibc: Option<(u32, u32)>) -> Vec<String> {
+fn problems_of(bytes: &[u8], libc: Libc) -> Vec<String> {
     let mut problems: Vec<String> = places()
         .into_iter()
         .filter_map(|(path, _)| {
@@ -188,19 +197,24 @@ fn problems_of(bytes: &[u8], glibc: Option<(u32, u32)>) -> Vec<String> {
             Some(format!("has a path of this machine in it: {}", String::from_utf8_lossy(text)))
         })
         .collect();
-    if let (Some(glibc), Ok(header)) = (glibc, FileHeader64::<Endianness>::parse(bytes)) {
+    let (system, newest) = match libc {
+        Libc::Any => return problems,
+        Libc::Glibc(major, minor) => (SYSTEM, (major, minor)),
+        Libc::Musl => (SYSTEM_MUSL, (0, 0)),
+    };
+    if let Ok(header) = FileHeader64::<Endianness>::parse(bytes) {
         match needs(header, bytes) {
             Ok((libraries, versions)) => {
                 problems.extend(
                     libraries
                         .into_iter()
-                        .filter(|name| !SYSTEM.iter().any(|known| name.starts_with(known)))
+                        .filter(|name| !is_of(system, name))
                         .map(|name| format!("needs {name}, which not every system has")),
                 );
                 problems.extend(
                     versions
                         .into_iter()
-                        .filter(|name| name.strip_prefix("GLIBC_").and_then(numbers) > Some(glibc))
+                        .filter(|name| name.strip_prefix("GLIBC_").and_then(numbers) > Some(newest))
                         .map(|name| format!("needs {name}")),
                 );
             }
@@ -208,6 +222,14 @@ fn problems_of(bytes: &[u8], glibc: Option<(u32, u32)>) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Whether a library is one of those. The name of a C library is whole where it is that of another one with more.
+fn is_of(system: &[&str], library: &str) -> bool {
+    system.iter().any(|known| match *known {
+        "libc.so" => library == "libc.so",
+        known => library.starts_with(known),
+    })
 }
 
 /// Whether a path ends before this byte: another name may begin alike. A short one, such as `/root`, must go on.
@@ -260,12 +282,12 @@ mod tests {
     fn says_which_path_of_this_machine_is_in_a_file() {
         let place = tree::root().join("core/engine/src/lib.rs");
         let text = format!("before\0{}\0after", place.display());
-        let problems = problems_of(text.as_bytes(), None);
+        let problems = problems_of(text.as_bytes(), Libc::Any);
         assert!(
             problems.iter().any(|problem| problem.ends_with("core/engine/src/lib.rs")),
             "{problems:?}"
         );
-        assert_eq!(problems_of(b"/rstmdb/core/engine/src/lib.rs", None), Vec::<String>::new());
+        assert_eq!(problems_of(b"/rstmdb/core/engine/src/lib.rs", Libc::Any), Vec::<String>::new());
     }
 
     #[test]
@@ -279,7 +301,7 @@ mod tests {
             let mut rustc = Command::new("rustc");
             rustc.args(["--crate-type=lib", "--emit=obj", "-g", "-o"]).arg(&object).arg(&source);
             assert!(rustc.args(flags).current_dir(tree::root()).status().unwrap().success());
-            problems_of(&std::fs::read(object).unwrap(), None)
+            problems_of(&std::fs::read(object).unwrap(), Libc::Any)
         };
         assert!(!rustc(&[]).is_empty(), "debuggers are told where rustc ran");
         assert_eq!(rustc(&remapped()), Vec::<String>::new());
@@ -291,7 +313,7 @@ mod tests {
     fn says_which_version_of_the_c_library_is_too_new() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let versions = |glibc| {
-            let mut problems = problems_of(&program, Some(glibc));
+            let mut problems = problems_of(&program, Libc::Glibc(glibc.0, glibc.1));
             problems.retain(|problem| problem.starts_with("needs "));
             problems
         };
@@ -301,5 +323,16 @@ mod tests {
                 || cfg!(not(target_arch = "x86_64"))
         );
         assert!(!versions((2, 0)).is_empty());
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[test]
+    fn what_is_linked_with_glibc_is_nothing_for_musl() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let problems = problems_of(&program, Libc::Musl);
+        let needs = |what| problems.iter().any(|problem| problem.starts_with(what));
+        assert!(needs("needs libc.so.6, which"), "{problems:?}");
+        assert!(needs("needs GLIBC_2."), "{problems:?}");
+        assert!(is_of(SYSTEM_MUSL, "libc.so") && is_of(SYSTEM_MUSL, "libc.musl-x86_64.so.1"));
     }
 }
