@@ -5,7 +5,8 @@
 #   docker run -p 127.0.0.1:7401:7401 -p 127.0.0.1:9090:9090 -v rstmdb-data:/data rstmdb
 
 FROM rust:1.95-slim-bookworm AS build
-# For jemalloc.
+# For jemalloc. Versions are those of the release that the image is of.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -24,6 +25,7 @@ LABEL org.opencontainers.image.title="rstmdb" \
       org.opencontainers.image.documentation="https://github.com/rstmdb/rstmdb/tree/main/docs" \
       org.opencontainers.image.licenses="Apache-2.0"
 # Authorities, for rstmdb-cli.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 7401 rstmdb \

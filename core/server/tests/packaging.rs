@@ -128,6 +128,45 @@ fn the_image_is_well_made() {
     }
 }
 
+/// An image can't be built here, so what it takes from the repository is looked at: whether it is there.
+#[test]
+fn the_image_is_built_from_what_there_is() {
+    let instructions = instructions(&read("Dockerfile"));
+    let of = |wanted: &'static str| {
+        instructions.iter().filter(move |(name, _)| name == wanted).map(|(_, rest)| &**rest)
+    };
+    // The toolchain file stays outside: the image has that version.
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap();
+    let (name, tag) = of("FROM").next().unwrap().split_once(':').unwrap();
+    let version = tag.split('-').next().unwrap();
+    assert_eq!(name, "rust");
+    assert!(format!("{}.", channel.trim_matches('"')).starts_with(&format!("{version}.")), "{tag}");
+    assert!(read(".dockerignore").lines().any(|line| line == "rust-toolchain.toml"));
+    // Who builds and who runs have the same C library.
+    let releases: Vec<_> =
+        of("FROM").map(|from| from.contains("bookworm") || from.contains("debian:12-")).collect();
+    assert_eq!(releases, [true, true]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for copy in of("COPY").filter(|copy| !copy.starts_with("--from")) {
+        let sources = copy.split(' ').rev().skip(1);
+        sources.for_each(|source| assert!(root.join(source).exists(), "{source}"));
+    }
+    let lock = read("Cargo.lock");
+    let run: Vec<_> = of("RUN").filter(|run| run.contains("cargo build")).collect();
+    let words: Vec<_> = run[0].split(' ').collect();
+    let packages = words.windows(2).filter(|pair| pair[0] == "--package");
+    let packages: Vec<_> = packages.map(|pair| format!("name = \"{}\"\n", pair[1])).collect();
+    assert!(packages.len() == 2 && packages.iter().all(|package| lock.contains(package)));
+    let script = root.join(words.iter().find(|word| word.ends_with(".sh")).unwrap());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_ne!(script.metadata().unwrap().permissions().mode() & 0o111, 0);
+    }
+    assert!(script.exists());
+}
+
 #[test]
 fn the_unit_starts_what_there_is_and_gives_it_nothing_else() {
     let unit = read("packaging/systemd/rstmdb.service");
