@@ -15,12 +15,18 @@ finish() {
 trap finish EXIT
 cd "$folder"
 
+# What hangs is ended, and has failed: one waits for a process, until it is relieved.
+patience=300
+mkfifo never
+outlive() { { read -r -t "$patience" _ <>never || kill -KILL "$1" 2>/dev/null; } & watchdog=$!; }
+relieve() { kill "$watchdog" 2>/dev/null; wait "$watchdog" 2>/dev/null || true; }
+
 mkfifo log
 RSTMDB_BIND=127.0.0.1:0 RSTMDB_METRICS_ENABLED=false "$target/debug/rstmdb" --data data >log 2>&1 &
 server=$!
 url=
 exec 3<log
-while [ -z "$url" ] && read -r line <&3; do
+while [ -z "$url" ] && read -r -t "$patience" line <&3; do
     address=$(sed -n 's/.*"address":"\([^"]*\)".*/\1/p' <<<"$line")
     [ -z "$address" ] || url=rstmdb://$address
 done
@@ -39,7 +45,13 @@ block() {
 
 # Runs one that ends by itself.
 once() {
-    "$@" >out 2>&1 || { echo "examples: $* failed:" >&2; cat out >&2; exit 1; }
+    local status=0 process
+    "$@" >out 2>&1 &
+    process=$!
+    outlive "$process"
+    wait "$process" || status=$?
+    relieve
+    [ "$status" = 0 ] || { echo "examples: $* failed ($status):" >&2; cat out >&2; exit 1; }
 }
 
 # Runs one that goes on, until it has written a line that fits.
@@ -48,15 +60,18 @@ until_line() {
     shift
     coproc running { exec "$@" 2>&1; }
     process=$running_PID
-    while read -r read_line <&"${running[0]}"; do
+    while read -r -t "$patience" read_line <&"${running[0]}"; do
         printf '%s\n' "$read_line" >>out
         if grep -qE "$wanted" <<<"$read_line"; then
             kill "$process"
+            outlive "$process"
             wait "$process" 2>/dev/null || true
+            relieve
             return
         fi
     done
-    echo "examples: $* ended without $wanted:" >&2
+    echo "examples: $* ended without $wanted, or wrote nothing for $patience s:" >&2
+    kill -KILL "$process" 2>/dev/null || true
     cat out >&2
     exit 1
 }

@@ -10,9 +10,14 @@
 
 mod common;
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use common::{ORDER, Place};
+use rstmdb_testkit::sample::LOOP;
 use rstmdb_testkit::server::TestServer;
 use unicode_width::UnicodeWidthStr;
 
@@ -249,6 +254,48 @@ fn a_watch_of_the_shell_reports_what_came_before_an_error_and_before_its_end() {
     assert_eq!(kinds(&ran.stdout), ["answer", "event 8", "answer 9"]);
     // Nobody waits for a watch that has nothing to show.
     assert!(ran.stderr.contains("2 watches ended"), "{}", ran.stderr);
+}
+
+/// Others may write faster than a report prints: it ends all the same, and so does the script.
+#[test]
+fn a_report_of_the_shell_ends_while_others_go_on_writing() {
+    let server = TestServer::in_memory(|_| {});
+    let place = Place::on_server(server.address());
+    place.ok(&["put-machine", "-n", "loop", "-v", "1", LOOP]);
+    place.ok(&["create-instance", "-m", "loop", "-i", "busy"]);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut wire = server.wire();
+                let event = serde_json::json!({"instance_id": "busy", "event": "E"});
+                while !is_over.load(Ordering::Relaxed) {
+                    wire.call("APPLY_EVENT", event.clone()).unwrap();
+                }
+            });
+        }
+        let script = "watch-all --background\nping\nping\nget-instance nobody\nping\n";
+        let mut command = place.command(&["shell", "--output", "json"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        // One that never ends is ended, and then has another exit code.
+        let (ended, watched) = mpsc::channel::<()>();
+        let process = child.id().to_string();
+        let watchdog = scope.spawn(move || {
+            if watched.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-9", &process]).status();
+            }
+        });
+        let ran = place.ran(child.wait_with_output().unwrap());
+        drop(ended);
+        is_over.store(true, Ordering::Relaxed);
+        watchdog.join().unwrap();
+        assert_eq!(ran.code, 3, "{}", ran.stderr);
+        let kinds = kinds(&ran.stdout);
+        assert_eq!(kinds.iter().filter(|kind| **kind == "answer").count(), 3);
+        assert!(kinds.iter().any(|kind| kind.starts_with("event")));
+    });
 }
 
 #[test]
