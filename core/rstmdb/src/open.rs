@@ -96,8 +96,12 @@ fn directory(url: &str) -> std::result::Result<&str, String> {
     };
     match path {
         "" => Err(format!("there is no path; {USUAL}")),
-        path if path.starts_with('~') => Err(HOME.to_owned()),
-        path => Ok(path),
+        path => match Lookalike::of(path) {
+            Some(other @ (Lookalike::Home | Lookalike::Variable | Lookalike::Nothing)) => {
+                Err(way_out(other).to_owned())
+            }
+            _ => Ok(path),
+        },
     }
 }
 
@@ -113,6 +117,11 @@ const FILE_HOST: &str = "what stands between file:// and the next slash is a hos
 const HOME: &str = "only a shell knows what ~ is; write the whole path, or ./ before it for a folder of that \
                     name";
 
+const VARIABLE: &str = "only a shell knows variables; write the whole path, or ./ before it for a folder of that \
+                        name";
+const NOTHING: &str = "this is what programs write for a value that is not there; use a path such as ./data, or \
+                       ./ before it for a folder of that name";
+
 /// What to write in place of a text that was hardly meant as a path.
 fn way_out(lookalike: Lookalike) -> &'static str {
     match lookalike {
@@ -120,6 +129,8 @@ fn way_out(lookalike: Lookalike) -> &'static str {
         Lookalike::Server => SERVER,
         Lookalike::Url => SCHEME,
         Lookalike::Home => HOME,
+        Lookalike::Variable => VARIABLE,
+        Lookalike::Nothing => NOTHING,
     }
 }
 
@@ -208,6 +219,15 @@ mod tests {
             ("~/x", "only a shell"),
             ("~me/x", "only a shell"),
             ("file:~/x", "only a shell"),
+            ("$HOME/x", "only a shell knows variables"),
+            ("${DATA}", "only a shell knows variables"),
+            ("$(pwd)/x", "only a shell knows variables"),
+            ("%APPDATA%\\x", "only a shell knows variables"),
+            ("file:$HOME/x", "only a shell knows variables"),
+            ("undefined", "value that is not there"),
+            ("undefined/orders", "value that is not there"),
+            ("file:None", "value that is not there"),
+            ("rstmdb//host", "write rstmdb://"),
             ("file://f3", "is a host"),
             ("file://~/x", "is a host"),
             ("FILE:x", "looks like a URL"),
@@ -229,9 +249,24 @@ mod tests {
         assert_eq!(location("file:./data").unwrap().name, "./data");
         assert_eq!(location("file:///var/data").unwrap().name, "/var/data");
         assert_eq!(location("mem:").unwrap().name, "mem:");
-        for path in
-            ["./localhost:7401", "./~", "./:memory:", "/a:b", "a/b:c", "data.db", "a/~", "-x"]
-        {
+        for path in [
+            "./localhost:7401",
+            "./~",
+            "./:memory:",
+            "/a:b",
+            "a/b:c",
+            "data.db",
+            "a/~",
+            "-x",
+            "a$b",
+            "$5",
+            "100%",
+            "%x",
+            "./undefined",
+            "nullable",
+            "rstmdb",
+            "rstmdb/x",
+        ] {
             assert_eq!(location(path).unwrap().name, path);
         }
         assert_eq!(location("file:localhost:7401").unwrap().name, "localhost:7401");

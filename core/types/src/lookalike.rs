@@ -12,6 +12,10 @@ pub enum Lookalike {
     Url,
     /// A path that begins with `~`, which only a shell knows.
     Home,
+    /// A path that begins with a variable: `$HOME/x`, `${DATA}`, `%APPDATA%`.
+    Variable,
+    /// What programs write for a value that is not there: `undefined`, `None`.
+    Nothing,
 }
 
 impl Lookalike {
@@ -25,7 +29,13 @@ impl Lookalike {
         {
             return None;
         }
-        let first = text.split(['/', '\\']).next().unwrap_or_default();
+        let (first, rest) = text.split_at(text.find(['/', '\\']).unwrap_or(text.len()));
+        if is_variable(first.trim()) {
+            return Some(Lookalike::Variable);
+        }
+        if matches!(first.trim(), "undefined" | "null" | "None" | "nil") {
+            return Some(Lookalike::Nothing);
+        }
         let lower = first.trim().to_ascii_lowercase();
         let scheme = lower.split_once(':').map(|(scheme, _)| scheme);
         let is_port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -33,6 +43,9 @@ impl Lookalike {
         match scheme {
             Some("" | "mem" | "memory") if host.is_none() => Some(Lookalike::Memory),
             Some("rstmdb" | "rstmdbs") => Some(Lookalike::Server),
+            None if matches!(&*lower, "rstmdb" | "rstmdbs") && rest.starts_with("//") => {
+                Some(Lookalike::Server)
+            }
             _ if host.is_some() || lower.contains('@') || lower == "localhost" => {
                 Some(Lookalike::Server)
             }
@@ -42,5 +55,16 @@ impl Lookalike {
             Some(_) => Some(Lookalike::Url),
             None => None,
         }
+    }
+}
+
+/// Whether a shell, or a command interpreter of Windows, would put something else in its place.
+fn is_variable(text: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphabetic() || c == '_';
+    match text.strip_prefix('$') {
+        Some(name) => name.starts_with(|c: char| is_name(c) || "{(".contains(c)),
+        None => text.strip_prefix('%').is_some_and(|rest| {
+            rest.starts_with(is_name) && rest.get(1..).is_some_and(|rest| rest.contains('%'))
+        }),
     }
 }

@@ -92,6 +92,13 @@ pub(crate) fn check_path(text: &str) -> Result<(), String> {
         Some(Lookalike::Home) => {
             "only a shell knows what ~ is; write the whole path, or ./ before it for one of that name"
         }
+        Some(Lookalike::Variable) => {
+            "only a shell knows variables; write the whole path, or ./ before it for one of that name"
+        }
+        Some(Lookalike::Nothing) => {
+            "this is what programs write for a value that is not there; name a directory or a file, or write \
+             ./ before it for one of that name"
+        }
     };
     Err(format!("must be a path, not {text:?}: {way_out}"))
 }
