@@ -22,7 +22,7 @@ use crate::error::Error;
 pub use crate::fault::JsonError;
 use crate::fault::{RAW_VALUE, TOO_LARGE_INTEGER, too_large_integer};
 use crate::quoted::skip_string;
-pub use crate::quoted::unescape;
+pub use crate::quoted::{string_end, unescape};
 
 /// How deeply arrays and objects may nest.
 pub const JSON_DEPTH_MAX: usize = 127;
@@ -104,13 +104,12 @@ impl Json {
 
     /// How deeply arrays and objects nest; 0 for other values.
     pub fn depth(&self) -> usize {
-        let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
-        for byte in self.0.bytes() {
+        let bytes = self.0.as_bytes();
+        let (mut depth, mut deepest, mut at) = (0usize, 0, 0);
+        while let Some(byte) = bytes.get(at) {
+            at += 1;
             match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => quoted = !quoted,
-                _ if quoted => {}
+                b'"' => at = string_end(bytes, at).unwrap_or(bytes.len()),
                 b'{' | b'[' => {
                     depth += 1;
                     deepest = deepest.max(depth);

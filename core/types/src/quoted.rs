@@ -10,14 +10,64 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     serde_json::from_str::<String>(&format!("\"{raw}\"")).map_or(raw.into(), Into::into)
 }
 
+/// The index behind the string whose opening quote stands before `start`.
+pub fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    loop {
+        // Texts are mostly plain: they are looked at in words, as far as there are whole ones.
+        while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            let ends = marks(*word, b'"') | marks(*word, b'\\');
+            at += ends.trailing_zeros() as usize / 8;
+            if ends != 0 {
+                break;
+            }
+        }
+        match *bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Has the highest bit set in the first byte that is `wanted`; in those before it none, and behind it perhaps.
+fn marks(word: [u8; 8], wanted: u8) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    let differences = u64::from_le_bytes(word) ^ (ONES * u64::from(wanted));
+    differences.wrapping_sub(ONES) & !differences & (ONES << 7)
+}
+
 /// The index after the string that starts at `start`.
 pub(crate) fn skip_string(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut i = start + 1;
-    loop {
-        match *bytes.get(i)? {
-            b'"' => return Some(i + 1),
-            b'\\' => i += 2,
-            _ => i += 1,
+    string_end(bytes, start + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_ends_at_the_first_quote_that_is_not_escaped() {
+        // Every length and place in a word, with what is next to the bytes that are looked for.
+        for length in 0..40 {
+            for at in 0..length {
+                for (piece, ends) in [
+                    ("\"", true),
+                    ("\\\"", false),
+                    ("\\\\", false),
+                    ("!#[]", false),
+                    ("\u{a2}\u{dc}", false),
+                ] {
+                    let text =
+                        format!("{}{piece}{}\" , \"", "-".repeat(at), "a".repeat(length - at));
+                    let end = if ends { at } else { length + piece.len() };
+                    assert_eq!(string_end(text.as_bytes(), 0), Some(end + 1), "{text}");
+                    let open = text.get(..end).unwrap_or_default();
+                    assert_eq!(string_end(open.as_bytes(), 0), None, "{open}");
+                }
+            }
         }
+        assert_eq!(string_end(b"\\", 0), None);
+        assert_eq!(string_end(b"", 3), None);
     }
 }

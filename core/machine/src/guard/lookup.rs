@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use rstmdb_types::JsonRef;
+use rstmdb_types::json::string_end;
 
 use super::Scope;
 use super::syntax::{Path, PathStep, Root};
@@ -106,18 +107,6 @@ fn matches_at(bytes: &[u8], start: usize, key: &[u8]) -> bool {
     bytes
         .get(start..start + key.len())
         .is_some_and(|found| found.iter().zip(key).all(|(found, wanted)| found == wanted))
-}
-
-/// The index behind the string whose opening quote stands before `start`.
-fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut position = start;
-    loop {
-        match *bytes.get(position)? {
-            b'"' => return Some(position + 1),
-            b'\\' => position += 2,
-            _ => position += 1,
-        }
-    }
 }
 
 /// The index behind the value that starts at `start`.
