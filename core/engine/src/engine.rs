@@ -183,6 +183,18 @@ impl Engine {
         self.begin(request)
     }
 
+    /// As [`Engine::call`], and waits for the result.
+    pub fn run<R: OperationRequest>(&self, request: R) -> Result<R::Result> {
+        self.wait_for_room(R::OPERATION);
+        let Evaluated { ticket, result } = self.evaluate(request);
+        // Results are large: this one is moved no more than it must be.
+        match self.queue().wait(ticket) {
+            Ok(()) => result,
+            Err(error) => Err(error),
+        }
+        .map_err(|error| error.with_operation(R::OPERATION.wire_name()))
+    }
+
     /// Waits until an operation may begin.
     pub fn wait_for_room(&self, operation: Operation) {
         if operation.is_write() {
@@ -198,12 +210,16 @@ impl Engine {
     /// Carries a request out without waiting for room; who does not wait asks
     /// [`Execute::poll_room`] before.
     pub fn begin<R: OperationRequest>(&self, request: R) -> Pending<&Engine, R::Result> {
+        Pending::new(self, R::OPERATION, self.evaluate(request))
+    }
+
+    #[inline]
+    fn evaluate<R: OperationRequest>(&self, request: R) -> Evaluated<R::Result> {
         let shared = &*self.shared;
-        let evaluated = match self.check_access(R::OPERATION) {
+        match self.check_access(R::OPERATION) {
             Ok(()) => request.handle(Carry { shared, given: None }),
             Err(error) => shared.ready(Err(error)),
-        };
-        Pending::new(self, R::OPERATION, evaluated)
+        }
     }
 
     fn check_access(&self, operation: Operation) -> Result<()> {

@@ -52,13 +52,12 @@ impl<T> Pending<'_, T> {
     }
 
     /// Waits until a request to a server is on its way: the number of those is bounded.
-    pub(crate) fn handed_over(self) -> Self {
-        #[cfg(feature = "remote")]
-        if let PendingSource::Remote(mut pending) = self.0 {
-            pending.wait_until_sent();
-            return Pending(PendingSource::Remote(pending));
+    pub(crate) fn wait_until_handed_over(&mut self) {
+        match &mut self.0 {
+            PendingSource::Embedded(_) => {}
+            #[cfg(feature = "remote")]
+            PendingSource::Remote(pending) => pending.wait_until_sent(),
         }
-        self
     }
 }
 
@@ -83,6 +82,15 @@ impl Backend {
             #[cfg(feature = "remote")]
             Backend::Remote(client) => PendingSource::Remote(client.call(request)),
         })
+    }
+
+    /// As [`Backend::call`], and waits for the result.
+    pub(crate) fn wait<R: OperationRequest>(&self, request: R) -> Result<R::Result> {
+        match self {
+            Backend::Embedded(engine) => engine.run(request),
+            #[cfg(feature = "remote")]
+            Backend::Remote(client) => client.call(request).wait(),
+        }
     }
 
     /// As [`Backend::call`], of a request of any operation.

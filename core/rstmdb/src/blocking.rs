@@ -87,7 +87,7 @@ impl Database {
 
     /// Runs the operation that `request` belongs to. A watch is refused: it returns a stream.
     pub fn run<R: OperationRequest>(&self, request: R) -> Result<R::Result> {
-        self.backend.call(request).wait()
+        self.backend.wait(request)
     }
 
     /// Runs the operation `operation` on a JSON request; watches are not among them.
@@ -114,7 +114,9 @@ impl Database {
     /// Many events in flight share one sync. On a server it waits while too many are in flight; over
     /// several connections they may be done in another order.
     pub fn submit_event(&self, request: ApplyEventRequest) -> Pending<'_, ApplyEventResult> {
-        self.backend.call(request).handed_over()
+        let mut pending = self.backend.call(request);
+        pending.wait_until_handed_over();
+        pending
     }
 
     /// Syncs what is not synced, stops background work and releases the directory, or says good-bye
