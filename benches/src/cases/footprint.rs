@@ -14,7 +14,7 @@ use crate::Bench;
 use crate::measure::{Goal, Row, Section, Unit, resident_bytes};
 use crate::workload::{CONTEXT_BYTES, Orders, context, fill, id, machine, payloads, url};
 
-const INSTANCE_BYTES_MAX: f64 = 350.0;
+const INSTANCE_BYTES_MAX: f64 = 205.0;
 const EVENT_BYTES_MAX: f64 = 120.0;
 
 pub fn run(bench: &Bench) -> Section {

@@ -94,7 +94,7 @@ fn sizes(bench: &Bench, rows: &mut Vec<Row>) {
     rows.push(
         Row::new(case, Unit::PerSecond, of_large)
             .against(format!("{} instances", short(scale.few)), &of_small)
-            .goal(Goal::RatioAtLeast(0.4)),
+            .goal(Goal::RatioAtLeast(0.5)),
     );
 }
 

@@ -7,7 +7,7 @@ use crate::Bench;
 use crate::measure::{Goal, Row, Section, Unit};
 
 /// Not slower than this by the number of instances.
-const KEPT: f64 = 0.75;
+const KEPT: f64 = 0.85;
 
 pub fn run(bench: &Bench) -> Section {
     let scale = Scale::of(&bench.scale);

@@ -186,13 +186,14 @@ impl Engine {
     /// As [`Engine::call`], and waits for the result.
     pub fn run<R: OperationRequest>(&self, request: R) -> Result<R::Result> {
         self.wait_for_room(R::OPERATION);
-        let Evaluated { ticket, result } = self.evaluate(request);
+        let name = |error: Error| Err(error.with_operation(R::OPERATION.wire_name()));
         // Results are large: this one is moved no more than it must be.
-        match self.queue().wait(ticket) {
-            Ok(()) => result,
-            Err(error) => Err(error),
+        let evaluated = self.evaluate(request);
+        match (self.queue().wait(evaluated.ticket), &evaluated.result) {
+            (Ok(()), Ok(_)) => evaluated.result,
+            (Err(error), _) => name(error),
+            (Ok(()), Err(error)) => name(error.clone()),
         }
-        .map_err(|error| error.with_operation(R::OPERATION.wire_name()))
     }
 
     /// Waits until an operation may begin.

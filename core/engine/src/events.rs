@@ -115,7 +115,7 @@ impl Contexts {
         let hash = shared.state.hash(id);
         {
             let partition = shared.state.partition(hash);
-            let slot = partition.find(hash, id).and_then(|slot| partition.slot(slot));
+            let slot = partition.known(hash, id);
             if let Some(slot) = slot.filter(|slot| slot.last == offset && !slot.deleted) {
                 return Ok(slot.ctx.clone());
             }

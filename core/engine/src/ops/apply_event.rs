@@ -122,6 +122,7 @@ impl Evaluate for ApplyEvent<'_> {
         let missing = || instance_not_found(&request.instance_id);
         let found = locked.look(hash).zip(locked.find(hash, &request.instance_id));
         let (partition, (number, slot)) = found.ok_or_else(missing)?;
+        partition.expect_change(slot);
         // In RCP 0.3 what is deleted is missing, whatever the key.
         if slot.deleted && self.plain_rules {
             return Err(missing());

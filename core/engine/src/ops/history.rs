@@ -55,7 +55,7 @@ impl Shared {
         let hash = self.state.hash(id);
         let (found, ticket) = {
             let partition = self.state.partition(hash);
-            let slot = partition.find(hash, id).and_then(|slot| partition.slot(slot));
+            let slot = partition.known(hash, id);
             let found = slot.map(|slot| (slot.last, slot.life, slot.ctx.as_str().len()));
             (found, self.seen(&partition, hash, id))
         };

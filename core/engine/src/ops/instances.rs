@@ -1,20 +1,18 @@
 //! Reads of instances: one, a page, counts.
 
-use std::collections::VecDeque;
-
 use rstmdb_types::error::reason;
 use rstmdb_types::{
     CountInstancesRequest, CountInstancesResult, Error, GetInstanceRequest, GetInstanceResult,
-    InstanceCount, InstanceSummary, ListInstancesRequest, ListInstancesResult, Result, Text,
+    InstanceCount, ListInstancesRequest, ListInstancesResult, Result, Text,
 };
 
+use super::pages::{Merge, SKIP_BY_WALKING, nth};
+use crate::error::instance_not_found;
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::{CellFilter, Partition, Slot, State};
 
-/// Below this many instances to skip, walking over them is quicker than searching.
-const SKIP_BY_WALKING: u64 = 64;
-
+#[inline]
 pub(crate) fn instance_result(slot: &Slot) -> GetInstanceResult {
     GetInstanceResult {
         instance_id: slot.id.clone(),
@@ -41,9 +39,12 @@ impl Shared {
         }
         let hash = self.state.hash(&request.instance_id);
         let partition = self.state.partition(hash);
-        let result = get_in(&partition, hash, &request.instance_id);
-        let ticket = self.seen(&partition, hash, &request.instance_id);
-        Evaluated::new(ticket, result)
+        let slot = partition.known(hash, &request.instance_id);
+        let ticket = self.seen_in(slot);
+        match slot {
+            Some(slot) if !slot.deleted => Evaluated { ticket, result: Ok(instance_result(slot)) },
+            _ => Evaluated { ticket, result: Err(instance_not_found(&request.instance_id)) },
+        }
     }
 
     pub(crate) fn count_instances(
@@ -177,107 +178,4 @@ fn rank_after(state: &State, id: &str, filter: &CellFilter) -> u64 {
         partition.rank(id, filter) + u64::from(is_here)
     });
     ranks.sum()
-}
-
-/// An id near the instance with `wanted` matching ones before it, and how many to walk from it.
-///
-/// Ids are spread evenly over the partitions, so the place in the largest one is estimated from the
-/// place in all of them; every third round halves instead, so the work grows with the logarithm.
-fn nth(state: &State, filter: &CellFilter, wanted: u64) -> (Option<Text>, u64) {
-    let mut ranges: Vec<(u64, u64)> =
-        state.partitions.iter().map(|part| (0, part.lock().matching(filter))).collect();
-    let mut start: (Option<Text>, u64) = (None, 0);
-    for round in 1.. {
-        if wanted.saturating_sub(start.1) <= SKIP_BY_WALKING {
-            break;
-        }
-        let largest = ranges.iter().enumerate().max_by_key(|(_, (low, high))| high - low);
-        let Some((number, (low, high))) = largest.map(|(number, range)| (number, *range)) else {
-            break;
-        };
-        if high - low <= 1 {
-            break;
-        }
-        let span = if round % 3 == 0 {
-            (high - low) / 2
-        } else {
-            let lows: u64 = ranges.iter().map(|range| range.0).sum();
-            let highs: u64 = ranges.iter().map(|range| range.1).sum();
-            let part = u128::from(wanted.saturating_sub(lows)) * u128::from(high - low);
-            // A little too low is a place to walk from, a little too high is none.
-            let estimate = part / u128::from((highs - lows).max(1));
-            u64::try_from(estimate).unwrap_or(0).saturating_sub(1).clamp(1, high - low - 1)
-        };
-        let chosen = state.partitions.get(number).and_then(|p| p.lock().select(low + span, filter));
-        let Some(id) = chosen else { break };
-        let ranks: Vec<u64> =
-            state.partitions.iter().map(|part| part.lock().rank(&id, filter)).collect();
-        let total: u64 = ranks.iter().sum();
-        let below = total <= wanted;
-        for (range, rank) in ranges.iter_mut().zip(ranks) {
-            if below {
-                range.0 = range.0.max(rank);
-            } else {
-                range.1 = range.1.min(rank).max(range.0);
-            }
-        }
-        if below {
-            start = (Some(id), total);
-        }
-    }
-    (start.0, wanted.saturating_sub(start.1))
-}
-
-/// Merges the partitions' instances into one order.
-struct Merge<'a> {
-    state: &'a State,
-    filter: &'a CellFilter,
-    batch: usize,
-    sources: Vec<MergeSource>,
-}
-
-#[derive(Default)]
-struct MergeSource {
-    ready: VecDeque<InstanceSummary>,
-    /// Where to read on, and whether that id itself is left out.
-    from: Option<(Text, bool)>,
-    done: bool,
-}
-
-impl<'a> Merge<'a> {
-    fn new(state: &'a State, filter: &'a CellFilter, limit: usize) -> Merge<'a> {
-        let parts = state.partitions.len();
-        let sources = state.partitions.iter().map(|_| MergeSource::default()).collect();
-        Merge { state, filter, batch: (limit / parts * 3 / 2 + 4).min(1024), sources }
-    }
-
-    fn start_at(&mut self, id: Option<Text>) {
-        for source in &mut self.sources {
-            source.from = id.clone().map(|id| (id, false));
-        }
-    }
-
-    fn start_after(&mut self, id: Option<Text>) {
-        for source in &mut self.sources {
-            source.from = id.clone().map(|id| (id, true));
-        }
-    }
-
-    fn next(&mut self) -> Option<InstanceSummary> {
-        for (source, partition) in self.sources.iter_mut().zip(&self.state.partitions) {
-            if source.ready.is_empty() && !source.done {
-                let from = source.from.as_ref().map(|(id, exclusive)| (id.as_str(), *exclusive));
-                source.ready = partition.lock().page(from, self.filter, self.batch);
-                source.done = source.ready.len() < self.batch;
-                if let Some(last) = source.ready.back() {
-                    source.from = Some((last.id.clone(), true));
-                }
-            }
-        }
-        let first =
-            self.sources.iter_mut().filter(|source| !source.ready.is_empty()).min_by(|a, b| {
-                a.ready.front().map(|i| &i.id).cmp(&b.ready.front().map(|i| &i.id))
-            })?;
-        first.ready.pop_front()
-    }
 }

@@ -17,6 +17,7 @@ mod instances;
 mod keys;
 mod machines;
 mod mark;
+mod pages;
 mod permitted;
 mod snapshots;
 mod validate_machine;
@@ -96,7 +97,11 @@ impl Shared {
 
     /// A ticket for what can be told about an id. Its absence may be the work of any flush.
     pub(crate) fn seen(&self, partition: &Partition, hash: u64, id: &str) -> Ticket {
-        let slot = partition.find(hash, id).and_then(|slot| partition.slot(slot));
+        self.seen_in(partition.known(hash, id))
+    }
+
+    /// As [`Shared::seen`], of the slot of the id.
+    pub(crate) fn seen_in(&self, slot: Option<&Slot>) -> Ticket {
         self.queue.ticket(slot.map_or_else(|| self.queue.appended(), Slot::touched))
     }
 

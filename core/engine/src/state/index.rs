@@ -8,10 +8,12 @@
 //! The beginnings of the ids are kept beside the numbers: instances lie all over the memory, and a
 //! search that had to look at their ids would wait for each of them.
 
+use std::hint::black_box;
+
 /// The most instances of a leaf.
 const LEAF_MAX: usize = 128;
 /// The most leaves of a branch.
-const BRANCH_MAX: usize = 128;
+const BRANCH_MAX: usize = 64;
 
 /// Marks an instance that is in no leaf.
 pub(crate) const NO_LEAF: u32 = u32::MAX;
@@ -43,9 +45,9 @@ impl CellFilter {
 }
 
 /// The first bytes of an id as a number: in the order of the ids, as far as these bytes tell.
-type Prefix = u128;
+pub(crate) type Prefix = u128;
 
-fn prefix(id: &str) -> Prefix {
+pub(crate) fn prefix(id: &str) -> Prefix {
     let mut bytes = [0; size_of::<Prefix>()];
     for (place, byte) in bytes.iter_mut().zip(id.as_bytes()) {
         *place = *byte;
@@ -145,14 +147,18 @@ impl CellCounts {
     }
 }
 
+/// What a change of state touches lies in the first of its cache lines.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 struct Leaf {
+    branch: u32,
+    counts: CellCounts,
     slots: Vec<u32>,
     /// The prefix of each slot's id.
     prefixes: Vec<Prefix>,
-    counts: CellCounts,
-    branch: u32,
 }
+
+const _: () = assert!(size_of::<Leaf>() == 128);
 
 #[derive(Debug, Default)]
 struct Branch {
@@ -188,10 +194,10 @@ impl OrderedIndex {
     fn leaf(&self, number: u32) -> &Leaf {
         // Numbers come from this index alone; an unknown one would be a bug, answered as empty.
         static EMPTY: Leaf = Leaf {
+            branch: u32::MAX,
+            counts: CellCounts::NONE,
             slots: Vec::new(),
             prefixes: Vec::new(),
-            counts: CellCounts::NONE,
-            branch: u32::MAX,
         };
         self.leaves.get(number as usize).unwrap_or(&EMPTY)
     }
@@ -398,6 +404,12 @@ impl OrderedIndex {
         }
     }
 
+    /// Asks for what [`OrderedIndex::change_cell`] touches of this leaf.
+    #[inline]
+    pub(crate) fn expect_change(&self, leaf: u32) {
+        black_box(self.leaves.get(leaf as usize).map(|leaf| leaf.branch));
+    }
+
     /// Records that an instance of `leaf` went from one cell to another.
     pub(crate) fn change_cell(&mut self, leaf: u32, from: u32, to: u32) {
         if from == to {
@@ -415,29 +427,64 @@ impl OrderedIndex {
     /// How many matching instances come before `id`.
     pub(crate) fn rank(&self, id: &str, filter: &CellFilter, instances: &impl Instances) -> u64 {
         let place = self.place_of(id, instances);
-        let mut rank = 0;
+        let (before, leaf) = self.leaf_at(place, filter);
+        let matching = leaf.counts.matching(filter);
+        if matching == leaf.slots.len() as u64 {
+            return before + place.slot as u64;
+        }
+        let slots = leaf.slots.iter().take(place.slot);
+        before + slots.filter(|slot| filter.has(instances.cell(**slot))).count() as u64
+    }
+
+    /// About how many matching instances come before `id`: no instance of its leaf is looked at, as if those
+    /// that match were spread evenly in there.
+    pub(crate) fn estimate_rank(
+        &self,
+        id: &str,
+        filter: &CellFilter,
+        instances: &impl Instances,
+    ) -> u64 {
+        let place = self.place_of(id, instances);
+        let (before, leaf) = self.leaf_at(place, filter);
+        let part = leaf.counts.matching(filter) * place.slot as u64;
+        before + part / (leaf.slots.len() as u64).max(1)
+    }
+
+    /// The leaf of a place, and how many matching instances come before that leaf.
+    fn leaf_at(&self, place: IndexPosition, filter: &CellFilter) -> (u64, &Leaf) {
+        let mut before = 0;
         for branch in self.root.iter().take(place.root) {
-            rank += self.branch(*branch).counts.matching(filter);
+            before += self.branch(*branch).counts.matching(filter);
         }
-        let Some(branch) = self.root.get(place.root) else { return rank };
-        let leaves = &self.branch(*branch).leaves;
-        for leaf in leaves.iter().take(place.leaf) {
-            rank += self.leaf(*leaf).counts.matching(filter);
+        let branch = self.branch(self.root.get(place.root).copied().unwrap_or(NO_LEAF));
+        for leaf in branch.leaves.iter().take(place.leaf) {
+            before += self.leaf(*leaf).counts.matching(filter);
         }
-        if let Some(leaf) = leaves.get(place.leaf) {
-            let before = self.leaf(*leaf).slots.iter().take(place.slot);
-            rank += before.filter(|slot| filter.has(instances.cell(**slot))).count() as u64;
-        }
-        rank
+        (before, self.leaf(branch.leaves.get(place.leaf).copied().unwrap_or(NO_LEAF)))
     }
 
     /// The matching instance that has exactly `rank` matching ones before it.
     pub(crate) fn select(
         &self,
-        mut rank: u64,
+        rank: u64,
         filter: &CellFilter,
         instances: &impl Instances,
     ) -> Option<u32> {
+        let (leaf, rank) = self.leaf_of(rank, filter)?;
+        let mut matching = leaf.slots.iter().filter(|slot| filter.has(instances.cell(**slot)));
+        matching.nth(rank as usize).copied()
+    }
+
+    /// An instance near the one that has `rank` matching ones before it: see [`OrderedIndex::estimate_rank`].
+    pub(crate) fn estimate_select(&self, rank: u64, filter: &CellFilter) -> Option<u32> {
+        let (leaf, rank) = self.leaf_of(rank, filter)?;
+        let at = rank * leaf.slots.len() as u64 / leaf.counts.matching(filter);
+        leaf.slots.get(at as usize).copied()
+    }
+
+    /// The leaf of the matching instance that has `rank` matching ones before it, and how many of those are in
+    /// the leaf.
+    fn leaf_of(&self, mut rank: u64, filter: &CellFilter) -> Option<(&Leaf, u64)> {
         for branch in &self.root {
             let branch = self.branch(*branch);
             let in_branch = branch.counts.matching(filter);
@@ -452,9 +499,7 @@ impl OrderedIndex {
                     rank -= in_leaf;
                     continue;
                 }
-                let mut matching =
-                    leaf.slots.iter().filter(|slot| filter.has(instances.cell(**slot)));
-                return matching.nth(rank as usize).copied();
+                return Some((leaf, rank));
             }
         }
         None
@@ -559,6 +604,12 @@ mod tests {
             for (rank, slot) in expected.iter().enumerate().step_by(37) {
                 assert_eq!(index.select(rank as u64, filter, fake), Some(*slot));
                 assert_eq!(index.rank(fake.id(*slot), filter, fake), rank as u64);
+                // An estimate is wrong by less than a leaf.
+                let estimate = index.estimate_rank(fake.id(*slot), filter, fake);
+                assert!(estimate.abs_diff(rank as u64) < LEAF_MAX as u64);
+                let near = index.estimate_select(rank as u64, filter).unwrap();
+                let estimate = index.rank(fake.id(near), filter, fake);
+                assert!(estimate.abs_diff(rank as u64) < LEAF_MAX as u64);
                 let mut next = None;
                 index.visit(Some((fake.id(*slot), true)), filter, fake, |slot| {
                     next = Some(slot);

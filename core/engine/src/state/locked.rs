@@ -84,7 +84,9 @@ impl<'a> Locked<'a> {
     /// Locks one partition.
     pub(crate) fn one(state: &'a State, hash: u64, global_keys: bool) -> Locked<'a> {
         let global_keys = global_keys.then(|| state.global_keys.lock());
-        let partitions = Partitions::One(state.partition_number(hash), state.partition(hash));
+        let partition = state.partition(hash);
+        partition.expect(hash);
+        let partitions = Partitions::One(state.partition_number(hash), partition);
         Locked::new(state, None, global_keys, partitions)
     }
 

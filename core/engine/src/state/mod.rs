@@ -3,6 +3,7 @@
 //! Instances are spread over partitions by the hash of their id, each behind its own lock. Every
 //! change, live or replayed, goes through the same few methods of [`Partition`].
 
+pub(crate) mod ids;
 pub(crate) mod index;
 pub(crate) mod keys;
 pub(crate) mod locked;

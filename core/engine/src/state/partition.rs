@@ -1,11 +1,12 @@
 //! One partition: instances, their order, their keys, and how to take back what is not durable yet.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hint::black_box;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use rstmdb_types::{InstanceSummary, Json, Offset, Result, Text, TimestampMs};
 
+use super::ids::IdTable;
 use super::index::{Instances, NO_LEAF, OrderedIndex};
 use super::keys::{KeyBounds, KeyEntry, KeyTable, Owner};
 use super::machines::MachineEntry;
@@ -18,36 +19,36 @@ const CHUNK: usize = 1024;
 /// One instance, or what is remembered of a deleted one.
 ///
 /// Exactly two cache lines that lie side by side: finding an instance in a large database is mostly
-/// waiting for memory, and the processor fetches such a pair together.
+/// waiting for memory. The first has what leads on, to the context and to the leaf.
 #[derive(Debug, Clone)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct Slot {
     pub id: Text,
-    pub machine: Arc<MachineEntry>,
     pub ctx: Json,
-    pub last_event_id: Option<Box<str>>,
-    pub created_at: TimestampMs,
-    pub updated_at: TimestampMs,
-    /// The offset of the creation: it names this life of the id.
-    pub life: Offset,
+    pub machine: Arc<MachineEntry>,
     /// The offset of the last change.
     pub last: Offset,
+    pub state: u32,
+    leaf: u32,
     /// The offset of the last effect that carries the whole context; of a deleted instance that of the last
     /// keyed request to delete it again, if that is later than the deletion.
     pub anchor: Offset,
     /// Payload bytes and events logged since then.
     pub delta_bytes: u32,
     pub delta_events: u32,
-    pub state: u32,
+    pub updated_at: TimestampMs,
+    pub last_event_id: Option<Box<str>>,
+    pub created_at: TimestampMs,
+    /// The offset of the creation: it names this life of the id.
+    pub life: Offset,
     pub deleted: bool,
     /// Whether the partition's side table has more.
     has_side: bool,
     /// Whether nothing is here: the id was purged, and the place waits for another one.
     is_free: bool,
-    leaf: u32,
 }
 
-const _: () = assert!(size_of::<Slot>() == 128);
+const _: () = assert!(size_of::<Slot>() == 128 && std::mem::offset_of!(Slot, anchor) == 64);
 
 impl Slot {
     pub(crate) fn cell(&self) -> u32 {
@@ -291,7 +292,7 @@ impl Instances for Slots {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     slots: Slots,
-    by_id: HashTable<u32>,
+    by_id: IdTable,
     index: OrderedIndex,
     /// Instances by cell, deleted ones left out.
     counts: Vec<u64>,
@@ -356,11 +357,31 @@ impl Partition {
     /// The slot of an id, deleted or not.
     pub(crate) fn find(&self, hash: u64, id: &str) -> Option<u32> {
         let slots = &self.contents.slots;
-        self.contents.by_id.find(hash, |slot| slots.id(*slot) == id).copied()
+        self.contents.by_id.find(hash, |slot| slots.id(slot) == id)
     }
 
     pub(crate) fn slot(&self, slot: u32) -> Option<&Slot> {
         self.contents.slots.get(slot)
+    }
+
+    /// Begins a search early: what it looks at first is on its way from memory meanwhile.
+    #[inline]
+    pub(crate) fn expect(&self, hash: u64) {
+        self.contents.by_id.expect(hash);
+    }
+
+    /// The slot of an id, deleted or not, to look at.
+    pub(crate) fn known(&self, hash: u64, id: &str) -> Option<&Slot> {
+        self.slot(self.find(hash, id)?)
+    }
+
+    /// Looks at what a change of this instance will need, so that it is on its way from memory while the
+    /// change is decided: what lies apart is fetched together then, not one after the other.
+    #[inline]
+    pub(crate) fn expect_change(&self, slot: &Slot) {
+        let context = slot.ctx.as_str().as_bytes();
+        black_box((slot.anchor, context.first().copied(), context.last().copied()));
+        self.contents.index.expect_change(slot.leaf);
     }
 
     /// The instance of an id, unless it is deleted.
@@ -444,7 +465,7 @@ impl Partition {
             None => {
                 let slot = slots.put(new);
                 let seed = self.seed;
-                by_id.insert_unique(hash, slot, |slot| hash_id(slots.id(*slot), seed));
+                by_id.insert(hash, slot, |slot| hash_id(slots.id(slot), seed));
                 (slot, None)
             }
         }
@@ -702,9 +723,7 @@ impl Partition {
     fn remove(&mut self, number: u32) {
         let Contents { slots, by_id, .. } = &mut self.contents;
         let hash = hash_id(slots.id(number), self.seed);
-        if let Ok(found) = by_id.find_entry(hash, |other| *other == number) {
-            found.remove();
-        }
+        by_id.remove(hash, number);
         slots.clear(number);
     }
 
@@ -731,6 +750,17 @@ impl Partition {
     /// The id of the matching instance that has `rank` matching ones before it.
     pub(crate) fn select(&self, rank: u64, filter: &super::CellFilter) -> Option<Text> {
         let slot = self.contents.index.select(rank, filter, &self.contents.slots)?;
+        self.slot(slot).map(|slot| slot.id.clone())
+    }
+
+    /// About how many matching instances come before `id`.
+    pub(crate) fn estimate_rank(&self, id: &str, filter: &super::CellFilter) -> u64 {
+        self.contents.index.estimate_rank(id, filter, &self.contents.slots)
+    }
+
+    /// The id of an instance near the matching one that has `rank` matching ones before it.
+    pub(crate) fn estimate_select(&self, rank: u64, filter: &super::CellFilter) -> Option<Text> {
+        let slot = self.contents.index.estimate_select(rank, filter)?;
         self.slot(slot).map(|slot| slot.id.clone())
     }
 

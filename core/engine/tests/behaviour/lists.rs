@@ -6,27 +6,33 @@ use rstmdb_types::*;
 
 const INSTANCES: u64 = 20_000;
 
-/// Three states, unevenly filled; ids in no order. Returns every (id, state), sorted by id.
+/// Three states, unevenly filled; ids in no order.
 fn fill(db: &Database) -> Vec<(Text, Text)> {
+    fill_with(db, |n| {
+        let state = match n % 100 {
+            0 => "c",
+            1..40 => "b",
+            _ => "a",
+        };
+        (format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)), state)
+    })
+}
+
+/// Returns every (id, state), sorted by id.
+fn fill_with(db: &Database, make: impl Fn(u64) -> (String, &'static str)) -> Vec<(Text, Text)> {
     let machine = Json::parse(
         r#"{"states": ["a", "b", "c"], "initial": "a", "transitions": [
-            {"from": "a", "event": "B", "to": "b"}, {"from": "a", "event": "C", "to": "c"}]}"#,
+            {"from": "a", "event": "b", "to": "b"}, {"from": "a", "event": "c", "to": "c"}]}"#,
     );
     db.put_machine(PutMachineRequest::new("m", 1, machine.unwrap())).unwrap();
     let mut all = Vec::new();
     for n in 0..INSTANCES {
-        let id = Text::from(format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        db.create_instance(CreateInstanceRequest::new(id.clone(), "m", 1)).unwrap();
-        let state = match n % 100 {
-            0 => "C",
-            1..40 => "B",
-            _ => "",
-        };
-        if !state.is_empty() {
-            db.apply_event(ApplyEventRequest::new(id.clone(), state)).unwrap();
+        let (id, state) = make(n);
+        db.create_instance(CreateInstanceRequest::new(id.as_str(), "m", 1)).unwrap();
+        if state != "a" {
+            db.apply_event(ApplyEventRequest::new(id.as_str(), state)).unwrap();
         }
-        let state = if state.is_empty() { "a".to_owned() } else { state.to_lowercase() };
-        all.push((id, Text::from(state)));
+        all.push((Text::from(id), Text::from(state)));
     }
     all.sort();
     all
@@ -36,6 +42,26 @@ fn fill(db: &Database) -> Vec<(Text, Text)> {
 fn any_offset_gives_what_a_sorted_list_would() {
     let db = Database::open("mem:").unwrap();
     let all = fill(&db);
+    compare(&db, &all);
+}
+
+#[test]
+fn any_offset_fits_where_ids_begin_alike_and_states_come_in_runs() {
+    let db = Database::open("mem:").unwrap();
+    let all = fill_with(&db, |n| {
+        let state = match n {
+            0..7_000 => "a",
+            7_000..7_200 => "c",
+            _ if n % 700 < 350 => "b",
+            _ => "a",
+        };
+        (format!("a beginning that many ids share/{n:06}"), state)
+    });
+    compare(&db, &all);
+}
+
+/// Compares pages of all sorts with what a sorted list gives.
+fn compare(db: &Database, all: &[(Text, Text)]) {
     let mut random = Rng::new(7);
     for round in 0..300 {
         let state = [None, Some("a"), Some("b"), Some("c")][round % 4];
