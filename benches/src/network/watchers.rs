@@ -1,14 +1,16 @@
-//! Watchers of everything, driven by one thread; each must see every event, in order.
+//! Watchers of everything, driven by one thread; each must see every event, in order. And watchers of single instances.
 
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::rcp::{Session, first_frame, wal_offset};
+use crate::workload::id;
 
 const BUFFER_BYTES: usize = 1 << 20;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -47,10 +49,30 @@ pub struct Watchers {
 
 impl Watchers {
     pub fn subscribe(address: SocketAddr, count: usize) -> Watchers {
+        Watchers::begin(address, count, |_, session| drop(session.call("WATCH_ALL", "{}")))
+    }
+
+    /// Subscriptions to one instance each, `each` of them on a connection.
+    pub fn follow(address: SocketAddr, instances: Range<usize>, each: usize) -> Watchers {
+        let count = instances.len() / each;
+        Watchers::begin(address, count, |connection, session| {
+            let first = instances.start + connection * each;
+            for instance in first..first + each {
+                let id = id(instance);
+                session.call("WATCH_INSTANCE", &format!(r#"{{"instance_id":"{id}"}}"#));
+            }
+        })
+    }
+
+    fn begin(
+        address: SocketAddr,
+        count: usize,
+        mut begin: impl FnMut(usize, &mut Session),
+    ) -> Watchers {
         let poll = Poll::new().unwrap();
         let subscribe = |token| {
             let mut session = Session::open(address).unwrap();
-            session.call("WATCH_ALL", "{}");
+            begin(token, &mut session);
             let stream = session.into_stream();
             stream.set_nonblocking(true).unwrap();
             let mut socket = TcpStream::from_std(stream);
@@ -64,6 +86,22 @@ impl Watchers {
     /// One of them reads nothing for some time.
     pub fn pause(&mut self, watcher: usize, time: Duration) {
         self.watchers[watcher].paused_until = Some(Instant::now() + time);
+    }
+
+    /// Reads what comes until that is enough; returns how many events there were.
+    pub fn drain(&mut self, is_enough: &AtomicBool) -> u64 {
+        let mut events = Events::with_capacity(1024);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while !is_enough.load(Ordering::Acquire) {
+            match self.poll.poll(&mut events, Some(LOOK_EVERY)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result.unwrap(),
+            }
+            for event in &events {
+                self.watchers[event.token().0].receive(&mut buffer);
+            }
+        }
+        self.watchers.iter().map(|watcher| watcher.seen.events).sum()
     }
 
     /// Reads until each saw `expected` events (known when the writer is done) or nothing comes any

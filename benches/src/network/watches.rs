@@ -1,6 +1,6 @@
 //! Watchers of everything while one connection writes: all events to all of them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::durable::{ours, peer};
@@ -14,11 +14,15 @@ use crate::measure::{Goal, Row, Samples, Section, Unit};
 
 const WATCHERS: usize = 50;
 const IN_FLIGHT: usize = 16;
+/// Watches of one instance each, and how many of them share a connection.
+const FOLLOWERS: usize = 10_000;
+const FOLLOWERS_EACH: usize = 100;
 
 pub fn run(bench: &Bench) -> Section {
     let mut rows = Vec::new();
     many(bench, &mut rows);
     paused(bench, &mut rows);
+    following(bench, &mut rows);
     Section { title: "Watching over the network", rows }
 }
 
@@ -140,4 +144,37 @@ fn paused(bench: &Bench, rows: &mut Vec<Row>) {
         speed = speed.against(name, &rate.into());
     }
     rows.extend([row, speed]);
+}
+
+/// What watches of one instance each cost a writer: of instances that do not change, and of those that do.
+fn following(bench: &Bench, rows: &mut Vec<Row>) {
+    let scale = Scale::of(&bench.scale);
+    let folder = bench.folder();
+    let site = ours(folder.path(), "every_write", scale.instances);
+    let others = scale.instances..scale.instances + FOLLOWERS;
+    site.create(others.clone());
+    let mut writer = site.load(1, Ask::Apply);
+    let mut rates = [Samples::default(), Samples::default(), Samples::default()];
+    for _ in 0..scale.rounds {
+        let followed = [0..0, others.clone(), 0..FOLLOWERS.min(scale.instances)];
+        for (followed, rates) in followed.into_iter().zip(&mut rates) {
+            let mut watchers = Watchers::follow(site.server.address, followed, FOLLOWERS_EACH);
+            let is_over = AtomicBool::new(false);
+            let (outcome, seen) = std::thread::scope(|scope| {
+                let watching = scope.spawn(|| watchers.drain(&is_over));
+                let outcome = writer.run(IN_FLIGHT, scale.warm_up, scale.round);
+                is_over.store(true, Ordering::Release);
+                (outcome, watching.join().unwrap())
+            });
+            eprintln!("  {seen} events of single instances beside {:.0}/s", outcome.per_second());
+            rates.0.push(outcome.per_second());
+        }
+    }
+    let [alone, of_others, of_written] = rates;
+    let case =
+        format!("1 writer, 16 in flight, durable, {FOLLOWERS} watchers of one instance each");
+    let row = Row::new(format!("{case}, others than are written"), Unit::PerSecond, of_others);
+    rows.push(row.against("no watchers", &alone).goal(Goal::RatioAtLeast(0.95)));
+    let row = Row::new(format!("{case}, those that are written"), Unit::PerSecond, of_written);
+    rows.push(row.against("no watchers", &alone));
 }

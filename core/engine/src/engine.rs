@@ -74,6 +74,7 @@ impl Engine {
             return Ok(());
         }
         self.shared.queue.close();
+        self.shared.followers.wake_all();
         self.shared.growth.wake_all();
         let synced =
             self.shared.queue.with_sink(|sink| sink.writer.sync().map(|()| sink.writer.synced()));

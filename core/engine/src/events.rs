@@ -96,7 +96,10 @@ impl Contexts {
         if self.known.len() >= CONTEXTS_MAX && !self.known.contains_key(id) {
             self.known.clear();
         }
-        self.known.insert(id.into(), (offset, ctx.clone()));
+        // One of several readers may be behind the others.
+        if self.known.get(id).is_none_or(|(known, _)| *known < offset) {
+            self.known.insert(id.into(), (offset, ctx.clone()));
+        }
         Ok(Some(ctx))
     }
 

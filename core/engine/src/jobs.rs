@@ -18,6 +18,7 @@ use crate::sync::park;
 
 mod checkpoints;
 mod digests;
+mod places;
 mod presence;
 mod snapshots;
 mod writes;
@@ -39,6 +40,7 @@ fn jobs(shared: &Shared) -> [Vec<Box<dyn Job>>; Growth::ALARMS] {
     }
     if !shared.storage.is_volatile() {
         prompt.push(Box::new(presence::Presence::new()));
+        prompt.push(Box::new(places::Places::default()));
     }
     let mut long: Vec<Box<dyn Job>> =
         vec![Box::new(checkpoints::Checkpoints), Box::new(snapshots::SnapshotTidying::new())];

@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod events;
 mod fault;
+mod followers;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -43,9 +44,10 @@ mod watch;
 pub use checkpoint::policy::CheckpointPolicy;
 pub use condition::Condition;
 pub use engine::Engine;
+pub use followers::WatchedPlace;
 pub use options::{
     Background, FsyncPolicy, Location, Options, ProgressObserver, ProgressUpdate, Purpose,
     Retention, SyncObserver,
 };
 pub use pending::{Commit, Pending};
-pub use watch::Subscription;
+pub use watch::{KnownContexts, Subscription};

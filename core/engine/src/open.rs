@@ -13,6 +13,7 @@ use crate::checkpoint::{CHECKPOINT_DIRECTORY, CHECKPOINT_ENDING};
 use crate::directory::HeldDirectory;
 use crate::due::{Growth, Reach};
 use crate::error::io as io_error;
+use crate::followers::Followers;
 use crate::gauges::{DiskRoom, NewestCheckpoint};
 use crate::held::{Held, Search};
 use crate::log::queue::Queue;
@@ -85,6 +86,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     );
     let volatile = storage.is_volatile();
     let growth = Arc::new(Growth::new(next - 1));
+    let followers = Arc::<Followers>::default();
     let disk_room = Arc::new(DiskRoom::new(location.clock.clone()));
     let sink = EngineSink {
         writer,
@@ -92,6 +94,9 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
         growth: growth.clone(),
         disk_room: disk_room.clone(),
         storage: storage.clone(),
+        ring: ring.clone(),
+        followers: followers.clone(),
+        noticed: None,
     };
     // What was not in a checkpoint at the opening counts as well.
     let last = manifest.checkpoints.last().map_or(0, |newest| newest.offset);
@@ -108,6 +113,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
         state,
         files,
         ring,
+        followers,
         first_offset: AtomicU64::new(manifest.first_offset),
         manifest: Mutex::new(manifest),
         manifest_file,

@@ -10,6 +10,7 @@ use crate::checkpoint::policy::Schedule;
 use crate::directory::HeldDirectory;
 use crate::due::Growth;
 use crate::error::read_only;
+use crate::followers::{Followers, NoticedBatch};
 use crate::gauges::{DiskRoom, NewestCheckpoint};
 use crate::log::queue::{Batch, Queue, Sink, SinkResult};
 use crate::log::{LogFiles, LogWriter, Ring};
@@ -28,15 +29,27 @@ pub(crate) struct EngineSink {
     pub growth: Arc<Growth>,
     pub disk_room: Arc<DiskRoom>,
     pub storage: Arc<dyn Storage>,
+    pub ring: Arc<Ring>,
+    pub followers: Arc<Followers>,
+    /// What of it is new to those, until it is committed.
+    pub noticed: Option<NoticedBatch>,
 }
 
 impl Sink for EngineSink {
     fn write(&mut self, batch: Batch) -> SinkResult {
+        let (first, last) = (batch.first, batch.last());
         let written = self.writer.append(batch);
         self.disk_room.learn(&written, &*self.storage);
         written?;
+        self.noticed = self.followers.notice(&self.ring, first, last);
         self.growth.grown(self.writer.reach());
         Ok(())
+    }
+
+    fn committed(&mut self) {
+        if let Some(batch) = self.noticed.take() {
+            self.followers.committed(batch);
+        }
     }
 
     fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut()) {
@@ -59,6 +72,7 @@ pub(crate) struct Shared {
     pub queue: Queue<EngineSink>,
     pub files: Arc<LogFiles>,
     pub ring: Arc<Ring>,
+    pub followers: Arc<Followers>,
     pub manifest: Mutex<Manifest>,
     pub manifest_file: Arc<ManifestFile>,
     /// The first offset that can be read; kept beside the manifest to be read without its lock.

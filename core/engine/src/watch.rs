@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rstmdb_threads::park::poll_for;
 use rstmdb_types::{
     InstanceEvent, InstanceEventKind, LogPosition, Offset, Result, Text, WatchAllRequest,
@@ -15,6 +16,7 @@ use rstmdb_types::{
 
 use crate::error::{closed, compacted, corrupt};
 use crate::events::Contexts;
+use crate::followers::WatchedPlace;
 use crate::log::kinds::Stamp;
 use crate::log::{Effect, Frame, FrameCursor};
 use crate::shared::Shared;
@@ -23,6 +25,10 @@ use crate::shared::Shared;
 const DECODE_MAX: u64 = 1024;
 /// Nor events of more than about this many bytes: many subscriptions may stand still for long.
 const DECODE_BYTES: usize = 256 << 10;
+
+/// The contexts that subscriptions have come across which read the same, one behind the other.
+#[derive(Debug, Default)]
+pub struct KnownContexts(Mutex<Contexts>);
 
 /// Which events a subscription delivers.
 #[derive(Debug, Default)]
@@ -89,6 +95,9 @@ pub struct Subscription {
     needs_files: bool,
     failure: Option<rstmdb_types::Error>,
     ended: bool,
+    place: Arc<WatchedPlace>,
+    /// Of one that follows an instance: what it looks at itself. Of what comes behind, it is told what concerns it.
+    looks_until: Option<Offset>,
 }
 
 impl std::fmt::Debug for Subscription {
@@ -116,11 +125,24 @@ impl Subscription {
             needs_files: false,
             failure: None,
             ended: false,
+            place: Arc::default(),
+            looks_until: None,
         }
     }
 
     pub(crate) fn set_filter(&mut self, filter: EventFilter) {
         self.filter = filter;
+        let Shared { followers, queue, storage, .. } = &*self.shared;
+        // In memory, what is committed may not be in a frame yet: those look at everything.
+        if let Some(instance) = &self.filter.instance
+            && !storage.is_volatile()
+            && self.looks_until.is_none()
+        {
+            followers.add(instance, self.watcher, &self.place, queue.committed());
+            // What is being written may have been looked at before.
+            self.looks_until = Some(queue.appended());
+        }
+        self.place.set(self.next);
     }
 
     pub(crate) fn start_at(&mut self, position: LogPosition) {
@@ -139,6 +161,11 @@ impl Subscription {
         LogPosition { next: self.resume_offset, history_id: self.history_id.clone() }
     }
 
+    /// The same for others to see, while it lasts.
+    pub fn place(&self) -> &Arc<WatchedPlace> {
+        &self.place
+    }
+
     /// Whether the next events must be read from files: call [`Subscription::load`] where blocking
     /// is fine, then poll again.
     pub fn needs_files(&self) -> bool {
@@ -152,9 +179,44 @@ impl Subscription {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 self.resume_offset = event.wal_offset + 1;
+                self.place.set(self.resume_offset);
                 return Poll::Ready(Some(Ok(event)));
             }
+            match ready!(self.poll_decode(context, None)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Asks for all events that are read in one go, which may be none: some changes were looked at. What others
+    /// know of contexts who read the same is used, if any do. Otherwise as [`Subscription::poll_next`].
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        contexts: Option<&KnownContexts>,
+    ) -> Poll<Option<Result<VecDeque<InstanceEvent>>>> {
+        if self.ready.is_empty() {
+            match ready!(self.poll_decode(context, contexts)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        self.resume_offset = self.next;
+        Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))))
+    }
+
+    /// Asks whether there is something to read behind what was handed out. Otherwise as
+    /// [`Subscription::poll_next`].
+    pub fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<()>>> {
+        if !self.ready.is_empty() {
+            return Poll::Ready(Some(Ok(())));
+        }
+        loop {
             self.resume_offset = self.next;
+            self.place.set(self.next);
             if let Some(error) = self.failure.take() {
                 self.ended = true;
                 return Poll::Ready(Some(Err(error)));
@@ -162,23 +224,84 @@ impl Subscription {
             if self.ended || self.shared.queue.is_closed() {
                 return Poll::Ready(None);
             }
-            if self.needs_files {
+            if self.needs_files || !self.is_worth_while(context) {
                 return Poll::Pending;
             }
-            if !self.shared.queue.watch(self.watcher, self.next, context.waker()) {
-                return Poll::Pending;
-            }
-            if self.shared.queue.committed() < self.next {
-                continue;
-            }
-            if !self.advance() {
-                self.needs_files = true;
+            if self.next <= self.looked_at_until() {
+                return Poll::Ready(Some(Ok(())));
             }
         }
     }
 
+    fn poll_decode(
+        &mut self,
+        context: &mut Context<'_>,
+        contexts: Option<&KnownContexts>,
+    ) -> Poll<Option<Result<()>>> {
+        loop {
+            match ready!(self.poll_more(context)) {
+                Some(Ok(())) if self.advance(contexts) => return Poll::Ready(Some(Ok(()))),
+                Some(Ok(())) => self.needs_files = true,
+                ended => return Poll::Ready(ended),
+            }
+        }
+    }
+
+    /// Goes on from another place: another watch that delivers the same was told all before it, or this one was not
+    /// told what is behind it.
+    pub fn go_to(&mut self, position: LogPosition) {
+        self.ready.clear();
+        self.term = None;
+        self.start_at(position);
+        self.place.set(self.next);
+    }
+
+    /// Whether it is worth while to look again; if not, the waker stays for when it is.
+    fn is_worth_while(&mut self, context: &mut Context<'_>) -> bool {
+        if self.looks_until.is_none_or(|until| self.next <= until) {
+            return self.shared.queue.watch(self.watcher, self.next, context.waker());
+        }
+        // In this order: all before the place is noticed.
+        let seen = self.shared.followers.seen();
+        match self.shared.followers.poll(&self.place, seen, context.waker()) {
+            Some((first, last)) => {
+                self.pass(first, None);
+                self.looks_until = Some(last);
+                // It is noticed a moment before it is committed.
+                self.shared.queue.watch(self.watcher, self.next, context.waker())
+            }
+            None => {
+                self.pass(seen.reached + 1, Some(seen.term));
+                self.place.set(0);
+                // Closed just now: nobody else wakes this.
+                self.shared.queue.is_closed()
+            }
+        }
+    }
+
+    /// What may be looked at now.
+    fn looked_at_until(&self) -> Offset {
+        let committed = self.shared.queue.committed();
+        self.looks_until.map_or(committed, |until| until.min(committed))
+    }
+
+    /// Goes on from a place before which nothing concerns this; the term is that of the change before it, where it is
+    /// known.
+    fn pass(&mut self, next: Offset, term: Option<u64>) {
+        if next <= self.next {
+            return;
+        }
+        self.next = next;
+        self.resume_offset = next;
+        let is_known = term.is_some() && self.term == term;
+        self.term = term;
+        if !is_known && let Some(id) = self.shared.position(next).history_id {
+            self.history_id = Some(id);
+        }
+    }
+
     /// Decodes the next effects if their frame is in memory; says whether it was.
-    fn advance(&mut self) -> bool {
+    fn advance(&mut self, contexts: Option<&KnownContexts>) -> bool {
         let position = self.next;
         let holds =
             |frame: &Arc<Frame>| frame.header.first <= position && position <= frame.header.last();
@@ -187,9 +310,10 @@ impl Subscription {
             None => self.shared.ring.get(position),
         };
         let Some(frame) = frame else { return false };
-        self.decode(&frame);
+        self.decode(&frame, contexts);
         // One that is done with would stay as long as the reader stands still.
-        self.frame = (self.next <= frame.header.last()).then_some(frame);
+        let end = frame.header.last().min(self.looked_at_until());
+        self.frame = (self.next <= end).then_some(frame);
         true
     }
 
@@ -227,14 +351,13 @@ impl Subscription {
         Ok(frame)
     }
 
-    fn decode(&mut self, frame: &Frame) {
+    fn decode(&mut self, frame: &Frame, contexts: Option<&KnownContexts>) {
         if self.term.replace(frame.header.term) != Some(frame.header.term)
             && let Some(id) = self.shared.position(frame.header.first + 1).history_id
         {
             self.history_id = Some(id);
         }
-        let head = self.shared.queue.committed();
-        let end = self.next.saturating_add(DECODE_MAX).min(head + 1);
+        let end = self.next.saturating_add(DECODE_MAX).min(self.looked_at_until() + 1);
         let mut bytes = 0;
         for (offset, effect) in frame.effects() {
             if offset < self.next {
@@ -243,7 +366,7 @@ impl Subscription {
             if offset >= end || bytes > DECODE_BYTES {
                 break;
             }
-            match self.event(offset, &effect) {
+            match self.event(offset, &effect, contexts) {
                 Ok(event) => {
                     bytes += event.as_ref().map_or(0, event_bytes);
                     self.ready.extend(event);
@@ -259,7 +382,12 @@ impl Subscription {
     }
 
     /// The event that an effect is, if it is one to deliver.
-    fn event(&mut self, offset: Offset, effect: &Effect<'_>) -> Result<Option<InstanceEvent>> {
+    fn event(
+        &mut self,
+        offset: Offset,
+        effect: &Effect<'_>,
+        contexts: Option<&KnownContexts>,
+    ) -> Result<Option<InstanceEvent>> {
         let other = |wanted: &Text| effect.body.instance() != Some(wanted.as_str());
         if self.filter.instance.as_ref().is_some_and(other) {
             return Ok(None);
@@ -271,7 +399,10 @@ impl Subscription {
         };
         event.history_id.clone_from(&self.history_id);
         if self.filter.include_ctx {
-            event.ctx = self.contexts.after(&self.shared, offset, &effect.body)?;
+            event.ctx = match contexts {
+                Some(known) => known.0.lock().after(&self.shared, offset, &effect.body)?,
+                None => self.contexts.after(&self.shared, offset, &effect.body)?,
+            };
         }
         Ok(Some(event))
     }
@@ -313,6 +444,9 @@ fn event_bytes(event: &InstanceEvent) -> usize {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.queue.remove_watcher(self.watcher);
+        if let (Some(instance), Some(_)) = (&self.filter.instance, self.looks_until) {
+            self.shared.followers.remove(instance, self.watcher, &self.place);
+        }
         self.shared.ring.unsubscribe();
     }
 }

@@ -13,7 +13,7 @@ pub const FEATURES: [&str; 4] = ["idempotency", "batch", "wal_read", "watch"];
 pub const EXTENDED: &str = "extended";
 
 /// How much of a result a client wants to see, and a few rules that changed since.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// What clients of RCP 0.3 know: exactly their members; a batch has at most 100 operations; a
     /// known idempotency key answers with its first result, whatever the request.

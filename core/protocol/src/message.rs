@@ -234,51 +234,69 @@ pub fn refuse(out: &mut Vec<u8>, mode: WireMode, id: &str, error: &Error) {
     });
 }
 
-/// Appends an event of a subscription.
+/// An event as text, without what differs between the subscriptions that it goes to: all that are told it in the same
+/// dialect share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventText<'a> {
+    /// The offset of the event.
+    pub offset: Offset,
+    /// Its members up to the place of the history.
+    pub head: &'a [u8],
+    /// The others.
+    pub tail: &'a [u8],
+}
+
+/// Appends the text of an event; returns where in `out` its tail begins.
+pub fn event_text(out: &mut Vec<u8>, dialect: Dialect, event: &InstanceEvent) -> usize {
+    let mut object = Object::go_on(out);
+    object.text("instance_id", &event.instance_id);
+    object.text("machine", &event.machine);
+    object.unsigned("version", event.version.into());
+    object.unsigned("wal_offset", event.wal_offset);
+    let tail = out.len();
+    let mut object = Object::go_on(out);
+    object.optional_text("from_state", event.from_state.as_deref());
+    object.optional_text("to_state", event.to_state.as_deref());
+    object.optional_text("event", event.event.as_deref());
+    object.json("payload", &event.payload);
+    if let Some(ctx) = &event.ctx {
+        object.json("ctx", ctx);
+    }
+    if dialect == Dialect::Extended || event.kind != InstanceEventKind::Applied {
+        object.text("kind", event.kind.as_str());
+        if let Some(at) = event.timestamp {
+            object.signed("timestamp", at);
+        }
+        object.optional_text("event_id", event.event_id.as_deref());
+    }
+    object.end();
+    tail
+}
+
+/// Appends an event of a subscription, with its history, if that is to be told.
 ///
 /// One that does not fit a frame is left out, and the error says so.
 pub fn event(
     out: &mut Vec<u8>,
     mode: WireMode,
-    dialect: Dialect,
     subscription_id: &str,
-    event: &InstanceEvent,
+    event: EventText<'_>,
+    history_id: Option<&str>,
 ) -> Result<(), Error> {
     let start = frame::write(out, mode, |out| {
         let mut object = Object::begin(out);
         object.text("type", "event");
         object.text("subscription_id", subscription_id);
-        object.text("instance_id", &event.instance_id);
-        object.text("machine", &event.machine);
-        object.unsigned("version", event.version.into());
-        object.unsigned("wal_offset", event.wal_offset);
-        if dialect == Dialect::Extended
-            && let Some(id) = &event.history_id
-        {
-            object.text("history_id", id);
-        }
-        object.optional_text("from_state", event.from_state.as_deref());
-        object.optional_text("to_state", event.to_state.as_deref());
-        object.optional_text("event", event.event.as_deref());
-        object.json("payload", &event.payload);
-        if let Some(ctx) = &event.ctx {
-            object.json("ctx", ctx);
-        }
-        if dialect == Dialect::Extended || event.kind != InstanceEventKind::Applied {
-            object.text("kind", event.kind.as_str());
-            if let Some(at) = event.timestamp {
-                object.signed("timestamp", at);
-            }
-            object.optional_text("event_id", event.event_id.as_deref());
-        }
-        object.end();
+        out.extend_from_slice(event.head);
+        Object::go_on(out).optional_text("history_id", history_id);
+        out.extend_from_slice(event.tail);
     });
     let size = out.len().saturating_sub(start + frame::HEADER_BYTES);
     if size <= PAYLOAD_BYTES_MAX {
         return Ok(());
     }
     out.truncate(start);
-    Err(event_too_large(event.wal_offset, size))
+    Err(event_too_large(event.offset, size))
 }
 
 /// The error for an event that does not fit a frame: its watch can't go on to the next as if nothing

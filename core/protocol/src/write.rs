@@ -15,6 +15,11 @@ impl<'a> Object<'a> {
         Object { out, separator: b'{' }
     }
 
+    /// Behind the members of one that was begun and not ended.
+    pub(crate) fn go_on(out: &'a mut Vec<u8>) -> Object<'a> {
+        Object { out, separator: b',' }
+    }
+
     fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
         self.out.push(self.separator);
         self.separator = b',';

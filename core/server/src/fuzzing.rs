@@ -53,6 +53,7 @@ fn converse(stream: &[u8], piece: usize) -> Vec<(String, String)> {
     let rcp = Arc::new(Rcp {
         calls: Arc::new(calls),
         memory: FrameMemory::new(&config.network),
+        audiences: Arc::default(),
         connections_max: usize::MAX,
         shutdown: Shutdown::default(),
     });

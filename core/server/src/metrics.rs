@@ -6,18 +6,18 @@
 //! up once per batch. What the engine knows is asked for at a scrape.
 
 mod figures;
+mod times;
 
 pub use figures::EngineFigures;
+pub use times::{Requests, Times};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus::local::LocalHistogram;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use rstmdb_protocol::WireCommand;
 use rstmdb_types::error::reason;
@@ -26,11 +26,8 @@ use rstmdb_types::{Error, ErrorCode, Offset, Result};
 use self::figures::FromEngine;
 use crate::live::Live;
 
-/// The bounds of the request histogram: the nine that dashboards know, and finer and coarser ones.
-const REQUEST_BUCKETS: &[f64] = &[
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0,
-];
+/// So much is recorded before it is added up.
+const RECORDED_MAX: usize = 32;
 
 /// Why a connection was refused before its first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +63,9 @@ const REFUSED_WRITES: [&str; 6] = [
 #[derive(Debug)]
 pub struct OperationMetrics {
     /// Requests, elements of batches among them.
-    pub requests: IntCounter,
-    /// From the request's last byte to its answer, in seconds.
-    pub duration: Histogram,
+    pub requests: Arc<Requests>,
+    /// From the request's last byte to its answer.
+    pub duration: Arc<Times>,
 }
 
 /// Everything that is counted.
@@ -79,10 +76,10 @@ pub struct Metrics {
     pub connections_total: IntCounter,
     /// Connections open now.
     pub connections_active: IntGauge,
-    /// Syncs of the log, in seconds.
-    pub sync: Histogram,
-    /// How long answers waited for the commit of what they tell, in seconds.
-    pub commit_wait: Histogram,
+    /// Syncs of the log.
+    pub sync: Arc<Times>,
+    /// How long answers waited for the commit of what they tell.
+    pub commit_wait: Arc<Times>,
     rejections: [IntCounter; 4],
     operations: Vec<OperationMetrics>,
     unknown: OperationMetrics,
@@ -99,12 +96,14 @@ pub struct Metrics {
     engine: Mutex<FromEngine>,
 }
 
+/// How many changes a watch has not looked at, of a log whose last one is this.
+type Behind = Box<dyn Fn(Offset) -> u64 + Send>;
+
 /// How far each open watch has come. Only the slowest is shown: watches have no names that a series could go by.
-#[derive(Debug)]
 struct Watches {
     lag: IntGauge,
     numbers: AtomicU64,
-    places: Mutex<BTreeMap<u64, Arc<AtomicU64>>>,
+    places: Mutex<BTreeMap<u64, Behind>>,
 }
 
 /// The place of one open watch, as the metrics see it; it is forgotten when this goes.
@@ -112,14 +111,6 @@ struct Watches {
 pub(crate) struct WatchPlace {
     metrics: Arc<Metrics>,
     number: u64,
-    next: Arc<AtomicU64>,
-}
-
-impl WatchPlace {
-    /// The next offset that the watch looks at.
-    pub(crate) fn set(&self, next: Offset) {
-        self.next.store(next, Ordering::Relaxed);
-    }
 }
 
 impl Drop for WatchPlace {
@@ -129,13 +120,22 @@ impl Drop for WatchPlace {
     }
 }
 
+impl std::fmt::Debug for Watches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watches({} behind)", self.lag.get())
+    }
+}
+
 impl Watches {
     fn update(&self, latest: Offset) {
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let slowest = places.values().map(|next| next.load(Ordering::Relaxed)).min();
-        let behind = slowest.map_or(0, |next| (latest + 1).saturating_sub(next));
+        let behind = places.values().map(|behind| behind(latest)).max().unwrap_or(0);
         self.lag.set(i64::try_from(behind).unwrap_or(i64::MAX));
     }
+}
+
+fn unregistered(error: prometheus::Error) -> Error {
+    Error::new(ErrorCode::InternalError, format!("a metric can't be registered: {error}"))
 }
 
 /// Registers metrics under their names.
@@ -150,9 +150,7 @@ impl Register<'_> {
             self.0.register(Box::new(metric.clone()))?;
             Ok(metric)
         });
-        registered.map_err(|error| {
-            Error::new(ErrorCode::InternalError, format!("a metric can't be registered: {error}"))
-        })
+        registered.map_err(unregistered)
     }
 
     fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
@@ -171,9 +169,18 @@ impl Register<'_> {
         self.put(IntGaugeVec::new(Opts::new(name, help), &[label]))
     }
 
-    fn times(&self, name: &str, help: &str) -> Result<Histogram> {
-        let options = HistogramOpts::new(name, help).buckets(REQUEST_BUCKETS.to_vec());
-        self.put(Histogram::with_opts(options))
+    fn family(
+        &self,
+        family: prometheus::Result<impl prometheus::core::Collector + 'static>,
+    ) -> Result<()> {
+        let registered = family.and_then(|family| self.0.register(Box::new(family)));
+        registered.map_err(unregistered)
+    }
+
+    fn times(&self, name: &str, help: &str) -> Result<Arc<Times>> {
+        let times = Arc::<Times>::default();
+        self.family(times::of_times((name, help), None, vec![(String::new(), times.clone())]))?;
+        Ok(times)
     }
 }
 
@@ -193,21 +200,27 @@ impl Metrics {
             "Connections refused before their first request",
             "reason",
         )?;
-        let requests = register.counters(
-            "rstmdb_requests_total",
-            "Requests, elements of batches among them",
-            "operation",
-        )?;
-        let durations = HistogramOpts::new(
-            "rstmdb_request_duration_seconds",
-            "From a request's last byte to its answer",
-        );
-        let durations = durations.buckets(REQUEST_BUCKETS.to_vec());
-        let durations = register.put(HistogramVec::new(durations, &["operation"]))?;
-        let of_operation = |name: &str| OperationMetrics {
-            requests: requests.with_label_values(&[name]),
-            duration: durations.with_label_values(&[name]),
+        let of_operation = || -> Result<OperationMetrics> {
+            let duration = Arc::<Times>::default();
+            let requests = Arc::new(Requests::new(&duration).map_err(unregistered)?);
+            Ok(OperationMetrics { requests, duration })
         };
+        let operations: Vec<_> =
+            WireCommand::all().map(|_| of_operation()).collect::<Result<_>>()?;
+        let unknown = of_operation()?;
+        let names = WireCommand::all().map(WireCommand::wire_name).chain(["UNKNOWN"]);
+        let all = names.map(str::to_owned).zip(operations.iter().chain([&unknown]));
+        let all: Vec<_> = all.collect();
+        register.family(times::of_requests(
+            ("rstmdb_requests_total", "Requests, elements of batches among them"),
+            "operation",
+            all.iter().map(|(name, of)| (name.clone(), of.requests.clone())).collect(),
+        ))?;
+        register.family(times::of_times(
+            ("rstmdb_request_duration_seconds", "From a request's last byte to its answer"),
+            Some("operation"),
+            all.into_iter().map(|(name, of)| (name, of.duration.clone())).collect(),
+        ))?;
         let errors = register.counters("rstmdb_errors_total", "Error answers", "code")?;
         let refused_writes = register.counters(
             "rstmdb_writes_refused_total",
@@ -242,10 +255,8 @@ impl Metrics {
                 "How long answers waited for the commit of what they tell",
             )?,
             rejections: REJECTIONS.map(|reason| rejections.with_label_values(&[reason])),
-            operations: WireCommand::all()
-                .map(|command| of_operation(command.wire_name()))
-                .collect(),
-            unknown: of_operation("UNKNOWN"),
+            operations,
+            unknown,
             errors: ErrorCode::ALL
                 .iter()
                 .map(|code| errors.with_label_values(&[code.as_str()]))
@@ -323,13 +334,15 @@ impl Metrics {
         self.certificate_end.with_label_values(&["rcp"]).set(end);
     }
 
-    /// A watch that begins at an offset.
-    pub(crate) fn watch_begins(self: &Arc<Metrics>, next: Offset) -> WatchPlace {
+    /// A watch that begins.
+    pub(crate) fn watch_begins(
+        self: &Arc<Metrics>,
+        behind: impl Fn(Offset) -> u64 + Send + 'static,
+    ) -> WatchPlace {
         let number = self.watches.numbers.fetch_add(1, Ordering::Relaxed);
-        let next = Arc::new(AtomicU64::new(next));
         let mut places = self.watches.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.insert(number, next.clone());
-        WatchPlace { metrics: self.clone(), number, next }
+        places.insert(number, Box::new(behind));
+        WatchPlace { metrics: self.clone(), number }
     }
 
     /// Connections refused for this reason.
@@ -408,28 +421,18 @@ fn replication(register: &Register<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Counts the requests of one connection without touching what others count; [`Recorder::flush`]
-/// adds up, and so does dropping it.
+/// Counts the requests of one connection; [`Recorder::flush`] shows them, and so does dropping it.
 #[derive(Debug)]
 pub struct Recorder {
     metrics: Arc<Metrics>,
-    operations: Vec<Option<Counted>>,
-    /// The operations that have something to add.
-    touched: Vec<usize>,
-    commit_wait: LocalHistogram,
-}
-
-#[derive(Debug)]
-struct Counted {
-    requests: u64,
-    duration: LocalHistogram,
+    requests: Vec<(usize, Option<Duration>)>,
+    waits: Vec<Duration>,
 }
 
 impl Recorder {
     /// Counts for these metrics.
     pub fn new(metrics: Arc<Metrics>) -> Recorder {
-        let commit_wait = metrics.commit_wait.local();
-        Recorder { metrics, operations: Vec::new(), touched: Vec::new(), commit_wait }
+        Recorder { metrics, requests: Vec::new(), waits: Vec::new() }
     }
 
     /// The metrics counted for.
@@ -439,41 +442,30 @@ impl Recorder {
 
     /// Counts a request of the command with this number. An element of a batch has no duration.
     pub fn request(&mut self, command: usize, duration: Option<Duration>) {
-        let command = command.min(WireCommand::COUNT);
-        if self.operations.len() <= command {
-            self.operations.resize_with(command + 1, || None);
+        if self.requests.len() >= RECORDED_MAX {
+            self.flush();
         }
-        let Some(place) = self.operations.get_mut(command) else { return };
-        let counted = place.get_or_insert_with(|| Counted {
-            requests: 0,
-            duration: self.metrics.request(command).duration.local(),
-        });
-        if counted.requests == 0 {
-            self.touched.push(command);
-        }
-        counted.requests += 1;
-        if let Some(duration) = duration {
-            counted.duration.observe(duration.as_secs_f64());
-        }
+        self.requests.push((command, duration));
     }
 
     /// Counts how long an answer waited for its commit.
     pub fn commit_wait(&mut self, duration: Duration) {
-        self.commit_wait.observe(duration.as_secs_f64());
+        if self.waits.len() >= RECORDED_MAX {
+            self.flush();
+        }
+        self.waits.push(duration);
     }
 
     /// Adds up.
     pub fn flush(&mut self) {
-        for command in self.touched.drain(..) {
-            if let Some(Some(counted)) = self.operations.get_mut(command) {
-                self.metrics
-                    .request(command)
-                    .requests
-                    .inc_by(std::mem::take(&mut counted.requests));
-                counted.duration.flush();
+        for (command, duration) in self.requests.drain(..) {
+            let of = self.metrics.request(command);
+            match duration {
+                Some(duration) => of.duration.record(duration),
+                None => of.requests.inc(),
             }
         }
-        self.commit_wait.flush();
+        self.waits.drain(..).for_each(|wait| self.metrics.commit_wait.record(wait));
     }
 }
 

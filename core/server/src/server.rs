@@ -107,6 +107,7 @@ impl Server {
         let rcp = Arc::new(Rcp {
             calls: calls.clone(),
             memory: FrameMemory::new(&config.network),
+            audiences: Arc::default(),
             connections_max: files.clients,
             shutdown: shutdown.clone(),
         });

@@ -347,8 +347,13 @@ fn watchers_are_told_where_to_resume_when_the_server_stops() {
 
 #[test]
 fn a_watcher_is_told_how_far_it_has_come_without_events() {
-    let server = TestServer::in_memory(|_| ());
-    begin(&server, 2);
+    let directory = tempfile::tempdir().unwrap();
+    told_without_events(&TestServer::in_memory(|_| ()));
+    told_without_events(&on_files(directory.path(), |_| ()));
+}
+
+fn told_without_events(server: &TestServer) {
+    begin(server, 2);
     let mut plain = Wire::hello(server.address(), &["watch"]);
     let mut extended = Wire::hello(server.address(), &["extended"]);
     for wire in [&mut plain, &mut extended] {
@@ -405,5 +410,116 @@ fn what_was_asked_before_a_stop_is_answered() {
         let got = server.wire().call("GET_INSTANCE", json!({"instance_id": "i0"})).unwrap();
         let done = got["ctx"]["n"].as_u64().map_or(0, |n| n as usize + 1);
         assert!(done >= last, "{last} answers, {done} events");
+    }
+}
+
+#[test]
+fn those_that_follow_one_instance_are_told_its_events_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = on_files(directory.path(), |_| ());
+    const INSTANCES: usize = 300;
+    begin(&server, INSTANCES);
+    // All on two connections, each instance on both, and one that follows all of them.
+    let mut wires = [server.wire(), server.wire()];
+    let mut ids = vec![Vec::new(); 2];
+    for (wire, ids) in wires.iter_mut().zip(&mut ids) {
+        for n in 0..INSTANCES {
+            let begun = wire.call("WATCH_INSTANCE", json!({"instance_id": format!("i{n}")}));
+            ids.push(begun.unwrap()["subscription_id"].clone());
+        }
+    }
+    let mut all = server.wire();
+    all.call("WATCH_ALL", json!({})).unwrap();
+    let mut writer = server.wire();
+    const EVENTS: usize = 1000;
+    for n in 0..EVENTS {
+        writer.send(&n.to_string(), "APPLY_EVENT", &apply(n * 7 % INSTANCES, n));
+    }
+    let offsets: Vec<u64> = (0..EVENTS)
+        .map(|_| outcome(writer.answer()).unwrap()["wal_offset"].as_u64().unwrap())
+        .collect();
+    for offset in &offsets {
+        assert_eq!(all.event()["wal_offset"], *offset);
+    }
+    for (wire, ids) in wires.iter_mut().zip(&ids) {
+        let mut seen: Vec<u64> = Vec::new();
+        let mut last = vec![0; INSTANCES];
+        for _ in 0..EVENTS {
+            let event = wire.event();
+            let n = event["payload"]["n"].as_u64().unwrap() as usize;
+            let instance = n * 7 % INSTANCES;
+            assert_eq!(event["subscription_id"], ids[instance]);
+            assert_eq!(event["instance_id"], format!("i{instance}"));
+            let offset = event["wal_offset"].as_u64().unwrap();
+            assert!(offset > last[instance], "the events of an instance are in order");
+            last[instance] = offset;
+            seen.push(offset);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, offsets);
+        assert!(wire.events_until_pong().is_empty());
+    }
+    drop((wires, all, writer));
+    server.await_idle();
+}
+
+#[test]
+fn watches_that_share_what_was_read_differ_in_place_form_and_dialect() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = on_files(directory.path(), |_| ());
+    begin(&server, 2);
+    let mut writer = server.wire();
+    let mut write = |from: usize, count: usize| -> Vec<u64> {
+        for n in from..from + count {
+            writer.send(&n.to_string(), "APPLY_EVENT", &apply(n % 2, n));
+        }
+        let offset = |answer| outcome(answer).unwrap()["wal_offset"].as_u64().unwrap();
+        (0..count).map(|_| offset(writer.answer())).collect()
+    };
+    let mut offsets = write(0, 100);
+    let mut plain = Wire::hello(server.address(), &["watch"]);
+    let mut lines = Wire::lines(server.address());
+    let mut extended = Wire::hello(server.address(), &["extended"]);
+    let mut late = Wire::hello(server.address(), &["extended"]);
+    for wire in [&mut plain, &mut lines, &mut extended] {
+        wire.call("WATCH_ALL", json!({})).unwrap();
+    }
+    let without = plain.call("WATCH_ALL", json!({"include_ctx": false})).unwrap();
+    late.call("WATCH_ALL", json!({"from_offset": offsets[10]})).unwrap();
+    offsets.extend(write(100, 100));
+    let history = json!(server.engine().position().history_id);
+    for (index, offset) in offsets.iter().enumerate() {
+        let live = index >= 100;
+        for (wire, first) in [(&mut extended, 100), (&mut late, 10)] {
+            if index >= first {
+                let event = wire.event();
+                assert_eq!(event["wal_offset"], *offset);
+                assert_eq!(event["ctx"], json!({"n": index}));
+                assert_eq!(event["kind"], "applied");
+                // Told with the first, as it stays the same.
+                assert_eq!(event.get("history_id"), (index == first).then_some(&history));
+            }
+        }
+        if live {
+            let event = lines.event();
+            assert_eq!((&event["wal_offset"], event.get("kind")), (&json!(offset), None));
+        }
+    }
+    let mut seen = [Vec::new(), Vec::new()];
+    for _ in 0..200 {
+        let event = plain.event();
+        assert_eq!((event.get("kind"), event.get("history_id")), (None, None));
+        let is_without = event["subscription_id"] == without["subscription_id"];
+        assert_eq!(event.get("ctx").is_none(), is_without, "{event}");
+        seen[usize::from(is_without)].push(event["wal_offset"].as_u64().unwrap());
+    }
+    assert_eq!(seen, [&offsets[100..], &offsets[100..]]);
+    // Another dialect holds from the next event on.
+    let hello = json!({"protocol_version": 1, "features": ["extended"]});
+    plain.call("HELLO", hello).unwrap();
+    write(200, 1);
+    for _ in 0..2 {
+        let event = plain.event();
+        assert_eq!((&event["kind"], &event["history_id"]), (&json!("applied"), &history));
     }
 }

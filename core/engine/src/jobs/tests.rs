@@ -9,6 +9,7 @@ use rstmdb_types::*;
 use super::Job;
 use super::checkpoints::Checkpoints;
 use super::digests::Digests;
+use super::places::Places;
 use super::snapshots::SnapshotTidying;
 use super::writes::Syncs;
 use crate::due::Due;
@@ -261,4 +262,52 @@ fn the_time_of_the_newest_checkpoint_is_the_same_after_a_restart() {
         (after.checkpoint_offset, after.checkpoint_at),
         (before.checkpoint_offset, before.checkpoint_at)
     );
+}
+
+#[test]
+fn followers_are_told_how_far_the_log_has_come_some_at_a_time() {
+    #[derive(Default)]
+    struct Count(AtomicI64);
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let bench = Bench::new(options());
+    bench.engine.create_instance(CreateInstanceRequest::new("y", "m", 1)).wait().unwrap();
+    let count = Arc::new(Count::default());
+    let waker = count.clone().into();
+    let mut watches: Vec<_> = (0..300)
+        .map(|_| bench.engine.watch_instance(WatchInstanceRequest::new("y")).unwrap().1)
+        .collect();
+    let mut ask_all = || {
+        for watch in &mut watches {
+            assert!(watch.poll_next(&mut std::task::Context::from_waker(&waker)).is_pending());
+        }
+        watches.iter().map(|watch| watch.resume_offset()).min().unwrap()
+    };
+    let woken = || count.0.swap(0, Ordering::SeqCst);
+    ask_all();
+    let mut job = Places::default();
+    let next = bench.reach() + 1;
+    assert_eq!(
+        bench.turn(&mut job),
+        Due::at_offset(next),
+        "nothing is due while nothing is written"
+    );
+    bench.apply(1);
+    assert_eq!((bench.turn(&mut job), woken()), (Due::at(100), 0), "a change alone wakes nobody");
+    for (at, expected) in [(200, 128), (300, 128)] {
+        bench.pass(100);
+        assert_eq!((bench.turn(&mut job), woken()), (Due::at(at), expected));
+    }
+    bench.pass(100);
+    assert_eq!((bench.turn(&mut job), woken()), (Due::at_offset(next + 1), 44));
+    assert_eq!(ask_all(), next + 1);
+    bench.apply(1);
+    assert_eq!(bench.turn(&mut job), Due::at(1_100), "a second after the round before");
+    // Who asks by itself needs not be told.
+    assert_eq!(ask_all(), next + 2);
+    bench.pass(800);
+    assert_eq!((bench.turn(&mut job), woken()), (Due::at(1_200), 0));
 }

@@ -83,6 +83,9 @@ pub(crate) trait Sink {
     /// Makes a batch as safe as the policy asks; on success all of it may be shown.
     fn write(&mut self, batch: Batch) -> SinkResult;
 
+    /// Called when the batch may be shown that was written last.
+    fn committed(&mut self) {}
+
     /// Undoes in memory everything after `durable`. Calls `reset` while no request is being evaluated.
     fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut());
 }
@@ -515,6 +518,7 @@ impl<S: Sink> Queue<S> {
             Ok(()) => {
                 self.hot.committed.fetch_max(last, Ordering::SeqCst);
                 wake(&self.waiters, &self.waiting, last);
+                sink.committed();
                 self.wake_watchers(last);
                 was_cut
             }

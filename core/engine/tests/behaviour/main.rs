@@ -13,6 +13,7 @@ mod damage;
 mod epochs;
 mod faults;
 mod fixtures;
+mod followers;
 mod history;
 mod keys;
 mod life;

@@ -30,6 +30,11 @@ impl Hold {
         Hold(Arc::new(Held { service }))
     }
 
+    /// Tells the database from others that were or will be in service.
+    pub(super) fn number(&self) -> u64 {
+        self.0.service.number
+    }
+
     /// Whether another database has taken its place.
     pub(super) fn is_over(&self) -> bool {
         let service = &self.0.service;

@@ -29,3 +29,5 @@ pub use stream::Events;
 
 pub(crate) use execute::is_quick;
 pub(crate) use pending::failed;
+pub(crate) use rstmdb_engine::KnownContexts;
+pub(crate) use stream::Selection;

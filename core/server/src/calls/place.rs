@@ -125,8 +125,7 @@ impl Calls {
     pub(crate) async fn open(&self, config: &Config) -> Result<()> {
         let mut options = config.engine_options();
         let metrics = self.metrics.clone();
-        options.sync_observer =
-            Some(SyncObserver(Arc::new(move |took| metrics.sync.observe(took.as_secs_f64()))));
+        options.sync_observer = Some(SyncObserver(Arc::new(move |took| metrics.sync.record(took))));
         let directory = config.storage.data_dir.clone();
         let open = move || {
             make_private(&directory);

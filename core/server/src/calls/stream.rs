@@ -1,16 +1,17 @@
 //! Watches: the events of one subscription, wherever they are read from.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use rstmdb_engine::Subscription;
+use rstmdb_engine::{KnownContexts, Subscription};
 use rstmdb_protocol::WireCommand;
 use rstmdb_types::{
     Error, ErrorCode, Execute, InstanceEvent, LogPosition, Offset, Operation, Outcome, Request,
-    Result, Text,
+    Result, Text, WatchAllRequest,
 };
 use tokio::task::JoinHandle;
 
@@ -33,7 +34,32 @@ pub struct Events {
     hold: Hold,
     news: News,
     metrics: Arc<Metrics>,
-    place: WatchPlace,
+    _place: WatchPlace,
+    selection: Option<Selection>,
+}
+
+/// What a watch delivers: two that have the same deliver the same events, from wherever each has come to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Selection {
+    /// The database.
+    service: u64,
+    /// What was asked for, but for the place to begin at.
+    request: String,
+}
+
+impl Selection {
+    /// None where nobody else is likely to want the same.
+    fn of(request: &Request, hold: &Hold) -> Option<Selection> {
+        let Request::WatchAll(request) = request else { return None };
+        let request = WatchAllRequest { from_offset: None, history_id: None, ..request.clone() };
+        let request = serde_json::to_string(&request).ok()?;
+        Some(Selection { service: hold.number(), request })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(service: u64, request: &str) -> Selection {
+        Selection { service, request: request.to_owned() }
+    }
 }
 
 #[derive(Debug)]
@@ -51,6 +77,7 @@ impl Caller {
         let operation = request.operation();
         let hold = self.hold().ok_or_else(|| reopening(operation))?;
         let hold = hold.clone();
+        let selection = Selection::of(&request, &hold);
         let command =
             rstmdb_types::Command { caller: self.name(), plain_rules, ..hold.command(request) };
         let begun = hold.subscribe(command);
@@ -63,10 +90,24 @@ impl Caller {
         let metrics = self.calls().metrics().clone();
         metrics.subscriptions(is_of_all(operation)).inc();
         let position = subscription.position();
+        let place = subscription.place().clone();
+        let place = metrics.watch_begins(move |latest| place.behind(latest));
         let state = EventsSource::Ready(Box::new(subscription));
         let news = self.calls().news();
-        let place = metrics.watch_begins(position.next);
-        Ok((outcome, Events { id, operation, state, position, hold, news, metrics, place }))
+        Ok((
+            outcome,
+            Events {
+                id,
+                operation,
+                state,
+                position,
+                hold,
+                news,
+                metrics,
+                _place: place,
+                selection,
+            },
+        ))
     }
 
     /// Begins a watch: its answer, and the events that come after it.
@@ -110,23 +151,70 @@ impl Events {
         }
     }
 
+    /// What it delivers, where others may want the same.
+    pub(crate) fn selection(&self) -> Option<&Selection> {
+        self.selection.as_ref()
+    }
+
     /// Asks for the next event. An error is the last item. Who polls must do so again when another
     /// database takes the place of this one.
-    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<InstanceEvent>> {
-        let polled = ready!(self.poll(context));
-        match &polled {
-            Ok(_) => self.metrics.events_forwarded(is_of_all(self.operation)).inc(),
-            Err(error) => {
-                if let Some(counted) = CountedError::of_end(error) {
-                    self.metrics.error(counted.code).inc();
-                }
-                self.state = EventsSource::Ended;
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<InstanceEvent>> {
+        let event = ready!(self.poll(context, |inner, context| inner.poll_next(context)))?;
+        self.count_told(1);
+        Poll::Ready(Ok(event))
+    }
+
+    /// Asks whether there is something to read. As for the next event.
+    pub(crate) fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll(context, |inner, context| inner.poll_more(context))
+    }
+
+    /// Asks for the events that are read in one go, which may be none, with what those know who read the same. As
+    /// for the next event; who tells them counts them.
+    pub(crate) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        contexts: Option<&KnownContexts>,
+    ) -> Poll<Result<VecDeque<InstanceEvent>>> {
+        self.poll(context, |inner, context| inner.poll_read(context, contexts))
+    }
+
+    /// Goes on from another place: see [`Subscription::go_to`].
+    pub(crate) fn go_to(&mut self, position: &LogPosition) {
+        // One that is away has handed out nothing that it could go back behind.
+        if let EventsSource::Ready(inner) = &mut self.state {
+            inner.go_to(position.clone());
+            self.position.clone_from(position);
+        }
+    }
+
+    /// Counts events that were told.
+    pub(crate) fn count_told(&self, events: u64) {
+        if events > 0 {
+            self.metrics.events_forwarded(is_of_all(self.operation)).inc_by(events);
+        }
+    }
+
+    fn poll<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        ask: impl FnMut(&mut Subscription, &mut Context<'_>) -> Poll<Option<Result<T>>>,
+    ) -> Poll<Result<T>> {
+        let polled = ready!(self.poll_source(context, ask));
+        if let Err(error) = &polled {
+            if let Some(counted) = CountedError::of_end(error) {
+                self.metrics.error(counted.code).inc();
             }
+            self.state = EventsSource::Ended;
         }
         Poll::Ready(polled)
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<InstanceEvent>> {
+    fn poll_source<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        mut ask: impl FnMut(&mut Subscription, &mut Context<'_>) -> Poll<Option<Result<T>>>,
+    ) -> Poll<Result<T>> {
         loop {
             if self.hold.is_over() {
                 return Poll::Ready(Err(reopening(self.operation)));
@@ -152,13 +240,12 @@ impl Events {
                     }));
                 }
                 EventsSource::Ready(inner) => {
-                    let polled = inner.poll_next(context);
+                    let polled = ask(inner, context);
                     self.position = inner.position();
-                    self.place.set(self.position.next);
                     match polled {
                         Poll::Pending if inner.needs_files() => {}
                         Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Some(event)) => return Poll::Ready(event),
+                        Poll::Ready(Some(told)) => return Poll::Ready(told),
                         // Only a database that was withdrawn is closed.
                         Poll::Ready(None) => return Poll::Ready(Err(reopening(self.operation))),
                     }

@@ -72,7 +72,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let now = Instant::now();
-    let core = Conversation::new(&rcp.calls, address, now);
+    let core = Conversation::new(&rcp, address, now);
     let mut connection = Connection {
         stream,
         inbox: Inbox::new(rcp.memory.clone()),
@@ -104,7 +104,8 @@ where
     // Lets go of the database.
     drop(caller);
     if !matches!(end, End::Broken | End::Timeout) {
-        linger(stream).await;
+        // In a place of its own, as its buffer would be in every connection otherwise.
+        Box::pin(linger(stream)).await;
     }
     end
 }
@@ -190,6 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let waker = news.clone().into();
             while self.told.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
                 self.core.caller.look();
+                self.core.watches.ask_all();
                 self.told = Box::pin(self.core.caller.told());
                 self.is_access_to_be_checked = true;
             }

@@ -1,7 +1,6 @@
 //! What is said on a connection: requests in, answers and events out.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use rstmdb_types::operation::Place;
 use rstmdb_types::{Error, Operation, limits};
 use serde_json::{Value, json};
 
+use super::Rcp;
 use super::database;
 use super::form::AnswerForm;
 use super::outbox::Outbox;
@@ -18,7 +18,7 @@ use super::parse::decode;
 use super::reply::{Reply, SideWork};
 use super::session::{Session, auth};
 use super::watches::Watches;
-use crate::calls::{Caller, Calls, CountedError, failed};
+use crate::calls::{Caller, CountedError, failed};
 use crate::live::Live;
 
 /// Failed attempts to authenticate after which a connection ends.
@@ -66,12 +66,12 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn new(calls: &Arc<Calls>, address: SocketAddr, now: Instant) -> Conversation {
+    pub(crate) fn new(rcp: &Rcp, address: SocketAddr, now: Instant) -> Conversation {
         Conversation {
-            caller: Caller::new(calls),
+            caller: Caller::new(&rcp.calls),
             session: Session::default(),
             outbox: Outbox::default(),
-            watches: Watches::default(),
+            watches: Watches::new(rcp.audiences.clone()),
             job: None,
             ending: None,
             active: now,
@@ -197,7 +197,7 @@ impl Conversation {
             }
             WireCommand::Unwatch => match decode::<Unwatch>(command, params) {
                 Ok(Unwatch { subscription_id }) => {
-                    let removed = self.watches.take(&subscription_id).is_some();
+                    let removed = self.watches.remove(&subscription_id);
                     let result = json!({ "subscription_id": subscription_id, "removed": removed });
                     reply.with(Ok(&result));
                 }

@@ -111,14 +111,15 @@ async fn run(rcp: Arc<Rcp>, stream: TcpStream, address: SocketAddr, place: Count
             let timeout =
                 if handshake_timeout.is_zero() { Duration::MAX } else { handshake_timeout };
             let stopping = rcp.shutdown.begun();
+            // What encryption takes is not in connections that have none.
             let accepted = tokio::select! {
-                accepted = tokio::time::timeout(timeout, handshake) => accepted,
+                accepted = tokio::time::timeout(timeout, Box::pin(handshake)) => accepted,
                 () = stopping => return,
             };
             match accepted {
                 Ok(Ok(None)) => tracing::debug!(%address, "closed before a TLS handshake"),
                 Ok(Ok(Some(stream))) => {
-                    serve(rcp, stream, address).await;
+                    Box::pin(serve(rcp, stream, address)).await;
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%address, "TLS handshake: {error}");

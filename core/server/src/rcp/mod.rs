@@ -3,6 +3,7 @@
 //! One task serves one connection. It reads on while earlier requests wait for their sync, answers
 //! in request order, and stops reading when its client does not take the answers.
 
+mod audience;
 mod batch;
 mod connection;
 mod conversation;
@@ -15,8 +16,10 @@ mod parse;
 mod plan;
 mod reply;
 mod session;
+mod signals;
 mod watches;
 
+pub(crate) use audience::Audiences;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use connection::serve;
 pub(crate) use inbox::FrameMemory;
@@ -31,6 +34,8 @@ use crate::shutdown::Shutdown;
 pub(crate) struct Rcp {
     pub calls: Arc<Calls>,
     pub memory: FrameMemory,
+    /// Watches that are told the same.
+    pub audiences: Arc<Audiences>,
     /// The most connections that the open files of the process allow.
     pub connections_max: usize,
     pub shutdown: Shutdown,

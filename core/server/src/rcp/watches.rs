@@ -1,19 +1,23 @@
 //! The subscriptions of a connection, and their events among its answers.
 
-use std::task::{Context, Poll};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rstmdb_protocol::{Dialect, WireMode, message};
-use rstmdb_types::{Error, Offset, Operation, Text};
+use rstmdb_types::{Error, LogPosition, Offset, Operation, Result, Text};
 use serde_json::Value;
 
+use super::audience::{Audience, Audiences, EventTexts};
 use super::form::{AnswerForm, WrittenAnswer};
 use super::outbox::Outbox;
 use super::parse;
+use super::signals::{WatchSignal, WatchSignals};
 use crate::calls::{Caller, Events};
 
 /// Events of one subscription in a row, while others have some too.
-const TURN: usize = 256;
+const TURN: u64 = 256;
 
 /// How long the place of a subscription may go untold that moved on without events.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
@@ -21,9 +25,12 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 /// The subscriptions of a connection.
 #[derive(Default)]
 pub(crate) struct Watches {
-    list: Vec<Watch>,
-    /// Whose turn is next.
-    turn: usize,
+    audiences: Arc<Audiences>,
+    /// By their numbers, in the order in which they began.
+    list: BTreeMap<u64, Box<Watch>>,
+    next_number: u64,
+    /// Those that are to be asked.
+    signals: Arc<WatchSignals>,
     /// When places are to be told that no event tells.
     progress_due: Option<Instant>,
     progress_told: Option<Instant>,
@@ -32,31 +39,148 @@ pub(crate) struct Watches {
 /// A subscription, and what its client was told of it.
 struct Watch {
     events: Events,
-    /// How far it has come.
+    signal: Arc<WatchSignal>,
+    /// Those that are told the same, and in which dialect.
+    audience: Option<(Dialect, Arc<Audience>)>,
+    /// What was read and is told next.
+    telling: Option<Box<Telling>>,
+    /// How far it has come, as far as the client knows.
     told: Offset,
     /// The history that its last event named: one that stays the same is told once.
     history: Option<Text>,
 }
 
+/// Events being told.
+struct Telling {
+    dialect: Dialect,
+    texts: Arc<EventTexts>,
+    /// The next of them.
+    next: usize,
+    /// Where to resume behind those before it.
+    at: LogPosition,
+}
+
 impl Watch {
+    /// Where to resume behind what was told.
+    fn position(&self) -> &LogPosition {
+        self.telling.as_ref().map_or_else(|| self.events.position(), |telling| &telling.at)
+    }
+
     fn has_moved_on(&self) -> bool {
-        self.events.resume_offset() > self.told
+        self.position().next > self.told
+    }
+
+    /// Tells the next event.
+    fn tell(
+        &mut self,
+        out: &mut Vec<u8>,
+        (mode, dialect): (WireMode, Dialect),
+        audiences: &Audiences,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        if self.telling.as_ref().is_none_or(|telling| telling.dialect != dialect) {
+            ready!(self.read(dialect, audiences, context))?;
+        }
+        let Watch { events, telling: place, told, history, .. } = self;
+        let Some(telling) = place else { return Poll::Pending };
+        let Telling { texts, next, at, .. } = &mut **telling;
+        let Some(event) = texts.get(*next) else { return Poll::Pending };
+        // Behind the event also where it can't be told.
+        *next += 1;
+        at.next = event.offset + 1;
+        *told = at.next;
+        let of_event = &texts.end.history_id;
+        at.history_id.clone_from(of_event);
+        let is_news = dialect == Dialect::Extended && history != of_event;
+        let named = of_event.as_deref().filter(|_| is_news);
+        message::event(out, mode, events.id(), event, named)?;
+        if is_news {
+            history.clone_from(of_event);
+        }
+        if *next == texts.len() {
+            *place = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads on, or takes what another watch of the same read.
+    fn read(
+        &mut self,
+        dialect: Dialect,
+        audiences: &Audiences,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        let Watch { events, audience, telling, .. } = self;
+        if let Some(telling) = telling.take() {
+            // Another dialect was agreed on meanwhile.
+            events.go_to(&telling.at);
+        }
+        if audience.as_ref().is_none_or(|(of, _)| *of != dialect) {
+            let join = |selection| (dialect, audiences.join(selection, dialect));
+            *audience = events.selection().map(join);
+        }
+        let audience = audience.as_ref().map(|(_, audience)| audience);
+        loop {
+            ready!(events.poll_more(context))?;
+            let at = events.position().clone();
+            let texts = match audience.and_then(|audience| audience.find(at.next)) {
+                Some(texts) => {
+                    events.go_to(&texts.end);
+                    texts
+                }
+                None => {
+                    let contexts = audience.and_then(|audience| audience.contexts(at.next));
+                    let read = ready!(events.poll_read(context, contexts))?;
+                    let end = events.position().clone();
+                    let texts = Arc::new(EventTexts::write(at.next, end, dialect, &read));
+                    if let Some(audience) = audience {
+                        audience.leave(&texts);
+                    }
+                    texts
+                }
+            };
+            if texts.len() > 0 {
+                *telling = Some(Box::new(Telling { dialect, texts, next: 0, at }));
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 
 impl Watches {
+    pub(crate) fn new(audiences: Arc<Audiences>) -> Watches {
+        Watches { audiences, ..Watches::default() }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
     pub(crate) fn add(&mut self, events: Events) {
-        self.list.push(Watch { told: events.resume_offset(), events, history: None });
+        let (told, number) = (events.resume_offset(), self.next_number);
+        self.next_number += 1;
+        let signal = WatchSignal::new(number, &self.signals);
+        signal.give();
+        let watch = Watch { told, events, signal, audience: None, telling: None, history: None };
+        self.list.insert(number, Box::new(watch));
     }
 
-    /// Takes the subscription of this id away.
-    pub(crate) fn take(&mut self, id: &str) -> Option<Events> {
-        let place = self.list.iter().position(|watch| watch.events.id() == id);
-        place.map(|place| self.list.swap_remove(place).events)
+    /// Takes the subscription of this id away; says whether there was one.
+    pub(crate) fn remove(&mut self, id: &str) -> bool {
+        self.take(id).is_some()
+    }
+
+    fn take(&mut self, id: &str) -> Option<Box<Watch>> {
+        let (number, _) = self.list.iter().find(|(_, watch)| watch.events.id() == id)?;
+        let number = *number;
+        self.list.remove(&number)
+    }
+
+    /// All are asked at the next turn, also those that nothing happened to.
+    pub(crate) fn ask_all(&self) {
+        for watch in self.list.values() {
+            watch.signal.give();
+        }
     }
 
     /// Appends events until `bytes_max` wait to be sent. Says whether there were any, or an end,
@@ -64,52 +188,48 @@ impl Watches {
     pub(crate) fn forward(
         &mut self,
         outbox: &mut Outbox,
-        (mode, dialect): (WireMode, Dialect),
+        form: (WireMode, Dialect),
         bytes_max: usize,
         context: &mut Context<'_>,
     ) -> (bool, bool) {
         let (mut forwarded, mut broken) = (false, false);
         let mut ended = Vec::new();
-        for step in 0..self.list.len() {
-            let place = (self.turn + step) % self.list.len();
-            let Some(watch) = self.list.get_mut(place) else { break };
-            for _ in 0..TURN {
-                if outbox.waiting_bytes() >= bytes_max {
-                    self.turn = place;
-                    self.finish(ended, outbox, (mode, dialect), &mut broken);
-                    return (forwarded, broken);
-                }
-                let Watch { events, told, history } = watch;
-                match events.poll_next(context) {
+        self.signals.listen(context.waker());
+        while outbox.waiting_bytes() < bytes_max
+            && let Some(number) = self.signals.take()
+        {
+            let Some(watch) = self.list.get_mut(&number) else { continue };
+            watch.signal.take();
+            let waker = watch.signal.clone().into();
+            let context = &mut Context::from_waker(&waker);
+            let (mut told, mut has_more) = (0, true);
+            while has_more && told < TURN && outbox.waiting_bytes() < bytes_max {
+                match watch.tell(outbox.buffer(), form, &self.audiences, context) {
                     Poll::Pending => {
+                        has_more = false;
                         if watch.has_moved_on() {
                             Self::expect_progress(&mut self.progress_due, self.progress_told);
                         }
-                        break;
                     }
-                    Poll::Ready(Ok(mut event)) => {
-                        forwarded = true;
-                        *told = events.resume_offset();
-                        if event.history_id == *history {
-                            event.history_id = None;
-                        } else {
-                            history.clone_from(&event.history_id);
-                        }
-                        let (out, id) = (outbox.buffer(), events.id());
-                        if let Err(error) = message::event(out, mode, dialect, id, &event) {
-                            ended.push((id.clone(), error));
-                            break;
-                        }
-                    }
+                    Poll::Ready(Ok(())) => told += 1,
                     Poll::Ready(Err(error)) => {
-                        forwarded = true;
-                        ended.push((events.id().clone(), error));
-                        break;
+                        has_more = false;
+                        ended.push((watch.events.id().clone(), error));
                     }
                 }
             }
+            watch.events.count_told(told);
+            forwarded |= told > 0;
+            match has_more {
+                true if told < TURN => watch.signal.give_again(),
+                true => {
+                    watch.signal.give();
+                }
+                false => {}
+            }
         }
-        self.finish(ended, outbox, (mode, dialect), &mut broken);
+        forwarded |= !ended.is_empty();
+        self.finish(ended, outbox, form, &mut broken);
         (forwarded, broken)
     }
 
@@ -129,6 +249,7 @@ impl Watches {
     /// Places are told now: the client asks for a sign of life.
     pub(crate) fn hurry_progress(&mut self, now: Instant) {
         self.progress_due = Some(now);
+        self.ask_all();
     }
 
     /// Tells, when it is time, the places that moved on without events: a client that lost its connection then
@@ -145,10 +266,9 @@ impl Watches {
         }
         self.progress_due = None;
         let mut told_any = false;
-        for Watch { events, told, .. } in self.list.iter_mut().filter(|watch| watch.has_moved_on())
-        {
-            message::progress(outbox.buffer(), mode, events.id(), events.position());
-            *told = events.resume_offset();
+        for watch in self.list.values_mut().filter(|watch| watch.has_moved_on()) {
+            message::progress(outbox.buffer(), mode, watch.events.id(), watch.position());
+            watch.told = watch.position().next;
             told_any = true;
         }
         if told_any {
@@ -180,8 +300,8 @@ impl Watches {
     /// Tells every subscriber that knows the message where to resume.
     pub(crate) fn say_goodbye(&mut self, outbox: &mut Outbox, mode: WireMode, dialect: Dialect) {
         if dialect == Dialect::Extended {
-            for Watch { events, .. } in &self.list {
-                message::end(outbox.buffer(), mode, events.id(), events.position(), None);
+            for watch in self.list.values() {
+                message::end(outbox.buffer(), mode, watch.events.id(), watch.position(), None);
             }
         }
     }
