@@ -96,13 +96,13 @@ pub(crate) struct NoticedBatch {
 /// All that follow one instance each.
 #[derive(Debug, Default)]
 pub(crate) struct Followers {
-    list: Mutex<List>,
+    list: Mutex<FollowerList>,
     reached: AtomicU64,
     term: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct List {
+struct FollowerList {
     by_instance: HashMap<Text, Vec<Arc<WatchedPlace>>>,
     /// By the number of the watch.
     by_number: BTreeMap<u64, Arc<WatchedPlace>>,

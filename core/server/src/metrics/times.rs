@@ -10,10 +10,10 @@ use prometheus::IntCounter;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-/// The upper bounds of the buckets, in seconds: the nine that dashboards know, and finer and coarser ones.
-const BOUNDS: [f64; 17] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0,
+/// The upper bounds of the buckets, in microseconds: the nine that dashboards know, and finer and coarser ones.
+const BOUNDS_US: [u32; 17] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 /// Threads beyond so many share a stripe with others.
 const STRIPES: usize = 16;
@@ -23,7 +23,7 @@ const STRIPES: usize = 16;
 #[repr(align(128))]
 struct Stripe {
     /// By bucket; the last is for what is beyond all bounds.
-    counts: [AtomicU64; BOUNDS.len() + 1],
+    counts: [AtomicU64; BOUNDS_US.len() + 1],
     nanos: AtomicU64,
 }
 
@@ -42,14 +42,13 @@ pub struct Times([OnceLock<Box<Stripe>>; STRIPES]);
 impl Times {
     /// Counts a time.
     pub fn record(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_US.partition_point(|bound| u64::from(*bound) * 1_000 < nanos);
         let Some(stripe) = self.0.get(stripe()) else { return };
         let stripe = stripe.get_or_init(Box::default);
         if let Some(count) = stripe.counts.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         stripe.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
@@ -75,17 +74,17 @@ impl Times {
     }
 
     fn histogram(&self) -> Histogram {
-        let mut counts = [0; BOUNDS.len() + 1];
+        let mut counts = [0; BOUNDS_US.len() + 1];
         for stripe in self.stripes() {
             for (all, own) in counts.iter_mut().zip(&stripe.counts) {
                 *all += own.load(Ordering::Relaxed);
             }
         }
         let mut below = 0;
-        let buckets = BOUNDS.iter().zip(counts).map(|(bound, count)| {
+        let buckets = BOUNDS_US.iter().zip(counts).map(|(bound, count)| {
             below += count;
             let mut bucket = Bucket::default();
-            bucket.set_upper_bound(*bound);
+            bucket.set_upper_bound(f64::from(*bound) / 1e6);
             bucket.set_cumulative_count(below);
             bucket
         });

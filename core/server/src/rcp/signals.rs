@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 /// The signals of a connection, in the order in which they were given.
 #[derive(Default)]
-pub(crate) struct WatchSignals(Mutex<Given>);
+pub(crate) struct WatchSignals(Mutex<GivenSignals>);
 
 #[derive(Default)]
-struct Given {
+struct GivenSignals {
     numbers: VecDeque<u64>,
     connection: Option<Waker>,
 }
