@@ -199,6 +199,8 @@ pub(crate) struct Queue<S> {
     /// Wakes the log thread, when there is one.
     log_thread: Mutex<Option<Waker>>,
     has_log_thread: AtomicBool,
+    /// Whether the log thread has something to do that nobody waits for in `waiters`.
+    is_asked: AtomicBool,
     stopping: AtomicBool,
     volatile: bool,
 }
@@ -241,6 +243,7 @@ impl<S: Sink> Queue<S> {
             failures: Mutex::new(Vec::new()),
             log_thread: Mutex::new(None),
             has_log_thread: AtomicBool::new(false),
+            is_asked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             volatile,
         }
@@ -423,7 +426,7 @@ impl<S: Sink> Queue<S> {
     /// Gets what is appended written soon: by the log thread, else here and now.
     pub(crate) fn request_write(&self) {
         if self.has_log_thread.load(Ordering::SeqCst) {
-            self.wake_log_thread();
+            self.ask_log_thread();
         } else {
             self.lead();
         }
@@ -445,11 +448,16 @@ impl<S: Sink> Queue<S> {
             return;
         }
         if self.has_log_thread.load(Ordering::SeqCst) {
-            self.wake_log_thread();
+            self.ask_log_thread();
         } else {
             wake(&self.waiters, &self.waiting, Offset::MAX);
             self.admit_applicants();
         }
+    }
+
+    fn ask_log_thread(&self) {
+        self.is_asked.store(true, Ordering::SeqCst);
+        self.wake_log_thread();
     }
 
     fn wake_log_thread(&self) {
@@ -645,10 +653,10 @@ impl<S: Sink> Queue<S> {
         self.has_log_thread.store(true, Ordering::SeqCst);
     }
 
-    /// Writes what callers wait for, until there is nothing more.
+    /// Writes what callers wait for, until there is nothing more. What nobody asked for yet is left:
+    /// whoever gathers changes for one write asks when they are together.
     pub(crate) fn write_waiting(&self) {
-        while self.waiting.load(Ordering::SeqCst) > 0
-            || self.hot.buffered.load(Ordering::Relaxed) > 0
+        while self.is_asked.swap(false, Ordering::SeqCst) || self.waiting.load(Ordering::SeqCst) > 0
         {
             let mut sink = self.sink.lock();
             self.write_open(&mut sink);
