@@ -3,7 +3,8 @@
 
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { folder, INSTANCES, ids, print, rate, withDatabase } from './load.mjs';
+import { folder, guarded, INSTANCES, ids, print, rate, withDatabase } from './load.mjs';
+import { openSqlite } from './sqlite.mjs';
 
 /** Each instance gets an event in turn; calls are begun in this order however many are under way. */
 function* events() {
@@ -33,6 +34,23 @@ async function batches(db) {
   return calls * INSTANCES;
 }
 
+/** SQLite, one transition after the other, each in a transaction. */
+async function sqlite(name, synchronous) {
+  const path = folder();
+  const db = openSqlite(path, synchronous);
+  if (db !== undefined) {
+    print(name, await rate(1, db.apply), 'ops/s');
+    db.close();
+  }
+  rmSync(path, { recursive: true, force: true });
+}
+
+/** Ours on the same machine, in a directory. */
+async function ours(name, loops, options) {
+  const body = (db) => apply(db, loops);
+  print(name, await withDatabase(undefined, body, guarded, options), 'ops/s');
+}
+
 /** From the call of open to the first answer, in a fresh process; the least of several. */
 function opening() {
   const code = `
@@ -57,4 +75,9 @@ print('mem_apply', await withDatabase('mem:', (db) => apply(db, 1)), 'ops/s');
 print('mem_apply_64', await withDatabase('mem:', (db) => apply(db, 64)), 'ops/s');
 print('durable_apply_64', await withDatabase(undefined, (db) => apply(db, 64)), 'ops/s');
 print('batch_1000', await withDatabase('mem:', batches), 'ops/s');
+await ours('guarded_never', 1, { fsync: 'never' });
+await sqlite('sqlite_normal', 'NORMAL');
+await ours('guarded_durable', 1);
+await ours('guarded_durable_64', 64);
+await sqlite('sqlite_full', 'FULL');
 print('open_ms', opening(), 'ms');

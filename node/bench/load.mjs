@@ -7,17 +7,20 @@ import { Database, defineMachine } from 'rstmdb';
 
 export const SECONDS = Number(process.env.RSTMDB_BENCH_SECONDS ?? 1);
 export const INSTANCES = 1_000;
-const machine = defineMachine('pingpong', 1, {
+const transitions = [
+  { from: 'A', event: 'FLIP', to: 'B' },
+  { from: 'B', event: 'FLOP', to: 'A' },
+];
+const machine = defineMachine('pingpong', 1, { states: ['A', 'B'], initial: 'A', transitions });
+/** The same with a guard: what SQLite is compared with. */
+export const guarded = defineMachine('pingpong', 1, {
   states: ['A', 'B'],
   initial: 'A',
-  transitions: [
-    { from: 'A', event: 'FLIP', to: 'B' },
-    { from: 'B', event: 'FLOP', to: 'A' },
-  ],
+  transitions: transitions.map((transition) => ({ ...transition, guard: 'ctx.total >= 0' })),
 });
 
 /** A context of 100 bytes of JSON, with the `n` that events replace. */
-const CONTEXT = { customer: 'c-0000001', n: 0, note: '-'.repeat(48), total: 100 };
+export const CONTEXT = { customer: 'c-0000001', n: 0, note: '-'.repeat(48), total: 100 };
 export const ids = Array.from({ length: INSTANCES }, (_, n) => `instance-${n}`);
 
 export function folder() {
@@ -25,11 +28,11 @@ export function folder() {
 }
 
 /** Runs `body` with an open database that has all instances. */
-export async function withDatabase(url, body) {
+export async function withDatabase(url, body, definition = machine, options = {}) {
   const path = url ?? folder();
-  const db = await Database.open(path === 'mem:' ? path : join(path, 'data'));
+  const db = await Database.open(path === 'mem:' ? path : join(path, 'data'), options);
   try {
-    await db.machine(machine).putMachine();
+    await db.machine(definition).putMachine();
     const ops = ids.map((instanceId) => ({
       op: 'createInstance',
       params: { machine: 'pingpong', version: 1, instanceId, initialCtx: CONTEXT },

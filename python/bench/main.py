@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +37,15 @@ MACHINE = {
     "transitions": [
         {"from": "A", "event": "FLIP", "to": "B"},
         {"from": "B", "event": "FLOP", "to": "A"},
+    ],
+}
+# The same with a guard: what SQLite is compared with.
+GUARDED = {
+    "states": ["A", "B"],
+    "initial": "A",
+    "transitions": [
+        {"from": "A", "event": "FLIP", "to": "B", "guard": "ctx.total >= 0"},
+        {"from": "B", "event": "FLOP", "to": "A", "guard": "ctx.total >= 0"},
     ],
 }
 # 100 bytes, with the `n` that events replace.
@@ -87,6 +97,62 @@ def blocking(url: str) -> None:
         show("batch_1000", done / (time.perf_counter() - start))
 
 
+def one_by_one(name: str, step: Callable[[str, str, dict[str, int]], object]) -> None:
+    """Events one after the other, with a quarter of the time beforehand."""
+    coming = requests()
+    for seconds in (SECONDS / 4, SECONDS):
+        start, done = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            for _ in range(8):
+                step(*next(coming))
+            done += 8
+    show(name, done / (time.perf_counter() - start))
+
+
+def guarded(name: str, folder: Path, **options: Any) -> None:
+    with rstmdb.sync.open(folder / name, **options) as db:
+        db.put_machine("pingpong", 1, GUARDED)
+        db.batch(creations(), mode="atomic")
+        one_by_one(name, db.apply_event)
+
+
+def sqlite(name: str, folder: Path, synchronous: str) -> None:
+    """The same guarded transition by the standard library: a transaction each, in WAL mode."""
+    db = sqlite3.connect(folder / name, isolation_level=None)
+    for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "cache_size = -1000000"):
+        db.execute(f"PRAGMA {pragma}")
+    db.executescript(
+        """CREATE TABLE instances (id TEXT PRIMARY KEY, state TEXT NOT NULL, ctx TEXT NOT NULL,
+               updated_at INTEGER NOT NULL) WITHOUT ROWID;
+           CREATE TABLE history (number INTEGER PRIMARY KEY, id TEXT NOT NULL, event TEXT NOT NULL,
+               from_state TEXT NOT NULL, to_state TEXT NOT NULL, payload TEXT NOT NULL, at INTEGER NOT NULL);"""
+    )
+    rows = [(f"instance-{i}", "A", json.dumps(CONTEXT), 0) for i in range(INSTANCES)]
+    db.execute("BEGIN")
+    db.executemany("INSERT INTO instances VALUES (?, ?, ?, ?)", rows)
+    db.execute("COMMIT")
+
+    def apply(instance: str, event: str, payload: dict[str, int]) -> None:
+        before, after = ("A", "B") if event == "FLIP" else ("B", "A")
+        text, now = json.dumps(payload), time.time_ns() // 1_000_000
+        db.execute("BEGIN IMMEDIATE")
+        changed = db.execute(
+            "UPDATE instances SET state = ?, ctx = json_patch(ctx, ?), updated_at = ?"
+            " WHERE id = ? AND state = ? AND json_extract(ctx, '$.total') >= 0",
+            (after, text, now, instance, before),
+        )
+        assert changed.rowcount == 1
+        db.execute(
+            "INSERT INTO history (id, event, from_state, to_state, payload, at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (instance, event, before, after, text, now),
+        )
+        db.execute("COMMIT")
+
+    one_by_one(name, apply)
+    db.close()
+
+
 async def in_flight(db: Any, seconds: float, coming: Iterator[Any]) -> float:
     """Events of 64 tasks."""
     loop_end = time.perf_counter() + seconds
@@ -128,6 +194,13 @@ async def asynchronous(folder: Path) -> None:
         coming = requests()
         await in_flight(db, SECONDS / 4, coming)
         show("durable_apply_64", await in_flight(db, SECONDS, coming))
+    async with rstmdb.open(folder / "guarded") as db:
+        await db.put_machine("pingpong", 1, GUARDED)
+        await db.batch(creations(), mode="atomic")
+        coming = requests()
+        await in_flight(db, SECONDS / 4, coming)
+        show("guarded_durable_64", await in_flight(db, SECONDS, coming))
+    sqlite("sqlite_full", folder, "FULL")
 
 
 async def on_server(url: str, prefix: str) -> None:
@@ -199,6 +272,10 @@ def main() -> None:
             show("open_ms", open_ms(folder), "ms")
             show("import_ms", import_ms(folder), "ms")
             blocking("mem:")
+            guarded("guarded_never", folder, fsync="never")
+            sqlite("sqlite_normal", folder, "NORMAL")
+            guarded("guarded_durable", folder)
+            sqlite("sqlite_full", folder, "FULL")
             return
         show("open_ms", asyncio.run(open_ms_async(folder)), "ms")
         asyncio.run(asynchronous(folder))

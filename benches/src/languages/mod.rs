@@ -84,18 +84,21 @@ pub fn run(bench: &Bench) -> Section {
 enum Against {
     /// The figure of Rust with this name.
     Rust(&'static str),
-    /// The figure of the same language with this name.
-    Own(&'static str),
+    /// What it is called, and the figure of the same language with this name.
+    Own(&'static str, &'static str),
     Nothing,
 }
 
 /// The names of figures, their units, and what they are compared with.
-const CASES: [(&str, Unit, Against); 7] = [
+const CASES: [(&str, Unit, Against); 10] = [
     ("mem_apply", Unit::PerSecond, Against::Rust("mem_apply")),
     ("mem_apply_64", Unit::PerSecond, Against::Rust("mem_apply")),
     ("durable_apply_64", Unit::PerSecond, Against::Rust("durable_apply_64")),
     ("batch_1000", Unit::PerSecond, Against::Rust("batch_1000")),
-    ("ours_64", Unit::PerSecond, Against::Own("peer_64")),
+    ("guarded_never", Unit::PerSecond, Against::Own("SQLite NORMAL", "sqlite_normal")),
+    ("guarded_durable", Unit::PerSecond, Against::Own("SQLite FULL", "sqlite_full")),
+    ("guarded_durable_64", Unit::PerSecond, Against::Own("SQLite FULL", "sqlite_full")),
+    ("ours_64", Unit::PerSecond, Against::Own("the published client", "peer_64")),
     ("open_ms", Unit::Millis, Against::Nothing),
     ("import_ms", Unit::Millis, Against::Nothing),
 ];
@@ -111,6 +114,7 @@ fn goal(language: &str, case: &str) -> Goal {
         ("mem_apply_64", "python-async") => Goal::RatioAtLeast(0.1),
         ("durable_apply_64", _) => Goal::RatioAtLeast(0.7),
         ("batch_1000", _) => Goal::RatioAtLeast(0.6),
+        ("guarded_durable_64", _) => Goal::RatioAtLeast(10.0),
         ("ours_64", "python-async") => Goal::RatioAtLeast(4.0),
         ("open_ms", _) => Goal::AtMost(50.0),
         ("import_ms", _) => Goal::AtMost(30.0),
@@ -133,6 +137,9 @@ fn describe(language: &str, case: &str) -> String {
         "mem_apply_64" => "`mem:`, 64 in flight",
         "durable_apply_64" => "directory, every write synced, 64 in flight",
         "batch_1000" => "`mem:`, batches of 1,000",
+        "guarded_never" => "with a guard, directory, `never`, one at a time",
+        "guarded_durable" => "with a guard, directory, every write synced, one at a time",
+        "guarded_durable_64" => "with a guard, directory, every write synced, 64 in flight",
         "ours_64" => "on a server, 64 tasks",
         "open_ms" => "open an empty directory to the first answer",
         "import_ms" => "import",
@@ -156,7 +163,7 @@ fn rows(figures: &Figures, turns: usize) -> Vec<Row> {
             let mut row = Row::new(describe(name, case), unit, ours.clone());
             let other = match against {
                 Against::Rust(case) => Some((in_words(case), whole(name, beside(case)))),
-                Against::Own(case) => Some(("the published client", whole(name, case.to_owned()))),
+                Against::Own(words, case) => Some((words, whole(name, case.to_owned()))),
                 Against::Nothing => None,
             };
             if let Some((words, Some(samples))) = other
@@ -185,6 +192,8 @@ mod tests {
             ("python-async", "mem_apply_64", [5.0, 10.0]),
             ("python-async", "ours_64", [8.0, 8.0]),
             ("python-async", "peer_64", [1.0, 2.0]),
+            ("node", "guarded_durable_64", [50.0, 60.0]),
+            ("node", "sqlite_full", [4.0, 5.0]),
             ("go", "open_ms", [60.0, 70.0]),
         ] {
             figures.insert((language, name.to_owned()), Samples(values.to_vec()));
@@ -198,6 +207,7 @@ mod tests {
                 ("rust", None),
                 ("c", Some(true)),
                 ("python-async", Some(false)),
+                ("node", Some(true)),
                 ("python-async", Some(true)),
                 ("go", Some(false))
             ]

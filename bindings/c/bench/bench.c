@@ -23,6 +23,8 @@ typedef struct ping_pong {
     pthread_cond_t changed;
     int in_flight;
     uint64_t done;
+    /* Until when callbacks send the next event. */
+    double until;
 } ping_pong;
 
 static rstmdb_slice slice(const char *text, size_t len) {
@@ -102,54 +104,68 @@ static double blocking(ping_pong *self, double seconds) {
     return (double)done / passed;
 }
 
+static void applied(void *user_data, int32_t status, rstmdb_buffer result, rstmdb_error *error);
+
+/* Sends events until one is under way, or the time is over. */
+static void send(ping_pong *self) {
+    int is_over = 0;
+    while (!is_over) {
+        char request[256];
+        rstmdb_buffer out;
+        rstmdb_error *error = NULL;
+        pthread_mutex_lock(&self->mutex);
+        size_t len = next(self, request, sizeof request);
+        pthread_mutex_unlock(&self->mutex);
+        int32_t status = rstmdb_submit(self->db, RSTMDB_OPERATION_APPLY_EVENT, slice(request, len), applied,
+                                       self, NULL, &out, &error);
+        if (status == RSTMDB_PENDING) {
+            return;
+        }
+        must(status, error);
+        rstmdb_buffer_free(out);
+        pthread_mutex_lock(&self->mutex);
+        self->done++;
+        is_over = now() >= self->until;
+        pthread_mutex_unlock(&self->mutex);
+    }
+    pthread_mutex_lock(&self->mutex);
+    if (--self->in_flight == 0) {
+        pthread_cond_signal(&self->changed);
+    }
+    pthread_mutex_unlock(&self->mutex);
+}
+
+/* Sends the next event where the last one came back: one sync covers what a group of callbacks sends. */
 static void applied(void *user_data, int32_t status, rstmdb_buffer result, rstmdb_error *error) {
     ping_pong *self = user_data;
     must(status, error);
     rstmdb_buffer_free(result);
     pthread_mutex_lock(&self->mutex);
     self->done++;
-    /* Who submits waits only when all are under way. */
-    if (self->in_flight-- == IN_FLIGHT) {
+    int is_over = now() >= self->until;
+    if (is_over && --self->in_flight == 0) {
         pthread_cond_signal(&self->changed);
     }
     pthread_mutex_unlock(&self->mutex);
-}
-
-static void wait_below(ping_pong *self, int most) {
-    pthread_mutex_lock(&self->mutex);
-    while (self->in_flight >= most) {
-        pthread_cond_wait(&self->changed, &self->mutex);
+    if (!is_over) {
+        send(self);
     }
-    pthread_mutex_unlock(&self->mutex);
 }
 
 static double in_flight(ping_pong *self, double seconds) {
     double begun = now();
-    uint64_t before = self->done, at_once = 0;
-    while (now() - begun < seconds) {
-        wait_below(self, IN_FLIGHT);
-        char request[256];
-        size_t len = next(self, request, sizeof request);
-        rstmdb_buffer out;
-        rstmdb_error *error = NULL;
-        pthread_mutex_lock(&self->mutex);
-        self->in_flight++;
-        pthread_mutex_unlock(&self->mutex);
-        int32_t status = rstmdb_submit(self->db, RSTMDB_OPERATION_APPLY_EVENT, slice(request, len), applied,
-                                       self, NULL, &out, &error);
-        if (status != RSTMDB_PENDING) {
-            must(status, error);
-            rstmdb_buffer_free(out);
-            at_once++;
-            pthread_mutex_lock(&self->mutex);
-            self->in_flight--;
-            pthread_mutex_unlock(&self->mutex);
-        }
+    self->done = 0;
+    self->until = begun + seconds;
+    self->in_flight = IN_FLIGHT;
+    for (int i = 0; i < IN_FLIGHT; i++) {
+        send(self);
     }
     pthread_mutex_lock(&self->mutex);
-    double rate = (double)(self->done - before + at_once) / (now() - begun);
+    while (self->in_flight > 0) {
+        pthread_cond_wait(&self->changed, &self->mutex);
+    }
     pthread_mutex_unlock(&self->mutex);
-    return rate;
+    return (double)self->done / (now() - begun);
 }
 
 static double batches(ping_pong *self, double seconds) {

@@ -52,6 +52,17 @@ func main() {
 	durable.apply(limit/4, inFlight)
 	print("durable_apply_64", durable.apply(limit, inFlight), "ops/s")
 	must(durable.db.Close())
+	never := openGuarded(filepath.Join(folder, "never-go"), rstmdb.WithFsync(rstmdb.FsyncNever))
+	never.apply(limit/4, 1)
+	print("guarded_never", never.apply(limit, 1), "ops/s")
+	must(never.db.Close())
+	applySQLite("sqlite_normal", filepath.Join(folder, "normal.sqlite"), "NORMAL", limit)
+	synced := openGuarded(filepath.Join(folder, "guarded-go"))
+	synced.apply(limit/4, 1)
+	print("guarded_durable", synced.apply(limit, 1), "ops/s")
+	print("guarded_durable_64", synced.apply(limit, inFlight), "ops/s")
+	must(synced.db.Close())
+	applySQLite("sqlite_full", filepath.Join(folder, "full.sqlite"), "FULL", limit)
 	print("open_ms", openMillis(filepath.Join(folder, "empty-go")), "ms")
 }
 
@@ -72,17 +83,24 @@ type pingPong struct {
 	sent [instances]int
 }
 
-func openPingPong(url string) *pingPong {
+func openPingPong(url string) *pingPong { return openWith(url, "") }
+
+// openGuarded opens what SQLite is compared with.
+func openGuarded(url string, options ...rstmdb.Option) *pingPong {
+	return openWith(url, "ctx.total >= 0", options...)
+}
+
+func openWith(url, guard string, options ...rstmdb.Option) *pingPong {
 	ctx := context.Background()
-	db, err := rstmdb.Open(ctx, url)
+	db, err := rstmdb.Open(ctx, url, options...)
 	must(err)
 	_, err = db.PutMachine(ctx, rstmdb.PutMachineRequest{
 		Machine: "pingpong", Version: 1,
 		Definition: rstmdb.MachineDefinition{
 			States: []string{"A", "B"}, Initial: "A",
 			Transitions: []rstmdb.Transition{
-				{From: rstmdb.From("A"), Event: "FLIP", To: "B"},
-				{From: rstmdb.From("B"), Event: "FLOP", To: "A"},
+				{From: rstmdb.From("A"), Event: "FLIP", To: "B", Guard: guard},
+				{From: rstmdb.From("B"), Event: "FLOP", To: "A", Guard: guard},
 			},
 		},
 	})
