@@ -16,7 +16,7 @@ use crate::jobs;
 use crate::log::queue::Queue;
 use crate::open::open;
 use crate::ops::{Edge, NewId};
-use crate::options::{Background, Location, Options};
+use crate::options::{Background, FsyncPolicy, Location, Options};
 use crate::pending::{Evaluated, Pending};
 use crate::shared::{EngineSink, Shared};
 use crate::watch::Subscription;
@@ -163,6 +163,11 @@ impl Engine {
     /// Where the next change comes.
     pub fn position(&self) -> LogPosition {
         self.shared.position(self.shared.queue.committed() + 1)
+    }
+
+    /// Whether a write may have to wait for a sync.
+    pub(crate) fn syncs(&self) -> bool {
+        self.shared.options.fsync != FsyncPolicy::Never
     }
 
     pub(crate) fn queue(&self) -> &Queue<EngineSink> {

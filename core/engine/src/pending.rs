@@ -135,6 +135,14 @@ impl<H: Deref<Target = Engine>, T> Pending<H, T> {
         self.commit.is_ready()
     }
 
+    /// Writes here and now where that waits for no disk: the policy asks for no sync, and nobody else is
+    /// writing. A result is ready afterwards, then.
+    pub fn write_at_once(&self) {
+        if !self.is_ready() && !self.commit.engine.syncs() {
+            self.commit.queue().lead();
+        }
+    }
+
     /// Waits until the result may be shown.
     pub fn wait(mut self) -> Result<T> {
         self.commit.wait_here()?;
@@ -152,6 +160,17 @@ impl<H: Deref<Target = Engine>, T> Pending<H, T> {
     fn take(&mut self) -> Result<T> {
         let result = self.result.take().unwrap_or_else(|| Err(crate::error::closed()));
         result.map_err(|error| self.commit.name(error))
+    }
+}
+
+impl<T> Pending<&Engine, T> {
+    /// The same result, for who holds the engine in another way.
+    pub fn held_by<H: Deref<Target = Engine>>(mut self, engine: H) -> Pending<H, T> {
+        // What is dropped here asks for nothing.
+        self.commit.over = true;
+        let (operation, ticket) = (self.commit.operation, self.commit.ticket);
+        let commit = Commit { operation, engine, ticket, over: false };
+        Pending { commit, result: self.result.take() }
     }
 }
 

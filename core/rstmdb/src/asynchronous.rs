@@ -10,7 +10,8 @@ use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
 
 use crate::backend::{self, Backend};
-use crate::call::{self, TextAnswer};
+use crate::begun::Begun;
+use crate::call;
 use crate::clock::ManualClock;
 use crate::open::Target;
 use crate::threads::{self, Working};
@@ -85,11 +86,22 @@ impl Database {
     /// As [`Database::call`], from the text of a request to the text of a result, whose members come
     /// in the order of the documentation. An empty request is `{}`.
     pub async fn call_text(&self, operation: Operation, request: &[u8]) -> Result<String> {
+        self.begin_text(operation, request).end().await
+    }
+
+    /// Begins the operation that `request` belongs to, for callers that gather many of them: a change is in the
+    /// queue of the log when this returns, and nothing writes for it before its result is asked for.
+    pub fn begin<R>(&self, request: R) -> Begun<R::Result>
+    where
+        R: OperationRequest<Result: Send + Unpin> + Send + 'static,
+    {
+        self.backend.begin(request)
+    }
+
+    /// As [`Database::begin`], from the text of a request to the text of a result.
+    pub fn begin_text(&self, operation: Operation, request: &[u8]) -> Begun<String> {
         let run = call::TextCall { backend: &self.backend, text: request };
-        match operation.visit(call::TextCallBeside(run))? {
-            TextAnswer::Here(text) => Ok(text),
-            TextAnswer::ToCome(text) => text.await,
-        }
+        operation.visit(call::TextCallBeside(run))
     }
 
     /// The same database for threads.
@@ -125,7 +137,7 @@ impl Database {
         request: &[u8],
     ) -> Result<(String, Subscription)> {
         let (outcome, events) = self.subscribe(call::watch(operation, request)?).await?;
-        Ok((call::text(&outcome)?, events))
+        Ok((call::text(&outcome, 0)?, events))
     }
 
     async fn subscribe(&self, request: Request) -> Result<(Outcome, Subscription)> {

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use rstmdb_engine::Engine;
 use rstmdb_types::*;
 
+use crate::begun::{Begun, Queued};
+
 /// The two places.
 #[derive(Clone, Debug)]
 pub(crate) enum Backend {
@@ -139,6 +141,27 @@ impl Backend {
             #[cfg(feature = "remote")]
             Backend::Remote(client) => client.submit(request).await,
         }
+    }
+
+    /// Begins a request, as far as it comes without waiting.
+    pub(crate) fn begin<R>(&self, request: R) -> Begun<R::Result>
+    where
+        R: OperationRequest<Result: Send + Unpin> + Send + 'static,
+    {
+        if let Backend::Embedded(engine) = self
+            && R::OPERATION.place() != Place::Files
+            && engine.has_room(R::OPERATION)
+        {
+            let pending = engine.begin(request);
+            pending.write_at_once();
+            if pending.is_ready() {
+                return Begun::Done(pending.wait());
+            }
+            let (commit, result) = pending.held_by(engine.clone()).split();
+            return Begun::Queued(Queued::new(commit, result));
+        }
+        let backend = self.clone();
+        Begun::ToCome(Box::pin(async move { backend.run(request).await }))
     }
 
     /// Waits until everything is settled and gives back what the database holds.

@@ -1,8 +1,5 @@
 //! Operations on JSON requests, for callers that know an operation only by its name.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Visitor;
 use rstmdb_types::{
@@ -12,6 +9,7 @@ use rstmdb_types::{
 use serde::Serialize;
 
 use crate::backend::Backend;
+use crate::begun::Begun;
 
 /// Runs an operation that is no watch, from text to text.
 pub(crate) struct TextCall<'a> {
@@ -22,36 +20,32 @@ pub(crate) struct TextCall<'a> {
 /// As [`TextCall`], for executors.
 pub(crate) struct TextCallBeside<'a>(pub TextCall<'a>);
 
-/// The text of a result.
-pub(crate) enum TextAnswer<'a> {
-    Here(String),
-    ToCome(Pin<Box<dyn Future<Output = Result<String>> + Send + 'a>>),
-}
-
 impl Visitor for TextCall<'_> {
     type Output = Result<String>;
 
     fn visit<R: OperationRequest>(self) -> Result<String> {
         refuse_watch(R::OPERATION)?;
-        text(&self.backend.call(read::<R>(self.text)?).wait()?)
+        text(&self.backend.call(read::<R>(self.text)?).wait()?, room::<R>(self.text))
     }
 }
 
-impl<'a> Visitor for TextCallBeside<'a> {
-    type Output = Result<TextAnswer<'a>>;
+impl Visitor for TextCallBeside<'_> {
+    type Output = Begun<String>;
 
-    fn visit<R: OperationRequest>(self) -> Result<TextAnswer<'a>> {
+    fn visit<R: OperationRequest>(self) -> Begun<String> {
         let TextCall { backend, text: request } = self.0;
-        refuse_watch(R::OPERATION)?;
-        let request: R = read(request)?;
-        if R::OPERATION.place() == Place::Files {
-            return Ok(TextAnswer::ToCome(Box::pin(async { text(&backend.run(request).await?) })));
+        let room = room::<R>(request);
+        let request = match refuse_watch(R::OPERATION).and_then(|()| read::<R>(request)) {
+            Ok(request) => request,
+            Err(error) => return Begun::Done(Err(error)),
+        };
+        match backend.begin(request) {
+            Begun::Done(result) => Begun::Done(result.and_then(|result| text(&result, room))),
+            Begun::Queued(queued) => Begun::Queued(queued.map(|result| text(&result, room))),
+            Begun::ToCome(result) => {
+                Begun::ToCome(Box::pin(async move { text(&result.await?, room) }))
+            }
         }
-        let pending = backend.call(request);
-        if pending.is_ready() {
-            return Ok(TextAnswer::Here(text(&pending.wait()?)?));
-        }
-        Ok(TextAnswer::ToCome(Box::pin(async { text(&pending.await?) })))
     }
 }
 
@@ -104,9 +98,11 @@ fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
         return Err(named(Error::invalid(reason::INVALID_REQUEST, message)));
     }
     let mut suspect = false;
-    let mut from = serde_json::Deserializer::from_slice(text);
-    let request = members::deserialize(&mut from, &mut suspect)
-        .and_then(|request| from.end().map(|()| request));
+    let request = match std::str::from_utf8(text) {
+        // Looked at once, and not for each string in it.
+        Ok(text) => parsed::<R, _>(serde_json::Deserializer::from_str(text), &mut suspect),
+        Err(_) => parsed::<R, _>(serde_json::Deserializer::from_slice(text), &mut suspect),
+    };
     if suspect || request.is_err() {
         members::check(operation, text).map_err(named)?;
     }
@@ -120,9 +116,27 @@ fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
     })
 }
 
-/// The text of a result.
-pub(crate) fn text<T: Serialize>(result: &T) -> Result<String> {
-    written(serde_json::to_string(result))
+fn parsed<'de, R: OperationRequest, T: serde_json::de::Read<'de>>(
+    mut from: serde_json::Deserializer<T>,
+    suspect: &mut bool,
+) -> serde_json::Result<R> {
+    let request = members::deserialize(&mut from, suspect)?;
+    from.end().map(|()| request)
+}
+
+/// How long the text of a result may become, so that it seldom moves while it grows.
+fn room<R: OperationRequest>(request: &[u8]) -> usize {
+    match R::OPERATION {
+        Operation::Batch => request.len().saturating_mul(3),
+        _ => 384,
+    }
+}
+
+/// The text of a result, in a place with so much room.
+pub(crate) fn text<T: Serialize>(result: &T, room: usize) -> Result<String> {
+    let mut text = Vec::with_capacity(room);
+    written(serde_json::to_writer(&mut text, result))?;
+    written(String::from_utf8(text))
 }
 
 /// A result as JSON.

@@ -10,6 +10,7 @@
 
 mod asynchronous;
 mod backend;
+mod begun;
 pub mod blocking;
 mod call;
 mod clock;
@@ -19,6 +20,7 @@ mod threads;
 
 pub use asynchronous::{Database, Subscription};
 pub use backend::Pending;
+pub use begun::{Begun, Queued};
 pub use clock::ManualClock;
 pub use open::{check_url, shown_url};
 #[cfg(feature = "remote")]

@@ -83,6 +83,36 @@ fn many_durable_writes_in_flight_share_syncs() {
 }
 
 #[test]
+fn what_is_begun_waits_in_the_queue_for_its_sync_and_for_nothing_without_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = directory.path().to_str().unwrap();
+    block_on(async {
+        let db = database(url).await;
+        let syncs = async || db.wal_stats(WalStatsRequest::default()).await.unwrap().io_stats.fsyncs;
+        let before = syncs().await;
+        let text = br#"{"instance_id":"a","event":"E"}"#;
+        let begun: Vec<_> = (0..8).map(|_| db.begin_text(Operation::ApplyEvent, text)).collect();
+        let mut offset = 3;
+        for begun in begun {
+            let Begun::Queued(queued) = begun else { panic!("{begun:?}") };
+            assert_eq!(queued.is_ready(), offset > 3, "the first write covers all");
+            let result: ApplyEventResult = serde_json::from_str(&queued.await.unwrap()).unwrap();
+            offset += 1;
+            assert_eq!(result.wal_offset, offset - 1);
+        }
+        assert_eq!(syncs().await, before + 1);
+        db.close().await.unwrap();
+
+        let options = Options { fsync: FsyncPolicy::Never, ..Options::default() };
+        let db = Database::open_with(url, options).await.unwrap();
+        let Begun::Done(result) = db.begin(event()) else { panic!("it waits") };
+        assert_eq!(result.unwrap().wal_offset, 11);
+        let Begun::ToCome(events) = db.begin(HistoryRequest::new("a")) else { panic!("files") };
+        assert_eq!(events.await.unwrap().events.len(), 10);
+    });
+}
+
+#[test]
 fn a_write_waits_for_room_without_keeping_its_executor() {
     // A sync is not over before its observer returns: a held one keeps the writer, as a disk that hangs.
     let hold = Arc::new(Mutex::new(()));

@@ -433,7 +433,7 @@ impl<S: Sink> Queue<S> {
     }
 
     /// Writes the open buffer unless somebody else is writing; says whether it did.
-    fn lead(&self) -> bool {
+    pub(crate) fn lead(&self) -> bool {
         let Some(mut sink) = self.sink.try_lock() else { return false };
         self.write_open(&mut sink);
         drop(sink);

@@ -1,0 +1,108 @@
+//! Operations that were begun and not waited for yet, for callers that gather many of them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rstmdb_engine::{Commit, Engine};
+use rstmdb_types::Result;
+
+/// How far an operation came without waiting.
+#[must_use = "a result is known only after waiting"]
+pub enum Begun<T> {
+    /// To its end.
+    Done(Result<T>),
+    /// Into the queue of the log.
+    Queued(Queued<T>),
+    /// It waits for files, for room, or for a server.
+    ToCome(Pin<Box<dyn Future<Output = Result<T>> + Send>>),
+}
+
+impl<T> Begun<T> {
+    /// Waits for the result.
+    pub(crate) async fn end(self) -> Result<T> {
+        match self {
+            Begun::Done(result) => result,
+            Begun::Queued(queued) => queued.await,
+            Begun::ToCome(result) => result.await,
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Begun<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Begun::Done(_) => "Done",
+            Begun::Queued(_) => "Queued",
+            Begun::ToCome(_) => "ToCome",
+        })
+    }
+}
+
+/// A result that may be shown once the log is safe up to it. They become ready in the order of the log, and
+/// the write begins when one of them is polled, waited for or dropped: it covers all that are in the queue.
+#[must_use = "a result is known only after waiting"]
+#[derive(Debug)]
+pub struct Queued<T> {
+    commit: Commit<Arc<Engine>>,
+    /// `None` once it was taken.
+    result: Option<Result<T>>,
+    /// What became of the write.
+    settled: Option<Result<()>>,
+}
+
+impl<T> Queued<T> {
+    pub(crate) fn new(commit: Commit<Arc<Engine>>, result: Result<T>) -> Queued<T> {
+        Queued { commit, result: Some(result), settled: None }
+    }
+
+    /// Another form of the result, made before it may be shown.
+    pub(crate) fn map<R>(self, form: impl FnOnce(T) -> Result<R>) -> Queued<R> {
+        let Queued { commit, result, settled } = self;
+        Queued { commit, result: result.map(|result| result.and_then(form)), settled }
+    }
+
+    /// Whether waiting would return at once. Asking does not get the write going.
+    pub fn is_ready(&self) -> bool {
+        self.settled.is_some() || self.commit.is_ready()
+    }
+
+    /// Gets the write going and leaves a waker for its end.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.settled.is_none() {
+            match Pin::new(&mut self.commit).poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(settled) => self.settled = Some(settled),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Waits for the result, and writes when nobody else does.
+    pub fn wait(self) -> Result<T> {
+        let Queued { commit, result, settled } = self;
+        settled.unwrap_or_else(|| commit.wait())?;
+        result.unwrap_or_else(taken)
+    }
+}
+
+/// The result is not pinned, whatever it is.
+impl<T> Unpin for Queued<T> {}
+
+impl<T> Future for Queued<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        if self.poll_ready(context).is_pending() {
+            return Poll::Pending;
+        }
+        let settled = self.settled.clone().unwrap_or(Ok(()));
+        Poll::Ready(settled.and_then(|()| self.result.take().unwrap_or_else(taken)))
+    }
+}
+
+fn taken<T>() -> Result<T> {
+    let message = "the result was taken already";
+    Err(rstmdb_types::Error::new(rstmdb_types::ErrorCode::InternalError, message))
+}
