@@ -226,6 +226,9 @@ typedef struct rstmdb_slice {
     size_t len;
 } rstmdb_slice;
 
+// Runs once after a group of callbacks.
+typedef void (*rstmdb_after)(void *user_data);
+
 // Receives an outcome, once, on a thread of the library and under no lock. `status` is `RSTMDB_OK` and
 // `result` is there, or it is the number of `error`, or it is `RSTMDB_ENDED`. What it receives
 // belongs to it: `rstmdb_buffer_free`, `rstmdb_error_free`. It may call any function but `rstmdb_close`,
@@ -283,6 +286,15 @@ struct rstmdb_slice rstmdb_error_json(const struct rstmdb_error *error);
 
 // Frees an error. NULL is fine.
 void rstmdb_error_free(struct rstmdb_error *error);
+
+// Inside a callback: has `after` run once, on the same thread, after the last callback of those that come
+// together, as all do whose writes one sync covers. Returns 1, or 0 outside of a callback and when
+// `after` is NULL: then it will not run.
+//
+// For what is worth doing once for many outcomes: to take a lock, to wake a loop, to enter another language.
+// What `rstmdb_submit` begins in callbacks, and in `after`, is written together when `after` has returned.
+int32_t rstmdb_after_callbacks(rstmdb_after after,
+                               void *user_data);
 
 // The `RSTMDB_ABI_VERSION` that the library was built with; compare it with that of the header.
 uint32_t rstmdb_abi_version(void);

@@ -1,28 +1,33 @@
 package rstmdb
 
-// #include "rstmdb.h"
+// #include "glue.h"
 import "C"
 
 import (
+	"runtime"
 	"runtime/cgo"
 	"unsafe"
 )
 
-// rstmdbGoDone brings the outcome of a request to the goroutine that waits for it. It runs on a
-// thread of the library, which must not be held up: it copies, and the channel has room.
+// rstmdbGoDone brings outcomes that came together to the goroutines that wait for them. It runs on a
+// thread of the library, which must not be held up: it copies, and the channels have room.
 //
 //export rstmdbGoDone
-func rstmdbGoDone(handle C.uintptr_t, status C.int32_t, result C.rstmdb_buffer, failure *C.rstmdb_error) {
-	var o outcome
-	o.status = int32(status)
-	if failure != nil {
-		o.err = takeError(unsafe.Pointer(failure))
+func rstmdbGoDone(first *C.rgo_outcome, count C.size_t) {
+	for _, came := range unsafe.Slice(first, int(count)) {
+		o := outcome{status: int32(came.status)}
+		if came.error != nil {
+			o.err = readError(unsafe.Pointer(came.error))
+		}
+		if came.result.data != nil {
+			o.text = string(unsafe.Slice((*byte)(unsafe.Pointer(came.result.data)), int(came.result.len)))
+		}
+		cgo.Handle(came.handle).Value().(*mailbox).outcomes <- o
 	}
-	if result.data != nil {
-		o.text = string(unsafe.Slice((*byte)(unsafe.Pointer(result.data)), int(result.len)))
+	if count > 1 {
+		// What the goroutines begin in their turn is written together when this returns.
+		runtime.Gosched()
 	}
-	C.rstmdb_buffer_free(result)
-	cgo.Handle(handle).Value().(*mailbox).outcomes <- o
 }
 
 // rstmdbGoLog hands a line of the library's log on.

@@ -128,11 +128,15 @@ func (x *exchange) settled() outcome {
 
 // takeError makes a Go error of the library's and frees it.
 func takeError(failure unsafe.Pointer) error {
-	e := (*C.rstmdb_error)(failure)
-	json := C.rstmdb_error_json(e)
-	err := errorFrom(string(unsafe.Slice((*byte)(unsafe.Pointer(json.data)), int(json.len))))
-	C.rstmdb_error_free(e)
+	err := readError(failure)
+	C.rstmdb_error_free((*C.rstmdb_error)(failure))
 	return err
+}
+
+// readError makes a Go error of the library's.
+func readError(failure unsafe.Pointer) error {
+	json := C.rstmdb_error_json((*C.rstmdb_error)(failure))
+	return errorFrom(string(unsafe.Slice((*byte)(unsafe.Pointer(json.data)), int(json.len))))
 }
 
 // bytePointer is where the bytes are; nil is fine for none.

@@ -4,8 +4,27 @@
 
 #include "_cgo_export.h"
 
+/* Go is entered once for the outcomes that come together, or for so many of them. */
+enum { OUTCOMES_MAX = 256 };
+static _Thread_local rgo_outcome outcomes[OUTCOMES_MAX];
+static _Thread_local size_t outcomes_len;
+
+static void hand_over(void *unused) {
+  (void)unused;
+  size_t len = outcomes_len;
+  if (len == 0) return;
+  outcomes_len = 0;
+  rstmdbGoDone(outcomes, len);
+  for (size_t i = 0; i < len; i++) {
+    rstmdb_buffer_free(outcomes[i].result);
+    rstmdb_error_free(outcomes[i].error);
+  }
+}
+
 static void done(void *user_data, int32_t status, rstmdb_buffer result, rstmdb_error *error) {
-  rstmdbGoDone((uintptr_t)user_data, status, result, error);
+  if (outcomes_len == OUTCOMES_MAX) hand_over(NULL);
+  outcomes[outcomes_len++] = (rgo_outcome){(uintptr_t)user_data, status, result, error};
+  if (outcomes_len == 1 && !rstmdb_after_callbacks(hand_over, NULL)) hand_over(NULL);
 }
 
 static void on_log(void *user_data, int32_t level, rstmdb_slice target, rstmdb_slice message) {

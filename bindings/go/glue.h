@@ -13,6 +13,14 @@ typedef struct rgo_reply {
   rstmdb_error *error;
 } rgo_reply;
 
+/* The outcome of a request, for the mailbox of its handle. */
+typedef struct rgo_outcome {
+  uintptr_t handle;
+  int32_t status;
+  rstmdb_buffer result;
+  rstmdb_error *error;
+} rgo_outcome;
+
 void rgo_submit(const rstmdb_db *db, int32_t operation, const uint8_t *request, size_t request_len,
                 uintptr_t handle, uint8_t *memory, size_t memory_len, rgo_reply *reply);
 rstmdb_db *rgo_open_submit(const uint8_t *url, size_t url_len, const uint8_t *options,

@@ -71,8 +71,21 @@ function remove(ticket: number): boolean {
   return removed;
 }
 
+let inTurn = false;
+
+/** One sync is for all that is begun in a turn: the native side hears when promises have had theirs. */
+function endTurnLater(): void {
+  if (inTurn) return;
+  inTurn = true;
+  process.nextTick(() => {
+    inTurn = false;
+    environment.endTurn();
+  });
+}
+
 /** The answer of a ticket, or the reason of `signal`. */
 function answer(ticket: number, signal: AbortSignal | undefined): Promise<string> {
+  endTurnLater();
   return new Promise((resolve, reject) => {
     if (signal === undefined) {
       add(ticket, resolve);

@@ -28,6 +28,23 @@ test('an order goes its way', async (t) => {
   });
 });
 
+test('what a turn of the event loop begins is synced together', async (t) => {
+  const path = folder();
+  const prepared = await sample(t, path);
+  await prepared.createInstance('lamp', 1, { instanceId: 'one' });
+  await prepared.close();
+  const db = await Database.open(path);
+  t.after(() => db.close());
+  const before = (await db.walStats()).ioStats.fsyncs;
+  const press = async (n) => {
+    // Promises have their turn first.
+    await null;
+    return db.applyEvent('one', 'PRESS', { payload: { n } });
+  };
+  await Promise.all(Array.from({ length: 32 }, (_, n) => press(n)));
+  assert.equal((await db.walStats()).ioStats.fsyncs - before, 1);
+});
+
 test('members by position and by name are the same request', async (t) => {
   const db = await sample(t);
   await db.createInstance('lamp', 1, { instanceId: 'a' });

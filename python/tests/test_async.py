@@ -14,6 +14,7 @@ import pytest
 from conftest import LOOP, ORDER
 
 import rstmdb
+import rstmdb.sync
 
 
 async def filled(url: str, machine: str = "order") -> rstmdb.Database:
@@ -61,6 +62,16 @@ async def test_many_tasks_share_a_database(url: str, request: pytest.FixtureRequ
             *(db.apply_event(i, "GO", {"n": n}) for n in range(5) for i in instances)
         )
         assert len({result.wal_offset for result in results}) == len(results)
+
+
+async def test_what_a_turn_of_the_loop_begins_is_synced_together(tmp_path: Path) -> None:
+    with rstmdb.sync.open(tmp_path / "data") as prepared:
+        prepared.put_machine("loop", 1, LOOP)
+        prepared.create_instance("loop", 1, "one")
+    async with rstmdb.open(tmp_path / "data") as db:
+        before = (await db.wal_stats()).io_stats.fsyncs
+        await asyncio.gather(*(db.apply_event("one", "GO", {"n": n}) for n in range(32)))
+        assert (await db.wal_stats()).io_stats.fsyncs - before == 1
 
 
 async def test_events_are_watched_in_order(url: str, request: pytest.FixtureRequest) -> None:

@@ -319,6 +319,45 @@ static void the_log_goes_where_it_is_sent(void) {
                 RSTMDB_KIND_INVALID);
 }
 
+typedef struct gathering {
+    latch done, after;
+} gathering;
+
+static void count_after(void *user_data) { count_up(user_data, RSTMDB_OK); }
+
+static void gathered_callback(void *user_data, int32_t status, rstmdb_buffer result, rstmdb_error *error) {
+    gathering *self = user_data;
+    CHECK(status == RSTMDB_OK && !error);
+    rstmdb_buffer_free(result);
+    count_up(&self->done, status);
+    CHECK(rstmdb_after_callbacks(NULL, self) == 0);
+    CHECK(rstmdb_after_callbacks(count_after, &self->after) == 1);
+}
+
+static void what_comes_after_callbacks_comes_once_and_before_close_returns(void) {
+    rstmdb_db *db = open_directory();
+    put_switch(db);
+    gathering self = {LATCH, LATCH};
+    CHECK(rstmdb_after_callbacks(count_after, &self.after) == 0);
+    int pending = 0;
+    for (int i = 0; i < 100; i++) {
+        rstmdb_buffer out;
+        rstmdb_error *error = NULL;
+        int32_t status = rstmdb_submit(db, RSTMDB_OPERATION_APPLY_EVENT, text(FLIP), gathered_callback, &self,
+                                       NULL, &out, &error);
+        if (status == RSTMDB_PENDING) {
+            pending++;
+        } else {
+            CHECK_OK(status, error);
+            rstmdb_buffer_free(out);
+        }
+    }
+    rstmdb_error *error = NULL;
+    CHECK_OK(rstmdb_close(db, &error), error);
+    CHECK(counted(&self.done) == pending && counted(&self.after) == pending);
+    free_directory(db);
+}
+
 int main(void) {
     RUN(every_callback_of_many_threads_comes_once);
     RUN(close_waits_for_what_is_under_way);
@@ -327,6 +366,7 @@ int main(void) {
     RUN(blocking_calls_work_in_a_callback);
     RUN(a_cancelled_request_has_no_callback_or_has_had_it);
     RUN(cancelling_stops_the_waiting_and_not_the_write);
+    RUN(what_comes_after_callbacks_comes_once_and_before_close_returns);
     RUN(opening_can_be_started);
     RUN(closing_while_others_submit_loses_no_callback);
     RUN(the_log_goes_where_it_is_sent);

@@ -3,9 +3,10 @@
 //! They poll what is waited for and hand its result over. `RSTMDB_RUNTIME_THREADS` says how many there
 //! are, 1 unless told otherwise. A child made by `fork` gets its own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -17,6 +18,8 @@ use rstmdb_threads::process::PerProcess;
 use crate::fork;
 
 const THREADS_MAX: usize = 64;
+/// So many tasks of one thread are a group, at most: those behind them have their turn.
+const GROUP_MAX: usize = 64;
 
 static THREADS: PerProcess<Threads> = PerProcess::new();
 
@@ -38,6 +41,36 @@ struct TaskQueue {
 thread_local! {
     /// The process for which this thread runs callbacks; a child that was forked inside of one is another.
     static HERE: Cell<Option<u64>> = const { Cell::new(None) };
+    /// What is to be done after the callbacks that run now.
+    static AFTER: RefCell<Vec<AfterGroup>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is done once for a group of callbacks.
+pub type AfterGroup = Box<dyn FnOnce()>;
+
+/// Inside a callback: has `run` done on this thread after the last callback of the same group, which is of
+/// those that came at once. Elsewhere it is given back.
+pub fn after_group(run: AfterGroup) -> std::result::Result<(), AfterGroup> {
+    if !on_callback_thread() {
+        return Err(run);
+    }
+    AFTER.with(|after| after.borrow_mut().push(run));
+    Ok(())
+}
+
+/// The group is over. What is done now may leave more.
+fn end_group() {
+    loop {
+        let after = AFTER.with(RefCell::take);
+        if after.is_empty() {
+            return;
+        }
+        for run in after {
+            if catch_unwind(AssertUnwindSafe(run)).is_err() {
+                tracing::error!("what came after callbacks panicked");
+            }
+        }
+    }
 }
 
 /// Whether the caller runs inside a callback.
@@ -66,6 +99,14 @@ pub(crate) fn spawn<T: Send + 'static>(
         task.run();
     }
     handle
+}
+
+/// Runs `job` on a thread of callbacks, soon.
+pub(crate) fn run(job: impl FnOnce() + Send + 'static) {
+    let threads = THREADS.get();
+    let (task, handle) = async_task::spawn(async move { job() }, move |task| threads.push(task));
+    task.schedule();
+    handle.detach();
 }
 
 /// Goes on on a thread of callbacks.
@@ -122,10 +163,21 @@ impl Threads {
     fn work(&self) {
         HERE.with(|here| here.set(Some(fork::process())));
         let mut queue = self.queue();
+        let mut group = 0;
         loop {
-            if let Some(task) = queue.tasks.pop_front() {
+            if group < GROUP_MAX
+                && let Some(task) = queue.tasks.pop_front()
+            {
                 drop(queue);
                 task.run();
+                group += 1;
+                queue = self.queue();
+                continue;
+            }
+            if group > 0 {
+                drop(queue);
+                end_group();
+                group = 0;
                 queue = self.queue();
                 continue;
             }

@@ -12,6 +12,7 @@ use rstmdb::{Error, ManualClock, Operation, OperationRequest, Result, blocking};
 use rstmdb_threads::park;
 
 use crate::active::Active;
+use crate::completions::Completions;
 use crate::error::{closed, guard, invalid_option};
 use crate::options::{self, Target};
 use crate::started::{Guarded, Started};
@@ -37,7 +38,7 @@ struct SharedDatabase {
 
 #[derive(Debug)]
 enum Opened {
-    Database { waiting: rstmdb::Database, here: Option<Here> },
+    Database { waiting: rstmdb::Database, here: Option<Here>, completions: Arc<Completions> },
     Echo,
 }
 
@@ -119,25 +120,24 @@ impl Database {
     /// Starts an operation.
     pub fn start<R: OperationRequest>(&self, request: R) -> Started<R::Result> {
         let counted = self.inner.active.operation();
-        let database = match self.database() {
-            Ok(Some(database)) => database.clone(),
-            Ok(None) => return echo_typed(&request),
-            Err(error) => return Started::Ready(Err(error)),
-        };
-        Started::new(counted, async move { database.run(request).await })
+        match self.inner.opened() {
+            Ok(Opened::Database { waiting, completions, .. }) => {
+                Started::begin(counted, completions, || waiting.begin(request))
+            }
+            Ok(Opened::Echo) => echo_typed(&request),
+            Err(error) => Started::Ready(Err(error)),
+        }
     }
 
     /// Starts the operation `operation` on the text of a JSON request; its result is the text of a
     /// JSON object. An empty request is `{}`. The watches have functions of their own.
     pub fn start_json(&self, operation: Operation, request: &[u8]) -> Started<String> {
         let counted = self.inner.active.operation();
-        let request = request.to_vec();
-        match self.database() {
-            Ok(Some(database)) => {
-                let database = database.clone();
-                Started::new(counted, async move { database.call_text(operation, &request).await })
+        match self.inner.opened() {
+            Ok(Opened::Database { waiting, completions, .. }) => {
+                Started::begin(counted, completions, || waiting.begin_text(operation, request))
             }
-            Ok(None) => Started::new(counted, echo::answer(request)),
+            Ok(Opened::Echo) => Started::new(counted, echo::answer(request.to_vec())),
             Err(error) => Started::Ready(Err(error)),
         }
     }
@@ -296,10 +296,15 @@ impl SharedDatabase {
     }
 
     async fn close_opened(&self) -> Result<()> {
-        match self.opened.get() {
+        let closed = match self.opened.get() {
             Some(Opened::Database { waiting, .. }) => waiting.close().await,
             Some(Opened::Echo) | None => Ok(()),
+        };
+        if let Some(Opened::Database { completions, .. }) = self.opened.get() {
+            // Their loop may never come to the end of its turn.
+            completions.end_turn();
         }
+        closed
     }
 
     fn opened(&self) -> Result<&Opened> {
@@ -340,12 +345,12 @@ impl<T> Drop for Detached<T> {
 async fn open(url: String, place: Target) -> Result<Opened> {
     let here = |waiting: rstmdb::Database, clock| {
         let here = Here { blocking: waiting.blocking(), clock };
-        Opened::Database { waiting, here: Some(here) }
+        Opened::Database { waiting, here: Some(here), completions: Completions::new() }
     };
     Ok(match place {
         Target::There(options) => {
             let waiting = rstmdb::Database::connect(*options).await?;
-            Opened::Database { waiting, here: None }
+            Opened::Database { waiting, here: None, completions: Completions::new() }
         }
         Target::Here { options, clock: None } => {
             here(rstmdb::Database::open_with(&url, *options).await?, None)

@@ -7,6 +7,7 @@
 
 mod active;
 mod callbacks;
+mod completions;
 mod database;
 mod echo;
 mod error;
@@ -16,7 +17,8 @@ mod options;
 mod started;
 mod watch;
 
-pub use callbacks::on_callback_thread;
+pub use callbacks::{AfterGroup, after_group, on_callback_thread};
+pub use completions::Turn;
 pub use database::Database;
 pub use error::{context_json, error_json, guard};
 pub use rstmdb as types;

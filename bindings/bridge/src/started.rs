@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use async_task::Task;
 use parking_lot::Mutex;
-use rstmdb::Result;
+use rstmdb::{Begun, Queued, Result};
 use rstmdb_threads::park;
 
 use crate::active::Counted;
+use crate::completions::{Completion, Completions, Turn};
 use crate::{callbacks, error, fork};
 
 /// An operation that was started.
@@ -45,7 +46,26 @@ impl<T: 'static> Started<T> {
         let mut future = Guarded::new(future);
         match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => Started::Ready(result),
-            Poll::Pending => Started::Waiting(Waiting { future, counted }),
+            Poll::Pending => Started::Waiting(Waiting { source: Source::Future(future), counted }),
+        }
+    }
+}
+
+impl<T: Send + 'static> Started<T> {
+    /// As far as `begin` comes with an operation.
+    pub(crate) fn begin(
+        counted: Counted,
+        completions: &Arc<Completions>,
+        begin: impl FnOnce() -> Begun<T>,
+    ) -> Started<T> {
+        match error::guard(|| Ok(begin())) {
+            Ok(Begun::Done(result)) => Started::Ready(result),
+            Ok(Begun::Queued(queued)) => {
+                let source = Source::Log(queued, completions.clone());
+                Started::Waiting(Waiting { source, counted })
+            }
+            Ok(Begun::ToCome(result)) => Started::new(counted, result),
+            Err(error) => Started::Ready(Err(error)),
         }
     }
 }
@@ -55,9 +75,17 @@ impl<T: 'static> Started<T> {
 /// Closing the database waits until it was waited for, called back, given up or dropped.
 #[must_use = "the result of an operation is known only after waiting"]
 pub struct Waiting<T> {
-    future: Guarded<T>,
+    source: Source<T>,
     /// Until the callback ran or was dropped, so that closing can wait for it.
     counted: Counted,
+}
+
+/// What a result waits for.
+enum Source<T> {
+    /// The log.
+    Log(Queued<T>, Arc<Completions>),
+    /// Anything else.
+    Future(Guarded<T>),
 }
 
 impl<T> std::fmt::Debug for Waiting<T> {
@@ -69,14 +97,21 @@ impl<T> std::fmt::Debug for Waiting<T> {
 impl<T> Waiting<T> {
     /// Waits for the result in this thread.
     pub fn wait(self) -> Result<T> {
-        park::wait(self.future)
+        match self.source {
+            Source::Log(queued, _) => error::guard(|| queued.wait()),
+            Source::Future(future) => park::wait(future),
+        }
     }
 
     /// Waits at most `timeout`; gives itself back when that passed. For loops that look for an
     /// interruption now and then.
     pub fn wait_timeout(mut self, timeout: Duration) -> std::result::Result<Result<T>, Waiting<T>> {
-        let future = &mut self.future;
-        park::poll_for(Some(timeout), |context| Pin::new(&mut *future).poll(context)).ok_or(self)
+        let source = &mut self.source;
+        let poll = |context: &mut Context<'_>| match source {
+            Source::Log(queued, _) => Pin::new(queued).poll(context),
+            Source::Future(future) => Pin::new(future).poll(context),
+        };
+        park::poll_for(Some(timeout), poll).ok_or(self)
     }
 }
 
@@ -84,23 +119,49 @@ impl<T: Send + 'static> Waiting<T> {
     /// Calls `done` with the result, once, on a thread of callbacks and under no lock, unless it is
     /// cancelled before. `done` must not wait for other results of callbacks.
     pub fn finish(self, done: impl FnOnce(Result<T>) + Send + 'static) -> CallbackTicket {
+        self.finish_with(done, None).0
+    }
+
+    /// As [`Waiting::finish`], and the write may wait for the others of `turn`. Says whether `turn` begins with
+    /// it: then the caller sees to it that it ends.
+    pub fn finish_in(
+        self,
+        turn: &Turn,
+        done: impl FnOnce(Result<T>) + Send + 'static,
+    ) -> (CallbackTicket, bool) {
+        self.finish_with(done, Some(turn))
+    }
+
+    fn finish_with(
+        self,
+        done: impl FnOnce(Result<T>) + Send + 'static,
+        turn: Option<&Turn>,
+    ) -> (CallbackTicket, bool) {
         let counted = self.counted;
         let done = Quiet(Some(done));
+        let process = fork::process();
+        let future = match self.source {
+            Source::Log(queued, completions) => {
+                let parts = Mutex::new(Some(LogWait { queued, done, counted }));
+                let outcome = Arc::new(LogCallback(parts));
+                let begins = completions.push(outcome.clone(), turn);
+                return (CallbackTicket { process, outcome, task: Mutex::new(None) }, begins);
+            }
+            Source::Future(future) => future,
+        };
         let claimed = AtomicBool::new(false);
-        let outcome = Arc::new(ClaimedOnce { claimed, future: Mutex::new(Some(self.future)) });
+        let outcome = Arc::new(ClaimedOnce { claimed, future: Mutex::new(Some(future)) });
         let awaited = outcome.clone();
         let task = callbacks::spawn(async move {
             let result = poll_fn(|context| awaited.poll(context)).await;
             callbacks::arrive().await;
             if let Some(result) = result {
-                // A callback that panics must not take the thread of all others with it.
-                if catch_unwind(AssertUnwindSafe(|| done.run(result))).is_err() {
-                    tracing::error!("a callback panicked");
-                }
+                done.run(result);
             }
-            drop(counted);
+            // Closing waits for what the callback left for the end of its group too.
+            drop(callbacks::after_group(Box::new(move || drop(counted))));
         });
-        CallbackTicket { process: fork::process(), outcome, task: Mutex::new(Some(task)) }
+        (CallbackTicket { process, outcome, task: Mutex::new(Some(task)) }, false)
     }
 }
 
@@ -109,12 +170,15 @@ impl<T: Send + 'static> Waiting<T> {
 struct Quiet<F>(Option<F>);
 
 impl<F> Quiet<F> {
+    /// A callback that panics must not take the thread of all others with it.
     fn run<T>(mut self, result: Result<T>)
     where
         F: FnOnce(Result<T>),
     {
-        if let Some(done) = self.0.take() {
-            done(result);
+        if let Some(done) = self.0.take()
+            && catch_unwind(AssertUnwindSafe(|| done(result))).is_err()
+        {
+            tracing::error!("a callback panicked");
         }
     }
 }
@@ -147,6 +211,44 @@ impl<T> ClaimedOnce<T> {
         let result = (!given_up).then_some(result);
         *future = None;
         Poll::Ready(result)
+    }
+}
+
+/// A callback that waits for the log; nothing once it was called or given up.
+struct LogCallback<T, F>(Mutex<Option<LogWait<T, F>>>);
+
+struct LogWait<T, F> {
+    queued: Queued<T>,
+    done: Quiet<F>,
+    counted: Counted,
+}
+
+impl<T, F> Completion for LogCallback<T, F>
+where
+    T: Send,
+    F: FnOnce(Result<T>) + Send,
+{
+    fn is_ready(&self) -> bool {
+        self.0.lock().as_ref().is_none_or(|wait| wait.queued.is_ready())
+    }
+
+    fn ask(&self, context: &mut Context<'_>) -> bool {
+        let mut wait = self.0.lock();
+        wait.as_mut().is_none_or(|wait| wait.queued.poll_ready(context).is_ready())
+    }
+
+    fn complete(&self) -> Option<Counted> {
+        let LogWait { queued, done, counted } = self.0.lock().take()?;
+        done.run(error::guard(|| queued.wait()));
+        Some(counted)
+    }
+}
+
+impl<T: Send, F: Send> GiveUp for LogCallback<T, F> {
+    fn give_up(&self) -> bool {
+        let wait = self.0.lock().take();
+        // Dropped under no lock: it may hold anything.
+        wait.is_some()
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, channel};
 
 use rstmdb_bridge::types::{
     ApplyEventRequest, CreateInstanceRequest, ErrorCode, ErrorKind, HistoryRequest, Json,
-    Operation, PutMachineRequest, Result,
+    Operation, PutMachineRequest, Result, WalStatsRequest,
 };
-use rstmdb_bridge::{CallbackTicket, Database, Started, Waiting};
+use rstmdb_bridge::{CallbackTicket, Database, Started, Turn, Waiting, after_group};
 use rstmdb_testkit::server::TestServer;
 
 const DEFINITION: &str = r#"{"states":["a","b"],"initial":"a","transitions":[
@@ -127,6 +127,86 @@ fn a_cancelled_callback_never_runs_and_the_write_goes_on() {
     assert!(cancelled > 0, "no callback was cancelled in time");
     let stats = database.start(HistoryRequest { limit: Some(1000), ..HistoryRequest::new("i") });
     assert_eq!(stats.wait().unwrap().events.len(), 201);
+}
+
+/// The groups in which callbacks came, counted by what each of them leaves for the end of its own.
+#[derive(Clone, Default)]
+struct Groups(Arc<std::sync::Mutex<(Vec<usize>, usize)>>);
+
+impl Groups {
+    /// Called back once more.
+    fn count(&self) {
+        self.0.lock().unwrap().1 += 1;
+        let groups = self.clone();
+        let ended = after_group(Box::new(move || {
+            let (ended, running) = &mut *groups.0.lock().unwrap();
+            if *running > 0 {
+                ended.push(std::mem::take(running));
+            }
+        }));
+        assert!(ended.is_ok(), "not in a callback");
+    }
+
+    /// How many came in each group that has ended.
+    fn ended(&self) -> Vec<usize> {
+        self.0.lock().unwrap().0.clone()
+    }
+}
+
+#[test]
+fn what_is_begun_in_a_turn_comes_back_in_one_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path().to_str().unwrap(), "").unwrap();
+    with_instance(&database);
+    let (turn, groups) = (Turn::default(), Groups::default());
+    let synced = || {
+        let stats = database.start(WalStatsRequest::default()).wait().unwrap();
+        stats.io_stats.fsyncs
+    };
+    let before = synced();
+    let mut begins = Vec::new();
+    for _ in 0..32 {
+        let Started::Waiting(waiting) = database.start(ApplyEventRequest::new("i", "GO")) else {
+            panic!("nobody asked for the write yet");
+        };
+        let counted = groups.clone();
+        let (ticket, begun) = waiting.finish_in(&turn, move |result| {
+            result.unwrap();
+            counted.count();
+        });
+        begins.push(begun);
+        drop(ticket);
+    }
+    assert!(begins[0] && !begins[1..].contains(&true), "a turn begins once: {begins:?}");
+    turn.end();
+    database.start(ApplyEventRequest::new("i", "GO")).wait().unwrap();
+    assert!(synced() - before <= 2, "one for the turn, and one for what came after");
+    database.close().unwrap();
+    assert_eq!(groups.ended(), [32]);
+}
+
+#[test]
+fn a_turn_that_nobody_ends_does_not_keep_a_database_from_closing() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path().to_str().unwrap(), "").unwrap();
+    with_instance(&database);
+    let (turn, told) = (Turn::default(), channel());
+    let Started::Waiting(waiting) = database.start(ApplyEventRequest::new("i", "GO")) else {
+        panic!("nobody asked for the write yet");
+    };
+    drop(waiting.finish_in(&turn, move |result| drop(told.0.send(result))));
+    database.close().unwrap();
+    assert_eq!(told.1.recv().unwrap().unwrap().to_state, "b");
+    turn.end();
+}
+
+#[test]
+fn there_is_no_group_outside_of_callbacks() {
+    let ran = std::rc::Rc::new(std::cell::Cell::new(false));
+    let run = ran.clone();
+    let Err(given_back) = after_group(Box::new(move || run.set(true))) else { panic!("taken") };
+    given_back();
+    assert!(ran.get());
 }
 
 #[test]

@@ -52,6 +52,23 @@ impl Callback {
     }
 }
 
+/// Runs once after a group of callbacks.
+pub type rstmdb_after = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+/// Inside a callback: has `after` run once, on the same thread, after the last callback of those that come
+/// together, as all do whose writes one sync covers. Returns 1, or 0 outside of a callback and when
+/// `after` is NULL: then it will not run.
+///
+/// For what is worth doing once for many outcomes: to take a lock, to wake a loop, to enter another language.
+/// What `rstmdb_submit` begins in callbacks, and in `after`, is written together when `after` has returned.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_after_callbacks(after: rstmdb_after, user_data: *mut c_void) -> i32 {
+    let Some(run) = after else { return 0 };
+    // SAFETY: the caller gave a function of this type, to be called once with its data, on this thread.
+    let after = Box::new(move || unsafe { run(user_data) });
+    i32::from(rstmdb_bridge::after_group(after).is_ok())
+}
+
 /// The requests that can be given up. Several locks, so that many threads do not wait for one.
 pub(crate) struct Requests {
     next: AtomicU64,

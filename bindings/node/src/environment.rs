@@ -31,6 +31,8 @@ pub(crate) struct Hub {
     call: OnceLock<Call>,
     queue: Mutex<CallbackQueue>,
     waiting: Mutex<OpenTickets>,
+    /// What JavaScript begins before it comes back to its event loop.
+    pub(crate) turn: bridge::Turn,
 }
 
 /// What waits for JavaScript.
@@ -71,6 +73,7 @@ impl Hub {
             call: OnceLock::new(),
             queue: Mutex::default(),
             waiting: Mutex::default(),
+            turn: bridge::Turn::default(),
         });
         // Not the hub itself, which owns the function.
         let back: Weak<Hub> = Arc::downgrade(&hub);
@@ -101,7 +104,8 @@ impl Hub {
         };
         let number = self.waiting.lock().number();
         let hub = Arc::clone(self);
-        let ticket = waiting.finish(move |result| {
+        // JavaScript says when its turn is over, whatever began it.
+        let (ticket, _) = waiting.finish_in(&self.turn, move |result| {
             let answer = result.map_or_else(|error| answer::failure(&error), text);
             hub.complete(number, answer);
         });
@@ -130,7 +134,7 @@ impl Hub {
         log::set(parsed, Some(Arc::new(receiver)))
     }
 
-    fn complete(&self, number: u32, answer: String) {
+    fn complete(self: &Arc<Self>, number: u32, answer: String) {
         let first = {
             let mut queue = self.queue.lock();
             if number == LOG && queue.tickets.len() >= LINES_MAX {
@@ -140,7 +144,18 @@ impl Hub {
             queue.answers.push(answer);
             !std::mem::replace(&mut queue.called, true)
         };
-        if first && let Some(call) = self.call.get() {
+        if !first {
+            return;
+        }
+        let hub = Arc::clone(self);
+        // Once all are there that come together.
+        if let Err(call) = bridge::after_group(Box::new(move || hub.call())) {
+            call();
+        }
+    }
+
+    fn call(&self) {
+        if let Some(call) = self.call.get() {
             // A thread that has ended takes no answers.
             let _ = call.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }

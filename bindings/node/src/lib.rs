@@ -69,6 +69,12 @@ impl Environment {
         self.hub.log(&level).map_err(answer::thrown)
     }
 
+    /// What was begun since the last time is written together: the thread comes back to its event loop.
+    #[napi]
+    pub fn end_turn(&self) {
+        self.hub.turn.end();
+    }
+
     /// Gives a ticket up: its answer will not come. False when it is already on its way.
     #[napi]
     pub fn cancel(&self, ticket: u32) -> bool {

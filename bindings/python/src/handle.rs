@@ -20,7 +20,8 @@ use crate::{errors, json, waiting};
 #[pyclass(frozen, module = "rstmdb._native")]
 pub struct AsyncHandle {
     database: Database,
-    is_memory: bool,
+    /// Whether it is in this process, where starting an operation waits for nothing.
+    is_here: bool,
 }
 
 /// A handle for threads: methods wait.
@@ -67,9 +68,9 @@ impl Drop for BlockingHandle {
 
 /// Whether an operation may take long enough for other threads to want the interpreter meanwhile.
 ///
-/// In memory most take about a microsecond, as much as giving the interpreter's lock away and back.
-fn is_brief(is_memory: bool, operation: Operation) -> bool {
-    is_memory
+/// What waits for nothing takes about a microsecond, as much as giving the interpreter's lock away and back.
+fn is_brief(waits_for_nothing: bool, operation: Operation) -> bool {
+    waits_for_nothing
         && matches!(
             operation,
             Operation::ApplyEvent
@@ -123,7 +124,7 @@ impl AsyncHandle {
         py: Python<'_>,
         request: R,
     ) -> PyResult<Py<PyAny>> {
-        let started = if is_brief(self.is_memory, R::OPERATION) {
+        let started = if is_brief(self.is_here, R::OPERATION) {
             self.database.start(request)
         } else {
             py.detach(|| self.database.start(request))
@@ -336,7 +337,7 @@ impl BlockingHandle {
 pub fn open_in_loop(py: Python<'_>, url: &str, options: &str) -> PyResult<Py<PyAny>> {
     let opened = py.detach(|| Database::open_start(url, options));
     let (database, started) = opened.map_err(|error| errors::raised(py, &error))?;
-    let handle = AsyncHandle { database, is_memory: is_memory(url) };
+    let handle = AsyncHandle { database, is_here: !url.starts_with("rstmdb") };
     waiting::in_loop(py, started, |()| handle, |py, handle| Ok(Py::new(py, handle)?.into_any()))
 }
 

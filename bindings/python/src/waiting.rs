@@ -17,7 +17,7 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use rstmdb_bridge::types;
-use rstmdb_bridge::{CallbackTicket, Started, Waiting};
+use rstmdb_bridge::{CallbackTicket, Started, Turn, Waiting, after_group};
 
 use crate::errors;
 
@@ -34,6 +34,8 @@ pub type Deliver = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 struct Loop {
     object: Py<PyAny>,
     queue: Mutex<LoopQueue>,
+    /// What is begun in it before it looks for events again.
+    turn: Turn,
     /// How to wake it without the interpreter's lock, where it can look at sockets.
     bell: Bell,
 }
@@ -61,7 +63,8 @@ impl Loop {
             return Ok(found);
         }
         let bell = Bell::new();
-        let new = Arc::new(Loop { object: object.unbind(), queue: Mutex::default(), bell });
+        let (queue, turn) = (Mutex::default(), Turn::default());
+        let new = Arc::new(Loop { object: object.unbind(), queue, turn, bell });
         new.bell.hang(py, &new)?;
         // Python code must not run under the lock.
         let known = locked(&LOOPS).clone();
@@ -83,7 +86,18 @@ impl Loop {
             queue.results.push((future, deliver));
             !std::mem::replace(&mut queue.is_woken, true)
         };
-        if !is_first || self.bell.ring() {
+        if !is_first {
+            return;
+        }
+        let waiting = self.clone();
+        // Once all are there that come together.
+        if let Err(wake) = after_group(Box::new(move || waiting.wake())) {
+            wake();
+        }
+    }
+
+    fn wake(self: &Arc<Self>) {
+        if self.bell.ring() {
             return;
         }
         // None while the interpreter ends: nobody waits any more.
@@ -214,6 +228,25 @@ impl Wake {
     }
 }
 
+/// What a loop is told to call at the end of a turn.
+#[pyclass(frozen, module = "rstmdb._native")]
+struct EndTurn {
+    waiting: Arc<Loop>,
+}
+
+#[pymethods]
+impl EndTurn {
+    fn __call__(&self) {
+        self.waiting.turn.end();
+    }
+}
+
+impl Drop for EndTurn {
+    fn drop(&mut self) {
+        self.waiting.turn.end();
+    }
+}
+
 /// A result to come: a future of the running loop, whose value may be an exception to raise.
 #[pyclass(frozen, module = "rstmdb._native")]
 pub struct Pending {
@@ -264,10 +297,20 @@ pub fn in_loop<T: Send + 'static, U: Send + 'static>(
     let running = Loop::running(py)?;
     let future = running.object.call_method0(py, intern!(py, "create_future"))?;
     let promised = future.clone_ref(py);
-    let ticket = waiting.finish(move |result| {
+    let asking = running.clone();
+    let (ticket, begins) = waiting.finish_in(&asking.turn, move |result| {
         let result = result.map(settle);
         running.push(promised, Box::new(move |py| deliver(py, result, convert)));
     });
+    if begins {
+        // Behind all that is ready to run: one sync is for what those begin.
+        let end = EndTurn { waiting: asking.clone() };
+        // A loop that takes nothing more drops it, which ends the turn too.
+        let told = Py::new(py, end).and_then(|end| {
+            asking.object.call_method1(py, intern!(py, "call_soon"), (end,))
+        });
+        drop(told);
+    }
     Ok(Py::new(py, Pending { future, ticket })?.into_any())
 }
 
