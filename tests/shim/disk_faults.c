@@ -124,6 +124,15 @@ WRITE(write, (int file, const void *data, size_t size), (file, data, size))
 WRITE(pwrite, (int file, const void *data, size_t size, off_t at), (file, data, size, at))
 WRITE(pwrite64, (int file, const void *data, size_t size, off64_t at), (file, data, size, at))
 
+/* Where there is none nothing is written by way of a mapping, which no call could make fail. */
+int memfd_create(const char *name, unsigned int flags)
+{
+    (void)name;
+    (void)flags;
+    errno = ENOSYS;
+    return -1;
+}
+
 #define CALL(name, parameters, arguments, fault)                                                         \
     int name parameters                                                                                  \
     {                                                                                                    \

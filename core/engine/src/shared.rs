@@ -36,6 +36,10 @@ pub(crate) struct EngineSink {
 }
 
 impl Sink for EngineSink {
+    fn is_quick(&self) -> bool {
+        self.writer.is_quick()
+    }
+
     fn write(&mut self, batch: Batch) -> SinkResult {
         let (first, last) = (batch.first, batch.last());
         let written = self.writer.append(batch);

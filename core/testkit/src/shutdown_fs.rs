@@ -89,7 +89,7 @@ impl Drop for ShutdownFs {
     }
 }
 
-/// The call is one ioctl, and this workspace has no unsafe code: an interpreter makes it.
+/// The call is one ioctl, and this crate has no unsafe code: an interpreter makes it.
 fn shut_down(path: &Path) -> Result<(), String> {
     let python = format!(
         "import fcntl, os, struct, sys\n\

@@ -19,6 +19,7 @@ pub fn run(make: impl Fn() -> Arc<dyn Storage>) {
         reads_and_writes_at_offsets,
         grows_over_gaps_with_zeros,
         cuts_and_grows,
+        writes_where_writes_are_expected,
         crosses_every_inner_border,
         shares_one_file_between_handles,
         renames_and_replaces,
@@ -127,6 +128,44 @@ fn cuts_and_grows(storage: &dyn Storage) {
     file.set_len(2).unwrap();
     file.write_all_at(b"x", 5).unwrap();
     assert_bytes(&*file, b"a\0\0\0\0x");
+}
+
+fn writes_where_writes_are_expected(storage: &dyn Storage) {
+    let file = storage.create("file").unwrap();
+    let reader = storage.open("file").unwrap();
+    file.write_all_at(&vec![0; 200_000], 0).unwrap();
+    file.expect_writes(1_000..200_000);
+    let mut expected = vec![0; 200_000];
+    let write = |expected: &mut Vec<u8>, length: usize, at: usize| {
+        let piece = pattern(length, at);
+        file.write_all_at(&piece, at as u64).unwrap();
+        expected.resize(expected.len().max(at + length), 0);
+        expected[at..at + length].copy_from_slice(&piece);
+        assert_bytes(&*reader, expected);
+    };
+    // Over the borders of pages, larger than is small, in the place of others, before and behind what is expected.
+    for (length, at) in [(100, 1_000), (3_500, 1_100), (1, 4_600), (20_000, 5_000), (9_000, 5_500)]
+    {
+        write(&mut expected, length, at);
+    }
+    for (length, at) in [(10, 0), (70, 199_930), (50, 199_970), (300, 200_020), (200, 999)] {
+        write(&mut expected, length, at);
+    }
+    file.sync_data().unwrap();
+    // Nothing stays behind a new end.
+    file.expect_writes(0..expected.len() as u64);
+    file.set_len(9_000).unwrap();
+    expected.truncate(9_000);
+    write(&mut expected, 50, 8_990);
+    write(&mut expected, 50, 30_000);
+    // What is expected need not be there.
+    file.expect_writes(30_000..90_000);
+    write(&mut expected, 60, 60_000);
+    storage.rename("file", "renamed").unwrap();
+    write(&mut expected, 60, 31_000);
+    storage.remove("renamed").unwrap();
+    file.expect_writes(0..10_000);
+    write(&mut expected, 60, 4_090);
 }
 
 fn crosses_every_inner_border(storage: &dyn Storage) {

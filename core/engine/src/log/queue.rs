@@ -28,6 +28,10 @@ const BUFFERED_BYTES_MAX: usize =
 const VOLATILE_BATCH_BYTES: usize = 64 << 10;
 /// The largest record; two of them fit a frame beside what else waits.
 const RECORD_BYTES_MAX: usize = 128 << 20;
+/// How often a caller looks whether it is its turn before it sleeps: for some microseconds.
+const LOOKS: u32 = 30;
+/// Between two looks, so that they do not take the lines that the other one writes to.
+const PAUSES: u32 = 10;
 /// Failures remembered for callers that have not asked yet; those in a row count as one.
 const FAILURES_MAX: usize = 64;
 
@@ -80,6 +84,11 @@ pub(crate) type SinkResult = std::result::Result<(), SinkFailure>;
 
 /// Where batches go.
 pub(crate) trait Sink {
+    /// Whether a batch takes no longer than it takes to wake a thread.
+    fn is_quick(&self) -> bool {
+        false
+    }
+
     /// Makes a batch as safe as the policy asks; on success all of it may be shown.
     fn write(&mut self, batch: Batch) -> SinkResult;
 
@@ -203,6 +212,8 @@ pub(crate) struct Queue<S> {
     is_asked: AtomicBool,
     stopping: AtomicBool,
     volatile: bool,
+    /// How often a caller looks again before it sleeps.
+    looks: u32,
 }
 
 impl<S: Sink> std::fmt::Debug for Queue<S> {
@@ -224,6 +235,7 @@ impl<S: Sink> Queue<S> {
             refusal: None,
         };
         Queue {
+            looks: looks(&sink),
             hot: Hot {
                 open: Mutex::new(open),
                 log_time: AtomicI64::new(log_time),
@@ -400,7 +412,7 @@ impl<S: Sink> Queue<S> {
             if let Some(result) = self.settled(ticket) {
                 return result;
             }
-            if self.lead() {
+            if self.lead() || self.is_led_soon(ticket) {
                 continue;
             }
             register(&self.waiters, &self.waiting, ticket.offset, &thread_waker());
@@ -408,6 +420,14 @@ impl<S: Sink> Queue<S> {
                 park(None);
             }
         }
+    }
+
+    /// Waits awake for who is writing, where that is quick; says whether it was.
+    fn is_led_soon(&self, ticket: Ticket) -> bool {
+        (0..self.looks).any(|_| {
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            self.settled(ticket).is_some() || self.lead()
+        })
     }
 
     /// Asks once and leaves a waker for the answer.
@@ -665,6 +685,13 @@ impl<S: Sink> Queue<S> {
             }
         }
     }
+}
+
+/// Looking again pays off where somebody else can end meanwhile, and soon.
+fn looks(sink: &impl Sink) -> u32 {
+    let is_of_use =
+        sink.is_quick() && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+    if is_of_use { LOOKS } else { 0 }
 }
 
 fn empty_buffer(capacity: usize) -> Vec<u8> {

@@ -67,6 +67,8 @@ pub(crate) struct LogWriter {
     /// The file is filled with zeros up to here.
     prepared: u64,
     prepare_step: u64,
+    /// The file knows that frames come up to here.
+    expected: u64,
     /// The next segment may be there already, or the format is older: nothing more goes into this one.
     is_ended: bool,
     /// What the next frame goes on from.
@@ -128,6 +130,7 @@ impl LogWriter {
             position: at.position,
             prepared: at.prepared,
             prepare_step: PREPARE_BYTES_MIN,
+            expected: at.position,
             is_ended: at.format != SEGMENT_FORMAT,
             tip: at.tip,
             synced: at.tip.last(),
@@ -151,6 +154,11 @@ impl LogWriter {
     /// What the next frame goes on from.
     pub(crate) fn tip(&self) -> Tip {
         self.tip
+    }
+
+    /// Whether most batches are written and not synced.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.settings.fsync != FsyncPolicy::EveryWrite
     }
 
     /// Writes a batch as one frame and syncs as the policy asks.
@@ -289,7 +297,19 @@ impl LogWriter {
         if self.settings.storage.is_volatile() {
             return Ok(());
         }
-        self.settings.directory.check().map_err(|error| self.stop_with(error))
+        self.settings.directory.check().map_err(|error| self.stop_with(error))?;
+        match self.file.len() {
+            Ok(length) if length < self.prepared => {
+                let why = format!(
+                    "somebody cut {} to {length} bytes while it was written",
+                    segment_path(self.segment)
+                );
+                tracing::error!("{why}");
+                Err(self.stop_with(writes_stopped(&why)))
+            }
+            // What can't be told can't differ.
+            _ => Ok(()),
+        }
     }
 
     /// Ends writing; bytes of the batch may be on the disk.
@@ -320,18 +340,27 @@ impl LogWriter {
             return self.poison(&error);
         }
         self.prepared = self.position;
+        self.expected = self.position;
         SinkFailure { batch: disk_full(&error.to_string()), fatal: None }
     }
 
-    /// Fills the file with zeros ahead of the frames: a sync then need not update its size.
+    /// Fills the file with zeros ahead of the frames: a sync then need not update its size, and where
+    /// not every write is synced, writing is most of what a frame costs.
     fn prepare(&mut self, end: u64) -> SinkResult {
-        if end <= self.prepared || self.settings.storage.is_volatile() {
+        if self.settings.storage.is_volatile() {
             return Ok(());
         }
-        self.check_free_space()?;
-        let target = (self.prepared + self.prepare_step).min(self.settings.segment_bytes_max);
-        self.prepare_step = (self.prepare_step * 2).min(PREPARE_BYTES_MAX);
-        self.fill(target.max(end))
+        if end > self.prepared {
+            self.check_free_space()?;
+            let target = (self.prepared + self.prepare_step).min(self.settings.segment_bytes_max);
+            self.prepare_step = (self.prepare_step * 2).min(PREPARE_BYTES_MAX);
+            self.fill(target.max(end))?;
+        }
+        if end > self.expected && self.is_quick() {
+            self.file.expect_writes(self.position..self.prepared);
+            self.expected = self.prepared;
+        }
+        Ok(())
     }
 
     fn fill(&mut self, target: u64) -> SinkResult {
@@ -415,6 +444,7 @@ impl LogWriter {
         self.segment = header.number;
         self.position = SEGMENT_HEADER_BYTES;
         self.prepared = SEGMENT_HEADER_BYTES;
+        self.expected = SEGMENT_HEADER_BYTES;
         self.prepare_step = PREPARE_BYTES_MAX;
         Ok(())
     }
@@ -423,6 +453,7 @@ impl LogWriter {
     fn give_back(&mut self) -> SinkResult {
         self.file.set_len(self.position).map_err(|error| self.stop(&error))?;
         self.prepared = self.position;
+        self.expected = self.position;
         Ok(())
     }
 

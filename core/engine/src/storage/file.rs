@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::base::Base;
 use super::lock::{LOCK_FILE, take_lock};
+use super::mapped::Mapped;
 use super::{DirectoryLock, File, FileIdentity, Storage};
 
 /// A data directory on a real file system.
@@ -50,7 +52,7 @@ impl FileStorage {
     }
 
     fn named(&self, path: &str, file: fs::File) -> Arc<dyn File> {
-        Arc::new(RealFile { file, path: self.path(path) })
+        Arc::new(RealFile { file, path: self.path(path), mapped: Mutex::new(None) })
     }
 
     /// Creates the data directory and makes its name durable: no `sync_dir` reaches above the root.
@@ -153,6 +155,21 @@ impl Storage for FileStorage {
 struct RealFile {
     file: fs::File,
     path: PathBuf,
+    /// Where small writes are expected.
+    mapped: Mutex<Option<Mapped>>,
+}
+
+impl RealFile {
+    /// How much of a write was done by way of the mapping.
+    fn write_mapped(&self, data: &[u8], offset: u64) -> usize {
+        let mut mapped = self.mapped.lock();
+        let Some(window) = &mut *mapped else { return 0 };
+        window.write_at(data, offset).unwrap_or_else(|error| {
+            tracing::debug!("no mapped writes to {}: {error}", self.path.display());
+            *mapped = None;
+            0
+        })
+    }
 }
 
 impl File for RealFile {
@@ -161,11 +178,24 @@ impl File for RealFile {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
+        match self.write_mapped(data, offset) {
+            0 => {}
+            written => return Ok(written),
+        }
         write_at(&self.file, data, offset).map_err(|error| with_path("write", &self.path, error))
     }
 
+    fn expect_writes(&self, range: Range<u64>) {
+        // Where it can't be mapped it is written.
+        let mapped = Mapped::new(&self.file, range).unwrap_or_else(|error| {
+            tracing::debug!("{} is not mapped: {error}", self.path.display());
+            None
+        });
+        *self.mapped.lock() = mapped;
+    }
+
     fn sync_data(&self) -> io::Result<()> {
-        // fdatasync: it carries the length, as far as that is needed to read the bytes back.
+        // What is mapped is synced with it. fdatasync: it carries the length, as far as that is needed to read the bytes back.
         self.file.sync_data().map_err(|error| with_path("sync", &self.path, error))
     }
 
@@ -175,6 +205,8 @@ impl File for RealFile {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
+        // What lies behind the end would still be taken, as far as the last page reaches.
+        *self.mapped.lock() = None;
         let set = self.file.set_len(length);
         set.map_err(|error| with_path("set the length of", &self.path, error))
     }

@@ -6,15 +6,20 @@
 //! Paths are relative to the data directory and use `/`.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 mod base;
 mod entropy;
 mod file;
 mod lock;
+#[cfg_attr(not(target_os = "linux"), path = "unmapped.rs")]
+mod mapped;
 mod memory;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(all(test, target_os = "linux"))]
+mod unmapped;
 
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use file::FileStorage;
@@ -82,6 +87,10 @@ pub trait File: Send + Sync {
 
     /// Writes some bytes at `offset`, growing the file; may write fewer than asked.
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Says that small writes into this part of the file come next, which is filled already. A storage
+    /// that has a cheaper way for them takes it; what they do, and how they fail, stays the same.
+    fn expect_writes(&self, _range: Range<u64>) {}
 
     /// Makes the file's bytes and its length durable.
     fn sync_data(&self) -> io::Result<()>;

@@ -20,6 +20,8 @@ mod life;
 mod lists;
 mod lost;
 mod maintenance;
+#[cfg(target_os = "linux")]
+mod mapped;
 mod model;
 mod power;
 mod programs;
