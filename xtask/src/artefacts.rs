@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn says_which_version_of_the_c_library_is_too_new() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let versions = |glibc| {
+        let versions = |glibc: (u32, u32)| {
             let mut problems = problems_of(&program, Libc::Glibc(glibc.0, glibc.1));
             problems.retain(|problem| problem.starts_with("needs "));
             problems

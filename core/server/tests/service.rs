@@ -409,7 +409,7 @@ fn a_default_address_of_metrics_may_be_taken_and_a_chosen_one_may_not() {
     let answering = listener.try_clone().unwrap();
     let stranger = std::thread::spawn(move || {
         let (mut asked, _) = answering.accept().unwrap();
-        asked.read(&mut [0; 1024]).unwrap();
+        assert_ne!(asked.read(&mut [0; 1024]).unwrap(), 0);
         asked.write_all(b"HTTP/1.1 404 Not Found\r\n\r\nno").unwrap();
     });
     let check = ["--bind", address, "--check-health"];
