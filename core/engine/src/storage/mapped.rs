@@ -17,7 +17,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstatfs, memfd_create};
+use rustix::fs::{
+    MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_setfl, fstatfs, memfd_create,
+};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Larger writes are better made as such.
@@ -51,9 +53,11 @@ impl Mapped {
         let Ok(length) = usize::try_from(range.end.saturating_sub(start)) else { return Ok(None) };
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let stage_file = File::from(memfd_create("rstmdb-stage", flags)?);
-        stage_file.set_len(STAGE_BYTES as u64)?;
-        // Nobody, not even this process, can take away what is mapped.
+        // Where memory is short it is refused here, and nobody can take it away later.
+        stage_file.write_all_at(&[0; STAGE_BYTES], 0)?;
         fcntl_add_seals(&stage_file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        // To note when it was read takes time, too.
+        fcntl_setfl(&stage_file, OFlags::NOATIME)?;
         let stage = Mapping::new(&stage_file, 0, STAGE_BYTES)?;
         let window = Mapping::new(file, start, length)?;
         Ok(Some(Mapped { stage_file, stage, window, start }))
