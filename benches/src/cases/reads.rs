@@ -7,13 +7,16 @@ use rstmdb::{GetInstanceRequest, ListInstancesRequest, Text};
 
 use super::memory::{never, short};
 use crate::Bench;
-use crate::measure::{Goal, Row, Samples, Section, Unit, per_second, seconds, take_turns};
+use crate::measure::{
+    Goal, Row, Samples, Section, Unit, per_second, per_second_on, seconds, take_turns,
+};
 use crate::peers::Sqlite;
 use crate::workload::{Orders, Picks, STATES, context, id};
 
 pub fn run(bench: &Bench) -> Section {
     let mut rows = Vec::new();
     one(bench, &mut rows);
+    threads(bench, &mut rows);
     pages(bench, &mut rows);
     Section { title: "Reads", rows }
 }
@@ -59,6 +62,29 @@ fn one(bench: &Bench, rows: &mut Vec<Row>) {
             .against("SQLite SELECT", &selects)
             .goal(Goal::AtLeast(2_000_000.0)),
     ]);
+}
+
+fn threads(bench: &Bench, rows: &mut Vec<Row>) {
+    let scale = &bench.scale;
+    let orders = Orders::create("mem:", never(), scale.many);
+    let reader = |thread| {
+        let (mut picks, orders) = (orders.picks(thread), &orders);
+        move || {
+            for _ in 0..32 {
+                let request = GetInstanceRequest { instance_id: id(picks.pick()) };
+                black_box(orders.db.get_instance(request).unwrap());
+            }
+            32
+        }
+    };
+    let on = |threads, time| per_second_on(threads, time, reader);
+    let [two, one] = take_turns(scale, [&mut |time| on(2, time), &mut |time| on(1, time)]);
+    let case = format!("`get_instance`, 2 threads, {} instances", short(scale.many));
+    rows.push(
+        Row::new(case, Unit::PerSecond, two)
+            .against("1 thread", &one)
+            .goal(Goal::RatioAtLeast(1.6)),
+    );
 }
 
 fn pages(bench: &Bench, rows: &mut Vec<Row>) {

@@ -4,6 +4,7 @@
 //! below `--path`, and removes it.
 
 use std::collections::VecDeque;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use clap::Args;
@@ -11,9 +12,11 @@ use rstmdb::blocking::Database;
 use rstmdb::error::reason;
 use rstmdb::{
     ApplyEventRequest, ApplyEventResult, BatchMode, BatchOperation, BatchRequest,
-    CreateInstanceRequest, Error, ErrorCode, Json, PutMachineRequest, Result, WalStatsRequest,
+    CreateInstanceRequest, Error, ErrorCode, GetInstanceRequest, Json, PutMachineRequest, Result,
+    WalStatsRequest,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::error::{self, CommandResult};
 use crate::output::{bytes, number, rate};
@@ -38,6 +41,7 @@ const MACHINE: &str = r#"{
 Examples:
   rstmdb-cli bench
   rstmdb-cli bench --fsync never --threads 2 --events 500000
+  rstmdb-cli --path mem: bench --threads 2 --reads 90 --processes
   rstmdb-cli --path mem: bench --in-flight 1 --output json")]
 pub(crate) struct Bench {
     /// How many events are applied.
@@ -55,6 +59,14 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 256, value_name = "COUNT",
         value_parser = clap::value_parser!(u32).range(1..))]
     in_flight: u32,
+    /// How many of a hundred events are reads of an instance instead.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT",
+        value_parser = clap::value_parser!(u32).range(0..=100))]
+    reads: u32,
+    /// First measure as many processes side by side, with one thread and a database of its own each,
+    /// and tell what part of that the threads reach.
+    #[arg(long)]
+    processes: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,12 +77,24 @@ struct Measured {
     instances: u32,
     threads: u32,
     in_flight: u32,
+    reads: u32,
     seconds: f64,
     events_per_second: u64,
     /// From the call to the durable answer.
     latency_us: Latency,
     fsyncs: u64,
     log_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<Processes>,
+}
+
+/// As many processes as there are threads, side by side.
+#[derive(Debug, Serialize)]
+struct Processes {
+    /// Of all together.
+    events_per_second: u64,
+    /// What the threads do of that.
+    share: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +106,7 @@ struct Latency {
 
 impl Bench {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
+        let side_by_side = self.processes.then(|| self.side_by_side(session)).transpose()?;
         let parent = match session.place_given {
             true => Some(session.place.directory("bench")?),
             false => None,
@@ -102,8 +127,44 @@ impl Bench {
         let database = Database::open_with(&place, session.options(true))?;
         let measured = self.measure(&database, &place, session);
         database.close()?;
-        let measured = measured?;
+        let mut measured = measured?;
+        measured.processes = side_by_side.map(|events_per_second| {
+            let share = measured.events_per_second as f64 / events_per_second.max(1) as f64;
+            Processes { events_per_second, share: (share * 100.0).round() / 100.0 }
+        });
         session.output.show(&measured, Measured::screen)
+    }
+
+    /// Events per second of as many processes as there are threads, each with its share of the work.
+    fn side_by_side(&self, session: &CliSession) -> Result<u64> {
+        let program = std::env::current_exe().map_err(|e| error::file("the program", &e))?;
+        let failed = |problem: &dyn std::fmt::Display| {
+            let message = format!("a process to compare with: {problem}");
+            Error::new(ErrorCode::InternalError, message).with_reason(reason::IO)
+        };
+        let mut processes = Vec::new();
+        for _ in 0..self.threads {
+            let mut command = Command::new(&program);
+            if session.place_given {
+                command.args(["--path", session.place.directory("bench")?]);
+            }
+            command.args(["--fsync", &session.fsync.to_string(), "--output", "json", "bench"]);
+            let share = |all: u64| (all / u64::from(self.threads)).max(1).to_string();
+            command.args(["--events", &share(self.events)]);
+            command.args(["--instances", &share(self.instances.into())]);
+            command.args(["--in-flight", &self.in_flight.to_string()]);
+            command.args(["--reads", &self.reads.to_string()]);
+            command.stdout(Stdio::piped());
+            processes.push(command.spawn().map_err(|problem| failed(&problem))?);
+        }
+        let mut sum = 0;
+        for process in processes {
+            let output = process.wait_with_output().map_err(|problem| failed(&problem))?;
+            let result: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+            let rate = result.as_ref().and_then(|result| result.get("events_per_second")?.as_u64());
+            sum += rate.ok_or_else(|| failed(&output.status))?;
+        }
+        Ok(sum)
     }
 
     fn measure(&self, database: &Database, place: &str, session: &CliSession) -> Result<Measured> {
@@ -121,6 +182,7 @@ impl Bench {
             instances: self.instances,
             threads: self.threads,
             in_flight: self.in_flight,
+            reads: self.reads,
             seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0,
             events_per_second: rate(self.events, took.as_secs_f64()),
             latency_us: Latency {
@@ -130,6 +192,7 @@ impl Bench {
             },
             fsyncs: after.io_stats.fsyncs.saturating_sub(before.io_stats.fsyncs),
             log_bytes: after.io_stats.bytes_written.saturating_sub(before.io_stats.bytes_written),
+            processes: None,
         })
     }
 
@@ -179,7 +242,19 @@ impl Bench {
         let mut waiting = VecDeque::new();
         let mut latencies = Vec::new();
         let mut number = thread % self.instances;
-        for _ in 0..share {
+        let is_read = |event: u64| {
+            let reads = |events: u64| events * u64::from(self.reads) / 100;
+            reads(event + 1) > reads(event)
+        };
+        for event in 0..share {
+            if is_read(event) {
+                let began = Instant::now();
+                let instance_id = instance(number).into();
+                database.get_instance(GetInstanceRequest { instance_id })?;
+                latencies.push(micros(began));
+                number = (number + self.threads) % self.instances;
+                continue;
+            }
             let request = ApplyEventRequest::new(instance(number), "NEXT");
             waiting.push_back((Instant::now(), database.submit_event(request)));
             if waiting.len() >= self.in_flight as usize
@@ -199,7 +274,11 @@ impl Bench {
 /// The time since `began` in microseconds, unless the event failed.
 fn latency(began: Instant, outcome: Result<ApplyEventResult>) -> Result<u32> {
     outcome?;
-    Ok(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX))
+    Ok(micros(began))
+}
+
+fn micros(began: Instant) -> u32 {
+    u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX)
 }
 
 fn instance(number: u32) -> String {
@@ -216,19 +295,26 @@ impl Measured {
     fn screen(&self) -> Screen {
         let Latency { p50, p99, max } = &self.latency_us;
         let micros = |value: &u64| format!("{} µs", number(*value));
-        fields([
+        let processes = self.processes.as_ref().map(|processes| {
+            let rate = number(processes.events_per_second);
+            let text = format!("{rate} events/s; the threads do {:.2} of that", processes.share);
+            ("processes", text)
+        });
+        let measured = [
             ("place", self.place.clone()),
             ("fsync", self.fsync.clone()),
             ("instances", number(self.instances.into())),
             ("threads", number(self.threads.into())),
             ("in flight", number(self.in_flight.into())),
+            ("reads", format!("{} %", self.reads)),
             ("events", number(self.events)),
             ("time", format!("{:.3} s", self.seconds)),
             ("rate", format!("{} events/s", number(self.events_per_second))),
             ("latency", format!("p50 {}, p99 {}, max {}", micros(p50), micros(p99), micros(max))),
             ("syncs", number(self.fsyncs)),
             ("log written", bytes(self.log_bytes)),
-        ])
+        ];
+        fields(measured.into_iter().chain(processes))
     }
 }
 

@@ -63,6 +63,18 @@ fn bench_works_beside_the_data_and_cleans_up() {
         let table = place.ok(&arguments);
         assert!(table.contains("events/s") && table.contains("p99"), "{table}");
     }
+    let beside = ["--reads", "50", "--processes"];
+    for path in ["disk", "mem:"] {
+        let arguments: Vec<&str> =
+            ["--path", path, "bench"].into_iter().chain(small).chain(beside).collect();
+        let result = place.json(&arguments);
+        assert_eq!(result["reads"], 50);
+        let (threads, processes) = (&result["events_per_second"], &result["processes"]);
+        let share = threads.as_f64().unwrap() / processes["events_per_second"].as_f64().unwrap();
+        assert!((share - processes["share"].as_f64().unwrap()).abs() < 0.01, "{result}");
+        let table = place.ok(&arguments);
+        assert!(table.contains("the threads do ") && table.contains("50 %"), "{table}");
+    }
     let left = std::fs::read_dir(place.folder.path().join("disk")).unwrap().count();
     assert_eq!(left, 0, "the scratch database is still there");
     assert!(!place.path().exists(), "RSTMDB_PATH is left alone");

@@ -21,8 +21,8 @@ pub struct Condition {
 impl Shared {
     /// Why writes are refused now; none when they are accepted.
     pub(crate) fn refusal(&self) -> Option<Error> {
-        let refused = self.queue.open().next().err();
-        refused.or_else(|| self.disk_room.refusal(&*self.storage, self.options.free_bytes_min))
+        let room = || self.disk_room.refusal(&*self.storage, self.options.free_bytes_min);
+        self.queue.refusal().or_else(room)
     }
 
     /// Remembers that stored bytes are not what was written, for who watches over the database.

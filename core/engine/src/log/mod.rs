@@ -6,6 +6,7 @@ pub(crate) mod files;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod kinds;
+pub(crate) mod lanes;
 pub(crate) mod lineage;
 pub(crate) mod queue;
 pub(crate) mod recovery;

@@ -1,74 +1,35 @@
-//! The commit queue: gives out offsets, gathers records, and tells their authors when they are safe.
+//! The commit queue: gathers records and tells their authors when they are safe.
 //!
-//! Records are appended to an open buffer under one short lock. Whoever gets the writer's lock swaps
-//! the buffer and hands it to the [`Sink`] as one batch, while the next buffer fills. That is a caller
-//! that waits, when nobody else is writing (no thread has to be woken for a lone writer), and the log
-//! thread, when several wait. A batch is acknowledged as a whole, in log order, or taken back as a
-//! whole together with everything appended after it.
+//! Records are appended to [`Lanes`], which give them offsets. Whoever gets the writer's lock seals what
+//! is there and hands it to the [`Sink`] as one batch, while the lanes fill again. That is a caller that
+//! waits, when nobody else is writing (no thread has to be woken for a lone writer), and the log thread,
+//! when several wait. A batch is acknowledged as a whole, in log order, or taken back as a whole together
+//! with everything appended after it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::task::{Context, Poll, Waker};
 
-use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
-use super::effects::put_record;
-use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX};
-use super::kinds::{Stamp, put_single};
-use crate::error::{closed, forgotten, write_failed};
+pub(crate) use super::lanes::Batch;
+use super::lanes::{Lanes, Open, Sealed};
+use crate::error::{closed, forgotten};
+use crate::log::kinds::Stamp;
 use crate::sync::{
-    AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, park, thread_waker,
+    AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Padded, lanes_max, park, thread_waker,
 };
 
 /// When more bytes than this wait to be written, new changes wait until they are on their way.
-const BUFFERED_BYTES_MAX: usize =
-    if cfg!(feature = "shuttle") { FRAME_HEADER_BYTES + 4 } else { 32 << 20 };
-/// With a volatile sink nobody waits, so the buffer is handed over at this size.
+const BUFFERED_BYTES_MAX: usize = if cfg!(feature = "shuttle") { 4 } else { 32 << 20 };
+/// With a volatile sink nobody waits, so what is open is handed over at this size a lane.
 const VOLATILE_BATCH_BYTES: usize = 64 << 10;
-/// The largest record; two of them fit a frame beside what else waits.
-const RECORD_BYTES_MAX: usize = 128 << 20;
 /// How often a caller looks whether it is its turn before it sleeps: for some microseconds.
 const LOOKS: u32 = 30;
 /// Between two looks, so that they do not take the lines that the other one writes to.
 const PAUSES: u32 = 10;
 /// Failures remembered for callers that have not asked yet; those in a row count as one.
 const FAILURES_MAX: usize = 64;
-
-/// A batch of records on its way to the log.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    /// Room for a frame header, then the records.
-    pub buffer: Vec<u8>,
-    pub first: Offset,
-    pub count: u32,
-    /// No effect in it is younger.
-    pub at: TimestampMs,
-}
-
-impl Batch {
-    pub(crate) fn last(&self) -> Offset {
-        self.first + Offset::from(self.count) - 1
-    }
-}
-
-impl Open {
-    /// Refuses a record that would make the frame larger than a reader accepts.
-    pub(crate) fn check_room(&self, bytes: usize) -> Result<()> {
-        if bytes > RECORD_BYTES_MAX {
-            let message = format!(
-                "the record of the request has {bytes} bytes, more than {RECORD_BYTES_MAX}; split it"
-            );
-            return Err(Error::invalid(reason::LIMIT_EXCEEDED, message)
-                .with("limit", "record_bytes_max")
-                .with("size", bytes));
-        }
-        if self.buffer.len() + bytes > FRAME_PAYLOAD_BYTES_MAX - 1024 {
-            return Err(write_failed("too much waits to be written; retry"));
-        }
-        Ok(())
-    }
-}
 
 /// Why a batch was not kept.
 #[derive(Debug)]
@@ -107,64 +68,6 @@ pub(crate) struct Ticket {
     pub epoch: u64,
 }
 
-/// The buffer that fills.
-#[derive(Debug)]
-pub(crate) struct Open {
-    buffer: Vec<u8>,
-    next: Offset,
-    count: u32,
-    /// Where frames must end.
-    cuts: VecDeque<Cut>,
-    /// The time of the newest effect: that of later ones is not before it.
-    log_time: TimestampMs,
-    refusal: Option<Error>,
-}
-
-impl Open {
-    /// Takes out what is before a cut, or all of it.
-    fn take(&mut self, cut: Option<Cut>) -> Batch {
-        let first = self.next - Offset::from(self.count);
-        let capacity = self.buffer.len().min(1 << 20);
-        let mut buffer = std::mem::replace(&mut self.buffer, empty_buffer(capacity));
-        let Some(Cut { end, count }) = cut else {
-            return Batch {
-                first,
-                count: std::mem::take(&mut self.count),
-                at: self.log_time,
-                buffer,
-            };
-        };
-        self.buffer.extend_from_slice(buffer.get(end..).unwrap_or_default());
-        buffer.truncate(end);
-        self.count -= count;
-        for later in &mut self.cuts {
-            later.end = later.end - end + FRAME_HEADER_BYTES;
-            later.count -= count;
-        }
-        Batch { first, count, at: self.log_time, buffer }
-    }
-
-    /// The time of the next effect, of someone who stamped it with `at`: time in the log never falls.
-    pub(crate) fn time(&self, at: TimestampMs) -> TimestampMs {
-        at.max(self.log_time)
-    }
-
-    /// The offset of the next effect, unless writing is over.
-    pub(crate) fn next(&self) -> Result<Offset> {
-        match &self.refusal {
-            Some(error) => Err(error.clone()),
-            None => Ok(self.next),
-        }
-    }
-}
-
-/// A place in the open buffer, and how many effects are before it.
-#[derive(Debug, Clone, Copy)]
-struct Cut {
-    end: usize,
-    count: u32,
-}
-
 /// Failures between which nothing was written: they took back the same.
 struct Failure {
     epochs: RangeInclusive<u64>,
@@ -174,15 +77,16 @@ struct Failure {
     later: Error,
 }
 
-/// What every append touches, alone on its cache lines: threads on several cores hand these lines to
-/// each other, and nothing else should travel with them.
-#[repr(align(128))]
-struct Hot {
-    open: Mutex<Open>,
-    appended: AtomicU64,
+/// What everybody reads for each event, and who writes a batch writes.
+struct Marks {
     committed: AtomicU64,
-    buffered: AtomicUsize,
-    log_time: AtomicI64,
+    epoch: AtomicU64,
+}
+
+/// What the one has who writes.
+struct Writing<S> {
+    sink: S,
+    sealed: Sealed,
 }
 
 /// Who waits for which offset. Thousands may wait at once, so finding one must not mean looking at all.
@@ -190,9 +94,9 @@ type Waiters = BTreeMap<Offset, Vec<Waker>>;
 
 /// The queue in front of a sink.
 pub(crate) struct Queue<S> {
-    hot: Hot,
-    sink: Mutex<S>,
-    epoch: AtomicU64,
+    lanes: Lanes,
+    marks: Padded<Marks>,
+    writing: Mutex<Writing<S>>,
     /// Callers that wait for a commit.
     waiters: Mutex<Waiters>,
     waiting: AtomicUsize,
@@ -226,25 +130,11 @@ impl<S: Sink> Queue<S> {
     /// A queue that gives out offsets from `next` on, and no time before `log_time`. Behind a volatile
     /// sink, appended is committed.
     pub(crate) fn new(sink: S, next: Offset, log_time: TimestampMs, volatile: bool) -> Queue<S> {
-        let open = Open {
-            buffer: empty_buffer(0),
-            next,
-            count: 0,
-            cuts: VecDeque::new(),
-            log_time,
-            refusal: None,
-        };
         Queue {
             looks: looks(&sink),
-            hot: Hot {
-                open: Mutex::new(open),
-                log_time: AtomicI64::new(log_time),
-                appended: AtomicU64::new(next - 1),
-                committed: AtomicU64::new(next - 1),
-                buffered: AtomicUsize::new(0),
-            },
-            sink: Mutex::new(sink),
-            epoch: AtomicU64::new(0),
+            lanes: Lanes::new(lanes_max(), next, log_time),
+            marks: Padded(Marks { committed: AtomicU64::new(next - 1), epoch: AtomicU64::new(0) }),
+            writing: Mutex::new(Writing { sink, sealed: Sealed::default() }),
             waiters: Mutex::new(Waiters::new()),
             waiting: AtomicUsize::new(0),
             applicants: Mutex::new(Waiters::new()),
@@ -263,30 +153,35 @@ impl<S: Sink> Queue<S> {
 
     /// The last offset given out.
     pub(crate) fn appended(&self) -> Offset {
-        self.hot.appended.load(Ordering::Acquire)
+        self.lanes.appended()
     }
 
     /// The last offset that may be shown.
     pub(crate) fn committed(&self) -> Offset {
-        self.hot.committed.load(Ordering::Acquire)
+        // In memory nothing can take it back: that is all there is.
+        if self.volatile { self.appended() } else { self.marks.committed.load(Ordering::SeqCst) }
     }
 
     /// A ticket for what is in memory up to `offset`. Taken under the lock of what was read.
     pub(crate) fn ticket(&self, offset: Offset) -> Ticket {
-        Ticket { offset, epoch: self.epoch.load(Ordering::Acquire) }
+        Ticket { offset, epoch: self.epoch() }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.marks.epoch.load(Ordering::Acquire)
     }
 
     /// Keeps memory bounded where nobody waits for the sink: called before a write takes any lock.
     pub(crate) fn spill(&self) {
-        if self.volatile && self.hot.buffered.load(Ordering::Relaxed) > VOLATILE_BATCH_BYTES {
-            // Whoever is first hands the buffer over; the others need not wait for that.
+        if self.volatile && self.lanes.waiting_bytes() > VOLATILE_BATCH_BYTES * self.lanes.used() {
+            // Whoever is first hands it over; the others need not wait for that.
             self.lead();
         }
     }
 
     /// Whether what waits to be written leaves room for more.
     pub(crate) fn has_room(&self) -> bool {
-        self.hot.buffered.load(Ordering::SeqCst) <= BUFFERED_BYTES_MAX || self.is_closed()
+        self.lanes.waiting_bytes() <= BUFFERED_BYTES_MAX || self.is_closed()
     }
 
     /// Waits until there is room, and helps to make some. For threads that serve nobody else.
@@ -294,11 +189,11 @@ impl<S: Sink> Queue<S> {
         if self.has_room() {
             return;
         }
-        let mut sink = self.sink.lock();
+        let mut writing = self.writing.lock();
         if !self.has_room() {
-            self.write_open(&mut sink);
+            self.write_open(&mut writing);
         }
-        drop(sink);
+        drop(writing);
         self.hand_over();
     }
 
@@ -317,81 +212,42 @@ impl<S: Sink> Queue<S> {
         wake(&self.applicants, &self.applying, Offset::MAX);
     }
 
-    /// Locks the open buffer, to append several effects under offsets known beforehand.
-    pub(crate) fn open(&self) -> MutexGuard<'_, Open> {
-        self.hot.open.lock()
+    /// Locks out everybody else, to append several effects under offsets known beforehand.
+    pub(crate) fn open(&self) -> Open<'_> {
+        self.lanes.open()
     }
 
-    /// Appends a record of one effect, given by its first byte, its time and its fields. It says where
-    /// the effect stands: its time is at least that of the one before.
+    /// Appends a record of one effect: see [`Lanes::append`].
+    #[inline]
     pub(crate) fn append(&self, first: u8, at: TimestampMs, fields: &[u8]) -> Result<Stamp> {
-        self.append_with(first, at, fields, |_| ())
-    }
-
-    /// As [`Queue::append`], and the frame ends behind it.
-    pub(crate) fn append_last(&self, first: u8, at: TimestampMs, fields: &[u8]) -> Result<Stamp> {
-        self.append_with(first, at, fields, |open| {
-            let (end, count) = (open.buffer.len(), open.count);
-            open.cuts.push_back(Cut { end, count });
-        })
-    }
-
-    fn append_with(
-        &self,
-        first: u8,
-        at: TimestampMs,
-        fields: &[u8],
-        then: impl FnOnce(&mut Open),
-    ) -> Result<Stamp> {
-        let mut open = self.hot.open.lock();
-        let offset = open.next()?;
-        open.check_room(fields.len())?;
-        let at = open.time(at);
-        put_single(&mut open.buffer, first, at, fields);
-        self.appended_to(&mut open, 1, at);
-        then(&mut open);
-        Ok(Stamp { offset, at })
+        self.lanes.append(first, at, fields)
     }
 
     /// The time of the newest effect.
     pub(crate) fn log_time(&self) -> TimestampMs {
-        self.hot.log_time.load(Ordering::Acquire)
+        self.lanes.log_time()
     }
 
-    /// Appends a record to the buffer that was locked with [`Queue::open`]; `at` is of [`Open::time`].
-    pub(crate) fn append_to(&self, open: &mut Open, effects: u32, at: TimestampMs, bytes: &[u8]) {
-        put_record(&mut open.buffer, effects, bytes);
-        self.appended_to(open, effects, at);
-    }
-
-    fn appended_to(&self, open: &mut Open, effects: u32, at: TimestampMs) {
-        if at > open.log_time {
-            open.log_time = at;
-            self.hot.log_time.store(at, Ordering::Release);
-        }
-        open.count += effects;
-        open.next += Offset::from(effects);
-        self.hot.buffered.store(open.buffer.len(), Ordering::Relaxed);
-        self.hot.appended.store(open.next - 1, Ordering::Release);
-        if self.volatile {
-            // Nothing can take it back: memory is all there is.
-            self.hot.committed.store(open.next - 1, Ordering::SeqCst);
-        }
+    /// Why nothing is appended any more.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.lanes.refusal()
     }
 
     /// Tells watchers about a volatile append; called without locks.
     pub(crate) fn announce(&self) {
-        if self.volatile {
+        if self.volatile && self.is_watched() {
             self.wake_watchers(self.committed());
         }
     }
 
     /// Whether the ticket's fate is known, and what it is.
     pub(crate) fn settled(&self, ticket: Ticket) -> Option<Result<()>> {
-        if ticket.epoch == self.epoch.load(Ordering::Acquire) {
-            let done = self.hot.committed.load(Ordering::SeqCst) >= ticket.offset;
+        if ticket.epoch == self.epoch() {
+            // Who has a ticket in memory need not look at what all write.
+            let committed = || self.marks.committed.load(Ordering::SeqCst);
+            let done = self.volatile || committed() >= ticket.offset;
             // A failure may have come in between: then the offset could be another's by now.
-            if ticket.epoch == self.epoch.load(Ordering::Acquire) {
+            if ticket.epoch == self.epoch() {
                 return done.then_some(Ok(()));
             }
         }
@@ -452,11 +308,11 @@ impl<S: Sink> Queue<S> {
         }
     }
 
-    /// Writes the open buffer unless somebody else is writing; says whether it did.
+    /// Writes what is appended unless somebody else is writing; says whether it did.
     pub(crate) fn lead(&self) -> bool {
-        let Some(mut sink) = self.sink.try_lock() else { return false };
-        self.write_open(&mut sink);
-        drop(sink);
+        let Some(mut writing) = self.writing.try_lock() else { return false };
+        self.write_open(&mut writing);
+        drop(writing);
         self.hand_over();
         true
     }
@@ -488,20 +344,20 @@ impl<S: Sink> Queue<S> {
 
     /// Everything appended so far is committed when this returns.
     pub(crate) fn flush(&self) -> Result<()> {
-        let mut sink = self.sink.lock();
+        let mut writing = self.writing.lock();
         let ticket = self.ticket(self.appended());
-        self.write_open(&mut sink);
-        drop(sink);
+        self.write_open(&mut writing);
+        drop(writing);
         self.hand_over();
         self.settled(ticket).unwrap_or(Ok(()))
     }
 
     /// Runs `work` while nothing is written, after everything appended has been.
     pub(crate) fn with_sink<T>(&self, work: impl FnOnce(&mut S) -> T) -> T {
-        let mut sink = self.sink.lock();
-        self.write_open(&mut sink);
-        let result = work(&mut sink);
-        drop(sink);
+        let mut writing = self.writing.lock();
+        self.write_open(&mut writing);
+        let result = work(&mut writing.sink);
+        drop(writing);
         self.hand_over();
         result
     }
@@ -510,76 +366,65 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn try_with_sink(&self, work: impl FnOnce(&mut S) -> SinkResult) -> Result<()> {
         self.with_sink(work).map_err(|failure| {
             if let Some(fatal) = failure.fatal {
-                self.hot.open.lock().refusal.get_or_insert(fatal);
+                self.lanes.refuse(fatal);
             }
             failure.batch
         })
     }
 
     /// Writes everything that is appended: one batch, but for the places where frames must end.
-    fn write_open(&self, sink: &mut S) {
-        while self.write_batch(sink) {}
+    fn write_open(&self, writing: &mut Writing<S>) {
+        self.lanes.seal(&mut writing.sealed);
+        if writing.sealed.batches.is_empty() {
+            // Nothing is on its way, so everybody's fate is known. Some may have asked just after
+            // it was, and of a write that was taken back the offset may not come again.
+            wake(&self.waiters, &self.waiting, Offset::MAX);
+            return;
+        }
+        self.admit_applicants();
+        while let Some(batch) = writing.sealed.batches.pop_front() {
+            self.write_batch(writing, batch);
+        }
     }
 
-    /// Writes up to the next place where a frame must end; says whether there was one.
-    fn write_batch(&self, sink: &mut S) -> bool {
-        let (batch, was_cut) = {
-            let mut open = self.hot.open.lock();
-            if open.count == 0 {
-                drop(open);
-                // Nothing is on its way, so everybody's fate is known. Some may have asked just after
-                // it was, and of a write that was taken back the offset may not come again.
-                wake(&self.waiters, &self.waiting, Offset::MAX);
-                return false;
-            }
-            let cut = open.cuts.pop_front();
-            let batch = open.take(cut);
-            // What is left of an empty buffer is room for a header: nothing that waits.
-            let waits = if open.count == 0 { 0 } else { open.buffer.len() };
-            // Seen by whoever leaves a waker after this looked for one.
-            self.hot.buffered.store(waits, Ordering::SeqCst);
-            (batch, cut.is_some())
-        };
-        self.admit_applicants();
+    fn write_batch(&self, writing: &mut Writing<S>, batch: Batch) {
         let (first, last) = (batch.first, batch.last());
-        match sink.write(batch) {
+        match writing.sink.write(batch) {
             Ok(()) => {
-                self.hot.committed.fetch_max(last, Ordering::SeqCst);
+                self.marks.committed.fetch_max(last, Ordering::SeqCst);
                 wake(&self.waiters, &self.waiting, last);
-                sink.committed();
+                writing.sink.committed();
                 self.wake_watchers(last);
-                was_cut
             }
-            Err(failure) => {
-                self.fail(sink, first - 1, last, failure);
-                false
-            }
+            Err(failure) => self.fail(writing, first - 1, last, failure),
         }
     }
 
     /// Does what a failed write of everything that waits does.
     #[cfg(test)]
     pub(crate) fn fail_for_test(&self) {
-        let mut sink = self.sink.lock();
+        let mut writing = self.writing.lock();
         let batch = crate::error::write_failed("a test");
         let failure = SinkFailure { batch, fatal: None };
-        self.fail(&mut sink, self.committed(), self.appended(), failure);
+        self.fail(&mut writing, self.committed(), self.appended(), failure);
     }
 
-    fn fail(&self, sink: &mut S, durable: Offset, batch_last: Offset, failure: SinkFailure) {
+    fn fail(
+        &self,
+        writing: &mut Writing<S>,
+        durable: Offset,
+        batch_last: Offset,
+        failure: SinkFailure,
+    ) {
         let later = failure.fatal.clone().unwrap_or_else(|| failure.batch.clone());
+        let Writing { sink, sealed } = writing;
+        sealed.batches.clear();
         sink.roll_back(durable, &mut || {
-            let mut open = self.hot.open.lock();
-            open.buffer = empty_buffer(0);
-            open.count = 0;
-            open.cuts.clear();
-            open.next = durable + 1;
-            if open.refusal.is_none() {
-                open.refusal.clone_from(&failure.fatal);
+            self.lanes.take_back(durable);
+            if let Some(fatal) = &failure.fatal {
+                self.lanes.refuse(fatal.clone());
             }
-            self.hot.buffered.store(0, Ordering::SeqCst);
-            self.hot.appended.store(durable, Ordering::Release);
-            let epoch = self.epoch.load(Ordering::Acquire);
+            let epoch = self.epoch();
             self.remember(Failure {
                 epochs: epoch..=epoch,
                 durable,
@@ -587,7 +432,7 @@ impl<S: Sink> Queue<S> {
                 batch: failure.batch.clone(),
                 later: later.clone(),
             });
-            self.epoch.fetch_add(1, Ordering::AcqRel);
+            self.marks.epoch.fetch_add(1, Ordering::AcqRel);
         });
         wake(&self.waiters, &self.waiting, Offset::MAX);
         self.admit_applicants();
@@ -613,14 +458,14 @@ impl<S: Sink> Queue<S> {
 
     /// Leaves a waker for when `offset` is committed; says whether it is already.
     pub(crate) fn watch(&self, watcher: u64, offset: Offset, waker: &Waker) -> bool {
-        if self.hot.committed.load(Ordering::SeqCst) >= offset {
+        if self.committed() >= offset {
             return true;
         }
         let mut watchers = self.watchers.lock();
         watchers.insert(watcher, (offset, waker.clone()));
         self.watching.store(watchers.len(), Ordering::SeqCst);
         drop(watchers);
-        self.hot.committed.load(Ordering::SeqCst) >= offset || self.is_closed()
+        self.committed() >= offset || self.is_closed()
     }
 
     /// A number for a new watcher.
@@ -635,8 +480,12 @@ impl<S: Sink> Queue<S> {
         self.watching.store(watchers.len(), Ordering::SeqCst);
     }
 
+    fn is_watched(&self) -> bool {
+        self.watching.load(Ordering::SeqCst) > 0
+    }
+
     fn wake_watchers(&self, upto: Offset) {
-        if self.watching.load(Ordering::SeqCst) == 0 {
+        if !self.is_watched() {
             return;
         }
         let mut watchers = self.watchers.lock();
@@ -650,12 +499,12 @@ impl<S: Sink> Queue<S> {
 
     /// Refuses all further appends: what is in memory is not what the log says.
     pub(crate) fn poison(&self, error: Error) {
-        self.hot.open.lock().refusal.get_or_insert(error);
+        self.lanes.refuse(error);
     }
 
     /// Refuses all further appends and wakes everybody.
     pub(crate) fn close(&self) {
-        self.hot.open.lock().refusal = Some(closed());
+        self.lanes.close(closed());
         self.stopping.store(true, Ordering::SeqCst);
         wake(&self.waiters, &self.waiting, Offset::MAX);
         self.admit_applicants();
@@ -678,8 +527,8 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn write_waiting(&self) {
         while self.is_asked.swap(false, Ordering::SeqCst) || self.waiting.load(Ordering::SeqCst) > 0
         {
-            let mut sink = self.sink.lock();
-            self.write_open(&mut sink);
+            let mut writing = self.writing.lock();
+            self.write_open(&mut writing);
             if self.is_closed() {
                 return;
             }
@@ -692,12 +541,6 @@ fn looks(sink: &impl Sink) -> u32 {
     let is_of_use =
         sink.is_quick() && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
     if is_of_use { LOOKS } else { 0 }
-}
-
-fn empty_buffer(capacity: usize) -> Vec<u8> {
-    let mut buffer = Vec::with_capacity(capacity.max(4096));
-    buffer.resize(FRAME_HEADER_BYTES, 0);
-    buffer
 }
 
 fn register(list: &Mutex<Waiters>, count: &AtomicUsize, offset: Offset, waker: &Waker) {
@@ -727,27 +570,3 @@ fn wake(list: &Mutex<Waiters>, count: &AtomicUsize, upto: Offset) {
 #[cfg(all(test, feature = "shuttle"))]
 #[path = "queue_shuttle.rs"]
 mod queue_shuttle;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_frame_grows_beyond_what_a_reader_accepts() {
-        let open = |length| Open {
-            buffer: vec![0; length],
-            next: 1,
-            count: 0,
-            cuts: VecDeque::new(),
-            log_time: 0,
-            refusal: None,
-        };
-        assert!(open(0).check_room(RECORD_BYTES_MAX).is_ok());
-        let error = open(0).check_room(RECORD_BYTES_MAX + 1).unwrap_err();
-        assert_eq!(error.reason(), Some(reason::LIMIT_EXCEEDED));
-        let nearly_full = FRAME_PAYLOAD_BYTES_MAX - 1024 - RECORD_BYTES_MAX;
-        assert!(open(nearly_full).check_room(RECORD_BYTES_MAX).is_ok());
-        let error = open(nearly_full + 1).check_room(RECORD_BYTES_MAX).unwrap_err();
-        assert!(error.retryable());
-    }
-}

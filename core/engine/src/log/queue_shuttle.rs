@@ -16,11 +16,17 @@ use crate::sync::{Mutex, park, thread_waker};
 
 const ORDERS: usize = 3000;
 
-/// What was applied in memory, in order: offsets and values.
-type Memory = Arc<Mutex<BTreeMap<Offset, u8>>>;
+/// A value, and the time that its author was told.
+type Value = (u8, i64);
+
+/// What was applied in memory, in parts with a lock each: offsets and values.
+type Memory = Arc<[Mutex<BTreeMap<Offset, Value>>; 2]>;
 
 /// What reached the disk. Never held over a change of threads.
-type Written = Arc<std::sync::Mutex<BTreeMap<Offset, u8>>>;
+type Written = Arc<std::sync::Mutex<BTreeMap<Offset, Value>>>;
+
+/// Values from here on are the last of their frame.
+const LAST: u8 = 100;
 
 struct FakeSink {
     memory: Memory,
@@ -46,22 +52,28 @@ impl Sink for FakeSink {
             return Err(SinkFailure { batch: error(ErrorCode::WalIoError), fatal });
         }
         let mut written = self.written.lock().unwrap();
-        let next = written.last_key_value().map_or(1, |(last, _)| last + 1);
-        assert_eq!(batch.first, next, "batches are written in order, without gap or repeat");
-        // Each record is of one effect of one byte, its last.
-        let bytes = &batch.buffer[FRAME_HEADER_BYTES..];
-        let size = bytes.len() / batch.count as usize;
-        assert_eq!(bytes.len() % batch.count as usize, 0);
-        for (offset, record) in (batch.first..).zip(bytes.chunks(size)) {
-            written.insert(offset, record[size - 1]);
+        let (last, (_, mut newest)) =
+            written.last_key_value().map_or((0, (0, 0)), |(last, value)| (*last, *value));
+        assert_eq!(batch.first, last + 1, "batches are written in order, without gap or repeat");
+        // Each record is of one effect: its length, its kind, its time, its value.
+        let (records, rest) = batch.buffer[FRAME_HEADER_BYTES..].as_chunks::<4>();
+        assert_eq!((records.len(), rest), (batch.count as usize, &[][..]));
+        for (offset, [_, _, at, value]) in (batch.first..).zip(records) {
+            let at = i64::from(at >> 1);
+            assert!(at >= newest && at <= batch.at, "time falls along offsets");
+            newest = at;
+            assert!(*value < LAST || offset == batch.last(), "the frame goes on");
+            written.insert(offset, (*value, at));
         }
         Ok(())
     }
 
     fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut()) {
-        let mut memory = self.memory.lock();
+        let mut memory: Vec<_> = self.memory.iter().map(Mutex::lock).collect();
         reset();
-        memory.split_off(&(durable + 1));
+        for part in &mut memory {
+            part.split_off(&(durable + 1));
+        }
     }
 }
 
@@ -88,11 +100,17 @@ impl Run {
 
     /// Applies a value; returns its ticket, unless writing is over.
     fn append(&self, value: u8) -> Option<Ticket> {
-        let mut memory = self.memory.lock();
-        let offset = self.queue.append(0, 0, &[value]).ok()?.offset;
-        let twice = memory.insert(offset, value);
+        let mut memory = self.memory[usize::from(value % 2)].lock();
+        let at = i64::from(value) * 7 % 23;
+        let stamp = match value {
+            LAST.. => self.queue.open().append_last(0, at, &[value]),
+            _ => self.queue.append(0, at, &[value]),
+        };
+        let stamp = stamp.ok()?;
+        assert!(stamp.at >= at);
+        let twice = memory.insert(stamp.offset, (value, stamp.at));
         assert_eq!(twice, None, "an offset was given out twice");
-        Some(self.queue.ticket(offset))
+        Some(self.queue.ticket(stamp.offset))
     }
 
     fn wait(&self, ticket: Ticket, polls: bool) -> bool {
@@ -109,7 +127,7 @@ impl Run {
     }
 
     fn is_written(&self, offset: Offset, value: u8) -> bool {
-        self.written.lock().unwrap().get(&offset) == Some(&value)
+        self.written.lock().unwrap().get(&offset).is_some_and(|(written, _)| *written == value)
     }
 
     /// Writes some values and checks what is said of each.
@@ -122,10 +140,10 @@ impl Run {
         }
     }
 
-    /// Looks at the newest value; what it is told to be safe is.
+    /// Looks at the newest value of a part; what it is told to be safe is.
     fn reader(&self) {
-        let (ticket, seen) = {
-            let memory = self.memory.lock();
+        let (ticket, (seen, _)) = {
+            let memory = self.memory[0].lock();
             let Some((offset, value)) = memory.last_key_value() else { return };
             (self.queue.ticket(*offset), *value)
         };
@@ -162,7 +180,8 @@ impl Run {
         }
         let _ = self.queue.flush();
         let written = self.written.lock().unwrap().clone();
-        assert_eq!(*self.memory.lock(), written, "memory and disk differ");
+        let memory = self.memory.iter().flat_map(|part| part.lock().clone()).collect();
+        assert_eq!(written, memory, "memory and disk differ");
         assert_eq!(self.queue.committed(), written.len() as Offset);
     }
 }
@@ -183,7 +202,7 @@ fn shuttle_every_waiter_returns() {
                 vec![
                     Box::new(|run| run.writer(0..3, false)),
                     Box::new(|run| run.writer(10..13, true)),
-                    Box::new(|run| run.writer(20..22, false)),
+                    Box::new(|run| run.writer(LAST..LAST + 2, false)),
                     Box::new(|run| run.reader()),
                 ],
             );
@@ -206,7 +225,7 @@ fn shuttle_a_failure_takes_back_exactly_what_was_not_written() {
                 with_log_thread,
                 vec![
                     Box::new(|run| run.writer(0..3, false)),
-                    Box::new(|run| run.writer(10..13, true)),
+                    Box::new(|run| run.writer(LAST..LAST + 2, true)),
                     Box::new(|run| {
                         run.reader();
                         let _ = run.queue.flush();
@@ -291,6 +310,31 @@ fn shuttle_whoever_waits_for_room_gets_it() {
                     Box::new(move |run| applicant(run, 0..4)),
                     Box::new(move |run| applicant(run, 10..14)),
                     Box::new(|run| run.writer(20..22, false)),
+                ],
+            );
+        });
+    }
+}
+
+#[test]
+fn shuttle_every_offset_is_in_one_frame_however_many_append() {
+    for failure in [None, Some((2, false))] {
+        check(move || {
+            let appends = |run: Run, values: std::ops::Range<u8>| {
+                for value in values {
+                    run.append(value);
+                }
+            };
+            Run::new(failure).run(
+                false,
+                vec![
+                    Box::new(move |run| appends(run, 0..4)),
+                    Box::new(move |run| appends(run, 11..15)),
+                    Box::new(move |run| appends(run, LAST..LAST + 2)),
+                    Box::new(|run| {
+                        let _ = run.queue.flush();
+                        let _ = run.queue.flush();
+                    }),
                 ],
             );
         });

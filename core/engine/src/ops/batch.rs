@@ -1,6 +1,6 @@
 //! Runs several operations, all or nothing or each on its own.
 //!
-//! All partitions involved stay locked, and so does the log's buffer, so that offsets are known
+//! All partitions involved stay locked, and so do the log's lanes, so that offsets are known
 //! beforehand and nothing comes in between. The effects of a batch are one record: on the disk there
 //! is all of it or nothing, in either mode.
 
@@ -187,7 +187,7 @@ impl Shared {
         if result.is_err() {
             run.locked.take_back(base - 1);
         } else if *effects > 0 {
-            self.queue.append_to(&mut open, *effects, *at, closed(*effects, bytes));
+            open.append(*effects, *at, closed(*effects, bytes));
         }
         if volatile {
             run.locked.forget_undo();

@@ -1,5 +1,7 @@
 //! From a request to its effects: evaluated under locks, logged, applied.
 
+use std::cell::Cell;
+
 use parking_lot::Mutex;
 use rstmdb_types::{Error, ErrorCode, Limits, Offset, Result, TimestampMs};
 
@@ -15,6 +17,14 @@ use crate::state::locked::{Known, Locked, Needs};
 
 /// With all that it misses after so many rounds, a request gets every lock.
 const ROUNDS_MAX: u32 = 3;
+
+/// What a thread keeps of the room for encoding effects, in bytes.
+const FIELDS_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    /// Room for encoding an effect: of the thread, so that it stays with its core.
+    static FIELDS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// What evaluating needs besides the state. Nothing in here is of this node alone.
 pub(crate) struct Env<'a> {
@@ -197,13 +207,18 @@ impl Shared {
         now: TimestampMs,
         draft: Draft<'_>,
     ) -> Result<(Offset, Offset)> {
-        let fields = locked.scratch();
-        let first = draft.body.encode(fields);
+        let mut fields = FIELDS.try_with(Cell::take).unwrap_or_default();
+        let first = draft.body.encode(&mut fields);
         let stamp = match draft.body {
             // Checkpoints begin behind a frame.
-            Body::Mark(_) => self.queue.append_last(first, now, fields),
-            _ => self.queue.append(first, now, fields),
-        }?;
+            Body::Mark(_) => self.queue.open().append_last(first, now, &fields),
+            _ => self.queue.append(first, now, &fields),
+        };
+        if fields.capacity() <= FIELDS_BYTES_MAX {
+            fields.clear();
+            let _ = FIELDS.try_with(|kept| kept.set(fields));
+        }
+        let stamp = stamp?;
         self.apply(locked, draft, stamp)?;
         Ok((stamp.offset, stamp.offset))
     }
@@ -222,7 +237,7 @@ impl Shared {
         }
         open.check_room(record.bytes.len())?;
         let at = record.at;
-        self.queue.append_to(&mut open, record.effects, at, closed(record.effects, &record.bytes));
+        open.append(record.effects, at, closed(record.effects, &record.bytes));
         drop(open);
         let mut last = first;
         for (offset, draft) in (first..).zip(drafts) {

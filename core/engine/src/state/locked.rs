@@ -17,9 +17,6 @@ use super::parts::State;
 use super::stamp::{KeyRef, Stamp};
 use super::undo::MachineUndo;
 
-/// What a partition keeps of the room for encoding effects, in bytes.
-const SCRATCH_BYTES_MAX: usize = 64 << 10;
-
 /// An effect does not fit the state that it comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Misfit(pub &'static str);
@@ -66,8 +63,8 @@ impl Needs {
 enum Partitions<'a> {
     /// The common case, without a list.
     One(usize, MutexGuard<'a, Partition>),
-    /// By number, and room for encoding an effect.
-    Many(Vec<(usize, MutexGuard<'a, Partition>)>, Vec<u8>),
+    /// By number.
+    Many(Vec<(usize, MutexGuard<'a, Partition>)>),
 }
 
 /// What is locked.
@@ -99,7 +96,7 @@ impl<'a> Locked<'a> {
         numbers.dedup();
         let lock = |number: usize| Some((number, state.partitions.get(number)?.lock()));
         let partitions = numbers.into_iter().filter_map(lock).collect();
-        Locked::new(state, machines, global_keys, Partitions::Many(partitions, Vec::new()))
+        Locked::new(state, machines, global_keys, Partitions::Many(partitions))
     }
 
     /// Locks everything.
@@ -137,7 +134,7 @@ impl<'a> Locked<'a> {
         let number = self.state.partition_number(hash);
         let found = match &mut self.partitions {
             Partitions::One(locked, partition) => (*locked == number).then_some(partition),
-            Partitions::Many(list, _) => {
+            Partitions::Many(list) => {
                 place(list, number).and_then(|at| list.get_mut(at)).map(|(_, partition)| partition)
             }
         };
@@ -150,7 +147,7 @@ impl<'a> Locked<'a> {
         let number = self.state.partition_number(hash);
         match &self.partitions {
             Partitions::One(locked, partition) => (*locked == number).then_some(partition),
-            Partitions::Many(list, _) => {
+            Partitions::Many(list) => {
                 list.get(place(list, number)?).map(|(_, partition)| &**partition)
             }
         }
@@ -167,20 +164,6 @@ impl<'a> Locked<'a> {
     /// Whether a single partition is locked, and nothing else.
     pub(crate) fn is_one(&self) -> bool {
         matches!(self.partitions, Partitions::One(..)) && self.global_keys.is_none()
-    }
-
-    /// Room for encoding an effect.
-    #[inline]
-    pub(crate) fn scratch(&mut self) -> &mut Vec<u8> {
-        let scratch = match &mut self.partitions {
-            Partitions::One(_, partition) => &mut partition.scratch,
-            Partitions::Many(_, scratch) => scratch,
-        };
-        if scratch.capacity() > SCRATCH_BYTES_MAX {
-            *scratch = Vec::new();
-        }
-        scratch.clear();
-        scratch
     }
 
     /// Takes back everything after `to` in what is locked.
@@ -205,7 +188,7 @@ impl<'a> Locked<'a> {
     pub(crate) fn partitions(&mut self) -> impl Iterator<Item = &mut Partition> {
         let (one, many) = match &mut self.partitions {
             Partitions::One(_, partition) => (Some(&mut **partition), None),
-            Partitions::Many(list, _) => (None, Some(list)),
+            Partitions::Many(list) => (None, Some(list)),
         };
         one.into_iter().chain(many.into_iter().flatten().map(|(_, partition)| &mut **partition))
     }
@@ -215,7 +198,7 @@ impl<'a> Locked<'a> {
     pub(crate) fn check(&self) -> Result<(), Misfit> {
         let is_broken = match &self.partitions {
             Partitions::One(_, partition) => partition.is_broken(),
-            Partitions::Many(list, _) => list.iter().any(|(_, partition)| partition.is_broken()),
+            Partitions::Many(list) => list.iter().any(|(_, partition)| partition.is_broken()),
         };
         if is_broken { Err(Misfit("a partition is broken")) } else { Ok(()) }
     }

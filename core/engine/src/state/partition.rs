@@ -313,8 +313,6 @@ pub(crate) struct Partition {
     /// What a way back leads to was not there.
     is_broken: bool,
     undo: VecDeque<Undo>,
-    /// Room for encoding an effect, kept to spare the allocation.
-    pub scratch: Vec<u8>,
 }
 
 /// The hash that finds the partition and the slot of an id.

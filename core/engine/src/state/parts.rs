@@ -10,16 +10,17 @@ use super::machines::Machines;
 use super::partition::{Partition, Slot, hash_id};
 use super::undo::MachineUndo;
 use crate::options::Options;
+use crate::sync::Padded;
 
 /// Everything in memory that changes follow.
 ///
-/// Locks are taken in this order: machines, global keys, partitions by number, the queue's buffer.
+/// Locks are taken in this order: machines, global keys, partitions by number, the queue's lanes.
 pub(crate) struct State {
     pub machines: RwLock<Machines>,
     /// Idempotency keys that belong to no instance.
     pub global_keys: Mutex<KeyTable>,
     pub key_budget: KeyBudget,
-    pub partitions: Box<[Mutex<Partition>]>,
+    pub partitions: Box<[Padded<Mutex<Partition>>]>,
     /// The last checkpoint's offset: see [`Slot::needs_anchor`].
     pub boundary: AtomicU64,
     /// Counts flushes: a checkpoint that saw one begin and not end is of no use.
@@ -46,7 +47,7 @@ impl State {
             count => count.min(4096),
         };
         let count = count.next_power_of_two();
-        let partition = |_| Mutex::new(Partition::new(hash_seed, options.digest));
+        let partition = |_| Padded(Mutex::new(Partition::new(hash_seed, options.digest)));
         State {
             machines: RwLock::default(),
             global_keys: Mutex::new(KeyTable::new(hash_seed)),
@@ -84,7 +85,7 @@ impl State {
     }
 
     pub(crate) fn lock_all(&self) -> Vec<MutexGuard<'_, Partition>> {
-        self.partitions.iter().map(Mutex::lock).collect()
+        self.partitions.iter().map(|partition| partition.lock()).collect()
     }
 
     /// Deleted instances that last changed before this offset are forgotten.
@@ -157,6 +158,6 @@ impl State {
 }
 
 #[expect(clippy::indexing_slicing, reason = "a state has at least one partition")]
-fn unreachable_partition(partitions: &[Mutex<Partition>]) -> MutexGuard<'_, Partition> {
+fn unreachable_partition(partitions: &[Padded<Mutex<Partition>>]) -> MutexGuard<'_, Partition> {
     partitions[0].lock()
 }
