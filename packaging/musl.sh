@@ -14,7 +14,7 @@ loader=$tools/lib/$arch-linux-musl/libc.so
 
 cd "$root"
 PATH=$zig:$PATH CARGO_TARGET_DIR=$target RUSTFLAGS="-C target-feature=-crt-static" cargo xtask pathless \
-    cargo-zigbuild rustc --quiet --release --locked --target "$triple" --package rstmdb-c
+    cargo-zigbuild rustc --quiet --release --locked --target "$triple" --package rstmdb-c -- -C strip=debuginfo
 built=$target/$triple/release
 cargo xtask artefacts --musl "$built/librstmdb.so"
 
@@ -41,9 +41,10 @@ for pair in native:PyInit__native node:napi_register_module_v1; do
 done
 compile cc -std=c11 -I"$root/include" "$root/examples/c/quick_start.c" -o quick_c -L"$built" -lrstmdb
 compile c++ -std=c++17 -I"$root/include" "$root/examples/c/quick_start.cpp" -o quick_cpp -L"$built" -lrstmdb
+ln -s "$built/librstmdb.so" "librstmdb.so.$(sed -n 's/^#define RSTMDB_ABI_VERSION \([0-9]*\).*/\1/p' "$root/include/rstmdb.h")"
 for program in quick_c quick_cpp; do
     for url in mem: ./data-$program; do
-        LD_LIBRARY_PATH=$built "$loader" "./$program" "$url" >out
+        LD_LIBRARY_PATH=$folder "$loader" "./$program" "$url" >out
         grep -q '^refused: ' out
     done
     echo "musl: $program runs"
