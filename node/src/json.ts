@@ -11,6 +11,7 @@ import {
   stringify as stringifyLossless,
 } from 'lossless-json';
 import { isPromise, refuse } from './errors.js';
+import { native } from './native.js';
 
 /**
  * A JSON value as it is read. Integers up to 2^53 are numbers; larger ones, which a number would
@@ -37,14 +38,17 @@ const FINE = 0;
 const EXACT = 1;
 /** It decides itself how it is written. */
 const OWN = 2;
+/** JSON can't say it, or it never ends. */
 const REFUSED = 4;
+/** The database may refuse it: it is asked, and what it says is said of the place here. */
+const DOUBTFUL = 8;
 
 /** Up to here every integer has a number of its own. */
 const SAFE = 2 ** 53;
-const BIGINT_MIN = -(2n ** 63n);
-const BIGINT_MAX = 2n ** 64n - 1n;
-/** So deep the native side reads a request; a cycle ends here too. */
-const DEPTH_MAX = 127;
+/** Nothing less deep is too deep. */
+const DEPTH_DOUBTFUL = 100;
+/** Deeper values are looked at for cycles, which never end. */
+const DEPTH_MAX = 1000;
 
 /**
  * Writes `value` in the form that `shape` gives it. `what` names it in errors, and places in them are
@@ -58,17 +62,27 @@ export function stringify(
 ): string {
   const flags = inspect(value, 0);
   if ((flags & REFUSED) !== 0) explain(value, what);
-  const text =
+  const [text, all] =
     (flags & OWN) === 0
-      ? write(shape(value), flags, indent)
+      ? [write(shape(value), flags, indent), flags]
       : writeSettled(value, what, shape, indent);
   // Half a surrogate pair is written as an escape, and nothing else that begins so.
-  if (text.includes('\\ud')) explain(value, what);
+  const isDoubtful = (all & DOUBTFUL) !== 0 || text.includes('\\ud');
+  if (isDoubtful && problemOf(text) !== undefined) explain(value, what);
   return text;
 }
 
+/** What the database says is wrong with a text, without the place. */
+function problemOf(text: string): string | undefined {
+  const answer = native.readJson(text);
+  if (!answer.startsWith('!')) return undefined;
+  const { message, context } = JSON.parse(answer.slice(1));
+  const begin = `parse: ${context?.path ? `${context.path}: ` : ''}`;
+  return message.slice(begin.length).replace(/ at line \d+ column \d+$/, '');
+}
+
 function write(value: unknown, flags: number, indent?: number | string): string {
-  if (flags === FINE) return JSON.stringify(value, null, indent);
+  if ((flags & EXACT) === 0) return JSON.stringify(value, null, indent);
   return stringifyLossless(value, null, indent, EXACTLY) as string;
 }
 
@@ -77,11 +91,11 @@ function writeSettled(
   what: string,
   shape: (value: unknown) => unknown,
   indent?: number | string,
-): string {
+): [text: string, flags: number] {
   const plain = settled(value, 0);
   const flags = inspect(plain, 0);
   if ((flags & REFUSED) !== 0) explain(value, what);
-  return write(shape(plain), flags, indent);
+  return [write(shape(plain), flags, indent), flags];
 }
 
 /**
@@ -115,9 +129,9 @@ export function parse(text: string): unknown {
 /** A number as the database has it: an integer of 64 bits, or a float. */
 function parseNumber(digits: string): number | bigint {
   if (!/^-?\d{16,}$/.test(digits)) return Number(digits);
+  // The database writes only integers of 64 bits so.
   const exact = BigInt(digits);
-  const large = exact > SAFE || exact < -SAFE;
-  return large && exact >= BIGINT_MIN && exact <= BIGINT_MAX ? exact : Number(digits);
+  return exact > SAFE || exact < -SAFE ? exact : Number(digits);
 }
 
 /** The value that is read back when `value` was stored. */
@@ -140,7 +154,7 @@ function inspect(value: unknown, depth: number): number {
       if (!Number.isFinite(value)) return REFUSED;
       return isLarge(value) ? EXACT : FINE;
     case 'bigint':
-      return value >= BIGINT_MIN && value <= BIGINT_MAX ? EXACT : REFUSED;
+      return value > SAFE || value < -SAFE ? EXACT | DOUBTFUL : EXACT;
     case 'object':
       return value === null ? FINE : inspectObject(value, depth);
     default:
@@ -150,12 +164,12 @@ function inspect(value: unknown, depth: number): number {
 
 function inspectObject(value: object, depth: number): number {
   if (depth >= DEPTH_MAX) return REFUSED;
-  let flags = FINE;
+  let flags = depth >= DEPTH_DOUBTFUL ? DOUBTFUL : FINE;
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index += 1) flags |= inspect(value[index], depth + 1);
     return flags;
   }
-  if (isLosslessNumber(value)) return isNumber(value.toString()) ? EXACT : REFUSED;
+  if (isLosslessNumber(value)) return isNumber(value.toString()) ? EXACT | DOUBTFUL : REFUSED;
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return OWN;
   if (!isRecord(value)) return REFUSED;
   for (const key of Object.keys(value)) {
@@ -207,27 +221,28 @@ function explain(value: unknown, what: string): void {
     const wrong = (problem: string): never => {
       throw refuse(`${what}: ${path || 'the request'} ${problem}`, { path });
     };
-    if (typeof value === 'string' && /\p{Surrogate}/u.test(value)) {
-      wrong("has a lone surrogate, which UTF-8 can't hold");
+    const ask = (text: string, shown = ''): void => {
+      const problem = problemOf(text);
+      if (problem !== undefined) wrong(`can't be stored: ${shown}${problem}`);
+    };
+    if (typeof value === 'string') {
+      ask(JSON.stringify(value));
     } else if (typeof value === 'number' && !Number.isFinite(value)) {
-      wrong(`is ${value}, and JSON has no such number`);
-    } else if (typeof value === 'bigint' && (value < BIGINT_MIN || value > BIGINT_MAX)) {
-      wrong(
-        'does not fit 64 bits; write it as a string, which is exact, or as a float such as 1e20',
-      );
+      ask(String(value), `${value}: `);
+    } else if (typeof value === 'bigint') {
+      ask(String(value));
     } else if (typeof value === 'function' || typeof value === 'symbol') {
       wrong(`is a ${typeof value}, which can't be stored`);
     } else if (value === undefined) {
       wrong('is undefined; use null');
     } else if (isLosslessNumber(value)) {
-      if (!isNumber(value.toString())) wrong('is a LosslessNumber of something that is no number');
+      ask(value.toString());
     } else if (isPromise(value)) {
       wrong('is a promise; await it first');
     } else if (typeof value === 'object' && value !== null) {
       if (above.has(value)) wrong('contains itself');
-      if (above.size >= DEPTH_MAX) {
-        wrong(`is nested too deep: a request may have ${DEPTH_MAX} levels at most`);
-      }
+      const depth = above.size + 1;
+      if (depth > DEPTH_DOUBTFUL) ask('['.repeat(depth) + ']'.repeat(depth));
       above.add(value);
       children(value, path, visit, wrong);
       above.delete(value);
@@ -253,7 +268,8 @@ function children(
       const place = /^[\w$]+$/.test(key)
         ? `${path && `${path}.`}${key}`
         : `${path}[${JSON.stringify(key)}]`;
-      if (/\p{Surrogate}/u.test(key)) wrong('has a member whose name has a lone surrogate');
+      const problem = problemOf(JSON.stringify(key));
+      if (problem !== undefined) wrong(`has a member whose name can't be stored: ${problem}`);
       if (member !== undefined) visit(member, place);
     }
   } else {

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LosslessNumber } from 'lossless-json';
 import { Database, InvalidError, parse, stringify } from 'rstmdb';
 import { lamp } from './support/sample.mjs';
 
@@ -197,6 +198,8 @@ test('what JSON can’t say is an error that names the place', async (t) => {
     [new Array(1), 'initialCtx.value[0]', /undefined/],
     [2n ** 64n, 'initialCtx.value', /64 bits/],
     [-(2n ** 63n) - 1n, 'initialCtx.value', /64 bits/],
+    [{ big: new LosslessNumber('18446744073709551616') }, 'initialCtx.value.big', /64 bits/],
+    [new LosslessNumber('1e400'), 'initialCtx.value', /too large/],
     [{ a: 'x\ud800y' }, 'initialCtx.value.a', /surrogate/],
     [{ '\udc00': 1 }, 'initialCtx.value', /surrogate/],
     [new Map([[1, 2]]), 'initialCtx.value', /Map/],

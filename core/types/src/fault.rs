@@ -22,6 +22,9 @@ pub const NOT_FINITE: &str = "JSON has no NaN and no infinities; write null or a
 /// What is said of text that is no Unicode.
 pub const LONE_SURROGATE: &str = "text has a lone surrogate, which UTF-8 can't hold";
 
+/// What is said of a text with more lists and objects inside of each other than the parser follows.
+pub(crate) const TOO_DEEP: &str = "nested too deep: JSON is read to 127 levels";
+
 /// What `serde_json` calls text that goes out as it is; a test compares the two.
 pub(crate) const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
@@ -68,6 +71,8 @@ impl JsonError {
             Some("lone leading surrogate in hex escape" | "unexpected end of hex escape") => {
                 LONE_SURROGATE
             }
+            Some("recursion limit exceeded") => TOO_DEEP,
+            Some("expected value" | "invalid number") if is_not_finite(text, end) => NOT_FINITE,
             Some(problem) => problem,
             None => &said,
         };
@@ -235,6 +240,16 @@ pub(crate) fn too_large_integer(text: &str, from: usize) -> Option<Range<usize>>
     }
 }
 
+/// Whether what was expected to be a value is how programs write the numbers that JSON does not have.
+fn is_not_finite(text: &str, end: usize) -> bool {
+    let begins = |at| {
+        text.get(at..).is_some_and(|rest: &str| {
+            ["NaN", "Infinity", "-Infinity"].iter().any(|name| rest.starts_with(name))
+        })
+    };
+    begins(end.saturating_sub(1)) || begins(end)
+}
+
 /// The number that ends at a byte of a text.
 fn number_before(text: &str, end: usize) -> &str {
     let before = text.get(..end).unwrap_or(text);
@@ -332,7 +347,10 @@ mod tests {
             (r#"{"a":{"\ud800":1}}"#, "a", "a: text has a lone surrogate"),
             (r#"{"a":}"#, "a", "a: expected value"),
             (r#"{"a":1 2}"#, "a", "a: expected `,` or `}` at line 1 column 8"),
-            (r#"{"a":NaN}"#, "a", "a: expected value at line 1 column 6"),
+            (r#"{"a":NaN}"#, "a", "a: JSON has no NaN and no infinities; write null or a string"),
+            (r#"{"a":[1,Infinity]}"#, "a[1]", "a[1]: JSON has no NaN and no infinities"),
+            (r#"{"a":-Infinity}"#, "a", "a: JSON has no NaN and no infinities"),
+            ("[nan]", "[0]", "[0]: expected ident"),
             (r#"{"a":1"#, "", "EOF while parsing an object at line 1 column 6"),
             ("nope", "", "expected ident at line 1 column 2"),
         ] {
@@ -340,6 +358,8 @@ mod tests {
             assert_eq!(error.path(), path, "{error}");
             assert!(error.to_string().starts_with(said), "{error}");
         }
+        let error = Json::parse(&"[".repeat(200)).unwrap_err();
+        assert_eq!((error.problem(), error.path()), (TOO_DEEP, &*"[0]".repeat(127)));
     }
 
     #[test]
