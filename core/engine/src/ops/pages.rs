@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rstmdb_types::{InstanceSummary, Text};
 
-use crate::state::index::{Prefix, prefix};
+use crate::state::index::{IdPrefix, prefix};
 use crate::state::{CellFilter, State};
 
 /// Below this many instances to skip, walking over them is quicker than searching.
@@ -121,7 +121,7 @@ pub(super) struct Merge<'a> {
 struct MergeSource {
     ready: VecDeque<InstanceSummary>,
     /// Of the first that is ready: most are told apart by it.
-    prefix: Prefix,
+    prefix: IdPrefix,
     /// Where to read on, and whether that id itself is left out.
     from: Option<(Text, bool)>,
     done: bool,

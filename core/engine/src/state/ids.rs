@@ -28,9 +28,6 @@ struct Bucket {
 
 const _: () = assert!(size_of::<Bucket>() == 64);
 
-/// Where in a bucket something is.
-type Lane = usize;
-
 impl Bucket {
     /// The highest bit of each lane that has this mark.
     fn marked(&self, mark: u8) -> u128 {
@@ -41,7 +38,7 @@ impl Bucket {
     }
 
     /// The first lane that holds `mark` and a place that `is_it`.
-    fn find(&self, mark: u8, is_it: &impl Fn(u32) -> bool) -> Option<Lane> {
+    fn find(&self, mark: u8, is_it: &impl Fn(u32) -> bool) -> Option<usize> {
         let mut marked = self.marked(mark);
         while marked != 0 {
             let lane = lowest(marked);
@@ -53,19 +50,19 @@ impl Bucket {
         None
     }
 
-    fn free_lane(&self) -> Option<Lane> {
+    fn free_lane(&self) -> Option<usize> {
         let free = self.marked(0);
         (free != 0).then(|| lowest(free))
     }
 
-    fn put(&mut self, lane: Lane, mark: u8, place: u32) {
+    fn put(&mut self, lane: usize, mark: u8, place: u32) {
         self.head |= u128::from(mark) << (8 * lane);
         if let Some(entry) = self.places.get_mut(lane) {
             *entry = place;
         }
     }
 
-    fn clear(&mut self, lane: Lane) {
+    fn clear(&mut self, lane: usize) {
         self.head &= !(0xff << (8 * lane));
     }
 
@@ -74,7 +71,7 @@ impl Bucket {
     }
 }
 
-fn lowest(marked: u128) -> Lane {
+fn lowest(marked: u128) -> usize {
     marked.trailing_zeros() as usize / 8
 }
 
@@ -101,7 +98,7 @@ impl IdTable {
     }
 
     /// Where the place that `is_it` stands.
-    fn position(&self, hash: u64, is_it: &impl Fn(u32) -> bool) -> Option<(usize, Lane)> {
+    fn position(&self, hash: u64, is_it: &impl Fn(u32) -> bool) -> Option<(usize, usize)> {
         let mut number = self.home(hash);
         for _ in 0..self.buckets.len() {
             let bucket = self.buckets.get(number)?;

@@ -45,14 +45,14 @@ impl CellFilter {
 }
 
 /// The first bytes of an id as a number: in the order of the ids, as far as these bytes tell.
-pub(crate) type Prefix = u128;
+pub(crate) type IdPrefix = u128;
 
-pub(crate) fn prefix(id: &str) -> Prefix {
-    let mut bytes = [0; size_of::<Prefix>()];
+pub(crate) fn prefix(id: &str) -> IdPrefix {
+    let mut bytes = [0; size_of::<IdPrefix>()];
     for (place, byte) in bytes.iter_mut().zip(id.as_bytes()) {
         *place = *byte;
     }
-    Prefix::from_be_bytes(bytes)
+    IdPrefix::from_be_bytes(bytes)
 }
 
 /// This many counts are kept in place.
@@ -155,7 +155,7 @@ struct Leaf {
     counts: CellCounts,
     slots: Vec<u32>,
     /// The prefix of each slot's id.
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<IdPrefix>,
 }
 
 const _: () = assert!(size_of::<Leaf>() == 128);
@@ -164,7 +164,7 @@ const _: () = assert!(size_of::<Leaf>() == 128);
 struct Branch {
     leaves: Vec<u32>,
     /// For each leaf a prefix that is not above that of its first id, nor below that of the id before.
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<IdPrefix>,
     counts: CellCounts,
 }
 
@@ -173,7 +173,7 @@ struct Branch {
 pub(crate) struct OrderedIndex {
     root: Vec<u32>,
     /// For each branch what [`Branch::prefixes`] has for its leaves.
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<IdPrefix>,
     branches: Vec<Branch>,
     leaves: Vec<Leaf>,
     free_leaves: Vec<u32>,
@@ -249,13 +249,13 @@ impl OrderedIndex {
             let branch = self.new_branch();
             if let Some(entry) = self.branches.get_mut(branch as usize) {
                 entry.leaves.push(leaf);
-                entry.prefixes.push(Prefix::MAX);
+                entry.prefixes.push(IdPrefix::MAX);
             }
             if let Some(entry) = self.leaves.get_mut(leaf as usize) {
                 entry.branch = branch;
             }
             self.root.push(branch);
-            self.prefixes.push(Prefix::MAX);
+            self.prefixes.push(IdPrefix::MAX);
         }
         let id = instances.id(slot);
         let (new, place) = (prefix(id), self.place_of(id, instances));
@@ -301,7 +301,7 @@ impl OrderedIndex {
         new.slots.reserve_exact(LEAF_MAX + 1);
         new.prefixes.reserve_exact(LEAF_MAX + 1);
         new.prefixes.extend(leaf.prefixes.drain(at..));
-        let first = new.prefixes.first().copied().unwrap_or(Prefix::MAX);
+        let first = new.prefixes.first().copied().unwrap_or(IdPrefix::MAX);
         for slot in moved {
             new.counts.add(instances.cell(slot), 1);
             instances.set_leaf(slot, new_number);
@@ -327,7 +327,7 @@ impl OrderedIndex {
         };
         let moved = branch.leaves.split_off(BRANCH_MAX / 2);
         let prefixes = branch.prefixes.split_off(BRANCH_MAX / 2);
-        let first = prefixes.first().copied().unwrap_or(Prefix::MAX);
+        let first = prefixes.first().copied().unwrap_or(IdPrefix::MAX);
         let mut counts = CellCounts::default();
         for leaf_number in &moved {
             if let Some(leaf) = self.leaves.get_mut(*leaf_number as usize) {
@@ -547,7 +547,7 @@ impl OrderedIndex {
 
 /// How many of the sorted `prefixes` belong to ids that the search has behind it. Those below the
 /// wanted prefix do, those above do not, and `tie` decides about the equal ones.
-fn count_true(wanted: Prefix, prefixes: &[Prefix], tie: impl Fn(usize) -> bool) -> usize {
+fn count_true(wanted: IdPrefix, prefixes: &[IdPrefix], tie: impl Fn(usize) -> bool) -> usize {
     let mut low = prefixes.partition_point(|prefix| *prefix < wanted);
     if prefixes.get(low) != Some(&wanted) {
         return low;
@@ -561,7 +561,7 @@ fn count_true(wanted: Prefix, prefixes: &[Prefix], tie: impl Fn(usize) -> bool) 
 }
 
 /// The last position whose prefix, or in a tie whose id, is not above the wanted one; else the first.
-fn last_not_above(wanted: Prefix, prefixes: &[Prefix], tie: impl Fn(usize) -> bool) -> usize {
+fn last_not_above(wanted: IdPrefix, prefixes: &[IdPrefix], tie: impl Fn(usize) -> bool) -> usize {
     count_true(wanted, prefixes, tie).saturating_sub(1)
 }
 
