@@ -22,7 +22,10 @@ export declare class Environment {
    * and text. `off` ends it.
    */
   log(level: string): void;
-  /** What was begun since the last time is written together: the thread comes back to its event loop. */
+  /**
+   * What was begun since the last time is written together: the thread comes back to its event
+   * loop.
+   */
   endTurn(): void;
   /** Gives a ticket up: its answer will not come. False when it is already on its way. */
   cancel(ticket: number): boolean;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_task::Task;
 use parking_lot::Mutex;
-use rstmdb::{Begun, Queued, Result};
+use rstmdb::{QueuedResult, Result, Underway};
 use rstmdb_threads::park;
 
 use crate::active::Counted;
@@ -56,15 +56,15 @@ impl<T: Send + 'static> Started<T> {
     pub(crate) fn begin(
         counted: Counted,
         completions: &Arc<Completions>,
-        begin: impl FnOnce() -> Begun<T>,
+        begin: impl FnOnce() -> Underway<T>,
     ) -> Started<T> {
         match error::guard(|| Ok(begin())) {
-            Ok(Begun::Done(result)) => Started::Ready(result),
-            Ok(Begun::Queued(queued)) => {
+            Ok(Underway::Done(result)) => Started::Ready(result),
+            Ok(Underway::Queued(queued)) => {
                 let source = Source::Log(queued, completions.clone());
                 Started::Waiting(Waiting { source, counted })
             }
-            Ok(Begun::ToCome(result)) => Started::new(counted, result),
+            Ok(Underway::ToCome(result)) => Started::new(counted, result),
             Err(error) => Started::Ready(Err(error)),
         }
     }
@@ -83,7 +83,7 @@ pub struct Waiting<T> {
 /// What a result waits for.
 enum Source<T> {
     /// The log.
-    Log(Queued<T>, Arc<Completions>),
+    Log(QueuedResult<T>, Arc<Completions>),
     /// Anything else.
     Future(Guarded<T>),
 }
@@ -218,7 +218,7 @@ impl<T> ClaimedOnce<T> {
 struct LogCallback<T, F>(Mutex<Option<LogWait<T, F>>>);
 
 struct LogWait<T, F> {
-    queued: Queued<T>,
+    queued: QueuedResult<T>,
     done: Quiet<F>,
     counted: Counted,
 }

@@ -10,7 +10,7 @@ use rstmdb_engine::{Engine, Options};
 use rstmdb_types::*;
 
 use crate::backend::{self, Backend};
-use crate::begun::Begun;
+use crate::begun::Underway;
 use crate::call;
 use crate::clock::ManualClock;
 use crate::open::Target;
@@ -91,7 +91,7 @@ impl Database {
 
     /// Begins the operation that `request` belongs to, for callers that gather many of them: a change is in the
     /// queue of the log when this returns, and nothing writes for it before its result is asked for.
-    pub fn begin<R>(&self, request: R) -> Begun<R::Result>
+    pub fn begin<R>(&self, request: R) -> Underway<R::Result>
     where
         R: OperationRequest<Result: Send + Unpin> + Send + 'static,
     {
@@ -109,7 +109,7 @@ impl Database {
     }
 
     /// As [`Database::begin`], from the text of a request to the text of a result.
-    pub fn begin_text(&self, operation: Operation, request: &[u8]) -> Begun<String> {
+    pub fn begin_text(&self, operation: Operation, request: &[u8]) -> Underway<String> {
         let run = call::TextCall { backend: &self.backend, text: request };
         operation.visit(call::TextCallBeside(run))
     }

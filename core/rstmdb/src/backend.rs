@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use rstmdb_engine::Engine;
 use rstmdb_types::*;
 
-use crate::begun::{Begun, Queued};
+use crate::begun::{QueuedResult, Underway};
 
 /// The two places.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ impl Backend {
     }
 
     /// Begins a request, as far as it comes without waiting.
-    pub(crate) fn begin<R>(&self, request: R) -> Begun<R::Result>
+    pub(crate) fn begin<R>(&self, request: R) -> Underway<R::Result>
     where
         R: OperationRequest<Result: Send + Unpin> + Send + 'static,
     {
@@ -155,13 +155,13 @@ impl Backend {
             let pending = engine.begin(request);
             pending.write_at_once();
             if pending.is_ready() {
-                return Begun::Done(pending.wait());
+                return Underway::Done(pending.wait());
             }
             let (commit, result) = pending.held_by(engine.clone()).split();
-            return Begun::Queued(Queued::new(commit, result));
+            return Underway::Queued(QueuedResult::new(commit, result));
         }
         let backend = self.clone();
-        Begun::ToCome(Box::pin(async move { backend.run(request).await }))
+        Underway::ToCome(Box::pin(async move { backend.run(request).await }))
     }
 
     /// Waits until everything is settled and gives back what the database holds.

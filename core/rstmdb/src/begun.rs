@@ -10,32 +10,32 @@ use rstmdb_types::Result;
 
 /// How far an operation came without waiting.
 #[must_use = "a result is known only after waiting"]
-pub enum Begun<T> {
+pub enum Underway<T> {
     /// To its end.
     Done(Result<T>),
     /// Into the queue of the log.
-    Queued(Queued<T>),
+    Queued(QueuedResult<T>),
     /// It waits for files, for room, or for a server.
     ToCome(Pin<Box<dyn Future<Output = Result<T>> + Send>>),
 }
 
-impl<T> Begun<T> {
+impl<T> Underway<T> {
     /// Waits for the result.
     pub(crate) async fn end(self) -> Result<T> {
         match self {
-            Begun::Done(result) => result,
-            Begun::Queued(queued) => queued.await,
-            Begun::ToCome(result) => result.await,
+            Underway::Done(result) => result,
+            Underway::Queued(queued) => queued.await,
+            Underway::ToCome(result) => result.await,
         }
     }
 }
 
-impl<T> std::fmt::Debug for Begun<T> {
+impl<T> std::fmt::Debug for Underway<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Begun::Done(_) => "Done",
-            Begun::Queued(_) => "Queued",
-            Begun::ToCome(_) => "ToCome",
+            Underway::Done(_) => "Done",
+            Underway::Queued(_) => "Queued",
+            Underway::ToCome(_) => "ToCome",
         })
     }
 }
@@ -44,7 +44,7 @@ impl<T> std::fmt::Debug for Begun<T> {
 /// the write begins when one of them is polled, waited for or dropped: it covers all that are in the queue.
 #[must_use = "a result is known only after waiting"]
 #[derive(Debug)]
-pub struct Queued<T> {
+pub struct QueuedResult<T> {
     commit: Commit<Arc<Engine>>,
     /// `None` once it was taken.
     result: Option<Result<T>>,
@@ -52,15 +52,15 @@ pub struct Queued<T> {
     settled: Option<Result<()>>,
 }
 
-impl<T> Queued<T> {
-    pub(crate) fn new(commit: Commit<Arc<Engine>>, result: Result<T>) -> Queued<T> {
-        Queued { commit, result: Some(result), settled: None }
+impl<T> QueuedResult<T> {
+    pub(crate) fn new(commit: Commit<Arc<Engine>>, result: Result<T>) -> QueuedResult<T> {
+        QueuedResult { commit, result: Some(result), settled: None }
     }
 
     /// Another form of the result, made before it may be shown.
-    pub(crate) fn map<R>(self, form: impl FnOnce(T) -> Result<R>) -> Queued<R> {
-        let Queued { commit, result, settled } = self;
-        Queued { commit, result: result.map(|result| result.and_then(form)), settled }
+    pub(crate) fn map<R>(self, form: impl FnOnce(T) -> Result<R>) -> QueuedResult<R> {
+        let QueuedResult { commit, result, settled } = self;
+        QueuedResult { commit, result: result.map(|result| result.and_then(form)), settled }
     }
 
     /// Whether waiting would return at once. Asking does not get the write going.
@@ -81,16 +81,16 @@ impl<T> Queued<T> {
 
     /// Waits for the result, and writes when nobody else does.
     pub fn wait(self) -> Result<T> {
-        let Queued { commit, result, settled } = self;
+        let QueuedResult { commit, result, settled } = self;
         settled.unwrap_or_else(|| commit.wait())?;
         result.unwrap_or_else(taken)
     }
 }
 
 /// The result is not pinned, whatever it is.
-impl<T> Unpin for Queued<T> {}
+impl<T> Unpin for QueuedResult<T> {}
 
-impl<T> Future for Queued<T> {
+impl<T> Future for QueuedResult<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {

@@ -9,7 +9,7 @@ use rstmdb_types::{
 use serde::Serialize;
 
 use crate::backend::Backend;
-use crate::begun::Begun;
+use crate::begun::Underway;
 
 /// Runs an operation that is no watch, from text to text.
 pub(crate) struct TextCall<'a> {
@@ -30,20 +30,20 @@ impl Visitor for TextCall<'_> {
 }
 
 impl Visitor for TextCallBeside<'_> {
-    type Output = Begun<String>;
+    type Output = Underway<String>;
 
-    fn visit<R: OperationRequest>(self) -> Begun<String> {
+    fn visit<R: OperationRequest>(self) -> Underway<String> {
         let TextCall { backend, text: request } = self.0;
         let room = room::<R>(request);
         let request = match refuse_watch(R::OPERATION).and_then(|()| read::<R>(request)) {
             Ok(request) => request,
-            Err(error) => return Begun::Done(Err(error)),
+            Err(error) => return Underway::Done(Err(error)),
         };
         match backend.begin(request) {
-            Begun::Done(result) => Begun::Done(result.and_then(|result| text(&result, room))),
-            Begun::Queued(queued) => Begun::Queued(queued.map(|result| text(&result, room))),
-            Begun::ToCome(result) => {
-                Begun::ToCome(Box::pin(async move { text(&result.await?, room) }))
+            Underway::Done(result) => Underway::Done(result.and_then(|result| text(&result, room))),
+            Underway::Queued(queued) => Underway::Queued(queued.map(|result| text(&result, room))),
+            Underway::ToCome(result) => {
+                Underway::ToCome(Box::pin(async move { text(&result.await?, room) }))
             }
         }
     }

@@ -95,7 +95,7 @@ fn what_is_begun_waits_in_the_queue_for_its_sync_and_for_nothing_without_one() {
         let begun: Vec<_> = (0..8).map(|_| db.begin_text(Operation::ApplyEvent, text)).collect();
         let mut offset = 3;
         for begun in begun {
-            let Begun::Queued(queued) = begun else { panic!("{begun:?}") };
+            let Underway::Queued(queued) = begun else { panic!("{begun:?}") };
             assert_eq!(queued.is_ready(), offset > 3, "the first write covers all");
             let result: ApplyEventResult = serde_json::from_str(&queued.await.unwrap()).unwrap();
             offset += 1;
@@ -106,9 +106,9 @@ fn what_is_begun_waits_in_the_queue_for_its_sync_and_for_nothing_without_one() {
 
         let options = Options { fsync: FsyncPolicy::Never, ..Options::default() };
         let db = Database::open_with(url, options).await.unwrap();
-        let Begun::Done(result) = db.begin(event()) else { panic!("it waits") };
+        let Underway::Done(result) = db.begin(event()) else { panic!("it waits") };
         assert_eq!(result.unwrap().wal_offset, 11);
-        let Begun::ToCome(events) = db.begin(HistoryRequest::new("a")) else { panic!("files") };
+        let Underway::ToCome(events) = db.begin(HistoryRequest::new("a")) else { panic!("files") };
         assert_eq!(events.await.unwrap().events.len(), 10);
     });
 }
