@@ -10,6 +10,7 @@ const SHARED: &[(&str, &str)] = &[
     ("BatchResult", "what a batch comes to, and the effect that keeps it"),
     ("Commit", "what an answer waits for: the engine's, and that of a server whose engine changes"),
     ("Database", "asynchronous and blocking"),
+    ("Mapped", "part of a file that is mapped, and what systems without have in its place"),
     ("Options", "of a database of this process, and of a server"),
     ("Pending", "an answer that is to come: each layer's wraps the one below"),
     ("Subscription", "events in log order: each layer's wraps the one below"),
