@@ -15,7 +15,6 @@ use rstmdb::error::reason;
 use rstmdb::{Error, ErrorCode, Result};
 use rstmdb_threads::process::PerProcess;
 
-use crate::error::guard;
 use crate::fork;
 
 const THREADS_MAX: usize = 64;
@@ -30,29 +29,13 @@ struct Threads {
     // would find threads that it does not have.
     queue: Mutex<TaskQueue>,
     ready: Condvar,
-    /// For those that were away.
-    back: Condvar,
 }
 
 #[derive(Default)]
 struct TaskQueue {
     tasks: VecDeque<Runnable>,
-    /// So many threads may run callbacks at once. There are more while some of them are away.
-    running_max: usize,
-    running: usize,
-    /// Threads that do something else.
-    away: usize,
-    /// Those of them that wait until they may go on.
-    returning: usize,
     idle: usize,
     threads: usize,
-}
-
-impl TaskQueue {
-    /// Whether one more thread may run callbacks. Those that come back go first.
-    fn has_room(&self) -> bool {
-        self.running + self.returning < self.running_max
-    }
 }
 
 thread_local! {
@@ -126,20 +109,6 @@ pub(crate) fn run(job: impl FnOnce() + Send + 'static) {
     handle.detach();
 }
 
-/// Does what may take long on this thread of callbacks, while others run them in its place. What was left for
-/// the end of a group is done before.
-pub(crate) fn away<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    if !on_callback_thread() {
-        return work();
-    }
-    end_group();
-    let threads = THREADS.get();
-    threads.leave();
-    let result = guard(work);
-    threads.come_back();
-    result
-}
-
 /// Goes on on a thread of callbacks.
 pub(crate) async fn arrive() {
     std::future::poll_fn(|context| {
@@ -160,29 +129,10 @@ impl Threads {
     fn push(self: &Arc<Self>, task: Runnable) {
         let mut queue = self.queue();
         queue.tasks.push_back(task);
-        self.find_runner(queue);
-    }
-
-    /// Sees to it that somebody runs what is in the queue: those that run now look at it when they are done.
-    fn find_runner(self: &Arc<Self>, mut queue: MutexGuard<'_, TaskQueue>) {
-        if queue.tasks.is_empty() || !queue.has_room() {
-            return;
-        }
         if queue.idle > 0 {
             drop(queue);
             self.ready.notify_one();
-        } else if queue.threads - queue.away < queue.running_max {
-            // Without one, whoever comes back runs it.
-            drop(self.start(&mut queue));
         }
-    }
-
-    fn start(self: &Arc<Self>, queue: &mut TaskQueue) -> std::io::Result<()> {
-        let name = format!("rstmdb-callback-{}", queue.threads);
-        let threads = self.clone();
-        std::thread::Builder::new().name(name).spawn(move || threads.work())?;
-        queue.threads += 1;
-        Ok(())
     }
 
     fn begin(self: &Arc<Self>) -> Result<()> {
@@ -192,10 +142,11 @@ impl Threads {
         }
         let wanted = std::env::var("RSTMDB_RUNTIME_THREADS").ok();
         let wanted = wanted.and_then(|text| text.trim().parse().ok()).unwrap_or(1);
-        queue.running_max = wanted.clamp(1, THREADS_MAX);
-        while queue.threads < queue.running_max {
-            match self.start(&mut queue) {
-                Ok(()) => {}
+        for number in 0..wanted.clamp(1, THREADS_MAX) {
+            let threads = self.clone();
+            let thread = std::thread::Builder::new().name(format!("rstmdb-callback-{number}"));
+            match thread.spawn(move || threads.work()) {
+                Ok(_) => queue.threads += 1,
                 // Fewer do as well.
                 Err(_) if queue.threads > 0 => break,
                 Err(error) => {
@@ -209,55 +160,30 @@ impl Threads {
         Ok(())
     }
 
-    fn work(self: Arc<Self>) {
+    fn work(&self) {
         HERE.with(|here| here.set(Some(fork::process())));
         let mut queue = self.queue();
-        let (mut group, mut runs) = (0, false);
+        let mut group = 0;
         loop {
             if group < GROUP_MAX
-                && (runs || queue.has_room())
                 && let Some(task) = queue.tasks.pop_front()
             {
-                queue.running += usize::from(!runs);
-                runs = true;
                 drop(queue);
                 task.run();
                 group += 1;
                 queue = self.queue();
-            } else if group > 0 {
+                continue;
+            }
+            if group > 0 {
                 drop(queue);
                 end_group();
                 group = 0;
                 queue = self.queue();
-            } else if runs {
-                queue.running -= 1;
-                runs = false;
-                self.back.notify_one();
-            } else {
-                queue.idle += 1;
-                queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                queue.idle -= 1;
+                continue;
             }
+            queue.idle += 1;
+            queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
         }
-    }
-
-    /// The thread does something else; others may run callbacks meanwhile.
-    fn leave(self: &Arc<Self>) {
-        let mut queue = self.queue();
-        queue.running -= 1;
-        queue.away += 1;
-        self.back.notify_one();
-        self.find_runner(queue);
-    }
-
-    fn come_back(&self) {
-        let mut queue = self.queue();
-        queue.returning += 1;
-        while queue.running >= queue.running_max {
-            queue = self.back.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        queue.returning -= 1;
-        queue.away -= 1;
-        queue.running += 1;
     }
 }

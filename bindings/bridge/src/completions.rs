@@ -1,8 +1,8 @@
 //! Callbacks of a database that wait for its log, gathered: what one sync covers is called back in one go.
 //!
-//! The thread that calls back writes, too: nobody has to wake it. What callers begin meanwhile, in callbacks
-//! or in a turn of their event loop, is written together when that turn is over: one sync covers all of it.
-//! A turn that takes longer than a write does not hold it up: then the log's thread writes beside it.
+//! The log is asked about the first alone, and one wake-up is for all that are safe by then. What callers
+//! begin meanwhile, in callbacks or in a turn of their event loop, is asked for together when that turn is
+//! over: one sync covers all of it. A turn that takes longer than a write does not hold it up.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,7 +61,6 @@ impl Turn {
 /// The callbacks of one database that wait for its log.
 pub(crate) struct Completions {
     process: u64,
-    database: rstmdb::Database,
     gathered: Mutex<Gathered>,
     /// Whether a thread of callbacks is about to look.
     is_scheduled: AtomicBool,
@@ -100,10 +99,9 @@ impl Gathered {
 }
 
 impl Completions {
-    pub(crate) fn new(database: rstmdb::Database) -> Arc<Completions> {
+    pub(crate) fn new() -> Arc<Completions> {
         Arc::new(Completions {
             process: fork::process(),
-            database,
             gathered: Mutex::default(),
             is_scheduled: AtomicBool::new(false),
         })
@@ -137,36 +135,12 @@ impl Completions {
         if gathered.asked.is_some() || gathered.grows() {
             return;
         }
-        if gathered.waiting.is_empty() {
-            return;
-        }
-        gathered.asked = Some(Instant::now());
-        if gathered.turns > 0 {
-            // The thread that would write has callbacks to run.
-            self.ask_log(gathered);
-        } else {
-            let writing = self.clone();
-            callbacks::run(move || writing.write());
-        }
-    }
-
-    fn ask_log(self: &Arc<Self>, gathered: &Gathered) {
+        let Some(first) = gathered.waiting.front() else { return };
         let waker = Waker::from(self.clone());
-        let first = gathered.waiting.front();
-        if first.is_none_or(|first| first.ask(&mut Context::from_waker(&waker))) {
+        if first.ask(&mut Context::from_waker(&waker)) {
             waker.wake();
         }
-    }
-
-    /// Runs on a thread of callbacks.
-    fn write(self: Arc<Self>) {
-        let wrote = callbacks::away(|| Ok(self.database.write_queued()));
-        if wrote.unwrap_or(false) {
-            self.deliver();
-        } else {
-            // Somebody else is at it.
-            self.ask_log(&self.gathered.lock());
-        }
+        gathered.asked = Some(Instant::now());
     }
 
     /// Runs on a thread of callbacks.

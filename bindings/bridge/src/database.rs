@@ -42,13 +42,6 @@ enum Opened {
     Echo,
 }
 
-impl Opened {
-    fn of(waiting: rstmdb::Database, here: Option<Here>) -> Opened {
-        let completions = Completions::new(waiting.clone());
-        Opened::Database { waiting, here, completions }
-    }
-}
-
 /// What only a database of this process has.
 #[derive(Debug)]
 struct Here {
@@ -352,12 +345,12 @@ impl<T> Drop for Detached<T> {
 async fn open(url: String, place: Target) -> Result<Opened> {
     let here = |waiting: rstmdb::Database, clock| {
         let here = Here { blocking: waiting.blocking(), clock };
-        Opened::of(waiting, Some(here))
+        Opened::Database { waiting, here: Some(here), completions: Completions::new() }
     };
     Ok(match place {
         Target::There(options) => {
             let waiting = rstmdb::Database::connect(*options).await?;
-            Opened::of(waiting, None)
+            Opened::Database { waiting, here: None, completions: Completions::new() }
         }
         Target::Here { options, clock: None } => {
             here(rstmdb::Database::open_with(&url, *options).await?, None)

@@ -201,37 +201,6 @@ fn a_turn_that_nobody_ends_does_not_keep_a_database_from_closing() {
 }
 
 #[test]
-fn callbacks_run_while_another_database_writes_and_one_at_a_time() {
-    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
-    let databases: Vec<_> = folders
-        .iter()
-        .map(|folder| Database::open(folder.path().to_str().unwrap(), "").unwrap())
-        .collect();
-    databases.iter().for_each(with_instance);
-    let running = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let (sender, told) = channel();
-    for _ in 0..50 {
-        for database in &databases {
-            let (sender, running) = (sender.clone(), running.clone());
-            match database.start(ApplyEventRequest::new("i", "GO")) {
-                Started::Waiting(waiting) => drop(waiting.finish(move |result| {
-                    use std::sync::atomic::Ordering::SeqCst;
-                    let alone = running.fetch_add(1, SeqCst) == 0;
-                    std::thread::yield_now();
-                    running.fetch_sub(1, SeqCst);
-                    sender.send(result.map(|_| alone)).unwrap();
-                })),
-                // Written with one of before.
-                Started::Ready(result) => sender.send(result.map(|_| true)).unwrap(),
-            }
-        }
-    }
-    for _ in 0..200 {
-        assert!(told.recv().unwrap().unwrap(), "two callbacks at once");
-    }
-}
-
-#[test]
 fn there_is_no_group_outside_of_callbacks() {
     let ran = std::rc::Rc::new(std::cell::Cell::new(false));
     let run = ran.clone();

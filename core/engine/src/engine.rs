@@ -165,12 +165,6 @@ impl Engine {
         self.shared.position(self.shared.queue.committed() + 1)
     }
 
-    /// Writes what is in the queue of the log, unless somebody else is writing; says whether it did. For threads
-    /// that may wait for a sync.
-    pub fn write_queued(&self) -> bool {
-        self.shared.queue.lead()
-    }
-
     /// Whether a write may have to wait for a sync.
     pub(crate) fn syncs(&self) -> bool {
         self.shared.options.fsync != FsyncPolicy::Never

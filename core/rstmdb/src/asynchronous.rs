@@ -98,16 +98,6 @@ impl Database {
         self.backend.begin(request)
     }
 
-    /// Writes what was begun and is in the queue of the log, on this thread, which may have to wait for a sync;
-    /// says whether it did, and not somebody else.
-    pub fn write_queued(&self) -> bool {
-        match &self.backend {
-            Backend::Embedded(engine) => engine.write_queued(),
-            #[cfg(feature = "remote")]
-            Backend::Remote(_) => false,
-        }
-    }
-
     /// As [`Database::begin`], from the text of a request to the text of a result.
     pub fn begin_text(&self, operation: Operation, request: &[u8]) -> Underway<String> {
         let run = call::TextCall { backend: &self.backend, text: request };
