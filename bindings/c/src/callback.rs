@@ -62,7 +62,10 @@ pub type rstmdb_after = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 /// For what is worth doing once for many outcomes: to take a lock, to wake a loop, to enter another language.
 /// What `rstmdb_submit` begins in callbacks, and in `after`, is written together when `after` has returned.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rstmdb_after_callbacks(after: rstmdb_after, user_data: *mut c_void) -> i32 {
+pub unsafe extern "C" fn rstmdb_after_callbacks(
+    after: rstmdb_after,
+    user_data: *mut c_void,
+) -> i32 {
     let Some(run) = after else { return 0 };
     // SAFETY: the caller gave a function of this type, to be called once with its data, on this thread.
     let after = Box::new(move || unsafe { run(user_data) });

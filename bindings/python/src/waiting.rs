@@ -306,9 +306,8 @@ pub fn in_loop<T: Send + 'static, U: Send + 'static>(
         // Behind all that is ready to run: one sync is for what those begin.
         let end = EndTurn { waiting: asking.clone() };
         // A loop that takes nothing more drops it, which ends the turn too.
-        let told = Py::new(py, end).and_then(|end| {
-            asking.object.call_method1(py, intern!(py, "call_soon"), (end,))
-        });
+        let told = Py::new(py, end)
+            .and_then(|end| asking.object.call_method1(py, intern!(py, "call_soon"), (end,)));
         drop(told);
     }
     Ok(Py::new(py, Pending { future, ticket })?.into_any())

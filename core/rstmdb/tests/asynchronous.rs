@@ -88,7 +88,8 @@ fn what_is_begun_waits_in_the_queue_for_its_sync_and_for_nothing_without_one() {
     let url = directory.path().to_str().unwrap();
     block_on(async {
         let db = database(url).await;
-        let syncs = async || db.wal_stats(WalStatsRequest::default()).await.unwrap().io_stats.fsyncs;
+        let syncs =
+            async || db.wal_stats(WalStatsRequest::default()).await.unwrap().io_stats.fsyncs;
         let before = syncs().await;
         let text = br#"{"instance_id":"a","event":"E"}"#;
         let begun: Vec<_> = (0..8).map(|_| db.begin_text(Operation::ApplyEvent, text)).collect();

@@ -36,6 +36,8 @@ impl Job for Digests {
         match shared.mark(false, &Edge::of(shared)) {
             Ok(begin) => {
                 self.uncovered_ms = None;
+                // Nobody waits for it.
+                shared.queue.request_write();
                 Due::at_offset(begin.ticket.offset + 1)
             }
             Err(error) => {

@@ -167,6 +167,14 @@ impl<S: Sink> Queue<S> {
         Ticket { offset, epoch: self.epoch() }
     }
 
+    /// A ticket for everything that is in memory, taken without a lock.
+    pub(crate) fn ticket_of_all(&self) -> Ticket {
+        // The epoch first: what is taken back in between is found among the failures of that epoch, while its offset
+        // may not come again in the next.
+        let epoch = self.epoch();
+        Ticket { offset: self.appended(), epoch }
+    }
+
     fn epoch(&self) -> u64 {
         self.marks.epoch.load(Ordering::Acquire)
     }

@@ -193,7 +193,7 @@ impl Shared {
             run.locked.forget_undo();
         }
         // Reads inside saw what others appended before.
-        let ticket = self.queue.ticket(self.queue.appended());
+        let ticket = self.queue.ticket_of_all();
         match result {
             Ok(result) => Ok(Evaluated::new(ticket, Ok(result))),
             Err(Stop::Refused(error)) => Ok(Evaluated::new(ticket, Err(error))),

@@ -170,7 +170,7 @@ impl Shared {
                 };
                 Evaluated::new(self.queue.ticket(entry.offset), Ok(result))
             }
-            Err(error) => Evaluated::new(self.queue.ticket(self.queue.appended()), Err(error)),
+            Err(error) => Evaluated::new(self.queue.ticket_of_all(), Err(error)),
         }
     }
 

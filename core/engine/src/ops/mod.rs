@@ -87,7 +87,7 @@ impl Shared {
 
     /// A result that anything appended so far may have had its part in.
     pub(crate) fn after_all<T>(&self, result: Result<T>) -> Evaluated<T> {
-        Evaluated::new(self.queue.ticket(self.queue.appended()), result)
+        Evaluated::new(self.queue.ticket_of_all(), result)
     }
 
     /// Refuses reads on a closed database.
@@ -110,7 +110,7 @@ impl Shared {
         loop {
             let before = self.queue.ticket(0).epoch;
             let result = look();
-            let ticket = self.queue.ticket(self.queue.appended());
+            let ticket = self.queue.ticket_of_all();
             // A write that was taken back meanwhile may have been seen: look again.
             if ticket.epoch == before {
                 return Evaluated::new(ticket, result);

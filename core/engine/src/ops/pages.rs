@@ -42,7 +42,8 @@ pub(super) fn nth(state: &State, filter: &CellFilter, wanted: u64) -> (Option<Te
         let below = total <= wanted;
         for (range, rank) in ranges.iter_mut().zip(ranks) {
             if below {
-                range.0 = range.0.max(rank);
+                // What others create meanwhile may have moved it beyond what was counted.
+                range.0 = range.0.max(rank).min(range.1);
             } else {
                 range.1 = range.1.min(rank).max(range.0);
             }

@@ -48,7 +48,9 @@ pub(crate) struct Slot {
     is_free: bool,
 }
 
-const _: () = assert!(size_of::<Slot>() == 128 && std::mem::offset_of!(Slot, anchor) == 64);
+const _: () = assert!(size_of::<Slot>() == 128);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(std::mem::offset_of!(Slot, anchor) == 64);
 
 impl Slot {
     pub(crate) fn cell(&self) -> u32 {
