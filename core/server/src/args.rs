@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 
 use rstmdb_server::config::Sources;
+use rstmdb_server::control::Order;
 
 /// The rstmdb server: state machines over the network.
 ///
@@ -48,6 +49,13 @@ pub(crate) struct Args {
     /// Without other flags its own count, as for --check-health.
     #[arg(long, group = "instead")]
     pub(crate) reload: bool,
+    /// List the sessions that are open on the running server: whose they are and what they watch
+    /// (server.control_socket). Without other flags those of its own count, as for --check-health.
+    #[arg(long, group = "instead")]
+    pub(crate) sessions: bool,
+    /// End a session that --sessions lists. Take its token away first: a client connects again.
+    #[arg(long, group = "instead", value_name = "SESSION")]
+    pub(crate) end_session: Option<u64>,
     /// Print the configuration in force as YAML, without secrets, and start nothing.
     #[arg(long, group = "instead")]
     pub(crate) print_config: bool,
@@ -93,6 +101,15 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Args {
+    /// What the running server is asked, when it is.
+    pub(crate) fn order(&self) -> Option<Order> {
+        match self.end_session {
+            Some(number) => Some(Order::End(number)),
+            None if self.sessions => Some(Order::Sessions),
+            None => self.reload.then_some(Order::Reload),
+        }
+    }
+
     /// What a system installs beside the program, when that is asked for.
     pub(crate) fn manual(&self) -> std::io::Result<Option<Vec<u8>>> {
         let mut text = Vec::new();
@@ -155,7 +172,7 @@ fn running() -> Vec<Sources> {
         }
         let line = std::fs::read_to_string(folder.join("cmdline")).ok()?;
         let args = Args::try_parse_from(line.trim_end_matches('\0').split('\0')).ok()?;
-        if args.check_health || args.reload {
+        if args.check_health || args.order().is_some() {
             return None;
         }
         let variables = std::fs::read(folder.join("environ")).ok()?;

@@ -1,8 +1,8 @@
 //! The control socket: a place on this machine where the running server is asked to read its configuration
-//! again, and answers how that went. A signal can only ask.
+//! again, and answers how that went, which sessions are open, and to end one. A signal can only ask.
 //!
-//! A request is a line, `reload`; the answer is a line, `done` or `refused`, and what there is to say. Systems
-//! without such sockets refuse the setting.
+//! A request is a line: `reload`, `sessions` or `end` with a number; the answer is a line, `done` or `refused`, and
+//! what there is to say. Systems without such sockets refuse the setting.
 
 use std::path::Path;
 
@@ -24,9 +24,45 @@ pub struct Control {
     asking: Option<system::Asking>,
 }
 
-/// Somebody who asked for the configuration to be read again, and waits for the answer.
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Read the configuration again.
+    Reload,
+    /// List the sessions that are open.
+    Sessions,
+    /// End the session of this number.
+    End(u64),
+}
+
+impl Order {
+    /// The order of a line.
+    #[cfg(unix)]
+    fn of(line: &str) -> Option<Order> {
+        match line.split_once(' ') {
+            None if line == "reload" => Some(Order::Reload),
+            None if line == "sessions" => Some(Order::Sessions),
+            Some(("end", number)) => number.parse().ok().map(Order::End),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Order::Reload => f.write_str("reload"),
+            Order::Sessions => f.write_str("sessions"),
+            Order::End(number) => write!(f, "end {number}"),
+        }
+    }
+}
+
+/// Somebody who asked, and waits for the answer.
 #[derive(Debug)]
-pub struct ReloadRequest {
+pub struct ControlRequest {
+    /// What for.
+    pub order: Order,
     #[cfg(unix)]
     stream: tokio::net::UnixStream,
 }
@@ -39,10 +75,9 @@ fn unusable(path: &Path, problem: impl std::fmt::Display) -> Error {
         .with("path", path.display().to_string())
 }
 
-/// Asks the running server to read its configuration again; what it says. An error when it refuses to use it, or
-/// does not answer.
-pub fn ask(path: &Path) -> Result<String> {
-    let answer = system::ask(path)?;
+/// Gives the running server an order; what it says. An error when it refuses, or does not answer.
+pub fn ask(path: &Path, order: Order) -> Result<String> {
+    let answer = system::ask(path, order)?;
     match answer.split_once('\n') {
         Some(("done", said)) => Ok(said.to_owned()),
         Some(("refused", said)) => Err(Error::invalid(reason::INVALID_OPTION, said)),
@@ -62,10 +97,10 @@ mod system {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
-    use super::{Control, ReloadRequest, unusable};
+    use super::{Control, ControlRequest, Order, unusable};
 
-    /// What a request is.
-    const RELOAD: &str = "reload\n";
+    /// The longest request, in bytes.
+    const REQUEST_BYTES_MAX: usize = 64;
     /// How long a client may take to say it, and to take its answer.
     const PATIENCE: Duration = Duration::from_secs(5);
     /// How long the server may take to read its configuration.
@@ -90,9 +125,8 @@ mod system {
             Ok(control)
         }
 
-        /// Waits until somebody asks for the configuration to be read again. Nobody is lost when this is dropped
-        /// and called again.
-        pub async fn next(&mut self) -> ReloadRequest {
+        /// Waits until somebody gives an order. Nobody is lost when this is dropped and called again.
+        pub async fn next(&mut self) -> ControlRequest {
             loop {
                 let Some(asking) = &mut self.asking else {
                     match self.listener.accept().await {
@@ -108,19 +142,25 @@ mod system {
                 let left = PATIENCE.saturating_sub(asking.since.elapsed());
                 let read = asking.stream.read_buf(&mut asking.said);
                 let is_there = matches!(tokio::time::timeout(left, read).await, Ok(Ok(1..)));
-                if is_there && asking.said.len() < RELOAD.len() {
+                let is_whole = asking.said.ends_with(b"\n");
+                if is_there && !is_whole && asking.said.len() < REQUEST_BYTES_MAX {
                     continue;
                 }
-                if let Some(Asking { stream, said, .. }) = self.asking.take()
-                    && said == RELOAD.as_bytes()
-                {
-                    return ReloadRequest { stream };
+                let Some(Asking { stream, said, .. }) = self.asking.take() else { continue };
+                let line = std::str::from_utf8(&said).ok().and_then(|said| said.strip_suffix('\n'));
+                match line.map(Order::of) {
+                    Some(Some(order)) => return ControlRequest { order, stream },
+                    // A newer program asks an older server. Who went away wants no answer.
+                    Some(None) => {
+                        let _ = stream.try_write(b"refused\nthis server does not know the request");
+                    }
+                    None => {}
                 }
             }
         }
     }
 
-    impl ReloadRequest {
+    impl ControlRequest {
         /// Says how it went.
         pub async fn answer(mut self, outcome: std::result::Result<String, String>) {
             let (word, said) = match &outcome {
@@ -157,12 +197,12 @@ mod system {
     }
 
     /// The answer of the running server, whole.
-    pub(super) fn ask(path: &Path) -> Result<String> {
+    pub(super) fn ask(path: &Path, order: Order) -> Result<String> {
         let mut answer = String::new();
         let asked = UnixStream::connect(path).and_then(|mut stream| {
             stream.set_write_timeout(Some(PATIENCE))?;
             stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
-            stream.write_all(RELOAD.as_bytes())?;
+            stream.write_all(format!("{order}\n").as_bytes())?;
             stream.read_to_string(&mut answer)
         });
         asked.map_err(|error| unusable(path, format!("{error}; does the server run?")))?;
@@ -176,7 +216,7 @@ mod system {
 
     use rstmdb_types::Result;
 
-    use super::{Control, ReloadRequest, unusable};
+    use super::{Control, ControlRequest, Order, unusable};
 
     impl Control {
         /// Refuses.
@@ -185,17 +225,17 @@ mod system {
         }
 
         /// Never comes.
-        pub async fn next(&mut self) -> ReloadRequest {
+        pub async fn next(&mut self) -> ControlRequest {
             std::future::pending().await
         }
     }
 
-    impl ReloadRequest {
+    impl ControlRequest {
         /// Tells nobody.
         pub async fn answer(self, _outcome: std::result::Result<String, String>) {}
     }
 
-    pub(super) fn ask(path: &Path) -> Result<String> {
+    pub(super) fn ask(path: &Path, _order: Order) -> Result<String> {
         Err(unusable(path, "this system has none; restart the server instead"))
     }
 }

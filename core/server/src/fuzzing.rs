@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 use crate::rcp::{FrameMemory, Rcp, serve};
+use crate::sessions::Sessions;
 use crate::shutdown::Shutdown;
 
 thread_local! {
@@ -48,12 +49,14 @@ fn converse(stream: &[u8], piece: usize) -> Vec<(String, String)> {
     let engine = Arc::new(database());
     let config = Config::default();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let calls = Calls::new(Arc::new(LiveSettings::new(&config).unwrap()), metrics.clone());
+    let settings = Arc::new(LiveSettings::new(&config).unwrap());
+    let calls = Calls::new(settings.clone(), metrics.clone());
     calls.install(engine.clone());
     let rcp = Arc::new(Rcp {
         calls: Arc::new(calls),
         memory: FrameMemory::new(&config.network),
         audiences: Arc::default(),
+        sessions: Arc::new(Sessions::new(settings)),
         connections_max: usize::MAX,
         shutdown: Shutdown::default(),
     });

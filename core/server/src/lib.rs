@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod probe;
 mod rcp;
 mod server;
+pub mod sessions;
 mod shutdown;
 pub mod tls;
 

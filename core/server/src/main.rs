@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rstmdb_server::config::{self, Config, LoadedConfig, Sources};
+use rstmdb_server::control::Order;
 use rstmdb_server::live::LiveSettings;
 use rstmdb_server::probe::probe;
 use rstmdb_server::{control, logging};
@@ -56,8 +57,8 @@ fn run(args: Args) -> Result<()> {
         let said = probe(&Config::load(&args.of_running(environment()))?)?;
         return print(&format!("{}\n", said.trim_end()));
     }
-    if args.reload {
-        return reload(&args.of_running(environment()));
+    if let Some(order) = args.order() {
+        return give(order, &args.of_running(environment()));
     }
     let sources = args.sources(environment());
     let loaded = Config::load(&sources)?;
@@ -78,8 +79,8 @@ fn run(args: Args) -> Result<()> {
     serve::serve(sources, loaded)
 }
 
-/// Has the running server read its configuration again.
-fn reload(sources: &Sources) -> Result<()> {
+/// Gives the running server an order.
+fn give(order: Order, sources: &Sources) -> Result<()> {
     // Not loaded: whether it can be used is for the server to say.
     let config = Config::as_far_as_readable(sources);
     let socket = config.server.control_socket.ok_or_else(|| {
@@ -87,14 +88,19 @@ fn reload(sources: &Sources) -> Result<()> {
         if let Err(problem) = Config::load(sources) {
             return problem;
         }
+        let or = match order {
+            Order::Reload => {
+                ", or send SIGHUP and look at the log and at rstmdb_config_last_reload_successful"
+            }
+            Order::Sessions | Order::End(_) => "",
+        };
         let message = format!(
-            "{} is not set, so there is nowhere to ask; set it and restart, or send SIGHUP and look at the \
-             log and at rstmdb_config_last_reload_successful",
+            "{} is not set, so there is nowhere to ask; set it and restart{or}",
             control::SETTING
         );
         Error::invalid(reason::INVALID_OPTION, message).with("setting", control::SETTING)
     })?;
-    print(&format!("{}\n", control::ask(&socket)?))
+    print(&format!("{}\n", control::ask(&socket, order)?.trim_end()))
 }
 
 /// Reads tokens and certificates too, and says what is wrong with those that can be used all the same.

@@ -48,11 +48,11 @@ pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
         };
         banner(&loaded, &server);
         notify::ready(&status(server.address(), None));
-        let metrics = server.metrics().clone();
+        let (metrics, sessions) = (server.metrics().clone(), server.sessions());
         let watcher = Watcher::new(sources, loaded, server.settings(), Some(log));
         let told = move |outcome: &Result<Changes>| metrics.config_was_read(outcome.is_ok());
         let watching = [
-            tokio::spawn(watcher.run(reasons, told)),
+            tokio::spawn(watcher.run(reasons, sessions, told)),
             tokio::spawn(notify::live()),
             tokio::spawn(tell_status(server.address(), server.refusal())),
         ];

@@ -18,6 +18,7 @@ use crate::health::{self, Health};
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 use crate::rcp::{self, FrameMemory, Rcp};
+use crate::sessions::Sessions;
 use crate::shutdown::Shutdown;
 
 /// Connections the system keeps until they are accepted.
@@ -35,6 +36,7 @@ pub struct Server {
     connections: JoinHandle<()>,
     endpoint: Option<JoinHandle<()>>,
     following: [JoinHandle<()>; 2],
+    sessions: Arc<Sessions>,
     refusal: watch::Receiver<Refusal>,
 }
 
@@ -104,10 +106,12 @@ impl Server {
         })?;
         let files = OpenFiles::left(health::CONNECTIONS_MAX);
         health.allow_connections(files.health);
+        let sessions = Arc::new(Sessions::new(settings.clone()));
         let rcp = Arc::new(Rcp {
             calls: calls.clone(),
             memory: FrameMemory::new(&config.network),
             audiences: Arc::default(),
+            sessions: sessions.clone(),
             connections_max: files.clients,
             shutdown: shutdown.clone(),
         });
@@ -127,6 +131,7 @@ impl Server {
             connections,
             endpoint,
             following,
+            sessions,
             refusal,
         })
     }
@@ -144,6 +149,11 @@ impl Server {
     /// The settings in force; replacing them takes effect at once.
     pub fn settings(&self) -> Arc<LiveSettings> {
         self.calls.settings().clone()
+    }
+
+    /// The sessions that are open.
+    pub fn sessions(&self) -> Arc<Sessions> {
+        self.sessions.clone()
     }
 
     /// Why writes are refused, none when they are accepted, and each change of that.

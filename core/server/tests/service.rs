@@ -195,9 +195,14 @@ fn controlled(folder: &Folder, yaml: &str) -> (Running, String) {
 }
 
 fn reload(folder: &Folder, file: &str) -> (Option<i32>, String) {
+    order(folder, file, &["--reload"])
+}
+
+/// Gives the running server an order.
+fn order(folder: &Folder, file: &str, flags: &[&str]) -> (Option<i32>, String) {
     let control = folder.path().join("control");
     let control = ("RSTMDB_DEFAULT_SERVER_CONTROL_SOCKET", control.to_str().unwrap());
-    let output = output(&[control], &["--config", file, "--reload"]);
+    let output = output(&[control], &[&["--config", file], flags].concat());
     (output.status.code(), [text(&output.stdout), text(&output.stderr)].concat())
 }
 
@@ -376,6 +381,63 @@ fn a_revoked_token_ends_its_sessions_where_that_is_asked_for() {
     folder.put("tokens", &format!("c:{TOKEN}\n"));
     assert_eq!(reload(&folder, &file).0, Some(0));
     assert_eq!(call(&mut second, "PING", json!({}))["status"], "ok", "only its name is another");
+}
+
+#[test]
+fn open_sessions_are_listed_and_one_can_be_ended() {
+    let folder = Folder::new();
+    let (running, file) = controlled(
+        &folder,
+        &format!("auth: {{required: false, token_hashes: ['worker:{TOKEN}']}}\n"),
+    );
+    let session = |name: &str| {
+        let mut client = running.connect();
+        let hello = json!({"protocol_version": 1, "client_name": name, "features": ["extended"]});
+        call(&mut client, "HELLO", hello);
+        client
+    };
+    let mut watcher = session("watcher \u{1b}[2J\n9 forged");
+    let auth = json!({"method": "bearer", "token": "abc"});
+    assert_eq!(call(&mut watcher, "AUTH", auth)["status"], "ok");
+    assert_eq!(call(&mut watcher, "WATCH_ALL", json!({}))["status"], "ok");
+    let mut other = session("other");
+    let list = || {
+        let (code, said) = order(&folder, &file, &["--sessions"]);
+        assert_eq!(code, Some(0), "{said}");
+        let rows = said.lines().map(|line| line.split_whitespace().map(str::to_owned).collect());
+        rows.collect::<Vec<Vec<String>>>()
+    };
+    let rows = list();
+    assert_eq!(rows[0], ["SESSION", "ADDRESS", "SECONDS", "WATCHES", "TOKEN", "CLIENT"]);
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    let address = watcher.local_addr().unwrap().to_string();
+    assert_eq!(
+        (&rows[1][1], &rows[1][3..5]),
+        (&address, &["1".to_owned(), "worker".to_owned()][..])
+    );
+    assert_eq!(rows[1][5..].join(" "), r"watcher \u{1b}[2J\n9 forged", "nothing moves a cursor");
+    assert_eq!(rows[2][3..], ["0", "-", "other"]);
+
+    let (code, said) = order(&folder, &file, &["--end-session", &rows[1][0]]);
+    assert_eq!((code, said.trim()), (Some(0), &*format!("session {} ends", rows[1][0])));
+    // Its watch says where to resume, then nothing more comes.
+    let mut rest = Vec::new();
+    watcher.read_to_end(&mut rest).unwrap();
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(rest.contains(r#""type":"end""#), "{rest}");
+    assert_eq!(call(&mut other, "PING", json!({}))["status"], "ok");
+    drop(watcher);
+    assert_eq!(list().len(), 2);
+    let (code, said) = order(&folder, &file, &["--end-session", "4711"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("there is no session 4711; rstmdb --sessions lists them"), "{said}");
+
+    // What a newer program may ask.
+    let mut control = UnixStream::connect(folder.path().join("control")).unwrap();
+    control.write_all(b"dance\n").unwrap();
+    let mut answer = String::new();
+    control.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "refused\nthis server does not know the request");
 }
 
 #[test]

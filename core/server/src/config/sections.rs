@@ -267,7 +267,7 @@ section! {
         /// Threads that serve connections; 0 for as many as there are processors.
         Restart worker_threads: usize = 0, Number::new();
         /// A socket of this machine, a path, where `rstmdb --reload` asks for this configuration to be
-        /// read again and hears how that went; none by default.
+        /// read again and hears how that went, and `rstmdb --sessions` who is connected; none by default.
         Restart control_socket: Option<PathBuf> = None, Optional(PathForm);
         /// How long a stop waits for requests that have begun.
         Restart shutdown_timeout: Duration = Duration::from_secs(10), Seconds, key "shutdown_timeout_secs";

@@ -94,6 +94,11 @@ impl LiveSettings {
     /// Puts other settings in force.
     pub fn replace(&self, live: Live) {
         self.live.store(Arc::new(live));
+        self.announce();
+    }
+
+    /// Has everybody look again.
+    pub(crate) fn announce(&self) {
         self.changes.send_replace(());
     }
 }

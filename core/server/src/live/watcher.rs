@@ -14,8 +14,9 @@ use rstmdb_types::{Error, Result};
 
 use super::{Live, LiveSettings};
 use crate::config::{Config, LoadedConfig, Reload, Sources, all_settings, refused};
-use crate::control::{Control, ReloadRequest};
+use crate::control::{Control, ControlRequest, Order};
 use crate::logging::LogFilter;
+use crate::sessions::Sessions;
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -153,8 +154,13 @@ impl Watcher {
     }
 
     /// Reads the configuration again whenever there is a reason to, those `since` noted included, and tells
-    /// `told` whether it can be used. Ends only by being dropped.
-    pub async fn run(mut self, since: Reasons, told: impl Fn(&Result<Changes>)) {
+    /// `told` whether it can be used; answers what else is asked at the control socket. Ends only by being dropped.
+    pub async fn run(
+        mut self,
+        since: Reasons,
+        sessions: Arc<Sessions>,
+        told: impl Fn(&Result<Changes>),
+    ) {
         let Reasons { seen, mut hangups, mut control } = since;
         self.seen = seen;
         let mut ticks = tokio::time::interval(LOOK_INTERVAL);
@@ -163,7 +169,13 @@ impl Watcher {
             let (is_asked, asked) = tokio::select! {
                 _ = ticks.tick() => (false, None),
                 () = hangups.next() => (true, None),
-                asked = next_of(&mut control) => (true, Some(asked)),
+                asked = next_of(&mut control) => match asked.order {
+                    Order::Reload => (true, Some(asked)),
+                    order => {
+                        asked.answer(about(&sessions, order)).await;
+                        continue;
+                    }
+                },
             };
             // Files may be slow to read; connections do not wait for them.
             let turn = tokio::task::spawn_blocking(move || {
@@ -252,8 +264,19 @@ impl Reasons {
     }
 }
 
+/// The answer to an order that is about sessions.
+fn about(sessions: &Sessions, order: Order) -> std::result::Result<String, String> {
+    match order {
+        Order::End(number) if sessions.end(number) => Ok(format!("session {number} ends")),
+        Order::End(number) => {
+            Err(format!("there is no session {number}; rstmdb --sessions lists them"))
+        }
+        Order::Sessions | Order::Reload => Ok(sessions.table()),
+    }
+}
+
 /// Waits until somebody asks at the control socket, if there is one.
-async fn next_of(control: &mut Option<Control>) -> ReloadRequest {
+async fn next_of(control: &mut Option<Control>) -> ControlRequest {
     match control {
         Some(control) => control.next().await,
         None => std::future::pending().await,

@@ -93,8 +93,8 @@ where
     drop(rcp);
     let end = std::future::poll_fn(|context| connection.poll(context)).await;
     let Connection { stream, core, .. } = connection;
-    let Conversation { session, caller, watches, is_begun, .. } = core;
-    drop(watches);
+    let Conversation { session, caller, watches, listed, is_begun, .. } = core;
+    drop((watches, listed));
     let calls = caller.calls();
     if end == End::Timeout && !is_begun {
         calls.metrics().rejected(Rejection::HandshakeTimeout).inc();
@@ -149,6 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.check_revoked(&live);
             }
             moved |= self.core.settle(None, now);
+            // Before anybody hears of it.
+            self.core.listed.set_watches(self.core.watches.len());
             match self.core.outbox.poll_send(&mut self.stream, context) {
                 Poll::Ready(Ok(0)) | Poll::Pending => {}
                 Poll::Ready(Ok(_)) => {
@@ -198,21 +200,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Ends a session whose token was taken away: nothing more is read, and watches say where to resume.
+    /// Ends a session that was ended, or whose token was taken away: nothing more is read, and watches say where to resume.
     fn check_revoked(&mut self, live: &Live) {
         if !std::mem::take(&mut self.is_access_to_be_checked) {
             return;
         }
         let core = &mut self.core;
-        if core.ending.is_none() && core.caller.is_revoked(live, core.watches.len() > 0) {
-            tracing::info!(
-                token = core.caller.name().as_deref(),
-                "a session ends: its token is not accepted any more"
-            );
-            let (mode, dialect) = (core.session.mode, core.session.dialect);
-            core.watches.say_goodbye(&mut core.outbox, mode, dialect);
-            core.ending = Some(End::Revoked);
-        }
+        let (end, why) = if core.ending.is_some() {
+            return;
+        } else if core.listed.is_to_end() {
+            (End::Ended, "it was ended at the control socket")
+        } else if core.caller.is_revoked(live, core.watches.len() > 0) {
+            (End::Revoked, "its token is not accepted any more")
+        } else {
+            return;
+        };
+        tracing::info!(token = core.caller.name().as_deref(), "a session ends: {why}");
+        let (mode, dialect) = (core.session.mode, core.session.dialect);
+        core.watches.say_goodbye(&mut core.outbox, mode, dialect);
+        core.ending = Some(end);
     }
 
     /// When the server is stopping, what has arrived is answered and no more is read.

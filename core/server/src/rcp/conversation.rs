@@ -20,6 +20,7 @@ use super::session::{Session, auth};
 use super::watches::Watches;
 use crate::calls::{Caller, CountedError, failed};
 use crate::live::Live;
+use crate::sessions::ListedSession;
 
 /// Failed attempts to authenticate after which a connection ends.
 const AUTH_FAILURES_MAX: u32 = 10;
@@ -43,6 +44,8 @@ pub(crate) enum End {
     Watch,
     /// Its token is accepted no more.
     Revoked,
+    /// Who looks after the server ended it.
+    Ended,
     /// The server stops.
     Shutdown,
     /// The connection broke.
@@ -55,6 +58,7 @@ pub(crate) struct Conversation {
     pub session: Session,
     pub outbox: Outbox,
     pub watches: Watches,
+    pub listed: ListedSession,
     pub job: Option<SideWork>,
     /// Set when the connection ends as soon as what is due was sent.
     pub ending: Option<End>,
@@ -72,6 +76,7 @@ impl Conversation {
             session: Session::default(),
             outbox: Outbox::default(),
             watches: Watches::new(rcp.audiences.clone()),
+            listed: rcp.sessions.begin(address),
             job: None,
             ending: None,
             active: now,
@@ -163,6 +168,9 @@ impl Conversation {
         let auth = (command == WireCommand::Auth).then(|| auth(&mut self.caller, params, live));
         if command == WireCommand::Database(Operation::Ping) {
             self.watches.hurry_progress(now);
+        }
+        if matches!(command, WireCommand::Hello | WireCommand::Auth) {
+            self.listed.set_who(self.caller.name(), self.session.client_name.as_deref());
         }
         let (caller, outbox) = (&mut self.caller, &mut self.outbox);
         let reply = Reply { caller, outbox, form, began: now };

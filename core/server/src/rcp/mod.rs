@@ -28,6 +28,7 @@ pub(crate) use listener::listen;
 use std::sync::Arc;
 
 use crate::calls::Calls;
+use crate::sessions::Sessions;
 use crate::shutdown::Shutdown;
 
 /// What all connections share.
@@ -36,6 +37,7 @@ pub(crate) struct Rcp {
     pub memory: FrameMemory,
     /// Watches that are told the same.
     pub audiences: Arc<Audiences>,
+    pub sessions: Arc<Sessions>,
     /// The most connections that the open files of the process allow.
     pub connections_max: usize,
     pub shutdown: Shutdown,
