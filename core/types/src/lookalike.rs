@@ -60,11 +60,64 @@ impl Lookalike {
 
 /// Whether a shell, or a command interpreter of Windows, would put something else in its place.
 fn is_variable(text: &str) -> bool {
-    let is_name = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
     match text.strip_prefix('$') {
-        Some(name) => name.starts_with(|c: char| is_name(c) || "{(".contains(c)),
-        None => text.strip_prefix('%').is_some_and(|rest| {
-            rest.starts_with(is_name) && rest.get(1..).is_some_and(|rest| rest.contains('%'))
-        }),
+        Some(name) => name.starts_with(|c: char| is_first(c) || "{(".contains(c)),
+        None => text.strip_prefix('%').and_then(|rest| rest.split_once('%')).is_some_and(
+            |(name, behind)| {
+                // `%ProgramFiles(x86)%` is one, too.
+                let is_part = |c: char| c.is_ascii_alphanumeric() || "_()".contains(c);
+                let is_name = name.starts_with(is_first) && name.chars().all(is_part);
+                // In `%C3%A9` both stand for bytes.
+                is_name && !is_byte(name) && !behind.get(..2).is_some_and(is_byte)
+            },
+        ),
+    }
+}
+
+/// Whether it is what URLs write for a byte, behind its `%`.
+fn is_byte(text: &str) -> bool {
+    text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_of_windows_is_a_whole_name_and_no_bytes_of_a_url() {
+        for variable in [
+            "%APPDATA%",
+            "%APPDATA%\\x",
+            "%TEMP%/x",
+            " %HOME% ",
+            "%DATA%-old/x",
+            "%D2_x%",
+            "%FACE%",
+            "%_%",
+            "%ProgramFiles(x86)%\\x",
+            "%A%%B%",
+        ] {
+            assert_eq!(Lookalike::of(variable), Some(Lookalike::Variable), "{variable}");
+        }
+        for path in [
+            "%C3%A9t%C3%A9",
+            "%C3%A9t%C3%A9/x",
+            "%c3%a9",
+            "%e9t%e9",
+            "%AB%",
+            "%20x%20",
+            "%3f",
+            "100%",
+            "%x",
+            "%",
+            "%%",
+            "%a b%",
+            "%a-b%",
+            "%é%é",
+            "x%APPDATA%",
+        ] {
+            assert_eq!(Lookalike::of(path), None, "{path}");
+        }
     }
 }
