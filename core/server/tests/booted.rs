@@ -46,22 +46,23 @@ fn make_root(root: &Path) {
     std::fs::copy(env!("CARGO_BIN_EXE_rstmdb"), root.join("programs/rstmdb")).unwrap();
 }
 
-/// What the scenario said; an error when this machine can't boot a container.
-fn boot() -> Result<BTreeMap<String, String>, String> {
+/// What the scenario said; an error when this machine can't boot a container. What hangs is a failure anywhere.
+fn boot(program: &[&str], seconds_max: u32) -> Result<BTreeMap<String, String>, String> {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     make_root(root);
-    // What hangs is a failure: the scenario itself is given two minutes.
     let mut nspawn = Command::new("timeout");
-    nspawn.args(["--kill-after=10", "300", "systemd-nspawn"]);
+    nspawn.args(["--kill-after=10", &seconds_max.to_string()]).args(program);
     nspawn.arg("--directory").arg(root).args(["--bind-ro=/usr", "--register=no", "--keep-unit"]);
     nspawn.arg(format!("--bind-ro={}:/usr/local/bin", root.join("programs").display()));
     nspawn.args(["--console=pipe", "--private-network", "--boot", "systemd.unit=probe.service"]);
     let output = nspawn.output().map_err(|error| format!("systemd-nspawn: {error}"))?;
-    let said = std::fs::read_to_string(root.join("said")).map_err(|_| {
-        let why = String::from_utf8_lossy(&output.stderr);
-        format!("systemd-nspawn can't boot here: {}", why.trim())
-    })?;
+    let said = std::fs::read_to_string(root.join("said"));
+    let why = String::from_utf8_lossy(&output.stderr);
+    // `timeout` ends with 124 when it ended what it ran, and with the signal, or 137, when it had to kill.
+    let hung = matches!(output.status.code(), None | Some(124 | 137));
+    assert!(!hung, "the boot hung, {}: {}\n{said:?}", output.status, why.trim());
+    let said = said.map_err(|_| format!("systemd-nspawn can't boot here: {}", why.trim()))?;
     println!("{said}");
     assert!(said.contains("done: 0"), "the scenario did not come to its end:\n{said}");
     let facts = said.lines().filter_map(|line| line.split_once(": "));
@@ -75,8 +76,24 @@ fn is_container() -> bool {
 }
 
 #[test]
+fn a_boot_that_hangs_is_a_failure_anywhere() {
+    for script in ["exec sleep 600", "exit 137"] {
+        let hung = std::panic::catch_unwind(|| boot(&["sh", "-c", script], 1));
+        let message = hung.expect_err(script).downcast::<String>().unwrap();
+        assert!(message.contains("the boot hung"), "{script}: {message}");
+    }
+}
+
+#[test]
+fn a_boot_that_fails_says_why() {
+    let why = boot(&["sh", "-c", "echo no cgroups >&2; exit 1"], 60).unwrap_err();
+    assert!(why.contains("no cgroups"), "{why}");
+}
+
+#[test]
 fn the_unit_does_under_systemd_what_the_guide_says() {
-    let said = match boot() {
+    // The scenario itself is given two minutes.
+    let said = match boot(&["systemd-nspawn"], 300) {
         Ok(said) => said,
         Err(why) => {
             let why = format!(
