@@ -32,12 +32,7 @@ from ._values import Name
 # [async
 from collections.abc import Generator  # isort: skip
 from ._native import Pending  # isort: skip
-from ._waiting import (  # isort: skip
-    Unawaited,
-    finish,
-    mark_coroutine_functions,
-    says_what_was_not_awaited,
-)
+from ._waiting import Unawaited, finish, says_what_was_not_awaited  # isort: skip
 from ._watch import WatchOpening  # isort: skip
 
 # ]
@@ -361,7 +356,6 @@ class Opening(Unawaited):
         self._url = url
         self._options = options
         self._database: Database | None = None
-        mark_coroutine_functions()
 
     def __await__(self) -> Generator[Any, Any, Database]:
         return self._open().__await__()

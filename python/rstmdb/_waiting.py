@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
@@ -82,6 +81,11 @@ class NotAwaited(Unawaited, Coroutine[Any, Any, T]):
 
     if not TYPE_CHECKING:
 
+        @property
+        def __class__(self) -> type:
+            # `inspect.iscoroutine` and others ask for the type of coroutines.
+            return type(self._coroutine)
+
         def __getattr__(self, name: str) -> Any:
             # What debuggers and tracebacks of tasks ask coroutines for.
             if name.startswith("cr_") or name in ("__name__", "__qualname__"):
@@ -101,38 +105,35 @@ def _forgotten(value: Any) -> str:
     return f"{name.lstrip('_')} was not awaited"
 
 
-# Functions that nobody who asks has been told of yet: they are coroutine functions all the same.
-_unmarked: list[Any] = []
-
-
 def says_what_was_not_awaited(cls: C) -> C:
     """Calls of the coroutine functions of a class say where `await` was forgotten."""
-    for name, member in list(vars(cls).items()):
+    for name, member in list(vars(cls).items()) if _CAN_PASS else ():
         code = getattr(member, "__code__", None)
         if code is not None and code.co_flags & _COROUTINE and not name.startswith("_"):
-            called = _called(member)
-            setattr(cls, name, called)
-            _unmarked.append(called)
-    mark_coroutine_functions()
+            setattr(cls, name, _called(member))
     return cls
 
 
-def mark_coroutine_functions() -> None:
-    """Marks them by what the standard library looks for, once it is imported.
+def _pass_as_coroutine_function(function: Any) -> Any:
+    """Whoever asks takes it for one, as its callers should: by what its code says of itself.
 
-    That takes longer than all of this package.
+    `inspect.markcoroutinefunction` does that from Python 3.12 on, but importing it takes longer than all of
+    this package, and a mark that comes later comes too late for some.
     """
-    inspect, asyncio = sys.modules.get("inspect"), sys.modules.get("asyncio.coroutines")
-    mark = getattr(inspect, "markcoroutinefunction", None)
-    if mark is not None:
-        for function in _unmarked:
-            mark(function)
-    elif sys.version_info < (3, 12) and asyncio is not None:
-        for function in _unmarked:
-            function._is_coroutine = asyncio._is_coroutine
-    else:
-        return
-    _unmarked.clear()
+    code = function.__code__
+    function.__code__ = code.replace(co_flags=code.co_flags | _COROUTINE)
+    return function
+
+
+def _can_pass() -> bool:
+    """Whether such a function still returns what it returns: Python 3.10 makes a coroutine of its call."""
+    returned = _pass_as_coroutine_function(lambda: True)()
+    if returned is not True:
+        returned.close()
+    return returned is True
+
+
+_CAN_PASS = _can_pass()
 
 
 def _called(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., NotAwaited[T]]:
@@ -140,4 +141,4 @@ def _called(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., No
     def call(*arguments: Any, **named: Any) -> NotAwaited[T]:
         return NotAwaited(function(*arguments, **named))
 
-    return call
+    return cast("Callable[..., NotAwaited[T]]", _pass_as_coroutine_function(call))

@@ -7,10 +7,13 @@ import dataclasses
 import gc
 import inspect
 import json
+import os
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Coroutine
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 import pytest
@@ -149,6 +152,7 @@ async def test_what_was_not_awaited_is_called_so() -> None:
             pass
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="calls are plain coroutines in Python 3.10")
 async def test_a_call_that_was_not_awaited_says_so_wherever_it_is_used() -> None:
     async with rstmdb.open("mem:") as db:
         await db.put_machine("m", 1, LOOP)
@@ -166,7 +170,8 @@ async def test_a_call_that_was_not_awaited_says_so_wherever_it_is_used() -> None
                 ("NotAwaited", lambda it: "x" in it),
                 ("NotAwaited", len),
                 ("NotAwaited", lambda it: it > 1),
-                ("NotAwaited", json.dumps),
+                # It asks for the class, and gets what `inspect.iscoroutine` gets.
+                ("type coroutine is not", json.dumps),
             ]
             for said, use in uses:
                 # Python itself says which was never awaited, too.
@@ -176,7 +181,7 @@ async def test_a_call_that_was_not_awaited_says_so_wherever_it_is_used() -> None
                     gc.collect()
                 assert text == f"<{name} was not awaited>"
                 assert re.search(said, message)
-                assert name in message or said == "NotAwaited"
+                assert name in message or said in ("NotAwaited", "type coroutine is not")
                 assert any(f"{name}' was never awaited" in str(each.message) for each in told)
         call = db.info()
         with pytest.raises(rstmdb.ArgumentError, match="await it first"):
@@ -188,7 +193,10 @@ async def test_a_call_is_a_coroutine_to_whoever_takes_one() -> None:
     async with rstmdb.open("mem:") as db:
         call = db.ping()
         assert inspect.isawaitable(call)
+        assert inspect.iscoroutine(call)
+        assert inspect.getcoroutinestate(call) == inspect.CORO_CREATED
         assert asyncio.iscoroutine(call)
+        assert isinstance(call, CoroutineType)
         assert isinstance(call, Coroutine)
         assert (await call).pong
         with pytest.raises(RuntimeError, match="already awaited"):
@@ -221,7 +229,59 @@ async def test_a_call_is_a_coroutine_to_whoever_takes_one() -> None:
                 await waiting
         with pytest.raises(rstmdb.NotFoundError):
             await asyncio.create_task(db.get_instance("nobody"))
-    assert asyncio.iscoroutinefunction(rstmdb.Database.get_instance)
+
+
+ASKED = """
+import sys, rstmdb
+assert not {"inspect", "asyncio"} & set(sys.modules)
+import asyncio, functools, inspect
+from unittest.mock import AsyncMock, create_autospec, patch
+asked = [rstmdb.Database.get_instance, rstmdb.Database.close, rstmdb.MachineHandle.create,
+    rstmdb.Watch.next, rstmdb.Client.ping]
+for method in asked:
+    for function in (method, functools.partial(method, None), method.__get__(object())):
+        assert inspect.iscoroutinefunction(function), function
+        assert asyncio.iscoroutinefunction(function), function
+    assert inspect.isfunction(method), method
+    assert not inspect.isgeneratorfunction(method), method
+    assert not inspect.isasyncgenfunction(method), method
+    assert list(inspect.signature(method).parameters)[0] == "self", method
+for function in (rstmdb.Database.watch_all, rstmdb.Database.machine, rstmdb.open):
+    assert not inspect.iscoroutinefunction(function), function
+for mock in (create_autospec(rstmdb.Database), create_autospec(rstmdb.Database, instance=True)):
+    assert isinstance(mock.get_instance, AsyncMock), mock.get_instance
+with patch.object(rstmdb.Database, "ping") as mock:
+    assert isinstance(mock, AsyncMock), mock
+"""
+
+
+def test_methods_count_as_coroutine_functions_whatever_was_imported_first() -> None:
+    # Other tests have imported it all.
+    subprocess.run([sys.executable, "-W", "ignore", "-c", ASKED], check=True, env=_quiet())
+
+
+def _quiet() -> dict[str, str]:
+    # The development mode imports more.
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"}
+
+
+async def test_a_framework_awaits_what_a_method_answers() -> None:
+    fastapi = pytest.importorskip("fastapi")
+    testclient = pytest.importorskip("fastapi.testclient")
+    async with rstmdb.open("mem:") as db:
+        app = fastapi.FastAPI()
+        app.get("/ping", response_model=None)(db.ping)
+        depends = fastapi.Depends(db.ping)
+
+        @app.get("/info")
+        async def info(pong: Any = depends) -> bool:
+            return bool(pong.pong)
+
+        def ask() -> tuple[int, Any]:
+            with testclient.TestClient(app) as client:
+                return client.get("/ping").status_code, client.get("/info").json()
+
+        assert await asyncio.to_thread(ask) == (200, True)
 
 
 def _refusal(call: Any, use: Callable[[Any], Any]) -> tuple[str, str]:
