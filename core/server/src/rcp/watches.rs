@@ -9,7 +9,7 @@ use rstmdb_protocol::{Dialect, WireMode, message};
 use rstmdb_types::{Error, LogPosition, Offset, Operation, Result, Text};
 use serde_json::Value;
 
-use super::audience::{Audience, Audiences, EventTexts};
+use super::audience::{Audiences, EventTexts, Seat};
 use super::form::{AnswerForm, WrittenAnswer};
 use super::outbox::Outbox;
 use super::parse;
@@ -41,7 +41,7 @@ struct Watch {
     events: Events,
     signal: Arc<WatchSignal>,
     /// Those that are told the same, and in which dialect.
-    audience: Option<(Dialect, Arc<Audience>)>,
+    seat: Option<(Dialect, Seat)>,
     /// What was read and is told next.
     telling: Option<Box<Telling>>,
     /// How far it has come, as far as the client knows.
@@ -75,7 +75,7 @@ impl Watch {
         &mut self,
         out: &mut Vec<u8>,
         (mode, dialect): (WireMode, Dialect),
-        audiences: &Audiences,
+        audiences: &Arc<Audiences>,
         context: &mut Context<'_>,
     ) -> Poll<Result<()>> {
         if self.telling.as_ref().is_none_or(|telling| telling.dialect != dialect) {
@@ -107,34 +107,35 @@ impl Watch {
     fn read(
         &mut self,
         dialect: Dialect,
-        audiences: &Audiences,
+        audiences: &Arc<Audiences>,
         context: &mut Context<'_>,
     ) -> Poll<Result<()>> {
-        let Watch { events, audience, telling, .. } = self;
+        let Watch { events, seat, telling, .. } = self;
         if let Some(telling) = telling.take() {
             // Another dialect was agreed on meanwhile.
             events.go_to(&telling.at);
         }
-        if audience.as_ref().is_none_or(|(of, _)| *of != dialect) {
-            let join = |selection| (dialect, audiences.join(selection, dialect));
-            *audience = events.selection().map(join);
+        if seat.as_ref().is_none_or(|(of, _)| *of != dialect) {
+            let place = events.position().next;
+            let join = |selection| (dialect, audiences.join(selection, dialect, place));
+            *seat = events.selection().map(join);
         }
-        let audience = audience.as_ref().map(|(_, audience)| audience);
+        let mut seat = seat.as_mut().map(|(_, seat)| seat);
         loop {
             ready!(events.poll_more(context))?;
             let at = events.position().clone();
-            let texts = match audience.and_then(|audience| audience.find(at.next)) {
+            let texts = match seat.as_mut().and_then(|seat| seat.find(at.next)) {
                 Some(texts) => {
                     events.go_to(&texts.end);
                     texts
                 }
                 None => {
-                    let contexts = audience.and_then(|audience| audience.contexts(at.next));
+                    let contexts = seat.as_ref().and_then(|seat| seat.contexts(at.next));
                     let read = ready!(events.poll_read(context, contexts))?;
                     let end = events.position().clone();
                     let texts = Arc::new(EventTexts::write(at.next, end, dialect, &read));
-                    if let Some(audience) = audience {
-                        audience.leave(&texts);
+                    if let Some(seat) = &mut seat {
+                        seat.leave(&texts);
                     }
                     texts
                 }
@@ -161,7 +162,7 @@ impl Watches {
         self.next_number += 1;
         let signal = WatchSignal::new(number, &self.signals);
         signal.give();
-        let watch = Watch { told, events, signal, audience: None, telling: None, history: None };
+        let watch = Watch { told, events, signal, seat: None, telling: None, history: None };
         self.list.insert(number, Box::new(watch));
     }
 
