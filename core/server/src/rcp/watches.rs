@@ -16,8 +16,8 @@ use super::parse;
 use super::signals::{WatchSignal, WatchSignals};
 use crate::calls::{Caller, Events};
 
-/// Events of one subscription in a row, while others have some too.
-const TURN: u64 = 256;
+/// Events of one subscription in a row, while others have some too, unless they fill a buffer before.
+const TURN_EVENTS: u64 = 256;
 
 /// How long the place of a subscription may go untold that moved on without events.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
@@ -48,6 +48,14 @@ struct Watch {
     told: Offset,
     /// The history that its last event named: one that stays the same is told once.
     history: Option<Text>,
+    turn: Turn,
+}
+
+/// What a subscription told in its turn, which a buffer that is full of something else only interrupts.
+#[derive(Default)]
+struct Turn {
+    events: u64,
+    bytes: usize,
 }
 
 /// Events being told.
@@ -162,7 +170,15 @@ impl Watches {
         self.next_number += 1;
         let signal = WatchSignal::new(number, &self.signals);
         signal.give();
-        let watch = Watch { told, events, signal, seat: None, telling: None, history: None };
+        let watch = Watch {
+            told,
+            events,
+            signal,
+            seat: None,
+            telling: None,
+            history: None,
+            turn: Turn::default(),
+        };
         self.list.insert(number, Box::new(watch));
     }
 
@@ -203,8 +219,10 @@ impl Watches {
             watch.signal.take();
             let waker = watch.signal.clone().into();
             let context = &mut Context::from_waker(&waker);
+            let is_over = |turn: &Turn| turn.events >= TURN_EVENTS || turn.bytes >= bytes_max;
             let (mut told, mut has_more) = (0, true);
-            while has_more && told < TURN && outbox.waiting_bytes() < bytes_max {
+            while has_more && !is_over(&watch.turn) && outbox.waiting_bytes() < bytes_max {
+                let begin = outbox.buffer().len();
                 match watch.tell(outbox.buffer(), form, &self.audiences, context) {
                     Poll::Pending => {
                         has_more = false;
@@ -212,7 +230,11 @@ impl Watches {
                             Self::expect_progress(&mut self.progress_due, self.progress_told);
                         }
                     }
-                    Poll::Ready(Ok(())) => told += 1,
+                    Poll::Ready(Ok(())) => {
+                        told += 1;
+                        watch.turn.events += 1;
+                        watch.turn.bytes += outbox.buffer().len() - begin;
+                    }
                     Poll::Ready(Err(error)) => {
                         has_more = false;
                         ended.push((watch.events.id().clone(), error));
@@ -221,12 +243,13 @@ impl Watches {
             }
             watch.events.count_told(told);
             forwarded |= told > 0;
-            match has_more {
-                true if told < TURN => watch.signal.give_again(),
-                true => {
-                    watch.signal.give();
-                }
-                false => {}
+            if has_more && !is_over(&watch.turn) {
+                watch.signal.give_again();
+                continue;
+            }
+            watch.turn = Turn::default();
+            if has_more {
+                watch.signal.give();
             }
         }
         forwarded |= !ended.is_empty();
