@@ -292,7 +292,8 @@ void rstmdb_error_free(struct rstmdb_error *error);
 // `after` is NULL: then it will not run.
 //
 // For what is worth doing once for many outcomes: to take a lock, to wake a loop, to enter another language.
-// What `rstmdb_submit` begins in callbacks, and in `after`, is written together when `after` has returned.
+// What `rstmdb_submit` begins in callbacks, and in `after`, is written together when `after` has returned, or
+// some milliseconds after it was begun when that takes longer.
 int32_t rstmdb_after_callbacks(rstmdb_after after,
                                void *user_data);
 

@@ -2,7 +2,9 @@
 //!
 //! The log is asked about the first alone, and one wake-up is for all that are safe by then. What callers
 //! begin meanwhile, in callbacks or in a turn of their event loop, is asked for together when that turn is
-//! over: one sync covers all of it. A turn that takes longer than a write does not hold it up.
+//! over: one sync covers all of it. A turn that takes longer than a write, or than [`GATHERING_MAX`], does not
+//! hold it up, whatever its thread does or waits for, and callbacks that take long hold up callbacks alone:
+//! [`lookout`] asks then.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +15,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::active::Counted;
-use crate::{callbacks, fork};
+use crate::{callbacks, fork, lookout};
+
+/// Writes are gathered for as long as the last one took, and never longer than this.
+const GATHERING_MAX: Duration = Duration::from_millis(2);
+/// The first ones, when nobody knows yet how long a write takes.
+const FIRST_GATHERING_MAX: Duration = Duration::from_millis(50);
+/// Looked after for so many looks with nothing to see, so that a thread is not woken for each write.
+const IDLE_LOOKS_MAX: u32 = 50;
 
 /// A callback that waits for the log.
 pub(crate) trait Completion: Send + Sync {
@@ -85,6 +94,12 @@ struct Gathered {
     is_promised: bool,
     /// When the present turn began.
     since: Option<Instant>,
+    /// Whether somebody looks now and then.
+    is_looked_after: bool,
+    /// How often nothing was to be seen.
+    idle_looks: u32,
+    /// The log has answered, and at the last look nobody had called back yet.
+    is_left: bool,
 }
 
 impl Gathered {
@@ -94,7 +109,7 @@ impl Gathered {
             return false;
         }
         let since = *self.since.get_or_insert_with(Instant::now);
-        self.took.is_none_or(|took| since.elapsed() <= took)
+        since.elapsed() <= self.took.map_or(FIRST_GATHERING_MAX, |took| took.min(GATHERING_MAX))
     }
 }
 
@@ -117,8 +132,33 @@ impl Completions {
         let mut gathered = self.gathered.lock();
         gathered.waiting.push_back(completion);
         gathered.is_promised |= turn.is_some();
-        self.ask_unless_it_grows(&mut gathered);
+        if !self.ask_unless_it_grows(&mut gathered) && !gathered.is_looked_after {
+            gathered.is_looked_after = lookout::look_after(self.clone());
+            if !gathered.is_looked_after {
+                self.ask(&mut gathered);
+            }
+        }
         begins
+    }
+
+    /// Gets going what was gathered and left; says whether to look again.
+    pub(crate) fn look(self: &Arc<Self>) -> bool {
+        let mut gathered = self.gathered.lock();
+        if gathered.waiting.is_empty() {
+            gathered.idle_looks += 1;
+            gathered.is_looked_after = gathered.idle_looks < IDLE_LOOKS_MAX;
+            return gathered.is_looked_after;
+        }
+        gathered.idle_looks = 0;
+        let is_answered = gathered.asked.is_some() && self.is_scheduled.load(Ordering::SeqCst);
+        if is_answered && gathered.is_left {
+            // The threads of callbacks are busy. What was begun since the log was asked need not wait for them.
+            self.ask(&mut gathered);
+        } else {
+            self.ask_unless_it_grows(&mut gathered);
+        }
+        gathered.is_left = is_answered;
+        true
     }
 
     /// A turn of the caller is over: what was begun in it is written now.
@@ -131,16 +171,25 @@ impl Completions {
         self.ask_unless_it_grows(&mut gathered);
     }
 
-    fn ask_unless_it_grows(self: &Arc<Self>, gathered: &mut Gathered) {
-        if gathered.asked.is_some() || gathered.grows() {
-            return;
+    /// Says whether the log was asked.
+    fn ask_unless_it_grows(self: &Arc<Self>, gathered: &mut Gathered) -> bool {
+        if gathered.asked.is_some() || gathered.waiting.is_empty() || gathered.grows() {
+            return false;
         }
-        let Some(first) = gathered.waiting.front() else { return };
+        self.ask(gathered);
+        true
+    }
+
+    /// Asks the log about the first that it knows nothing of yet: a write covers all.
+    fn ask(self: &Arc<Self>, gathered: &mut Gathered) {
+        let is_again = gathered.asked.is_some();
+        let asked = if is_again { gathered.waiting.back() } else { gathered.waiting.front() };
+        let Some(asked) = asked.filter(|asked| !(is_again && asked.is_ready())) else { return };
         let waker = Waker::from(self.clone());
-        if first.ask(&mut Context::from_waker(&waker)) {
+        if asked.ask(&mut Context::from_waker(&waker)) {
             waker.wake();
         }
-        gathered.asked = Some(Instant::now());
+        gathered.asked.get_or_insert_with(Instant::now);
     }
 
     /// Runs on a thread of callbacks.
@@ -151,6 +200,7 @@ impl Completions {
             if let Some(asked) = gathered.asked.take() {
                 gathered.took = Some(asked.elapsed());
             }
+            gathered.is_left = false;
             gathered.turns += 1;
             gathered.since.get_or_insert_with(Instant::now);
             let ready = gathered.waiting.iter().take_while(|first| first.is_ready()).count();

@@ -13,6 +13,7 @@ mod echo;
 mod error;
 mod fork;
 pub mod log;
+mod lookout;
 mod options;
 mod started;
 mod watch;

@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, channel};
 
 use rstmdb_bridge::types::{
     ApplyEventRequest, CreateInstanceRequest, ErrorCode, ErrorKind, HistoryRequest, Json,
-    Operation, PutMachineRequest, Result, WalStatsRequest,
+    Operation, PutMachineRequest, Result, WalStatsRequest, WatchAllRequest,
 };
-use rstmdb_bridge::{CallbackTicket, Database, Started, Turn, Waiting, after_group};
+use rstmdb_bridge::{CallbackTicket, Database, Started, Turn, Waiting, Watch, after_group};
 use rstmdb_testkit::server::TestServer;
 
 const DEFINITION: &str = r#"{"states":["a","b"],"initial":"a","transitions":[
@@ -183,6 +183,70 @@ fn what_is_begun_in_a_turn_comes_back_in_one_group() {
     assert!(synced() - before <= 2, "one for the turn, and one for what came after");
     database.close().unwrap();
     assert_eq!(groups.ended(), [32]);
+}
+
+/// Watches, in its own thread and beside callbacks.
+fn watched(database: &Database) -> Watch {
+    database.watch_start(WatchAllRequest::default()).wait().unwrap().1
+}
+
+#[test]
+fn a_turn_that_does_not_end_holds_no_write_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path().to_str().unwrap(), "").unwrap();
+    with_instance(&database);
+    let watch = watched(&database);
+    let turn = Turn::default();
+    for _ in 0..3 {
+        let told = channel();
+        let Started::Waiting(waiting) = database.start(ApplyEventRequest::new("i", "GO")) else {
+            panic!("nobody asked for the write yet");
+        };
+        drop(waiting.finish_in(&turn, move |result| drop(told.0.send(result))));
+        // Its thread waits for another that sees the event.
+        assert!(watch.next_start(1).wait().unwrap().is_some());
+        told.1.recv().unwrap().unwrap();
+    }
+    turn.end();
+    database.close().unwrap();
+}
+
+#[test]
+fn a_callback_that_takes_long_holds_no_write_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path().to_str().unwrap(), "").unwrap();
+    with_instance(&database);
+    let watch = watched(&database);
+    let seen = || assert!(watch.next_start(1).wait().unwrap().is_some());
+    let apply = || database.start(ApplyEventRequest::new("i", "GO"));
+    for is_of_a_write in [false, true] {
+        let (entered, (go_on, wait)) = (channel(), channel::<()>());
+        let slow = move || {
+            entered.0.send(()).unwrap();
+            let _ = wait.recv();
+        };
+        if is_of_a_write {
+            let Started::Waiting(waiting) = apply() else { panic!("not asked for") };
+            drop(waiting.finish(move |_| slow()));
+            seen();
+        } else {
+            let echo = Database::open("echo:", "").unwrap();
+            drop(later(&echo).finish(move |_| slow()));
+        }
+        entered.1.recv().unwrap();
+        let results: Vec<_> = (0..3)
+            .map(|_| {
+                let (_, result) = finish(apply());
+                seen();
+                result
+            })
+            .collect();
+        drop(go_on);
+        for result in results {
+            result.recv().unwrap().unwrap();
+        }
+    }
+    database.close().unwrap();
 }
 
 #[test]

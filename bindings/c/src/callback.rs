@@ -60,7 +60,8 @@ pub type rstmdb_after = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 /// `after` is NULL: then it will not run.
 ///
 /// For what is worth doing once for many outcomes: to take a lock, to wake a loop, to enter another language.
-/// What `rstmdb_submit` begins in callbacks, and in `after`, is written together when `after` has returned.
+/// What `rstmdb_submit` begins in callbacks, and in `after`, is written together when `after` has returned, or
+/// some milliseconds after it was begun when that takes longer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rstmdb_after_callbacks(
     after: rstmdb_after,

@@ -1,0 +1,64 @@
+//! A thread that gets writes going that were gathered and then left: by a turn that does not end, or by
+//! callbacks that do not return.
+//!
+//! It looks now and then while a database has writes to gather, so nobody wakes it for each of them.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rstmdb_threads::process::PerProcess;
+
+use crate::completions::Completions;
+
+/// From one look to the next.
+const PAUSE: Duration = Duration::from_millis(1);
+
+static LOOKOUT: PerProcess<Lookout> = PerProcess::new();
+
+// Not the locks of parking_lot: see `callbacks`.
+#[derive(Default)]
+struct Lookout {
+    new: Mutex<NewOnes>,
+    has_new: Condvar,
+}
+
+#[derive(Default)]
+struct NewOnes {
+    of: Vec<Arc<Completions>>,
+    has_thread: bool,
+}
+
+/// Looks after these until [`Completions::look`] says that they need it no more. Says no when the system has
+/// no thread for that.
+pub(crate) fn look_after(completions: Arc<Completions>) -> bool {
+    let lookout = LOOKOUT.get();
+    let mut new = lookout.new.lock().unwrap_or_else(PoisonError::into_inner);
+    if !new.has_thread {
+        let working = lookout.clone();
+        let thread = std::thread::Builder::new().name("rstmdb-lookout".into());
+        new.has_thread = thread.spawn(move || working.work()).is_ok();
+    }
+    if new.has_thread {
+        new.of.push(completions);
+        lookout.has_new.notify_one();
+    }
+    new.has_thread
+}
+
+impl Lookout {
+    fn work(&self) {
+        let mut known: Vec<Arc<Completions>> = Vec::new();
+        let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            known.append(&mut new.of);
+            if known.is_empty() {
+                new = self.has_new.wait(new).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.has_new.wait_timeout(new, PAUSE);
+            drop(waited);
+            known.retain(Completions::look);
+            new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
