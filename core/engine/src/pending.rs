@@ -135,11 +135,11 @@ impl<H: Deref<Target = Engine>, T> Pending<H, T> {
         self.commit.is_ready()
     }
 
-    /// Writes here and now where that waits for no disk: the policy asks for no sync, and nobody else is
-    /// writing. A result is ready afterwards, then.
+    /// Writes here and now where that waits for no disk: the policy asks for no sync, no segment ends, and
+    /// nobody else is writing. A result is ready afterwards, then.
     pub fn write_at_once(&self) {
         if !self.is_ready() && !self.commit.engine.syncs() {
-            self.commit.queue().lead();
+            self.commit.queue().lead_at_once(self.commit.ticket);
         }
     }
 

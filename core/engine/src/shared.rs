@@ -40,6 +40,10 @@ impl Sink for EngineSink {
         self.writer.is_quick()
     }
 
+    fn is_at_once(&self, bytes: usize) -> bool {
+        self.writer.is_at_once(bytes)
+    }
+
     fn write(&mut self, batch: Batch) -> SinkResult {
         let (first, last) = (batch.first, batch.last());
         let written = self.writer.append(batch);

@@ -114,6 +114,40 @@ fn what_is_begun_waits_in_the_queue_for_its_sync_and_for_nothing_without_one() {
 }
 
 #[test]
+fn who_begins_a_write_never_waits_for_the_sync_that_ends_a_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let syncing = Arc::new(Mutex::new(Vec::new()));
+    let noted = syncing.clone();
+    let note = move |_| noted.lock().unwrap().push(std::thread::current().id());
+    let options = Options {
+        fsync: FsyncPolicy::Never,
+        segment_bytes_max: 1 << 20,
+        sync_observer: Some(SyncObserver(Arc::new(note))),
+        ..Options::default()
+    };
+    block_on(async {
+        let db = Database::open_with(directory.path().to_str().unwrap(), options).await.unwrap();
+        let machine = PutMachineRequest::new("m", 1, Json::parse(LOOP).unwrap());
+        db.put_machine(machine).await.unwrap();
+        db.create_instance(CreateInstanceRequest::new("a", "m", 1)).await.unwrap();
+        let payload = Json::parse(&format!(r#"{{"x":"{}"}}"#, "x".repeat(5000))).unwrap();
+        let (mut done, mut queued) = (0, 0);
+        for _ in 0..1000 {
+            match db.begin(event().with_payload(payload.clone())) {
+                Underway::Done(result) => done += usize::from(result.is_ok()),
+                Underway::Queued(result) => queued += usize::from(result.await.is_ok()),
+                Underway::ToCome(_) => panic!("there is room"),
+            }
+        }
+        assert_eq!(done + queued, 1000);
+        assert!(done > 100, "{queued} waited for the thread of the log");
+        let syncing = syncing.lock().unwrap();
+        assert!(syncing.len() >= 3, "segments ended");
+        assert!(!syncing.contains(&std::thread::current().id()));
+    });
+}
+
+#[test]
 fn a_write_waits_for_room_without_keeping_its_executor() {
     // A sync is not over before its observer returns: a held one keeps the writer, as a disk that hangs.
     let hold = Arc::new(Mutex::new(()));

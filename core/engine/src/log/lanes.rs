@@ -187,6 +187,11 @@ impl Lanes {
         self.seldom.waiting_bytes.load(Ordering::SeqCst)
     }
 
+    /// No less than what waits to be sealed, in bytes.
+    pub(crate) fn waiting_bytes_max(&self) -> usize {
+        self.waiting_bytes() + self.used() * COUNT_BYTES
+    }
+
     /// How many lanes are in use.
     pub(crate) fn used(&self) -> usize {
         self.seldom.used.load(Ordering::Relaxed)

@@ -50,6 +50,11 @@ pub(crate) trait Sink {
         false
     }
 
+    /// Whether so many bytes can be written now without waiting for a disk, if the policy asks for no sync.
+    fn is_at_once(&self, _bytes: usize) -> bool {
+        false
+    }
+
     /// Makes a batch as safe as the policy asks; on success all of it may be shown.
     fn write(&mut self, batch: Batch) -> SinkResult;
 
@@ -323,6 +328,23 @@ impl<S: Sink> Queue<S> {
         drop(writing);
         self.hand_over();
         true
+    }
+
+    /// As [`Queue::lead`], where that waits for no disk. Who is about to have written is waited for awake.
+    pub(crate) fn lead_at_once(&self, ticket: Ticket) {
+        for _ in 0..=self.looks {
+            if let Some(mut writing) = self.writing.try_lock() {
+                if writing.sink.is_at_once(self.lanes.waiting_bytes_max()) {
+                    self.write_open(&mut writing);
+                }
+                drop(writing);
+                return self.hand_over();
+            }
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            if self.settled(ticket).is_some() {
+                return;
+            }
+        }
     }
 
     /// Sees to it that those who came while the sink was busy are served.

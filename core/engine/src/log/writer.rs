@@ -35,6 +35,8 @@ const PREPARE_BYTES_MIN: u64 = 256 << 10;
 const PREPARE_BYTES_MAX: u64 = 8 << 20;
 /// Of the space that is kept back, a new segment gets this much: enough for the mark of a checkpoint.
 const RESERVE_BYTES: u64 = 64 << 10;
+/// What frames put around their payloads, the one that begins a history among them, at most.
+const FRAMES_BYTES: u64 = 4 << 10;
 /// Where not every write is synced, the place of the files is looked at this often.
 const LOOK_MS: i64 = 50;
 
@@ -159,6 +161,13 @@ impl LogWriter {
     /// Whether most batches are written and not synced.
     pub(crate) fn is_quick(&self) -> bool {
         self.settings.fsync != FsyncPolicy::EveryWrite
+    }
+
+    /// Whether so many bytes can be written without a sync, if the policy asks for none: one is behind every
+    /// segment that ends.
+    pub(crate) fn is_at_once(&self, bytes: usize) -> bool {
+        let end = self.position + bytes as u64 + FRAMES_BYTES;
+        !self.is_ended && end <= self.settings.segment_bytes_max
     }
 
     /// Writes a batch as one frame and syncs as the policy asks.
