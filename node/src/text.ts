@@ -24,7 +24,16 @@ export function stringify(value: JsonInput, indent?: number | string): string {
  */
 export function parse(text: string): Json {
   if (typeof text !== 'string') throw refuse(`parse: expected a string, not a ${typeof text}`);
-  // As an escape, which the database refuses where it stands: on the way there it would become another character.
-  const whole = text.replace(/\p{Surrogate}/gu, (half) => `\\u${half.charCodeAt(0).toString(16)}`);
-  return read(native.readJson(whole)) as Json;
+  return read(native.readJson(text.replace(/\p{Surrogate}/gu, refused))) as Json;
+}
+
+/**
+ * For half of a surrogate pair, an escape that the database refuses where it stands: on the way there it would become another
+ * character. The space keeps it from an escaped half behind it, a first half does not go with one before it,
+ * and a backslash before it that escapes nothing known is refused for itself.
+ */
+function refused(_half: string, at: number, text: string): string {
+  let backslashes = 0;
+  while (text[at - 1 - backslashes] === '\\') backslashes += 1;
+  return backslashes % 2 === 0 ? '\\ud800 ' : '\ufffd';
 }

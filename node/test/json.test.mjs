@@ -137,6 +137,17 @@ test('JSON text of values with bigints is written and read exactly', async (t) =
     );
   }
   assert.throws(() => stringify({ a: [2n ** 64n] }), /a\[0\].*64 bits/);
+  // Halves of surrogate pairs do not become text with a backslash or an escape beside them.
+  for (const half of ['\ud83d', '\udc00']) {
+    for (const before of ['', '\\', '\\\\', '\\\\\\', '\\ud83d', '\\n', 'x']) {
+      for (const behind of ['', '\\udc00', '\\"', 'x', ' ']) {
+        for (const text of [`"${before}${half}${behind}"`, `${before}${half}${behind}`]) {
+          assert.throws(() => parse(text), InvalidError, JSON.stringify(text));
+        }
+      }
+    }
+  }
+  assert.equal(parse('"\ud83d\udc00\\\\\\ud83d\\udc00"'), '\ud83d\udc00\\\ud83d\udc00');
   // A whole result goes too.
   const db = await Database.open('mem:');
   t.after(() => db.close());
