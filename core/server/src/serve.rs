@@ -52,7 +52,7 @@ pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
         let watcher = Watcher::new(sources, loaded, server.settings(), Some(log));
         let told = move |outcome: &Result<Changes>| metrics.config_was_read(outcome.is_ok());
         let watching = [
-            tokio::spawn(watcher.run(reasons, sessions, told)),
+            tokio::spawn(watcher.run(reasons, move |order| sessions.answer(order), told)),
             tokio::spawn(notify::live()),
             tokio::spawn(tell_status(server.address(), server.refusal())),
         ];

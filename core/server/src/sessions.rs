@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::control::Order;
 use crate::live::LiveSettings;
 
 /// Of the name that a client gives itself, so many characters are shown.
@@ -75,6 +76,19 @@ impl Sessions {
         // All look; that costs little, and nobody asks often.
         self.settings.announce();
         true
+    }
+
+    /// The answer to an order that is about them.
+    ///
+    /// Fails when there is no such session.
+    pub fn answer(&self, order: Order) -> Result<String, String> {
+        match order {
+            Order::End(number) if self.end(number) => Ok(format!("session {number} ends")),
+            Order::End(number) => {
+                Err(format!("there is no session {number}; rstmdb --sessions lists them"))
+            }
+            Order::Sessions | Order::Reload => Ok(self.table()),
+        }
     }
 
     /// All of them as a table, the oldest first.

@@ -16,7 +16,6 @@ use super::{Live, LiveSettings};
 use crate::config::{Config, LoadedConfig, Reload, Sources, all_settings, refused};
 use crate::control::{Control, ControlRequest, Order};
 use crate::logging::LogFilter;
-use crate::sessions::Sessions;
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -154,11 +153,12 @@ impl Watcher {
     }
 
     /// Reads the configuration again whenever there is a reason to, those `since` noted included, and tells
-    /// `told` whether it can be used; answers what else is asked at the control socket. Ends only by being dropped.
+    /// `told` whether it can be used; `answer` answers what else is asked at the control socket. Ends only by being
+    /// dropped.
     pub async fn run(
         mut self,
         since: Reasons,
-        sessions: Arc<Sessions>,
+        answer: impl Fn(Order) -> std::result::Result<String, String>,
         told: impl Fn(&Result<Changes>),
     ) {
         let Reasons { seen, mut hangups, mut control } = since;
@@ -172,7 +172,7 @@ impl Watcher {
                 asked = next_of(&mut control) => match asked.order {
                     Order::Reload => (true, Some(asked)),
                     order => {
-                        asked.answer(about(&sessions, order)).await;
+                        asked.answer(answer(order)).await;
                         continue;
                     }
                 },
@@ -261,17 +261,6 @@ impl Reasons {
         let path = loaded.config.server.control_socket.as_deref();
         let control = path.map(Control::open).transpose()?;
         Ok(Reasons { seen: look(sources, &loaded.config), hangups: Hangups::new(), control })
-    }
-}
-
-/// The answer to an order that is about sessions.
-fn about(sessions: &Sessions, order: Order) -> std::result::Result<String, String> {
-    match order {
-        Order::End(number) if sessions.end(number) => Ok(format!("session {number} ends")),
-        Order::End(number) => {
-            Err(format!("there is no session {number}; rstmdb --sessions lists them"))
-        }
-        Order::Sessions | Order::Reload => Ok(sessions.table()),
     }
 }
 
