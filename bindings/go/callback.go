@@ -9,6 +9,10 @@ import (
 	"unsafe"
 )
 
+// From so many outcomes on, a larger sync is worth that the callbacks of all databases wait until this
+// thread has its turn among the goroutines again, which is long where many of them compute.
+const yieldFrom = 32
+
 // rstmdbGoDone brings outcomes that came together to the goroutines that wait for them. It runs on a
 // thread of the library, which must not be held up: it copies, and the channels have room.
 //
@@ -24,7 +28,7 @@ func rstmdbGoDone(first *C.rgo_outcome, count C.size_t) {
 		}
 		cgo.Handle(came.handle).Value().(*mailbox).outcomes <- o
 	}
-	if count > 1 {
+	if count >= yieldFrom {
 		// What the goroutines begin in their turn is written together when this returns.
 		runtime.Gosched()
 	}
