@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::active::Counted;
-use crate::{callbacks, fork, lookout};
+use crate::lookout::{self, Gathering};
+use crate::{callbacks, fork};
 
 /// Writes are gathered for as long as the last one took, and never longer than this.
 const GATHERING_MAX: Duration = Duration::from_millis(2);
@@ -141,26 +142,6 @@ impl Completions {
         begins
     }
 
-    /// Gets going what was gathered and left; says whether to look again.
-    pub(crate) fn look(self: &Arc<Self>) -> bool {
-        let mut gathered = self.gathered.lock();
-        if gathered.waiting.is_empty() {
-            gathered.idle_looks += 1;
-            gathered.is_looked_after = gathered.idle_looks < IDLE_LOOKS_MAX;
-            return gathered.is_looked_after;
-        }
-        gathered.idle_looks = 0;
-        let is_answered = gathered.asked.is_some() && self.is_scheduled.load(Ordering::SeqCst);
-        if is_answered && gathered.is_left {
-            // The threads of callbacks are busy. What was begun since the log was asked need not wait for them.
-            self.ask(&mut gathered);
-        } else {
-            self.ask_unless_it_grows(&mut gathered);
-        }
-        gathered.is_left = is_answered;
-        true
-    }
-
     /// A turn of the caller is over: what was begun in it is written now.
     pub(crate) fn end_turn(self: &Arc<Self>) {
         let mut gathered = self.gathered.lock();
@@ -220,6 +201,27 @@ impl Completions {
         if let Err(ended) = callbacks::after_group(Box::new(ended)) {
             ended();
         }
+    }
+}
+
+impl Gathering for Completions {
+    fn look(self: Arc<Self>) -> bool {
+        let mut gathered = self.gathered.lock();
+        if gathered.waiting.is_empty() {
+            gathered.idle_looks += 1;
+            gathered.is_looked_after = gathered.idle_looks < IDLE_LOOKS_MAX;
+            return gathered.is_looked_after;
+        }
+        gathered.idle_looks = 0;
+        let is_answered = gathered.asked.is_some() && self.is_scheduled.load(Ordering::SeqCst);
+        if is_answered && gathered.is_left {
+            // The threads of callbacks are busy. What was begun since the log was asked need not wait for them.
+            self.ask(&mut gathered);
+        } else {
+            self.ask_unless_it_grows(&mut gathered);
+        }
+        gathered.is_left = is_answered;
+        true
     }
 }
 

@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use rstmdb_threads::process::PerProcess;
 
-use crate::completions::Completions;
+/// What has writes to gather.
+pub(crate) trait Gathering: Send + Sync {
+    /// Gets those going that were left; says whether to look again.
+    fn look(self: Arc<Self>) -> bool;
+}
 
 /// From one look to the next.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -24,13 +28,13 @@ struct Lookout {
 
 #[derive(Default)]
 struct NewOnes {
-    of: Vec<Arc<Completions>>,
+    of: Vec<Arc<dyn Gathering>>,
     has_thread: bool,
 }
 
-/// Looks after these until [`Completions::look`] says that they need it no more. Says no when the system has
+/// Looks after these until [`Gathering::look`] says that they need it no more. Says no when the system has
 /// no thread for that.
-pub(crate) fn look_after(completions: Arc<Completions>) -> bool {
+pub(crate) fn look_after(gathering: Arc<dyn Gathering>) -> bool {
     let lookout = LOOKOUT.get();
     let mut new = lookout.new.lock().unwrap_or_else(PoisonError::into_inner);
     if !new.has_thread {
@@ -39,7 +43,7 @@ pub(crate) fn look_after(completions: Arc<Completions>) -> bool {
         new.has_thread = thread.spawn(move || working.work()).is_ok();
     }
     if new.has_thread {
-        new.of.push(completions);
+        new.of.push(gathering);
         lookout.has_new.notify_one();
     }
     new.has_thread
@@ -47,7 +51,7 @@ pub(crate) fn look_after(completions: Arc<Completions>) -> bool {
 
 impl Lookout {
     fn work(&self) {
-        let mut known: Vec<Arc<Completions>> = Vec::new();
+        let mut known: Vec<Arc<dyn Gathering>> = Vec::new();
         let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             known.append(&mut new.of);
@@ -57,7 +61,7 @@ impl Lookout {
             }
             let waited = self.has_new.wait_timeout(new, PAUSE);
             drop(waited);
-            known.retain(Completions::look);
+            known.retain(|gathering| gathering.clone().look());
             new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
         }
     }

@@ -82,7 +82,7 @@ impl EventTexts {
 /// Watches of the same events in the same dialect.
 #[derive(Debug)]
 pub(crate) struct Audience {
-    key: Arc<(Selection, Dialect)>,
+    key: AudienceKey,
     kept: Mutex<Kept>,
     /// What was learnt while reading the newest.
     contexts: KnownContexts,
@@ -201,10 +201,13 @@ impl Drop for Seat {
     }
 }
 
+/// What all in an audience have in common.
+type AudienceKey = Arc<(Selection, Dialect)>;
+
 /// All audiences, for as long as anybody is in them.
 #[derive(Debug, Default)]
 pub(crate) struct Audiences {
-    list: Mutex<HashMap<Arc<(Selection, Dialect)>, Arc<Audience>>>,
+    list: Mutex<HashMap<AudienceKey, Arc<Audience>>>,
     /// The size of all texts that are kept.
     kept_bytes: AtomicUsize,
 }
