@@ -33,7 +33,7 @@ impl Lookalike {
         if is_variable(first.trim()) {
             return Some(Lookalike::Variable);
         }
-        if rest.is_empty() && matches!(first.trim(), "undefined" | "null" | "None" | "nil") {
+        if matches!(first.trim(), "undefined" | "null" | "None" | "nil") {
             return Some(Lookalike::Nothing);
         }
         let lower = first.trim().to_ascii_lowercase();
