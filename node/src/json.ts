@@ -236,7 +236,9 @@ function explain(value: unknown, what: string): void {
     } else if (value === undefined) {
       wrong('is undefined; use null');
     } else if (isLosslessNumber(value)) {
-      ask(value.toString());
+      const digits = value.toString();
+      if (!isNumber(digits)) wrong('is a LosslessNumber of something that is no number');
+      ask(digits);
     } else if (isPromise(value)) {
       wrong('is a promise; await it first');
     } else if (typeof value === 'object' && value !== null) {
