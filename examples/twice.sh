@@ -15,11 +15,10 @@ finish() {
 trap finish EXIT
 cd "$folder"
 
-# What hangs is ended, and has failed: one waits for a process, until it is relieved.
+# What hangs is ended, and has failed, where there is a timeout.
 patience=300
-mkfifo never
-outlive() { { read -r -t "$patience" _ <>never || kill -KILL "$1" 2>/dev/null; } & watchdog=$!; }
-relieve() { kill "$watchdog" 2>/dev/null; wait "$watchdog" 2>/dev/null || true; }
+limit=(timeout --signal KILL "$patience")
+command -v timeout >/dev/null || limit=(env)
 
 mkfifo log
 RSTMDB_BIND=127.0.0.1:0 RSTMDB_METRICS_ENABLED=false "$target/debug/rstmdb" --data data >log 2>&1 &
@@ -45,12 +44,8 @@ block() {
 
 # Runs one that ends by itself.
 once() {
-    local status=0 process
-    "$@" >out 2>&1 &
-    process=$!
-    outlive "$process"
-    wait "$process" || status=$?
-    relieve
+    local status=0
+    "${limit[@]}" "$@" >out 2>&1 || status=$?
     [ "$status" = 0 ] || { echo "examples: $* failed ($status):" >&2; cat out >&2; exit 1; }
 }
 
@@ -58,15 +53,13 @@ once() {
 until_line() {
     local wanted=$1 read_line= process
     shift
-    coproc running { exec "$@" 2>&1; }
+    coproc running { exec "${limit[@]}" "$@" 2>&1; }
     process=$running_PID
     while read -r -t "$patience" read_line <&"${running[0]}"; do
         printf '%s\n' "$read_line" >>out
         if grep -qE "$wanted" <<<"$read_line"; then
             kill "$process"
-            outlive "$process"
             wait "$process" 2>/dev/null || true
-            relieve
             return
         fi
     done
