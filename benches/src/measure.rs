@@ -81,9 +81,11 @@ pub fn take_turns<const N: usize>(
     for contestant in &mut contestants {
         contestant(scale.round / 2);
     }
-    for _ in 0..scale.rounds {
-        for (contestant, samples) in contestants.iter_mut().zip(&mut samples) {
-            samples.0.push(contestant(scale.round));
+    for round in 0..scale.rounds {
+        for i in 0..N {
+            // Each comes first as often as last.
+            let i = if round % 2 == 0 { i } else { N - 1 - i };
+            samples[i].0.push(contestants[i](scale.round));
         }
     }
     samples

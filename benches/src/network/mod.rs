@@ -100,22 +100,30 @@ struct Contestant<'a> {
     in_flight: usize,
 }
 
+/// A round is divided into so many turns of each contestant: a machine's speed changes within seconds.
+const TURNS: u32 = 4;
+
 /// Rates of each contestant, turn by turn; what is behind them goes to standard error.
 fn take_turns(scale: &Scale, case: &str, contestants: &mut [Contestant<'_>]) -> Vec<Samples> {
     let mut samples = vec![Samples::default(); contestants.len()];
     let mut lines = vec![String::new(); contestants.len()];
-    for round in 0..=scale.rounds {
-        for (i, contestant) in contestants.iter_mut().enumerate() {
-            let Contestant { server, load, in_flight } = contestant;
-            // The first turn is a warm-up.
-            let time = if round == 0 { scale.round / 2 } else { scale.round };
+    let (warm_up, time) = (scale.warm_up / TURNS, scale.round / TURNS);
+    for turn in 0..=scale.rounds * TURNS as usize {
+        let mut order: Vec<usize> = (0..contestants.len()).collect();
+        // Who comes after another finds another machine: each comes first as often.
+        if turn % 2 == 0 {
+            order.reverse();
+        }
+        for i in order {
+            let Contestant { server, load, in_flight } = &mut contestants[i];
             let before = server.processor_seconds();
-            let outcome = load.run(*in_flight, scale.warm_up, time);
+            let outcome = load.run(*in_flight, warm_up, time);
             // The server's time includes the warm-up.
-            let share = outcome.seconds / (outcome.seconds + scale.warm_up.as_secs_f64());
+            let share = outcome.seconds / (outcome.seconds + warm_up.as_secs_f64());
             let processor = (server.processor_seconds() - before) * share;
             lines[i] = describe(&server.name, &outcome, processor);
-            if round > 0 {
+            // The first turn is a warm-up.
+            if turn > 0 {
                 samples[i].0.push(outcome.per_second());
             }
         }
