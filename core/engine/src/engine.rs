@@ -17,7 +17,7 @@ use crate::log::queue::Queue;
 use crate::open::open;
 use crate::ops::{Edge, NewId};
 use crate::options::{Background, FsyncPolicy, Location, Options};
-use crate::pending::{Evaluated, Pending};
+use crate::pending::{Commit, Evaluated, Pending};
 use crate::shared::{EngineSink, Shared};
 use crate::watch::Subscription;
 
@@ -229,6 +229,22 @@ impl Engine {
         }
     }
 
+    /// As [`Execute::submit`], for who prepares an answer: the outcome is shown where it is, since results are
+    /// large. Nothing of it may be told before the commit came out well.
+    pub fn submit_with<H: Deref<Target = Engine> + Unpin, T>(
+        this: H,
+        command: Command,
+        prepare: impl FnOnce(Result<&Outcome>) -> T,
+    ) -> (Commit<H>, T) {
+        let operation = command.request.operation();
+        let Evaluated { ticket, result } = this.carry_out(command);
+        let prepared = match &result {
+            Ok(outcome) => prepare(Ok(outcome)),
+            Err(error) => prepare(Err(error.clone().with_operation(operation.wire_name()))),
+        };
+        (Commit::new(this, operation, ticket), prepared)
+    }
+
     fn check_access(&self, operation: Operation) -> Result<()> {
         if operation.is_write() { self.shared.check_writable() } else { Ok(()) }
     }
@@ -239,7 +255,7 @@ impl Engine {
         }
         let Command { request, at_ms, new_id, plain_rules, .. } = command;
         let edge = Edge { at_ms, new_id: NewId::Given(new_id), plain_rules };
-        outcome(*request, Carry { shared: &self.shared, given: Some(edge) })
+        outcome(request, Carry { shared: &self.shared, given: Some(edge) })
     }
 
     /// Follows the events of one instance.
@@ -432,8 +448,8 @@ macro_rules! methods {
        $access:ident $place:ident $batch:ident $key:ident,
        $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
         /// The outcome of a request of any operation.
-        fn outcome(request: Request, carry: Carry<'_>) -> Evaluated<Outcome> {
-            match request {
+        fn outcome(request: Box<Request>, carry: Carry<'_>) -> Evaluated<Outcome> {
+            match *request {
                 $(Request::$name(request) => {
                     request.handle(carry).map(|result| Outcome::$name(result.into()))
                 })*

@@ -62,6 +62,10 @@ impl<H: Deref<Target = Engine>, T> std::fmt::Debug for Pending<H, T> {
 }
 
 impl<H: Deref<Target = Engine>> Commit<H> {
+    pub(crate) fn new(engine: H, operation: Operation, ticket: Ticket) -> Commit<H> {
+        Commit { operation, engine, ticket, over: false }
+    }
+
     fn queue(&self) -> &Queue<EngineSink> {
         self.engine.queue()
     }
@@ -125,7 +129,7 @@ impl<H: Deref<Target = Engine>> Drop for Commit<H> {
 
 impl<H: Deref<Target = Engine>, T> Pending<H, T> {
     pub(crate) fn new(engine: H, operation: Operation, evaluated: Evaluated<T>) -> Self {
-        let commit = Commit { operation, engine, ticket: evaluated.ticket, over: false };
+        let commit = Commit::new(engine, operation, evaluated.ticket);
         Pending { commit, result: Some(evaluated.result) }
     }
 
@@ -169,7 +173,7 @@ impl<T> Pending<&Engine, T> {
         // What is dropped here asks for nothing.
         self.commit.over = true;
         let (operation, ticket) = (self.commit.operation, self.commit.ticket);
-        let commit = Commit { operation, engine, ticket, over: false };
+        let commit = Commit::new(engine, operation, ticket);
         Pending { commit, result: self.result.take() }
     }
 }

@@ -8,13 +8,15 @@ use std::fmt;
 
 use rstmdb_types::error::reason;
 use rstmdb_types::{
-    Error, ErrorCode, InstanceEvent, InstanceEventKind, Json, LogPosition, Offset, Text,
-    TimestampMs,
+    Error, ErrorCode, InstanceEvent, InstanceEventKind, Json, LogPosition, Offset, Operation,
+    Request, Text, TimestampMs,
 };
-use serde::de::{MapAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::command::WireCommand;
 use crate::error::{ReceivedError, WireError};
 use crate::frame::{self, PAYLOAD_BYTES_MAX, WireMode};
 use crate::handshake::Dialect;
@@ -30,6 +32,8 @@ pub struct WireRequest<'a> {
     pub op: Cow<'a, str>,
     /// The parameters; none when absent or null.
     pub params: Option<&'a RawValue>,
+    /// What they ask for, where that was read along with the message: see [`WireRequest::parse_along`].
+    pub request: Option<Box<Request>>,
 }
 
 /// The longest id of a request, in bytes: each answer repeats it.
@@ -60,10 +64,23 @@ pub struct Malformed {
 impl<'a> WireRequest<'a> {
     /// Reads the JSON text of a frame.
     pub fn parse(payload: &'a [u8]) -> Result<WireRequest<'a>, Malformed> {
+        WireRequest::parse_along(payload, |_| false)
+    }
+
+    /// The same, and reads in the same pass what an operation's parameters ask for, if `is_wanted` says so and the
+    /// operation stands before them. Parameters that can't be read so stay as they are.
+    pub fn parse_along(
+        payload: &'a [u8],
+        is_wanted: fn(Operation) -> bool,
+    ) -> Result<WireRequest<'a>, Malformed> {
         let text = std::str::from_utf8(payload)
             .map_err(|error| Malformed { id: None, message: format!("not UTF-8: {error}") })?;
-        let parsed: Result<WireRequest<'a>, _> = serde_json::from_str(text);
-        match parsed {
+        let read = |is_wanted| {
+            let mut from = serde_json::Deserializer::from_str(text);
+            let request = from.deserialize_map(Members { is_wanted })?;
+            from.end().map(|()| request)
+        };
+        match read(is_wanted).or_else(|_| read(|_| false)) {
             Ok(request) if request.id.len() <= ID_BYTES_MAX => Ok(request),
             Ok(_) => Err(Malformed { id: None, message: "the id is too long".to_owned() }),
             Err(error) => {
@@ -89,57 +106,83 @@ enum RequestMember {
     Other,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for WireRequest<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+/// Reads a request. Only objects: derived code would take a list of the members too.
+struct Members {
+    is_wanted: fn(Operation) -> bool,
+}
 
-        // Only objects: derived code would take a list of the members too.
-        impl<'de> Visitor<'de> for Members {
-            type Value = WireRequest<'de>;
+impl Members {
+    /// The operation whose parameters are read along.
+    fn wanted(&self, op: Option<&Borrowed<'_>>) -> Option<Operation> {
+        match WireCommand::from_wire_name(&op?.0)? {
+            WireCommand::Database(operation) if (self.is_wanted)(operation) => Some(operation),
+            _ => None,
+        }
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object with type, id and op")
-            }
+impl<'de> Visitor<'de> for Members {
+    type Value = WireRequest<'de>;
 
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<WireRequest<'de>, A::Error> {
-                use serde::de::Error;
-                let (mut kind, mut id, mut op, mut params) = (None, None, None, None);
-                while let Some(member) = map.next_key()? {
-                    let doubled = match member {
-                        RequestMember::Type => {
-                            kind.replace(map.next_value::<Borrowed<'de>>()?).is_some()
-                        }
-                        RequestMember::Id => {
-                            id.replace(map.next_value::<Borrowed<'de>>()?).is_some()
-                        }
-                        RequestMember::Op => {
-                            op.replace(map.next_value::<Borrowed<'de>>()?).is_some()
-                        }
-                        RequestMember::Params => {
-                            params.replace(map.next_value::<Option<&'de RawValue>>()?).is_some()
-                        }
-                        RequestMember::Other => {
-                            map.next_value::<serde::de::IgnoredAny>()?;
-                            false
-                        }
-                    };
-                    if doubled {
-                        return Err(A::Error::custom("a member appears twice"));
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object with type, id and op")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WireRequest<'de>, A::Error> {
+        use serde::de::Error;
+        let (mut kind, mut id, mut op, mut params) = (None, None, None, None);
+        let mut request = None;
+        while let Some(member) = map.next_key()? {
+            let doubled = match member {
+                RequestMember::Type => kind.replace(map.next_value::<Borrowed<'de>>()?).is_some(),
+                RequestMember::Id => id.replace(map.next_value::<Borrowed<'de>>()?).is_some(),
+                RequestMember::Op => op.replace(map.next_value::<Borrowed<'de>>()?).is_some(),
+                RequestMember::Params => match self.wanted(op.as_ref()) {
+                    Some(operation) => {
+                        let read = map.next_value_seed(Parameters(operation))?;
+                        request.replace(read).is_some() || params.is_some()
                     }
+                    None => params.replace(map.next_value::<Option<&'de RawValue>>()?).is_some(),
+                },
+                RequestMember::Other => {
+                    map.next_value::<serde::de::IgnoredAny>()?;
+                    false
                 }
-                kind.ok_or_else(|| A::Error::missing_field("type"))?;
-                Ok(WireRequest {
-                    id: id.ok_or_else(|| A::Error::missing_field("id"))?.0,
-                    op: op.ok_or_else(|| A::Error::missing_field("op"))?.0,
-                    params: params.flatten(),
-                })
+            };
+            if doubled {
+                return Err(A::Error::custom("a member appears twice"));
             }
         }
+        kind.ok_or_else(|| A::Error::missing_field("type"))?;
+        Ok(WireRequest {
+            id: id.ok_or_else(|| A::Error::missing_field("id"))?.0,
+            op: op.ok_or_else(|| A::Error::missing_field("op"))?.0,
+            params: params.flatten(),
+            request,
+        })
+    }
+}
 
-        deserializer.deserialize_map(Members)
+/// Reads the parameters of an operation; only an object's, as everywhere.
+struct Parameters(Operation);
+
+impl<'de> DeserializeSeed<'de> for Parameters {
+    type Value = Box<Request>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Box<Request>, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Parameters {
+    type Value = Box<Request>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object of parameters")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Box<Request>, A::Error> {
+        Request::deserialize_boxed(self.0, MapAccessDeserializer::new(map))
     }
 }
 

@@ -43,6 +43,18 @@ macro_rules! values {
                     $(Operation::$name => Deserialize::deserialize(parameters).map(Request::$name),)*
                 }
             }
+
+            /// The same where a [`Command`] will want it: it is moved no more than it must be.
+            pub fn deserialize_boxed<'de, D: serde::Deserializer<'de>>(
+                operation: Operation,
+                parameters: D,
+            ) -> std::result::Result<Box<Request>, D::Error> {
+                match operation {
+                    $(Operation::$name => {
+                        Deserialize::deserialize(parameters).map(|read| Box::new(Request::$name(read)))
+                    })*
+                }
+            }
         }
 
         /// Prints the parameters.

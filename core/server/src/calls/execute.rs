@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::time::Instant;
 
+use rstmdb_engine::Engine;
 use rstmdb_protocol::WireCommand;
 use rstmdb_types::operation::Place;
 use rstmdb_types::{Execute, Operation, Outcome, Request, Result};
@@ -10,12 +11,13 @@ use tokio::runtime::Handle;
 
 use super::caller::Caller;
 use super::failure::CountedError;
-use super::pending::{Pending, failed};
-use super::place::submit;
+use super::hold::Hold;
+use super::pending::{Commit, Pending, failed};
+use super::place::{submit, submit_with};
 
 /// Requests of more bytes than this are read and carried out elsewhere: one session must not hold up
 /// the others of its thread.
-const QUICK_BYTES_MAX: usize = 64 << 10;
+pub(crate) const QUICK_BYTES_MAX: usize = 64 << 10;
 /// And so are batches of more operations.
 const QUICK_OPERATIONS_MAX: usize = 100;
 
@@ -70,18 +72,38 @@ impl Caller {
     /// Submits a request to the database, for which there is room: see [`Caller::room`]. Blocks where
     /// the place of its operation is files.
     pub fn submit(&mut self, call: impl Into<Call>) -> Pending {
-        let Call { request, plain_rules } = call.into();
+        let (hold, operation, command) = self.command(call.into());
+        submit(hold, operation, command)
+    }
+
+    /// As [`Caller::submit`], for who prepares an answer from what is shown: nothing of it may be told before
+    /// the commit came out well.
+    pub fn submit_with<T>(
+        &mut self,
+        call: impl Into<Call>,
+        prepare: impl FnOnce(Result<&Outcome>) -> T,
+    ) -> (Commit, T) {
+        let (hold, operation, command) = self.command(call.into());
+        submit_with(hold, operation, command, prepare)
+    }
+
+    fn command(
+        &mut self,
+        call: Call,
+    ) -> (Option<Hold>, Operation, impl FnOnce(&Engine) -> rstmdb_types::Command + use<>) {
+        let Call { request, plain_rules } = call;
         if let Request::Batch(batch) = &*request {
             for element in &batch.ops {
                 self.count_element(WireCommand::Database(element.operation()));
             }
         }
-        let caller = self.name();
-        submit(self.hold().cloned(), request.operation(), move |engine| rstmdb_types::Command {
+        let (caller, operation) = (self.name(), request.operation());
+        let command = move |engine: &Engine| rstmdb_types::Command {
             caller,
             plain_rules,
             ..engine.command(request)
-        })
+        };
+        (self.hold().cloned(), operation, command)
     }
 
     /// Carries a request out, where it holds up nobody, and waits for the outcome.

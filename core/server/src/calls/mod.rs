@@ -27,7 +27,7 @@ pub use place::Calls;
 pub use rstmdb_engine::Engine;
 pub use stream::Events;
 
-pub(crate) use execute::is_quick;
+pub(crate) use execute::{QUICK_BYTES_MAX, is_quick};
 pub(crate) use pending::failed;
 pub(crate) use rstmdb_engine::KnownContexts;
 pub(crate) use stream::Selection;

@@ -26,9 +26,7 @@ impl Pending {
         result: Result<Outcome>,
     ) -> Pending {
         let result = result.map_err(|error| unless_closed(error, operation));
-        // A refusal has changed nothing either.
-        let changes = operation.access() != Access::Read && result.is_ok();
-        Pending { commit: Commit { operation, changes, inner }, result: Some(result) }
+        Pending { commit: Commit::new(operation, inner, result.is_ok()), result: Some(result) }
     }
 
     /// Takes it apart, for who prepares an answer before giving it: nothing of the result may be told
@@ -59,6 +57,15 @@ pub struct Commit {
 }
 
 impl Commit {
+    pub(super) fn new(
+        operation: Operation,
+        inner: Option<rstmdb_engine::Commit<Hold>>,
+        is_ok: bool,
+    ) -> Commit {
+        // A refusal has changed nothing either.
+        Commit { operation, changes: is_ok && operation.access() != Access::Read, inner }
+    }
+
     /// What became of it, when that is known already, or never will be.
     pub fn settled(&mut self) -> Option<Result<()>> {
         let Some(inner) = &mut self.inner else { return Some(Ok(())) };

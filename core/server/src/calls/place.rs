@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rstmdb_engine::{Engine, Location, SyncObserver};
-use rstmdb_types::{Error, ErrorCode, Execute, Operation, OperationRequest, Result};
+use rstmdb_types::{Error, ErrorCode, Execute, Operation, OperationRequest, Outcome, Result};
 use tokio::sync::watch;
 
 use super::hold::{Hold, News, Service};
-use super::pending::{Commit, Pending, failed, reopening};
+use super::pending::{Commit, Pending, failed, reopening, unless_closed};
 use crate::config::Config;
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
@@ -167,6 +167,24 @@ pub(super) fn submit(
         }
         None => Pending::new(operation, None, Err(reopening(operation))),
     }
+}
+
+/// The same for who prepares an answer: see [`Engine::submit_with`].
+pub(super) fn submit_with<T>(
+    hold: Option<Hold>,
+    operation: Operation,
+    command: impl FnOnce(&Engine) -> rstmdb_types::Command,
+    prepare: impl FnOnce(Result<&Outcome>) -> T,
+) -> (Commit, T) {
+    let Some(hold) = hold else {
+        return (Commit::new(operation, None, false), prepare(Err(reopening(operation))));
+    };
+    let (command, mut is_ok) = (command(&hold), false);
+    let (commit, prepared) = Engine::submit_with(hold, command, |outcome| {
+        is_ok = outcome.is_ok();
+        prepare(outcome.map_err(|error| unless_closed(error, operation)))
+    });
+    (Commit::new(operation, Some(commit), is_ok), prepared)
 }
 
 /// Makes the data directory, if it is not there, so that no other user can read what is in it.

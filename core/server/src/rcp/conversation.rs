@@ -14,7 +14,7 @@ use super::Rcp;
 use super::database;
 use super::form::AnswerForm;
 use super::outbox::Outbox;
-use super::parse::decode;
+use super::parse::{self, decode};
 use super::reply::{Reply, SideWork};
 use super::session::{Session, auth};
 use super::watches::Watches;
@@ -128,9 +128,9 @@ impl Conversation {
         if self.session.mode == WireMode::Lines && payload.trim_ascii().is_empty() {
             return;
         }
-        match WireRequest::parse(payload) {
+        match parse::message(payload) {
             Ok(request) => {
-                self.answer(&request, live, now);
+                self.answer(request, live, now);
                 self.is_begun |= self.caller.is_open(live);
             }
             Err(Malformed { id: Some(id), message }) => {
@@ -145,10 +145,10 @@ impl Conversation {
         }
     }
 
-    fn answer(&mut self, request: &WireRequest<'_>, live: &Live, now: Instant) {
+    fn answer(&mut self, request: WireRequest<'_>, live: &Live, now: Instant) {
         let params = request.params_text();
         let Some(command) = WireCommand::from_wire_name(&request.op) else {
-            let error = unknown(request);
+            let error = unknown(&request);
             message::refuse(self.outbox.buffer(), self.session.mode, &request.id, &error);
             return self.caller.count_error(CountedError::of(&error));
         };
@@ -184,7 +184,10 @@ impl Conversation {
                 reply.with::<Value>(checked.map(|()| &Value::Null));
             }
             WireCommand::Database(operation) => {
-                self.job = database::answer(reply, operation, params)
+                self.job = match request.request {
+                    Some(request) => database::carry_out(reply, request),
+                    None => database::answer(reply, operation, params),
+                };
             }
             WireCommand::Hello => match hello {
                 Some(Ok(hello)) => reply.with(Ok(&hello)),

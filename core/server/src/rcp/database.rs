@@ -1,8 +1,8 @@
 //! Operations of the database: at once where that is quick and there is room, later where the disk is
 //! behind, on a thread that may wait where it is not quick.
 
-use rstmdb_types::Operation;
 use rstmdb_types::operation::Place;
+use rstmdb_types::{Operation, Request};
 
 use super::batch::{self, Budget};
 use super::form::{AnswerForm, WrittenAnswer};
@@ -10,24 +10,32 @@ use super::parse;
 use super::plan::Plan;
 use super::reply::{Reply, SideWork};
 use super::watches;
-use crate::calls::{Caller, is_quick};
+use crate::calls::{Call, Caller, is_quick};
+
+/// Answers a request that was read along with its message, or starts it where there is no room for it yet.
+pub(crate) fn carry_out(reply: Reply<'_>, request: Box<Request>) -> Option<SideWork> {
+    let call = parse::whole(reply.form.dialect, request);
+    submit(reply, call)
+}
+
+fn submit(reply: Reply<'_>, call: Call) -> Option<SideWork> {
+    let operation = call.request.operation();
+    if !reply.caller.has_room(operation) {
+        return Some(reply.when_there_is_room(operation, call));
+    }
+    reply.carry_out(call);
+    None
+}
 
 /// Answers an operation, or starts it on another thread.
 pub(crate) fn answer(reply: Reply<'_>, operation: Operation, params: &str) -> Option<SideWork> {
     if is_quick(operation, params.len()) {
         match Plan::new(reply.caller, reply.form.dialect, operation, params) {
-            Ok(Plan::Whole(call)) if call.is_quick() => {
-                if !reply.caller.has_room(operation) {
-                    return Some(reply.when_there_is_room(operation, call));
-                }
-                let pending = reply.caller.submit(call);
-                reply.pending(pending);
-                return None;
-            }
+            Ok(Plan::Whole(call)) if call.is_quick() => return submit(reply, call),
             Ok(Plan::Whole(call)) => {
-                let submit =
-                    move |caller: &mut Caller, form: &AnswerForm| form.pending(caller.submit(call));
-                return Some(reply.job(operation, submit));
+                let carry_out =
+                    move |caller: &mut Caller, form: &AnswerForm| form.carry_out(caller, call);
+                return Some(reply.job(operation, carry_out));
             }
             // What it was read from is borrowed: it is read again.
             Ok(Plan::Each(_)) => {}
@@ -55,7 +63,7 @@ fn perform(
         return form.known::<serde_json::Value>(Err(error));
     }
     match Plan::new(caller, form.dialect, operation, params) {
-        Ok(Plan::Whole(call)) => form.pending(caller.submit(call)),
+        Ok(Plan::Whole(call)) => form.carry_out(caller, call),
         Ok(Plan::Each(elements)) => {
             form.known(Ok(&batch::perform(caller, form.dialect, elements, &mut Budget::default())))
         }

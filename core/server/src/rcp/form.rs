@@ -4,7 +4,7 @@ use rstmdb_protocol::result::WireResult;
 use rstmdb_protocol::{Dialect, WireCommand, WireMode, message};
 use rstmdb_types::{Result, Text};
 
-use crate::calls::{Commit, CountedError, Events, Pending};
+use crate::calls::{Call, Caller, Commit, CountedError, Events};
 
 /// How the answer to a request is written.
 #[derive(Debug, Clone)]
@@ -39,10 +39,10 @@ impl AnswerForm {
         WrittenAnswer { bytes, error, commit: None, watch: None }
     }
 
-    /// An answer that waits for its commit.
-    pub(crate) fn pending(&self, pending: Pending) -> WrittenAnswer {
-        let (commit, result) = pending.split();
-        WrittenAnswer { commit: Some(commit), ..self.known(result.as_ref().map_err(Clone::clone)) }
+    /// Carries a call out; its answer waits for the commit.
+    pub(crate) fn carry_out(&self, caller: &mut Caller, call: Call) -> WrittenAnswer {
+        let (commit, written) = caller.submit_with(call, |outcome| self.known(outcome));
+        WrittenAnswer { commit: Some(commit), ..written }
     }
 }
 

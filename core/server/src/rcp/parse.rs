@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use rstmdb_protocol::{Dialect, WireCommand};
+use rstmdb_protocol::{Dialect, Malformed, WireCommand, WireRequest};
 use rstmdb_types::error::reason;
 use rstmdb_types::fault::with_large_integers_as_floats;
 use rstmdb_types::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::calls::{Call, Caller};
+use crate::calls::{Call, Caller, QUICK_BYTES_MAX};
 
 /// Reads the parameters of an operation of the database.
 pub(crate) fn call(
@@ -26,15 +26,26 @@ pub(crate) fn call(
         Operation::WatchAll => watch_all(params)?.into(),
         _ => request(dialect, operation, params)?,
     };
-    let plain = dialect == Dialect::Plain;
     // Clients of the plain dialect know no largest page: they get the largest there is.
-    if plain
+    if dialect == Dialect::Plain
         && let Request::ListInstances(list) = &mut *request
         && let Some(limits) = caller.limits()
     {
         list.limit = list.limit.map(|limit| limit.min(limits.page_entries_max));
     }
-    Ok(Call { request, plain_rules: plain })
+    Ok(whole(dialect, request))
+}
+
+/// A request by the rules of a dialect.
+pub(crate) fn whole(dialect: Dialect, request: Box<Request>) -> Call {
+    Call { request, plain_rules: dialect == Dialect::Plain }
+}
+
+/// Reads a message, and along with it what single changes and reads of instances ask for: most messages do. What
+/// is wrong with their parameters is told when they are read alone.
+pub(crate) fn message(payload: &[u8]) -> std::result::Result<WireRequest<'_>, Malformed> {
+    let is_small = payload.len() <= QUICK_BYTES_MAX;
+    WireRequest::parse_along(payload, if is_small { Operation::is_batchable } else { |_| false })
 }
 
 /// Refuses parameters that are too large whatever they say, before anything is read into memory.
@@ -82,9 +93,8 @@ pub(crate) fn request(
     params: &str,
 ) -> Result<Box<Request>> {
     let command = WireCommand::Database(operation);
-    let read = |params: &str| {
-        read(command, params, |from| Request::deserialize(operation, from).map(Box::new))
-    };
+    let read =
+        |params: &str| read(command, params, |from| Request::deserialize_boxed(operation, from));
     read(params).or_else(|error| match with_large_integers_as_floats(params) {
         Cow::Owned(params) if dialect == Dialect::Plain => read(&params),
         _ => Err(error),

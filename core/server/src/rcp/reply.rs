@@ -4,14 +4,14 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use rstmdb_protocol::result::WireResult;
-use rstmdb_types::{Error, Operation};
+use rstmdb_types::{Error, Operation, Outcome};
 use serde_json::Value;
 use tokio::task::JoinError;
 
 use super::form::{AnswerForm, WrittenAnswer};
 use super::inbox::Room;
 use super::outbox::Outbox;
-use crate::calls::{Call, Caller, Pending};
+use crate::calls::{Call, Caller};
 
 /// An answer that is made elsewhere or later.
 type Work = dyn Future<Output = Result<WrittenAnswer, JoinError>> + Send;
@@ -46,12 +46,13 @@ impl Reply<'_> {
         self.with::<Value>(Err(error));
     }
 
-    /// Answers once what the result says is durable.
-    pub(crate) fn pending(self, pending: Pending) {
-        let (commit, result) = pending.split();
-        let begin = self.outbox.buffer().len();
-        let error = self.form.write(result.as_ref().map_err(Clone::clone), self.outbox.buffer());
-        self.outbox.hold(begin, commit, self.began, &self.form, error, self.caller);
+    /// Carries a call out here and now, and answers once what its result says is durable.
+    pub(crate) fn carry_out(self, call: Call) {
+        let Reply { caller, outbox, form, began } = self;
+        let begin = outbox.buffer().len();
+        let write = |outcome: rstmdb_types::Result<&Outcome>| form.write(outcome, outbox.buffer());
+        let (commit, error) = caller.submit_with(call, write);
+        outbox.hold(begin, commit, began, &form, error, caller);
     }
 
     /// Answers on a thread that may wait, once an operation may begin.
@@ -72,7 +73,7 @@ impl Reply<'_> {
         let (mut caller, form) = (self.caller.another(), self.form.clone());
         self.aside(async move {
             caller.room(operation).await;
-            Ok(form.pending(caller.submit(call)))
+            Ok(form.carry_out(&mut caller, call))
         })
     }
 
