@@ -239,6 +239,18 @@ const (
 	// change was made, and context `wal_offset` or `wal_offsets` says where.
 	ReasonAnswerTooLarge = "answer_too_large"
 
+	// ReasonNotLeader: Another node leads; context `address` says where, when it is known.
+	// Nothing was changed. Clients go there by themselves.
+	ReasonNotLeader = "not_leader"
+
+	// ReasonReplica: A replica takes no writes; context `address` says where the primary is,
+	// when it is known. Clients go there by themselves.
+	ReasonReplica = "replica"
+
+	// ReasonLagExceeded: The node is further behind than the request or its settings allow;
+	// another one may not be.
+	ReasonLagExceeded = "lag_exceeded"
+
 	// ReasonUnsupported: This build or this peer does not have the feature.
 	ReasonUnsupported = "unsupported"
 )

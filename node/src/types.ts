@@ -159,6 +159,12 @@ export const ERROR_REASONS = Object.freeze([
   'timeout',
   /** What was to be told does not fit a frame, though all went well: a change was made, and context `wal_offset` or `wal_offsets` says where. */
   'answer_too_large',
+  /** Another node leads; context `address` says where, when it is known. Nothing was changed. Clients go there by themselves. */
+  'not_leader',
+  /** A replica takes no writes; context `address` says where the primary is, when it is known. Clients go there by themselves. */
+  'replica',
+  /** The node is further behind than the request or its settings allow; another one may not be. */
+  'lag_exceeded',
   /** This build or this peer does not have the feature. */
   'unsupported',
 ] as const);

@@ -110,6 +110,9 @@ REASONS = (
     "connection_lost",
     "timeout",
     "answer_too_large",
+    "not_leader",
+    "replica",
+    "lag_exceeded",
     "unsupported",
 )
 

@@ -1,23 +1,23 @@
 //! The handle that callers share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
+use rstmdb_protocol::{ReadMode, WireCommand};
 use rstmdb_threads::{Oneshot, park};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, OperationRequest, Outcome, Place, Request, Result};
 
-use crate::connect::ConnectSettings;
+use crate::connect::{ConnectSettings, SeenOffset};
 use crate::connection;
 use crate::decode::{self, Asked};
 use crate::error::invalid_option;
-use crate::lane::Lane;
-use crate::options::Options;
+use crate::nodes::Nodes;
+use crate::options::{Endpoint, Options};
 use crate::pending::{Pending, Watching};
 use crate::request::{Outgoing, Repeat, Waiter};
+use crate::routes::Routes;
 use crate::runtime;
 use crate::server::ServerInfo;
 use crate::subscription::Subscription;
@@ -32,22 +32,20 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Clone)]
 pub struct Client {
     handle: Arc<Handle>,
+    read: ReadMode,
 }
 
-struct Handle {
-    first: Arc<Lane>,
-    others: Vec<Arc<Lane>>,
-    next: AtomicUsize,
-}
+struct Handle(Arc<Routes>);
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Client").field(&self.handle.first.settings.options).finish()
+        f.debug_tuple("Client").field(&self.settings().options).finish()
     }
 }
 
 impl Client {
-    /// Connects to the first of the endpoints that answers; each is tried once.
+    /// Connects to the first of the endpoints that answers, each tried once, and from there to the one that takes
+    /// writes, if it says that another one does.
     ///
     /// Errors: kind `Unavailable`, reason `connection_lost`, when none can be reached; kind
     /// `Unauthorized` when the token is refused; `BAD_REQUEST`, reason `invalid_option`, when a
@@ -59,13 +57,13 @@ impl Client {
             Some(tls) => Some(runtime::unblock(move || tls::config(&tls)).await?),
             None => None,
         };
-        let settings = Arc::new(ConnectSettings { options, tls });
-        let lane = || Arc::new(Lane::new(settings.clone()));
-        let others = (1..settings.options.pool_size).map(|_| lane()).collect();
-        let handle = Handle { first: lane(), others, next: AtomicUsize::new(0) };
-        let client = Client { handle: Arc::new(handle) };
+        let nodes = Nodes::new(options.endpoints.clone(), options.zone.clone());
+        let read = options.read;
+        let settings = ConnectSettings { options, tls, nodes, seen: SeenOffset::default() };
+        let client = Client { handle: Arc::new(Handle(Routes::new(Arc::new(settings)))), read };
+        client.want_seen();
         let connected = Oneshot::new();
-        let Handle { first, others, .. } = &*client.handle;
+        let (first, others) = client.routes().home();
         runtime::spawn(connection::run(first.clone(), Some(connected.clone())))?;
         for lane in others {
             // They connect when there is something for them to do.
@@ -82,7 +80,41 @@ impl Client {
 
     /// What is known about the server; none while there is no connection.
     pub fn server(&self) -> Option<Arc<ServerInfo>> {
-        self.handle.lanes().find_map(|lane| lane.server())
+        let (first, others) = self.routes().home();
+        std::iter::once(first).chain(others).find_map(|lane| lane.server())
+    }
+
+    /// Where writes are taken, when servers tell.
+    pub fn leader(&self) -> Option<Endpoint> {
+        self.settings().nodes.leader()
+    }
+
+    /// The same client, whose reads have to be as fresh as `mode` says.
+    ///
+    /// Errors: `BAD_REQUEST`, reason `invalid_option`, for [`ReadMode::Bounded`] without
+    /// [`max_lag`](Options::max_lag).
+    pub fn reading(&self, mode: ReadMode) -> Result<Client> {
+        if mode == ReadMode::Bounded && self.settings().options.max_lag.is_none() {
+            let message = "bounded reads need to know how far behind is too far; set max_lag";
+            return Err(invalid_option("max_lag", message));
+        }
+        let client = Client { handle: self.handle.clone(), read: mode };
+        client.want_seen();
+        Ok(client)
+    }
+
+    fn want_seen(&self) {
+        if self.read == ReadMode::Session {
+            self.settings().seen.want();
+        }
+    }
+
+    fn routes(&self) -> &Arc<Routes> {
+        &self.handle.0
+    }
+
+    fn settings(&self) -> &Arc<ConnectSettings> {
+        &self.routes().settings
     }
 
     /// Sends a request. Any number may be in flight; beyond the bound they wait for their turn.
@@ -105,7 +137,14 @@ impl Client {
                 let mut outgoing = Outgoing::new(command, params, decode::repeat(&request), reply);
                 outgoing.needs = decode::needs(&request);
                 outgoing.older = decode::older(operation);
-                Pending::send(self.lane(), outgoing, slot, Asked::of(&request))
+                let asked = Asked::of(&request);
+                if self.read == ReadMode::Linearizable {
+                    return Pending::send(self.routes().next_home(), outgoing, slot, asked);
+                }
+                if outgoing.repeat == Repeat::Always {
+                    outgoing.read = self.read;
+                }
+                Pending::send(&self.routes().of(&request, self.read), outgoing, slot, asked)
             }
             Err(error) => failed(error),
         }
@@ -129,7 +168,7 @@ impl Client {
                 return Watching { pending: Pending::failed(error), subscription: None };
             }
         };
-        let lane = self.lane();
+        let lane = self.routes().next_home();
         let watch = lane.watch(follow);
         let subscription =
             Some(Subscription::new(self.handle.clone(), lane.clone(), watch.clone()));
@@ -153,7 +192,7 @@ impl Client {
     /// Requests in flight that are not answered by then fail; watches end.
     pub async fn close(&self) {
         self.handle.start_closing();
-        for lane in self.handle.lanes() {
+        for lane in self.routes().lanes() {
             lane.ended.raised().await;
         }
     }
@@ -162,25 +201,11 @@ impl Client {
     pub fn close_blocking(&self) {
         park::wait(self.close());
     }
-
-    /// The connections take turns.
-    fn lane(&self) -> &Arc<Lane> {
-        let Handle { first, others, .. } = &*self.handle;
-        let number = match others.len() {
-            0 => 0,
-            count => self.handle.next.fetch_add(1, Ordering::Relaxed) % (count + 1),
-        };
-        number.checked_sub(1).and_then(|number| others.get(number)).unwrap_or(first)
-    }
 }
 
 impl Handle {
-    fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
-        std::iter::once(&self.first).chain(&self.others)
-    }
-
     fn start_closing(&self) {
-        self.lanes().for_each(|lane| lane.closing.raise());
+        self.0.lanes().iter().for_each(|lane| lane.closing.raise());
     }
 }
 
@@ -197,7 +222,7 @@ fn check(options: &Options) -> Result<()> {
     if options.pool_size == 0 || options.in_flight_max == 0 {
         return Err(invalid_option("pool_size", "pool_size and in_flight_max must be at least 1"));
     }
-    Ok(())
+    options.check_reads()
 }
 
 /// Longer times than anyone waits would be beyond what a clock can tell.

@@ -3,16 +3,17 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
 use rstmdb_protocol::handshake::{
-    AuthRequest, EXTENDED, HelloRequest, HelloResult, extended_features,
+    AuthRequest, AuthResult, EXTENDED, HelloRequest, HelloResult, extended_features,
 };
 use rstmdb_protocol::message::{self, Incoming};
-use rstmdb_protocol::{PROTOCOL_VERSION, WireCommand};
+use rstmdb_protocol::{PROTOCOL_VERSION, ReadMode, ReadWish, WireCommand};
 use rstmdb_types::pem::AUTHORITY_ADVICE;
-use rstmdb_types::{Error, ErrorCode, Result};
+use rstmdb_types::{Error, ErrorCode, Offset, Result};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -21,14 +22,62 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{invalid_option, refused, unreachable};
+use crate::nodes::Nodes;
 use crate::options::{Endpoint, Options};
 use crate::server::ServerInfo;
 
-/// Everything needed to connect.
+/// So many servers are followed that say that another one takes writes.
+const LEADERS_MAX: usize = 3;
+
+/// Everything needed to connect, and what all connections of a client know.
 #[derive(Debug)]
 pub(crate) struct ConnectSettings {
     pub options: Options,
     pub tls: Option<Arc<ClientConfig>>,
+    pub nodes: Nodes,
+    pub seen: SeenOffset,
+}
+
+impl ConnectSettings {
+    /// What a request says of its reading.
+    pub(crate) fn wish(&self, mode: ReadMode) -> ReadWish {
+        let max_lag = self.options.max_lag.filter(|_| mode == ReadMode::Bounded);
+        ReadWish {
+            mode,
+            min_offset: self.seen.offset().filter(|_| mode == ReadMode::Session),
+            max_lag_ms: max_lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Where writes are taken, if that is worth leaving this server for. Who names one host wants that one.
+    pub(crate) fn leader_beside(&self, server: &ServerInfo) -> Option<Endpoint> {
+        if self.options.endpoints.len() < 2 { None } else { self.nodes.leader_beside(server) }
+    }
+}
+
+/// How far in the log this client has seen; noted once somebody wants to know.
+#[derive(Debug, Default)]
+pub(crate) struct SeenOffset {
+    is_wanted: AtomicBool,
+    offset: AtomicU64,
+}
+
+impl SeenOffset {
+    pub(crate) fn want(&self) {
+        self.is_wanted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note(&self, offset: Offset) {
+        self.offset.fetch_max(offset, Ordering::Relaxed);
+    }
+
+    fn offset(&self) -> Option<Offset> {
+        Some(self.offset.load(Ordering::Relaxed)).filter(|offset| *offset > 0)
+    }
 }
 
 /// A connection that may be used.
@@ -38,21 +87,19 @@ pub(crate) struct Connected {
     /// What arrived behind the last answer.
     pub buffer: Vec<u8>,
     pub server: Arc<ServerInfo>,
-    /// Which of the endpoints it is.
-    pub endpoint: usize,
 }
 
-/// Tries the endpoints in turn, beginning with number `first`.
-pub(crate) async fn any(settings: &ConnectSettings, first: usize) -> Result<Connected> {
-    let endpoints = &settings.options.endpoints;
+/// Tries hosts in turn. With `follows`, goes on from there to where writes are taken, if that can be reached.
+pub(crate) async fn any(
+    settings: &ConnectSettings,
+    hosts: &[Endpoint],
+    follows: bool,
+) -> Result<Connected> {
     let mut errors: Vec<Error> = Vec::new();
-    for offset in 0..endpoints.len() {
-        let number = (first + offset) % endpoints.len();
-        let Some(endpoint) = endpoints.get(number) else { continue };
-        match one(settings, endpoint).await {
-            Ok((stream, buffer, server)) => {
-                return Ok(Connected { stream, buffer, server, endpoint: number });
-            }
+    for host in hosts {
+        match one(settings, host).await {
+            Ok(connected) if follows => return Ok(leader(settings, connected).await),
+            Ok(connected) => return Ok(connected),
             Err(error) => errors.push(error),
         }
     }
@@ -71,9 +118,25 @@ pub(crate) async fn any(settings: &ConnectSettings, first: usize) -> Result<Conn
     Err(all.as_sent(error.kind(), error.retryable()))
 }
 
-type Greeted = (Stream, Vec<u8>, Arc<ServerInfo>);
+async fn leader(settings: &ConnectSettings, mut connected: Connected) -> Connected {
+    for _ in 0..LEADERS_MAX {
+        let Some(leader) = settings.leader_beside(&connected.server) else { break };
+        let Ok(next) = one(settings, &leader).await else { break };
+        connected = next;
+    }
+    connected
+}
 
-async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Greeted> {
+async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Connected> {
+    let connected = in_time(settings, endpoint).await;
+    match &connected {
+        Ok(_) => settings.nodes.reachable(endpoint),
+        Err(_) => settings.nodes.unreachable(endpoint),
+    }
+    connected
+}
+
+async fn in_time(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Connected> {
     let timeout = settings.options.connect_timeout;
     if timeout.is_zero() {
         return reach(settings, endpoint).await;
@@ -88,7 +151,7 @@ async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Greeted>
     }
 }
 
-async fn reach(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Greeted> {
+async fn reach(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Connected> {
     let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await;
     let tcp = tcp.map_err(|error| {
         unreachable(endpoint, &format!("{error}; is a server running there, on this port?"))
@@ -102,8 +165,8 @@ async fn reach(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Greete
             Stream::Tls(Box::new(secure(settings, endpoint, &connector, tcp).await?))
         }
     };
-    let (buffer, server) = greet(&settings.options, endpoint, &mut stream).await?;
-    Ok((stream, buffer, Arc::new(server)))
+    let (buffer, server) = greet(settings, endpoint, &mut stream).await?;
+    Ok(Connected { stream, buffer, server: Arc::new(server) })
 }
 
 async fn secure(
@@ -193,10 +256,11 @@ fn handshake_failure(endpoint: &Endpoint, has_tls: bool, error: &io::Error) -> E
 
 /// Says hello and presents credentials, in one go; gives what arrived behind the answers.
 async fn greet(
-    options: &Options,
+    settings: &ConnectSettings,
     endpoint: &Endpoint,
     stream: &mut Stream,
 ) -> Result<(Vec<u8>, ServerInfo)> {
+    let options = &settings.options;
     let mut bytes = Vec::new();
     let hello = HelloRequest {
         protocol_version: PROTOCOL_VERSION,
@@ -221,15 +285,20 @@ async fn greet(
     if hello.wire_mode != WireMode::Frames.name() {
         return Err(unreachable(endpoint, "it does not answer in frames"));
     }
+    let mut cluster = hello.cluster;
     if options.token.is_some() {
-        answer(endpoint, stream, &mut buffer).await?;
+        let authenticated = answer(endpoint, stream, &mut buffer).await?;
+        let told = serde_json::from_str::<AuthResult>(&authenticated).ok();
+        cluster = told.and_then(|told| told.cluster).or(cluster);
     }
+    settings.nodes.admit(endpoint, cluster.as_ref())?;
     let server = ServerInfo {
         name: hello.server_name,
         version: hello.server_version,
         extended: hello.features.iter().any(|name| name == EXTENDED),
         features: hello.features,
         endpoint: endpoint.clone(),
+        node: cluster.and_then(|cluster| cluster.node),
     };
     Ok((buffer, server))
 }

@@ -12,13 +12,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::backoff;
 use crate::connect::{self, Stream};
 use crate::error::lost;
-use crate::lane::{Lane, Link, ToSend};
+use crate::lane::{Lane, Link, Part, ToSend};
+use crate::options::Retry;
 use crate::server::ServerInfo;
 
 /// The room for what arrives in one read.
 const READ_BYTES: usize = 64 << 10;
 /// Buffers larger than this are given back once they are empty.
 const KEPT_BYTES: usize = 1 << 20;
+/// So many servers in a row are left at once; then there are pauses.
+const HOPS_MAX: u32 = 4;
+/// The longest pause while nobody is known to take writes.
+const ELECTION_PAUSE_MAX: Duration = Duration::from_millis(250);
 /// How long saying good-bye may take.
 const BYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -26,7 +31,7 @@ const BYE_TIMEOUT: Duration = Duration::from_secs(1);
 enum Exit {
     Closed,
     Lost(Error),
-    /// The server takes no writes, and there are others.
+    /// Another server is to be asked.
     Switch(Error),
 }
 
@@ -63,21 +68,29 @@ async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Oneshot<Result<Arc<Server
     let retry = &lane.settings.options.retry;
     // Connects that failed, and connections that were soon lost, in a row.
     let (mut failures, mut short_lives) = (0u32, 0u32);
-    let mut endpoint = 0;
+    // Servers that were left for others, in a row.
+    let mut hops = 0u32;
+    let nodes = &lane.settings.nodes;
+    // The host to begin with, among those that were given.
+    let mut first_host = 0;
     loop {
         if first.is_none() && !wait_for_work(lane).await {
             return;
         }
+        let towards = lane.towards();
+        let hosts = lane.hosts(towards.as_ref(), first_host);
+        // Who is sent somewhere goes there, whatever else is said.
+        let follows = lane.part == Part::Home && towards.is_none();
         let connected = tokio::select! {
-            connected = connect::any(&lane.settings, endpoint) => connected,
+            connected = connect::any(&lane.settings, &hosts, follows) => connected,
             () = lane.closing.raised() => return,
         };
         let failure = match connected {
             Ok(connected) => {
-                endpoint = connected.endpoint;
                 failures = 0;
                 let server = connected.server.clone();
-                let link = Link { server, endpoint, dead: Arc::default() };
+                first_host = nodes.number(&server.endpoint).unwrap_or(first_host);
+                let link = Link { server, dead: Arc::default() };
                 lane.attach(link.clone());
                 // Whoever connected finds the connection there.
                 if let Some(first) = first.take() {
@@ -87,8 +100,12 @@ async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Oneshot<Result<Arc<Server
                 match converse(lane, &link, connected.stream, connected.buffer).await {
                     Exit::Closed => return,
                     Exit::Switch(error) => {
-                        endpoint += 1;
+                        first_host += 1;
                         lane.lose(&error);
+                        hops = if began.elapsed() > retry.backoff_max { 0 } else { hops + 1 };
+                        if !pause_between(lane, hops).await {
+                            return;
+                        }
                         continue;
                     }
                     Exit::Lost(error) => {
@@ -123,6 +140,19 @@ async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Oneshot<Result<Arc<Server
     }
 }
 
+/// Waits before another server is asked, where that is called for; false when the lane is to be closed.
+async fn pause_between(lane: &Lane, hops: u32) -> bool {
+    if !lane.pauses() && hops <= HOPS_MAX {
+        return true;
+    }
+    let retry = &lane.settings.options.retry;
+    let retry = Retry { backoff_max: retry.backoff_max.min(ELECTION_PAUSE_MAX), ..retry.clone() };
+    tokio::select! {
+        () = tokio::time::sleep(backoff::pause(&retry, hops).max(retry.backoff_min)) => true,
+        () = lane.closing.raised() => false,
+    }
+}
+
 /// Waits until a connection is of use; false when the lane is to be closed.
 async fn wait_for_work(lane: &Lane) -> bool {
     while !lane.wants_connection() {
@@ -141,7 +171,7 @@ async fn converse(lane: &Arc<Lane>, link: &Link, stream: Stream, buffer: Vec<u8>
     tokio::select! {
         written = write(lane, writer) => match written {
             Ok(Over::Closed) => Exit::Closed,
-            Ok(Over::Switch) => Exit::Switch(lost(place, "it takes no writes")),
+            Ok(Over::Switch) => Exit::Switch(lost(place, "another server is asked")),
             Err(error) => gone(&error.to_string()),
         },
         what = read(lane, reader, buffer) => {

@@ -164,6 +164,23 @@ impl Asked {
     }
 }
 
+/// The newest change that a result tells of.
+pub(crate) fn newest_offset(outcome: &Outcome) -> Option<Offset> {
+    match outcome {
+        Outcome::ApplyEvent(applied) => Some(applied.wal_offset),
+        Outcome::CreateInstance(created) => Some(created.wal_offset),
+        Outcome::DeleteInstance(deleted) => Some(deleted.wal_offset),
+        Outcome::GetInstance(instance) => Some(instance.last_wal_offset),
+        Outcome::ListInstances(list) => {
+            list.instances.iter().map(|instance| instance.last_wal_offset).max()
+        }
+        Outcome::Batch(batch) => {
+            batch.results.iter().filter_map(|one| newest_offset(one.result.as_ref()?)).max()
+        }
+        _ => None,
+    }
+}
+
 fn plain_applied(text: &[u8]) -> serde_json::Result<ApplyEventResult> {
     #[derive(Deserialize)]
     struct Plain {

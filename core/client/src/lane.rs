@@ -3,28 +3,29 @@
 //! Callers put requests in; the task of the lane takes them out, in order, and hands the answers
 //! back. What happens to them when the connection ends or time runs out is decided here alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX};
 use rstmdb_protocol::message::Incoming;
 use rstmdb_protocol::{FrameError, WireCommand};
-use rstmdb_types::{Error, ErrorCode, Operation, Result};
+use rstmdb_types::{Error, Operation, Result};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::backoff;
 use crate::connect::ConnectSettings;
-use crate::error::{closed, malformed, passes, says_unknown, timeout, unsupported};
-use crate::request::{Outgoing, RefusedWrite, Repeat, Waiter};
+use crate::error::{closed, malformed, passes, timeout};
+use crate::options::Endpoint;
+use crate::request::{Outgoing, Repeat, Waiter};
 use crate::server::ServerInfo;
 use crate::signal::Signal;
 use crate::watch::{Follow, Pushed, Watch};
 
+mod refused;
 mod state;
 
 pub(crate) use state::ToSend;
-use state::{LaneState, Task, bit, unanswered};
+use state::{LaneState, Task, unanswered};
 
 /// The bytes that a place among the requests in flight stands for.
 const PLACE_BYTES: usize = 16 << 10;
@@ -33,10 +34,35 @@ const FRONT_BYTES: usize = frame::HEADER_BYTES + 256;
 /// How long the answer to a keep-alive may take when requests may take for ever.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The other lanes of a client.
+pub(crate) trait Others: std::fmt::Debug + Send + Sync {
+    /// Takes over a read that the node of a lane could not answer.
+    fn take_over(&self, outgoing: Outgoing);
+
+    /// Somebody else may take writes now.
+    fn look_for_leader(&self);
+
+    /// There may be nodes to hear of the leader from.
+    fn listen(&self);
+}
+
+/// What a lane is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It goes where writes are taken.
+    Home,
+    /// It reads from this node.
+    Reader(Endpoint),
+    /// It hears from a node that does not lead who does: a leader that hangs tells nobody of the next one.
+    Listener,
+}
+
 /// One connection, or the wish for one.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub settings: Arc<ConnectSettings>,
+    pub part: Part,
+    others: Weak<dyn Others>,
     state: Mutex<LaneState>,
     gate: Arc<Semaphore>,
     /// There is something to send, or to connect for.
@@ -53,17 +79,22 @@ pub(crate) struct Lane {
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub server: Arc<ServerInfo>,
-    pub endpoint: usize,
     /// Notified when it does not answer any more.
     pub dead: Arc<Notify>,
 }
 
 impl Lane {
-    pub(crate) fn new(settings: Arc<ConnectSettings>) -> Lane {
+    pub(crate) fn new(
+        settings: Arc<ConnectSettings>,
+        part: Part,
+        others: Weak<dyn Others>,
+    ) -> Lane {
         let places = settings.options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS.min(1 << 30));
         Lane {
             gate: Arc::new(Semaphore::new(places)),
             settings,
+            part,
+            others,
             state: Mutex::new(LaneState::new(Instant::now())),
             work: Notify::new(),
             sooner: Notify::new(),
@@ -149,10 +180,32 @@ impl Lane {
         self.state.lock().link.as_ref().map(|link| link.server.clone())
     }
 
+    /// How much waits for an answer.
+    pub(crate) fn load(&self) -> usize {
+        let state = self.state.lock();
+        state.flying + state.queue.len()
+    }
+
     /// Whether a connection is of use.
     pub(crate) fn wants_connection(&self) -> bool {
+        if self.part == Part::Listener {
+            return self.settings.nodes.are_led();
+        }
         let state = self.state.lock();
         !state.queue.is_empty() || !state.watches.is_empty()
+    }
+
+    /// The servers to try, in order, beginning with number `first` of those that were given.
+    pub(crate) fn hosts(&self, towards: Option<&Endpoint>, first: usize) -> Vec<Endpoint> {
+        match &self.part {
+            Part::Home => self.settings.nodes.in_order(towards, first),
+            Part::Reader(node) => vec![node.clone()],
+            Part::Listener => self.settings.nodes.led(),
+        }
+    }
+
+    fn reads_elsewhere(&self) -> bool {
+        matches!(self.part, Part::Reader(_))
     }
 
     /// A connection was made: watches are taken up again on it.
@@ -160,6 +213,7 @@ impl Lane {
         let mut state = self.state.lock();
         state.link = Some(link);
         state.switching = false;
+        (state.towards, state.pauses) = (None, false);
         state.last_received = Instant::now();
         state.last_sent = state.last_received;
         let detached: Vec<_> =
@@ -168,6 +222,9 @@ impl Lane {
             state.insert(self.ask_again(watch));
         }
         drop(state);
+        if self.part == Part::Home {
+            self.others.upgrade().inspect(|others| others.listen());
+        }
         // The clock was last looked at without a connection to keep alive.
         self.sooner.notify_one();
     }
@@ -183,7 +240,7 @@ impl Lane {
     /// Appends the frames of what is to be sent to `buffer`.
     pub(crate) fn take(&self, buffer: &mut Vec<u8>) -> ToSend {
         let mut over = Vec::new();
-        let taken = self.state.lock().take(buffer, &mut over);
+        let taken = self.state.lock().take(buffer, &mut over, &self.settings);
         for (outgoing, error) in over {
             outgoing.answer(Err(error));
         }
@@ -248,83 +305,14 @@ impl Lane {
             }
             Task::Progress(payload) => self.progress_of_watch(&payload),
             Task::End(payload) => self.end_of_watch(&payload),
+            Task::Topology(payload) => {
+                if let Ok(Incoming::Topology(cluster)) = Incoming::parse(&payload) {
+                    self.settings.nodes.learn(&cluster);
+                    self.others.upgrade().inspect(|others| others.look_for_leader());
+                }
+            }
             Task::Untaken(watch, what) => watch.end_untaken(&what),
         }
-    }
-
-    /// A server answered with an error: hands it on, unless the request goes another way.
-    fn refused(self: &Arc<Self>, outgoing: Outgoing, payload: &[u8], link: &Link) {
-        let error = match Incoming::parse(payload) {
-            Ok(Incoming::Response { outcome: Err(error), .. }) => error,
-            Ok(_) => malformed("an error without an error"),
-            Err(error) => malformed(&error.message),
-        };
-        let options = &self.settings.options;
-        let resumed = outgoing.resumed_watch().cloned();
-        let code = error.code();
-        let error = match code {
-            // Refused before its key was looked at: it may have been done the first time.
-            ErrorCode::RateLimited | ErrorCode::ReadOnlyMode => unanswered(&outgoing, error),
-            ErrorCode::BadRequest if says_unknown(&error) => {
-                unanswered(&outgoing, unsupported(outgoing.command.wire_name(), &link.server))
-            }
-            _ => error,
-        };
-        match code {
-            // A watch that goes on waits as long as it takes.
-            _ if resumed.is_some() && passes(&error) => self.send_later(outgoing),
-            // Refused before anything was done: even a write without a key may be sent again.
-            ErrorCode::RateLimited if outgoing.attempts < options.retry.attempts => {
-                self.send_later(outgoing);
-            }
-            ErrorCode::ReadOnlyMode if options.endpoints.len() > 1 => {
-                self.elsewhere(outgoing, error, link);
-            }
-            ErrorCode::InstanceNotFound => match resumed.filter(|watch| watch.follow_by_all()) {
-                Some(watch) => {
-                    outgoing.forget();
-                    self.push(self.ask_again(watch));
-                }
-                None => outgoing.answer(Err(error)),
-            },
-            _ => outgoing.answer(Err(error)),
-        }
-    }
-
-    /// Sends a request again after a pause.
-    fn send_later(self: &Arc<Self>, mut outgoing: Outgoing) {
-        let pause = backoff::pause(&self.settings.options.retry, outgoing.attempts);
-        outgoing.attempts = outgoing.attempts.saturating_add(1);
-        let lane = self.clone();
-        let losses = self.state.lock().losses;
-        tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
-            lane.put_back(outgoing, losses);
-        });
-    }
-
-    /// A server takes no writes: the others are asked, each once.
-    fn elsewhere(&self, mut outgoing: Outgoing, error: Error, link: &Link) {
-        let endpoints = self.settings.options.endpoints.len().min(64);
-        let all = u64::MAX >> (64 - endpoints);
-        let refusal = outgoing
-            .refusal
-            .get_or_insert_with(|| Box::new(RefusedWrite { endpoints: 0, error: error.clone() }));
-        refusal.endpoints |= bit(link.endpoint);
-        if refusal.endpoints & all == all {
-            outgoing.answer(Err(error));
-            return;
-        }
-        let mut state = self.state.lock();
-        if state.closed {
-            drop(state);
-            outgoing.answer(Err(error));
-            return;
-        }
-        state.switching = true;
-        state.insert(outgoing);
-        drop(state);
-        self.work.notify_one();
     }
 
     fn progress_of_watch(&self, payload: &[u8]) {
@@ -419,7 +407,9 @@ impl Lane {
             (over, idle)
         };
         for (outgoing, _) in over {
-            let error = unanswered(&outgoing, timeout(wait.as_millis()));
+            let refusal = outgoing.refusal().cloned();
+            let late = refusal.unwrap_or_else(|| timeout(wait.as_millis()));
+            let error = unanswered(&outgoing, late);
             outgoing.answer(Err(error));
         }
         let ping_due = match ping {
@@ -443,7 +433,7 @@ impl Lane {
     /// The connection is gone: what may be sent again goes back to its place, the rest has failed.
     pub(crate) fn lose(&self, error: &Error) {
         let attempts = self.settings.options.retry.attempts;
-        let mut over = Vec::new();
+        let (mut over, mut moved) = (Vec::new(), Vec::new());
         {
             let mut state = self.state.lock();
             let server = state.link.take().map(|link| link.server);
@@ -459,6 +449,8 @@ impl Lane {
                 };
                 if outgoing.is_for_nobody() || outgoing.resumed_watch().is_some() {
                     outgoing.forget();
+                } else if safe && self.reads_elsewhere() {
+                    moved.push(outgoing);
                 } else if safe && outgoing.attempts < attempts {
                     let mut outgoing = outgoing;
                     outgoing.attempts += 1;
@@ -478,10 +470,21 @@ impl Lane {
             }
             state.watches.values().for_each(|watch| watch.detach());
         }
+        moved.into_iter().for_each(|outgoing| self.reroute(outgoing, error));
         for outgoing in over {
             let error = unanswered(&outgoing, error.clone());
             outgoing.answer(Err(error));
         }
+    }
+
+    /// Whether to wait before another server is asked.
+    pub(crate) fn pauses(&self) -> bool {
+        self.state.lock().pauses
+    }
+
+    /// The server to ask in place of the one that was left, when it is known.
+    pub(crate) fn towards(&self) -> Option<Endpoint> {
+        self.state.lock().towards.take()
     }
 
     /// No connection can be made: everything that waits for one fails. When that will not change by
@@ -497,7 +500,11 @@ impl Lane {
             (std::mem::take(&mut state.queue), watches)
         };
         for outgoing in queue {
-            let refusal = outgoing.refusal.as_ref().map(|refusal| refusal.error.clone());
+            if self.reads_elsewhere() {
+                self.reroute(outgoing, error);
+                continue;
+            }
+            let refusal = outgoing.refusal().cloned();
             let error = unanswered(&outgoing, refusal.unwrap_or_else(|| error.clone()));
             outgoing.answer(Err(error));
         }

@@ -1,42 +1,26 @@
 //! How a client reaches its server, and how patient it is.
 
 use std::fmt;
+use std::time::Duration;
 
 use rstmdb_protocol::DEFAULT_PORT;
+pub use rstmdb_protocol::ReadMode;
 pub use rstmdb_types::options::{Retry, TlsOptions};
 
-/// A host and a port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// A name or an address.
-    pub host: String,
-    /// The port, 7401 unless told otherwise.
-    pub port: u16,
-}
-
-impl Endpoint {
-    /// An endpoint of the given port.
-    pub fn new(host: impl Into<String>, port: u16) -> Endpoint {
-        Endpoint { host: host.into(), port }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
+pub use crate::endpoint::Endpoint;
 
 rstmdb_types::remote_options! {
     /// How a client reaches its server. `Default` is a server on this machine, without TLS or token.
     #[derive(Clone, PartialEq, Eq)]
     pub struct Options {
-        /// The servers of the database; the next one is tried when one can't be reached.
+        /// The servers of the database; the next one is tried when one can't be reached. Servers may name further ones.
         pub endpoints: Vec<Endpoint> = vec![Endpoint::new("localhost", DEFAULT_PORT)];
+        /// How fresh a read has to be.
+        pub read: ReadMode = ReadMode::Linearizable;
+        /// The zone whose nodes are read from first, where reads may be behind.
+        pub zone: Option<String> = None;
+        /// The most that who answers a read may be behind, with [`ReadMode::Bounded`].
+        pub max_lag: Option<Duration> = None;
         /// The most events that wait for a reader of a watch. A slower one gets the rest from the log.
         pub watch_events_max: usize = 1024;
         /// The most bytes of events that wait for a reader of a watch.
@@ -63,6 +47,9 @@ impl fmt::Debug for Options {
             .field("pool_size", &self.pool_size)
             .field("client_name", &self.client_name)
             .field("retry", &self.retry)
+            .field("read", &self.read)
+            .field("zone", &self.zone)
+            .field("max_lag", &self.max_lag)
             .finish_non_exhaustive()
     }
 }

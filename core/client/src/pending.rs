@@ -9,7 +9,8 @@ use rstmdb_threads::{Oneshot, park};
 use rstmdb_types::{Error, Operation, OperationRequest, Outcome, Result};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
-use crate::decode::Asked;
+use crate::connect::ConnectSettings;
+use crate::decode::{Asked, newest_offset};
 use crate::error::{closed, malformed};
 use crate::lane::Lane;
 use crate::request::{Answered, Outgoing};
@@ -27,6 +28,8 @@ pub struct Pending<T> {
     held: Option<(Arc<Lane>, Outgoing, Entering)>,
     slot: Arc<Oneshot<Answered>>,
     asked: Asked,
+    /// Wants to know how far the answer has come.
+    seen: Option<Arc<ConnectSettings>>,
     take: fn(Outcome) -> Option<T>,
 }
 
@@ -54,19 +57,22 @@ impl Pending<Outcome> {
             }
             None => Some((lane.clone(), outgoing, Box::pin(lane.enter(bytes)) as Entering)),
         };
-        Pending { held, slot, asked, take: Some }
+        let seen = lane.settings.seen.is_wanted().then(|| lane.settings.clone());
+        Pending { held, slot, asked, seen, take: Some }
     }
 
     /// A request that failed before it was sent.
     pub(crate) fn failed(error: Error) -> Pending<Outcome> {
         let slot = Oneshot::new();
         slot.put(Err(error));
-        Pending { held: None, slot, asked: Asked::Operation(Operation::Ping), take: Some }
+        let asked = Asked::Operation(Operation::Ping);
+        Pending { held: None, slot, asked, seen: None, take: Some }
     }
 
     /// The result of a request of type `R`.
     pub fn of<R: OperationRequest>(self) -> Pending<R::Result> {
-        Pending { held: self.held, slot: self.slot, asked: self.asked, take: R::take }
+        let Pending { held, slot, asked, seen, .. } = self;
+        Pending { held, slot, asked, seen, take: R::take }
     }
 }
 
@@ -109,6 +115,9 @@ impl<T> Future for Pending<T> {
         std::task::ready!(self.poll_send(context));
         let answer = std::task::ready!(self.slot.poll(context))?;
         let outcome = answer.read(|text| self.asked.read(text, &answer.server))?;
+        if let (Some(settings), Some(offset)) = (&self.seen, newest_offset(&outcome)) {
+            settings.seen.note(offset);
+        }
         // An operation has the outcome of its own row of the table.
         Poll::Ready((self.take)(outcome).ok_or_else(|| malformed("it is another operation's")))
     }

@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::message::Incoming;
+use rstmdb_protocol::{ReadMode, WireCommand};
 use rstmdb_threads::Oneshot;
 use rstmdb_types::{Error, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{closed, malformed};
+use crate::options::Endpoint;
 use crate::server::ServerInfo;
 use crate::watch::Watch;
 
@@ -68,12 +69,16 @@ pub(crate) enum Waiter {
     Watch(Arc<Watch>, Option<Arc<Oneshot<Answered>>>),
 }
 
-/// A write that a server refused because it takes none.
-#[derive(Debug)]
-pub(crate) struct RefusedWrite {
-    /// A bit for each endpoint that said so.
-    pub endpoints: u64,
-    pub error: Error,
+/// How often, where and why servers did not take a request.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    pub count: u32,
+    /// How often it was to wait.
+    pub pauses: u32,
+    /// The servers that will not take it.
+    pub hosts: Vec<Endpoint>,
+    /// The last one's error.
+    pub error: Option<Error>,
 }
 
 /// A request on its way.
@@ -92,7 +97,9 @@ pub(crate) struct Outgoing {
     pub attempts: u32,
     /// It was on a connection that is gone, and may have been done there.
     pub was_sent: bool,
-    pub refusal: Option<Box<RefusedWrite>>,
+    pub refusals: Option<Box<Refusals>>,
+    /// How fresh what it reads has to be.
+    pub read: ReadMode,
     /// Its place among the requests of a connection.
     pub order: u64,
     /// Its share of the bound on requests in flight.
@@ -117,11 +124,17 @@ impl Outgoing {
             deadline: None,
             attempts: 0,
             was_sent: false,
-            refusal: None,
+            refusals: None,
+            read: ReadMode::Linearizable,
             order: 0,
             permit: None,
             reply: Some(reply),
         }
+    }
+
+    /// The error of the server that refused it last.
+    pub(crate) fn refusal(&self) -> Option<&Error> {
+        self.refusals.as_ref()?.error.as_ref()
     }
 
     pub(crate) fn is_for_nobody(&self) -> bool {

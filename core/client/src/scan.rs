@@ -24,6 +24,8 @@ pub(crate) enum Look<'a> {
     Progress,
     /// The end of a subscription.
     End,
+    /// Which nodes there are.
+    Topology,
     /// A message of no meaning to this client.
     Other,
 }
@@ -144,6 +146,7 @@ fn slow(payload: &[u8]) -> Result<Look<'_>, String> {
         },
         "progress" => Ok(Look::Progress),
         "end" => Ok(Look::End),
+        "topology" => Ok(Look::Topology),
         _ => Ok(Look::Other),
     }
 }

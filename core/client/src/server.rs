@@ -18,6 +18,8 @@ pub struct ServerInfo {
     pub features: Vec<String>,
     /// Where it was reached.
     pub endpoint: Endpoint,
+    /// The number of the node that it is; an older one does not tell.
+    pub node: Option<u64>,
 }
 
 impl ServerInfo {

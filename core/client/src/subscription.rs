@@ -80,6 +80,9 @@ impl Subscription {
         let event = self.read(&queued);
         match &event {
             Ok(event) => {
+                if self.lane.settings.seen.is_wanted() {
+                    self.lane.settings.seen.note(event.wal_offset);
+                }
                 self.position.next = event.wal_offset + 1;
                 if event.history_id.is_some() {
                     self.position.history_id.clone_from(&event.history_id);

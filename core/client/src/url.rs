@@ -6,14 +6,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rstmdb_protocol::DEFAULT_PORT;
+use rstmdb_protocol::ReadMode;
 use rstmdb_types::{Error, Result};
 
+use crate::endpoint::split;
 use crate::error::invalid_option;
 use crate::options::{Endpoint, Options, TlsOptions};
 
 const PARAMETERS: &str = "token, tls, ca, cert, key, server_name, insecure, connect_timeout, \
-                          request_timeout, pool";
+                          request_timeout, pool, read, zone, max_lag";
 
 impl Options {
     /// Whether a URL names a server.
@@ -24,9 +25,10 @@ impl Options {
     /// Reads `rstmdb://[TOKEN@]HOST[:PORT][,HOST[:PORT]…][?PARAMETER=VALUE&…]`; `rstmdbs://` is the
     /// same with TLS.
     ///
-    /// Parameters: `token`, `tls` (`true`, `false`), `ca`, `cert`, `key` (paths of PEM files),
+    /// The first host that answers says where the others are, and who takes writes. Parameters: `token`, `tls` (`true`, `false`), `ca`, `cert`, `key` (paths of PEM files),
     /// `server_name`, `insecure`, `connect_timeout`, `request_timeout` (`5s`, `500ms`, `1m`, `0` for
-    /// ever) and `pool`. Any parameter of TLS switches it on. `%XX` stands for a byte.
+    /// ever), `pool`, `read` (`linearizable`, `lease`, `session`, `bounded`, `any`), `zone`, and `max_lag` with
+    /// `read=bounded`. Any parameter of TLS switches it on. `%XX` stands for a byte.
     ///
     /// Errors: `BAD_REQUEST`, reason `invalid_option`, for anything else.
     ///
@@ -64,7 +66,25 @@ impl Options {
             parameter(&mut options, &mut tls, name, value)?;
         }
         options.tls = tls.options()?;
+        options.check_reads()?;
         Ok(options)
+    }
+}
+
+impl Options {
+    /// What is said about reads fits together.
+    pub(crate) fn check_reads(&self) -> Result<()> {
+        match (self.read, self.max_lag) {
+            (ReadMode::Bounded, None) => Err(invalid_option(
+                "max_lag",
+                "read=bounded needs to know how far behind is too far; add max_lag, such as 5s",
+            )),
+            (ReadMode::Bounded, Some(_)) | (_, None) => Ok(()),
+            (_, Some(_)) => {
+                let message = "max_lag is for read=bounded; add that, or leave max_lag out";
+                Err(invalid_option("max_lag", message))
+            }
+        }
     }
 }
 
@@ -128,6 +148,27 @@ fn parameter(options: &mut Options, tls: &mut Tls, name: &str, value: &str) -> R
             options.pool_size =
                 size.ok_or_else(|| invalid_option(name, "pool must be a number from 1 to 64"))?;
         }
+        "read" => {
+            let known =
+                || ReadMode::ALL.iter().map(|mode| mode.name()).collect::<Vec<_>>().join(", ");
+            options.read = ReadMode::from_name(&text()?)
+                .ok_or_else(|| invalid_option(name, format!("read must be one of {}", known())))?;
+        }
+        "zone" => {
+            let zone = text()?;
+            if zone.is_empty() {
+                return Err(invalid_option(name, "zone is empty; name the zone of this client"));
+            }
+            options.zone = Some(zone);
+        }
+        "max_lag" => {
+            let lag = duration(name, &text()?)?;
+            if lag.is_zero() {
+                let message = "max_lag must be above 0; who must not be behind reads linearizable";
+                return Err(invalid_option(name, message));
+            }
+            options.max_lag = Some(lag);
+        }
         // The name of a misspelt token parameter is shown, its value never.
         _ => {
             let message =
@@ -139,39 +180,23 @@ fn parameter(options: &mut Options, tls: &mut Tls, name: &str, value: &str) -> R
 }
 
 fn endpoints(hosts: &str) -> Result<Vec<Endpoint>> {
-    hosts.split(',').map(endpoint).collect()
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for endpoint in hosts.split(',').map(endpoint) {
+        let endpoint = endpoint?;
+        if endpoints.contains(&endpoint) {
+            let message = format!("{endpoint} stands twice in the server's URL; leave one out");
+            return Err(invalid_option("url", message));
+        }
+        endpoints.push(endpoint);
+    }
+    Ok(endpoints)
 }
 
 fn endpoint(text: &str) -> Result<Endpoint> {
-    let bad = |what: &str| {
+    let (host, port) = split(text).map_err(|what| {
         let message = format!("{what} in the server's URL; write HOST, HOST:PORT or [IPv6]:PORT");
         invalid_option("url", message)
-    };
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or_else(|| bad("an unclosed bracket"))?;
-        match after.strip_prefix(':') {
-            Some(port) => (host, Some(port)),
-            None if after.is_empty() => (host, None),
-            None => return Err(bad("text after a bracket")),
-        }
-    } else {
-        match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        }
-    };
-    if host.is_empty() {
-        return Err(bad("no host"));
-    }
-    if host.contains(['/', '#', ' ']) {
-        return Err(bad("a path"));
-    }
-    let port = match port {
-        None => DEFAULT_PORT,
-        Some(port) => {
-            port.parse().ok().filter(|port| *port > 0).ok_or_else(|| bad("a port out of range"))?
-        }
-    };
+    })?;
     Ok(Endpoint { host: decode("url", host)?, port })
 }
 
@@ -272,6 +297,22 @@ mod tests {
     }
 
     #[test]
+    fn reads_are_as_fresh_as_the_url_says() {
+        let options =
+            Options::from_url("rstmdb://a:1,b,c/?read=bounded&max_lag=5s&zone=eu%2d1").unwrap();
+        assert_eq!(
+            (options.read, options.max_lag),
+            (ReadMode::Bounded, Some(Duration::from_secs(5)))
+        );
+        assert_eq!(options.zone.as_deref(), Some("eu-1"));
+        for mode in ReadMode::ALL.iter().filter(|mode| **mode != ReadMode::Bounded) {
+            let url = format!("rstmdb://a,b?read={}", mode.name());
+            assert_eq!(Options::from_url(&url).unwrap().read, *mode);
+        }
+        assert_eq!(Options::from_url("rstmdb://a,b").unwrap().read, ReadMode::Linearizable);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused_and_secrets_are_not_repeated() {
         for (url, expected) in [
             ("http://h", "rstmdb://"),
@@ -295,6 +336,23 @@ mod tests {
             ("rstmdb://h?connect_timeout=5M", "can mean minutes or months; write 5m"),
             ("rstmdb://h?request_timeout=99999999999999999999s", "request_timeout"),
             ("rstmdb://h?tls=maybe", "tls"),
+            ("rstmdb://a,b,a:7401", "a:7401 stands twice"),
+            ("rstmdb://a,b:x", "port"),
+            ("rstmdb://a, b", "path"),
+            ("rstmdb://,a", "no host"),
+            ("rstmdb://a,", "no host"),
+            (
+                "rstmdb://a,b?read=",
+                "read must be one of linearizable, lease, session, bounded, any",
+            ),
+            ("rstmdb://a,b?read=Any", "read must be one of"),
+            ("rstmdb://a,b?read=bounded", "add max_lag"),
+            ("rstmdb://a,b?max_lag=5s", "max_lag is for read=bounded"),
+            ("rstmdb://a,b?read=any&max_lag=5s", "max_lag is for read=bounded"),
+            ("rstmdb://a,b?read=bounded&max_lag=0", "max_lag must be above 0"),
+            ("rstmdb://a,b?read=bounded&max_lag=5", "max_lag must be like"),
+            ("rstmdb://a,b?zone=", "zone is empty"),
+            ("rstmdb://a,b?zones=x", "unknown parameter \"zones\""),
             ("rstmdb://h?tls=false&ca=x", "tls"),
             ("rstmdbs://h?tls=false", "rstmdbs"),
             ("rstmdbs://h?cert=x", "cert and key"),

@@ -14,6 +14,7 @@ use crate::checkpoint::policy::CheckpointPolicy;
 use crate::condition::Condition;
 use crate::jobs;
 use crate::log::queue::Queue;
+use crate::manifest::hex;
 use crate::open::open;
 use crate::ops::{Edge, NewId};
 use crate::options::{Background, FsyncPolicy, Location, Options};
@@ -158,6 +159,11 @@ impl Engine {
     /// What requests are held to.
     pub fn limits(&self) -> &Limits {
         &self.shared.options.limits
+    }
+
+    /// The id it was given when it was created, 32 hex digits.
+    pub fn database_id(&self) -> String {
+        hex(&self.shared.database)
     }
 
     /// Where the next change comes.

@@ -6,6 +6,7 @@ use rstmdb_types::{Feature, Offset, Text};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::WireMode;
+use crate::topology::{Cluster, lenient};
 
 /// The features that clients of the plain dialect are told of.
 pub const FEATURES: [&str; 4] = ["idempotency", "batch", "wal_read", "watch"];
@@ -94,6 +95,19 @@ pub struct HelloResult {
     /// The history that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_id: Option<Text>,
+    /// The nodes of the database.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+}
+
+/// What credentials are answered with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuthResult {
+    /// Always true.
+    pub authenticated: bool,
+    /// The nodes of the database. Extended.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
 }
 
 /// Presents credentials.

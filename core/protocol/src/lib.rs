@@ -11,13 +11,17 @@ pub mod error;
 pub mod frame;
 pub mod handshake;
 pub mod message;
+pub mod read;
 pub mod result;
+pub mod topology;
 mod write;
 
 pub use command::WireCommand;
 pub use frame::{Decoded, FrameError, WireMode};
 pub use handshake::Dialect;
 pub use message::{Malformed, WireRequest};
+pub use read::{ReadMode, ReadWish};
+pub use topology::{Cluster, ClusterNode};
 
 /// The version of the protocol.
 pub const PROTOCOL_VERSION: u16 = 1;

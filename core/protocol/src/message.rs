@@ -1,7 +1,7 @@
 //! Requests, responses and stream events: what a frame's JSON says.
 //!
-//! A server reads [`WireRequest`]s and writes with [`respond`], [`refuse`], [`event`], [`progress`] and [`end`]; a
-//! client writes with [`request`] and reads [`Incoming`].
+//! A server reads [`WireRequest`]s and writes with [`respond`], [`refuse`], [`event`], [`progress`], [`end`] and [`topology`];
+//! a client writes with [`request`] and [`reading`], and reads [`Incoming`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,9 @@ use crate::command::WireCommand;
 use crate::error::{ReceivedError, WireError};
 use crate::frame::{self, PAYLOAD_BYTES_MAX, WireMode};
 use crate::handshake::Dialect;
+use crate::read::ReadWish;
 use crate::result::WireResult;
+use crate::topology::{Cluster, lenient};
 use crate::write::{Object, put_text};
 
 /// A request as it arrived. Its parameters are looked at when the command is known.
@@ -193,14 +195,35 @@ struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
 /// Appends a request. `params` is JSON text.
 pub fn request(out: &mut Vec<u8>, mode: WireMode, id: &str, op: &str, params: &str) {
     frame::write(out, mode, |out| {
-        out.extend_from_slice(b"{\"type\":\"request\",\"id\":");
-        put_text(out, id);
-        out.extend_from_slice(b",\"op\":");
-        put_text(out, op);
-        out.extend_from_slice(b",\"params\":");
-        out.extend_from_slice(params.as_bytes());
+        put_request(out, id, op, params);
         out.push(b'}');
     });
+}
+
+/// Appends a request that says how fresh what it reads has to be: only servers of the extended dialect look at it.
+pub fn reading(
+    out: &mut Vec<u8>,
+    mode: WireMode,
+    id: &str,
+    op: &str,
+    params: &str,
+    wish: &ReadWish,
+) {
+    frame::write(out, mode, |out| {
+        put_request(out, id, op, params);
+        let mut object = Object::go_on(out);
+        wish.put(&mut object);
+        object.end();
+    });
+}
+
+fn put_request(out: &mut Vec<u8>, id: &str, op: &str, params: &str) {
+    out.extend_from_slice(b"{\"type\":\"request\",\"id\":");
+    put_text(out, id);
+    out.extend_from_slice(b",\"op\":");
+    put_text(out, op);
+    out.extend_from_slice(b",\"params\":");
+    out.extend_from_slice(params.as_bytes());
 }
 
 /// Appends the answer of a success.
@@ -396,6 +419,17 @@ pub fn end(
     });
 }
 
+/// Appends which nodes the database has now. Only clients of the extended dialect expect it.
+pub fn topology(out: &mut Vec<u8>, mode: WireMode, cluster: &Cluster) {
+    frame::write(out, mode, |out| {
+        let mut object = Object::begin(out);
+        object.text("type", "topology");
+        // Plain data always serialises.
+        let _ = object.with("cluster", |out| serde_json::to_writer(out, cluster));
+        object.end();
+    });
+}
+
 /// A message a client received.
 #[derive(Debug)]
 pub enum Incoming<'a> {
@@ -429,6 +463,8 @@ pub enum Incoming<'a> {
         /// What ended it; none when the server is stopping.
         error: Option<Error>,
     },
+    /// Which nodes the database has now.
+    Topology(Cluster),
     /// Something that only newer servers say.
     Other,
 }
@@ -522,9 +558,19 @@ impl<'a> Incoming<'a> {
                     _ => Incoming::Progress { subscription_id, position },
                 })
             }
+            "topology" => Ok(topology_in(text).map_or(Incoming::Other, Incoming::Topology)),
             _ => Ok(Incoming::Other),
         }
     }
+}
+
+fn topology_in(text: &str) -> Option<Cluster> {
+    #[derive(Deserialize)]
+    struct Member {
+        #[serde(default, deserialize_with = "lenient")]
+        cluster: Option<Cluster>,
+    }
+    serde_json::from_str::<Member>(text).ok()?.cluster
 }
 
 impl From<ReceivedEvent> for InstanceEvent {

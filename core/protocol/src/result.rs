@@ -47,6 +47,7 @@ as_it_is!(
     PingResult,
     ReplicationStatusResult,
     crate::handshake::HelloResult,
+    crate::handshake::AuthResult,
 );
 
 macro_rules! as_it_is_at_an_offset {

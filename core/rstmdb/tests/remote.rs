@@ -333,6 +333,50 @@ fn certificates_are_checked() {
     }
 }
 
+/// An address where nobody listens.
+fn nobody(host: &str) -> String {
+    let listener = TcpListener::bind((host, 0)).unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[test]
+fn of_several_hosts_one_that_is_there_is_enough() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, _, ca) = serve_tls(directory.path(), TestServer::config());
+    let port = server.address().port();
+    // Each by the name that it has in the URL: the first is in no certificate.
+    let dead = nobody("127.0.0.2");
+    for hosts in [format!("{dead},localhost:{port}"), format!("127.0.0.1:{port},{dead}")] {
+        ping(&format!("rstmdbs://{hosts}?{ca}&read=any&zone=here")).unwrap();
+        ping(&format!("rstmdbs://{hosts}?{ca}&read=bounded&max_lag=1s")).unwrap();
+    }
+    let error = ping(&format!("rstmdbs://{dead},127.0.0.2:{port}?{ca}")).unwrap_err();
+    assert!(error.message().contains(&dead), "{error}");
+    let plain = serve(&directory.path().join("plain"), &TestServer::config());
+    let db = Database::open(&format!("rstmdb://{dead},{}?read=session", plain.address())).unwrap();
+    prepare(&db);
+    assert_eq!(
+        db.get_instance(GetInstanceRequest { instance_id: "a".into() }).unwrap().last_wal_offset,
+        2
+    );
+}
+
+#[test]
+fn hosts_of_different_databases_are_not_mixed_up() {
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [one, other] = directories.each_ref().map(|d| serve(d.path(), &TestServer::config()));
+    let url = format!("rstmdb://{},{}", one.address(), other.address());
+    let db = Database::open(&url).unwrap();
+    prepare(&db);
+    one.stop().unwrap();
+    let error = db.ping(PingRequest {}).unwrap_err();
+    assert!(error.message().contains("holds another database"), "{error:?}");
+    assert!(error.message().contains(&other.address().to_string()), "{error}");
+    // Alone, a server may get another database, as ever.
+    let url = format!("rstmdb://{}", other.address());
+    prepare(&Database::open(&url).unwrap());
+}
+
 #[test]
 fn a_server_may_ask_for_the_clients_certificate() {
     let directory = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rstmdb_engine::{Engine, Location};
+use rstmdb_protocol::{ReadMode, ReadWish, WireMode, message};
 use rstmdb_testkit::server::TestServer;
 use rstmdb_testkit::wire::Wire;
 use serde_json::{Value, json};
@@ -51,6 +52,35 @@ fn a_stranger_is_not_told_where_the_log_is() {
     wire.call("AUTH", json!({"token": "s3cret"})).unwrap();
     put(&mut wire);
     assert_eq!(hello(&mut wire, &["extended"])["latest_offset"], 1);
+}
+
+#[test]
+fn a_database_that_is_alone_says_so_to_those_who_may_know() {
+    let server = TestServer::in_memory(|config| {
+        config.auth.required = true;
+        let hash = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+        config.auth.token_hashes = vec![hash.parse().unwrap()];
+    });
+    let (mut extended, mut plain) = (server.wire(), server.wire());
+    assert_eq!(hello(&mut extended, &["extended"]).get("cluster"), None, "a stranger");
+    let told = extended.call("AUTH", json!({"token": "s3cret"})).unwrap();
+    let id = extended.call("INFO", json!({})).unwrap()["database_id"].clone();
+    let nodes = json!([{"id": 0, "role": "standalone"}]);
+    let cluster = json!({"id": id, "epoch": 0, "node": 0, "leader": 0, "nodes": nodes});
+    assert_eq!(told, json!({"authenticated": true, "cluster": cluster}));
+    assert_eq!(hello(&mut extended, &["extended"])["cluster"], cluster);
+    hello(&mut plain, &["watch"]);
+    let told = plain.call("AUTH", json!({"token": "s3cret"})).unwrap();
+    assert_eq!(told, json!({"authenticated": true}));
+    assert_eq!(hello(&mut plain, &["watch"]).get("cluster"), None);
+    // What a request says of its reading is for servers that have several nodes.
+    let wish = ReadWish { mode: ReadMode::Session, min_offset: Some(99), max_lag_ms: Some(1) };
+    let mut asked = Vec::new();
+    message::reading(&mut asked, WireMode::Frames, "r", "PING", "{}", &wish);
+    for wire in [&mut extended, &mut plain] {
+        wire.send_bytes(&asked);
+        assert_eq!(wire.answer()["result"], json!({"pong": true}));
+    }
 }
 
 #[test]

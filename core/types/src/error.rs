@@ -243,6 +243,14 @@ reasons! {
     /// What was to be told does not fit a frame, though all went well: a change was made, and context
     /// `wal_offset` or `wal_offsets` says where.
     ANSWER_TOO_LARGE = "answer_too_large", InternalError;
+    /// Another node leads; context `address` says where, when it is known. Nothing was changed. Clients go there by
+    /// themselves.
+    NOT_LEADER = "not_leader", ReadOnlyMode;
+    /// A replica takes no writes; context `address` says where the primary is, when it is known. Clients go there by
+    /// themselves.
+    REPLICA = "replica", ReadOnlyMode;
+    /// The node is further behind than the request or its settings allow; another one may not be.
+    LAG_EXCEEDED = "lag_exceeded", ReplicationError;
     /// This build or this peer does not have the feature.
     UNSUPPORTED = "unsupported", BadRequest;
 }
@@ -298,9 +306,11 @@ impl Error {
         let (kind, retryable) = match reason {
             reason::CORRUPT | reason::NEWER_FORMAT => (ErrorKind::Corrupt, false),
             reason::CLOSED => (ErrorKind::Closed, false),
-            reason::LOCKED | reason::CONNECTION_LOST | reason::TIMEOUT => {
-                (ErrorKind::Unavailable, true)
-            }
+            reason::LOCKED
+            | reason::CONNECTION_LOST
+            | reason::TIMEOUT
+            | reason::NOT_LEADER
+            | reason::LAG_EXCEEDED => (ErrorKind::Unavailable, true),
             reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED => (ErrorKind::Unavailable, false),
             reason::IO => (ErrorKind::Unavailable, self.inner.retryable),
             reason::ANSWER_TOO_LARGE => (self.inner.kind, false),

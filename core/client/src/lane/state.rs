@@ -4,13 +4,15 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rstmdb_protocol::WireCommand;
 use rstmdb_protocol::frame::WireMode;
 use rstmdb_protocol::message::{self, Incoming};
+use rstmdb_protocol::{ReadMode, WireCommand};
 use rstmdb_types::{Error, Offset, Text};
 
 use super::Link;
+use crate::connect::ConnectSettings;
 use crate::error::{lacking, outcome_unknown, unsupported};
+use crate::options::Endpoint;
 use crate::request::{Outgoing, RawAnswer, Repeat, Waiter};
 use crate::scan::{Look, look, subscription};
 use crate::watch::{Begun, Watch};
@@ -42,6 +44,10 @@ pub(super) struct LaneState {
     pub next_watch: u64,
     /// Nothing is sent any more here; another endpoint is tried when all answers are there.
     pub switching: bool,
+    /// Which one, when it is known.
+    pub towards: Option<Endpoint>,
+    /// Whether to wait before.
+    pub pauses: bool,
     pub closed: bool,
     pub last_sent: Instant,
     pub last_received: Instant,
@@ -65,12 +71,9 @@ pub(super) enum Task {
     Event(Arc<Watch>, Offset, Option<Text>, Box<[u8]>),
     Progress(Box<[u8]>),
     End(Box<[u8]>),
+    Topology(Box<[u8]>),
     /// An event can't be taken, for this reason.
     Untaken(Arc<Watch>, String),
-}
-
-pub(super) fn bit(endpoint: usize) -> u64 {
-    1u64.checked_shl(u32::try_from(endpoint).unwrap_or(u32::MAX)).unwrap_or(0)
 }
 
 /// The error of a request that is not sent again: `error`, which says that nothing was changed, if
@@ -86,9 +89,9 @@ pub(super) fn unanswered(outgoing: &Outgoing, error: Error) -> Error {
 
 /// Why a request that waits must not be sent on this connection.
 fn unsendable(outgoing: &Outgoing, link: &Link) -> Option<Error> {
-    let refusal = outgoing.refusal.as_ref();
-    if let Some(refusal) = refusal.filter(|r| r.endpoints & bit(link.endpoint) != 0) {
-        return Some(unanswered(outgoing, refusal.error.clone()));
+    let before = outgoing.refusals.as_ref();
+    if let Some(before) = before.filter(|before| before.hosts.contains(&link.server.endpoint)) {
+        return before.error.clone().map(|error| unanswered(outgoing, error));
     }
     if link.server.extended {
         let WireCommand::Database(operation) = outgoing.command else { return None };
@@ -116,6 +119,8 @@ impl LaneState {
             watches: HashMap::new(),
             next_watch: 0,
             switching: false,
+            towards: None,
+            pauses: false,
             closed: false,
             last_sent: now,
             last_received: now,
@@ -138,6 +143,7 @@ impl LaneState {
         &mut self,
         buffer: &mut Vec<u8>,
         over: &mut Vec<(Outgoing, Error)>,
+        settings: &ConnectSettings,
     ) -> ToSend {
         let Some(link) = &self.link else { return ToSend::Nothing };
         if self.switching {
@@ -156,7 +162,12 @@ impl LaneState {
             // What was written can be read.
             let reworded = reword.and_then(|reword| reword(&outgoing.params).ok());
             let params = reworded.as_deref().unwrap_or(&outgoing.params);
-            message::request(buffer, WireMode::Frames, id, op, params);
+            if outgoing.read == ReadMode::Linearizable || !link.server.extended {
+                message::request(buffer, WireMode::Frames, id, op, params);
+            } else {
+                let wish = settings.wish(outgoing.read);
+                message::reading(buffer, WireMode::Frames, id, op, params, &wish);
+            }
             self.flight.push_back(Some(outgoing));
             self.flying += 1;
         }
@@ -205,6 +216,7 @@ impl LaneState {
             }
             Look::Progress => tasks.push(Task::Progress(payload.into())),
             Look::End => tasks.push(Task::End(payload.into())),
+            Look::Topology => tasks.push(Task::Topology(payload.into())),
             Look::Other => {}
         }
         Ok(())

@@ -54,6 +54,16 @@ impl Fake {
         peer
     }
 
+    /// Accepts a connection and answers its hello as a server of today that tells of its nodes.
+    pub fn greet_of(&self, cluster: &Value) -> Peer {
+        let mut peer = self.accept();
+        let hello = peer.expect("HELLO");
+        let mut result = hello_result("9.9.9", &TODAY);
+        result["cluster"] = cluster.clone();
+        peer.ok(&hello, result);
+        peer
+    }
+
     /// A connected client and the server's end of its connection.
     pub fn connect(&self, options: Options) -> (Client, Peer) {
         std::thread::scope(|scope| {
@@ -106,6 +116,8 @@ pub struct Asked {
     pub id: String,
     pub op: String,
     pub params: Value,
+    /// The whole message.
+    pub message: Value,
 }
 
 impl Peer {
@@ -119,6 +131,7 @@ impl Peer {
                     id: request.id.to_string(),
                     op: request.op.to_string(),
                     params: serde_json::from_str(request.params_text()).unwrap(),
+                    message: serde_json::from_slice(payload).unwrap(),
                 };
                 self.buffer.drain(..consumed);
                 return Some(asked);
@@ -146,6 +159,18 @@ impl Peer {
         self.send(&json!({
             "type": "response", "id": asked.id, "status": "error",
             "error": {"code": code, "message": format!("it is {code}"), "retryable": retryable},
+        }));
+    }
+
+    /// Refuses with a reason, and says where to go.
+    pub fn refuse(&mut self, asked: &Asked, code: &str, reason: &str, address: Option<String>) {
+        let context = address.map_or(json!({}), |address| json!({ "address": address }));
+        self.send(&json!({
+            "type": "response", "id": asked.id, "status": "error",
+            "error": {
+                "code": code, "message": format!("it is {reason}"), "retryable": reason != "replica",
+                "details": {"kind": "unavailable", "reason": reason, "context": context},
+            },
         }));
     }
 

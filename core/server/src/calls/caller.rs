@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
-use rstmdb_protocol::WireCommand;
+use rstmdb_protocol::{Cluster, WireCommand};
 use rstmdb_types::{Limits, LogPosition};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -76,6 +76,11 @@ impl Caller {
     /// Where the next change comes.
     pub(crate) fn position(&mut self) -> Option<LogPosition> {
         self.hold().map(|engine| engine.position())
+    }
+
+    /// The nodes of the database: this one alone.
+    pub(crate) fn cluster(&mut self) -> Option<Cluster> {
+        self.hold().map(|engine| Cluster::alone(engine.database_id()))
     }
 
     /// The same caller, for work that goes on beside this one.

@@ -16,7 +16,7 @@ use super::form::AnswerForm;
 use super::outbox::Outbox;
 use super::parse::{self, decode};
 use super::reply::{Reply, SideWork};
-use super::session::{Session, auth};
+use super::session::Session;
 use super::watches::Watches;
 use crate::calls::{Caller, CountedError, failed};
 use crate::live::Live;
@@ -165,7 +165,8 @@ impl Conversation {
         if let Err(error) = admitted {
             return message::refuse(self.outbox.buffer(), form.mode, &form.id, &error);
         }
-        let auth = (command == WireCommand::Auth).then(|| auth(&mut self.caller, params, live));
+        let auth = (command == WireCommand::Auth)
+            .then(|| self.session.auth(&mut self.caller, params, live));
         if command == WireCommand::Database(Operation::Ping) {
             self.watches.hurry_progress(now);
         }

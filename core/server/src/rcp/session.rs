@@ -1,6 +1,6 @@
 //! What a connection has agreed on, and the credentials that were presented on it.
 
-use rstmdb_protocol::handshake::{AuthRequest, HelloRequest, HelloResult};
+use rstmdb_protocol::handshake::{AuthRequest, AuthResult, HelloRequest, HelloResult};
 use rstmdb_protocol::{Dialect, PROTOCOL_VERSION, WireCommand, WireMode};
 use rstmdb_types::{Error, ErrorCode, Result};
 
@@ -45,17 +45,25 @@ impl Session {
             features: request.features_in_common(),
             latest_offset: position.as_ref().map(|position| position.next - 1),
             history_id: position.and_then(|position| position.history_id),
+            cluster: is_told.then(|| caller.cluster()).flatten(),
         })
     }
-}
 
-/// Checks credentials. A failure leaves an earlier success as it was.
-pub(crate) fn auth(caller: &mut Caller, params: &str, live: &Live) -> Result<serde_json::Value> {
-    let request: AuthRequest<'_> = decode(WireCommand::Auth, params)?;
-    if let Some(method) = request.method.as_deref().filter(|method| *method != "bearer") {
-        let message = format!("authentication method {method:?} is not known; use bearer");
-        return Err(Error::new(ErrorCode::AuthFailed, message));
+    /// Checks credentials. A failure leaves an earlier success as it was.
+    pub(crate) fn auth(
+        &self,
+        caller: &mut Caller,
+        params: &str,
+        live: &Live,
+    ) -> Result<AuthResult> {
+        let request: AuthRequest<'_> = decode(WireCommand::Auth, params)?;
+        if let Some(method) = request.method.as_deref().filter(|method| *method != "bearer") {
+            let message = format!("authentication method {method:?} is not known; use bearer");
+            return Err(Error::new(ErrorCode::AuthFailed, message));
+        }
+        caller.authenticate(&request.token, live)?;
+        let is_told = self.dialect == Dialect::Extended;
+        let cluster = is_told.then(|| caller.cluster()).flatten();
+        Ok(AuthResult { authenticated: true, cluster })
     }
-    caller.authenticate(&request.token, live)?;
-    Ok(serde_json::json!({ "authenticated": true }))
 }
