@@ -82,6 +82,22 @@ func TestFeaturesOfAServerAreAskedFor(t *testing.T) {
 	}
 }
 
+func TestOneOfSeveralHostsIsEnough(t *testing.T) {
+	// Nobody listens at the first.
+	hosts := "rstmdb://127.0.0.1:1," + strings.TrimPrefix(server(t), "rstmdb://")
+	for _, reads := range []string{"linearizable", "session&zone=here", "bounded&max_lag=1s"} {
+		db := open(t, hosts+"?read="+reads)
+		if _, err := db.ListMachines(t.Context()); err != nil {
+			t.Errorf("%s: %v", reads, err)
+		}
+	}
+	for wrong, named := range map[string]string{"read=newest": "linearizable", "max_lag=1s": "read=bounded"} {
+		if _, err := rstmdb.Open(t.Context(), hosts+"?"+wrong); err == nil || !strings.Contains(err.Error(), named) {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
 func TestAServerThatIsNotThereIsUnavailable(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -328,3 +328,16 @@ test('a database on a server takes the same calls as one in this process', async
   control.abort();
   await assert.rejects(call, { name: 'AbortError' });
 });
+
+test('one of several hosts is enough', async () => {
+  // Nobody listens at the first.
+  const hosts = `rstmdb://127.0.0.1:1,127.0.0.1:${server.port}`;
+  for (const reads of ['linearizable', 'session&zone=here', 'bounded&max_lag=1s']) {
+    const db = await Database.open(`${hosts}?read=${reads}`);
+    await db.ping();
+    await db.listMachines();
+    await db.close();
+  }
+  await assert.rejects(Database.open(`${hosts}?read=newest`), /linearizable/);
+  await assert.rejects(Database.open(`${hosts}?max_lag=1s`), /read=bounded/);
+});

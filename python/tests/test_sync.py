@@ -162,3 +162,16 @@ def test_connect_takes_host_and_port(server: object) -> None:
     with sync.connect("127.0.0.1", port, request_timeout_ms=timedelta(seconds=30)) as db:
         assert db.url == f"rstmdb://127.0.0.1:{port}"
         assert db.info().backend == "remote"
+
+
+def test_one_of_several_hosts_is_enough(server: object) -> None:
+    port = server.port  # type: ignore[attr-defined]
+    # Nobody listens at the first.
+    hosts = f"rstmdb://127.0.0.1:1,127.0.0.1:{port}"
+    for reads in ("linearizable", "session&zone=here", "bounded&max_lag=1s"):
+        with sync.open(f"{hosts}?read={reads}") as db:
+            assert db.ping()
+            assert db.list_machines() is not None
+    for wrong, named in (("read=newest", "linearizable"), ("max_lag=1s", "read=bounded")):
+        with pytest.raises(rstmdb.InvalidError, match=named):
+            sync.open(f"{hosts}?{wrong}")

@@ -87,9 +87,29 @@ static void what_the_server_lacks_is_unsupported(void) {
     must(rstmdb_ping, db, "{}", "{\"pong\":true}");
 }
 
+static void one_of_several_hosts_is_enough(const char *url) {
+    char hosts[256];
+    /* Nobody listens at the first. */
+    snprintf(hosts, sizeof hosts, "rstmdb://127.0.0.1:1,%s?read=session&zone=here",
+             url + strlen("rstmdb://"));
+    rstmdb_db *several = open_db(hosts, "");
+    rstmdb_buffer out;
+    rstmdb_error *error = NULL;
+    CHECK_OK(rstmdb_get_instance(several, text("{\"instance_id\":\"a\"}"), &out, &error), error);
+    rstmdb_buffer_free(out);
+    rstmdb_free(several);
+    rstmdb_db *none = NULL;
+    snprintf(hosts, sizeof hosts, "rstmdb://127.0.0.1:1,127.0.0.1:2?read=newest");
+    int32_t status = rstmdb_open(text(hosts), text(""), &none, &error);
+    CHECK(is(rstmdb_error_reason(error), "invalid_option") &&
+          says(rstmdb_error_message(error), "linearizable"));
+    CHECK_ERROR(status, error, RSTMDB_ERROR_BAD_REQUEST, RSTMDB_KIND_INVALID);
+}
+
 int main(void) {
     newer_server server;
     start_newer(&server);
+    one_of_several_hosts_is_enough(server.url);
     db = open_db(server.url, "");
     RUN(members_and_features_that_are_not_known_are_skipped_or_passed_on);
     RUN(errors_that_are_not_known_say_what_they_can);
