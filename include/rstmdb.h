@@ -106,6 +106,12 @@
 // Removes a snapshot.
 #define RSTMDB_OPERATION_DROP_SNAPSHOT 25
 
+// Returns a piece of a backup; begins one when none is named.
+#define RSTMDB_OPERATION_BACKUP 26
+
+// Reads the database's files, some at a time, and says what is wrong with them.
+#define RSTMDB_OPERATION_VERIFY 27
+
 // The peer speaks another protocol version.
 #define RSTMDB_ERROR_UNSUPPORTED_PROTOCOL 1
 
@@ -529,6 +535,22 @@ int32_t rstmdb_drop_snapshot(const struct rstmdb_db *db,
                              struct rstmdb_slice request,
                              struct rstmdb_buffer *out,
                              struct rstmdb_error **err);
+
+// Returns a piece of a backup; begins one when none is named. Waits for the outcome.
+//
+// `request` is a `BackupRequest`, `*out` becomes a `BackupResult`, both as JSON objects.
+int32_t rstmdb_backup(const struct rstmdb_db *db,
+                      struct rstmdb_slice request,
+                      struct rstmdb_buffer *out,
+                      struct rstmdb_error **err);
+
+// Reads the database's files, some at a time, and says what is wrong with them. Waits for the outcome.
+//
+// `request` is a `VerifyRequest`, `*out` becomes a `VerifyResult`, both as JSON objects.
+int32_t rstmdb_verify(const struct rstmdb_db *db,
+                      struct rstmdb_slice request,
+                      struct rstmdb_buffer *out,
+                      struct rstmdb_error **err);
 
 // Starts an operation, one of `RSTMDB_OPERATION_…` but the watches, without waiting for its outcome.
 //

@@ -801,6 +801,10 @@ enum class Operation : std::int32_t {
     ListSnapshots = RSTMDB_OPERATION_LIST_SNAPSHOTS,
     /// Removes a snapshot.
     DropSnapshot = RSTMDB_OPERATION_DROP_SNAPSHOT,
+    /// Returns a piece of a backup; begins one when none is named.
+    Backup = RSTMDB_OPERATION_BACKUP,
+    /// Reads the database's files, some at a time, and says what is wrong with them.
+    Verify = RSTMDB_OPERATION_VERIFY,
 };
 
 /// Asks to store a definition. Definitions are immutable: a change is a new version.
@@ -1320,6 +1324,42 @@ struct DropSnapshotRequest {
     }
 };
 
+/// Asks for a piece of a backup. Without a `backup_id` one begins, of everything up to now; the
+/// pieces one after the other are the file. Files it is made of are kept while its pieces are asked
+/// for, up to a minute between two.
+struct BackupRequest {
+    /// The backup, as the first piece told it. Later it can be gone on with, also after a restart
+    /// of the server, as long as the files that it is made of are there.
+    std::optional<std::string> backup_id{};
+    /// The byte of the backup that the piece begins with; 0 when absent.
+    std::optional<std::uint64_t> position{};
+    /// The most bytes of the piece; 1 MiB when absent, and at most 4 MiB.
+    std::optional<std::uint32_t> bytes_max{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("backup_id", backup_id);
+        writer.member("position", position);
+        writer.member("bytes_max", bytes_max);
+        return writer.finish();
+    }
+};
+
+/// Asks to read files of the database. All of them takes several requests: each goes on where the
+/// one before told in `next`.
+struct VerifyRequest {
+    /// Where to go on, as the result before told it.
+    std::optional<std::string> next{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("next", next);
+        return writer.finish();
+    }
+};
+
 // ------------------------------------------------------------------------------------- watches
 
 /// The events of one instance or of many, in order and without a gap. Reading is pulling: a slow
@@ -1794,6 +1834,10 @@ class Database {
                 return blocking(rstmdb_list_snapshots, request);
             case Operation::DropSnapshot:
                 return blocking(rstmdb_drop_snapshot, request);
+            case Operation::Backup:
+                return blocking(rstmdb_backup, request);
+            case Operation::Verify:
+                return blocking(rstmdb_verify, request);
             case Operation::WatchInstance:
             case Operation::WatchAll:
                 break;
@@ -2220,6 +2264,40 @@ class Database {
     template <class T, detail::if_text<T> = 0>
     Future<std::string> drop_snapshot_async(const T &request) const {
         return call_async(Operation::DropSnapshot, request);
+    }
+
+    /// Returns a piece of a backup; begins one when none is named.
+    /// Result: `backup_id`, `database_id`, `history_id`?, `checkpoint_offset`, `last_offset`,
+    /// `last_at`?, `begun_at`, `size_bytes`, `position`, `data`, `next_position`?.
+    std::string backup(const BackupRequest &request = {}) const {
+        return blocking(rstmdb_backup, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string backup(const T &request) const {
+        return blocking(rstmdb_backup, request);
+    }
+    Future<std::string> backup_async(const BackupRequest &request = {}) const {
+        return call_async(Operation::Backup, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> backup_async(const T &request) const {
+        return call_async(Operation::Backup, request);
+    }
+
+    /// Reads the database's files, some at a time, and says what is wrong with them.
+    /// Result: `database_id`, `ok`, `last_offset`, `segments`, `checkpoints`, `problems`,
+    /// `next`?.
+    std::string verify(const VerifyRequest &request = {}) const {
+        return blocking(rstmdb_verify, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string verify(const T &request) const {
+        return blocking(rstmdb_verify, request);
+    }
+    Future<std::string> verify_async(const VerifyRequest &request = {}) const {
+        return call_async(Operation::Verify, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> verify_async(const T &request) const {
+        return call_async(Operation::Verify, request);
     }
 
     /// Moves the clock of a database opened with the option `manual_clock_ms`.

@@ -16,7 +16,7 @@ mkdir -p "$prefix/bin" "$share"/{man/man1,doc/rstmdb,rstmdb/systemd} \
     "$share"/{bash-completion/completions,zsh/site-functions,fish/vendor_completions.d,powershell/completions}
 install -m 0755 "$built/rstmdb" "$built/rstmdb-cli" "$prefix/bin/"
 install -m 0644 "$root/LICENSE" "$root/NOTICE" "$root/docs/rstmdb.example.yaml" "$share/doc/rstmdb/"
-install -m 0644 "$root/packaging/systemd/rstmdb.service" "$share/rstmdb/systemd/"
+install -m 0644 "$root"/packaging/systemd/rstmdb.service "$root"/packaging/systemd/rstmdb-backup.* "$share/rstmdb/systemd/"
 
 "$built/rstmdb" --print-man-page >"$share/man/man1/rstmdb.1"
 "$built/rstmdb-cli" man-pages "$share/man/man1"

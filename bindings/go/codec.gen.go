@@ -177,6 +177,160 @@ func (r *ApplyEventResult) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
+func (r *BackupRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	if r.BackupID != "" || forced(r.ForceSendFields, "BackupID") {
+		b = append(b, `"backup_id":`...)
+		b = appendText(b, r.BackupID)
+		b = append(b, ',')
+	}
+	if r.Position != 0 || forced(r.ForceSendFields, "Position") {
+		b = append(b, `"position":`...)
+		b = strconv.AppendUint(b, r.Position, 10)
+		b = append(b, ',')
+	}
+	if r.BytesMax != 0 || forced(r.ForceSendFields, "BytesMax") {
+		b = append(b, `"bytes_max":`...)
+		b = strconv.AppendUint(b, uint64(r.BytesMax), 10)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *BackupRequest) decode(d *decoder) {
+	*r = BackupRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "backup_id":
+			r.BackupID = d.string()
+			if r.BackupID == "" {
+				r.ForceSendFields = append(r.ForceSendFields, "BackupID")
+			}
+		case "position":
+			r.Position = d.uint64()
+			if r.Position == 0 {
+				r.ForceSendFields = append(r.ForceSendFields, "Position")
+			}
+		case "bytes_max":
+			r.BytesMax = d.uint32()
+			if r.BytesMax == 0 {
+				r.ForceSendFields = append(r.ForceSendFields, "BytesMax")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r BackupRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *BackupRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *BackupResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"backup_id":`...)
+	b = appendText(b, r.BackupID)
+	b = append(b, ',')
+	b = append(b, `"database_id":`...)
+	b = appendText(b, r.DatabaseID)
+	b = append(b, ',')
+	if r.Has("HistoryID") {
+		b = append(b, `"history_id":`...)
+		b = appendText(b, r.HistoryID)
+		b = append(b, ',')
+	}
+	b = append(b, `"checkpoint_offset":`...)
+	b = strconv.AppendUint(b, r.CheckpointOffset, 10)
+	b = append(b, ',')
+	b = append(b, `"last_offset":`...)
+	b = strconv.AppendUint(b, r.LastOffset, 10)
+	b = append(b, ',')
+	if r.Has("LastAt") {
+		b = append(b, `"last_at":`...)
+		b = strconv.AppendInt(b, r.LastAt.UnixMilli(), 10)
+		b = append(b, ',')
+	}
+	b = append(b, `"begun_at":`...)
+	b = strconv.AppendInt(b, r.BegunAt.UnixMilli(), 10)
+	b = append(b, ',')
+	b = append(b, `"size_bytes":`...)
+	b = strconv.AppendUint(b, r.SizeBytes, 10)
+	b = append(b, ',')
+	b = append(b, `"position":`...)
+	b = strconv.AppendUint(b, r.Position, 10)
+	b = append(b, ',')
+	b = append(b, `"data":`...)
+	b = appendText(b, r.Data)
+	b = append(b, ',')
+	if r.Has("NextPosition") {
+		b = append(b, `"next_position":`...)
+		b = strconv.AppendUint(b, r.NextPosition, 10)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *BackupResult) decode(d *decoder) {
+	*r = BackupResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "backup_id":
+			r.BackupID = d.string()
+		case "database_id":
+			r.DatabaseID = d.string()
+		case "history_id":
+			r.HistoryID = d.string()
+			r.present |= 1 << 0
+		case "checkpoint_offset":
+			r.CheckpointOffset = d.uint64()
+		case "last_offset":
+			r.LastOffset = d.uint64()
+		case "last_at":
+			r.LastAt = d.time()
+			r.present |= 1 << 1
+		case "begun_at":
+			r.BegunAt = d.time()
+		case "size_bytes":
+			r.SizeBytes = d.uint64()
+		case "position":
+			r.Position = d.uint64()
+		case "data":
+			r.Data = d.string()
+		case "next_position":
+			r.NextPosition = d.uint64()
+			r.present |= 1 << 2
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r BackupResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *BackupResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
 func (r *BatchOutcome) appendJSON(b []byte) ([]byte, error) {
 	var err error
 	b = append(b, '{')
@@ -348,6 +502,56 @@ func (r BatchResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
 
 // UnmarshalJSON implements json.Unmarshaler; integers stay exact.
 func (r *BatchResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *CheckpointReport) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"file":`...)
+	b = appendText(b, r.File)
+	b = append(b, ',')
+	b = append(b, `"offset":`...)
+	b = strconv.AppendUint(b, r.Offset, 10)
+	b = append(b, ',')
+	b = append(b, `"instances":`...)
+	b = strconv.AppendUint(b, r.Instances, 10)
+	b = append(b, ',')
+	b = append(b, `"ok":`...)
+	b = strconv.AppendBool(b, r.OK)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *CheckpointReport) decode(d *decoder) {
+	*r = CheckpointReport{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "file":
+			r.File = d.string()
+		case "offset":
+			r.Offset = d.uint64()
+		case "instances":
+			r.Instances = d.uint64()
+		case "ok":
+			r.OK = d.bool()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r CheckpointReport) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *CheckpointReport) UnmarshalJSON(text []byte) error {
 	d := decoder{text: string(text)}
 	r.decode(&d)
 	return d.finish()
@@ -2501,6 +2705,64 @@ func (r *PingResult) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
+func (r *Problem) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"file":`...)
+	b = appendText(b, r.File)
+	b = append(b, ',')
+	b = append(b, `"position":`...)
+	b = strconv.AppendUint(b, r.Position, 10)
+	b = append(b, ',')
+	if r.Has("Offset") {
+		b = append(b, `"offset":`...)
+		b = strconv.AppendUint(b, r.Offset, 10)
+		b = append(b, ',')
+	}
+	b = append(b, `"message":`...)
+	b = appendText(b, r.Message)
+	b = append(b, ',')
+	b = append(b, `"remedy":`...)
+	b = appendText(b, r.Remedy)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *Problem) decode(d *decoder) {
+	*r = Problem{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "file":
+			r.File = d.string()
+		case "position":
+			r.Position = d.uint64()
+		case "offset":
+			r.Offset = d.uint64()
+			r.present |= 1 << 0
+		case "message":
+			r.Message = d.string()
+		case "remedy":
+			r.Remedy = d.string()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r Problem) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *Problem) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
 func (r *PutMachineRequest) appendJSON(b []byte) ([]byte, error) {
 	var err error
 	b = append(b, '{')
@@ -2694,6 +2956,61 @@ func (r ReplicationStatusResult) MarshalJSON() ([]byte, error) { return r.append
 
 // UnmarshalJSON implements json.Unmarshaler; integers stay exact.
 func (r *ReplicationStatusResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *SegmentReport) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"file":`...)
+	b = appendText(b, r.File)
+	b = append(b, ',')
+	b = append(b, `"first_offset":`...)
+	b = strconv.AppendUint(b, r.FirstOffset, 10)
+	b = append(b, ',')
+	b = append(b, `"frames":`...)
+	b = strconv.AppendUint(b, r.Frames, 10)
+	b = append(b, ',')
+	b = append(b, `"changes":`...)
+	b = strconv.AppendUint(b, r.Changes, 10)
+	b = append(b, ',')
+	b = append(b, `"bytes":`...)
+	b = strconv.AppendUint(b, r.Bytes, 10)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *SegmentReport) decode(d *decoder) {
+	*r = SegmentReport{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "file":
+			r.File = d.string()
+		case "first_offset":
+			r.FirstOffset = d.uint64()
+		case "frames":
+			r.Frames = d.uint64()
+		case "changes":
+			r.Changes = d.uint64()
+		case "bytes":
+			r.Bytes = d.uint64()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r SegmentReport) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *SegmentReport) UnmarshalJSON(text []byte) error {
 	d := decoder{text: string(text)}
 	r.decode(&d)
 	return d.finish()
@@ -2946,6 +3263,157 @@ func (r ValidateMachineResult) MarshalJSON() ([]byte, error) { return r.appendJS
 
 // UnmarshalJSON implements json.Unmarshaler; integers stay exact.
 func (r *ValidateMachineResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *VerifyRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	if r.Next != "" || forced(r.ForceSendFields, "Next") {
+		b = append(b, `"next":`...)
+		b = appendText(b, r.Next)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *VerifyRequest) decode(d *decoder) {
+	*r = VerifyRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "next":
+			r.Next = d.string()
+			if r.Next == "" {
+				r.ForceSendFields = append(r.ForceSendFields, "Next")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r VerifyRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *VerifyRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *VerifyResult) appendJSON(b []byte) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	b = append(b, `"database_id":`...)
+	b = appendText(b, r.DatabaseID)
+	b = append(b, ',')
+	b = append(b, `"ok":`...)
+	b = strconv.AppendBool(b, r.OK)
+	b = append(b, ',')
+	b = append(b, `"last_offset":`...)
+	b = strconv.AppendUint(b, r.LastOffset, 10)
+	b = append(b, ',')
+	b = append(b, `"segments":`...)
+	b = append(b, '[')
+	for i := range r.Segments {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = r.Segments[i].appendJSON(b); err != nil {
+			return b, inMember(err, place("segments", i))
+		}
+	}
+	b = append(b, ']')
+	b = append(b, ',')
+	b = append(b, `"checkpoints":`...)
+	b = append(b, '[')
+	for i := range r.Checkpoints {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = r.Checkpoints[i].appendJSON(b); err != nil {
+			return b, inMember(err, place("checkpoints", i))
+		}
+	}
+	b = append(b, ']')
+	b = append(b, ',')
+	b = append(b, `"problems":`...)
+	b = append(b, '[')
+	for i := range r.Problems {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = r.Problems[i].appendJSON(b); err != nil {
+			return b, inMember(err, place("problems", i))
+		}
+	}
+	b = append(b, ']')
+	b = append(b, ',')
+	if r.Has("Next") {
+		b = append(b, `"next":`...)
+		b = appendText(b, r.Next)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *VerifyResult) decode(d *decoder) {
+	*r = VerifyResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "database_id":
+			r.DatabaseID = d.string()
+		case "ok":
+			r.OK = d.bool()
+		case "last_offset":
+			r.LastOffset = d.uint64()
+		case "segments":
+			d.openArray()
+			r.Segments = []SegmentReport{}
+			for d.more(']') {
+				r.Segments = append(r.Segments, SegmentReport{})
+				r.Segments[len(r.Segments)-1].decode(d)
+			}
+		case "checkpoints":
+			d.openArray()
+			r.Checkpoints = []CheckpointReport{}
+			for d.more(']') {
+				r.Checkpoints = append(r.Checkpoints, CheckpointReport{})
+				r.Checkpoints[len(r.Checkpoints)-1].decode(d)
+			}
+		case "problems":
+			d.openArray()
+			r.Problems = []Problem{}
+			for d.more(']') {
+				r.Problems = append(r.Problems, Problem{})
+				r.Problems[len(r.Problems)-1].decode(d)
+			}
+		case "next":
+			r.Next = d.string()
+			r.present |= 1 << 0
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r VerifyResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *VerifyResult) UnmarshalJSON(text []byte) error {
 	d := decoder{text: string(text)}
 	r.decode(&d)
 	return d.finish()

@@ -170,6 +170,10 @@ const (
 	// ReasonSnapshotNotFound: There is no such snapshot, or it went with its instance.
 	ReasonSnapshotNotFound = "snapshot_not_found"
 
+	// ReasonBackupGone: What a backup that was begun consists of is not there any more, or it is
+	// another database's; begin another.
+	ReasonBackupGone = "backup_gone"
+
 	// ReasonInstanceCompleted: The instance reached a final state.
 	ReasonInstanceCompleted = "instance_completed"
 

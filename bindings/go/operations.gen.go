@@ -86,6 +86,12 @@ const (
 
 	// OpDropSnapshot: Removes a snapshot.
 	OpDropSnapshot Operation = 25
+
+	// OpBackup: Returns a piece of a backup; begins one when none is named.
+	OpBackup Operation = 26
+
+	// OpVerify: Reads the database's files, some at a time, and says what is wrong with them.
+	OpVerify Operation = 27
 )
 
 var operationNames = [...]string{
@@ -115,6 +121,8 @@ var operationNames = [...]string{
 	"REPLICATION_STATUS",
 	"LIST_SNAPSHOTS",
 	"DROP_SNAPSHOT",
+	"BACKUP",
+	"VERIFY",
 }
 
 // Operations that change the database, by number.
@@ -139,6 +147,8 @@ var operationWrites = [...]bool{
 	true,
 	false,
 	true,
+	false,
+	false,
 	false,
 	false,
 	false,
@@ -190,4 +200,14 @@ func (db *Database) ValidateMachine(ctx context.Context, request ValidateMachine
 // ReplicationStatus tells the part of the database in replication.
 func (db *Database) ReplicationStatus(ctx context.Context) (*ReplicationStatusResult, error) {
 	return invoke[ReplicationStatusResult](ctx, db, OpReplicationStatus, &ReplicationStatusRequest{})
+}
+
+// Backup returns a piece of a backup; begins one when none is named.
+func (db *Database) Backup(ctx context.Context, request BackupRequest) (*BackupResult, error) {
+	return invoke[BackupResult](ctx, db, OpBackup, &request)
+}
+
+// Verify reads the database's files, some at a time, and says what is wrong with them.
+func (db *Database) Verify(ctx context.Context, request VerifyRequest) (*VerifyResult, error) {
+	return invoke[VerifyResult](ctx, db, OpVerify, &request)
 }

@@ -32,6 +32,8 @@ var operationTypes = []operationType{
 	{"ReplicationStatus", ReplicationStatusRequest{}, ReplicationStatusResult{}},
 	{"ListSnapshots", ListSnapshotsRequest{}, ListSnapshotsResult{}},
 	{"DropSnapshot", DropSnapshotRequest{}, DropSnapshotResult{}},
+	{"Backup", BackupRequest{}, BackupResult{}},
+	{"Verify", VerifyRequest{}, VerifyResult{}},
 }
 
 var optionFunctions = []optionFunction{

@@ -169,6 +169,78 @@ func (r *ApplyEventResult) Has(field string) bool {
 	return false
 }
 
+// BackupRequest asks for a piece of a backup. Without a BackupID one begins, of everything up to
+// now; the pieces one after the other are the file. Files it is made of are kept while its
+// pieces are asked for, up to a minute between two.
+type BackupRequest struct {
+	// The backup, as the first piece told it. Later it can be gone on with, also after a restart
+	// of the server, as long as the files that it is made of are there.
+	BackupID string `json:"backup_id,omitempty"`
+
+	// The byte of the backup that the piece begins with; 0 when absent.
+	Position uint64 `json:"position,omitempty"`
+
+	// The most bytes of the piece; 1 MiB when absent, and at most 4 MiB.
+	BytesMax uint32 `json:"bytes_max,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// BackupResult is a piece of a backup, and what it is a backup of.
+type BackupResult struct {
+	// The backup.
+	BackupID string `json:"backup_id"`
+
+	// The database it is of.
+	DatabaseID string `json:"database_id"`
+
+	// The history that its last change belongs to, 16 hex digits; absent when there is none.
+	HistoryID string `json:"history_id,omitempty"`
+
+	// The last change in the checkpoint that it begins with; 0 when the log tells all of it.
+	CheckpointOffset uint64 `json:"checkpoint_offset"`
+
+	// The last change in it.
+	LastOffset uint64 `json:"last_offset"`
+
+	// When that was; absent when there is none.
+	LastAt time.Time `json:"last_at,omitempty"`
+
+	// When it was begun, ms since 1970.
+	BegunAt time.Time `json:"begun_at"`
+
+	// The bytes of all pieces together.
+	SizeBytes uint64 `json:"size_bytes"`
+
+	// The byte that this piece begins with.
+	Position uint64 `json:"position"`
+
+	// The bytes of the piece, in base64.
+	Data string `json:"data"`
+
+	// Where the next piece begins; absent when this is the last.
+	NextPosition uint64 `json:"next_position,omitempty"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *BackupResult) Has(field string) bool {
+	switch field {
+	case "HistoryID":
+		return r.HistoryID != "" || r.present&(1<<0) != 0
+	case "LastAt":
+		return !r.LastAt.IsZero() || r.present&(1<<1) != 0
+	case "NextPosition":
+		return r.NextPosition != 0 || r.present&(1<<2) != 0
+	}
+	return false
+}
+
 // BatchOutcome says what became of one operation of a batch. All members are always present.
 type BatchOutcome struct {
 	// Whether it succeeded.
@@ -201,6 +273,21 @@ type BatchRequest struct {
 type BatchResult struct {
 	// One outcome for each operation.
 	Results []BatchOutcome `json:"results"`
+}
+
+// CheckpointReport is one checkpoint.
+type CheckpointReport struct {
+	// The file.
+	File string `json:"file"`
+
+	// Changes up to this offset are in it.
+	Offset uint64 `json:"offset"`
+
+	// Instances in it, deleted ones included.
+	Instances uint64 `json:"instances"`
+
+	// Whether all of it is intact.
+	OK bool `json:"ok"`
 }
 
 // CompactRequest asks for a checkpoint.
@@ -542,7 +629,7 @@ type InfoResult struct {
 	// The version of rstmdb.
 	ServerVersion string `json:"server_version"`
 
-	// `memory`, `file` or `remote`.
+	// `memory`, File or `remote`.
 	Backend string `json:"backend"`
 
 	// The id the database was given when it was created.
@@ -554,7 +641,7 @@ type InfoResult struct {
 	// Whether writes are accepted; when not, Health says why.
 	Writable bool `json:"writable,omitempty"`
 
-	// `ok`, or what is wrong.
+	// OK, or what is wrong.
 	Health string `json:"health,omitempty"`
 
 	// The limits in force.
@@ -966,6 +1053,37 @@ type PingResult struct {
 	Pong bool `json:"pong"`
 }
 
+// Problem: something that is wrong.
+type Problem struct {
+	// The file.
+	File string `json:"file"`
+
+	// The byte where it begins.
+	Position uint64 `json:"position"`
+
+	// The offset that was expected there, in the log.
+	Offset uint64 `json:"offset,omitempty"`
+
+	// What is wrong.
+	Message string `json:"message"`
+
+	// What can be done.
+	Remedy string `json:"remedy"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *Problem) Has(field string) bool {
+	switch field {
+	case "Offset":
+		return r.Offset != 0 || r.present&(1<<0) != 0
+	}
+	return false
+}
+
 // PutMachineRequest asks to store a definition. Definitions are immutable: a change is a new
 // version.
 type PutMachineRequest struct {
@@ -1015,6 +1133,24 @@ type ReplicationStatusRequest struct{}
 type ReplicationStatusResult struct {
 	// `standalone` when there is none.
 	Role string `json:"role"`
+}
+
+// SegmentReport is one segment of the log.
+type SegmentReport struct {
+	// The file.
+	File string `json:"file"`
+
+	// The first offset in it.
+	FirstOffset uint64 `json:"first_offset"`
+
+	// Intact frames.
+	Frames uint64 `json:"frames"`
+
+	// Changes in them.
+	Changes uint64 `json:"changes"`
+
+	// Bytes of header and intact frames.
+	Bytes uint64 `json:"bytes"`
 }
 
 // SnapshotInstanceRequest names the instance to write.
@@ -1088,6 +1224,54 @@ type ValidateMachineResult struct {
 // RawDefinition is Definition as exact JSON text, also when it is not an object. See [Decode].
 func (r *ValidateMachineResult) RawDefinition() json.RawMessage {
 	return rawMessage(r.rawDefinition, r.Definition)
+}
+
+// VerifyRequest asks to read files of the database. All of them takes several requests: each
+// goes on where the one before told in Next.
+type VerifyRequest struct {
+	// Where to go on, as the result before told it.
+	Next string `json:"next,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// VerifyResult says what was found in the files that were read.
+type VerifyResult struct {
+	// The id the database was given when it was created.
+	DatabaseID string `json:"database_id"`
+
+	// Whether nothing is wrong with what was read.
+	OK bool `json:"ok"`
+
+	// The last change that was on the way to the files when this was asked.
+	LastOffset uint64 `json:"last_offset"`
+
+	// The segments of the log that were read.
+	Segments []SegmentReport `json:"segments"`
+
+	// The checkpoints that were read.
+	Checkpoints []CheckpointReport `json:"checkpoints"`
+
+	// What is wrong, in the order it was found.
+	Problems []Problem `json:"problems"`
+
+	// Where to go on; absent when everything was read.
+	Next string `json:"next,omitempty"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *VerifyResult) Has(field string) bool {
+	switch field {
+	case "Next":
+		return r.Next != "" || r.present&(1<<0) != 0
+	}
+	return false
 }
 
 // WALEntry says what one log entry says.

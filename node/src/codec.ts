@@ -135,6 +135,38 @@ function decodeBatchOperationResult(w: Wire): types.BatchOperationResult {
   return decodeCreateInstanceResult(w);
 }
 
+function decodeProblem(w: Wire): types.Problem {
+  const r: Wire = {
+    file: w.file,
+    position: w.position,
+    message: w.message,
+    remedy: w.remedy,
+  };
+  if (w.offset !== undefined) r.offset = w.offset;
+  return r;
+}
+
+function decodeCheckpointReport(w: Wire): types.CheckpointReport {
+  const r: Wire = {
+    file: w.file,
+    offset: w.offset,
+    instances: w.instances,
+    ok: w.ok,
+  };
+  return r;
+}
+
+function decodeSegmentReport(w: Wire): types.SegmentReport {
+  const r: Wire = {
+    file: w.file,
+    firstOffset: w.first_offset,
+    frames: w.frames,
+    changes: w.changes,
+    bytes: w.bytes,
+  };
+  return r;
+}
+
 function decodeSnapshotSummary(w: Wire): types.SnapshotSummary {
   const r: Wire = {
     snapshotId: w.snapshot_id,
@@ -263,6 +295,48 @@ function decodeDefinitionWarning(w: Wire): types.DefinitionWarning {
   if (w.suggestion !== undefined) r.suggestion = w.suggestion;
   return r;
 }
+
+function decodeVerifyResult(w: Wire): types.VerifyResult {
+  const r: Wire = {
+    databaseId: w.database_id,
+    ok: w.ok,
+    lastOffset: w.last_offset,
+    segments: w.segments.map(decodeSegmentReport),
+    checkpoints: w.checkpoints.map(decodeCheckpointReport),
+    problems: w.problems.map(decodeProblem),
+  };
+  if (w.next !== undefined) r.next = w.next;
+  return r;
+}
+
+const VerifyRequest: Members = {
+  __proto__: null,
+  next: 'next',
+};
+
+function decodeBackupResult(w: Wire): types.BackupResult {
+  const r: Wire = {
+    backupId: w.backup_id,
+    databaseId: w.database_id,
+    checkpointOffset: w.checkpoint_offset,
+    lastOffset: w.last_offset,
+    begunAt: new Date(Number(w.begun_at)),
+    sizeBytes: w.size_bytes,
+    position: w.position,
+    data: w.data,
+  };
+  if (w.history_id !== undefined) r.historyId = w.history_id;
+  if (w.last_at !== undefined) r.lastAt = new Date(Number(w.last_at));
+  if (w.next_position !== undefined) r.nextPosition = w.next_position;
+  return r;
+}
+
+const BackupRequest: Members = {
+  __proto__: null,
+  backupId: 'backup_id',
+  position: 'position',
+  bytesMax: 'bytes_max',
+};
 
 function decodeDropSnapshotResult(w: Wire): types.DropSnapshotResult {
   const r: Wire = {
@@ -852,4 +926,18 @@ export const OPERATIONS = {
     members: DropSnapshotRequest,
     decode: decodeDropSnapshotResult,
   } satisfies Spec<types.DropSnapshotResult>,
+  backup: {
+    name: 'BACKUP',
+    number: 26,
+    required: [],
+    members: BackupRequest,
+    decode: decodeBackupResult,
+  } satisfies Spec<types.BackupResult>,
+  verify: {
+    name: 'VERIFY',
+    number: 27,
+    required: [],
+    members: VerifyRequest,
+    decode: decodeVerifyResult,
+  } satisfies Spec<types.VerifyResult>,
 } as const;

@@ -377,4 +377,24 @@ export abstract class Operations {
   dropSnapshot(...args: unknown[]): Promise<types.DropSnapshotResult> {
     return this.invoke(OPERATIONS.dropSnapshot, args);
   }
+
+  /**
+   * Returns a piece of a backup; begins one when none is named.
+   *
+   * @returns A piece of a backup, and what it is a backup of.
+   */
+  backup(request?: types.BackupRequest, options?: CallOptions): Promise<types.BackupResult>;
+  backup(...args: unknown[]): Promise<types.BackupResult> {
+    return this.invoke(OPERATIONS.backup, args);
+  }
+
+  /**
+   * Reads the database's files, some at a time, and says what is wrong with them.
+   *
+   * @returns What was found in the files that were read.
+   */
+  verify(request?: types.VerifyRequest, options?: CallOptions): Promise<types.VerifyResult>;
+  verify(...args: unknown[]): Promise<types.VerifyResult> {
+    return this.invoke(OPERATIONS.verify, args);
+  }
 }

@@ -119,6 +119,8 @@ export const ERROR_REASONS = Object.freeze([
   'offset_ahead',
   /** There is no such snapshot, or it went with its instance. */
   'snapshot_not_found',
+  /** What a backup that was begun consists of is not there any more, or it is another database's; begin another. */
+  'backup_gone',
   /** The instance reached a final state. */
   'instance_completed',
   /** The instance is not in the expected state. */
@@ -720,6 +722,76 @@ export interface DropSnapshotResult {
   readonly dropped: boolean;
 }
 
+/**
+ * Asks for a piece of a backup. Without a `backup_id` one begins, of everything up to now; the
+ * pieces one after the other are the file. Files it is made of are kept while its pieces are
+ * asked for, up to a minute between two.
+ */
+export interface BackupRequest {
+  /**
+   * The backup, as the first piece told it. Later it can be gone on with, also after a restart
+   * of the server, as long as the files that it is made of are there.
+   */
+  readonly backupId?: string | undefined;
+  /** The byte of the backup that the piece begins with; 0 when absent. */
+  readonly position?: number | undefined;
+  /** The most bytes of the piece; 1 MiB when absent, and at most 4 MiB. */
+  readonly bytesMax?: number | undefined;
+}
+
+/** A piece of a backup, and what it is a backup of. */
+export interface BackupResult {
+  /** The backup. */
+  readonly backupId: string;
+  /** The database it is of. */
+  readonly databaseId: string;
+  /** The history that its last change belongs to, 16 hex digits; absent when there is none. */
+  readonly historyId?: string;
+  /** The last change in the checkpoint that it begins with; 0 when the log tells all of it. */
+  readonly checkpointOffset: Offset;
+  /** The last change in it. */
+  readonly lastOffset: Offset;
+  /** When that was; absent when there is none. */
+  readonly lastAt?: Date;
+  /** When it was begun, ms since 1970. */
+  readonly begunAt: Date;
+  /** The bytes of all pieces together. */
+  readonly sizeBytes: number;
+  /** The byte that this piece begins with. */
+  readonly position: number;
+  /** The bytes of the piece, in base64. */
+  readonly data: string;
+  /** Where the next piece begins; absent when this is the last. */
+  readonly nextPosition?: number;
+}
+
+/**
+ * Asks to read files of the database. All of them takes several requests: each goes on where
+ * the one before told in `next`.
+ */
+export interface VerifyRequest {
+  /** Where to go on, as the result before told it. */
+  readonly next?: string | undefined;
+}
+
+/** What was found in the files that were read. */
+export interface VerifyResult {
+  /** The id the database was given when it was created. */
+  readonly databaseId: string;
+  /** Whether nothing is wrong with what was read. */
+  readonly ok: boolean;
+  /** The last change that was on the way to the files when this was asked. */
+  readonly lastOffset: Offset;
+  /** The segments of the log that were read. */
+  readonly segments: readonly SegmentReport[];
+  /** The checkpoints that were read. */
+  readonly checkpoints: readonly CheckpointReport[];
+  /** What is wrong, in the order it was found. */
+  readonly problems: readonly Problem[];
+  /** Where to go on; absent when everything was read. */
+  readonly next?: string;
+}
+
 /** Something in a definition that is allowed but probably not meant. */
 export interface DefinitionWarning {
   /** Where, as a path such as `transitions[2].gaurd`. */
@@ -922,6 +994,46 @@ export interface SnapshotSummary {
   readonly sizeBytes: number;
   /** CRC-32C of the file, 8 lower-case hex digits. */
   readonly checksum: string;
+}
+
+/** One segment of the log. */
+export interface SegmentReport {
+  /** The file. */
+  readonly file: string;
+  /** The first offset in it. */
+  readonly firstOffset: Offset;
+  /** Intact frames. */
+  readonly frames: number;
+  /** Changes in them. */
+  readonly changes: number;
+  /** Bytes of header and intact frames. */
+  readonly bytes: number;
+}
+
+/** One checkpoint. */
+export interface CheckpointReport {
+  /** The file. */
+  readonly file: string;
+  /** Changes up to this offset are in it. */
+  readonly offset: Offset;
+  /** Instances in it, deleted ones included. */
+  readonly instances: number;
+  /** Whether all of it is intact. */
+  readonly ok: boolean;
+}
+
+/** Something that is wrong. */
+export interface Problem {
+  /** The file. */
+  readonly file: string;
+  /** The byte where it begins. */
+  readonly position: number;
+  /** The offset that was expected there, in the log. */
+  readonly offset?: Offset;
+  /** What is wrong. */
+  readonly message: string;
+  /** What can be done. */
+  readonly remedy: string;
 }
 
 /** Whether an operation of a batch succeeded. */

@@ -13,6 +13,19 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "applied": ("bool", True),
         "event_id": ("text", False),
     },
+    "BackupResult": {
+        "backup_id": ("text", True),
+        "database_id": ("text", True),
+        "history_id": ("text", False),
+        "checkpoint_offset": ("int", True),
+        "last_offset": ("int", True),
+        "last_at": ("time", False),
+        "begun_at": ("time", True),
+        "size_bytes": ("int", True),
+        "position": ("int", True),
+        "data": ("text", True),
+        "next_position": ("int", False),
+    },
     "BatchOutcome": {
         "status": ("text", True),
         "result": ("json", False),
@@ -20,6 +33,12 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
     },
     "BatchResult": {
         "results": ("json", True),
+    },
+    "CheckpointReport": {
+        "file": ("text", True),
+        "offset": ("int", True),
+        "instances": ("int", True),
+        "ok": ("bool", True),
     },
     "CompactResult": {
         "snapshots_created": ("int", True),
@@ -177,6 +196,13 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
     "PingResult": {
         "pong": ("bool", True),
     },
+    "Problem": {
+        "file": ("text", True),
+        "position": ("int", True),
+        "offset": ("int", False),
+        "message": ("text", True),
+        "remedy": ("text", True),
+    },
     "PutMachineResult": {
         "machine": ("text", True),
         "version": ("int", True),
@@ -186,6 +212,13 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
     },
     "ReplicationStatusResult": {
         "role": ("text", True),
+    },
+    "SegmentReport": {
+        "file": ("text", True),
+        "first_offset": ("int", True),
+        "frames": ("int", True),
+        "changes": ("int", True),
+        "bytes": ("int", True),
     },
     "SnapshotInstanceResult": {
         "instance_id": ("text", True),
@@ -204,6 +237,15 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "definition": ("json", True),
         "checksum": ("text", True),
         "warnings": ("json", False),
+    },
+    "VerifyResult": {
+        "database_id": ("text", True),
+        "ok": ("bool", True),
+        "last_offset": ("int", True),
+        "segments": ("json", True),
+        "checkpoints": ("json", True),
+        "problems": ("json", True),
+        "next": ("text", False),
     },
     "WalReadResult": {
         "records": ("json", True),
@@ -311,5 +353,6 @@ ROWS = {
     "ListMachinesResult": "MachineVersions",
     "ListSnapshotsResult": "SnapshotSummary",
     "PermittedResult": "PermittedEvent",
+    "VerifyResult": "SegmentReport",
     "WalReadResult": "WalRecord",
 }

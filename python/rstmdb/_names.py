@@ -60,6 +60,8 @@ class Operation(str, Enum):
     REPLICATION_STATUS = "REPLICATION_STATUS"
     LIST_SNAPSHOTS = "LIST_SNAPSHOTS"
     DROP_SNAPSHOT = "DROP_SNAPSHOT"
+    BACKUP = "BACKUP"
+    VERIFY = "VERIFY"
     HELLO = "HELLO"
     AUTH = "AUTH"
     BYE = "BYE"
@@ -90,6 +92,7 @@ REASONS = (
     "offset_compacted",
     "offset_ahead",
     "snapshot_not_found",
+    "backup_gone",
     "instance_completed",
     "expected_state",
     "expected_wal_offset",
@@ -142,4 +145,6 @@ OPERATIONS = (
     "replication_status",
     "list_snapshots",
     "drop_snapshot",
+    "backup",
+    "verify",
 )

@@ -170,6 +170,13 @@ class AsyncHandle:
         self,
         snapshot_id: str,
     ) -> DropSnapshotResult | Pending[DropSnapshotResult]: ...
+    def backup(
+        self,
+        backup_id: str | None,
+        position: int | None,
+        bytes_max: int | None,
+    ) -> BackupResult | Pending[BackupResult]: ...
+    def verify(self, next: str | None) -> VerifyResult | Pending[VerifyResult]: ...
     def watch_instance(
         self,
         instance_id: str,
@@ -281,6 +288,13 @@ class BlockingHandle:
     def replication_status(self) -> ReplicationStatusResult: ...
     def list_snapshots(self, instance_id: str) -> ListSnapshotsResult: ...
     def drop_snapshot(self, snapshot_id: str) -> DropSnapshotResult: ...
+    def backup(
+        self,
+        backup_id: str | None,
+        position: int | None,
+        bytes_max: int | None,
+    ) -> BackupResult: ...
+    def verify(self, next: str | None) -> VerifyResult: ...
     def watch_instance(
         self,
         instance_id: str,
@@ -343,6 +357,81 @@ class ApplyEventResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> ApplyEventResult: ...
     def __deepcopy__(self, _memo: object) -> ApplyEventResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class BackupResult:
+    """A piece of a backup, and what it is a backup of."""
+
+    __match_args__ = (
+        "backup_id",
+        "database_id",
+        "history_id",
+        "checkpoint_offset",
+        "last_offset",
+        "last_at",
+        "begun_at",
+        "size_bytes",
+        "position",
+        "data",
+        "next_position",
+    )
+    @property
+    def backup_id(self) -> str:
+        """The backup."""
+    @property
+    def database_id(self) -> str:
+        """The database it is of."""
+    @property
+    def history_id(self) -> str | None:
+        """The history that its last change belongs to, 16 hex digits; absent when there is none."""
+    @property
+    def checkpoint_offset(self) -> int:
+        """The last change in the checkpoint that it begins with; 0 when the log tells all of it."""
+    @property
+    def last_offset(self) -> int:
+        """The last change in it."""
+    @property
+    def last_at(self) -> datetime | None:
+        """When that was; absent when there is none."""
+    @property
+    def last_at_ms(self) -> int | None:
+        """When that was; absent when there is none."""
+    @property
+    def begun_at(self) -> datetime:
+        """When it was begun, ms since 1970."""
+    @property
+    def begun_at_ms(self) -> int:
+        """When it was begun, ms since 1970."""
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all pieces together."""
+    @property
+    def position(self) -> int:
+        """The byte that this piece begins with."""
+    @property
+    def data(self) -> str:
+        """The bytes of the piece, in base64."""
+    @property
+    def next_position(self) -> int | None:
+        """Where the next piece begins; absent when this is the last."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> BackupResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> BackupResult: ...
+    def __deepcopy__(self, _memo: object) -> BackupResult: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -418,6 +507,42 @@ class BatchResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> BatchResult: ...
     def __deepcopy__(self, _memo: object) -> BatchResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class CheckpointReport:
+    """One checkpoint."""
+
+    __match_args__ = ("file", "offset", "instances", "ok")
+    @property
+    def file(self) -> str:
+        """The file."""
+    @property
+    def offset(self) -> int:
+        """Changes up to this offset are in it."""
+    @property
+    def instances(self) -> int:
+        """Instances in it, deleted ones included."""
+    @property
+    def ok(self) -> bool:
+        """Whether all of it is intact."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> CheckpointReport: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> CheckpointReport: ...
+    def __deepcopy__(self, _memo: object) -> CheckpointReport: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -1498,6 +1623,45 @@ class PingResult:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
+class Problem:
+    """Something that is wrong."""
+
+    __match_args__ = ("file", "position", "offset", "message", "remedy")
+    @property
+    def file(self) -> str:
+        """The file."""
+    @property
+    def position(self) -> int:
+        """The byte where it begins."""
+    @property
+    def offset(self) -> int | None:
+        """The offset that was expected there, in the log."""
+    @property
+    def message(self) -> str:
+        """What is wrong."""
+    @property
+    def remedy(self) -> str:
+        """What can be done."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> Problem: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> Problem: ...
+    def __deepcopy__(self, _memo: object) -> Problem: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
 class PutMachineResult:
     """What was stored."""
 
@@ -1561,6 +1725,45 @@ class ReplicationStatusResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> ReplicationStatusResult: ...
     def __deepcopy__(self, _memo: object) -> ReplicationStatusResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class SegmentReport:
+    """One segment of the log."""
+
+    __match_args__ = ("file", "first_offset", "frames", "changes", "bytes")
+    @property
+    def file(self) -> str:
+        """The file."""
+    @property
+    def first_offset(self) -> int:
+        """The first offset in it."""
+    @property
+    def frames(self) -> int:
+        """Intact frames."""
+    @property
+    def changes(self) -> int:
+        """Changes in them."""
+    @property
+    def bytes(self) -> int:
+        """Bytes of header and intact frames."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> SegmentReport: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> SegmentReport: ...
+    def __deepcopy__(self, _memo: object) -> SegmentReport: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -1669,6 +1872,74 @@ class ValidateMachineResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> ValidateMachineResult: ...
     def __deepcopy__(self, _memo: object) -> ValidateMachineResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class VerifyResult:
+    """What was found in the files that were read."""
+
+    __match_args__ = (
+        "database_id",
+        "ok",
+        "last_offset",
+        "segments",
+        "checkpoints",
+        "problems",
+        "next",
+    )
+    @property
+    def database_id(self) -> str:
+        """The id the database was given when it was created."""
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong with what was read."""
+    @property
+    def last_offset(self) -> int:
+        """The last change that was on the way to the files when this was asked."""
+    @property
+    def segments(self) -> tuple[SegmentReport, ...]:
+        """The segments of the log that were read."""
+    @property
+    def checkpoints(self) -> tuple[CheckpointReport, ...]:
+        """The checkpoints that were read."""
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong, in the order it was found."""
+    @property
+    def next(self) -> str | None:
+        """Where to go on; absent when everything was read."""
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[SegmentReport]: ...
+    @overload
+    def __getitem__(self, index: int, /) -> SegmentReport: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> tuple[SegmentReport, ...]: ...
+    @overload
+    def __getitem__(self, index: str, /) -> Any: ...
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The rows, as pyarrow, polars and others take them; needs pyarrow."""
+    def __arrow_c_schema__(self) -> Any:
+        """What the columns are, also of a page without rows; needs pyarrow."""
+    def to_arrow(self) -> Any:
+        """The rows as a `pyarrow.Table`; needs pyarrow."""
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`; needs pandas."""
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> VerifyResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> VerifyResult: ...
+    def __deepcopy__(self, _memo: object) -> VerifyResult: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ._native import (
     ApplyEventResult,
+    BackupResult,
     BatchResult,
     BlockingHandle,
     CompactResult,
@@ -29,6 +30,7 @@ from ._native import (
     ReplicationStatusResult,
     SnapshotInstanceResult,
     ValidateMachineResult,
+    VerifyResult,
     WalReadResult,
     WalStatsResult,
     WatchAllResult,
@@ -481,3 +483,35 @@ class Operations:
             The snapshot that was removed.
         """
         return self._handle.drop_snapshot(snapshot_id)
+
+    def backup(
+        self,
+        *,
+        backup_id: str | None = None,
+        position: int | None = None,
+        bytes_max: int | None = None,
+    ) -> BackupResult:
+        """Returns a piece of a backup; begins one when none is named.
+
+        Args:
+            backup_id: The backup, as the first piece told it. Later it can be gone on with,
+                also after a restart of the server, as long as the files that it is made of are
+                there.
+            position: The byte of the backup that the piece begins with; 0 when absent.
+            bytes_max: The most bytes of the piece; 1 MiB when absent, and at most 4 MiB.
+
+        Returns:
+            A piece of a backup, and what it is a backup of.
+        """
+        return self._handle.backup(backup_id, position, bytes_max)
+
+    def verify(self, *, next: str | None = None) -> VerifyResult:
+        """Reads the database's files, some at a time, and says what is wrong with them.
+
+        Args:
+            next: Where to go on, as the result before told it.
+
+        Returns:
+            What was found in the files that were read.
+        """
+        return self._handle.verify(next)

@@ -75,6 +75,12 @@ pub const RSTMDB_OPERATION_LIST_SNAPSHOTS: i32 = 24;
 /// Removes a snapshot.
 pub const RSTMDB_OPERATION_DROP_SNAPSHOT: i32 = 25;
 
+/// Returns a piece of a backup; begins one when none is named.
+pub const RSTMDB_OPERATION_BACKUP: i32 = 26;
+
+/// Reads the database's files, some at a time, and says what is wrong with them.
+pub const RSTMDB_OPERATION_VERIFY: i32 = 27;
+
 /// The peer speaks another protocol version.
 pub const RSTMDB_ERROR_UNSUPPORTED_PROTOCOL: i32 = 1;
 

@@ -328,3 +328,31 @@ pub unsafe extern "C" fn rstmdb_drop_snapshot(
     // SAFETY: the caller gives pointers that are NULL or what their names say.
     unsafe { call(db, Operation::DropSnapshot, request, out, err) }
 }
+
+/// Returns a piece of a backup; begins one when none is named. Waits for the outcome.
+///
+/// `request` is a `BackupRequest`, `*out` becomes a `BackupResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_backup(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::Backup, request, out, err) }
+}
+
+/// Reads the database's files, some at a time, and says what is wrong with them. Waits for the outcome.
+///
+/// `request` is a `VerifyRequest`, `*out` becomes a `VerifyResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_verify(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::Verify, request, out, err) }
+}

@@ -35,6 +35,8 @@ handles! {
         replication_status() => ReplicationStatusRequest;
         list_snapshots(instance_id) => ListSnapshotsRequest;
         drop_snapshot(snapshot_id) => DropSnapshotRequest;
+        backup(backup_id, position, bytes_max) => BackupRequest;
+        verify(next) => VerifyRequest;
     }
     watches: {
         watch_instance(instance_id, include_ctx, from_offset, history_id, include_lifecycle) => WatchInstanceRequest;
@@ -48,6 +50,14 @@ result_class! {
     times: [],
     cached: [ctx: "The context after the payload was merged; its members are sorted by name, at every depth."],
     shown: ["from_state", "to_state", "ctx", "wal_offset", "applied", "event_id"],
+}
+
+result_class! {
+    BackupResult(t::BackupResult), "A piece of a backup, and what it is a backup of.",
+    plain: [backup_id: "The backup.", database_id: "The database it is of.", history_id: "The history that its last change belongs to, 16 hex digits; absent when there is none.", checkpoint_offset: "The last change in the checkpoint that it begins with; 0 when the log tells all of it.", last_offset: "The last change in it.", size_bytes: "The bytes of all pieces together.", position: "The byte that this piece begins with.", data: "The bytes of the piece, in base64.", next_position: "Where the next piece begins; absent when this is the last."],
+    times: [last_at last_at_ms: "When that was; absent when there is none.", begun_at begun_at_ms: "When it was begun, ms since 1970."],
+    cached: [],
+    shown: ["backup_id", "database_id", "history_id", "checkpoint_offset", "last_offset", "last_at", "begun_at", "size_bytes", "position", "data", "next_position"],
 }
 
 result_class! {
@@ -65,6 +75,14 @@ result_class! {
     cached: [results: "One outcome for each operation."],
     shown: ["results"],
     page: results,
+}
+
+result_class! {
+    CheckpointReport(t::CheckpointReport), "One checkpoint.",
+    plain: [file: "The file.", offset: "Changes up to this offset are in it.", instances: "Instances in it, deleted ones included.", ok: "Whether all of it is intact."],
+    times: [],
+    cached: [],
+    shown: ["file", "offset", "instances", "ok"],
 }
 
 result_class! {
@@ -258,6 +276,14 @@ result_class! {
 }
 
 result_class! {
+    Problem(t::Problem), "Something that is wrong.",
+    plain: [file: "The file.", position: "The byte where it begins.", offset: "The offset that was expected there, in the log.", message: "What is wrong.", remedy: "What can be done."],
+    times: [],
+    cached: [],
+    shown: ["file", "position", "offset", "message", "remedy"],
+}
+
+result_class! {
     PutMachineResult(t::PutMachineResult), "What was stored.",
     plain: [machine: "The machine's name.", version: "The version.", stored_checksum: "CRC-32C of the definition's normal form, 8 lower-case hex digits.", created: "False when this very definition was there already."],
     times: [],
@@ -271,6 +297,14 @@ result_class! {
     times: [],
     cached: [],
     shown: ["role"],
+}
+
+result_class! {
+    SegmentReport(t::SegmentReport), "One segment of the log.",
+    plain: [file: "The file.", first_offset: "The first offset in it.", frames: "Intact frames.", changes: "Changes in them.", bytes: "Bytes of header and intact frames."],
+    times: [],
+    cached: [],
+    shown: ["file", "first_offset", "frames", "changes", "bytes"],
 }
 
 result_class! {
@@ -295,6 +329,15 @@ result_class! {
     times: [],
     cached: [definition: "The definition in normal form.", warnings: "What is suspicious about the definition."],
     shown: ["definition", "checksum", "warnings"],
+}
+
+result_class! {
+    VerifyResult(t::VerifyResult), "What was found in the files that were read.",
+    plain: [database_id: "The id the database was given when it was created.", ok: "Whether nothing is wrong with what was read.", last_offset: "The last change that was on the way to the files when this was asked.", next: "Where to go on; absent when everything was read."],
+    times: [],
+    cached: [segments: "The segments of the log that were read.", checkpoints: "The checkpoints that were read.", problems: "What is wrong, in the order it was found."],
+    shown: ["database_id", "ok", "last_offset", "segments", "checkpoints", "problems", "next"],
+    page: segments,
 }
 
 result_class! {
@@ -473,8 +516,10 @@ pub fn batch_operation(value: &Bound<'_, PyAny>) -> Option<BatchOperation> {
 /// Adds the classes to the module.
 pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ApplyEventResult>()?;
+    module.add_class::<BackupResult>()?;
     module.add_class::<BatchOutcome>()?;
     module.add_class::<BatchResult>()?;
+    module.add_class::<CheckpointReport>()?;
     module.add_class::<CompactResult>()?;
     module.add_class::<CountInstancesResult>()?;
     module.add_class::<CreateInstanceResult>()?;
@@ -498,11 +543,14 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PermittedEvent>()?;
     module.add_class::<PermittedResult>()?;
     module.add_class::<PingResult>()?;
+    module.add_class::<Problem>()?;
     module.add_class::<PutMachineResult>()?;
     module.add_class::<ReplicationStatusResult>()?;
+    module.add_class::<SegmentReport>()?;
     module.add_class::<SnapshotInstanceResult>()?;
     module.add_class::<SnapshotSummary>()?;
     module.add_class::<ValidateMachineResult>()?;
+    module.add_class::<VerifyResult>()?;
     module.add_class::<WalReadResult>()?;
     module.add_class::<WalRecord>()?;
     module.add_class::<WalStatsResult>()?;

@@ -253,6 +253,7 @@ mod tests {
         ('l', &["limit", "lines"]),
         ('m', &["machine", "machines"]),
         ('n', &["name"]),
+        ('o', &["out"]),
         ('p', &["payload"]),
         ('s', &["server"]),
         ('t', &["token"]),

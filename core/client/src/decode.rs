@@ -25,7 +25,8 @@ pub(crate) fn repeat(request: &Request) -> Repeat {
 fn has_effect(request: &Request) -> bool {
     match request {
         Request::Batch(batch) => batch.ops.iter().any(has_effect),
-        Request::ListSnapshots(_) => false,
+        // What a backup holds is held for a while, by whom does not matter.
+        Request::ListSnapshots(_) | Request::Backup(_) | Request::Verify(_) => false,
         request => request.operation().access() != Access::Read,
     }
 }
@@ -47,7 +48,9 @@ pub(crate) fn needs(request: &Request) -> Option<&'static str> {
         | Request::ValidateMachine(_)
         | Request::History(_)
         | Request::ListSnapshots(_)
-        | Request::DropSnapshot(_) => Some(request.operation().name()),
+        | Request::DropSnapshot(_)
+        | Request::Backup(_)
+        | Request::Verify(_) => Some(request.operation().name()),
         // It keeps what comes before an operation that fails.
         Request::Batch(BatchRequest { mode: BatchMode::Atomic, .. }) => {
             Some("batches that happen as a whole or not at all (mode atomic)")

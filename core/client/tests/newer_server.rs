@@ -54,7 +54,11 @@ fn operations_of_a_feature_that_is_not_listed_are_not_sent() {
     let batch = client.call(batch).wait().map(drop);
     let list = client.call(ListSnapshotsRequest { instance_id: "a".into() }).wait().map(drop);
     let one = client.call(DropSnapshotRequest { snapshot_id: "snap-0".into() }).wait().map(drop);
+    let backup = client.call(BackupRequest::default()).wait().map(drop);
+    let verify = client.call(VerifyRequest::default()).wait().map(drop);
     for (error, operation, feature) in [
+        (backup, "BACKUP", "backup"),
+        (verify, "VERIFY", "verify"),
         (read, "WAL_READ", "wal_read"),
         (batch, "BATCH", "batch"),
         (list, "LIST_SNAPSHOTS", "snapshots"),

@@ -169,6 +169,8 @@ fn what_it_lacks_is_refused_here() {
     let mut both = fake.connect_old(fake.options());
     refused(&mut both, &CountInstancesRequest::default());
     refused(&mut both, &HistoryRequest::new("a"));
+    refused(&mut both, &BackupRequest::default());
+    refused(&mut both, &VerifyRequest::default());
     refused(&mut both, &ListSnapshotsRequest { instance_id: "a".into() });
     refused(&mut both, &DropSnapshotRequest { snapshot_id: "snap-0".into() });
     refused(&mut both, &PermittedRequest { instance_id: "a".into(), payload: None });

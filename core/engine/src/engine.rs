@@ -417,6 +417,14 @@ impl Handler for Carry<'_> {
         self.shared.ready(self.shared.drop_snapshot(request))
     }
 
+    fn backup(self, request: BackupRequest) -> Evaluated<BackupResult> {
+        self.shared.ready(self.shared.backup(request, &self.edge()))
+    }
+
+    fn verify(self, request: VerifyRequest) -> Evaluated<VerifyResult> {
+        self.shared.ready(self.shared.verify(request))
+    }
+
     fn flush_all(self, request: FlushAllRequest) -> Evaluated<FlushAllResult> {
         self.shared.flush_all(request, &self.edge())
     }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use rstmdb_types::*;
 
+use crate::backup::view::TextFile;
+use crate::backup::{Archive, RestoreTo, rehearse};
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::codec::u32_at;
 use crate::log::Sealer;
@@ -44,6 +46,46 @@ pub fn log(data: &[u8]) {
 fn manifest_of(mode: &u8) -> Manifest {
     let format = if mode & FORMAT_2 == 0 { 1 } else { 2 };
     Manifest { format, ..Manifest::new(DATABASE) }
+}
+
+/// A backup. The first byte says whether checksums and digest are set right before.
+pub fn backup(data: &[u8]) {
+    let Some((mode, body)) = data.split_first() else { return };
+    let bytes = if mode & RAW == 0 { seal_backup(body) } else { body.to_vec() };
+    let Ok(archive) = Archive::of(Arc::new(TextFile(bytes)), "backup", &|_| {}) else { return };
+    for to in [RestoreTo::End, RestoreTo::Offset(3), RestoreTo::Time(1_800_000_000_000)] {
+        let _ = rehearse(&archive, &Location::memory(), to);
+    }
+}
+
+/// Sets the checksum of each section right, and the digest at the end.
+fn seal_backup(body: &[u8]) -> Vec<u8> {
+    let mut bytes = body.to_vec();
+    if let Some(head) = body.get(..12)
+        && let Some(room) = bytes.get_mut(12..16)
+    {
+        room.copy_from_slice(&crc32c::crc32c(head).to_le_bytes());
+    }
+    let mut at = 16;
+    while let Some(length) = u32_at(&bytes, at + 4) {
+        let (kind, end) =
+            (u32_at(&bytes, at), at.saturating_add(16).saturating_add(length as usize));
+        if kind == Some(9) {
+            let digest = xxhash_rust::xxh3::xxh3_128(bytes.get(..at).unwrap_or_default());
+            let payload = [&(at as u64).to_le_bytes()[..], &digest.to_le_bytes()].concat();
+            if let Some(room) = bytes.get_mut(at + 16..at + 40) {
+                room.copy_from_slice(&payload);
+            }
+        }
+        let Some(payload) = bytes.get(at + 16..end) else { break };
+        let head = bytes.get(at..at + 12).unwrap_or_default();
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(head), payload);
+        if let Some(room) = bytes.get_mut(at + 12..at + 16) {
+            room.copy_from_slice(&checksum.to_le_bytes());
+        }
+        at = end;
+    }
+    bytes
 }
 
 /// A checkpoint. The first byte says whether its checksums are set right before, and the format.

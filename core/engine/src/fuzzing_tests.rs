@@ -45,6 +45,11 @@ fn checkpoints_of_the_corpus_are_read_or_refused() {
 }
 
 #[test]
+fn backups_of_the_corpus_are_read_or_refused() {
+    replay("backup", backup);
+}
+
+#[test]
 fn manifests_of_the_corpus_are_read_or_refused() {
     replay("manifest", manifest);
 }

@@ -61,6 +61,8 @@ pub(crate) struct LoadedBase {
     pub offset: Offset,
     /// The time in the log when it was written.
     pub at: TimestampMs,
+    /// The newest change that is in it, in part or whole.
+    pub newest: Offset,
     /// The last frame before it began.
     pub named: Option<Named>,
 }
@@ -174,6 +176,7 @@ impl Search<'_> {
             file: entry.file.clone(),
             offset: after,
             at: loaded.at,
+            newest: loaded.newest,
             named: loaded.named,
         });
         let held = |log: Option<LogRead>, last, fault| {

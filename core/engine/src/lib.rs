@@ -5,6 +5,7 @@
 //! which wraps this one.
 #![deny(missing_docs)]
 
+pub mod backup;
 mod checkpoint;
 mod codec;
 mod condition;

@@ -48,6 +48,23 @@ pub(crate) struct Manifest {
     /// The histories as far back as the log reaches.
     #[serde(default)]
     pub history: Lineage,
+    /// The databases that this one was restored from, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lineage: Vec<Ancestor>,
+}
+
+/// A database that another one was restored from, and how far it goes back to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// Its id, 32 hex digits.
+    pub database_id: String,
+    /// The history of the last change that both have, 16 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_id: Option<String>,
+    /// The last change that both have.
+    pub offset: Offset,
+    /// The hash of the log up to the frame before the restored end, 16 hex digits.
+    pub chain: String,
 }
 
 /// What the database is to others.
@@ -85,6 +102,7 @@ impl Manifest {
             checkpoints: Vec::new(),
             boundaries: Vec::new(),
             history: Lineage::default(),
+            lineage: Vec::new(),
         }
     }
 
@@ -156,11 +174,17 @@ impl Manifest {
         }
     }
 
-    /// Replaces the manifest: after a crash there is the old one or the new one.
-    pub(crate) fn write(&self, storage: &dyn Storage) -> io::Result<()> {
+    /// The file: JSON and its checksum, a line each.
+    pub(crate) fn text(&self) -> serde_json::Result<String> {
         let mut text = serde_json::to_string(self)?;
         let checksum = crc32c::crc32c(text.as_bytes());
         text.push_str(&format!("\n{checksum:08x}\n"));
+        Ok(text)
+    }
+
+    /// Replaces the manifest: after a crash there is the old one or the new one.
+    pub(crate) fn write(&self, storage: &dyn Storage) -> io::Result<()> {
+        let text = self.text()?;
         remove_if_there(storage, MANIFEST_TEMPORARY)?;
         let file = storage.create(MANIFEST_TEMPORARY)?;
         file.write_all_at(text.as_bytes(), 0)?;
@@ -182,6 +206,11 @@ pub(crate) struct ManifestFile {
 impl ManifestFile {
     pub(crate) fn new(storage: Arc<dyn Storage>, written: Manifest) -> ManifestFile {
         ManifestFile { storage, written: Mutex::new(written) }
+    }
+
+    /// As it is on the disk, or would be.
+    pub(crate) fn current(&self) -> Manifest {
+        self.written.lock().clone()
     }
 
     /// Replaces it; what was marked meanwhile stays.

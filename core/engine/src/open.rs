@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
+use crate::backup::holds::Backups;
 use crate::checkpoint::policy::{CheckpointPolicy, Schedule};
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, CHECKPOINT_ENDING};
 use crate::directory::HeldDirectory;
@@ -59,11 +60,47 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     let files = Arc::new(LogFiles::new(storage.clone(), sealer));
     let (state, recovered, newest_checkpoint) =
         load(&location, &options, &mut manifest, &files, is_read_only)?;
+    let is_older = manifest.format != MANIFEST_FORMAT || recovered.writer.format != SEGMENT_FORMAT;
+    let loaded = Loaded { manifest, files, state, recovered, newest_checkpoint };
+    let shared = assemble(location, options, directory, loaded, is_read_only)?;
+    if is_older && !is_read_only {
+        shared.change_format()?;
+    }
+    tracing::info!(
+        "opened {} with {} instances at offset {}, history {:016x}, fsync {}",
+        shared.name,
+        shared.state.instance_count(),
+        shared.queue.appended(),
+        shared.files.lineage.lock().of(shared.queue.appended()).unwrap_or_default(),
+        shared.options.fsync,
+    );
+    Ok(shared)
+}
+
+/// What the files of a database hold, and where its log goes on.
+pub(crate) struct Loaded {
+    pub manifest: Manifest,
+    pub files: Arc<LogFiles>,
+    pub state: State,
+    pub recovered: Recovered,
+    pub newest_checkpoint: NewestCheckpoint,
+}
+
+/// Puts the parts of an open database together.
+pub(crate) fn assemble(
+    location: Location,
+    options: Options,
+    directory: Arc<HeldDirectory>,
+    loaded: Loaded,
+    is_read_only: bool,
+) -> Result<Shared> {
+    let Loaded { manifest, files, state, recovered, newest_checkpoint } = loaded;
+    let storage = location.storage.clone();
+    let database = manifest.database()?;
     let manifest_file = Arc::new(ManifestFile::new(storage.clone(), manifest.clone()));
     let ring = Arc::new(Ring::new(options.watch_ring_bytes));
     let state = Arc::new(state);
     let next = recovered.writer.tip.next;
-    let is_older = manifest.format != MANIFEST_FORMAT || recovered.writer.format != SEGMENT_FORMAT;
     let log_time = state.log_time.load(std::sync::atomic::Ordering::Acquire);
     let writer = LogWriter::new(
         WriterSettings {
@@ -101,7 +138,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     // What was not in a checkpoint at the opening counts as well.
     let last = manifest.checkpoints.last().map_or(0, |newest| newest.offset);
     let last = Reach { offset: last, bytes: 0 };
-    let shared = Shared {
+    Ok(Shared {
         name: location.name,
         is_read_only,
         storage,
@@ -115,6 +152,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
         ring,
         followers,
         first_offset: AtomicU64::new(manifest.first_offset),
+        restored_to: manifest.lineage.last().map_or(0, |ancestor| ancestor.offset),
         manifest: Mutex::new(manifest),
         manifest_file,
         growth,
@@ -124,19 +162,8 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
         schedule: Mutex::new(Schedule::new(CheckpointPolicy::of(&options), last)),
         options,
         snapshots: Snapshots::default(),
-    };
-    if is_older && !is_read_only {
-        shared.change_format()?;
-    }
-    tracing::info!(
-        "opened {} with {} instances at offset {}, history {:016x}, fsync {}",
-        shared.name,
-        shared.state.instance_count(),
-        next - 1,
-        shared.files.lineage.lock().of(next - 1).unwrap_or_default(),
-        shared.options.fsync,
-    );
-    Ok(shared)
+        backups: Backups::default(),
+    })
 }
 
 impl Shared {

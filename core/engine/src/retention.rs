@@ -30,7 +30,14 @@ impl Shared {
             boundary = later.find(|at| (floor..covered).contains(*at)).or(boundary);
         }
         let Some(first_offset) = boundary.map(|boundary| boundary + 1) else { return Ok((0, 0)) };
-        let needed = segments.iter().skip(1).map(|next| next.first > first_offset);
+        // Nobody begins to read what is about to go, from here until the manifest does not name it any more.
+        let mut held = self.backups.held(self.time.monotonic_ms());
+        if self.check_free_space().is_err() {
+            held.release("the disk is full");
+        }
+        let read_from = held.first_segment().unwrap_or(u64::MAX);
+        let needed = segments.iter().skip(1);
+        let needed = needed.map(|next| next.first > first_offset || next.number > read_from);
         let keep_from = needed.take_while(|needed| !needed).count();
         let delete = segments.get(..keep_from).unwrap_or_default();
         let Some(first_kept) = segments.get(keep_from).filter(|_| !delete.is_empty()) else {
@@ -45,6 +52,7 @@ impl Shared {
         // Readers are turned away first, then the manifest forgets, then the files go.
         self.first_offset.store(first_offset, Ordering::Release);
         self.replace_manifest(manifest, next)?;
+        drop(held);
         let failed = |error: io::Error| io_error("deleting old segments", error);
         for segment in delete {
             self.files.remove(segment.number).map_err(failed)?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use rstmdb_types::{Error, LogPosition, Offset, Result, TimestampMs};
 
+use crate::backup::holds::Backups;
 use crate::checkpoint::policy::Schedule;
 use crate::directory::HeldDirectory;
 use crate::due::Growth;
@@ -92,6 +93,9 @@ pub(crate) struct Shared {
     pub damage: OnceLock<Error>,
     pub schedule: Mutex<Schedule>,
     pub snapshots: Snapshots,
+    pub backups: Backups,
+    /// The last change that a restored database has from before; 0 when it is none.
+    pub restored_to: Offset,
 }
 
 impl Shared {

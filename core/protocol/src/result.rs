@@ -43,6 +43,8 @@ as_it_is!(
     SnapshotInstanceResult,
     ListSnapshotsResult,
     DropSnapshotResult,
+    BackupResult,
+    VerifyResult,
     FlushAllResult,
     PingResult,
     ReplicationStatusResult,

@@ -10,6 +10,7 @@
 
 mod asynchronous;
 mod backend;
+pub mod backup;
 mod begun;
 pub mod blocking;
 mod call;
@@ -37,5 +38,6 @@ struct ReadmeExamples;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/getting-started.md")]
+#[doc = include_str!("../../../docs/guide/backup.md")]
 #[doc = include_str!("../../../docs/guide/clients.md")]
 struct GuideExamples;

@@ -199,6 +199,9 @@ reasons! {
     OFFSET_AHEAD = "offset_ahead", NotFound;
     /// There is no such snapshot, or it went with its instance.
     SNAPSHOT_NOT_FOUND = "snapshot_not_found", NotFound;
+    /// What a backup that was begun consists of is not there any more, or it is another database's; begin
+    /// another.
+    BACKUP_GONE = "backup_gone", NotFound;
     /// The instance reached a final state.
     INSTANCE_COMPLETED = "instance_completed", InvalidTransition;
     /// The instance is not in the expected state.

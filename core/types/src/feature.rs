@@ -46,4 +46,8 @@ features! {
     HistoryId = "history_id", [];
     /// Snapshots of instances can be listed and removed.
     Snapshots = "snapshots", [ListSnapshots, DropSnapshot];
+    /// An open database can be backed up.
+    Backup = "backup", [Backup];
+    /// The files of an open database can be looked through.
+    Verify = "verify", [Verify];
 }

@@ -99,6 +99,12 @@ macro_rules! for_each_operation {
             /// Removes a snapshot.
             DropSnapshot = 25, drop_snapshot "DROP_SNAPSHOT", Local Files alone plain,
                 DropSnapshotRequest => DropSnapshotResult, can_fail: true;
+            /// Returns a piece of a backup; begins one when none is named.
+            Backup = 26, backup "BACKUP", Local Files alone plain,
+                BackupRequest => BackupResult, can_fail: true;
+            /// Reads the database's files, some at a time, and says what is wrong with them.
+            Verify = 27, verify "VERIFY", Local Files alone plain,
+                VerifyRequest => VerifyResult, can_fail: true;
         }
     };
 }

@@ -23,7 +23,9 @@
     X(VALIDATE_MACHINE, validate_machine) \
     X(REPLICATION_STATUS, replication_status) \
     X(LIST_SNAPSHOTS, list_snapshots) \
-    X(DROP_SNAPSHOT, drop_snapshot)
+    X(DROP_SNAPSHOT, drop_snapshot) \
+    X(BACKUP, backup) \
+    X(VERIFY, verify)
 
 #define RSTMDB_WATCHES(X) \
     X(WATCH_INSTANCE, watch_instance) \

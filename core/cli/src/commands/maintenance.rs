@@ -3,10 +3,11 @@
 use clap::Args;
 use rstmdb::error::reason;
 use rstmdb::maintenance::{self, Cut, RepairPlan, VerifyReport};
-use rstmdb::{Error, ErrorCode};
+use rstmdb::{CheckpointReport, Error, ErrorCode, Problem, SegmentReport, VerifyRequest};
 
 use crate::clean::clean;
-use crate::error::CommandResult;
+use crate::error::{CommandResult, Failure};
+use crate::interrupt;
 use crate::output::{bytes, number, yes_no};
 use crate::quote::option;
 use crate::screen::{Screen, fields, table};
@@ -14,18 +15,23 @@ use crate::session::CliSession;
 
 /// Read every byte of the database and say what is wrong and what helps.
 ///
-/// Nothing is changed, and the database must not be open elsewhere. The exit code is 9 when
-/// something is damaged; then it says what is lost, often nothing, and what helps. An unfinished
-/// write at the end of the log is no damage: the next start cuts it off.
+/// Nothing is changed. A server reads its own files while it serves; a directory (--path) must not be
+/// open elsewhere. The exit code is 9 when something is damaged; then it says what is lost, often
+/// nothing, and what helps. An unfinished write at the end of the log is no damage: the next start
+/// cuts it off.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  rstmdb-cli -s localhost:7401 verify
   rstmdb-cli --path ./data verify
   rstmdb-cli --path ./backup verify --output json | jq .problems")]
 pub(crate) struct Verify {}
 
 impl Verify {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
+        if session.place.is_server() {
+            return verify_server(session);
+        }
         let path = session.place.directory("verify")?;
         let mut report = maintenance::verify(path)?;
         // As they can be typed.
@@ -38,17 +44,47 @@ impl Verify {
             return Ok(());
         }
         let count = report.problems.len();
-        let message = match count {
-            1 => "the database is damaged: 1 problem".to_owned(),
-            count => format!("the database is damaged: {count} problems"),
-        };
-        let error = Error::new(ErrorCode::InternalError, message)
-            .with_reason(reason::CORRUPT)
-            .with("lost", lost(&report))
-            .with("path", path);
+        let error =
+            damaged("the database is", count).with("lost", lost(&report)).with("path", path);
         let advice = report.advice.unwrap_or_default();
         Err(error.with("advice", advice).into())
     }
+}
+
+/// A server tells of some files at a time.
+fn verify_server(session: &mut CliSession) -> CommandResult {
+    let database = session.open_existing()?;
+    let interrupt = interrupt::listen();
+    let mut whole = database.verify(VerifyRequest::default())?;
+    while let Some(next) = whole.next.take() {
+        if interrupt.pressed() {
+            return Err(Failure::Interrupted);
+        }
+        let more = database.verify(VerifyRequest { next: Some(next) })?;
+        whole.ok &= more.ok;
+        whole.segments.extend(more.segments);
+        whole.checkpoints.extend(more.checkpoints);
+        whole.problems.extend(more.problems);
+        (whole.last_offset, whole.next) = (more.last_offset, more.next);
+    }
+    session.output.show(&whole, |found| {
+        let lines = fields([
+            ("database", found.database_id.to_string()),
+            ("healthy", yes_no(found.ok).to_owned()),
+            ("last offset", number(found.last_offset)),
+        ]);
+        files(lines, &found.segments, &found.checkpoints, &found.problems)
+    })?;
+    match whole.problems.len() {
+        0 => Ok(()),
+        count => Err(damaged("files of the server's database are", count).into()),
+    }
+}
+
+fn damaged(what: &str, count: usize) -> Error {
+    let problems = if count == 1 { "problem" } else { "problems" };
+    Error::new(ErrorCode::InternalError, format!("{what} damaged: {count} {problems}"))
+        .with_reason(reason::CORRUPT)
 }
 
 fn health(report: &VerifyReport) -> Screen {
@@ -66,14 +102,24 @@ fn health(report: &VerifyReport) -> Screen {
         let torn = bytes(report.torn_tail_bytes);
         lines.push(("unfinished write", format!("{torn} at the end, cut off by the next start")));
     }
-    let segments = report.segments.iter().map(|segment| {
+    files(fields(lines), &report.segments, &report.checkpoints, &report.problems)
+}
+
+/// What each file was found to be.
+fn files(
+    lines: Screen,
+    segments: &[SegmentReport],
+    checkpoints: &[CheckpointReport],
+    problems: &[Problem],
+) -> Screen {
+    let segments = segments.iter().map(|segment| {
         let (changes, size) = (number(segment.changes), bytes(segment.bytes));
         vec![segment.file.clone(), number(segment.first_offset), changes, size]
     });
     let header = ["segment", "first offset#", "changes#", "size#"];
-    let mut screen = fields(lines).then(table(&header, segments));
-    if !report.checkpoints.is_empty() {
-        let checkpoints = report.checkpoints.iter().map(|checkpoint| {
+    let mut screen = lines.then(table(&header, segments));
+    if !checkpoints.is_empty() {
+        let checkpoints = checkpoints.iter().map(|checkpoint| {
             let intact = yes_no(checkpoint.ok).to_owned();
             let instances = number(checkpoint.instances);
             vec![checkpoint.file.clone(), number(checkpoint.offset), instances, intact]
@@ -81,7 +127,7 @@ fn health(report: &VerifyReport) -> Screen {
         let header = ["checkpoint", "offset#", "instances#", "intact"];
         screen = screen.then(table(&header, checkpoints));
     }
-    for problem in &report.problems {
+    for problem in problems {
         let (file, position) = (&problem.file, problem.position);
         let found = format!("problem: {file} at byte {position}: {}", problem.message);
         let remedy = format!("  remedy: {}", problem.remedy);

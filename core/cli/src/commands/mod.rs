@@ -1,5 +1,6 @@
 //! One command for each operation of the database, and the tools around them.
 
+mod backup;
 mod instances;
 pub(crate) mod list;
 mod log;
@@ -73,6 +74,8 @@ commands! {
     Ping(ping::Ping),
     Stats(stats::Stats),
     ReplicationStatus(stats::ReplicationStatus),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Verify(maintenance::Verify),
     Repair(maintenance::Repair),
     ImportLog(ImportLog),

@@ -11,8 +11,17 @@ use rstmdb_protocol::message::WireRequest;
 use serde_json::{Value, json};
 
 /// The features of a server of today.
-pub const TODAY: [&str; 7] =
-    ["idempotency", "batch", "wal_read", "watch", "history_id", "snapshots", "extended"];
+pub const TODAY: [&str; 9] = [
+    "idempotency",
+    "batch",
+    "wal_read",
+    "watch",
+    "history_id",
+    "snapshots",
+    "backup",
+    "verify",
+    "extended",
+];
 
 /// A listening socket.
 pub struct Fake(TcpListener);

@@ -4,9 +4,9 @@
 mod examine;
 mod rebuild;
 mod repair;
-mod scan;
+pub(crate) mod scan;
 mod verify;
 
 pub use repair::{Cut, RepairPlan, repair};
-pub use scan::{CheckpointReport, SegmentReport};
-pub use verify::{Problem, VerifyReport, verify};
+pub use rstmdb_types::{CheckpointReport, Problem, SegmentReport};
+pub use verify::{VerifyReport, verify};

@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Offset, Result};
-use serde::Serialize;
+use rstmdb_types::{CheckpointReport, Error, Offset, Result, SegmentReport};
 
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
@@ -22,34 +21,6 @@ use crate::log::tip::{Named, Tip};
 use crate::log::{LogFiles, Sealer, Segment};
 use crate::manifest::Manifest;
 use crate::storage::{File, Storage};
-
-/// One segment of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SegmentReport {
-    /// The file.
-    pub file: String,
-    /// The first offset in it.
-    pub first_offset: Offset,
-    /// Intact frames.
-    pub frames: u64,
-    /// Changes in them.
-    pub changes: u64,
-    /// Bytes of header and intact frames.
-    pub bytes: u64,
-}
-
-/// One checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CheckpointReport {
-    /// The file.
-    pub file: String,
-    /// Changes up to this offset are in it.
-    pub offset: Offset,
-    /// Instances in it, deleted ones included.
-    pub instances: u64,
-    /// Whether all of it is intact.
-    pub ok: bool,
-}
 
 /// Something that is wrong.
 #[derive(Clone)]

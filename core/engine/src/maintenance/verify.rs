@@ -1,10 +1,10 @@
 //! Says what is wrong with a closed database, what is lost, and what helps. Changes nothing.
 
-use rstmdb_types::{Offset, Result};
+use rstmdb_types::{CheckpointReport, Offset, Problem, Result, SegmentReport};
 use serde::Serialize;
 
 use super::examine::Examination;
-use super::scan::{CheckpointReport, ScanFault, SegmentReport};
+use super::scan::ScanFault;
 use crate::options::Location;
 
 /// What `verify` found.
@@ -38,22 +38,6 @@ pub struct VerifyReport {
     pub checkpoints: Vec<CheckpointReport>,
     /// What is wrong, in the order it was found.
     pub problems: Vec<Problem>,
-}
-
-/// Something that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// The file.
-    pub file: String,
-    /// The byte where it begins.
-    pub position: u64,
-    /// The offset that was expected there, in the log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub offset: Option<Offset>,
-    /// What is wrong.
-    pub message: String,
-    /// What can be done.
-    pub remedy: String,
 }
 
 /// Reads all of a closed database.

@@ -103,8 +103,12 @@ impl Shared {
         }
         next.durable_offset = next.durable_offset.max(offset);
         let surplus = next.checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
-        let old: Vec<_> = next.checkpoints.drain(..surplus).collect();
+        let held = self.backups.held(self.time.monotonic_ms());
+        let (read, old): (Vec<_>, Vec<_>) =
+            next.checkpoints.drain(..surplus).partition(|old| held.has_checkpoint(&old.file));
+        next.checkpoints.splice(..0, read);
         self.replace_manifest(manifest, next)?;
+        drop(held);
         self.newest_checkpoint.set(offset, created_at);
         for checkpoint in old {
             self.remove_checkpoint(&checkpoint.file)?;

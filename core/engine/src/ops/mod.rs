@@ -5,6 +5,7 @@
 //! effects change the state. The result is shown when the log is done with it.
 
 mod apply_event;
+mod backup;
 mod batch;
 mod compact;
 mod create_instance;
@@ -21,6 +22,7 @@ mod pages;
 mod permitted;
 mod snapshots;
 mod validate_machine;
+mod verify;
 mod wal;
 mod watch;
 

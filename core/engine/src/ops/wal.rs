@@ -85,8 +85,8 @@ impl Shared {
         let known = self.files.lineage.lock().last_of(id);
         match known.map(|last| last.min(head)) {
             Some(last) if before <= last => Ok(()),
-            // Below the first offset histories are forgotten.
-            None if from.max(1) < first => Ok(()),
+            // Below the first offset histories are forgotten; of what was restored none was ever known.
+            None if from.max(1) < first && from > self.restored_to => Ok(()),
             safe => Err(history_diverged(from, id, safe)),
         }
     }

@@ -5,6 +5,7 @@
 //! `RSTMDB_SOAK=1` many more than usual.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod backup;
 mod clocks;
 mod compat;
 mod concurrency;

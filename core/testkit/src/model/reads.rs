@@ -183,6 +183,61 @@ impl Model {
         Err(error(ErrorCode::NotFound, "no such snapshot").with_reason(reason::SNAPSHOT_NOT_FOUND))
     }
 
+    /// See [`Operation::Backup`]. Its bytes are made up: 200 of them, whatever there is.
+    pub fn backup(&self, request: BackupRequest) -> Result<BackupResult> {
+        const SIZE: u64 = 200;
+        let position = request.position.unwrap_or(0);
+        let refused =
+            |field: &str| Err(Error::invalid(reason::INVALID_REQUEST, field).with("field", field));
+        match &request.backup_id {
+            None if position > 0 => return refused("position"),
+            Some(id) if !id.starts_with("backup-") => {
+                let gone = error(ErrorCode::NotFound, "no such backup");
+                return Err(gone.with_reason(reason::BACKUP_GONE).with("backup_id", id.as_str()));
+            }
+            _ => {}
+        }
+        let most = u64::from(request.bytes_max.unwrap_or(u32::MAX));
+        if most == 0 {
+            return refused("bytes_max");
+        }
+        if position >= SIZE {
+            return refused("position");
+        }
+        let bytes = vec![0; usize::try_from(most.min(SIZE - position)).unwrap_or_default()];
+        let next = position + bytes.len() as u64;
+        let last_offset = self.latest_offset();
+        Ok(BackupResult {
+            backup_id: request.backup_id.unwrap_or_else(|| format!("backup-{last_offset}").into()),
+            database_id: "0".repeat(32).into(),
+            history_id: None,
+            checkpoint_offset: 0,
+            last_offset,
+            last_at: None,
+            begun_at: self.now_ms,
+            size_bytes: SIZE,
+            position,
+            data: BackupResult::encode(&bytes),
+            next_position: (next < SIZE).then_some(next),
+        })
+    }
+
+    /// See [`Operation::Verify`]. It has no files that anything could be wrong with.
+    pub fn verify(&self, request: VerifyRequest) -> Result<VerifyResult> {
+        if let Some(next) = request.next.filter(|next| next.parse::<u64>().is_err()) {
+            return Err(Error::invalid(reason::INVALID_CURSOR, next.as_str()).with("field", "next"));
+        }
+        Ok(VerifyResult {
+            database_id: "0".repeat(32).into(),
+            ok: true,
+            last_offset: self.latest_offset(),
+            segments: Vec::new(),
+            checkpoints: Vec::new(),
+            problems: Vec::new(),
+            next: None,
+        })
+    }
+
     /// See [`Operation::History`]. The cursor is the last offset of the page before.
     pub fn history(&self, request: HistoryRequest) -> Result<HistoryResult> {
         let limit = self.page_limit(request.limit)?;

@@ -1,6 +1,7 @@
 //! One file for each operation: its request and its result.
 
 pub mod apply_event;
+pub mod backup;
 pub mod batch;
 pub mod compact;
 pub mod count_instances;
@@ -22,12 +23,14 @@ pub mod put_machine;
 pub mod replication_status;
 pub mod snapshot_instance;
 pub mod validate_machine;
+pub mod verify;
 pub mod wal_read;
 pub mod wal_stats;
 pub mod watch_all;
 pub mod watch_instance;
 
 pub use apply_event::*;
+pub use backup::*;
 pub use batch::*;
 pub use compact::*;
 pub use count_instances::*;
@@ -49,6 +52,7 @@ pub use put_machine::*;
 pub use replication_status::*;
 pub use snapshot_instance::*;
 pub use validate_machine::*;
+pub use verify::*;
 pub use wal_read::*;
 pub use wal_stats::*;
 pub use watch_all::*;
