@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rstmdb_engine::backup::{Archive, Contents, DirectoryBackup, PartialBackup};
+use rstmdb_engine::backup::{Archive, CheckedBytes, DirectoryBackup, PartialBackup};
 use rstmdb_engine::{ProgressObserver, ProgressUpdate};
 use rstmdb_types::error::reason;
 use rstmdb_types::{BackupRequest, BackupResult, Error, ErrorCode, Offset, Result, TimestampMs};
@@ -294,7 +294,7 @@ fn into_stream(
     source: &mut Source<'_>,
 ) -> Result<WrittenBackup> {
     let mut out = Once(out);
-    Writing::new(options, Contents::new("the output"), &mut out, "the output").run(source)
+    Writing::new(options, CheckedBytes::new("the output"), &mut out, "the output").run(source)
 }
 
 /// Where a backup is written.
@@ -331,7 +331,7 @@ impl Out for Once<'_> {
 
 struct Writing<'a> {
     options: &'a BackupOptions,
-    contents: Contents,
+    contents: CheckedBytes,
     out: &'a mut dyn Out,
     name: &'a str,
     /// The bytes behind the last whole section.
@@ -344,7 +344,7 @@ struct Writing<'a> {
 impl<'a> Writing<'a> {
     fn new(
         options: &'a BackupOptions,
-        contents: Contents,
+        contents: CheckedBytes,
         out: &'a mut dyn Out,
         name: &'a str,
     ) -> Writing<'a> {
@@ -403,7 +403,7 @@ impl<'a> Writing<'a> {
     }
 
     fn begin_anew(&mut self) -> Result<()> {
-        self.contents = Contents::new(self.name);
+        self.contents = CheckedBytes::new(self.name);
         self.pending = 0;
         self.to_whole()
     }

@@ -1,6 +1,6 @@
 //! Backups: `backup create`, `backup verify`, `restore`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl Create {
                 "a backup is no text for a terminal; name a file, or a program behind a pipe";
             return Err(error::usage(message).into());
         }
-        let mut out = Pipe { out: io::stdout().lock(), is_broken: false };
+        let mut out = io::stdout().lock();
         let written = match (&session.place, is_stream) {
             (Target::Here(path), false) => backup::of_directory(path, &self.out, &options),
             (Target::Here(path), true) => backup::of_directory_into(path, &mut out, &options),
@@ -96,11 +96,7 @@ impl Create {
             }
             (Target::There(_), true) => session.open_existing()?.backup_into(&mut out, &options),
         };
-        let is_broken = out.is_broken;
         drop(out);
-        if is_broken {
-            return Err(Failure::BrokenPipe);
-        }
         let written = written.map_err(|error| interrupted(error, session, is_stream))?;
         if let Some(why) = &written.begun_anew {
             let note = format!(
@@ -114,32 +110,6 @@ impl Create {
             return Ok(());
         }
         session.output.show(&written, described)
-    }
-}
-
-/// Standard output, whose reader may go.
-struct Pipe<'a> {
-    out: io::StdoutLock<'a>,
-    is_broken: bool,
-}
-
-impl Pipe<'_> {
-    fn note<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
-        let kind = done.as_ref().err().map(io::Error::kind);
-        self.is_broken |= kind == Some(io::ErrorKind::BrokenPipe);
-        done
-    }
-}
-
-impl Write for Pipe<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes);
-        self.note(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.out.flush();
-        self.note(flushed)
     }
 }
 

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use rstmdb_types::{Error, Offset, Result, TimestampMs};
 use serde::Serialize;
 
-use super::file::Contents;
-use super::format::{Description, Layout, PAYLOAD_BYTES, SECTION_HEADER_BYTES, SectionKind};
-use super::moments::Moment;
+use super::file::CheckedBytes;
+use super::format::{Description, PAYLOAD_BYTES, SECTION_HEADER_BYTES, SectionLayout};
 use super::view::{View, ViewedFile};
 use crate::error::io as io_error;
 use crate::held::{Held, Search};
@@ -36,7 +35,7 @@ impl std::fmt::Debug for Archive {
 }
 
 /// What a backup is told of.
-pub(super) type Progress<'a> = &'a dyn Fn(ProgressUpdate);
+pub(super) type Tell<'a> = &'a dyn Fn(ProgressUpdate);
 
 impl Archive {
     /// Opens a backup of the file system and reads all of it.
@@ -63,7 +62,7 @@ impl Archive {
     ) -> Result<Archive> {
         let failed = |error: io::Error| io_error(&format!("reading {name}"), error);
         let total_bytes = file.len().map_err(failed)?;
-        let mut contents = Contents::new(name);
+        let mut contents = CheckedBytes::new(name);
         let mut buffer = vec![0; READ_BYTES];
         let mut position = 0;
         loop {
@@ -91,7 +90,7 @@ impl Archive {
     }
 
     /// All that the files hold.
-    fn held(&self, progress: Progress<'_>) -> Result<Held> {
+    fn held(&self, progress: Tell<'_>) -> Result<Held> {
         let database = self.manifest.database()?;
         let files = LogFiles::new(self.files.clone(), Sealer::plain(&database));
         let search = Search {
@@ -111,26 +110,17 @@ impl Archive {
             None => Ok(held),
         }
     }
-
-    /// The first moment that it can be restored to, where the checkpoint holds parts of changes up to `newest`.
-    pub(super) fn earliest(&self, newest: Offset) -> Result<Moment> {
-        let mut found = Moment { offset: newest, at: None };
-        self.moments(&mut |moment| {
-            found = moment;
-            moment.offset >= newest
-        })?;
-        Ok(found)
-    }
 }
 
 /// The files in a backup.
-fn parts(file: &Arc<dyn File>, description: &Description, layout: &Layout) -> Vec<ViewedFile> {
+fn parts(
+    file: &Arc<dyn File>,
+    description: &Description,
+    layout: &SectionLayout,
+) -> Vec<ViewedFile> {
     let entries = description.files.iter().enumerate();
     let part = |(number, entry): (usize, &super::format::FileEntry)| {
-        let is_first = |place: &&super::format::Place| {
-            place.kind == SectionKind::Bytes && place.file == number
-        };
-        let begin = layout.places.iter().find(is_first).map_or(0, |place| place.position);
+        let begin = layout.begin(number);
         let part: Arc<dyn File> = Arc::new(PartFile { file: file.clone(), begin });
         ViewedFile { name: entry.name.clone(), file: part, bytes: entry.bytes }
     };

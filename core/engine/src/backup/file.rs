@@ -6,15 +6,16 @@ use rstmdb_types::{BackupResult, Result};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::format::{
-    BACKUP_FORMAT, Description, HEADER_BYTES, Layout, Place, SECTION_HEADER_BYTES, SectionHeader,
-    SectionKind, damaged, digest_payload, payload, read_description, read_header, section_name,
+    BACKUP_FORMAT, Description, HEADER_BYTES, SECTION_HEADER_BYTES, SectionHeader, SectionKind,
+    SectionLayout, SectionPlace, damaged, digest_payload, payload, read_description, read_header,
+    section_name,
 };
 use crate::error::{Newer, newer_format};
 
 const READ_BYTES: usize = 1 << 20;
 
 /// The bytes of a backup so far, checked section by section.
-pub struct Contents {
+pub struct CheckedBytes {
     /// What it is called in messages.
     name: String,
     /// The bytes of whole sections.
@@ -28,23 +29,21 @@ pub struct Contents {
 
 struct Described {
     description: Description,
-    layout: Layout,
-    /// The section that comes next.
-    next: usize,
+    layout: SectionLayout,
 }
 
-impl std::fmt::Debug for Contents {
+impl std::fmt::Debug for CheckedBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Contents({} up to byte {})", self.name, self.whole)
+        write!(f, "CheckedBytes({} up to byte {})", self.name, self.whole)
     }
 }
 
-impl Contents {
+impl CheckedBytes {
     /// Nothing yet.
-    pub fn new(name: impl Into<String>) -> Contents {
+    pub fn new(name: impl Into<String>) -> CheckedBytes {
         let hash = Box::new(Xxh3::new());
         let name = name.into();
-        Contents { name, whole: 0, rest: Vec::new(), described: None, hash, digest: None }
+        CheckedBytes { name, whole: 0, rest: Vec::new(), described: None, hash, digest: None }
     }
 
     /// Takes the bytes that come next.
@@ -91,8 +90,8 @@ impl Contents {
         let have = self.whole + self.rest.len() as u64;
         let what = match (&self.described, self.whole) {
             (Some(described), _) => {
-                let next = described.layout.places.get(described.next);
-                let next = next.map(|place| section_name(place, Some(&described.description)));
+                let next = described.layout.at(self.whole);
+                let next = next.map(|place| section_name(&place, Some(&described.description)));
                 let (next, size) = (next.unwrap_or_default(), described.layout.end());
                 format!("it is cut off in {next}: it has {have} of {size} bytes")
             }
@@ -102,7 +101,7 @@ impl Contents {
         Err(damaged(&self.name, self.whole, &what))
     }
 
-    pub(super) fn described(self) -> Option<(Description, Layout)> {
+    pub(super) fn described(self) -> Option<(Description, SectionLayout)> {
         self.described.map(|described| (described.description, described.layout))
     }
 
@@ -118,15 +117,14 @@ impl Contents {
             return self.header();
         }
         let Some(header) = SectionHeader::read(&self.rest) else { return Ok(None) };
-        let place =
-            self.described.as_ref().map(|described| described.layout.places.get(described.next));
+        let place = self.described.as_ref().map(|described| described.layout.at(self.whole));
         let payload_bytes = match place {
             None if !header.may_describe() => {
                 let what = "section 0, the description, does not begin here";
                 return Err(damaged(&self.name, self.whole, what));
             }
-            Some(Some(place)) if !header.is_at(place) => {
-                return Err(self.bad(place, "does not begin here"));
+            Some(Some(place)) if !header.is_at(&place) => {
+                return Err(self.bad(&place, "does not begin here"));
             }
             _ => header.payload as usize,
         };
@@ -137,33 +135,30 @@ impl Contents {
         let Some(payload) = payload(self.rest.get(..length).unwrap_or_default()) else {
             let what = "has a checksum that does not match";
             return Err(match place.flatten() {
-                Some(place) => self.bad(place, what),
+                Some(place) => self.bad(&place, what),
                 None => {
                     damaged(&self.name, self.whole, &format!("section 0, the description, {what}"))
                 }
             });
         };
-        let Some(described) = &self.described else {
+        if self.described.is_none() {
             let description = read_description(payload)
                 .map_err(|error| damaged(&self.name, self.whole, &format!("section 0: {error}")))?;
-            let layout = Layout::of(&description, payload_bytes as u64).ok_or_else(|| {
-                damaged(&self.name, self.whole, "section 0 tells sizes that can't be")
-            })?;
-            self.described = Some(Described { description, layout, next: 1 });
+            let layout =
+                SectionLayout::of(&description, payload_bytes as u64).ok_or_else(|| {
+                    damaged(&self.name, self.whole, "section 0 tells sizes that can't be")
+                })?;
+            self.described = Some(Described { description, layout });
             return Ok(Some(length));
-        };
+        }
         if let Some(Some(place)) = place
             && place.kind == SectionKind::Digest
         {
             let digest = self.hash.digest128();
             if *payload != *digest_payload(self.whole, digest) {
-                return Err(self.bad(place, "is not that of the bytes before it"));
+                return Err(self.bad(&place, "is not that of the bytes before it"));
             }
             self.digest = Some(digest);
-        }
-        let next = described.next + 1;
-        if let Some(described) = &mut self.described {
-            described.next = next;
         }
         Ok(Some(length))
     }
@@ -183,7 +178,7 @@ impl Contents {
         }
     }
 
-    fn bad(&self, place: &Place, what: &str) -> rstmdb_types::Error {
+    fn bad(&self, place: &SectionPlace, what: &str) -> rstmdb_types::Error {
         let description = self.described.as_ref().map(|described| &described.description);
         let name = section_name(place, description);
         damaged(&self.name, place.position, &format!("{name}, {what}"))
@@ -194,7 +189,7 @@ impl Contents {
 #[derive(Debug)]
 pub struct PartialBackup {
     /// The whole sections it begins with.
-    pub contents: Contents,
+    pub contents: CheckedBytes,
     /// Why there are no more, but for the end of the file.
     pub damage: Option<rstmdb_types::Error>,
 }
@@ -202,7 +197,7 @@ pub struct PartialBackup {
 impl PartialBackup {
     /// Reads the file to its end, or to where it is no backup.
     pub fn read(name: &str, file: &mut dyn Read) -> std::io::Result<PartialBackup> {
-        let mut contents = Contents::new(name);
+        let mut contents = CheckedBytes::new(name);
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let read = match file.read(&mut buffer) {

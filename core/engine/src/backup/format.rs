@@ -78,7 +78,7 @@ pub(crate) struct FileEntry {
 
 /// Where a section is, and of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SectionPlace {
     pub kind: SectionKind,
     pub number: u32,
     /// Where its header begins in the backup.
@@ -89,7 +89,7 @@ pub(super) struct Place {
     pub file_position: u64,
 }
 
-impl Place {
+impl SectionPlace {
     pub(super) fn end(&self) -> u64 {
         self.position + SECTION_HEADER_BYTES as u64 + self.payload
     }
@@ -97,49 +97,83 @@ impl Place {
 
 /// Where the sections of a backup are.
 #[derive(Debug, Clone)]
-pub(super) struct Layout {
-    pub places: Vec<Place>,
+pub(super) struct SectionLayout {
+    description_bytes: u64,
+    files: Vec<FilePlace>,
+    /// Where the digest is, and its number.
+    digest: (u64, u32),
 }
 
-impl Layout {
-    /// Of a description of so many bytes; nothing when sizes make no sense.
-    pub(super) fn of(description: &Description, description_bytes: u64) -> Option<Layout> {
-        let mut layout = Layout { places: Vec::new() };
-        layout.put(SectionKind::Description, description_bytes, (0, 0))?;
-        for (file, entry) in description.files.iter().enumerate() {
-            let mut at = 0;
-            while at < entry.bytes {
-                let payload = (entry.bytes - at).min(PAYLOAD_BYTES);
-                layout.put(SectionKind::Bytes, payload, (file, at))?;
-                at += payload;
-            }
-        }
-        layout.put(SectionKind::Digest, DIGEST_BYTES, (0, 0))?;
-        Some(layout)
-    }
+/// Where the first section of a file begins, its number, and the bytes of the file.
+#[derive(Debug, Clone, Copy)]
+struct FilePlace {
+    position: u64,
+    number: u32,
+    bytes: u64,
+}
 
-    fn put(&mut self, kind: SectionKind, payload: u64, of: (usize, u64)) -> Option<()> {
-        // A damaged size must not take all the memory.
-        const SECTIONS_MAX: usize = 64 << 20;
-        let number = u32::try_from(self.places.len()).ok()?;
-        if self.places.len() == SECTIONS_MAX {
-            return None;
+const SECTION_BYTES: u64 = SECTION_HEADER_BYTES as u64 + PAYLOAD_BYTES;
+
+impl SectionLayout {
+    /// Of a description of so many bytes; nothing when sizes make no sense.
+    pub(super) fn of(description: &Description, description_bytes: u64) -> Option<SectionLayout> {
+        let mut position = HEADER_BYTES + SECTION_HEADER_BYTES as u64 + description_bytes;
+        let mut number = 1_u32;
+        let mut files = Vec::new();
+        for entry in &description.files {
+            files.push(FilePlace { position, number, bytes: entry.bytes });
+            let sections = entry.bytes.div_ceil(PAYLOAD_BYTES);
+            let headers = sections.checked_mul(SECTION_HEADER_BYTES as u64)?;
+            position = position.checked_add(entry.bytes)?.checked_add(headers)?;
+            number = number.checked_add(u32::try_from(sections).ok()?)?;
         }
-        let (file, file_position) = of;
-        let position = self.end();
-        self.places.push(Place { kind, number, position, payload, file, file_position });
-        Some(())
+        position.checked_add(SECTION_BYTES)?;
+        Some(SectionLayout { description_bytes, files, digest: (position, number) })
     }
 
     /// The bytes of the whole backup.
     pub(super) fn end(&self) -> u64 {
-        self.places.last().map_or(HEADER_BYTES, Place::end)
+        self.digest.0 + SECTION_HEADER_BYTES as u64 + DIGEST_BYTES
     }
 
-    /// The section that a byte is in.
-    pub(super) fn at(&self, position: u64) -> Option<&Place> {
-        let at = self.places.partition_point(|place| place.end() <= position);
-        self.places.get(at)
+    /// Where a file begins.
+    pub(super) fn begin(&self, file: usize) -> u64 {
+        self.files.get(file).map_or(0, |file| file.position)
+    }
+
+    /// The section that a byte is in; nothing in front of the first and behind the last.
+    pub(super) fn at(&self, position: u64) -> Option<SectionPlace> {
+        let description = SectionPlace {
+            kind: SectionKind::Description,
+            number: 0,
+            position: HEADER_BYTES,
+            payload: self.description_bytes,
+            file: 0,
+            file_position: 0,
+        };
+        if position < description.end() {
+            return (position >= HEADER_BYTES).then_some(description);
+        }
+        let (digest, number) = self.digest;
+        if position >= digest {
+            let (kind, payload) = (SectionKind::Digest, DIGEST_BYTES);
+            let place =
+                SectionPlace { kind, number, position: digest, payload, file: 0, file_position: 0 };
+            return (position < self.end()).then_some(place);
+        }
+        // One without bytes begins where the next does.
+        let file = self.files.partition_point(|file| file.position <= position).checked_sub(1)?;
+        let of = self.files.get(file)?;
+        let section = (position - of.position) / SECTION_BYTES;
+        let file_position = section * PAYLOAD_BYTES;
+        Some(SectionPlace {
+            kind: SectionKind::Bytes,
+            number: of.number + u32::try_from(section).ok()?,
+            position: of.position + section * SECTION_BYTES,
+            payload: of.bytes.saturating_sub(file_position).min(PAYLOAD_BYTES),
+            file,
+            file_position,
+        })
     }
 }
 
@@ -193,7 +227,7 @@ impl SectionHeader {
     }
 
     /// Whether it is the one that belongs at a place.
-    pub(super) fn is_at(&self, place: &Place) -> bool {
+    pub(super) fn is_at(&self, place: &SectionPlace) -> bool {
         let found = (self.kind, u64::from(self.payload), self.number);
         found == (place.kind as u32, place.payload, place.number)
     }
@@ -222,8 +256,8 @@ pub(super) fn damaged(name: &str, position: u64, what: &str) -> Error {
 }
 
 /// What a section is called in messages.
-pub(super) fn section_name(place: &Place, description: Option<&Description>) -> String {
-    let Place { number, file_position, payload, .. } = place;
+pub(super) fn section_name(place: &SectionPlace, description: Option<&Description>) -> String {
+    let SectionPlace { number, file_position, payload, .. } = place;
     let file = description.and_then(|description| description.files.get(place.file));
     match (place.kind, file) {
         (SectionKind::Bytes, Some(file)) => {

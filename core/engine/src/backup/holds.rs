@@ -20,13 +20,13 @@ const HOLDS_MAX: usize = 16;
 /// The backups that are being read.
 #[derive(Default)]
 pub(crate) struct Backups {
-    holds: Mutex<Vec<Hold>>,
+    holds: Mutex<Vec<HeldBackup>>,
     /// Checkpoints that were written for backups alone.
     own: AtomicU64,
 }
 
 /// What must stay for one.
-pub(crate) struct Hold {
+pub(crate) struct HeldBackup {
     /// The oldest segment.
     pub segment: u64,
     /// The file of the checkpoint.
@@ -40,7 +40,7 @@ pub(crate) struct Hold {
 }
 
 /// The files that are kept now; none are added or let go while this is there.
-pub(crate) struct HeldFiles<'a>(MutexGuard<'a, Vec<Hold>>);
+pub(crate) struct HeldFiles<'a>(MutexGuard<'a, Vec<HeldBackup>>);
 
 /// The file of a checkpoint that goes with this.
 pub(crate) struct OwnCheckpoint {
@@ -67,7 +67,7 @@ impl Backups {
     /// The backup of this name, if its files are kept; they are for a while from now on.
     pub(crate) fn find(&self, id: &str, now: i64) -> Option<Arc<Image>> {
         let mut held = self.held(now);
-        let is_it = |hold: &&mut Hold| {
+        let is_it = |hold: &&mut HeldBackup| {
             hold.image.as_ref().is_some_and(|image| image.description.backup_id == id)
         };
         let hold = held.0.iter_mut().find(is_it)?;
@@ -97,7 +97,7 @@ impl HeldFiles<'_> {
         self.0.iter().any(|hold| hold.checkpoint.as_deref() == Some(file))
     }
 
-    pub(crate) fn add(&mut self, hold: Hold) {
+    pub(crate) fn add(&mut self, hold: HeldBackup) {
         if self.0.len() >= HOLDS_MAX
             && let Some(at) =
                 (0..self.0.len()).min_by_key(|at| self.0.get(*at).map(|hold| hold.read_at))
@@ -109,7 +109,8 @@ impl HeldFiles<'_> {
 
     /// One that was being put together has come to something, or to nothing.
     pub(crate) fn forget_unfinished(&mut self, checkpoint: Option<&str>) {
-        let is_it = |hold: &Hold| hold.image.is_none() && hold.checkpoint.as_deref() == checkpoint;
+        let is_it =
+            |hold: &HeldBackup| hold.image.is_none() && hold.checkpoint.as_deref() == checkpoint;
         if let Some(at) = self.0.iter().position(is_it) {
             self.0.remove(at);
         }

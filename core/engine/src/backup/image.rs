@@ -9,8 +9,8 @@ use rstmdb_types::{BackupResult, Error, Result};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::format::{
-    Description, FileEntry, HEADER_BYTES, Layout, Place, SectionKind, digest_payload, header,
-    section,
+    Description, FileEntry, HEADER_BYTES, SectionKind, SectionLayout, SectionPlace, digest_payload,
+    header, section,
 };
 use super::id::gone;
 use super::view::ViewedFile;
@@ -25,7 +25,7 @@ pub(crate) struct Image {
     pub description: Description,
     description_bytes: Vec<u8>,
     files: Vec<ViewedFile>,
-    layout: Layout,
+    layout: SectionLayout,
     made: Mutex<Made>,
 }
 
@@ -42,7 +42,7 @@ impl Image {
         description.files = files.iter().map(entry).collect();
         let description_bytes = serde_json::to_vec(&description)
             .map_err(|error| io_error("describing a backup", error.into()))?;
-        let layout = Layout::of(&description, description_bytes.len() as u64);
+        let layout = SectionLayout::of(&description, description_bytes.len() as u64);
         let layout = layout.ok_or_else(|| {
             Error::invalid(reason::LIMIT_EXCEEDED, "the database is too large for one backup")
         })?;
@@ -91,7 +91,7 @@ impl Image {
             if at < HEADER_BYTES {
                 take(0, &header(), &mut bytes);
             } else if let Some(place) = self.layout.at(at) {
-                take(place.position, &*self.section(place, &mut self.made.lock())?, &mut bytes);
+                take(place.position, &self.section(&place, &mut self.made.lock())?, &mut bytes);
             }
             if bytes.len() == before {
                 break;
@@ -101,15 +101,15 @@ impl Image {
         Ok(bytes)
     }
 
-    fn section(&self, place: &Place, made: &mut Made) -> Result<Arc<Vec<u8>>> {
+    fn section(&self, place: &SectionPlace, made: &mut Made) -> Result<Arc<Vec<u8>>> {
         match &made.section {
             Some((number, bytes)) if *number == place.number => return Ok(bytes.clone()),
             _ => {}
         }
         if place.kind == SectionKind::Digest {
             // Who goes on in the middle has not asked for what is before.
-            while let Some(before) = self.layout.at(made.hashed).filter(|at| *at != place) {
-                self.section(before, made)?;
+            while let Some(before) = self.layout.at(made.hashed).filter(|at| at != place) {
+                self.section(&before, made)?;
             }
         }
         let payload = match place.kind {
@@ -126,7 +126,7 @@ impl Image {
         Ok(bytes)
     }
 
-    fn payload(&self, place: &Place) -> Result<Vec<u8>> {
+    fn payload(&self, place: &SectionPlace) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(place.payload).unwrap_or_default()];
         let Some(ViewedFile { name, file, .. }) = self.files.get(place.file) else {
             return Err(corrupt("backup", 0, "a file is missing"));

@@ -24,7 +24,7 @@ pub(crate) use image::Image;
 
 pub use archive::{Archive, BackupReport, verify};
 pub use directory::DirectoryBackup;
-pub use file::{Contents, PartialBackup};
+pub use file::{CheckedBytes, PartialBackup};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use restore::rehearse;
 pub use restore::{Ancestor, RestoreReport, RestoreTo, restore};

@@ -117,4 +117,14 @@ impl Archive {
         }
         Ok(())
     }
+
+    /// The first moment that it can be restored to, where the checkpoint holds parts of changes up to `newest`.
+    pub(super) fn earliest(&self, newest: Offset) -> Result<Moment> {
+        let mut found = Moment { offset: newest, at: None };
+        self.moments(&mut |moment| {
+            found = moment;
+            moment.offset >= newest
+        })?;
+        Ok(found)
+    }
 }

@@ -13,7 +13,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Offset, Result, TimestampMs};
 use serde::Serialize;
 
-use super::archive::{Archive, Progress};
+use super::archive::{Archive, Tell};
 use super::moments::Moment;
 use crate::checkpoint::CHECKPOINT_DIRECTORY;
 use crate::checkpoint::load::{LoadedCheckpoint, Loading};
@@ -212,7 +212,7 @@ struct Restored {
     history: Option<u64>,
 }
 
-fn load(archive: &Archive, state: &State, progress: Progress<'_>) -> Result<LoadedCheckpoint> {
+fn load(archive: &Archive, state: &State, progress: Tell<'_>) -> Result<LoadedCheckpoint> {
     let Some(entry) = archive.manifest.checkpoints.last() else {
         return Ok(LoadedCheckpoint::default());
     };
@@ -229,7 +229,7 @@ fn replay(
     location: &Location,
     options: &Options,
     to: Offset,
-    progress: Progress<'_>,
+    progress: Tell<'_>,
 ) -> Result<Restored> {
     let state = State::new(options, location.entropy.next_u64());
     let loaded = load(archive, &state, progress)?;

@@ -6,7 +6,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{BackupRequest, BackupResult, Error, Offset, Result, TimestampMs};
 
 use super::Edge;
-use crate::backup::holds::{Hold, OwnCheckpoint};
+use crate::backup::holds::{HeldBackup, OwnCheckpoint};
 use crate::backup::source::{Source, Stretch, checkpoint_number, first_needed, no_checkpoint};
 use crate::backup::view::NamedFile;
 use crate::backup::{BackupId, Image, gone};
@@ -105,7 +105,7 @@ impl Shared {
         let first = first_needed(&segments, after).and_then(|at| segments.get(at));
         let segment = first.ok_or_else(no_checkpoint)?.number;
         let checkpoint = entry.map(|entry| entry.file);
-        held.add(Hold { segment, checkpoint, read_at: now, image: None, _own: None });
+        held.add(HeldBackup { segment, checkpoint, read_at: now, image: None, _own: None });
         Ok(manifest)
     }
 
@@ -137,8 +137,13 @@ impl Shared {
         let mut held = self.backups.held(now);
         held.forget_unfinished(file.as_deref());
         let (segment, image) = made?;
-        let hold =
-            Hold { segment, checkpoint: file, read_at: now, image: Some(image.clone()), _own: own };
+        let hold = HeldBackup {
+            segment,
+            checkpoint: file,
+            read_at: now,
+            image: Some(image.clone()),
+            _own: own,
+        };
         held.add(hold);
         Ok(image)
     }

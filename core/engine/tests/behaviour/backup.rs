@@ -598,3 +598,37 @@ fn an_open_database_says_what_is_wrong_with_its_files() {
     }
     assert_eq!(everything(&engine).unwrap(), everything_before);
 }
+
+#[test]
+fn files_of_more_than_one_section_come_back_whole() {
+    let (_disk, engine) = database(1, EVERY_WRITE);
+    for number in 0..15 {
+        let request = json!({
+            "instance_id": format!("large-{number}"), "machine": "m", "version": 1,
+            "initial_ctx": {"text": "y".repeat(200_000 + number)},
+        });
+        call(&engine, Operation::CreateInstance, &request).unwrap();
+    }
+    compact(&engine);
+    apply(&engine, 7).unwrap();
+    let first = begun(&engine, 4 << 20);
+    assert_eq!(first.next_position, None, "one piece, at most 4 MiB");
+    let bytes = first.bytes().unwrap();
+    let parts: Vec<u8> = (0..first.size_bytes.div_ceil(999_999))
+        .flat_map(|number| {
+            let request = BackupRequest {
+                backup_id: Some(first.backup_id.clone()),
+                position: Some(number * 999_999),
+                bytes_max: Some(999_999),
+            };
+            engine.run(request).unwrap().bytes().unwrap()
+        })
+        .collect();
+    assert_eq!(parts, bytes);
+    let (restored, _) = restored(&archive(&bytes).unwrap(), RestoreTo::End).unwrap();
+    assert_eq!(state_of(&open(&restored, EVERY_WRITE).unwrap()), state_of(&engine));
+    let mut damaged = bytes;
+    damaged[2 << 20] ^= 1;
+    let error = archive(&damaged).unwrap_err();
+    assert!(error.message().contains("bytes 1048576 to 2097152 of checkpoints/"), "{error}");
+}
