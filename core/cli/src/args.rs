@@ -224,7 +224,8 @@ mod tests {
     #[test]
     fn every_command_has_a_description_and_examples_that_parse() {
         let root = Cli::command();
-        for command in root.get_subcommands().chain([&root]) {
+        let nested = root.get_subcommands().flat_map(|command| command.get_subcommands());
+        for command in root.get_subcommands().chain(nested).chain([&root]) {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name} has no description");
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
@@ -270,7 +271,8 @@ mod tests {
         root.build();
         let own = root.get_arguments().filter(|argument| argument.get_short() == Some('V'));
         assert_eq!(own.count(), 1, "the version of the program");
-        for command in root.get_subcommands() {
+        let nested = root.get_subcommands().flat_map(|command| command.get_subcommands());
+        for command in root.get_subcommands().chain(nested) {
             for argument in command.get_arguments() {
                 let (name, id) = (command.get_name(), argument.get_id().as_str());
                 if let Some(letter) = argument.get_short() {

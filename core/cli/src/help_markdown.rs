@@ -26,18 +26,26 @@ fn reference(mut root: Command) -> Result<String, std::fmt::Error> {
     describe(&root, &mut out)?;
     out.push_str("## Options of every command\n\n");
     options(root.get_arguments(), &mut out)?;
-    for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
-        if command.get_name() == "help" {
-            continue;
-        }
-        writeln!(out, "## {}\n", command.get_name())?;
-        describe(command, &mut out)?;
-        let own = command.get_arguments().filter(|argument| !argument.is_global_set());
-        options(own, &mut out)?;
-    }
+    commands(&root, "", &mut out)?;
     out.truncate(out.trim_end().len());
     out.push('\n');
     Ok(out)
+}
+
+/// The commands of a command, and theirs.
+fn commands(of: &Command, before: &str, out: &mut String) -> std::fmt::Result {
+    for command in of.get_subcommands().filter(|command| !command.is_hide_set()) {
+        if command.get_name() == "help" {
+            continue;
+        }
+        let name = format!("{before}{}", command.get_name());
+        writeln!(out, "## {name}\n")?;
+        describe(command, out)?;
+        let own = command.get_arguments().filter(|argument| !argument.is_global_set());
+        options(own, out)?;
+        commands(command, &format!("{name} "), out)?;
+    }
+    Ok(())
 }
 
 /// What a command does, its usage and its examples.

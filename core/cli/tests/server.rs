@@ -233,10 +233,10 @@ fn tokens_and_tls_come_from_the_environment_and_are_never_shown() {
 #[test]
 fn what_works_on_files_says_so() {
     let (_server, place) = in_memory();
-    for command in [&["verify"] as &[&str], &["repair", "--to", "1"]] {
-        let error = place.error(2, command);
-        assert!(error["message"].as_str().unwrap().contains("--path"), "{error}");
-    }
+    let error = place.error(2, &["repair", "--to", "1"]);
+    assert!(error["message"].as_str().unwrap().contains("--path"), "{error}");
+    // A server looks at its own files.
+    place.ok(&["verify"]);
     let address = place.environment[0].1.clone();
     for command in ["bench", "demo"] {
         let error = place.error(2, &["-s", &address, command]);

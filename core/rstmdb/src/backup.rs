@@ -270,7 +270,7 @@ fn into_file(
     }
     let before = PartialBackup::read(&name, &mut file).map_err(failed)?;
     let mut writing = Writing::new(options, before.contents, &mut file, &name);
-    writing.to_whole()?;
+    writing.keep_whole()?;
     let result = writing.run(source);
     // Nothing of it is of use to anybody.
     if result.is_err() && writing.contents.whole() == 0 {
@@ -351,7 +351,7 @@ impl<'a> Writing<'a> {
         Writing { options, contents, out, name, pending: 0, paced: 0, since: Instant::now() }
     }
 
-    fn to_whole(&mut self) -> Result<()> {
+    fn keep_whole(&mut self) -> Result<()> {
         let kept = self.out.keep(self.contents.whole());
         kept.map_err(|error| no_room(self.name, &error))
     }
@@ -405,7 +405,7 @@ impl<'a> Writing<'a> {
     fn begin_anew(&mut self) -> Result<()> {
         self.contents = CheckedBytes::new(self.name);
         self.pending = 0;
-        self.to_whole()
+        self.keep_whole()
     }
 
     /// Asks for a piece, again when there were too many requests.
