@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use rstmdb::error::reason;
-use rstmdb::{Error, InstanceEvent, LogPosition, Offset, Result, Subscription};
+use rstmdb::{Error, InstanceEvent, LogPosition, Offset, Result, Subscription, json_text};
 
 use crate::active::Active;
 use crate::started::Started;
@@ -16,6 +16,9 @@ use crate::{echo, fork};
 
 /// The most events that are handed out at once, whatever was asked for.
 const EVENTS_MAX: usize = 10_000;
+
+/// As long as most events are as text, so that it seldom moves while it grows.
+const EVENT_BYTES: usize = 512;
 
 /// Events to be pulled. Cloning gives another handle to the same watch; it ends with the last one.
 #[derive(Clone, Debug)]
@@ -220,7 +223,8 @@ impl Events {
 
     /// Takes the events as the text of a JSON list.
     pub fn take_json(self) -> String {
-        serde_json::to_string(&self.take()).unwrap_or_else(|_| "[]".to_owned())
+        let events = self.take();
+        json_text(&events, events.len() * EVENT_BYTES).unwrap_or_else(|_| "[]".to_owned())
     }
 }
 

@@ -4,7 +4,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::operation::Visitor;
 use rstmdb_types::{
     Error, ErrorCode, Json, JsonError, Operation, OperationRequest, Outcome, Place, Request,
-    Result, members,
+    Result, json_text, members,
 };
 use serde::Serialize;
 
@@ -84,7 +84,8 @@ impl Visitor for Read<'_> {
     }
 }
 
-fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
+/// Reads a request.
+pub(crate) fn read<R: OperationRequest>(text: &[u8]) -> Result<R> {
     let operation = R::OPERATION;
     let named = |error: Error| error.with_operation(operation.wire_name());
     let what = || format!("{} request", operation.name());
@@ -134,9 +135,7 @@ fn room<R: OperationRequest>(request: &[u8]) -> usize {
 
 /// The text of a result, in a place with so much room.
 pub(crate) fn text<T: Serialize>(result: &T, room: usize) -> Result<String> {
-    let mut text = Vec::with_capacity(room);
-    written(serde_json::to_writer(&mut text, result))?;
-    written(String::from_utf8(text))
+    written(json_text(result, room))
 }
 
 /// A result as JSON.

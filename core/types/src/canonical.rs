@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
+use crate::quoted::{has_special, is_special};
+
 /// The canonical text of any JSON text, and whether it has a float as large as an integer that does not
 /// fit 64 bits.
 pub(crate) fn canonical(text: &str) -> serde_json::Result<(String, bool)> {
@@ -150,15 +152,28 @@ fn close(out: &mut String, begin: usize, end: char) {
     out.push(end);
 }
 
+#[inline(always)]
 pub(crate) fn needs_escape(text: &str) -> bool {
-    text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\')
+    let bytes = text.as_bytes();
+    let (words, rest) = bytes.as_chunks();
+    if words.iter().any(|word| has_special(*word)) {
+        return true;
+    }
+    match (bytes.last_chunk(), rest) {
+        // The last word once more, with what is behind it.
+        (Some(last), [_, ..]) => has_special(*last),
+        (None, rest) => rest.iter().any(|byte| is_special(*byte)),
+        (Some(_), []) => false,
+    }
 }
 
+#[inline]
 pub(crate) fn write_string(text: &str, out: &mut String) {
     if needs_escape(text) {
         // Serialising a string to JSON text can't fail.
         out.push_str(&serde_json::to_string(text).unwrap_or_default());
     } else {
+        out.reserve(text.len() + 2);
         out.push('"');
         out.push_str(text);
         out.push('"');

@@ -10,11 +10,10 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, Unexpected, Visitor};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::canonical::{canonical, needs_escape, write_string, write_value};
 use crate::checked::check;
@@ -238,8 +237,60 @@ impl Serialize for Json {
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Json, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Json::parse(raw.get()).map_err(|error| D::Error::custom(error.without_place()))
+        deserializer.deserialize_newtype_struct(RAW_VALUE, FromRaw)
+    }
+}
+
+/// Takes the text of a value as `RawValue` does, and makes no copy of it in between.
+struct FromRaw;
+
+impl<'de> Visitor<'de> for FromRaw {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any valid JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Json, A::Error> {
+        if map.next_key_seed(RawKey)?.is_none() {
+            return Err(A::Error::invalid_type(Unexpected::Map, &self));
+        }
+        map.next_value_seed(self)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Json, E> {
+        Json::parse(text).map_err(|error| E::custom(error.without_place()))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for FromRaw {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> std::result::Result<Json, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+/// The member that the text of a value comes as.
+struct RawKey;
+
+impl<'de> DeserializeSeed<'de> for RawKey {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> std::result::Result<(), D::Error> {
+        from.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for RawKey {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the text of a value")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<(), E> {
+        if name == RAW_VALUE { Ok(()) } else { Err(E::custom("unexpected raw value")) }
     }
 }
 
@@ -514,6 +565,8 @@ fn scan_integer(bytes: &[u8], start: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn json(text: &str) -> Json {

@@ -23,6 +23,7 @@ mod position;
 mod quoted;
 pub mod text;
 pub mod units;
+mod written;
 
 pub use command::{Command, Execute, Outcome, Request};
 pub use error::{Error, ErrorCode, ErrorKind, Result};
@@ -32,6 +33,7 @@ pub use limits::{KnownLimits, Limits};
 pub use operation::{Access, Operation, OperationRequest, Place};
 pub use ops::*;
 pub use position::LogPosition;
+pub use written::json_text;
 
 /// Short text such as an instance id or a state name; up to 24 bytes are kept inline.
 pub type Text = compact_str::CompactString;

@@ -30,11 +30,27 @@ pub fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     }
 }
 
+/// A one in each byte.
+const ONES: u64 = u64::MAX / 0xff;
+
 /// Has the highest bit set in the first byte that is `wanted`; in those before it none, and behind it perhaps.
 fn marks(word: [u8; 8], wanted: u8) -> u64 {
-    const ONES: u64 = u64::MAX / 0xff;
     let differences = u64::from_le_bytes(word) ^ (ONES * u64::from(wanted));
     differences.wrapping_sub(ONES) & !differences & (ONES << 7)
+}
+
+/// Whether a byte does not stand for itself in a string: a quote, a backslash or a control character.
+#[inline]
+pub(crate) const fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Whether one of these bytes is a quote, a backslash or a control character.
+#[inline]
+pub(crate) fn has_special(word: [u8; 8]) -> bool {
+    let is_control = u64::from_le_bytes(word);
+    let is_control = is_control.wrapping_sub(ONES * 0x20) & !is_control & (ONES << 7);
+    (marks(word, b'"') | marks(word, b'\\') | is_control) != 0
 }
 
 /// The index after the string that starts at `start`.

@@ -197,11 +197,11 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(
-            refused::<BatchRequest>(r#"{"ops":[{"op":"PING"}]}"#)
-                .0
-                .contains("op is \"PING\", expected")
-        );
+        for text in [r#"{"ops":[{"op":"PING"}]}"#, r#"{"ops":[{"params":{},"op":"PING"}]}"#] {
+            let (message, field) = refused::<BatchRequest>(text);
+            assert!(message.starts_with("ops[0]: op is \"PING\", expected"), "{message}");
+            assert_eq!(field.as_deref(), Some("ops[0]"));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -99,8 +99,26 @@ mod elements {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Vec<BatchOperation>, D::Error> {
-        let elements = Vec::<BatchElement>::deserialize(from)?;
-        Ok(elements.into_iter().map(|element| element.0).collect())
+        from.deserialize_seq(Elements)
+    }
+
+    /// Reads the elements into their place, without another list of them in between.
+    struct Elements;
+
+    impl<'de> Visitor<'de> for Elements {
+        type Value = Vec<BatchOperation>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut ops = Vec::new();
+            while let Some(BatchElement(operation)) = list.next_element()? {
+                ops.push(operation);
+            }
+            Ok(ops)
+        }
     }
 }
 
@@ -143,7 +161,13 @@ impl<'de> Visitor<'de> for Envelope {
                     map.next_value::<IgnoredAny>()?;
                 }
                 (Field::Op, Some(_)) => return Err(A::Error::duplicate_field("op")),
-                (Field::Op, None) => op = Some(Parameters::named(&map.next_value::<String>()?)?),
+                (Field::Op, None) => {
+                    let unknown = |name| {
+                        let choices = BatchElement::choices();
+                        A::Error::custom(format!("op is {name:?}, expected {choices}"))
+                    };
+                    op = Some(map.next_value_seed(Named)?.map_err(unknown)?);
+                }
                 (Field::Params, _) if operation.is_some() || early.is_some() => {
                     return Err(A::Error::duplicate_field("params"));
                 }
@@ -166,11 +190,33 @@ impl<'de> Visitor<'de> for Envelope {
 struct Parameters(Operation);
 
 impl Parameters {
-    fn named<E: serde::de::Error>(name: &str) -> Result<Parameters, E> {
-        let found = Operation::from_name(name)
-            .filter(|found| found.is_batchable() && found.wire_name() == name);
-        let unknown = || E::custom(format!("op is {name:?}, expected {}", BatchElement::choices()));
-        found.map(Parameters).ok_or_else(unknown)
+    fn named(name: &str) -> Option<Parameters> {
+        Operation::from_name(name)
+            .filter(|found| found.is_batchable() && found.wire_name() == name)
+            .map(Parameters)
+    }
+}
+
+/// Reads which operation it is; a name of none is given back.
+struct Named;
+
+impl<'de> DeserializeSeed<'de> for Named {
+    type Value = Result<Parameters, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Named {
+    type Value = Result<Parameters, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Parameters::named(name).ok_or_else(|| name.to_owned()))
     }
 }
 
