@@ -39,12 +39,23 @@ export declare class NativeDatabase {
   opened(): string | number;
   /** Begins an operation. */
   start(operation: number, request: string): string | number;
+  /**
+   * Begins a batch. Results that are there at once stay on this side until somebody looks at
+   * them.
+   */
+  startBatch(request: string): NativeResults | string | number;
   /** Moves the clock of a database that was opened with one that stands still. */
   advanceClock(ms: number): string | number;
   /** Ends the database; ready when all is settled. */
   close(): string | number;
   /** Whether it was closed. */
   isClosed(): boolean;
+}
+
+/** The results of a batch, for whoever looks at them. */
+export declare class NativeResults {
+  /** Their text, as of any result. To be asked once. */
+  text(): string;
 }
 
 /** A watch that begins when it is asked for. */

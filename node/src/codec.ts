@@ -7,7 +7,7 @@
  */
 
 import { decodeError } from './errors.js';
-import { type Members, type Spec, encodeTagged } from './spec.js';
+import type { Members, Spec } from './spec.js';
 import type * as types from './types.js';
 
 /** Parsed JSON of a known shape. */
@@ -742,7 +742,7 @@ const PutMachineRequest: Members = {
 const BatchRequest: Members = {
   __proto__: null,
   mode: 'mode',
-  ops: ['ops', encodeTagged({ createInstance: ['CREATE_INSTANCE', CreateInstanceRequest], getInstance: ['GET_INSTANCE', GetInstanceRequest], deleteInstance: ['DELETE_INSTANCE', DeleteInstanceRequest], applyEvent: ['APPLY_EVENT', ApplyEventRequest] })],
+  ops: ['ops', { __proto__: null, createInstance: ['CREATE_INSTANCE', CreateInstanceRequest], getInstance: ['GET_INSTANCE', GetInstanceRequest], deleteInstance: ['DELETE_INSTANCE', DeleteInstanceRequest], applyEvent: ['APPLY_EVENT', ApplyEventRequest] }],
   idempotencyKey: 'idempotency_key',
 };
 

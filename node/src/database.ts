@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { NativeDatabase } from './addon.js';
+import type { NativeDatabase, NativeResults } from './addon.js';
 import { OPERATIONS } from './codec.js';
 import { asyncDispose } from './dispose.js';
 import { isPromise, refuse } from './errors.js';
@@ -15,6 +15,7 @@ import type { AnyMachine, DefinedMachine, MachineDefinition, MachineTypes } from
 import { native } from './native.js';
 import { Operations } from './operations.js';
 import { encodeOptions, type OpenOptions } from './options.js';
+import { plainText } from './plain.js';
 import { arrange, expectOptions, expectSignal, rename, type Spec } from './spec.js';
 import { construct, environment, isFailure, isReady, later, outcome, read } from './thread.js';
 import type { BatchResult } from './types.js';
@@ -121,9 +122,14 @@ export class Database extends Operations {
   protected async invoke<R>(spec: Spec<R>, args: readonly unknown[]): Promise<R> {
     const { request, signal } = arrange(spec, args);
     if (signal?.aborted) throw signal.reason;
-    const started = this.#native.start(spec.number, encode(spec, request));
+    const text = encode(spec, request);
+    if (spec.number === BATCH.number) {
+      const started = this.#native.startBatch(text);
+      return keep(isReady(started, BATCH_WEIGHT) ? started : await later(started, signal)) as R;
+    }
+    const started = this.#native.start(spec.number, text);
     // In memory, most answers are there: no promise more than the caller's.
-    return decode(spec, isReady(started) ? started : await later(started, signal));
+    return spec.decode(read(isReady(started) ? started : await later(started, signal)));
   }
 
   /** @internal */
@@ -157,16 +163,21 @@ function shown(value: unknown): string {
   return typeof value === 'number' || value == null ? String(value) : `a ${typeof value}`;
 }
 
-function decode<R>(spec: Spec<R>, text: string): R {
-  // Many results of batches are never looked at: one that was not refused did what it says.
-  const batch: Spec<BatchResult> = OPERATIONS.batch;
-  if (spec.number !== batch.number || isFailure(text)) return spec.decode(read(text));
-  return lazily('results', () => batch.decode(read(text))) as R;
+const BATCH: Spec<BatchResult> = OPERATIONS.batch;
+/** A batch is worth so many other answers; and what nobody looked at is freed in the turn of others. */
+const BATCH_WEIGHT = 32;
+
+/** The result of a batch. Many are never looked at: what was not refused did what it says. */
+function keep(answer: string | NativeResults): BatchResult {
+  if (typeof answer === 'string' && isFailure(answer)) read(answer);
+  const text = () => (typeof answer === 'string' ? answer : answer.text());
+  return lazily('results', () => BATCH.decode(read(text())));
 }
 
 function encode(spec: Spec<unknown>, request: object): string {
-  return stringify(request, spec.name, (request) =>
-    rename(spec.members, request as object, spec.name),
+  return (
+    plainText(spec.members, request) ??
+    stringify(request, spec.name, (request) => rename(spec.members, request as object, spec.name))
   );
 }
 

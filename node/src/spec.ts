@@ -18,12 +18,14 @@ export interface CallOptions {
 /** What remains of a request when its first members are arguments. */
 export type Rest<Request, Named extends keyof Request> = Omit<Request, Named> & CallOptions;
 
-/** The members of a request: their wire names, and how nested requests are written. */
+/** The members of a request: their wire names, and for lists of `{ op, params }` what they may hold. */
 export interface Members {
-  readonly [name: string]:
-    | string
-    | readonly [name: string, encode: (value: unknown) => unknown]
-    | null;
+  readonly [name: string]: string | readonly [name: string, table: Tagged] | null;
+}
+
+/** Operations by their names here: their wire names, and the members of their parameters. */
+export interface Tagged {
+  readonly [op: string]: readonly [name: string, members: Members] | null;
 }
 
 /** One operation. */
@@ -101,7 +103,7 @@ export function rename(members: Members, request: object, what: string): object 
     if (typeof member === 'string') {
       wire[member] = value;
     } else if (member) {
-      wire[member[0]] = member[1](value);
+      wire[member[0]] = renameTagged(member[1], value);
     } else if (value !== undefined) {
       const known = Object.keys(members).join(', ');
       throw refuse(`${what} has no member ${JSON.stringify(name)}; there are: ${known || 'none'}`, {
@@ -112,18 +114,14 @@ export function rename(members: Members, request: object, what: string): object 
   return wire;
 }
 
-/** Writes a list of `{ op, params }`; what is unknown is left for the database to refuse. */
-export function encodeTagged(table: {
-  readonly [op: string]: readonly [name: string, members: Members];
-}): (value: unknown) => unknown {
-  return (value) => {
-    if (!Array.isArray(value)) return value;
-    return value.map((item: { op?: unknown; params?: unknown } | null) => {
-      const op = typeof item === 'object' && item !== null ? item.op : undefined;
-      const known = typeof op === 'string' && Object.hasOwn(table, op) ? table[op] : undefined;
-      const params = item?.params;
-      if (known === undefined || typeof params !== 'object' || params === null) return item;
-      return { ...item, op: known[0], params: rename(known[1], params, known[0]) };
-    });
-  };
+/** A list of `{ op, params }` with the names of the wire; what is unknown is left for the database to refuse. */
+function renameTagged(table: Tagged, value: unknown): unknown {
+  if (!Array.isArray(value)) return value;
+  return value.map((item: { op?: unknown; params?: unknown } | null) => {
+    const op = typeof item === 'object' && item !== null ? item.op : undefined;
+    const known = typeof op === 'string' ? table[op] : undefined;
+    const params = item?.params;
+    if (!known || typeof params !== 'object' || params === null) return item;
+    return { ...item, op: known[0], params: rename(known[1], params, known[0]) };
+  });
 }

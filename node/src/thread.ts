@@ -109,10 +109,12 @@ const TURN = 256;
 let ready = 0;
 
 /** Whether an answer is there, and it is not the turn of others: then `read` needs no waiting. */
-export function isReady(started: string | number): started is string {
+export function isReady<T>(started: T, weight = 1): started is Exclude<T, number> {
   if (typeof started === 'number') return false;
-  ready = (ready + 1) % TURN;
-  return ready !== 0;
+  ready += weight;
+  if (ready < TURN) return true;
+  ready = 0;
+  return false;
 }
 
 /** What the native side answers, parsed; an error is thrown here, where the stack still says whose. */
@@ -124,13 +126,13 @@ export async function outcome(
 }
 
 /** The answer that `outcome` reads, for what `isReady` said no to. */
-export async function later(
-  started: string | number,
+export async function later<T>(
+  started: T,
   signal: AbortSignal | undefined,
-): Promise<string> {
+): Promise<Exclude<T, number> | string> {
   if (typeof started === 'number') return answer(started, signal);
   await new Promise<void>((resolve) => setImmediate(resolve));
-  return started;
+  return started as Exclude<T, number>;
 }
 
 /** Whether an answer is an error. */

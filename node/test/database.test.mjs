@@ -210,12 +210,22 @@ test('a signal ends the waiting, not the write', async (t) => {
   const gone = AbortSignal.abort(new Error('gone'));
   await assert.rejects(db.applyEvent('a', 'PRESS', { signal: gone }), /gone/);
   assert.equal((await db.getInstance('a')).state, 'off', 'nothing was begun');
-  const control = new AbortController();
-  const press = db.applyEvent('a', 'PRESS', { idempotencyKey: 'k', signal: control.signal });
-  control.abort();
-  await assert.rejects(press, { name: 'AbortError' });
-  const again = await db.applyEvent('a', 'PRESS', { idempotencyKey: 'k' });
-  assert.deepEqual([again.toState, again.applied], ['on', false], 'the write went on');
+  // One that happens to be written already when it is looked at has its answer, so one of several is enough.
+  let ended;
+  for (let n = 0; n < 20 && ended === undefined; n += 1) {
+    const control = new AbortController();
+    const options = { idempotencyKey: `k-${n}` };
+    const press = db.applyEvent('a', 'PRESS', { ...options, signal: control.signal });
+    control.abort();
+    ended = await press.then(
+      () => undefined,
+      (error) => error,
+    );
+    const again = await db.applyEvent('a', 'PRESS', options);
+    const state = n % 2 === 0 ? 'on' : 'off';
+    assert.deepEqual([again.toState, again.applied], [state, false], 'the write went on');
+  }
+  assert.equal(ended?.name, 'AbortError');
   await assert.rejects(db.ping({ signal: gone }), /gone/);
   await assert.rejects(db.watchAll({}, { signal: gone }), /gone/);
   await assert.rejects(Database.open('mem:', { signal: gone }), /gone/);

@@ -43,6 +43,63 @@ test('values come back as they were', async (t) => {
   }
 });
 
+test('plain values and others beside them are written alike', async (t) => {
+  const keep = await keeper(t);
+  const plain = {
+    t: 'a"b\\c\n',
+    '"k\u0001': 'é😀'.repeat(40),
+    l: [1, [], {}, null, [true]],
+    n: -0,
+  };
+  const deep = (depth) => (depth === 0 ? 1 : { d: [deep(depth - 1)] });
+  for (const [given, kept] of [
+    [plain, { ...plain, n: 0 }],
+    [
+      { e: 1e21, s: 1e-7, m: 2 ** 53 - 1, u: undefined },
+      { e: 1e21, s: 1e-7, m: 2 ** 53 - 1 },
+    ],
+    [
+      { l: [1n], plain },
+      { l: [1], plain: { ...plain, n: 0 } },
+    ],
+    [
+      { plain, d: new Date(0) },
+      { plain: { ...plain, n: 0 }, d: '1970-01-01T00:00:00.000Z' },
+    ],
+    [
+      Object.assign(Object.create(null), {
+        a: new (class Point {
+          x = 1;
+        })(),
+      }),
+      { a: { x: 1 } },
+    ],
+    [deep(20), deep(20)],
+    [deep(50), deep(50)],
+    [[Object.assign([1], { toJSON: () => 2 })], [2]],
+  ]) {
+    assert.deepEqual(await keep(given), kept);
+  }
+});
+
+test('a getter may begin another request, and one that is refused', async (t) => {
+  const keep = await keeper(t);
+  const begun = [];
+  const value = {
+    d: new Date(0),
+    get g() {
+      begun.push(keep({ plain: 1 }));
+      return 1;
+    },
+    get h() {
+      begun.push(assert.rejects(keep(Number.NaN), InvalidError));
+      return 2;
+    },
+  };
+  assert.deepEqual(await keep(value), { d: '1970-01-01T00:00:00.000Z', g: 1, h: 2 });
+  assert.deepEqual((await Promise.all(begun))[0], { plain: 1 });
+});
+
 test('a member may be called __proto__ and stays a member', async (t) => {
   const keep = await keeper(t);
   for (const text of [

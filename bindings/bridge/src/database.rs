@@ -142,6 +142,18 @@ impl Database {
         }
     }
 
+    /// As [`Database::start_json`], with the result as a value: its text may be made later, or never.
+    pub fn start_read<R: OperationRequest>(&self, request: &[u8]) -> Started<R::Result> {
+        let counted = self.inner.active.operation();
+        match self.inner.opened() {
+            Ok(Opened::Database { waiting, completions, .. }) => {
+                Started::begin(counted, completions, || waiting.begin_read::<R>(request))
+            }
+            Ok(Opened::Echo) => Started::Ready(Err(echo::unsupported())),
+            Err(error) => Started::Ready(Err(error)),
+        }
+    }
+
     /// Runs an operation and waits for it in this thread. During a long wait it asks `interrupted` now
     /// and then; `None` when that said yes.
     pub fn call<R: OperationRequest>(

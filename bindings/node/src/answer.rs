@@ -1,11 +1,11 @@
 //! How results and errors are told apart in a text.
 
-use napi::Env;
 use napi::bindgen_prelude::Either;
+use napi::{Env, JsString};
 use rstmdb_bridge as bridge;
 
 use crate::{Given, TextOrTicket};
-use bridge::types::{Error, Operation, Result};
+use bridge::types::{BatchResult, Error, ErrorCode, Operation, Result};
 
 /// The text of an error.
 pub(crate) fn failure(error: &Error) -> String {
@@ -14,13 +14,17 @@ pub(crate) fn failure(error: &Error) -> String {
     text
 }
 
-/// Hands a text over. Most are ASCII, which JavaScript keeps as it is, without decoding it.
+/// Hands an outcome over.
 pub(crate) fn given(env: &Env, outcome: TextOrTicket) -> napi::Result<Given<'_>> {
     match outcome {
-        Either::A(text) if text.is_ascii() => env.create_string_latin1(text).map(Either::A),
-        Either::A(text) => env.create_string(text).map(Either::A),
+        Either::A(text) => string(env, text).map(Either::A),
         Either::B(ticket) => Ok(Either::B(ticket)),
     }
+}
+
+/// Hands a text over. Most are ASCII, which JavaScript keeps as it is, without decoding it.
+pub(crate) fn string(env: &Env, text: String) -> napi::Result<JsString<'_>> {
+    if text.is_ascii() { env.create_string_latin1(text) } else { env.create_string(text) }
 }
 
 /// A JSON list of texts.
@@ -41,6 +45,16 @@ pub(crate) fn operation(number: u32) -> Result<Operation> {
         let message = format!("there is no operation {number}; use one of the table of operations");
         Error::invalid("invalid_request", message)
     })
+}
+
+/// The text of the results of a batch.
+pub(crate) fn of(result: &BatchResult) -> String {
+    const RESULT_BYTES: usize = 256;
+    let text = bridge::types::json_text(result, result.results.len().saturating_mul(RESULT_BYTES));
+    text.map_or_else(
+        |error| failure(&Error::new(ErrorCode::InternalError, format!("result: {error}"))),
+        exact,
+    )
 }
 
 /// A result, marked when it holds an integer that a JavaScript number would round.

@@ -12,11 +12,12 @@ mod environment;
 
 use std::sync::{Arc, OnceLock};
 
-use napi::bindgen_prelude::{Either, FnArgs, Function};
+use napi::bindgen_prelude::{Either, Either3, FnArgs, Function, ObjectFinalize};
 use napi::{Env, JsString, Result};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use rstmdb_bridge as bridge;
+use rstmdb_bridge::types::{BatchOutcome, BatchRequest, BatchResult, Outcome};
 
 use environment::Hub;
 
@@ -25,6 +26,9 @@ type TextOrTicket = Either<String, u32>;
 
 /// The same as JavaScript keeps it.
 type Given<'env> = Either<JsString<'env>, u32>;
+
+/// The same, or the results of a batch.
+type GivenOrKept<'env> = Either3<NativeResults, JsString<'env>, u32>;
 
 /// The function that takes finished tickets and their answers.
 type Complete<'a> = Function<'a, FnArgs<(Vec<u32>, Vec<String>)>, ()>;
@@ -131,6 +135,21 @@ impl NativeDatabase {
         answer::given(env, outcome)
     }
 
+    /// Begins a batch. Results that are there at once stay on this side until somebody looks at them.
+    #[napi]
+    pub fn start_batch<'env>(&self, env: &'env Env, request: String) -> Result<GivenOrKept<'env>> {
+        let outcome = match self.database.start_read::<BatchRequest>(request.as_bytes()) {
+            bridge::Started::Ready(Ok(result)) => {
+                return NativeResults::new(env, result).map(Either3::A);
+            }
+            started => self.hub.outcome(started, |result| answer::of(&result)),
+        };
+        Ok(match answer::given(env, outcome)? {
+            Either::A(text) => Either3::B(text),
+            Either::B(ticket) => Either3::C(ticket),
+        })
+    }
+
     /// Moves the clock of a database that was opened with one that stands still.
     #[napi]
     pub fn advance_clock(&self, ms: i64) -> TextOrTicket {
@@ -156,6 +175,48 @@ impl NativeDatabase {
 impl Drop for NativeDatabase {
     fn drop(&mut self) {
         self.hub.forget(self.number);
+    }
+}
+
+/// The results of a batch, for whoever looks at them.
+#[napi(custom_finalize)]
+#[derive(Debug)]
+pub struct NativeResults {
+    result: Mutex<Option<BatchResult>>,
+    bytes: i64,
+}
+
+#[napi]
+impl NativeResults {
+    fn new(env: &Env, result: BatchResult) -> Result<NativeResults> {
+        let outcomes = result.results.iter();
+        let bytes: usize = outcomes.map(|outcome| size_of_val(outcome) + ctx_bytes(outcome)).sum();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        // Else the collector of JavaScript would see a few bytes.
+        env.adjust_external_memory(bytes)?;
+        Ok(NativeResults { result: Mutex::new(Some(result)), bytes })
+    }
+
+    /// Their text, as of any result. To be asked once.
+    #[napi]
+    pub fn text<'env>(&self, env: &'env Env) -> Result<JsString<'env>> {
+        let result = self.result.lock().take();
+        answer::string(env, result.map_or_else(|| "null".to_owned(), |result| answer::of(&result)))
+    }
+}
+
+impl ObjectFinalize for NativeResults {
+    fn finalize(self, env: Env) -> Result<()> {
+        env.adjust_external_memory(-self.bytes).map(drop)
+    }
+}
+
+/// The bytes of the contexts that an outcome of a batch keeps.
+fn ctx_bytes(outcome: &BatchOutcome) -> usize {
+    match &outcome.result {
+        Some(Outcome::ApplyEvent(applied)) => applied.ctx.as_str().len(),
+        Some(Outcome::GetInstance(instance)) => instance.ctx.as_str().len(),
+        _ => 0,
     }
 }
 

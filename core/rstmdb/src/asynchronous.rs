@@ -104,6 +104,17 @@ impl Database {
         operation.visit(call::TextCallBeside(run))
     }
 
+    /// As [`Database::begin`], from the text of a request, for callers who may never want the text of the result.
+    pub fn begin_read<R>(&self, request: &[u8]) -> Underway<R::Result>
+    where
+        R: OperationRequest<Result: Send + Unpin> + Send + 'static,
+    {
+        match call::read(request) {
+            Ok(request) => self.backend.begin::<R>(request),
+            Err(error) => Underway::Done(Err(error)),
+        }
+    }
+
     /// The same database for threads.
     pub fn blocking(&self) -> crate::blocking::Database {
         crate::blocking::Database::from_backend(self.backend.clone())

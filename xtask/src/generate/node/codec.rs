@@ -14,7 +14,7 @@ pub fn codec() -> Result<String, String> {
     let mut text = head("How requests and results are written on the wire, and every operation.");
     text.push_str(
         "import { decodeError } from './errors.js';\n\
-         import { type Members, type Spec, encodeTagged } from './spec.js';\n\
+         import type { Members, Spec } from './spec.js';\n\
          import type * as types from './types.js';\n\n\
          /** Parsed JSON of a known shape. */\n\
          type Wire = any;\n\n",
@@ -79,7 +79,7 @@ fn members(text: &mut String, shapes: &Shapes, name: &str, shape: &Shape) {
                     })
                     .collect();
                 let _ = inner;
-                format!("['{wire}', encodeTagged({{ {} }})]", rows.join(", "))
+                format!("['{wire}', {{ __proto__: null, {} }}]", rows.join(", "))
             }
             _ => format!("'{wire}'"),
         };

@@ -123,10 +123,11 @@ fn native_kind(kind: &str) -> Result<String, String> {
     let kind = result.and_then(|kind| kind.strip_suffix('>')).unwrap_or(kind);
     Ok(match kind {
         "()" => "void".into(),
-        "String" | "&str" | "&'static str" => "string".into(),
+        "String" | "&str" | "&'static str" | "JsString<'env>" => "string".into(),
         "bool" => "boolean".into(),
         "u32" | "i32" | "f64" | "i64" => "number".into(),
         "TextOrTicket" | "Given<'env>" => "string | number".into(),
+        "GivenOrKept<'env>" => "NativeResults | string | number".into(),
         "Complete<'_>" => "(tickets: number[], answers: string[]) => void".into(),
         "Logger<'_>" => "(lines: string[]) => void".into(),
         "Self" => "this".into(),
