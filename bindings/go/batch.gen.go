@@ -6,6 +6,8 @@
 
 package rstmdb
 
+import "strings"
+
 // BatchCreateInstance makes an operation of a batch: Creates an instance of a machine.
 func BatchCreateInstance(request CreateInstanceRequest) BatchOperation {
 	return BatchOperation{OpCreateInstance.String(), &request}
@@ -76,6 +78,11 @@ func (r *BatchOperationResult) appendJSON(b []byte) ([]byte, error) {
 func (r *BatchOperationResult) decode(d *decoder) {
 	*r = BatchOperationResult{}
 	d.peek()
+	if strings.HasPrefix(d.text[d.at:], `{"from_state":`) {
+		r.ApplyEvent = new(ApplyEventResult)
+		r.ApplyEvent.decode(d)
+		return
+	}
 	look := decoder{text: d.text, at: d.at}
 	look.openObject()
 	for look.more('}') {

@@ -167,17 +167,17 @@ func (d *decoder) quoted() string {
 		return ""
 	}
 	from := d.at + 1
-	for i := from; i < len(d.text); i++ {
-		switch d.text[i] {
-		case '"':
-			d.at = i + 1
-			return d.text[from:i]
-		case '\\':
-			return d.unescape(from, i)
-		}
+	length := strings.IndexByte(d.text[from:], '"')
+	if length < 0 {
+		d.fail("a string that ends")
+		return ""
 	}
-	d.fail("a string that ends")
-	return ""
+	text := d.text[from : from+length]
+	if escape := strings.IndexByte(text, '\\'); escape >= 0 {
+		return d.unescape(from, from+escape)
+	}
+	d.at = from + length + 1
+	return text
 }
 
 // unescape reads a string from where its first escape is.
@@ -417,57 +417,68 @@ func (d *decoder) skip(string) { d.pass() }
 // pass goes behind a value without making it. It looks no further than it must: what is inside may
 // be wrong.
 func (d *decoder) pass() {
-	depth := 0
-	for {
-		switch c := d.peek(); c {
-		case '"':
-			d.passString()
-		case '{', '[':
+	switch d.peek() {
+	case '"':
+		d.passString()
+	case '{', '[':
+		d.passContainer()
+	case '}', ']', ',', ':', 0:
+		d.fail("a value")
+	default:
+		for d.at < len(d.text) && !isEnd(d.text[d.at]) {
 			d.at++
-			depth++
-		case '}', ']':
-			d.at++
-			depth--
-		case ',', ':':
-			if depth == 0 {
-				d.fail("a value")
-				return
-			}
-			d.at++
-			continue
-		case 0:
-			d.fail("a value")
-			return
-		default:
-			from := d.at
-			for d.at < len(d.text) && !isEnd(d.text[d.at]) {
-				d.at++
-			}
-			if d.at == from {
-				d.fail("a value")
-				return
-			}
-		}
-		if depth <= 0 || d.err != nil {
-			if depth < 0 {
-				d.fail("a value")
-			}
-			return
 		}
 	}
 }
 
-func (d *decoder) passString() {
-	for i := d.at + 1; i < len(d.text); i++ {
+// passContainer goes behind the list or object that begins here.
+func (d *decoder) passContainer() {
+	depth := 0
+	for i := d.at; i < len(d.text); i++ {
 		switch d.text[i] {
 		case '"':
-			d.at = i + 1
-			return
-		case '\\':
-			i++
+			end := stringEnd(d.text, i+1)
+			if end == 0 {
+				d.fail("strings that end")
+				return
+			}
+			i = end - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				d.at = i + 1
+				return
+			}
 		}
 	}
+	d.fail("a value that ends")
+}
+
+func (d *decoder) passString() {
+	if end := stringEnd(d.text, d.at+1); end > 0 {
+		d.at = end
+		return
+	}
 	d.fail("a string that ends")
+}
+
+// stringEnd gives the place behind the string whose opening quote stands before from, 0 when it does not end.
+func stringEnd(text string, from int) int {
+	for {
+		length := strings.IndexByte(text[from:], '"')
+		if length < 0 {
+			return 0
+		}
+		escape := strings.IndexByte(text[from:from+length], '\\')
+		if escape < 0 {
+			return from + length + 1
+		}
+		from += escape + 2
+		if from > len(text) {
+			return 0
+		}
+	}
 }
 
 // isEnd reports whether a number or a word ends before this byte.

@@ -66,14 +66,20 @@ impl Shapes {
         self.0.get(name).ok_or_else(|| format!("core/types has no public struct or enum {name}"))
     }
 
-    /// A member that this variant always has and no other one of its enum.
+    /// The last member that this variant always has and no other one of its enum.
     pub fn own_member(&self, all: &Shape, variant: &Member) -> Result<Option<&str>, String> {
+        Ok(self.own_members(all, variant)?.pop())
+    }
+
+    /// The members that this variant always has and no other one of its enum.
+    pub fn own_members(&self, all: &Shape, variant: &Member) -> Result<Vec<&str>, String> {
         let mut others = BTreeSet::new();
         for other in all.members.iter().filter(|other| other.name != variant.name) {
             others.extend(self.get(&other.kind)?.members.iter().map(|member| &member.name));
         }
         let own = self.get(&variant.kind)?.members.iter().filter(|member| member.required);
-        Ok(own.map(|member| &member.name).rfind(|name| !others.contains(name)).map(String::as_str))
+        let own = own.map(|member| &member.name).filter(|name| !others.contains(name));
+        Ok(own.map(String::as_str).collect())
     }
 
     /// What a batch may hold, and what becomes of it: both follow from the table of operations.

@@ -9,6 +9,7 @@ use crate::generate::source::Shapes;
 pub fn batch() -> Result<String, String> {
     let shapes = Shapes::read()?;
     let mut out = start("The operations that a batch may hold, and their results.");
+    out.push_str("\nimport \"strings\"\n");
     let operations = shapes.get("BatchOperation")?;
     for operation in &operations.members {
         let request = type_name(&operation.kind);
@@ -64,7 +65,24 @@ fn results(out: &mut String, shapes: &Shapes) -> Result<(), String> {
     out.push_str(
         "\t}\n\treturn append(b, \"null\"...), nil\n}\n\n\
          func (r *BatchOperationResult) decode(d *decoder) {\n\t*r = BatchOperationResult{}\n\
-         \td.peek()\n\tlook := decoder{text: d.text, at: d.at}\n\tlook.openObject()\n\
+         \td.peek()\n",
+    );
+    for variant in &all.members {
+        let (name, result) = (&variant.name, type_name(&variant.kind));
+        let first = shapes.get(&variant.kind)?.members.first().map(|member| member.name.as_str());
+        // What it begins with tells already, where it is a member of its own.
+        if let Some(first) = first.filter(|_| {
+            shapes.own_members(all, variant).is_ok_and(|own| own.first() == first.as_ref())
+        }) {
+            let _ = write!(
+                out,
+                "\tif strings.HasPrefix(d.text[d.at:], `{{\"{first}\":`) {{\n\t\tr.{name} = new({result})\n\
+                 \t\tr.{name}.decode(d)\n\t\treturn\n\t}}\n"
+            );
+        }
+    }
+    out.push_str(
+        "\tlook := decoder{text: d.text, at: d.at}\n\tlook.openObject()\n\
          \tfor look.more('}') {\n\t\tswitch look.key() {\n",
     );
     let mut rest = None;
