@@ -4,21 +4,53 @@ package rstmdb
 import "C"
 
 import (
-	"runtime"
 	"runtime/cgo"
+	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
-// From so many outcomes on, a larger sync is worth that the callbacks of all databases wait until this
-// thread has its turn among the goroutines again, which is long where many of them compute.
-const yieldFrom = 32
+// From so many outcomes on, a larger sync is worth that the callbacks of all databases wait for what the goroutines begin.
+const waitFrom = 32
+
+// A turn of the goroutines takes microseconds. It has this long where they compute, and then the next groups do not
+// wait for it: callbacks of all databases stand behind this one.
+const (
+	turnMax     = 2 * time.Millisecond
+	groupsAlone = 256
+)
+
+// How many groups go without waiting yet, after one that waited in vain.
+var alone atomic.Int32
 
 // rstmdbGoDone brings outcomes that came together to the goroutines that wait for them. It runs on a
 // thread of the library, which must not be held up: it copies, and the channels have room.
 //
 //export rstmdbGoDone
 func rstmdbGoDone(first *C.rgo_outcome, count C.size_t) {
-	for _, came := range unsafe.Slice(first, int(count)) {
+	outcomes := unsafe.Slice(first, int(count))
+	if count < waitFrom || alone.Load() > 0 && alone.Add(-1) >= 0 {
+		deliver(outcomes)
+		return
+	}
+	// What the goroutines begin in their turn is written together when this returns. Who is woken last runs
+	// first, and all others in their order: behind them it is told that they had their turn.
+	last := len(outcomes) - 1
+	deliver(outcomes[:last])
+	ended := make(chan struct{})
+	go close(ended)
+	deliver(outcomes[last:])
+	late := time.NewTimer(turnMax)
+	defer late.Stop()
+	select {
+	case <-ended:
+	case <-late.C:
+		alone.Store(groupsAlone)
+	}
+}
+
+func deliver(outcomes []C.rgo_outcome) {
+	for _, came := range outcomes {
 		o := outcome{status: int32(came.status)}
 		if came.error != nil {
 			o.err = readError(unsafe.Pointer(came.error))
@@ -27,10 +59,6 @@ func rstmdbGoDone(first *C.rgo_outcome, count C.size_t) {
 			o.text = string(unsafe.Slice((*byte)(unsafe.Pointer(came.result.data)), int(came.result.len)))
 		}
 		cgo.Handle(came.handle).Value().(*mailbox).outcomes <- o
-	}
-	if count >= yieldFrom {
-		// What the goroutines begin in their turn is written together when this returns.
-		runtime.Gosched()
 	}
 }
 
