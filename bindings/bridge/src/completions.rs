@@ -233,3 +233,6 @@ impl Wake for Completions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,3 +66,38 @@ impl Lookout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// Wants so many looks.
+    struct Looks(Mutex<(usize, Sender<usize>)>);
+
+    impl Gathering for Looks {
+        fn look(self: Arc<Self>) -> bool {
+            let (left, told) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *left = left.saturating_sub(1);
+            let _ = told.send(*left);
+            *left > 0
+        }
+    }
+
+    #[test]
+    fn it_looks_until_nobody_wants_it_and_again_when_somebody_does() {
+        for _ in 0..2 {
+            let told: Vec<_> = [3, 1]
+                .map(|wanted| {
+                    let (sender, told) = channel();
+                    assert!(look_after(Arc::new(Looks(Mutex::new((wanted, sender))))));
+                    told
+                })
+                .into();
+            // They end because what was looked after is let go.
+            let looks: Vec<Vec<usize>> = told.iter().map(|told| told.iter().collect()).collect();
+            assert_eq!(looks, [vec![2, 1, 0], vec![0]]);
+        }
+    }
+}

@@ -287,6 +287,22 @@ fn a_turn_that_nobody_ends_does_not_keep_a_database_from_closing() {
 }
 
 #[test]
+fn what_a_group_leaves_may_leave_more_and_may_panic() {
+    let database = Database::open("echo:", "").unwrap();
+    let (told, (more, left)) = (channel(), channel());
+    let leave = |run| assert!(after_group(run).is_ok(), "not in a callback");
+    later(&database).finish(move |_| {
+        leave(Box::new(|| panic!("on purpose")));
+        leave(Box::new(move || leave(Box::new(move || more.send(()).unwrap()))));
+        told.0.send(()).unwrap();
+    });
+    told.1.recv().unwrap();
+    left.recv().expect("what was left was forgotten");
+    let (_, results) = finish(Started::Waiting(later(&database)));
+    results.recv().unwrap().unwrap();
+}
+
+#[test]
 fn there_is_no_group_outside_of_callbacks() {
     let ran = std::rc::Rc::new(std::cell::Cell::new(false));
     let run = ran.clone();
