@@ -115,3 +115,27 @@ test('watches of a client that nobody refers to go on', async (t) => {
   await iterator.return();
   await listened.close();
 });
+
+test('results of batches that nobody looks at do not add up, and those that are kept are there', async () => {
+  const db = await Database.open('mem:');
+  await db.machine(lamp).putMachine();
+  const initialCtx = { note: '-'.repeat(2_000) };
+  await db.createInstance('lamp', 1, { instanceId: 'a', initialCtx });
+  const press = (n) => ({
+    op: 'applyEvent',
+    params: { instanceId: 'a', event: 'PRESS', payload: { n } },
+  });
+  const ops = Array.from({ length: 1_000 }, (_, n) => press(n));
+  const cycle = async (count) => {
+    for (let n = 0; n < count; n += 1) await db.batch(ops);
+    await collect();
+    return process.memoryUsage().rss;
+  };
+  const kept = await db.batch(ops);
+  const before = await cycle(20);
+  const grown = (await cycle(200)) - before;
+  // Two megabytes each.
+  assert.ok(grown < 150_000_000, `${grown}`);
+  assert.deepEqual(kept.results[999].result.ctx, { ...initialCtx, n: 999 });
+  await db.close();
+});
