@@ -1,4 +1,4 @@
-//! Values as JSON text, byte for byte as `serde_json` writes them, in half the steps: texts are looked through in
+//! Values as JSON text, byte for byte as `serde_json` writes them, in fewer steps: texts are looked through in
 //! words, and names of members while the program is compiled.
 
 use serde::ser::{
