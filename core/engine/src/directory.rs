@@ -2,7 +2,7 @@
 //!
 //! Somebody may move, replace or delete the directory of a database that is open. What is written then
 //! would be gone, or be found in the files of another. So this is asked before each file is begun or
-//! replaced, before frames that are to be acknowledged (in a row of them each five milliseconds), and now and
+//! replaced, before frames that are to be acknowledged (in a row of them each millisecond), and now and
 //! then; once something differs, nothing is written any more, at the end neither.
 
 use std::io::ErrorKind;

@@ -37,9 +37,7 @@ const PREPARE_BYTES_MAX: u64 = 8 << 20;
 const RESERVE_BYTES: u64 = 64 << 10;
 /// What frames put around their payloads, the one that begins a history among them, at most.
 const FRAMES_BYTES: u64 = 4 << 10;
-/// The place of the files is looked at this often where every write is synced,
-const LOOK_SYNCED_MS: i64 = 5;
-/// and where not.
+/// Where not every write is synced, the place of the files is looked at this often.
 const LOOK_MS: i64 = 50;
 
 /// What the writer needs to know of the database.
@@ -293,7 +291,7 @@ impl LogWriter {
     fn check_directory_if_due(&mut self) -> SinkResult {
         let now = self.settings.clock.monotonic_ms();
         let pause = match self.settings.fsync {
-            FsyncPolicy::EveryWrite => LOOK_SYNCED_MS,
+            FsyncPolicy::EveryWrite => 1,
             _ => LOOK_MS,
         };
         let is_due = |looked: i64| !(0..pause).contains(&now.saturating_sub(looked));
