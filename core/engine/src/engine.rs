@@ -462,6 +462,7 @@ macro_rules! methods {
        $access:ident $place:ident $batch:ident $key:ident,
        $request:ident => $result:ident, can_fail: $can_fail:literal;)*) => {
         /// The outcome of a request of any operation.
+        #[expect(clippy::boxed_local, reason = "out of the box it is moved once, as what it is of")]
         fn outcome(request: Box<Request>, carry: Carry<'_>) -> Evaluated<Outcome> {
             match *request {
                 $(Request::$name(request) => {
