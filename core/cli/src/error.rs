@@ -223,6 +223,9 @@ fn reason_hint(error: &Error, reason: &str) -> Option<String> {
         reason::LOCKED => {
             "one process at a time opens a directory: end the other one, or work in its shell"
         }
+        reason::CORRUPT if error.context().contains_key("backup") => {
+            "use an older backup, or take another: the database itself is not concerned"
+        }
         reason::CORRUPT => {
             let path = error.context().get("path").and_then(Value::as_str).unwrap_or("DIR");
             let path = option("--path", path);

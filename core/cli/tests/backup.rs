@@ -160,6 +160,7 @@ fn damage_is_named_with_exit_code_9_and_nothing_is_restored() {
         std::fs::write(&path, damaged).unwrap();
         let error = place.error(9, &["backup", "verify", "b"]);
         assert_eq!(error["reason"], "corrupt");
+        assert!(error["hint"].as_str().unwrap().contains("older backup"), "{error}");
         assert!(error["context"]["position"].as_u64().unwrap() as usize <= at, "{error}");
         place.error(9, &["restore", "b", "d"]);
         assert!(!place.folder.path().join("d").exists());

@@ -251,6 +251,7 @@ pub(super) fn damaged(name: &str, position: u64, what: &str) -> Error {
         format!("the backup {name} is damaged at byte {position}: {what}; take another one");
     Error::new(ErrorCode::InternalError, message)
         .with_reason(reason::CORRUPT)
+        .with("backup", name)
         .with("file", name)
         .with("position", position)
 }

@@ -206,7 +206,8 @@ impl Model {
         }
         let bytes = vec![0; usize::try_from(most.min(SIZE - position)).unwrap_or_default()];
         let next = position + bytes.len() as u64;
-        let last_offset = self.latest_offset();
+        let named = request.backup_id.as_deref().and_then(|id| id.strip_prefix("backup-"));
+        let last_offset = named.and_then(|last| last.parse().ok()).unwrap_or(self.latest_offset());
         Ok(BackupResult {
             backup_id: request.backup_id.unwrap_or_else(|| format!("backup-{last_offset}").into()),
             database_id: "0".repeat(32).into(),
