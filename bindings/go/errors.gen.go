@@ -195,6 +195,17 @@ const (
 	// using it again.
 	ReasonRecreateForbidden = "recreate_forbidden"
 
+	// ReasonNotLeader: Another node takes the writes; context `leader`, where it is known, is
+	// its address. The request changed nothing and can be repeated there.
+	ReasonNotLeader = "not_leader"
+
+	// ReasonReplica: The database is a copy of another one, which takes the writes; context
+	// `leader`, where it is known, is its address.
+	ReasonReplica = "replica"
+
+	// ReasonLogMismatch: A frame does not go on from the log of the node that it came to.
+	ReasonLogMismatch = "log_mismatch"
+
 	// ReasonDiskFull: There is no room on the disk; nothing was written.
 	ReasonDiskFull = "disk_full"
 

@@ -133,6 +133,12 @@ export const ERROR_REASONS = Object.freeze([
   'idempotency_key_reused',
   /** The id belonged to a deleted instance and the settings forbid using it again. */
   'recreate_forbidden',
+  /** Another node takes the writes; context `leader`, where it is known, is its address. The request changed nothing and can be repeated there. */
+  'not_leader',
+  /** The database is a copy of another one, which takes the writes; context `leader`, where it is known, is its address. */
+  'replica',
+  /** A frame does not go on from the log of the node that it came to. */
+  'log_mismatch',
   /** There is no room on the disk; nothing was written. */
   'disk_full',
   /** Whether the write happened is unknown: a sync failed, or the connection ended before the answer. Read to find out, or repeat it with its idempotency key. */

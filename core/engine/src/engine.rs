@@ -12,6 +12,7 @@ use rstmdb_types::*;
 
 use crate::checkpoint::policy::CheckpointPolicy;
 use crate::condition::Condition;
+use crate::error::io as io_error;
 use crate::jobs;
 use crate::log::queue::Queue;
 use crate::manifest::hex;
@@ -19,6 +20,9 @@ use crate::open::open;
 use crate::ops::{Edge, NewId};
 use crate::options::{Background, FsyncPolicy, Location, Options};
 use crate::pending::{Commit, Evaluated, Pending};
+use crate::replication::install::install;
+use crate::replication::syncs::serve;
+use crate::replication::{Installed, LogFrame, Replication, Standing};
 use crate::shared::{EngineSink, Shared};
 use crate::watch::Subscription;
 
@@ -53,7 +57,14 @@ impl Engine {
         };
         match engine.shared.options.background {
             _ if engine.shared.is_read_only => {}
-            Background::Threads => jobs::start(&engine.shared, &mut engine.threads.lock())?,
+            Background::Threads => {
+                let mut threads = engine.threads.lock();
+                jobs::start(&engine.shared, &mut threads)?;
+                if engine.shared.node.is_some() {
+                    let served = serve(&engine.shared, Shared::syncs, Shared::sync_frames);
+                    threads.push(served.map_err(|error| io_error("starting a thread", error))?);
+                }
+            }
             Background::Inline => {
                 if let Err(error) = engine.shared.snapshots.read(&*engine.shared.storage) {
                     tracing::warn!("snapshots of deleted instances stay for now: {error}");
@@ -74,20 +85,25 @@ impl Engine {
         if *is_closed {
             return Ok(());
         }
+        // What others still decide about is theirs.
+        if self.is_leading() {
+            self.shared.follow("the database was closed", None);
+        }
         self.shared.queue.close();
         self.shared.followers.wake_all();
         self.shared.growth.wake_all();
         let synced =
             self.shared.queue.with_sink(|sink| sink.writer.sync().map(|()| sink.writer.synced()));
+        if let Some(node) = &self.shared.node {
+            node.syncs.close();
+        }
         for thread in self.threads.lock().drain(..) {
             // A thread that panicked has nothing left to do.
             let _ = thread.join();
         }
         let result = match synced {
             Ok(_) if self.shared.is_read_only => Ok(()),
-            Ok(durable) => {
-                self.shared.check_directory().and_then(|()| self.record_durable(durable))
-            }
+            Ok(durable) => self.shared.check_directory().and_then(|()| self.record_end(durable)),
             Err(failure) => Err(failure.batch),
         };
         if result.is_ok() && !self.shared.is_read_only {
@@ -101,8 +117,15 @@ impl Engine {
         result
     }
 
+    fn is_leading(&self) -> bool {
+        self.replication().standing() != Standing::Alone && self.shared.queue.check_stands().is_ok()
+    }
+
     fn shorten_the_next_opening(&self) {
         let shared = &self.shared;
+        if shared.node.is_some() {
+            return;
+        }
         let instances = || shared.state.instance_count();
         let is_due = shared.schedule.lock().is_due_at_close(shared.growth.reach(), instances);
         if is_due && !shared.storage.is_volatile() {
@@ -111,15 +134,22 @@ impl Engine {
         }
     }
 
+    /// The next start will know how far the log must reach, and how far it is decided on.
+    fn record_end(&self, durable: Offset) -> Result<()> {
+        let Some(node) = &self.shared.node else { return self.record_durable(durable) };
+        // Others may have cut off what is not committed before this node writes again.
+        self.record_durable(durable.min(self.shared.queue.committed()))?;
+        node.save_committed(self.shared.committed_index())
+    }
+
     /// The next start will know how far the log must reach.
     fn record_durable(&self, durable: Offset) -> Result<()> {
         let mut manifest = self.shared.manifest.lock();
         if manifest.durable_offset >= durable {
             return Ok(());
         }
-        let mut next = manifest.clone();
-        next.durable_offset = durable;
-        match self.shared.replace_manifest(&mut manifest, next) {
+        let next = manifest.clone();
+        match self.shared.replace_manifest(&mut manifest, next, durable) {
             // Everything is synced; the next start just has to find the end by itself.
             Err(error) if error.reason() == Some(reason::DISK_FULL) => {
                 tracing::warn!("no room to say how far the log reaches, which is synced: {error}");
@@ -127,6 +157,30 @@ impl Engine {
             }
             replaced => replaced,
         }
+    }
+
+    /// What a driver of replication does with it.
+    pub fn replication(&self) -> Replication<'_> {
+        Replication::new(&self.shared)
+    }
+
+    /// Lays a checkpoint that another node handed over into a directory that is closed, in place of what is there of
+    /// the same database, and opens it. `read` gives the bytes of the checkpoint at a position, none at its end;
+    /// `frames` are those behind it up to [`Installed::until`], in order. A crash leaves what was there before, or all
+    /// of the new.
+    pub fn install(
+        location: Location,
+        options: Options,
+        at: &Installed,
+        mut read: impl FnMut(&mut [u8], u64) -> Result<usize>,
+        mut frames: impl Iterator<Item = Result<LogFrame>>,
+    ) -> Result<Engine> {
+        let node = options.node.clone().ok_or_else(|| {
+            let what = "only a node gets a checkpoint from another; set the option node";
+            Error::invalid(reason::INVALID_OPTION, what).with("option", "node")
+        })?;
+        install(&location, &node, at, &mut read, &mut frames)?;
+        Engine::open(location, options)
     }
 
     /// How often the clock was found to be set, or far from the log's time.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Offset, TimestampMs};
 
-use crate::log::queue::SinkResult;
+use crate::log::queue::SinkFailure;
 use crate::storage::{Clock, Storage};
 
 /// The newest checkpoint; beside the manifest, whose lock is held while the next one is written.
@@ -54,7 +54,11 @@ impl DiskRoom {
     }
 
     /// Learns what became of a write.
-    pub(crate) fn learn(&self, written: &SinkResult, storage: &dyn Storage) {
+    pub(crate) fn learn(
+        &self,
+        written: &std::result::Result<(), &SinkFailure>,
+        storage: &dyn Storage,
+    ) {
         match written {
             Ok(()) if !self.is_refused.load(Ordering::Relaxed) => {}
             Ok(()) => self.forget(&mut self.refused.lock()),

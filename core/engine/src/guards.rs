@@ -16,38 +16,62 @@ pub enum Safeguard {
     HeaderChecksum,
     /// Offsets must follow each other without gap or repeat.
     SequenceGap,
+    /// Nothing is shown before those who decide have decided.
+    CommitMark,
+    /// Who no longer decides takes back what was not decided.
+    StepDown,
+    /// A frame that does not go on from the log is void.
+    VoidRule,
+    /// The manifest expects less of the log before the log is cut.
+    ManifestBeforeCut,
+    /// Who read ahead forgets it when the log is cut.
+    ReadAgainAfterCut,
+    /// All that a record changes is locked before it is applied.
+    WholeRecords,
+    /// A frame is acknowledged when it is on the disk.
+    SyncBeforeAnswer,
+    /// A vote is on the disk before it is answered.
+    VoteBeforeAnswer,
 }
 
 impl Safeguard {
     /// Every guard.
-    pub const ALL: [Safeguard; 5] = [
+    pub const ALL: [Safeguard; 13] = [
         Safeguard::TruncateTail,
         Safeguard::DirectorySync,
         Safeguard::Poison,
         Safeguard::HeaderChecksum,
         Safeguard::SequenceGap,
+        Safeguard::CommitMark,
+        Safeguard::StepDown,
+        Safeguard::VoidRule,
+        Safeguard::ManifestBeforeCut,
+        Safeguard::ReadAgainAfterCut,
+        Safeguard::WholeRecords,
+        Safeguard::SyncBeforeAnswer,
+        Safeguard::VoteBeforeAnswer,
     ];
 }
 
 #[cfg(feature = "guard-check")]
 mod switches {
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::Safeguard;
 
-    static OFF: AtomicU8 = AtomicU8::new(0);
+    static OFF: AtomicU32 = AtomicU32::new(0);
 
     /// Switches a guard off or on, for the whole process.
     pub fn set(guard: Safeguard, on: bool) {
         if on {
-            OFF.fetch_and(!(1 << guard as u8), Ordering::SeqCst);
+            OFF.fetch_and(!(1 << guard as u32), Ordering::SeqCst);
         } else {
-            OFF.fetch_or(1 << guard as u8, Ordering::SeqCst);
+            OFF.fetch_or(1 << guard as u32, Ordering::SeqCst);
         }
     }
 
     pub(crate) fn enabled(guard: Safeguard) -> bool {
-        OFF.load(Ordering::Relaxed) & (1 << guard as u8) == 0
+        OFF.load(Ordering::Relaxed) & (1 << guard as u32) == 0
     }
 }
 

@@ -13,7 +13,7 @@ use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::load::{LoadedCheckpoint, Loading};
 use crate::error::{corrupt, is_newer};
 use crate::log::lineage::Lineage;
-use crate::log::recovery::{LogRead, RecoveryPlan, read};
+use crate::log::recovery::{Decided, LogRead, RecoveryPlan, read};
 use crate::log::tip::Named;
 use crate::log::{LogFiles, OFFSET_MAX};
 use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
@@ -32,6 +32,8 @@ pub(crate) struct Search<'a> {
     pub hash_seed: &'a dyn Fn() -> u64,
     /// Nothing after it is wanted.
     pub limit: Option<Offset>,
+    /// Where others decide about the log, up to which frame they are known to have; none: all of it counts.
+    pub decided: Option<u64>,
     /// Told the stage, and the bytes done and in all.
     pub progress: &'a dyn Fn(&'static str, u64, u64),
 }
@@ -159,6 +161,7 @@ impl Search<'_> {
             durable: (*durable).max(loaded.newest),
             named: loaded.named,
             limit,
+            decided: self.decided.map(|index| Decided { index, offset: loaded.newest }),
         };
         state.begin_replay(loaded.newest);
         let mut replayer = Replayer::new(&state);

@@ -31,6 +31,7 @@ mod ops;
 pub mod options;
 mod pending;
 mod replay;
+pub mod replication;
 mod retention;
 #[cfg(test)]
 mod same_bytes_tests;
@@ -47,8 +48,8 @@ pub use condition::Condition;
 pub use engine::Engine;
 pub use followers::WatchedPlace;
 pub use options::{
-    Background, FsyncPolicy, Location, Options, ProgressObserver, ProgressUpdate, Purpose,
-    Retention, SyncObserver,
+    Background, FsyncPolicy, Location, Node, NodeKind, Options, ProgressObserver, ProgressUpdate,
+    Purpose, Retention, SyncObserver,
 };
 pub use pending::{Commit, Pending};
 pub use watch::{KnownContexts, Subscription};

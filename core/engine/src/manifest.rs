@@ -7,7 +7,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rstmdb_types::{Error, Offset, Result};
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Offset, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Newer, corrupt, io as io_error, newer_format};
@@ -73,6 +74,10 @@ pub struct Ancestor {
 pub(crate) enum Role {
     #[default]
     Alone,
+    /// A copy of another database, which sends it its log.
+    Replica,
+    /// A member of a group that decides together.
+    Member,
     /// One that only a later release knows.
     #[serde(other)]
     Unknown,
@@ -117,6 +122,24 @@ impl Manifest {
                 value.ok_or_else(|| corrupt(MANIFEST, 0, "database_id is not 32 hex digits"))?;
         }
         Ok(id)
+    }
+
+    /// Why only a node writes here.
+    pub(crate) fn not_alone(&self, name: &str) -> Error {
+        let (reason, what) = match self.role {
+            Role::Replica => (reason::REPLICA, "a copy of another database"),
+            _ => (reason::NOT_LEADER, "a member of a group"),
+        };
+        let id = self.node_id;
+        Error::new(
+            ErrorCode::ReadOnlyMode,
+            format!(
+                "{name} is {what} (node {id}): only its server writes there; commands that read may look \
+                 at it, and changes go to who leads"
+            ),
+        )
+        .with_reason(reason)
+        .with("path", name)
     }
 
     /// Reads the manifest; `None` when there is none.
@@ -167,9 +190,9 @@ impl Manifest {
         if !in_range || !manifest.history.is_ordered() {
             return Err(damaged("a number is out of range"));
         }
-        // A member of something belongs to the server that leads it.
         match (manifest.role, manifest.node_id) {
             (Role::Alone, 0) => Ok(manifest),
+            (Role::Replica | Role::Member, node) if node > 0 => Ok(manifest),
             _ => Err(newer_format(MANIFEST, 0, Newer::Role)),
         }
     }
@@ -213,12 +236,23 @@ impl ManifestFile {
         self.written.lock().clone()
     }
 
-    /// Replaces it; what was marked meanwhile stays.
-    pub(crate) fn replace(&self, next: &mut Manifest) -> io::Result<()> {
+    /// Replaces it. How far the log reaches is known here: at least so far is on the disk, by now.
+    pub(crate) fn replace(&self, next: &mut Manifest, durable: Offset) -> io::Result<()> {
         let mut written = self.written.lock();
-        next.last_segment = next.last_segment.max(written.last_segment);
-        next.durable_offset = next.durable_offset.max(written.durable_offset);
+        next.last_segment = written.last_segment;
+        next.durable_offset = durable.max(written.durable_offset);
         self.write(&mut written, next.clone())
+    }
+
+    /// Expects no more of the log than this: what is behind it is about to be cut off.
+    pub(crate) fn mark_cut(&self, number: u64, last: Offset) -> io::Result<()> {
+        let mut written = self.written.lock();
+        let next = Manifest {
+            last_segment: number,
+            durable_offset: last.min(written.durable_offset),
+            ..written.clone()
+        };
+        if *written == next { Ok(()) } else { self.write(&mut written, next) }
     }
 
     /// Notes that a segment begins, behind changes that are on the disk: should it be missing one day,
@@ -231,6 +265,12 @@ impl ManifestFile {
             ..written.clone()
         };
         self.write(&mut written, next)
+    }
+
+    /// What is there belongs to a node of a group from now on.
+    pub(crate) fn join(&self, next: &mut Manifest, node: u16, role: Role) -> io::Result<()> {
+        (next.node_id, next.role) = (node, role);
+        self.replace(next, 0)
     }
 
     fn write(&self, written: &mut Manifest, next: Manifest) -> io::Result<()> {

@@ -26,8 +26,13 @@ use crate::log::segment::{
 use crate::log::tip::Tip;
 use crate::log::writer::create_segment;
 use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
-use crate::manifest::{self, CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestFile};
-use crate::options::{Location, Options, ProgressUpdate, Purpose};
+use crate::manifest::{
+    self, CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestFile, Role,
+};
+use crate::options::{FsyncPolicy, Location, Node, Options, ProgressUpdate, Purpose};
+use crate::replication::group::Group;
+use crate::replication::standing::NodeState;
+use crate::replication::vote::VoteFile;
 use crate::shared::{EngineSink, Shared};
 use crate::snapshots::{self, Snapshots};
 use crate::state::State;
@@ -37,41 +42,53 @@ use crate::time::Time;
 /// Opens the database at `location`, creating it if the options allow.
 pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     let storage = location.storage.clone();
-    check_options(&options)?;
+    check_options(&location, &options)?;
     // Before anything is touched: what is no database stays as it is.
     refuse_foreign_files(&location)?;
     let lock = take_lock(&location, &options)?;
-    let is_read_only = lock.is_none();
+    let found = Manifest::read(&*storage)?;
+    let is_read_only = lock.is_none() || is_looked_at(&location, &options, found.as_ref())?;
     if !is_read_only {
         check_writable(&location)?;
     }
     let directory = Arc::new(HeldDirectory::new(storage.clone(), lock));
-    let mut manifest = match Manifest::read(&*storage)? {
+    let mut manifest = match found {
         Some(manifest) if is_read_only => manifest,
         Some(manifest) => {
             make_durable(&*storage)?;
             manifest
         }
         None if is_read_only => return Err(no_database(&location)),
-        None => create(&location)?,
+        None => create(&location, options.node.as_ref())?,
     };
+    // What a lone database has in its log counts, also when it joins others.
+    let votes = match manifest.role {
+        Role::Alone if options.node.is_none() => None,
+        _ => Some(VoteFile::open(storage.clone())?),
+    };
+    let decided = votes
+        .as_ref()
+        .filter(|_| manifest.role != Role::Alone)
+        .map(|votes| votes.ballot().committed);
     let database = manifest.database()?;
     let sealer = Sealer::plain(&database);
     let files = Arc::new(LogFiles::new(storage.clone(), sealer));
     let (state, recovered, newest_checkpoint) =
-        load(&location, &options, &mut manifest, &files, is_read_only)?;
+        load(&location, &options, &mut manifest, &files, (is_read_only, decided))?;
     let is_older = manifest.format != MANIFEST_FORMAT || recovered.writer.format != SEGMENT_FORMAT;
-    let loaded = Loaded { manifest, files, state, recovered, newest_checkpoint };
+    let loaded = Loaded { manifest, files, state, recovered, newest_checkpoint, votes };
     let shared = assemble(location, options, directory, loaded, is_read_only)?;
     if is_older && !is_read_only {
         shared.change_format()?;
     }
+    shared.join()?;
+    let committed = shared.queue.committed();
     tracing::info!(
         "opened {} with {} instances at offset {}, history {:016x}, fsync {}",
         shared.name,
         shared.state.instance_count(),
-        shared.queue.appended(),
-        shared.files.lineage.lock().of(shared.queue.appended()).unwrap_or_default(),
+        committed,
+        shared.files.lineage.lock().of(committed).unwrap_or_default(),
         shared.options.fsync,
     );
     Ok(shared)
@@ -84,6 +101,8 @@ pub(crate) struct Loaded {
     pub state: State,
     pub recovered: Recovered,
     pub newest_checkpoint: NewestCheckpoint,
+    /// What a node that is part of a group has promised.
+    pub votes: Option<VoteFile>,
 }
 
 /// Puts the parts of an open database together.
@@ -94,14 +113,16 @@ pub(crate) fn assemble(
     loaded: Loaded,
     is_read_only: bool,
 ) -> Result<Shared> {
-    let Loaded { manifest, files, state, recovered, newest_checkpoint } = loaded;
+    let Loaded { manifest, files, state, recovered, newest_checkpoint, votes } = loaded;
     let storage = location.storage.clone();
     let database = manifest.database()?;
     let manifest_file = Arc::new(ManifestFile::new(storage.clone(), manifest.clone()));
     let ring = Arc::new(Ring::new(options.watch_ring_bytes));
     let state = Arc::new(state);
-    let next = recovered.writer.tip.next;
+    let next = recovered.applied.next;
     let log_time = state.log_time.load(std::sync::atomic::Ordering::Acquire);
+    let node = options.node.clone().zip(votes).filter(|_| !is_read_only);
+    let node = node.map(|(node, votes)| NodeState::new(node, votes));
     let writer = LogWriter::new(
         WriterSettings {
             storage: storage.clone(),
@@ -109,6 +130,7 @@ pub(crate) fn assemble(
             clock: location.clock.clone(),
             entropy: location.entropy.clone(),
             database,
+            node: node.as_ref().map_or(manifest.node_id, |node| node.node.id),
             fsync: options.fsync,
             segment_bytes_max: options.segment_bytes_max,
             free_bytes_min: options.free_bytes_min,
@@ -119,7 +141,7 @@ pub(crate) fn assemble(
         ring.clone(),
         recovered.file,
         recovered.writer,
-        log_time,
+        log_time.max(recovered.open_time),
     );
     let volatile = storage.is_volatile();
     let growth = Arc::new(Growth::new(next - 1));
@@ -134,6 +156,7 @@ pub(crate) fn assemble(
         ring: ring.clone(),
         followers: followers.clone(),
         noticed: None,
+        group: node.as_ref().map(|_| Group::new(recovered.applied)),
     };
     // What was not in a checkpoint at the opening counts as well.
     let last = manifest.checkpoints.last().map_or(0, |newest| newest.offset);
@@ -163,10 +186,30 @@ pub(crate) fn assemble(
         options,
         snapshots: Snapshots::default(),
         backups: Backups::default(),
+        node,
+        claims: Mutex::default(),
     })
 }
 
 impl Shared {
+    /// A database that was alone is the first of a group from now on: all that it holds counts.
+    fn join(&self) -> Result<()> {
+        let Some(node) = &self.node else { return Ok(()) };
+        self.queue.restate(&node.refusal(None));
+        let mut manifest = self.manifest.lock();
+        if manifest.role == node.node.role() && manifest.node_id == node.node.id {
+            return Ok(());
+        }
+        let failed = |error: io::Error| io_error(&format!("writing {MANIFEST}"), error);
+        if manifest.role == Role::Alone {
+            node.save_committed(self.committed_index())?;
+        }
+        let mut next = manifest.clone();
+        self.manifest_file.join(&mut next, node.node.id, node.node.role()).map_err(failed)?;
+        *manifest = next;
+        Ok(())
+    }
+
     /// Goes on in the newest format: a segment of it begins, a checkpoint holds what was before, and
     /// then the manifest says so. What is there of it after a crash is taken up by the next opening.
     fn change_format(&self) -> Result<()> {
@@ -179,12 +222,46 @@ impl Shared {
     }
 }
 
-fn check_options(options: &Options) -> Result<()> {
-    if options.segment_bytes_max >= 4096 {
-        return Ok(());
+fn check_options(location: &Location, options: &Options) -> Result<()> {
+    let refused = |what: &str, option: &str| {
+        Err(Error::invalid(reason::INVALID_OPTION, what).with("option", option))
+    };
+    if options.segment_bytes_max < 4096 {
+        return refused("segment_bytes_max must be at least 4096", "segment_bytes_max");
     }
-    Err(Error::invalid(reason::INVALID_OPTION, "segment_bytes_max must be at least 4096")
-        .with("option", "segment_bytes_max"))
+    let Some(node) = &options.node else { return Ok(()) };
+    if node.id == 0 {
+        return refused("the id of a node is at least 1", "node");
+    }
+    if location.storage.is_volatile() {
+        return refused("a node must not forget: it needs a directory", "node");
+    }
+    if options.fsync != FsyncPolicy::EveryWrite {
+        let what = "others count on what a node has acknowledged: fsync must be every_write";
+        return refused(what, "fsync");
+    }
+    Ok(())
+}
+
+/// Whether a directory may only be read: who writes into that of a node is the node.
+fn is_looked_at(
+    location: &Location,
+    options: &Options,
+    manifest: Option<&Manifest>,
+) -> Result<bool> {
+    let Some(manifest) = manifest.filter(|manifest| manifest.role != Role::Alone) else {
+        return Ok(false);
+    };
+    let (name, id) = (&location.name, manifest.node_id);
+    match &options.node {
+        None if options.purpose == Purpose::Read => Ok(true),
+        None => Err(manifest.not_alone(name)),
+        Some(node) if node.id != id => {
+            let what = format!("{name} belongs to node {id}, not to node {}", node.id);
+            Err(Error::invalid(reason::INVALID_OPTION, what).with("option", "node"))
+        }
+        Some(_) => Ok(false),
+    }
 }
 
 fn no_database(location: &Location) -> Error {
@@ -245,12 +322,13 @@ fn make_durable(storage: &dyn Storage) -> Result<()> {
 }
 
 /// Lays out an empty database. Until the manifest is there, nothing was promised.
-fn create(location: &Location) -> Result<Manifest> {
+pub(crate) fn create(location: &Location, node: Option<&Node>) -> Result<Manifest> {
     let storage = &*location.storage;
     let failed = |error: io::Error| io_error(&format!("creating {}", location.name), error);
     // Nobody came first, or left something behind.
     refuse_foreign_files(location)?;
-    let database = location.entropy.salt();
+    let shared = node.and_then(|node| node.database);
+    let database = shared.unwrap_or_else(|| location.entropy.salt());
     for directory in [LOG_DIRECTORY, CHECKPOINT_DIRECTORY] {
         storage.create_dir(directory).map_err(failed)?;
     }
@@ -265,11 +343,14 @@ fn create(location: &Location) -> Result<Manifest> {
         tip: Tip::START,
         key: Sealer::plain(&database).key(),
         salt: location.entropy.salt(),
-        node: 0,
+        node: node.map_or(0, |node| node.id),
         created_at: location.clock.now_ms(),
     };
     create_segment(storage, &header).map_err(failed)?;
-    let manifest = Manifest::new(database);
+    let mut manifest = Manifest::new(database);
+    if let Some(node) = node {
+        (manifest.node_id, manifest.role) = (node.id, node.role());
+    }
     manifest.write(storage).map_err(failed)?;
     Ok(manifest)
 }
@@ -322,7 +403,7 @@ fn load(
     options: &Options,
     manifest: &mut Manifest,
     files: &LogFiles,
-    is_read_only: bool,
+    (is_read_only, decided): (bool, Option<u64>),
 ) -> Result<(State, Recovered, NewestCheckpoint)> {
     let storage = &*location.storage;
     let search = Search {
@@ -333,6 +414,7 @@ fn load(
         // Ids are spread differently in each process, so that nobody can choose colliding ones.
         hash_seed: &|| location.entropy.next_u64(),
         limit: None,
+        decided,
         progress: &|stage, done, total| report(options, stage, done, total),
     };
     let held = search.find()?;
@@ -382,8 +464,14 @@ fn report(options: &Options, stage: &'static str, done_bytes: u64, total_bytes: 
 
 /// Removes what the manifest does not know: unfinished, replaced and superseded files.
 fn remove_leftovers(storage: &dyn Storage, manifest: &Manifest) -> Result<()> {
-    let is_superseded =
-        |name: &str| segment_number(name).is_some_and(|number| number < manifest.first_segment);
+    // In the log of a node, an installation that was not finished leaves a segment further on.
+    let last = match manifest.role {
+        Role::Alone => u64::MAX,
+        _ => manifest.last_segment + 1,
+    };
+    let is_superseded = |name: &str| {
+        segment_number(name).is_some_and(|number| number < manifest.first_segment || number > last)
+    };
     let is_unknown = |name: &str| {
         name.ends_with(CHECKPOINT_ENDING)
             && !manifest.checkpoints.iter().any(|checkpoint| checkpoint.file == name)

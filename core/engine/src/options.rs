@@ -6,6 +6,7 @@ use std::time::Duration;
 
 pub use rstmdb_types::options::{FsyncPolicy, Retention};
 
+use crate::manifest::Role;
 use crate::storage::{Clock, Entropy, Storage, SystemEntropy};
 
 /// Whether the engine runs threads of its own.
@@ -27,6 +28,35 @@ pub enum Purpose {
     /// To read. Where this process may not write, on a read-only file system or as another user, what the
     /// files hold is read all the same, without changing any; a lock is taken where one can be had.
     Read,
+}
+
+/// The part that a database has in a group of nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What it is to the others.
+    pub kind: NodeKind,
+    /// Its number among them, from 1; it is never given to another.
+    pub id: u16,
+    /// The id of the database that they share, for a directory that is empty.
+    pub database: Option<[u8; 16]>,
+}
+
+impl Node {
+    pub(crate) fn role(&self) -> Role {
+        match self.kind {
+            NodeKind::Replica => Role::Replica,
+            NodeKind::Member => Role::Member,
+        }
+    }
+}
+
+/// What a node is to the others of its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A copy of a database that takes the writes elsewhere.
+    Replica,
+    /// One of several that decide together.
+    Member,
 }
 
 rstmdb_types::embedded_options! {
@@ -52,6 +82,8 @@ rstmdb_types::embedded_options! {
         pub background: Background = Background::Threads;
         /// What the database is opened for.
         pub purpose: Purpose = Purpose::Write;
+        /// The part that it has in a group of nodes; none: it is alone.
+        pub node: Option<Node> = None;
         /// Called during a long recovery with records done and, where known, to do.
         pub progress: Option<ProgressObserver> = None;
         /// Told of every sync of the log.

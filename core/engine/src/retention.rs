@@ -21,7 +21,8 @@ impl Shared {
             true => Offset::MAX,
             false => manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.offset) + 1,
         };
-        let floor = wanted.min(covered);
+        let claimed = self.claims.lock().values().min().copied().unwrap_or(Offset::MAX);
+        let floor = wanted.min(covered).min(claimed);
         // The log may only begin where every context can be told from the log alone.
         let mut boundary = manifest.boundaries.iter().rev().find(|boundary| **boundary < floor);
         if wanted > manifest.first_offset && self.check_free_space().is_err() {
@@ -51,7 +52,7 @@ impl Shared {
         self.files.lineage.lock().forget_before(first_offset);
         // Readers are turned away first, then the manifest forgets, then the files go.
         self.first_offset.store(first_offset, Ordering::Release);
-        self.replace_manifest(manifest, next)?;
+        self.replace_manifest(manifest, next, 0)?;
         drop(held);
         let failed = |error: io::Error| io_error("deleting old segments", error);
         for segment in delete {

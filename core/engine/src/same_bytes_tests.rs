@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rstmdb_types::*;
 
-use crate::checkpoint::write::Begin;
+use crate::checkpoint::begin::Begin;
 use crate::log::FrameCursor;
 use crate::ops::{Edge, NewId};
 use crate::options::{Background, FsyncPolicy, Location, Options};

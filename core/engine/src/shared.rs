@@ -1,5 +1,6 @@
 //! The parts of an open database and how they hang together.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,10 +14,14 @@ use crate::due::Growth;
 use crate::error::read_only;
 use crate::followers::{Followers, NoticedBatch};
 use crate::gauges::{DiskRoom, NewestCheckpoint};
-use crate::log::queue::{Batch, Queue, Sink, SinkResult};
-use crate::log::{LogFiles, LogWriter, Ring};
-use crate::manifest::{Manifest, ManifestFile};
+use crate::guards::{self, Safeguard};
+use crate::log::queue::{Batch, Queue, Sink, SinkFailure, Written};
+use crate::log::writer::FrameFailure;
+use crate::log::{LogFiles, LogFrame, LogWriter, Ring};
+use crate::manifest::{Manifest, ManifestFile, Role};
 use crate::options::Options;
+use crate::replication::group::Group;
+use crate::replication::standing::NodeState;
 use crate::snapshots::Snapshots;
 use crate::state::State;
 use crate::storage::{Entropy, Storage};
@@ -34,6 +39,25 @@ pub(crate) struct EngineSink {
     pub followers: Arc<Followers>,
     /// What of it is new to those, until it is committed.
     pub noticed: Option<NoticedBatch>,
+    /// Of a node whose log others decide about.
+    pub group: Option<Group>,
+}
+
+impl EngineSink {
+    /// Appends a frame that came from elsewhere; so much is known to be committed.
+    pub(crate) fn append_frame(&mut self, frame: &LogFrame, committed: Offset) -> Result<()> {
+        let appended = self.writer.append_frame(frame, committed);
+        let appended = appended.map_err(|FrameFailure { error, is_fatal }| SinkFailure {
+            fatal: is_fatal.then(|| error.clone()),
+            batch: error,
+        });
+        self.disk_room.learn(&appended.as_ref().map(|_| ()), &*self.storage);
+        let header = appended.map_err(|failure| failure.batch)?;
+        if let Some(group) = &mut self.group {
+            group.appended(frame, &header);
+        }
+        Ok(())
+    }
 }
 
 impl Sink for EngineSink {
@@ -42,17 +66,28 @@ impl Sink for EngineSink {
     }
 
     fn is_at_once(&self, bytes: usize) -> bool {
-        self.writer.is_at_once(bytes)
+        self.group.is_none() && self.writer.is_at_once(bytes)
     }
 
-    fn write(&mut self, batch: Batch) -> SinkResult {
+    fn may_write(&self) -> bool {
+        self.group.as_ref().is_none_or(|group| group.may_propose(self.writer.synced()))
+    }
+
+    fn write(&mut self, batch: Batch) -> std::result::Result<Written, SinkFailure> {
+        if let Some(group) = &mut self.group {
+            group.propose(&batch);
+            return Ok(match guards::enabled(Safeguard::CommitMark) {
+                true => Written::Submitted,
+                false => Written::Committed,
+            });
+        }
         let (first, last) = (batch.first, batch.last());
         let written = self.writer.append(batch);
-        self.disk_room.learn(&written, &*self.storage);
+        self.disk_room.learn(&written.as_ref().copied(), &*self.storage);
         written?;
         self.noticed = self.followers.notice(&self.ring, first, last);
         self.growth.grown(self.writer.reach());
-        Ok(())
+        Ok(Written::Committed)
     }
 
     fn committed(&mut self) {
@@ -62,7 +97,10 @@ impl Sink for EngineSink {
     }
 
     fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut()) {
-        self.state.roll_back(durable, reset);
+        match guards::enabled(Safeguard::StepDown) || self.group.is_none() {
+            true => self.state.roll_back(durable, reset),
+            false => reset(),
+        }
     }
 }
 
@@ -96,6 +134,10 @@ pub(crate) struct Shared {
     pub backups: Backups,
     /// The last change that a restored database has from before; 0 when it is none.
     pub restored_to: Offset,
+    /// Of a node that is part of a group.
+    pub node: Option<NodeState>,
+    /// Who needs the log from which offset on.
+    pub claims: Mutex<BTreeMap<String, Offset>>,
 }
 
 impl Shared {
@@ -104,7 +146,14 @@ impl Shared {
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
-        if self.is_read_only { Err(read_only(&self.name)) } else { Ok(()) }
+        if !self.is_read_only {
+            return Ok(());
+        }
+        let manifest = self.manifest.lock();
+        Err(match manifest.role {
+            Role::Alone => read_only(&self.name),
+            _ => manifest.not_alone(&self.name),
+        })
     }
 
     /// Ends all writing when the files are not those any more that were opened.

@@ -8,6 +8,7 @@ use std::panic::catch_unwind;
 use rstmdb_engine::FsyncPolicy::{EveryN, EveryWrite, Never};
 use rstmdb_engine::guards::{Safeguard, set};
 use rstmdb_engine::maintenance::verify;
+use rstmdb_testkit::cluster::{Cluster, Faults, pair};
 use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage};
 use rstmdb_testkit::sample::*;
 use rstmdb_types::{ApplyEventRequest, CreateInstanceRequest};
@@ -23,6 +24,16 @@ fn check_of(guard: Safeguard) -> fn() {
         Safeguard::Poison => nothing_is_acknowledged_after_a_failed_sync,
         Safeguard::HeaderChecksum => a_flipped_bit_in_a_header_is_seen,
         Safeguard::SequenceGap => a_hole_in_the_log_is_seen,
+        Safeguard::CommitMark
+        | Safeguard::StepDown
+        | Safeguard::VoidRule
+        | Safeguard::SyncBeforeAnswer => groups_agree,
+        Safeguard::VoteBeforeAnswer => pair::a_vote_survives_whatever_the_moment_of_a_crash,
+        Safeguard::ManifestBeforeCut => {
+            pair::a_log_that_differs_is_cut_and_goes_on_whatever_the_moment_of_a_crash
+        }
+        Safeguard::ReadAgainAfterCut => pair::readers_that_read_ahead_do_not_see_what_was_cut,
+        Safeguard::WholeRecords => batches_are_whole,
     }
 }
 
@@ -106,6 +117,18 @@ fn a_hole_in_the_log_is_seen() {
         bytes.drain(all[hole].position..all[hole + 1].position);
     });
     assert!(open(&disk.crash(Crash::KEEP_NONE), EveryWrite).is_err());
+}
+
+fn groups_agree() {
+    for seed in 1..=100 {
+        let faults = Faults { crashes: true, network: true, refusals: seed % 2 == 0 };
+        Cluster::new(seed, 3, faults).run(300);
+    }
+}
+
+fn batches_are_whole() {
+    // Whether a reader comes in between is for the machine to say.
+    (0..20).for_each(|_| pair::a_batch_is_whole_for_readers_of_a_node_that_follows());
 }
 
 #[test]

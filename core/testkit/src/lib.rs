@@ -5,6 +5,7 @@
 
 pub mod calls;
 pub mod clock;
+pub mod cluster;
 pub mod compare;
 pub mod exchange;
 pub mod faulty;

@@ -215,6 +215,14 @@ reasons! {
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", Conflict;
     /// The id belonged to a deleted instance and the settings forbid using it again.
     RECREATE_FORBIDDEN = "recreate_forbidden", InstanceExists;
+    /// Another node leads; context `address` says where, when it is known. Nothing was changed. Clients go there by
+    /// themselves.
+    NOT_LEADER = "not_leader", ReadOnlyMode;
+    /// A replica takes no writes; context `address` says where the primary is, when it is known. Clients go there by
+    /// themselves.
+    REPLICA = "replica", ReadOnlyMode;
+    /// A frame does not go on from the log of the node that it came to.
+    LOG_MISMATCH = "log_mismatch", ReplicationError;
     /// There is no room on the disk; nothing was written.
     DISK_FULL = "disk_full", WalIoError;
     /// Whether the write happened is unknown: a sync failed, or the connection ended before the answer.
@@ -246,12 +254,6 @@ reasons! {
     /// What was to be told does not fit a frame, though all went well: a change was made, and context
     /// `wal_offset` or `wal_offsets` says where.
     ANSWER_TOO_LARGE = "answer_too_large", InternalError;
-    /// Another node leads; context `address` says where, when it is known. Nothing was changed. Clients go there by
-    /// themselves.
-    NOT_LEADER = "not_leader", ReadOnlyMode;
-    /// A replica takes no writes; context `address` says where the primary is, when it is known. Clients go there by
-    /// themselves.
-    REPLICA = "replica", ReadOnlyMode;
     /// The node is further behind than the request or its settings allow; another one may not be.
     LAG_EXCEEDED = "lag_exceeded", ReplicationError;
     /// This build or this peer does not have the feature.

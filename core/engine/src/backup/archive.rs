@@ -100,6 +100,7 @@ impl Archive {
             options: &Options::default(),
             hash_seed: &|| 0,
             limit: None,
+            decided: None,
             progress: &|stage, done_bytes, total_bytes| {
                 progress(ProgressUpdate { stage, done_bytes, total_bytes });
             },

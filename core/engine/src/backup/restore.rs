@@ -456,8 +456,9 @@ impl Target<'_> {
             manifest,
             files,
             state,
-            recovered: Recovered { file, writer: position },
+            recovered: Recovered { file, writer: position, applied: tip, open_time: 0 },
             newest_checkpoint: NewestCheckpoint::default(),
+            votes: None,
         };
         let directory = Arc::new(HeldDirectory::new(storage.clone(), Some(lock)));
         let shared =

@@ -51,6 +51,19 @@ pub(crate) fn open_checkpoint(storage: &dyn Storage, path: &str) -> Result<Arc<d
     })
 }
 
+/// The histories that a checkpoint knows of.
+pub(crate) fn lineage_of(file: &dyn File, path: &str, database: &[u8; 16]) -> Result<Lineage> {
+    let mut reader = BlockReader::open(file, path, database)?;
+    let mut lineage = Lineage::default();
+    while let Some((kind, entries, bytes)) = reader.next()? {
+        let mut bytes = Reader::new(bytes);
+        if kind == BlockKind::Histories {
+            (0..entries).filter_map(|_| get_history(&mut bytes)).for_each(|it| lineage.add(it));
+        }
+    }
+    Ok(lineage)
+}
+
 impl Loading<'_> {
     /// Loads the file; the state is spoilt when this fails.
     pub(crate) fn load(&self, file: &str, state: &State) -> Result<LoadedCheckpoint> {

@@ -4,6 +4,7 @@
 //! entry carries the offset of its last change, so replaying the log from the checkpoint's offset on
 //! skips what an entry has already.
 
+pub(crate) mod begin;
 pub(crate) mod format;
 pub(crate) mod load;
 pub(crate) mod policy;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rstmdb_types::{Offset, Result, Text, TimestampMs};
 
+use super::begin::Begin;
 use super::format::{
     BlockKind, BlockReader, BlockWriter, Head, put_history, put_instance, put_key, put_machine,
     put_side,
@@ -73,6 +74,13 @@ impl Shared {
         Ok(named)
     }
 
+    /// A boundary in the log that was just applied, under the locks of all instances, and the frame that ends with
+    /// it.
+    pub(crate) fn begin_at_boundary(&self, offset: Offset, named: Named) -> Begin {
+        // Readers may begin with the mark itself.
+        Begin { named: Some(named), ..self.begin_at(offset, offset - 1) }
+    }
+
     /// A place in the log that was just appended, under the locks of all instances.
     pub(crate) fn begin_at(&self, offset: Offset, boundary: Offset) -> Begin {
         let flushes = self.state.flushes.load(Ordering::SeqCst);
@@ -90,7 +98,7 @@ impl Shared {
         number: u64,
         begin: Begin,
     ) -> Result<Option<WrittenCheckpoint>> {
-        let Ticket { offset, epoch } = begin.ticket;
+        let Ticket { offset, epoch, .. } = begin.ticket;
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");
@@ -114,8 +122,9 @@ impl Shared {
             self.storage.remove(&temporary).map_err(failed)?;
             return Ok(None);
         }
-        // All that the copies may contain becomes durable before the checkpoint counts.
+        // All that the copies may contain becomes durable, and is committed, before the checkpoint counts.
         self.queue.try_with_sink(|sink| sink.writer.sync())?;
+        self.wait_for_all()?;
         if self.queue.ticket(0).epoch != epoch {
             return Err(write_failed("a failed write was taken back while the checkpoint ran"));
         }
@@ -126,6 +135,19 @@ impl Shared {
         BlockReader::open(&*reopened, &path, &self.database)?.verify()?;
         let entry = CheckpointEntry { file, offset, instances, bytes };
         Ok(Some(WrittenCheckpoint { entry, lineage, created_at }))
+    }
+
+    /// Waits until all that is in memory is committed, where others decide.
+    fn wait_for_all(&self) -> Result<()> {
+        let ticket = self.queue.ticket_of_all();
+        if self.node.is_none() || self.queue.settled(ticket).is_some_and(|settled| settled.is_ok())
+        {
+            return Ok(());
+        }
+        match self.options.background {
+            Background::Threads => self.queue.wait(ticket),
+            Background::Inline => Err(write_failed("changes before are not committed; retry")),
+        }
     }
 
     fn write_blocks(
@@ -253,21 +275,6 @@ pub(crate) struct WrittenCheckpoint {
     pub lineage: Lineage,
     /// The time in the log that it says it is of.
     pub created_at: TimestampMs,
-}
-
-/// Where a checkpoint begins.
-pub(crate) struct Begin {
-    pub ticket: Ticket,
-    /// The log behind this offset stands alone.
-    pub boundary: Offset,
-    /// The last frame written.
-    named: Option<Named>,
-    /// Where the purge floor was.
-    purge_floor: Offset,
-    /// The flushes so far.
-    flushes: u64,
-    /// Nobody writes meanwhile, so it need not rest, and closing does not end it.
-    is_alone: bool,
 }
 
 /// A slot of a partition.

@@ -33,6 +33,11 @@ impl Job for Digests {
         if !due.has_come(now_ms, reach) {
             return due;
         }
+        if shared.queue.check_stands().is_err() {
+            // Who leads does.
+            self.uncovered_ms = None;
+            return Due::at(now_ms + TIME_MS);
+        }
         match shared.mark(false, &Edge::of(shared)) {
             Ok(begin) => {
                 self.uncovered_ms = None;

@@ -80,6 +80,11 @@ impl<'a> Effects<'a> {
         self.fault
     }
 
+    /// Whether the next effect is of the record of the last one.
+    pub(crate) fn is_inside_record(&self) -> bool {
+        self.left > 0
+    }
+
     /// The offset of the next effect; after the iteration, the one behind the last.
     pub(crate) fn next_offset(&self) -> Offset {
         self.next

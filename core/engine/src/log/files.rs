@@ -13,8 +13,12 @@ use super::effects::Effects;
 use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameHeader, ParsedFrame, parse};
 use super::lineage::Lineage;
 use super::sealer::Sealer;
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_path};
+use super::segment::{
+    LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_path,
+};
+use super::tip::Tip;
 use crate::error::{corrupt, io as io_error, newer_format};
+use crate::guards::{self, Safeguard};
 use crate::storage::{File, Storage, is_out_of_files, remove_if_there};
 
 /// A place in a segment is noted at least this often, so that finding an offset reads little.
@@ -75,9 +79,12 @@ impl Frame {
         Frame { header, bytes, start: FRAME_HEADER_BYTES, end: FRAME_HEADER_BYTES + payload_bytes }
     }
 
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
     pub(crate) fn effects(&self) -> Effects<'_> {
-        let payload = self.bytes.get(self.start..self.end).unwrap_or_default();
-        Effects::new(self.header.format, payload, self.header.first)
+        Effects::new(self.header.format, self.payload(), self.header.first)
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -85,18 +92,28 @@ impl Frame {
     }
 }
 
+/// A frame whose place in its segment is noted.
+#[derive(Debug, Clone, Copy)]
+struct NotedFrame {
+    first: Offset,
+    index: u64,
+    position: u64,
+}
+
 /// What is known of one segment.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub number: u64,
     pub first: Offset,
+    /// The end of the log before it.
+    pub tip: Tip,
+    pub format: u32,
     pub created_at: TimestampMs,
     /// Where the first frame begins.
     pub start: u64,
     /// Bytes that hold frames, header included.
     pub bytes: u64,
-    /// Some frames: the first offset in each, and where it begins.
-    places: Vec<(Offset, u64)>,
+    places: Vec<NotedFrame>,
 }
 
 impl Segment {
@@ -104,6 +121,8 @@ impl Segment {
         Segment {
             number: header.number,
             first: header.tip.next,
+            tip: header.tip,
+            format: header.format,
             created_at: header.created_at,
             start: header.bytes(),
             bytes: header.bytes(),
@@ -112,25 +131,41 @@ impl Segment {
     }
 
     /// Records a frame that was found or written at `position`.
-    pub(crate) fn note(&mut self, first: Offset, position: u64, frame_bytes: u64) {
-        if self.places.last().is_none_or(|(_, last)| position >= last + INDEX_STEP_BYTES) {
-            self.places.push((first, position));
+    ///
+    /// What is void has no place among offsets: it is of the next one, `first`.
+    pub(crate) fn note(&mut self, first: Offset, index: u64, position: u64, frame_bytes: u64) {
+        let is_due = |last: &NotedFrame| position >= last.position + INDEX_STEP_BYTES;
+        if self.places.last().is_none_or(is_due) {
+            self.places.push(NotedFrame { first, index, position });
         }
         self.bytes = self.bytes.max(position + frame_bytes);
     }
 
+    /// Forgets what is from `position` on.
+    fn cut(&mut self, position: u64) {
+        self.places.retain(|place| place.position < position);
+        self.bytes = position;
+    }
+
     /// Where to look for an offset from on: a frame begins there, of this offset or an earlier one.
     pub(crate) fn place_before(&self, offset: Offset) -> u64 {
-        let at = self.places.partition_point(|(first, _)| *first <= offset);
-        at.checked_sub(1)
-            .and_then(|at| self.places.get(at))
-            .map_or(self.start, |(_, position)| *position)
+        self.before(self.places.partition_point(|place| place.first <= offset))
+    }
+
+    /// Where to look for a frame from on.
+    fn place_of_index(&self, index: u64) -> u64 {
+        self.before(self.places.partition_point(|place| place.index <= index))
+    }
+
+    fn before(&self, at: usize) -> u64 {
+        let place = at.checked_sub(1).and_then(|at| self.places.get(at));
+        place.map_or(self.start, |place| place.position)
     }
 
     /// The end of what must be read to find an offset from the place before it on.
     fn place_after(&self, offset: Offset) -> u64 {
-        let at = self.places.partition_point(|(first, _)| *first <= offset);
-        self.places.get(at).map_or(self.bytes, |(_, position)| *position)
+        let at = self.places.partition_point(|place| place.first <= offset);
+        self.places.get(at).map_or(self.bytes, |place| place.position)
     }
 }
 
@@ -196,6 +231,8 @@ pub(crate) struct LogFiles {
     segments: RwLock<BTreeMap<u64, Segment>>,
     open_files: Mutex<VecDeque<(u64, Arc<dyn File>)>>,
     cache: Mutex<FrameCache>,
+    /// Counts how often the end of the log was cut off.
+    cuts: AtomicU64,
     pub chains: Chains,
     pub counters: IoCounters,
 }
@@ -215,6 +252,7 @@ impl LogFiles {
             segments: RwLock::default(),
             open_files: Mutex::default(),
             cache: Mutex::default(),
+            cuts: AtomicU64::new(0),
             chains: Chains::default(),
             counters: IoCounters::default(),
         }
@@ -226,9 +264,57 @@ impl LogFiles {
     }
 
     /// Records a frame written to a segment.
-    pub(crate) fn note(&self, number: u64, first: Offset, position: u64, frame_bytes: u64) {
+    pub(crate) fn note(
+        &self,
+        number: u64,
+        (first, index): (Offset, u64),
+        position: u64,
+        frame_bytes: u64,
+    ) {
         if let Some(segment) = self.segments.write().get_mut(&number) {
-            segment.note(first, position, frame_bytes);
+            segment.note(first, index, position, frame_bytes);
+        }
+    }
+
+    /// Records a frame that was read, unless the log was cut off meanwhile.
+    fn note_read(&self, cursor: &FrameCursor, header: &FrameHeader, frame_bytes: u64) {
+        let mut segments = self.segments.write();
+        if cursor.cuts == self.cuts()
+            && let Some(segment) = segments.get_mut(&cursor.segment)
+        {
+            segment.note(header.first, header.index, cursor.position, frame_bytes);
+        }
+    }
+
+    /// How often the end of the log was cut off. Who read ahead before reads again.
+    fn cuts(&self) -> u64 {
+        match guards::enabled(Safeguard::ReadAgainAfterCut) {
+            true => self.cuts.load(Ordering::SeqCst),
+            false => 0,
+        }
+    }
+
+    /// Deletes the segments behind this one, the newest first: none is left without those before it.
+    pub(crate) fn remove_behind(&self, number: u64) -> io::Result<()> {
+        let later: Vec<u64> =
+            self.segments.read().range(number + 1..).map(|(number, _)| *number).collect();
+        later.into_iter().rev().try_for_each(|number| {
+            self.remove(number)?;
+            self.storage.sync_dir(LOG_DIRECTORY)
+        })
+    }
+
+    /// Forgets what was at the end of the log from a place on, which is there no more.
+    pub(crate) fn cut(&self, number: u64, position: u64) {
+        let mut segments = self.segments.write();
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+        if let Some(segment) = segments.get_mut(&number) {
+            segment.cut(position);
+        }
+        drop(segments);
+        let mut cache = self.cache.lock();
+        if guards::enabled(Safeguard::ReadAgainAfterCut) {
+            *cache = FrameCache::default();
         }
     }
 
@@ -301,10 +387,12 @@ impl LogFiles {
         if let Some(frame) = self.cache.lock().get(offset) {
             return Ok(Some(frame));
         }
+        let cuts = self.cuts();
         let Some(stretch) = self.locate(offset) else { return Ok(None) };
         let (found, frames) = self.read_step(offset, stretch)?;
-        if found.is_some() {
-            self.cache.lock().put(frames);
+        let mut cache = self.cache.lock();
+        if found.is_some() && cuts == self.cuts() {
+            cache.put(frames);
         }
         Ok(found)
     }
@@ -315,7 +403,7 @@ impl LogFiles {
         offset: Offset,
         stretch: Stretch,
     ) -> Result<(Option<Arc<Frame>>, FrameRun)> {
-        let mut cursor = FrameCursor::at(offset, stretch);
+        let mut cursor = FrameCursor::at(self, offset, stretch);
         let mut begin = stretch.begin;
         let mut frames = Vec::new();
         let mut found = None;
@@ -328,7 +416,7 @@ impl LogFiles {
                 frames.clear();
             }
             let frame = match cursor.read(self, stretch.end) {
-                Ok(frame) => Arc::new(frame),
+                Ok((frame, _)) => Arc::new(frame),
                 // What is wrong behind the frame is for those who want it.
                 Err(_) if found.is_some() => break,
                 Err(error) => return Err(error),
@@ -354,16 +442,19 @@ pub(crate) struct FrameCursor {
     position: u64,
     started: bool,
     window: Window,
+    /// What the log was cut off when the window was filled.
+    cuts: u64,
 }
 
 impl FrameCursor {
     pub(crate) fn new(files: &LogFiles, offset: Offset) -> FrameCursor {
         let nowhere = Stretch { segment: 0, begin: SEGMENT_HEADER_BYTES, end: 0 };
-        FrameCursor::at(offset, files.locate(offset).unwrap_or(nowhere))
+        FrameCursor::at(files, offset, files.locate(offset).unwrap_or(nowhere))
     }
 
-    fn at(offset: Offset, stretch: Stretch) -> FrameCursor {
+    fn at(files: &LogFiles, offset: Offset, stretch: Stretch) -> FrameCursor {
         FrameCursor {
+            cuts: files.cuts(),
             next: offset,
             segment: stretch.segment,
             position: stretch.begin,
@@ -383,7 +474,7 @@ impl FrameCursor {
                 self.window = Window::default();
                 continue;
             }
-            let frame = self.read(files, end)?;
+            let frame = self.read(files, end)?.0;
             if !frame.header.has_effects() || frame.header.last() < self.next {
                 continue;
             }
@@ -397,8 +488,54 @@ impl FrameCursor {
         }
     }
 
-    /// The frame at the position, in a segment whose frames reach to `end`.
-    fn read(&mut self, files: &LogFiles, end: u64) -> Result<Frame> {
+    /// Reads on in the order of indexes, from the frame of this index on.
+    pub(crate) fn of_index(files: &LogFiles, index: u64) -> Option<FrameCursor> {
+        let segments = files.segments.read();
+        let segment = segments.values().rev().find(|segment| segment.tip.index <= index)?;
+        let stretch = Stretch {
+            segment: segment.number,
+            begin: segment.place_of_index(index),
+            end: segment.bytes,
+        };
+        drop(segments);
+        Some(FrameCursor::at(files, 0, stretch))
+    }
+
+    /// Reads all of a segment that holds frames after this index, or ends with it: the end of the log before it.
+    pub(crate) fn of_segment(files: &LogFiles, index: u64) -> Option<(FrameCursor, Tip)> {
+        let segments = files.segments.read();
+        let segment = segments.values().rev().find(|segment| segment.tip.index <= index + 1)?;
+        let (number, begin, end) = (segment.number, segment.start, segment.bytes);
+        let tip = segment.tip;
+        drop(segments);
+        Some((FrameCursor::at(files, 0, Stretch { segment: number, begin, end }), tip))
+    }
+
+    /// Where the next frame begins.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        (self.segment, self.position)
+    }
+
+    /// The next frame of any kind, with its checksum.
+    pub(crate) fn next_of_any(&mut self, files: &LogFiles) -> Result<Option<(Frame, u32)>> {
+        loop {
+            let Some(end) = files.end_of(self.segment) else { return Ok(None) };
+            if self.position < end {
+                return self.read(files, end).map(Some);
+            }
+            let Some((after, start)) = files.after(self.segment) else { return Ok(None) };
+            self.segment = after;
+            self.position = start;
+            self.window = Window::default();
+        }
+    }
+
+    /// The frame at the position, in a segment whose frames reach to `end`, and its checksum.
+    fn read(&mut self, files: &LogFiles, end: u64) -> Result<(Frame, u32)> {
+        if self.cuts != files.cuts() {
+            self.cuts = files.cuts();
+            self.window = Window::default();
+        }
         let path = || segment_path(self.segment);
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => missing_segment(self.segment),
@@ -406,8 +543,10 @@ impl FrameCursor {
         };
         let file = files.open(self.segment).map_err(failed)?;
         let found = self.window.parse_at(&*file, self.position, end, files).map_err(failed)?;
-        let frame = match found {
-            ParsedFrame::Frame { header, payload, .. } => Frame::read(header, payload.into_owned()),
+        let (frame, checksum) = match found {
+            ParsedFrame::Frame { header, payload, checksum } => {
+                (Frame::read(header, payload.into_owned()), checksum)
+            }
             ParsedFrame::Damaged(what) => return Err(corrupt(&path(), self.position, what)),
             ParsedFrame::Newer { what, .. } => {
                 return Err(newer_format(&path(), self.position, what));
@@ -419,10 +558,10 @@ impl FrameCursor {
         let frame_bytes = frame.header.frame_bytes() as u64;
         if !self.started && frame.header.has_effects() {
             // Old segments are noted as they are read, for the next time.
-            files.note(self.segment, frame.header.first, self.position, frame_bytes);
+            files.note_read(self, &frame.header, frame_bytes);
         }
         self.position += frame_bytes;
-        Ok(frame)
+        Ok((frame, checksum))
     }
 }
 

@@ -65,6 +65,11 @@ impl FrameHeader {
         self.kind == DATA && self.flags & VOID == 0
     }
 
+    /// Whether it says nothing at all.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.kind == BLANK && self.flags & VOID == 0
+    }
+
     /// The bytes.
     pub(crate) fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = [0u8; FRAME_HEADER_BYTES];

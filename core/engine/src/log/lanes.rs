@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Offset, Result, TimestampMs};
+use rstmdb_types::{Error, ErrorCode, Offset, Result, TimestampMs};
 
 use super::effects::put_record;
 use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX};
@@ -212,6 +212,36 @@ impl Lanes {
         self.seldom.is_refused.store(true, Ordering::SeqCst);
     }
 
+    /// Refuses what is appended from now on until [`Lanes::stand_up`], unless it is refused for good.
+    pub(crate) fn stand_down(&self, error: &Error) {
+        let mut refusal = self.seldom.refusal.lock();
+        if refusal.as_ref().is_none_or(is_passing) {
+            *refusal = Some(error.clone());
+        }
+        self.seldom.is_refused.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes what is appended again; the error says why that can't be.
+    pub(crate) fn stand_up(&self) -> Result<()> {
+        let mut refusal = self.seldom.refusal.lock();
+        check_passing(refusal.as_ref())?;
+        *refusal = None;
+        self.seldom.is_refused.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Why nothing can be taken again.
+    pub(crate) fn check_stand_up(&self) -> Result<()> {
+        check_passing(self.seldom.refusal.lock().as_ref())
+    }
+
+    /// The last offset is this one from now on, of an effect of this time. Only while all is refused.
+    pub(crate) fn adopt(&self, last: Offset, at: TimestampMs) {
+        self.seldom.log_time.fetch_max(at, Ordering::AcqRel);
+        self.seldom.sealed.store(last, Ordering::SeqCst);
+        self.next.store(last + 1, Ordering::SeqCst);
+    }
+
     /// Refuses what is appended from now on; nothing is on its way into a lane when this returns.
     pub(crate) fn close(&self, error: Error) {
         *self.seldom.refusal.lock() = Some(error);
@@ -329,6 +359,18 @@ impl Lanes {
         self.seldom.sealed.store(durable, Ordering::SeqCst);
         self.next.store(durable + 1, Ordering::SeqCst);
     }
+}
+
+fn check_passing(refusal: Option<&Error>) -> Result<()> {
+    match refusal.filter(|error| !is_passing(error)) {
+        Some(error) => Err(error.clone()),
+        None => Ok(()),
+    }
+}
+
+/// Whether writing may go on one day, on this node.
+fn is_passing(refusal: &Error) -> bool {
+    refusal.code() == ErrorCode::ReadOnlyMode
 }
 
 /// All lanes, locked: nobody else appends.

@@ -2,6 +2,7 @@
 
 pub(crate) mod chains;
 pub(crate) mod effects;
+pub(crate) mod exchange;
 pub(crate) mod files;
 pub(crate) mod frame;
 pub(crate) mod header;
@@ -16,6 +17,7 @@ pub(crate) mod segment;
 pub(crate) mod tip;
 pub(crate) mod writer;
 
+pub(crate) use exchange::LogFrame;
 pub(crate) use files::{Frame, FrameCursor, LogFiles, Segment};
 pub(crate) use kinds::{Body, Effect, KeyRef};
 pub(crate) use queue::Ticket;

@@ -43,6 +43,15 @@ pub(crate) struct SinkFailure {
 /// Whether a batch, or a sync, did what it should.
 pub(crate) type SinkResult = std::result::Result<(), SinkFailure>;
 
+/// What became of a batch that was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// All of it may be shown.
+    Committed,
+    /// Others decide, and [`Queue::commit`] says so: nothing of it may be shown before.
+    Submitted,
+}
+
 /// Where batches go.
 pub(crate) trait Sink {
     /// Whether a batch takes no longer than it takes to wake a thread.
@@ -55,10 +64,15 @@ pub(crate) trait Sink {
         false
     }
 
-    /// Makes a batch as safe as the policy asks; on success all of it may be shown.
-    fn write(&mut self, batch: Batch) -> SinkResult;
+    /// Whether a batch may be handed over now. If not, somebody calls [`Queue::go_on`] when it may.
+    fn may_write(&self) -> bool {
+        true
+    }
 
-    /// Called when the batch may be shown that was written last.
+    /// Makes a batch as safe as the policy asks, or hands it on to those who decide.
+    fn write(&mut self, batch: Batch) -> std::result::Result<Written, SinkFailure>;
+
+    /// Called when that may be shown which was written or committed last.
     fn committed(&mut self) {}
 
     /// Undoes in memory everything after `durable`. Calls `reset` while no request is being evaluated.
@@ -71,6 +85,9 @@ pub(crate) struct Ticket {
     pub offset: Offset,
     /// Tells an offset from the same one given out again after a failure.
     pub epoch: u64,
+    /// Whether the change at the offset is its holder's own: then it may come to be after all, wherever it was
+    /// handed on to.
+    pub wrote: bool,
 }
 
 /// Failures between which nothing was written: they took back the same.
@@ -80,18 +97,37 @@ struct Failure {
     batch_last: Offset,
     batch: Error,
     later: Error,
+    /// Others decide about the batch: of it, only who changed something gets its error.
+    is_open: bool,
+}
+
+impl Failure {
+    /// What became of a ticket.
+    fn fate(&self, ticket: Ticket) -> Result<()> {
+        if ticket.offset <= self.durable {
+            Ok(())
+        } else if ticket.offset <= self.batch_last && (ticket.wrote || !self.is_open) {
+            Err(self.batch.clone())
+        } else {
+            Err(self.later.clone())
+        }
+    }
 }
 
 /// What everybody reads for each event, and who writes a batch writes.
 struct Marks {
     committed: AtomicU64,
     epoch: AtomicU64,
+    /// Requests that may change something are evaluated elsewhere.
+    stands_down: AtomicBool,
 }
 
 /// What the one has who writes.
 struct Writing<S> {
     sink: S,
     sealed: Sealed,
+    /// The last offset that was handed over, where others decide.
+    submitted: Offset,
 }
 
 /// Who waits for which offset. Thousands may wait at once, so finding one must not mean looking at all.
@@ -138,8 +174,12 @@ impl<S: Sink> Queue<S> {
         Queue {
             looks: looks(&sink),
             lanes: Lanes::new(lanes_max(), next, log_time),
-            marks: Padded(Marks { committed: AtomicU64::new(next - 1), epoch: AtomicU64::new(0) }),
-            writing: Mutex::new(Writing { sink, sealed: Sealed::default() }),
+            marks: Padded(Marks {
+                committed: AtomicU64::new(next - 1),
+                epoch: AtomicU64::new(0),
+                stands_down: AtomicBool::new(false),
+            }),
+            writing: Mutex::new(Writing { sink, sealed: Sealed::default(), submitted: 0 }),
             waiters: Mutex::new(Waiters::new()),
             waiting: AtomicUsize::new(0),
             applicants: Mutex::new(Waiters::new()),
@@ -169,7 +209,12 @@ impl<S: Sink> Queue<S> {
 
     /// A ticket for what is in memory up to `offset`. Taken under the lock of what was read.
     pub(crate) fn ticket(&self, offset: Offset) -> Ticket {
-        Ticket { offset, epoch: self.epoch() }
+        Ticket { offset, epoch: self.epoch(), wrote: false }
+    }
+
+    /// A ticket for the change at `offset`, of who made it.
+    pub(crate) fn ticket_of_own(&self, offset: Offset) -> Ticket {
+        Ticket { wrote: true, ..self.ticket(offset) }
     }
 
     /// A ticket for everything that is in memory, taken without a lock.
@@ -177,7 +222,7 @@ impl<S: Sink> Queue<S> {
         // The epoch first: what is taken back in between is found among the failures of that epoch, while its offset
         // may not come again in the next.
         let epoch = self.epoch();
-        Ticket { offset: self.appended(), epoch }
+        Ticket { offset: self.appended(), epoch, wrote: false }
     }
 
     fn epoch(&self) -> u64 {
@@ -267,9 +312,7 @@ impl<S: Sink> Queue<S> {
         let failures = self.failures.lock();
         let failure = failures.iter().find(|failure| failure.epochs.contains(&ticket.epoch));
         Some(match failure {
-            Some(failure) if ticket.offset <= failure.durable => Ok(()),
-            Some(failure) if ticket.offset <= failure.batch_last => Err(failure.batch.clone()),
-            Some(failure) => Err(failure.later.clone()),
+            Some(failure) => failure.fate(ticket),
             // Forgotten is not failed.
             None => Err(forgotten()),
         })
@@ -321,13 +364,16 @@ impl<S: Sink> Queue<S> {
         }
     }
 
-    /// Writes what is appended unless somebody else is writing; says whether it did.
+    /// Writes what is appended unless somebody else is writing; says whether everybody's fate is known then.
     pub(crate) fn lead(&self) -> bool {
         let Some(mut writing) = self.writing.try_lock() else { return false };
-        self.write_open(&mut writing);
+        let is_known = self.write_open(&mut writing);
         drop(writing);
-        self.hand_over();
-        true
+        // Who waits for what others decide is served when they have.
+        if is_known {
+            self.hand_over();
+        }
+        is_known
     }
 
     /// As [`Queue::lead`], where that waits for no disk. Who is about to have written is waited for awake.
@@ -382,6 +428,15 @@ impl<S: Sink> Queue<S> {
         self.settled(ticket).unwrap_or(Ok(()))
     }
 
+    /// Runs `work` while nothing is written.
+    pub(crate) fn with_writer<T>(&self, work: impl FnOnce(&mut S) -> T) -> T {
+        let mut writing = self.writing.lock();
+        let result = work(&mut writing.sink);
+        drop(writing);
+        self.hand_over();
+        result
+    }
+
     /// Runs `work` while nothing is written, after everything appended has been.
     pub(crate) fn with_sink<T>(&self, work: impl FnOnce(&mut S) -> T) -> T {
         let mut writing = self.writing.lock();
@@ -402,31 +457,132 @@ impl<S: Sink> Queue<S> {
         })
     }
 
-    /// Writes everything that is appended: one batch, but for the places where frames must end.
-    fn write_open(&self, writing: &mut Writing<S>) {
+    /// Writes everything that is appended: one batch, but for the places where frames must end. Says whether
+    /// everybody's fate is known then.
+    fn write_open(&self, writing: &mut Writing<S>) -> bool {
+        if !writing.sink.may_write() {
+            return false;
+        }
         self.lanes.seal(&mut writing.sealed);
         if writing.sealed.batches.is_empty() {
+            if !self.volatile && writing.submitted > self.committed() {
+                return false;
+            }
             // Nothing is on its way, so everybody's fate is known. Some may have asked just after
             // it was, and of a write that was taken back the offset may not come again.
             wake(&self.waiters, &self.waiting, Offset::MAX);
-            return;
+            return true;
         }
         self.admit_applicants();
+        let mut is_known = true;
         while let Some(batch) = writing.sealed.batches.pop_front() {
-            self.write_batch(writing, batch);
+            is_known &= self.write_batch(writing, batch);
+        }
+        is_known
+    }
+
+    fn write_batch(&self, writing: &mut Writing<S>, batch: Batch) -> bool {
+        let (first, last) = (batch.first, batch.last());
+        match writing.sink.write(batch) {
+            Ok(Written::Committed) => self.show(writing, last),
+            Ok(Written::Submitted) => {
+                writing.submitted = last;
+                return false;
+            }
+            Err(failure) => self.fail(writing, first - 1, last, failure),
+        }
+        true
+    }
+
+    /// Moves the commit mark, and tells those who wait for it.
+    fn show(&self, writing: &mut Writing<S>, last: Offset) {
+        self.marks.committed.fetch_max(last, Ordering::SeqCst);
+        wake(&self.waiters, &self.waiting, last);
+        writing.sink.committed();
+        self.wake_watchers(last);
+    }
+
+    /// Runs `work` while nothing is written; what it says was decided may be shown.
+    pub(crate) fn commit<T>(&self, work: impl FnOnce(&mut S) -> (Option<Offset>, T)) -> T {
+        let mut writing = self.writing.lock();
+        let (last, result) = work(&mut writing.sink);
+        if let Some(last) = last {
+            self.show(&mut writing, last);
+        }
+        drop(writing);
+        self.go_on();
+        result
+    }
+
+    /// Sees to what waits to be handed over: it may be possible now.
+    pub(crate) fn go_on(&self) {
+        let asking = self.waiting.load(Ordering::SeqCst) + self.applying.load(Ordering::SeqCst);
+        if asking > 0 || self.lanes.waiting_bytes() > 0 {
+            self.request_write();
         }
     }
 
-    fn write_batch(&self, writing: &mut Writing<S>, batch: Batch) {
-        let (first, last) = (batch.first, batch.last());
-        match writing.sink.write(batch) {
-            Ok(()) => {
-                self.marks.committed.fetch_max(last, Ordering::SeqCst);
-                wake(&self.waiters, &self.waiting, last);
-                writing.sink.committed();
-                self.wake_watchers(last);
-            }
-            Err(failure) => self.fail(writing, first - 1, last, failure),
+    /// What is in memory up to here came from the log, and not through this queue, at this time. Called under the
+    /// locks of what it changed, while requests that may change something are refused.
+    pub(crate) fn adopt(&self, last: Offset, at: TimestampMs) {
+        self.lanes.adopt(last, at);
+    }
+
+    /// Refuses what may change something, and takes back in memory what is not committed: others may go on from
+    /// there in another way. Who waits for a change of its own that was handed over gets `submitted`, all others
+    /// that wait get `refusal`, as do those who come later.
+    pub(crate) fn step_down(&self, submitted: &Error, refusal: &Error, ends: impl FnOnce(&mut S)) {
+        let mut writing = self.writing.lock();
+        let durable = self.committed();
+        let Writing { sink, sealed, submitted: last } = &mut *writing;
+        ends(sink);
+        sealed.batches.clear();
+        let batch_last = (*last).max(durable);
+        *last = durable;
+        sink.roll_back(durable, &mut || {
+            self.marks.stands_down.store(true, Ordering::SeqCst);
+            self.lanes.take_back(durable);
+            self.lanes.stand_down(refusal);
+            let epoch = self.epoch();
+            self.remember(Failure {
+                epochs: epoch..=epoch,
+                durable,
+                batch_last,
+                batch: submitted.clone(),
+                later: refusal.clone(),
+                is_open: true,
+            });
+            self.marks.epoch.fetch_add(1, Ordering::AcqRel);
+        });
+        drop(writing);
+        wake(&self.waiters, &self.waiting, Offset::MAX);
+        self.admit_applicants();
+    }
+
+    /// Answers those that may change something otherwise, while they are refused.
+    pub(crate) fn restate(&self, refusal: &Error) {
+        self.marks.stands_down.store(true, Ordering::SeqCst);
+        self.lanes.stand_down(refusal);
+    }
+
+    /// Evaluates requests again, if `begins` allows it and nothing ended writing for good.
+    pub(crate) fn stand_up(&self, begins: impl FnOnce(&mut S) -> Result<()>) -> Result<()> {
+        let mut writing = self.writing.lock();
+        self.lanes.check_stand_up()?;
+        begins(&mut writing.sink)?;
+        writing.submitted = self.committed();
+        self.lanes.stand_up()?;
+        self.marks.stands_down.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Why a request that may change something is not evaluated here. Asked for under the locks of what it names:
+    /// standing down takes all of them.
+    #[inline]
+    pub(crate) fn check_stands(&self) -> Result<()> {
+        match self.marks.stands_down.load(Ordering::Acquire) {
+            false => Ok(()),
+            true => Err(self.refusal().unwrap_or_else(closed)),
         }
     }
 
@@ -447,7 +603,7 @@ impl<S: Sink> Queue<S> {
         failure: SinkFailure,
     ) {
         let later = failure.fatal.clone().unwrap_or_else(|| failure.batch.clone());
-        let Writing { sink, sealed } = writing;
+        let Writing { sink, sealed, .. } = writing;
         sealed.batches.clear();
         sink.roll_back(durable, &mut || {
             self.lanes.take_back(durable);
@@ -461,6 +617,7 @@ impl<S: Sink> Queue<S> {
                 batch_last,
                 batch: failure.batch.clone(),
                 later: later.clone(),
+                is_open: false,
             });
             self.marks.epoch.fetch_add(1, Ordering::AcqRel);
         });
@@ -472,6 +629,7 @@ impl<S: Sink> Queue<S> {
         let mut failures = self.failures.lock();
         if let Some(last) = failures.last_mut()
             && last.durable == failure.durable
+            && last.is_open == failure.is_open
             && [&last.batch, &last.later, &failure.later]
                 .iter()
                 .all(|error| error.reason() == failure.batch.reason())
@@ -555,10 +713,12 @@ impl<S: Sink> Queue<S> {
     /// Writes what callers wait for, until there is nothing more. What nobody asked for yet is left:
     /// whoever gathers changes for one write asks when they are together.
     pub(crate) fn write_waiting(&self) {
-        while self.is_asked.swap(false, Ordering::SeqCst) || self.waiting.load(Ordering::SeqCst) > 0
+        let mut is_known = true;
+        while self.is_asked.swap(false, Ordering::SeqCst)
+            || (is_known && self.waiting.load(Ordering::SeqCst) > 0)
         {
             let mut writing = self.writing.lock();
-            self.write_open(&mut writing);
+            is_known = self.write_open(&mut writing);
             if self.is_closed() {
                 return;
             }

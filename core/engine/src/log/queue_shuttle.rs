@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use rstmdb_types::{ErrorCode, Offset};
 
-use super::{Batch, Queue, Sink, SinkFailure, SinkResult, Ticket};
+use super::{Batch, Queue, Sink, SinkFailure, Ticket, Written};
 use crate::log::frame::FRAME_HEADER_BYTES;
 use crate::sync::{Mutex, park, thread_waker};
 
@@ -19,18 +19,23 @@ const ORDERS: usize = 3000;
 /// A value, and the time that its author was told.
 type Value = (u8, i64);
 
+/// What others are to decide about, the oldest first.
+type Submitted = Arc<std::sync::Mutex<std::collections::VecDeque<BTreeMap<Offset, Value>>>>;
+
 /// What was applied in memory, in parts with a lock each: offsets and values.
 type Memory = Arc<[Mutex<BTreeMap<Offset, Value>>; 2]>;
 
 /// What reached the disk. Never held over a change of threads.
-type Written = Arc<std::sync::Mutex<BTreeMap<Offset, Value>>>;
+type Disk = Arc<std::sync::Mutex<BTreeMap<Offset, Value>>>;
 
 /// Values from here on are the last of their frame.
 const LAST: u8 = 100;
 
 struct FakeSink {
     memory: Memory,
-    written: Written,
+    written: Disk,
+    /// Where others decide, what they are to; else it is written here.
+    submitted: Option<Submitted>,
     writes: u32,
     /// The write that fails, and whether for good.
     failure: Option<(u32, bool)>,
@@ -42,7 +47,11 @@ fn error(code: ErrorCode) -> rstmdb_types::Error {
 }
 
 impl Sink for FakeSink {
-    fn write(&mut self, batch: Batch) -> SinkResult {
+    fn may_write(&self) -> bool {
+        self.submitted.as_ref().is_none_or(|open| open.lock().unwrap().is_empty())
+    }
+
+    fn write(&mut self, batch: Batch) -> std::result::Result<Written, SinkFailure> {
         self.writes += 1;
         shuttle::thread::yield_now();
         let failing = self.failure.filter(|(write, _)| *write == self.writes || self.is_stopped);
@@ -52,6 +61,7 @@ impl Sink for FakeSink {
             return Err(SinkFailure { batch: error(ErrorCode::WalIoError), fatal });
         }
         let mut written = self.written.lock().unwrap();
+        let mut values = BTreeMap::new();
         let (last, (_, mut newest)) =
             written.last_key_value().map_or((0, (0, 0)), |(last, value)| (*last, *value));
         assert_eq!(batch.first, last + 1, "batches are written in order, without gap or repeat");
@@ -63,9 +73,18 @@ impl Sink for FakeSink {
             assert!(at >= newest && at <= batch.at, "time falls along offsets");
             newest = at;
             assert!(*value < LAST || offset == batch.last(), "the frame goes on");
-            written.insert(offset, (*value, at));
+            values.insert(offset, (*value, at));
         }
-        Ok(())
+        Ok(match &self.submitted {
+            None => {
+                written.extend(values);
+                Written::Committed
+            }
+            Some(submitted) => {
+                submitted.lock().unwrap().push_back(values);
+                Written::Submitted
+            }
+        })
     }
 
     fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut()) {
@@ -81,21 +100,33 @@ impl Sink for FakeSink {
 struct Run {
     queue: Arc<Queue<FakeSink>>,
     memory: Memory,
-    written: Written,
+    written: Disk,
+    submitted: Submitted,
 }
 
 impl Run {
     fn new(failure: Option<(u32, bool)>) -> Run {
+        Run::made(failure, false)
+    }
+
+    /// Others decide about what is handed over.
+    fn decided_elsewhere() -> Run {
+        Run::made(None, true)
+    }
+
+    fn made(failure: Option<(u32, bool)>, elsewhere: bool) -> Run {
         let memory = Memory::default();
-        let written = Written::default();
+        let written = Disk::default();
+        let submitted = Submitted::default();
         let sink = FakeSink {
             memory: memory.clone(),
             written: written.clone(),
+            submitted: elsewhere.then(|| submitted.clone()),
             writes: 0,
             failure,
             is_stopped: false,
         };
-        Run { queue: Arc::new(Queue::new(sink, 1, 0, false)), memory, written }
+        Run { queue: Arc::new(Queue::new(sink, 1, 0, false)), memory, written, submitted }
     }
 
     /// Applies a value; returns its ticket, unless writing is over.
@@ -110,7 +141,29 @@ impl Run {
         assert!(stamp.at >= at);
         let twice = memory.insert(stamp.offset, (value, stamp.at));
         assert_eq!(twice, None, "an offset was given out twice");
-        Some(self.queue.ticket(stamp.offset))
+        Some(self.queue.ticket_of_own(stamp.offset))
+    }
+
+    /// Decides about what was handed over, until all authors are done.
+    fn decide(&self, authors: usize) {
+        while Arc::strong_count(&self.queue) > authors {
+            self.queue.commit(|_| {
+                let batch = self.submitted.lock().unwrap().pop_front();
+                let last =
+                    batch.as_ref().and_then(|batch| batch.last_key_value()).map(|(at, _)| *at);
+                self.written.lock().unwrap().extend(batch.into_iter().flatten());
+                (last, ())
+            });
+            shuttle::thread::yield_now();
+        }
+    }
+
+    /// Has somebody else decide from now on: what was handed over is lost, but what was written stays.
+    fn step_down(&self) {
+        let refusal = error(ErrorCode::ReadOnlyMode);
+        self.queue.step_down(&error(ErrorCode::WalIoError), &refusal, |_| {});
+        // Nobody else decides on it either.
+        self.submitted.lock().unwrap().clear();
     }
 
     fn wait(&self, ticket: Ticket, polls: bool) -> bool {
@@ -334,6 +387,47 @@ fn shuttle_every_offset_is_in_one_frame_however_many_append() {
                     Box::new(|run| {
                         let _ = run.queue.flush();
                         let _ = run.queue.flush();
+                    }),
+                ],
+            );
+        });
+    }
+}
+
+#[test]
+fn shuttle_what_others_decide_is_told_when_they_have() {
+    for with_log_thread in [false, true] {
+        check(move || {
+            // This thread, the log thread and who decides.
+            let others = 2 + usize::from(with_log_thread);
+            Run::decided_elsewhere().run(
+                with_log_thread,
+                vec![
+                    Box::new(|run| run.writer(0..2, false)),
+                    Box::new(|run| run.writer(10..12, true)),
+                    Box::new(|run| run.reader()),
+                    Box::new(move |run| run.decide(others)),
+                ],
+            );
+        });
+    }
+}
+
+#[test]
+fn shuttle_who_steps_down_tells_everybody() {
+    for with_log_thread in [false, true] {
+        check(move || {
+            let others = 2 + usize::from(with_log_thread);
+            Run::decided_elsewhere().run(
+                with_log_thread,
+                vec![
+                    Box::new(|run| run.writer(0..2, false)),
+                    Box::new(|run| run.writer(10..12, true)),
+                    Box::new(|run| run.reader()),
+                    Box::new(move |run| {
+                        run.step_down();
+                        run.queue.stand_up(|_| Ok(())).unwrap();
+                        run.decide(others);
                     }),
                 ],
             );

@@ -5,11 +5,12 @@
 //! apart by what later bytes prove: an intact frame that knew the bad place to be on the disk, the
 //! header of a later segment, or the manifest's durable mark.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Offset, Result};
+use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
 use super::effects::{Effects, Unreadable};
 use super::files::{LogFiles, Segment, Window};
@@ -20,7 +21,7 @@ use super::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_number,
     segment_path,
 };
-use super::tip::{Named, Tip};
+use super::tip::{Named, OFFSET_MAX, Tip};
 use super::writer::WriterPosition;
 use crate::error::{Newer, corrupt, io as io_error, newer_format};
 use crate::guards::{self, Safeguard};
@@ -43,6 +44,25 @@ pub(crate) struct RecoveryPlan<'a> {
     pub named: Option<Named>,
     /// No effect after it is wanted.
     pub limit: Offset,
+    /// Where others decide, what is known of that; none when all that is in the log counts.
+    pub decided: Option<Decided>,
+}
+
+/// What others are known to have decided on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decided {
+    /// Up to this frame.
+    pub index: u64,
+    /// And up to this effect, which a checkpoint holds.
+    pub offset: Offset,
+}
+
+/// A frame that is not known to be decided on yet.
+struct OpenFrame {
+    header: FrameHeader,
+    payload: Vec<u8>,
+    /// The end of the log with it.
+    tip: Tip,
 }
 
 /// A piece at the end of the log that was no whole frame.
@@ -62,6 +82,11 @@ pub(crate) struct LogRead {
     /// From here to the end it is not known to be on the disk.
     unsure: u64,
     pub replayed: u64,
+    /// The end of what was replayed: where others decide, there may be more.
+    pub applied: Tip,
+    /// What is known to be decided on.
+    decided: Decided,
+    open: VecDeque<OpenFrame>,
     /// Why this is not all of the log.
     pub fault: Option<Error>,
     /// The checkpoint is of another log.
@@ -78,6 +103,10 @@ pub(crate) struct LogRead {
 pub(crate) struct Recovered {
     pub file: Arc<dyn File>,
     pub writer: WriterPosition,
+    /// The end of what was replayed.
+    pub applied: Tip,
+    /// The time of the newest effect behind that, 0: none.
+    pub open_time: TimestampMs,
 }
 
 /// Where reading a segment ended.
@@ -130,6 +159,9 @@ pub(crate) fn read(
         torn: None,
         unsure: SEGMENT_HEADER_BYTES,
         replayed: 0,
+        applied: tip,
+        decided: plan.decided.unwrap_or(Decided { index: u64::MAX, offset: OFFSET_MAX }),
+        open: VecDeque::new(),
         fault: None,
         is_other: false,
         history,
@@ -228,7 +260,9 @@ fn open_segments(plan: &RecoveryPlan<'_>) -> Result<Vec<Result<OpenSegment>>> {
     let mut expected = plan.first_segment;
     let mut places = Vec::new();
     for number in segment_numbers(plan.storage)? {
-        if number < plan.first_segment {
+        // Each segment is marked before the next begins: what is further on was never part of the log.
+        let is_beyond = plan.decided.is_some() && number > plan.last_segment + 1;
+        if number < plan.first_segment || is_beyond {
             continue;
         }
         if number != expected && guards::enabled(Safeguard::SequenceGap) {
@@ -326,17 +360,49 @@ fn read_frames(
             log.splits = Some((frame.first - 1, frame.last()));
             return Ok(true);
         }
-        log.replayed += read_frame(plan, header.number, (&frame, &payload), &reached, replay)?;
+        if plan.decided.is_none() {
+            log.replayed += read_frame(plan, header.number, (&frame, &payload), &reached, replay)?;
+        }
         let frame_bytes = frame.frame_bytes() as u64;
-        segment.note(reached.tip.next, reached.position, frame_bytes);
+        segment.note(reached.tip.next, frame.index, reached.position, frame_bytes);
         log.reached.position += frame_bytes;
         log.reached.tip.advance(&frame, checksum);
         log.reached.synced = frame.synced;
+        match plan.decided {
+            None => log.applied = log.reached.tip,
+            Some(_) => {
+                let payload = payload.into_owned();
+                log.open.push_back(OpenFrame { header: frame, payload, tip: log.reached.tip });
+                let known = reached.tip.last().saturating_sub(frame.uncommitted.into());
+                log.decided.offset = log.decided.offset.max(known);
+                replay_decided(plan, header.number, log, replay)?;
+            }
+        }
         if log.is_misnamed(plan) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Replays the frames that are decided on: one that holds something decided is as a whole, and so is all before it.
+fn replay_decided(
+    plan: &RecoveryPlan<'_>,
+    number: u64,
+    log: &mut LogRead,
+    replay: &mut Replay<'_>,
+) -> Result<()> {
+    let decided = log.decided;
+    let is_decided = |OpenFrame { header, .. }: &OpenFrame| {
+        header.index <= decided.index || (header.has_effects() && header.first <= decided.offset)
+    };
+    let Some(last) = log.open.iter().rposition(is_decided) else { return Ok(()) };
+    for OpenFrame { header, payload, tip } in log.open.drain(..=last) {
+        let reached = Reached { tip: log.applied, ..log.reached };
+        log.replayed += read_frame(plan, number, (&header, &payload), &reached, replay)?;
+        log.applied = tip;
+    }
+    Ok(())
 }
 
 /// Replays what a frame holds; returns how many effects that were.
@@ -348,7 +414,7 @@ fn read_frame(
     replay: &mut Replay<'_>,
 ) -> Result<u64> {
     let damaged = |what: &str| damaged_at(number, reached, what);
-    if frame.kind == EPOCH {
+    if frame.kind == EPOCH && frame.flags & VOID == 0 {
         let epoch = Epoch::decode(frame, payload);
         let epoch = epoch.ok_or_else(|| damaged("an intact epoch frame makes no sense"))?;
         plan.files.lineage.lock().add(epoch.begins);
@@ -421,6 +487,10 @@ impl LogRead {
     /// The log as it is, for who writes nothing.
     pub(crate) fn unchanged(self) -> Recovered {
         let (header, file, length) = self.segment;
+        let open = self.open.back().map(|open| {
+            let effects = Effects::new(open.header.format, &open.payload, open.header.first);
+            effects.last().map_or(0, |(_, effect)| effect.at)
+        });
         let writer = WriterPosition {
             segment: header.number,
             format: header.format,
@@ -428,7 +498,7 @@ impl LogRead {
             prepared: length,
             tip: self.reached.tip,
         };
-        Recovered { file, writer }
+        Recovered { file, writer, applied: self.applied, open_time: open.unwrap_or(0) }
     }
 
     /// Cuts an unfinished write off and makes sure that all of the log is on the disk.
@@ -437,7 +507,8 @@ impl LogRead {
         let failed = |error: io::Error| io_error(&format!("recovering {path}"), error);
         let (end, torn, unsure) = (self.reached.position, self.torn.clone(), self.unsure);
         let file = storage.open(&path).map_err(failed)?;
-        let Recovered { mut writer, .. } = self.unchanged();
+        let recovered = self.unchanged();
+        let mut writer = recovered.writer;
         if let Some(torn) = &torn {
             tracing::warn!(
                 "cut {} bytes of an unfinished write off {} at byte {}",
@@ -455,7 +526,7 @@ impl LogRead {
             file.sync_data().map_err(failed)?;
             storage.sync_dir(LOG_DIRECTORY).map_err(failed)?;
         }
-        Ok(Recovered { file, writer })
+        Ok(Recovered { file, writer, ..recovered })
     }
 }
 

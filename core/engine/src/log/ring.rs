@@ -50,6 +50,15 @@ impl Ring {
         }
     }
 
+    /// Forgets frames behind this offset, which are in the log no more.
+    pub(crate) fn cut(&self, last: Offset) {
+        let mut guard = self.frames.lock();
+        let (frames, bytes) = &mut *guard;
+        while frames.back().is_some_and(|frame| frame.header.last() > last) {
+            *bytes -= frames.pop_back().map_or(0, |frame| frame.bytes());
+        }
+    }
+
     /// The frame that holds `offset`, if it is still here.
     pub(crate) fn get(&self, offset: Offset) -> Option<Arc<Frame>> {
         let guard = self.frames.lock();

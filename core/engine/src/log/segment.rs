@@ -26,13 +26,14 @@ pub(crate) struct SegmentHeader {
     /// The key the segment is sealed with; 0: none.
     pub key: u32,
     pub salt: [u8; 16],
-    /// Who wrote it; 0 when alone.
+    /// Whose it is; 0 when alone.
     pub node: u16,
     pub created_at: TimestampMs,
 }
 
-/// A node that belongs to nobody.
+/// The role of a node that is alone, and of one that is a copy or a member.
 const ALONE: u8 = 0;
+const NODE: u8 = 1;
 
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -51,7 +52,7 @@ impl SegmentHeader {
         }
         bytes.extend_from_slice(&self.salt);
         bytes.extend_from_slice(&self.node.to_le_bytes());
-        bytes.push(ALONE);
+        bytes.push(if self.node == 0 { ALONE } else { NODE });
         bytes.resize(SEGMENT_HEADER_BYTES as usize - 4, 0);
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         bytes
@@ -112,7 +113,7 @@ impl SegmentHeader {
             return Err(damaged("the segment header is out of range"));
         }
         match bytes.get(106) {
-            Some(role) if format > 1 && *role != ALONE => newer(Newer::Role),
+            Some(role) if format > 1 && *role > NODE => newer(Newer::Role),
             _ if header.key != sealer.key() => newer(Newer::Key(header.key)),
             _ => Ok(header),
         }

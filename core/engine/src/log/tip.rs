@@ -144,7 +144,7 @@ impl Tip {
     }
 }
 
-fn chained(before: u64, first: Offset, count: u32, payload: &[u8]) -> u64 {
+pub(crate) fn chained(before: u64, first: Offset, count: u32, payload: &[u8]) -> u64 {
     let mut bytes = [0; 28];
     put_at(&mut bytes, 0, before.to_le_bytes());
     put_at(&mut bytes, 8, first.to_le_bytes());

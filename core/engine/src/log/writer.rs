@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use rstmdb_types::{Error, Offset, TimestampMs};
 
+use super::exchange::LogFrame;
 use super::files::{Frame, IoCounters, LogFiles, Segment};
 use super::frame::{EPOCH, FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES, FrameHeader, seal};
 use super::lineage::{Begins, Epoch};
@@ -48,11 +49,57 @@ pub(crate) struct WriterSettings {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub database: [u8; 16],
+    /// Of a copy or a member: others say what is written.
+    pub node: u16,
     pub fsync: FsyncPolicy,
     pub segment_bytes_max: u64,
     pub free_bytes_min: u64,
     pub sync_observer: Option<SyncObserver>,
     pub manifest: Arc<ManifestFile>,
+}
+
+/// A sync that is under way.
+pub(crate) struct BegunSync {
+    pub file: Arc<dyn File>,
+    /// What is on the disk after it.
+    pub index: u64,
+    last: Offset,
+    cuts: u64,
+    observer: Option<SyncObserver>,
+}
+
+/// Why a frame that came from elsewhere is not in the log.
+pub(crate) struct FrameFailure {
+    pub error: Error,
+    /// Nothing more can be written.
+    pub is_fatal: bool,
+}
+
+impl BegunSync {
+    /// Syncs, and tells those who watch how long it took.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        if !guards::enabled(Safeguard::SyncBeforeAnswer) {
+            return Ok(());
+        }
+        let began = clock();
+        self.file.sync_data()?;
+        if let Some(SyncObserver(observe)) = &self.observer {
+            observe(began.elapsed());
+        }
+        Ok(())
+    }
+}
+
+impl From<Error> for FrameFailure {
+    fn from(error: Error) -> FrameFailure {
+        FrameFailure { error, is_fatal: false }
+    }
+}
+
+impl From<SinkFailure> for FrameFailure {
+    fn from(failure: SinkFailure) -> FrameFailure {
+        FrameFailure { is_fatal: failure.fatal.is_some(), error: failure.batch }
+    }
 }
 
 type FrameResult = std::result::Result<Vec<u8>, SinkFailure>;
@@ -79,6 +126,12 @@ pub(crate) struct LogWriter {
     history: Option<Begins>,
     /// The last offset known to be on the disk.
     synced: Offset,
+    /// The last frame known to be on the disk, where others say what is written.
+    synced_index: u64,
+    /// The last frame that others said, for its time.
+    newest: Option<LogFrame>,
+    /// How often the end was cut off: a sync that began before says nothing about what came later.
+    cuts: u64,
     /// Offsets written since the last sync.
     unsynced: u64,
     synced_at: TimestampMs,
@@ -116,14 +169,17 @@ impl LogWriter {
         at: WriterPosition,
         log_time: TimestampMs,
     ) -> LogWriter {
-        // Known at once: what is appended is of it, before it is written.
-        let begins = Begins { id: settings.entropy.next_u64(), first: at.tip.next };
-        files.lineage.lock().add(begins);
+        let history = (settings.node == 0).then(|| {
+            // Known at once: what is appended is of it, before it is written.
+            let begins = Begins { id: settings.entropy.next_u64(), first: at.tip.next };
+            files.lineage.lock().add(begins);
+            begins
+        });
         settings.directory.writes(segment_path(at.segment), &*file);
         LogWriter {
             synced_at: settings.clock.now_ms(),
             log_time,
-            history: Some(begins),
+            history,
             settings,
             files,
             ring,
@@ -136,6 +192,9 @@ impl LogWriter {
             is_ended: at.format != SEGMENT_FORMAT,
             tip: at.tip,
             synced: at.tip.last(),
+            synced_index: at.tip.index - 1,
+            newest: None,
+            cuts: 0,
             unsynced: 0,
             looked_at: None,
             poisoned: None,
@@ -216,23 +275,149 @@ impl LogWriter {
     /// Writes a frame behind the last and syncs when its effects ask for it; returns its bytes, the
     /// payload plain.
     fn write_frame(&mut self, mut header: FrameHeader, mut buffer: Vec<u8>) -> FrameResult {
-        let plain = self.files.sealer.seal(&mut header, &mut buffer);
-        let checksum = seal(&mut buffer, &header, &self.files.sealer);
-        if let Err(error) = self.file.write_all_at(&buffer, self.position) {
-            return Err(self.take_back(&error));
-        }
-        let written = buffer.len() as u64;
-        IoCounters::add(&self.files.counters.writes, 1);
-        IoCounters::add(&self.files.counters.bytes_written, written);
-        self.unsynced += u64::from(header.count);
+        let (plain, checksum) = self.put_frame(&mut header, &mut buffer)?;
         if header.count > 0 && self.is_sync_due() {
             self.sync_file().map_err(|error| self.poison(&error))?;
             self.synced = header.last();
         }
-        self.files.note(self.segment, header.first, self.position, written);
-        self.position += written;
-        self.tip.advance(&header, checksum);
+        self.pass(&header, checksum, buffer.len() as u64);
         Ok(plain.unwrap_or(buffer))
+    }
+
+    /// Writes a frame behind the last; returns its bytes with the payload plain, if they are not, and its checksum.
+    fn put_frame(
+        &mut self,
+        header: &mut FrameHeader,
+        buffer: &mut Vec<u8>,
+    ) -> std::result::Result<(Option<Vec<u8>>, u32), SinkFailure> {
+        let plain = self.files.sealer.seal(header, buffer);
+        let checksum = seal(buffer, header, &self.files.sealer);
+        if let Err(error) = self.file.write_all_at(buffer, self.position) {
+            return Err(self.take_back(&error));
+        }
+        IoCounters::add(&self.files.counters.writes, 1);
+        IoCounters::add(&self.files.counters.bytes_written, buffer.len() as u64);
+        self.unsynced += u64::from(header.count);
+        Ok((plain, checksum))
+    }
+
+    /// The frame that was just written is part of the log.
+    fn pass(&mut self, header: &FrameHeader, checksum: u32, written: u64) {
+        let place = (self.tip.next, header.index);
+        self.files.note(self.segment, place, self.position, written);
+        self.position += written;
+        self.tip.advance(header, checksum);
+    }
+
+    /// Writes a frame that came from elsewhere and syncs nothing; returns it as it is in the log.
+    /// So much is known to be committed.
+    pub(crate) fn append_frame(
+        &mut self,
+        frame: &LogFrame,
+        committed: Offset,
+    ) -> std::result::Result<FrameHeader, FrameFailure> {
+        self.refuse_after_poison()?;
+        self.check_directory_if_due()?;
+        let settled = frame.settle(&self.tip)?;
+        let frame_bytes = (FRAME_HEADER_BYTES + frame.payload_bytes() + FRAME_TRAILER_BYTES) as u64;
+        let full = self.position + frame_bytes > self.settings.segment_bytes_max;
+        if self.is_ended || (full && self.position > SEGMENT_HEADER_BYTES) {
+            self.check_free_space()?;
+            self.roll()?;
+        }
+        self.prepare(self.position + frame_bytes)?;
+        let open = self.tip.last().saturating_sub(committed);
+        let mut header = FrameHeader {
+            synced: self.synced,
+            uncommitted: u32::try_from(open).unwrap_or(u32::MAX),
+            previous: self.tip.previous,
+            ..settled
+        };
+        let mut buffer = Vec::with_capacity(frame_bytes as usize);
+        buffer.resize(FRAME_HEADER_BYTES, 0);
+        buffer.extend_from_slice(frame.payload());
+        let (plain, checksum) = self.put_frame(&mut header, &mut buffer)?;
+        self.pass(&header, checksum, buffer.len() as u64);
+        if header.has_effects() {
+            self.newest = Some(frame.clone());
+            let payload_bytes = frame.payload_bytes();
+            let bytes = plain.unwrap_or(buffer);
+            self.ring.push(|| Frame::written(header, bytes, payload_bytes));
+        }
+        Ok(settled)
+    }
+
+    /// What has to be synced so that all frames so far are on the disk; the work is done beside further writes.
+    pub(crate) fn begin_sync(&self) -> Option<BegunSync> {
+        let (index, last) = (self.tip.index - 1, self.tip.last());
+        let is_due = index > self.synced_index && self.poisoned.is_none();
+        is_due.then(|| BegunSync {
+            file: self.file.clone(),
+            index,
+            last,
+            cuts: self.cuts,
+            observer: self.settings.sync_observer.clone(),
+        })
+    }
+
+    /// Learns what came of a sync.
+    pub(crate) fn end_sync(&mut self, begun: &BegunSync, result: &io::Result<()>) -> SinkResult {
+        IoCounters::add(&self.files.counters.syncs, 1);
+        self.refuse_after_poison()?;
+        match result {
+            Ok(()) if begun.cuts == self.cuts => {
+                self.synced_index = self.synced_index.max(begun.index);
+                self.synced = self.synced.max(begun.last);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.poison(error)),
+        }
+    }
+
+    /// The last frame known to be on the disk, where others say what is written.
+    pub(crate) fn synced_index(&self) -> u64 {
+        self.synced_index
+    }
+
+    /// Cuts off what is behind a place, at which the log ends so. A crash in between leaves all that is before it.
+    pub(crate) fn truncate(&mut self, (number, position): (u64, u64), tip: &Tip) -> SinkResult {
+        self.refuse_after_poison()?;
+        self.cut_files(number, position, tip).map_err(|error| self.stop(&error))?;
+        self.settings.directory.writes(segment_path(number), &*self.file);
+        self.segment = number;
+        (self.position, self.prepared, self.expected) = (position, position, position);
+        self.is_ended = false;
+        self.tip = *tip;
+        self.synced = self.synced.min(tip.last());
+        self.synced_index = tip.index - 1;
+        self.newest = None;
+        self.cuts += 1;
+        Ok(())
+    }
+
+    fn cut_files(&mut self, number: u64, position: u64, tip: &Tip) -> io::Result<()> {
+        let is_volatile = self.settings.storage.is_volatile();
+        let manifest = self.settings.manifest.clone();
+        if guards::enabled(Safeguard::ManifestBeforeCut) {
+            manifest.mark_cut(number, tip.last())?;
+        }
+        let file = match number == self.segment {
+            true => self.file.clone(),
+            false => self.settings.storage.open(&segment_path(number))?,
+        };
+        self.files.remove_behind(number)?;
+        file.set_len(position)?;
+        if !is_volatile {
+            file.sync_data()?;
+        }
+        self.files.cut(number, position);
+        self.ring.cut(tip.last());
+        self.file = file;
+        if !guards::enabled(Safeguard::ManifestBeforeCut) {
+            manifest.mark_cut(number, tip.last())?;
+        }
+        Ok(())
     }
 
     fn is_sync_due(&self) -> bool {
@@ -251,9 +436,12 @@ impl LogWriter {
     /// Syncs what is written but not synced.
     pub(crate) fn sync(&mut self) -> SinkResult {
         self.refuse_after_poison()?;
-        if self.synced < self.tip.last() {
+        // Frames without changes count only where others say what is written.
+        let has_frames = self.settings.node > 0 && self.synced_index + 1 < self.tip.index;
+        if self.synced < self.tip.last() || has_frames {
             self.sync_file().map_err(|error| self.poison(&error))?;
             self.synced = self.tip.last();
+            self.synced_index = self.tip.index - 1;
         }
         Ok(())
     }
@@ -276,6 +464,11 @@ impl LogWriter {
         self.unsynced = 0;
         self.synced_at = self.settings.clock.now_ms();
         Ok(())
+    }
+
+    /// Whether anything can be written still.
+    pub(crate) fn check(&self) -> SinkResult {
+        self.refuse_after_poison()
     }
 
     fn refuse_after_poison(&self) -> SinkResult {
@@ -421,7 +614,10 @@ impl LogWriter {
             // Under every policy: the next segment's header vouches for this one.
             self.sync_file().map_err(|error| self.stop(&error))?;
             self.synced = self.tip.last();
+            self.synced_index = self.tip.index - 1;
         }
+        let newest = self.newest.take().and_then(|frame| frame.time());
+        self.log_time = self.log_time.max(newest.unwrap_or(self.log_time));
         let header = SegmentHeader {
             format: SEGMENT_FORMAT,
             database: self.settings.database,
@@ -429,7 +625,7 @@ impl LogWriter {
             tip: self.tip,
             key: self.files.sealer.key(),
             salt: self.settings.entropy.salt(),
-            node: 0,
+            node: self.settings.node,
             // What is before it is no younger.
             created_at: self.log_time,
         };

@@ -126,6 +126,8 @@ pub(crate) fn find(
         options: &Options::default(),
         hash_seed: &|| 0,
         limit,
+        // Looking shows all that is there.
+        decided: None,
         progress: &|_, _, _| {},
     };
     search.find()

@@ -17,7 +17,7 @@ use crate::log::segment::{
 };
 use crate::log::tip::Tip;
 use crate::log::writer::create_segment;
-use crate::manifest::{CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest};
+use crate::manifest::{CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest, Role};
 use crate::options::Location;
 use crate::storage::Storage;
 
@@ -71,6 +71,10 @@ pub struct RepairPlan {
 pub fn repair(location: &Location, cut: impl Into<Cut>, apply: bool) -> Result<RepairPlan> {
     let cut = cut.into();
     let found = Examination::of(location)?;
+    if found.manifest.role != Role::Alone {
+        // What it acknowledged others count on.
+        return Err(found.manifest.not_alone(&location.name));
+    }
     let limited = cut.to.map(|to| held_up_to(location, &found, to)).transpose()?;
     let held = match &limited {
         Some(held) => held,

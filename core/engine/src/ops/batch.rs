@@ -20,9 +20,9 @@ use super::delete_instance::DeleteInstance;
 use super::instances::get_in;
 use super::keys::{Keyed, wrong_answer};
 use crate::error::instance_not_found;
-use crate::log::Body;
 use crate::log::effects::closed;
 use crate::log::kinds::{self, Piece, Stamp};
+use crate::log::{Body, Ticket};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::locked::{Known, Locked, Needs};
@@ -159,6 +159,7 @@ impl Shared {
         mut locked: Locked<'a>,
         edge: &Edge<'_>,
     ) -> std::result::Result<Evaluated<BatchResult>, Stop> {
+        self.queue.check_stands()?;
         let env = self.env(edge);
         // The batch itself may have to be taken back, whatever the storage.
         let volatile = self.undo_below().is_none();
@@ -193,7 +194,8 @@ impl Shared {
             run.locked.forget_undo();
         }
         // Reads inside saw what others appended before.
-        let ticket = self.queue.ticket_of_all();
+        let wrote = result.is_ok() && *effects > 0;
+        let ticket = Ticket { wrote, ..self.queue.ticket_of_all() };
         match result {
             Ok(result) => Ok(Evaluated::new(ticket, Ok(result))),
             Err(Stop::Refused(error)) => Ok(Evaluated::new(ticket, Err(error))),

@@ -3,13 +3,16 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use rstmdb_types::{CompactRequest, CompactResult, Result};
+use rstmdb_types::{CompactRequest, CompactResult, Offset, Result};
 
 use super::Edge;
-use crate::checkpoint::write::{Begin, WrittenCheckpoint};
+use crate::checkpoint::begin::Begin;
+use crate::checkpoint::write::WrittenCheckpoint;
 use crate::checkpoint::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{io as io_error, writing};
 use crate::manifest::{MANIFEST, Manifest};
+use crate::options::Background;
+use crate::replication::standing::NodeState;
 use crate::shared::Shared;
 use crate::storage::remove_if_there;
 
@@ -36,7 +39,14 @@ impl Shared {
             None => 0,
         };
         let mut snapshots_created = 0;
-        if request.force_snapshot || newest < self.queue.appended() {
+        if let Some(node) = &self.node {
+            if self.queue.check_stands().is_ok() {
+                *node.boundary.lock() = Some(self.begin_checkpoint(edge)?);
+                self.queue.request_write();
+            }
+            // It begins where all others may begin theirs: at a boundary in the log.
+            snapshots_created = self.checkpoint_at_boundary(node, &mut manifest)?;
+        } else if request.force_snapshot || newest < self.queue.appended() {
             // A flush in the middle spoils a checkpoint: then there is little left to write.
             snapshots_created = loop {
                 let reach = self.growth.reach();
@@ -59,6 +69,29 @@ impl Shared {
             total_snapshots: manifest.checkpoints.last().map_or(0, |newest| newest.instances),
             wal_segments: self.files.totals().0,
         })
+    }
+
+    /// Writes a checkpoint that begins at the newest boundary in the log, unless there is one.
+    fn checkpoint_at_boundary(&self, node: &NodeState, manifest: &mut Manifest) -> Result<u64> {
+        let Some(begin) = node.boundary.lock().take() else { return Ok(0) };
+        match self.queue.settled(begin.ticket) {
+            Some(Ok(())) => {}
+            // It was taken back.
+            Some(Err(_)) => return Ok(0),
+            None if self.options.background == Background::Threads => {
+                self.queue.wait(begin.ticket)?;
+            }
+            None => {
+                node.boundary.lock().get_or_insert(begin);
+                return Ok(0);
+            }
+        }
+        let newest = manifest.checkpoints.last().map_or(0, |newest| newest.offset);
+        if begin.ticket.offset <= newest {
+            return Ok(0);
+        }
+        let ticket = self.queue.ticket(begin.ticket.offset);
+        Ok(self.checkpoint(manifest, Begin { ticket, ..begin })?.unwrap_or(0))
     }
 
     fn make_room(&self, manifest: &mut Manifest) -> Result<(u64, u64)> {
@@ -101,13 +134,12 @@ impl Shared {
         if boundary > next.boundaries.last().copied().unwrap_or(0) {
             next.boundaries.push(boundary);
         }
-        next.durable_offset = next.durable_offset.max(offset);
         let surplus = next.checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
         let held = self.backups.held(self.time.monotonic_ms());
         let (read, old): (Vec<_>, Vec<_>) =
             next.checkpoints.drain(..surplus).partition(|old| held.has_checkpoint(&old.file));
         next.checkpoints.splice(..0, read);
-        self.replace_manifest(manifest, next)?;
+        self.replace_manifest(manifest, next, offset)?;
         drop(held);
         self.newest_checkpoint.set(offset, created_at);
         for checkpoint in old {
@@ -126,9 +158,10 @@ impl Shared {
         &self,
         manifest: &mut Manifest,
         mut next: Manifest,
+        durable: Offset,
     ) -> Result<()> {
         self.check_directory()?;
-        self.manifest_file.replace(&mut next).map_err(|error| writing(MANIFEST, error))?;
+        self.manifest_file.replace(&mut next, durable).map_err(|error| writing(MANIFEST, error))?;
         *manifest = next;
         Ok(())
     }

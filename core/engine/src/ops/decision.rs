@@ -157,6 +157,9 @@ impl Shared {
         locked: &mut Locked<'_>,
         hash: u64,
     ) -> std::result::Result<Evaluated<W::Result>, Needs> {
+        if let Err(refusal) = self.queue.check_stands() {
+            return Ok(self.ready(Err(refusal)));
+        }
         // Asked for under the locks: a checkpoint moves the boundary under all of them.
         let env = self.env(edge);
         locked.undo_below = self.undo_below();
@@ -194,7 +197,7 @@ impl Shared {
         match logged {
             Ok((first, last)) => {
                 result.set_offset(first);
-                Evaluated::new(self.queue.ticket(last), Ok(result))
+                Evaluated::new(self.queue.ticket_of_own(last), Ok(result))
             }
             Err(error) => self.ready(Err(error)),
         }

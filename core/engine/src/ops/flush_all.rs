@@ -23,6 +23,9 @@ impl Shared {
             return self.ready(Err(error));
         }
         let mut locked = Locked::all(&self.state).undoing(self.undo_below());
+        if let Err(refusal) = self.queue.check_stands() {
+            return self.ready(Err(refusal));
+        }
         let instances = locked.partitions().map(|part| part.counts().iter().sum::<u64>()).sum();
         let machines = locked.machines().map_or(0, |machines| machines.len() as u64);
         let result = FlushAllResult {

@@ -18,8 +18,12 @@ impl Shared {
         &self,
         _request: ReplicationStatusRequest,
     ) -> Evaluated<ReplicationStatusResult> {
-        let alone = || ReplicationStatusResult { role: "standalone".into() };
-        self.ready(self.check_open().map(|()| alone()))
+        let role = match &self.node {
+            None => "standalone",
+            Some(_) if self.queue.check_stands().is_ok() => "primary",
+            Some(_) => "replica",
+        };
+        self.ready(self.check_open().map(|()| ReplicationStatusResult { role: role.into() }))
     }
 
     pub(crate) fn info(&self, _request: InfoRequest) -> Evaluated<InfoResult> {

@@ -50,6 +50,9 @@ impl Shared {
         };
         let needs = Needs { machines: true, ..Needs::default() };
         let mut locked = Locked::of(&self.state, &needs).undoing(self.undo_below());
+        if let Err(refusal) = self.queue.check_stands() {
+            return self.ready(Err(refusal));
+        }
         let decided = match locked.machines() {
             Ok(machines) => self.decide_machine(machines, &request, parsed),
             Err(misfit) => Err(self.fault(misfit.0).into()),

@@ -4,7 +4,7 @@ use rstmdb_types::{Offset, Result};
 
 use super::Edge;
 use super::decision::Draft;
-use crate::checkpoint::write::Begin;
+use crate::checkpoint::begin::Begin;
 use crate::log::Body;
 use crate::log::kinds::{Mark, PURGE_FLOOR, Progress};
 use crate::manifest::Manifest;
@@ -18,6 +18,7 @@ impl Shared {
     /// Logs a mark: a place that a checkpoint may begin at, with the digest where one is kept.
     pub(crate) fn mark(&self, is_boundary: bool, edge: &Edge<'_>) -> Result<Begin> {
         let mut locked = self.lock_instances();
+        self.queue.check_stands()?;
         let body = Body::Mark(Mark { is_boundary, floor: 0, digest: locked.digest() });
         let draft = Draft { body, known: Known::Nothing };
         let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
@@ -40,21 +41,31 @@ impl Shared {
             let mut partitions = self.state.partitions.iter();
             partitions.any(|partition| partition.lock().has_graves(floor))
         };
-        if floor > self.state.purge_floor() && is_due() {
+        let stands = self.queue.check_stands().is_ok();
+        if stands && floor > self.state.purge_floor() && is_due() {
             self.raise_purge_floor(floor, edge)?;
         }
-        self.sweep(self.state.purge_floor());
+        // Where others decide, it may be taken back until they have.
+        let is_decided = || matches!(self.queue.settled(self.queue.ticket_of_all()), Some(Ok(())));
+        if self.node.is_none() || is_decided() {
+            self.sweep(self.state.purge_floor());
+        }
         Ok(())
     }
 
     /// Logs up to where deleted instances are forgotten: it is an effect, so every node agrees.
     pub(crate) fn raise_purge_floor(&self, floor: Offset, edge: &Edge<'_>) -> Result<()> {
         let mut locked = self.lock_instances();
+        self.queue.check_stands()?;
         let numbers = vec![floor];
         let body = Body::Progress(Progress { kind: PURGE_FLOOR, name: "", numbers });
         let draft = Draft { body, known: Known::Nothing };
         let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
         drop(locked);
+        if self.node.is_some() {
+            self.queue.request_write();
+            return Ok(());
+        }
         // Nothing brings back what is swept afterwards.
         self.queue.wait(self.queue.ticket(offset))
     }

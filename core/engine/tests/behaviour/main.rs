@@ -30,6 +30,7 @@ mod read_only;
 mod recorder;
 mod refusals;
 mod regressions;
+mod replication;
 mod retention;
 mod snapshots;
 // What Windows says of files and locks is its own.

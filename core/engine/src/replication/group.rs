@@ -1,0 +1,181 @@
+//! What the writer knows of a group: how far its log is applied, and what it proposed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Offset, Result};
+
+use crate::log::exchange::LogFrame;
+use crate::log::header::FrameHeader;
+use crate::log::queue::Batch;
+use crate::log::tip::Tip;
+
+/// So many frames, and bytes in them, may be proposed and not decided on.
+const OPEN_FRAMES_MAX: usize = 64;
+const OPEN_BYTES_MAX: usize = 32 << 20;
+/// Frames kept in memory until they are applied, in bytes.
+const RECENT_BYTES_MAX: usize = 32 << 20;
+
+/// Takes what a leading engine wants to have in the log.
+pub trait Proposer: Send + Sync {
+    /// Passes a frame on to those who decide. It is called in the order of the frames, holds up all writing
+    /// meanwhile, and must not call the engine. Whoever refuses a frame ends the run:
+    /// [`Replication::follow`](super::Replication::follow).
+    fn propose(&self, frame: LogFrame);
+}
+
+/// The part of a group that the writer has.
+pub(crate) struct Group {
+    /// The end of what is applied.
+    pub applied: Tip,
+    /// Frames behind that, oldest first; none, or from the first that is not applied on.
+    recent: VecDeque<LogFrame>,
+    recent_bytes: usize,
+    pub leading: Option<Leading>,
+}
+
+/// A proposed frame that is not decided on.
+#[derive(Debug, Clone, Copy)]
+struct Proposed {
+    last: Offset,
+    chain: u64,
+    bytes: usize,
+    /// Its place in the log, when it is there.
+    index: Option<u64>,
+}
+
+/// One run as the leader.
+pub(crate) struct Leading {
+    pub term: u64,
+    proposer: Arc<dyn Proposer>,
+    /// Where what is proposed next goes on.
+    tip: Tip,
+    open: VecDeque<Proposed>,
+    bytes: usize,
+    /// Something else came into the log: what is in memory is not what the log says.
+    is_over: bool,
+}
+
+/// Frames became committed that the state holds already.
+pub(crate) struct Decided {
+    pub first: Offset,
+    pub last: Offset,
+}
+
+impl Group {
+    pub(crate) fn new(applied: Tip) -> Group {
+        Group { applied, recent: VecDeque::new(), recent_bytes: 0, leading: None }
+    }
+
+    /// Whether a batch may be proposed now: the log has what was proposed before, and not too much is open.
+    pub(crate) fn may_propose(&self, synced: Offset) -> bool {
+        let Some(leading) = &self.leading else { return true };
+        let is_there = leading.open.back().is_none_or(|open| open.last <= synced);
+        is_there && leading.open.len() < OPEN_FRAMES_MAX && leading.bytes < OPEN_BYTES_MAX
+    }
+
+    /// Begins a run where the log ends, all of which must be applied.
+    pub(crate) fn lead(&mut self, term: u64, proposer: Arc<dyn Proposer>, tip: Tip) -> Result<()> {
+        let behind = tip.index - self.applied.index;
+        if behind > 0 || term < tip.term {
+            let what = match behind {
+                0 => format!("term {term} is over: the log has frames of term {}", tip.term),
+                _ => format!("{behind} frames before are not committed"),
+            };
+            return Err(Error::new(ErrorCode::ReplicationError, format!("can't lead: {what}"))
+                .with_reason(reason::LOG_MISMATCH));
+        }
+        let (open, bytes, is_over) = (VecDeque::new(), 0, false);
+        self.leading = Some(Leading { term, proposer, tip, open, bytes, is_over });
+        self.forget();
+        Ok(())
+    }
+
+    /// Proposes a batch.
+    pub(crate) fn propose(&mut self, batch: &Batch) {
+        if let Some(leading) = &mut self.leading {
+            leading.propose(batch);
+        }
+    }
+
+    /// Notes a frame that was appended to the log.
+    pub(crate) fn appended(&mut self, frame: &LogFrame, header: &FrameHeader) {
+        match &mut self.leading {
+            Some(leading) => leading.appended(header),
+            None => {
+                let follows =
+                    self.recent.back().map_or(self.applied.index, |last| last.index() + 1);
+                if follows == header.index && self.recent_bytes <= RECENT_BYTES_MAX {
+                    self.recent_bytes += frame.payload_bytes();
+                    self.recent.push_back(frame.settled_as(header));
+                }
+            }
+        }
+    }
+
+    /// The next frame to be applied, if it is in memory.
+    pub(crate) fn take_recent(&mut self) -> Option<LogFrame> {
+        let frame = self.recent.pop_front()?;
+        self.recent_bytes -= frame.payload_bytes();
+        Some(frame).filter(|frame| frame.index() == self.applied.index)
+    }
+
+    /// Forgets frames that are not applied.
+    pub(crate) fn forget(&mut self) {
+        self.recent.clear();
+        self.recent_bytes = 0;
+    }
+
+    /// Who leads learns that frames up to this index are committed; what of it the state holds. An error: something
+    /// else is in the log.
+    pub(crate) fn decide(&mut self, index: u64) -> std::result::Result<Option<Decided>, ()> {
+        let Some(leading) = self.leading.as_mut().filter(|leading| !leading.is_over) else {
+            return Err(());
+        };
+        let first = self.applied.next;
+        while let Some(open) = leading.open.front()
+            && open.index.is_some_and(|at| at <= index)
+        {
+            leading.bytes -= open.bytes;
+            self.applied.next = open.last + 1;
+            self.applied.chain = open.chain;
+            leading.open.pop_front();
+        }
+        self.applied.index = index + 1;
+        self.applied.term = leading.term;
+        let last = self.applied.next - 1;
+        Ok((last >= first).then_some(Decided { first, last }))
+    }
+}
+
+impl Leading {
+    fn propose(&mut self, batch: &Batch) {
+        if self.is_over {
+            return;
+        }
+        let frame = LogFrame::proposed(&self.tip, self.term, batch);
+        let open = Proposed {
+            last: batch.last(),
+            chain: frame.chain(),
+            bytes: frame.payload_bytes(),
+            index: None,
+        };
+        self.tip.advance(frame.header(), 0);
+        self.bytes += open.bytes;
+        self.open.push_back(open);
+        self.proposer.propose(frame);
+    }
+
+    fn appended(&mut self, header: &FrameHeader) {
+        if header.has_effects() {
+            let next = self.open.iter_mut().find(|open| open.index.is_none());
+            match next.filter(|open| open.chain == header.chain && header.term == self.term) {
+                Some(open) => open.index = Some(header.index),
+                None => self.is_over = true,
+            }
+        } else if !header.is_blank() || header.term != self.term {
+            self.is_over = true;
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Engines that take part in a group: by one log that is agreed on outside, with crashes, cuts and refusals.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rstmdb_engine::FsyncPolicy::{EveryWrite, Never};
+use rstmdb_engine::maintenance::{repair, verify};
+use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
+use rstmdb_engine::{Background, Engine, Location, NodeKind, Options, Purpose};
+use rstmdb_testkit::cluster::pair::{
+    append, as_node, converted, event, lead, member, poll, shown, take,
+};
+use rstmdb_testkit::cluster::{Cluster, Faults, pair};
+use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage};
+use rstmdb_testkit::sample::{apply, begin, location, open, options};
+use rstmdb_testkit::seeds::{Replay, seeds_and};
+use rstmdb_types::*;
+
+#[test]
+fn a_group_agrees_under_every_fault() {
+    let mut replay = Replay::of("rstmdb-engine --test behaviour a_group_agrees");
+    let mut figures = [0; 4];
+    for seed in seeds_and(&[], 1, 120, 20_000) {
+        replay.seed = seed;
+        let size = if seed % 4 == 0 { 5 } else { 3 };
+        let faults =
+            Faults { crashes: seed % 3 != 0, network: seed % 5 != 0, refusals: seed % 2 == 0 };
+        let mut cluster = Cluster::new(seed, size, faults);
+        cluster.run(400);
+        for (sum, more) in figures.iter_mut().zip(cluster.figures()) {
+            *sum += more;
+        }
+    }
+    println!("acknowledged, refused, unknown, terms: {figures:?}");
+}
+
+#[test]
+fn what_is_proposed_is_shown_when_it_is_committed_and_not_before() {
+    let (_disk, engine) = converted(3);
+    let before = shown(&engine);
+    let replication = engine.replication();
+    assert_eq!(replication.standing(), Standing::Following { leader: None });
+    let refused = engine.apply_event(event(7)).wait().unwrap_err();
+    assert_eq!((refused.reason(), refused.retryable()), (Some("not_leader"), true));
+    let proposals = lead(&engine, 5 << 16);
+    let first = engine.apply_event(event(7));
+    let second = engine.apply_event(event(8));
+    let read = engine.get_instance(GetInstanceRequest { instance_id: "a".into() });
+    let refused = engine.apply_event(ApplyEventRequest::new("a", "none"));
+    let keyed = engine.apply_event(event(9).with_key("k"));
+    assert!(![first.is_ready(), second.is_ready(), keyed.is_ready()].contains(&true));
+    assert!(!read.is_ready() && !refused.is_ready(), "they tell of what is not committed");
+    drop(keyed);
+    let watched = replication.tip().committed_offset;
+    let known = engine.apply_event(event(9).with_key("k"));
+    let index = take(&engine, &proposals, 5 << 16);
+    assert!(!read.is_ready() && !known.is_ready(), "appended is not committed");
+    assert_eq!(replication.tip().committed_offset, watched);
+    let page = engine.wal_read(WalReadRequest::new(watched + 1)).wait().unwrap();
+    assert!(page.records.is_empty(), "{page:?}");
+    replication.commit(index).unwrap();
+    assert_eq!(first.wait().unwrap().wal_offset, watched + 1);
+    assert_eq!(second.wait().unwrap().wal_offset, watched + 2);
+    assert!(!known.wait().unwrap().applied);
+    assert_eq!(read.wait().unwrap().last_wal_offset, watched + 2);
+    assert_eq!(refused.wait().unwrap_err().code(), ErrorCode::InvalidTransition);
+    assert_ne!(shown(&engine), before);
+}
+
+#[test]
+fn who_stops_leading_takes_back_what_is_not_committed_and_says_what_is_open() {
+    let (disk, engine) = converted(3);
+    let replication = engine.replication();
+    let proposals = lead(&engine, 5 << 16);
+    let committed = engine.apply_event(event(1).with_key("one"));
+    assert!(!committed.is_ready());
+    drop(committed);
+    let index = take(&engine, &proposals, 5 << 16);
+    replication.commit(index).unwrap();
+    let before = shown(&engine);
+    // One is proposed and appended, one is proposed, one is only in memory.
+    let appended = engine.apply_event(event(2));
+    let mut polled = engine.apply_event(event(22));
+    poll(&mut polled);
+    let read = engine.get_instance(GetInstanceRequest { instance_id: "a".into() });
+    let known = engine.apply_event(event(1).with_key("one"));
+    let refused = engine.apply_event(ApplyEventRequest::new("a", "none"));
+    take(&engine, &proposals, 5 << 16);
+    let memory = engine.apply_event(event(3));
+    let hint = LeaderHint { node: 2, address: "there:7401".to_owned() };
+    replication.follow("a test", Some(hint));
+    for open in [appended, polled] {
+        assert_eq!(open.wait().unwrap_err().reason(), Some("outcome_unknown"));
+    }
+    let elsewhere = memory.wait().unwrap_err();
+    assert_eq!(elsewhere.reason(), Some("not_leader"), "nothing happened: {elsewhere}");
+    assert_eq!(read.wait().unwrap_err().reason(), Some("not_leader"));
+    assert_eq!(refused.wait().unwrap_err().reason(), Some("not_leader"));
+    assert_eq!(known.wait().unwrap_err().reason(), Some("not_leader"), "asked while more was open");
+    let refused = engine.apply_event(event(4)).wait().unwrap_err();
+    assert_eq!(refused.context()["leader"], "there:7401");
+    assert!(refused.message().contains("there:7401"), "{refused}");
+    assert_eq!(shown(&engine), before);
+    // What was appended is still in the log, and may be committed by somebody else.
+    let tip = replication.tip();
+    assert!(tip.index > tip.committed, "{tip:?}");
+    let disk = disk.crash(Crash::KEEP_NONE);
+    drop(engine);
+    let engine = member(&disk, 1, None).unwrap();
+    assert_eq!(shown(&engine), before, "it is not known to be committed");
+    assert_eq!(engine.replication().tip().index, tip.index);
+    engine.replication().commit(tip.index).unwrap();
+    let last = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    assert_eq!(last.ctx.to_value()["n"], 22);
+    let truncated = engine.replication().truncate_after(tip.index - 1).unwrap_err();
+    assert_eq!(truncated.reason(), Some("log_mismatch"));
+}
+
+#[test]
+fn a_frame_of_somebody_else_ends_a_run_and_what_does_not_fit_is_void() {
+    let (_disk, engine) = converted(1);
+    let replication = engine.replication();
+    let proposals = lead(&engine, 5 << 16);
+    let first = engine.apply_event(event(1));
+    let mut second = engine.apply_event(event(2));
+    poll(&mut second);
+    let lost = std::mem::take(&mut *proposals.0.lock());
+    assert_eq!(lost.len(), 1);
+    // The library refused it and took a later one, of a run that is over.
+    replication.follow("refused", None);
+    let proposals = lead(&engine, 5 << 16);
+    let before = shown(&engine);
+    let third = engine.apply_event(event(3));
+    drop(third);
+    let late = lost[0].clone().placed(replication.tip().index + 1, 5 << 16);
+    append(&engine, vec![late]).unwrap();
+    let own = std::mem::take(&mut *proposals.0.lock());
+    let index = replication.tip().index + 1;
+    append(&engine, own.into_iter().map(|frame| frame.placed(index, 5 << 16)).collect::<Vec<_>>())
+        .unwrap();
+    assert!(replication.frame_at(index).unwrap().unwrap().is_void());
+    replication.commit(index).unwrap();
+    assert!(matches!(replication.standing(), Standing::Following { .. }));
+    assert_eq!(first.wait().unwrap_err().reason(), Some("outcome_unknown"));
+    assert_ne!(shown(&engine), before, "the late frame fits: it was evaluated on this very log");
+    let again = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    assert_eq!(again.ctx.to_value()["n"], 2);
+}
+
+#[test]
+fn a_node_begins_with_nothing_or_with_a_checkpoint_and_comes_to_the_same() {
+    for compacts in [false, true] {
+        let (disk, source) = {
+            let disk = FaultyStorage::new(1);
+            let engine = open(&disk, EveryWrite).unwrap();
+            begin(&engine);
+            (disk, engine)
+        };
+        for number in 0..60 {
+            apply(&source, number).unwrap();
+            if compacts && number % 20 == 19 {
+                source.compact(CompactRequest::default()).wait().unwrap();
+            }
+        }
+        let replication = source.replication();
+        assert_eq!(replication.standing(), Standing::Alone);
+        let here = FaultyStorage::new(2);
+        let database = Some(replication.database());
+        let kind = NodeKind::Replica;
+        let replica = if compacts {
+            let offered = replication.checkpoint().unwrap().unwrap();
+            let at = offered.at;
+            let frames = replication.frames(at.index + 1, at.until, usize::MAX).unwrap();
+            let read = |buffer: &mut [u8], position| offered.read_at(buffer, position);
+            let frames = frames.iter().map(|frame| LogFrame::decode(&frame.encode()));
+            Engine::install(location(&here), as_node(kind, 9, None), &at, read, frames).unwrap()
+        } else {
+            Engine::open(location(&here), as_node(kind, 9, database)).unwrap()
+        };
+        let follow = |replica: &Engine| {
+            let tip = replica.replication().tip();
+            for frame in replication.frames(tip.index + 1, u64::MAX, 300).unwrap() {
+                append(replica, vec![frame]).unwrap();
+            }
+            replica.replication().commit(replication.tip().committed).unwrap();
+            replica.replication().tip().index < replication.tip().index
+        };
+        while follow(&replica) {}
+        assert_eq!(shown(&replica), shown(&source));
+        assert_eq!(replica.replication().tip().chain, replication.tip().chain);
+        let history = HistoryRequest::new("a");
+        let histories = [&replica, &source].map(|engine| engine.history(history.clone()).wait());
+        if !compacts {
+            assert_eq!(histories[0].as_ref().unwrap(), histories[1].as_ref().unwrap());
+        }
+        apply(&source, 1000).unwrap();
+        while follow(&replica) {}
+        let refused = apply(&replica, 1001).unwrap_err();
+        assert_eq!((refused.reason(), refused.retryable()), (Some("replica"), false));
+        replica.compact(CompactRequest::default()).wait().unwrap();
+        replica.close().unwrap();
+        let here = here.crash(Crash::KEEP_NONE);
+        let replica = Engine::open(location(&here), as_node(kind, 9, None)).unwrap();
+        assert_eq!(shown(&replica), shown(&source));
+        assert!(
+            verify(&{
+                drop(replica);
+                location(&here)
+            })
+            .unwrap()
+            .ok
+        );
+        drop(source);
+        assert!(verify(&location(&disk)).unwrap().ok);
+    }
+}
+
+#[test]
+fn the_directory_of_a_node_is_written_by_the_node_alone() {
+    let (disk, engine) = converted(2);
+    let before = shown(&engine);
+    engine.close().unwrap();
+    drop(engine);
+    for found in [
+        open(&disk, EveryWrite).map(drop).unwrap_err(),
+        repair(&location(&disk), 3, true).map(drop).unwrap_err(),
+    ] {
+        assert_eq!(found.reason(), Some("not_leader"), "{found:?}");
+        assert!(found.message().contains("node 1"), "{found}");
+    }
+    let looking = Options { purpose: Purpose::Read, ..options(EveryWrite) };
+    let engine = Engine::open(location(&disk), looking).unwrap();
+    assert_eq!(shown(&engine), before);
+    assert_eq!(apply(&engine, 9).unwrap_err().reason(), Some("not_leader"));
+    engine.close().unwrap();
+    drop(engine);
+    assert!(verify(&location(&disk)).unwrap().ok);
+    let wrong = |options: Options, at: Location| {
+        let error = Engine::open(at, options).map(drop).unwrap_err();
+        error.context().get("option").and_then(|option| option.as_str()).map(str::to_owned)
+    };
+    let fresh = || location(&FaultyStorage::new(1));
+    let node = |id| as_node(NodeKind::Member, id, None);
+    assert_eq!(wrong(node(2), location(&disk)).as_deref(), Some("node"));
+    assert_eq!(wrong(node(0), fresh()).as_deref(), Some("node"));
+    assert_eq!(wrong(node(1), Location::memory()).as_deref(), Some("node"));
+    let lazy = Options { fsync: Never, ..node(1) };
+    assert_eq!(wrong(lazy, fresh()).as_deref(), Some("fsync"));
+    assert_eq!(shown(&member(&disk, 1, None).unwrap()), before);
+}
+
+#[test]
+fn an_installation_is_whole_or_not_there_whatever_the_moment_of_a_crash() {
+    let (_disk, source) = {
+        let disk = FaultyStorage::new(1);
+        let engine = open(&disk, EveryWrite).unwrap();
+        begin(&engine);
+        (disk, engine)
+    };
+    for number in 0..40 {
+        apply(&source, number).unwrap();
+    }
+    source.compact(CompactRequest::default()).wait().unwrap();
+    apply(&source, 41).unwrap();
+    let replication = source.replication();
+    let offered = replication.checkpoint().unwrap().unwrap();
+    let truth = shown(&source);
+    // A node that is behind, with a log of its own.
+    let here = FaultyStorage::new(3);
+    let options = || as_node(NodeKind::Member, 2, Some(replication.database()));
+    let node = Engine::open(location(&here), options()).unwrap();
+    append(&node, replication.frames(1, 6, usize::MAX).unwrap()).unwrap();
+    node.replication().commit(6).unwrap();
+    node.replication().save_vote(b"mine").unwrap();
+    let before = shown(&node);
+    node.close().unwrap();
+    drop(node);
+    let image = here.kill().image();
+    for call in 1.. {
+        let disk = image.restart();
+        disk.crash_in_call(call);
+        let at = offered.at;
+        let frames = replication.frames(at.index + 1, at.until, usize::MAX).unwrap();
+        let read = |buffer: &mut [u8], position| offered.read_at(buffer, position);
+        let installed =
+            Engine::install(location(&disk), options(), &at, read, frames.into_iter().map(Ok));
+        let is_done = installed.is_ok();
+        let image = disk.image();
+        disk.power_off();
+        drop(installed);
+        for how in Crash::variants(call, 4) {
+            let node = Engine::open(location(&image.crash(how)), options()).unwrap();
+            assert_eq!(node.replication().read_vote().as_deref(), Some(&b"mine"[..]));
+            node.replication().commit(u64::MAX).unwrap();
+            let found = shown(&node);
+            assert!(found == truth || (found == before && !is_done), "call {call}, {how:?}");
+        }
+        if is_done {
+            assert!(call > 5);
+            break;
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_synced_is_not_acknowledged_and_the_node_stops() {
+    let (disk, engine) = converted(1);
+    let index = engine.replication().tip().index;
+    disk.inject(Fault::new(Call::Sync, Effect::DropPending).nth(1));
+    assert!(append(&engine, vec![LogFrame::blank(index + 1, 5 << 16)]).is_err());
+    assert!(append(&engine, vec![LogFrame::blank(index + 2, 5 << 16)]).is_err(), "never again");
+}
+
+#[test]
+fn a_log_that_differs_is_cut_and_goes_on_whatever_the_moment_of_a_crash() {
+    pair::a_log_that_differs_is_cut_and_goes_on_whatever_the_moment_of_a_crash();
+}
+
+#[test]
+fn readers_that_read_ahead_do_not_see_what_was_cut() {
+    pair::readers_that_read_ahead_do_not_see_what_was_cut();
+}
+
+#[test]
+fn a_vote_survives_whatever_the_moment_of_a_crash() {
+    pair::a_vote_survives_whatever_the_moment_of_a_crash();
+}
+
+#[test]
+fn a_batch_is_whole_for_readers_of_a_node_that_follows() {
+    pair::a_batch_is_whole_for_readers_of_a_node_that_follows();
+}
+
+/// Agrees with itself on another thread, as a driver would.
+#[derive(Default)]
+struct Driver {
+    proposed: Mutex<VecDeque<LogFrame>>,
+    arrived: Condvar,
+    is_over: AtomicBool,
+}
+
+impl Proposer for Driver {
+    fn propose(&self, frame: LogFrame) {
+        self.proposed.lock().push_back(frame);
+        self.arrived.notify_one();
+    }
+}
+
+impl Driver {
+    /// Appends what is proposed, and commits what is synced.
+    fn drive(&self, engine: &Engine, term: u64) {
+        let synced = Arc::new(AtomicU64::new(0));
+        while !self.is_over.load(Ordering::SeqCst) {
+            let mut proposed = self.proposed.lock();
+            if proposed.is_empty() {
+                self.arrived.wait_for(&mut proposed, Duration::from_millis(1));
+            }
+            let frames: Vec<_> = proposed.drain(..).collect();
+            drop(proposed);
+            let replication = engine.replication();
+            let next = replication.tip().index + 1;
+            let frames: Vec<_> =
+                (next..).zip(frames).map(|(index, frame)| frame.placed(index, term)).collect();
+            if let Some(last) = frames.last().map(LogFrame::index) {
+                let done = synced.clone();
+                replication.append(frames, move |result| {
+                    result.unwrap();
+                    done.fetch_max(last, Ordering::SeqCst);
+                });
+            }
+            replication.commit(synced.load(Ordering::SeqCst)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_leader_with_threads_answers_all_who_wait() {
+    let (disk, engine) = converted(1);
+    engine.close().unwrap();
+    drop(engine);
+    let options = Options { background: Background::Threads, ..as_node(NodeKind::Member, 1, None) };
+    let engine = Engine::open(location(&disk), options).unwrap();
+    let (sent, told) = std::sync::mpsc::channel();
+    let replication = engine.replication();
+    let blank = LogFrame::blank(replication.tip().index + 1, 5 << 16);
+    replication.append([blank], move |result| sent.send(result).unwrap());
+    told.recv().unwrap().unwrap();
+    replication.commit(replication.tip().index).unwrap();
+    let driver = Arc::<Driver>::default();
+    replication.lead(5 << 16, 1, driver.clone()).unwrap();
+    let answered = std::thread::scope(|scope| {
+        scope.spawn(|| driver.drive(&engine, 5 << 16));
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let mut answered = 0;
+                    loop {
+                        match engine.run(event(writer * 1000 + answered)) {
+                            Ok(_) => answered += 1,
+                            Err(error) => return (answered, error),
+                        }
+                    }
+                })
+            })
+            .collect();
+        // A checkpoint, while they write, waits for its mark to be committed.
+        let compacted = engine.compact(CompactRequest::default()).wait().unwrap();
+        assert_eq!(compacted.snapshots_created, 1);
+        let hint = LeaderHint { node: 2, address: "there".to_owned() };
+        engine.replication().follow("a test", Some(hint));
+        driver.is_over.store(true, Ordering::SeqCst);
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        for (_, error) in &ended {
+            assert!(matches!(error.reason(), Some("not_leader" | "outcome_unknown")), "{error:?}");
+        }
+        ended.iter().map(|(answered, _)| answered).sum::<u64>()
+    });
+    let last = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    assert!(answered == 0 || last.ctx.to_value()["n"].is_u64());
+    let events = engine.wal_read(WalReadRequest { limit: Some(10_000), ..WalReadRequest::new(1) });
+    // The machine, the instance and one event were there before; an open one may be committed.
+    let events = events.wait().unwrap().records.len() as u64 - 3;
+    assert!((answered..=answered + 4).contains(&events), "{answered} answered, {events} there");
+    engine.close().unwrap();
+}

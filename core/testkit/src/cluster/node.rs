@@ -1,0 +1,465 @@
+//! One node: its disk, its engine, and its part of the driver.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer};
+use rstmdb_engine::{Engine, FsyncPolicy, Location, Node as Part, NodeKind, Options, Pending};
+use rstmdb_engine::{Subscription, storage::SeededEntropy};
+use rstmdb_types::{
+    ApplyEventResult, CompactRequest, GetInstanceRequest, GetInstanceResult, Offset, Operation,
+    WalReadRequest, WatchAllRequest,
+};
+use serde_json::json;
+
+use super::network::{Append, Reply};
+use super::oracle::{Happened, Oracle};
+use super::{Running, is_certain};
+use crate::calls::call;
+use crate::clock::TestClock;
+use crate::faulty::{Crash, FaultyStorage, Rng};
+use crate::sample::{LOOP, options};
+
+/// What was proposed and not passed on yet.
+#[derive(Default)]
+struct Proposals(Mutex<VecDeque<LogFrame>>);
+
+impl Proposer for Proposals {
+    fn propose(&self, frame: LogFrame) {
+        self.0.lock().push_back(frame);
+    }
+}
+
+/// What a node knows while it leads.
+pub(super) struct Lead {
+    pub term: u64,
+    run: u64,
+    /// It evaluates: the barrier of its run is committed.
+    pub is_ready: bool,
+    proposals: Arc<Proposals>,
+    /// The next frame for each peer, and the last that it has for certain.
+    next: Vec<u64>,
+    has: Vec<u64>,
+}
+
+impl Lead {
+    pub(super) fn new(term: u64, next: u64, size: usize) -> Lead {
+        let proposals = Arc::default();
+        Lead {
+            term,
+            run: 0,
+            is_ready: false,
+            proposals,
+            next: vec![next; size],
+            has: vec![0; size],
+        }
+    }
+}
+
+/// A request that waits for its answer.
+pub(super) enum Asked {
+    Write {
+        pending: Pending<Running, ApplyEventResult>,
+        id: String,
+        number: u64,
+        key: Option<String>,
+    },
+    Read {
+        pending: Pending<Running, GetInstanceResult>,
+        id: String,
+    },
+}
+
+pub(super) struct Node {
+    id: u16,
+    database: Option<[u8; 16]>,
+    pub disk: FaultyStorage,
+    engine: Option<Running>,
+    pub term: u64,
+    pub lead: Option<Lead>,
+    pub asked: Vec<Asked>,
+    watch: Option<Subscription>,
+    watched: Offset,
+    /// What was compared already.
+    compared: u64,
+    read: Offset,
+    seed: u64,
+    clock: Arc<TestClock>,
+}
+
+fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+impl Node {
+    fn location(&self) -> Location {
+        let entropy = Arc::new(SeededEntropy::new(self.seed));
+        Location { clock: self.clock.clone(), entropy, ..self.disk.location() }
+    }
+
+    fn options(&self) -> Options {
+        let part = Part { kind: NodeKind::Member, id: self.id, database: self.database };
+        Options { node: Some(part), digest: true, ..options(FsyncPolicy::EveryWrite) }
+    }
+
+    fn new(id: u16, seed: u64, database: Option<[u8; 16]>) -> Node {
+        Node {
+            id,
+            database,
+            disk: FaultyStorage::new(seed),
+            engine: None,
+            term: 0,
+            lead: None,
+            asked: Vec::new(),
+            watch: None,
+            watched: 0,
+            compared: 0,
+            read: 1,
+            seed,
+            clock: Arc::new(TestClock::new()),
+        }
+    }
+
+    /// One that was a database alone.
+    pub(super) fn converted(id: u16, seed: u64, instances: u64) -> Node {
+        let mut node = Node::new(id, seed, None);
+        let alone = Options { node: None, ..node.options() };
+        let engine = Engine::open(node.location(), alone).unwrap();
+        let request = json!({"machine": "m", "version": 1, "definition": serde_json::from_str::<serde_json::Value>(LOOP).unwrap()});
+        call(&engine, Operation::PutMachine, &request).unwrap();
+        for instance in 0..instances {
+            let request =
+                json!({"instance_id": format!("i{instance}"), "machine": "m", "version": 1});
+            call(&engine, Operation::CreateInstance, &request).unwrap();
+        }
+        drop(engine);
+        node.open();
+        node
+    }
+
+    pub(super) fn empty(id: u16, seed: u64, database: [u8; 16]) -> Node {
+        let mut node = Node::new(id, seed, Some(database));
+        node.open();
+        node
+    }
+
+    /// Takes all that another node has, which is committed.
+    pub(super) fn join(&mut self, first: &Node) {
+        let source = first.engine();
+        let frames = source.replication().frames(1, u64::MAX, usize::MAX).unwrap();
+        assert!(self.append(frames));
+        let engine = self.engine();
+        engine.replication().commit(source.replication().tip().committed).unwrap();
+        self.term = first.term;
+    }
+
+    fn open(&mut self) {
+        let engine = Engine::open(self.location(), self.options()).unwrap();
+        let voted = engine.replication().read_vote();
+        let voted = voted.map_or(0, |vote| u64::from_le_bytes(vote.try_into().unwrap()));
+        self.term = voted.max(engine.replication().tip().term);
+        self.engine = Some(Arc::new(engine));
+    }
+
+    pub(super) fn engine(&self) -> Running {
+        self.engine.clone().unwrap()
+    }
+
+    /// What the disk kept is opened again.
+    pub(super) fn restart(&mut self, how: Crash, oracle: &mut Oracle) {
+        // What waited has no answer.
+        for asked in std::mem::take(&mut self.asked) {
+            if let Asked::Write { pending, id, number, key } = asked {
+                drop(pending);
+                oracle.leave_open(id, number, key);
+            }
+        }
+        (self.lead, self.watch, self.engine) = (None, None, None);
+        self.disk = self.disk.crash(how);
+        self.seed += 1;
+        self.read = 1;
+        self.open();
+    }
+
+    /// Votes in a term, durably.
+    pub(super) fn vote(&mut self, term: u64) -> bool {
+        if self.engine().replication().save_vote(&term.to_le_bytes()).is_err() {
+            self.disk.power_off();
+            return false;
+        }
+        self.term = term;
+        self.follow("a later term", None);
+        true
+    }
+
+    fn follow(&mut self, why: &str, hint: Option<LeaderHint>) {
+        self.lead = None;
+        self.engine().replication().follow(why, hint);
+    }
+
+    /// Appends frames that were agreed on here; says whether they are on the disk.
+    fn append(&mut self, frames: Vec<LogFrame>) -> bool {
+        let synced = Arc::new(AtomicBool::new(false));
+        let done = synced.clone();
+        self.engine().replication().append(frames, move |result| {
+            done.store(result.is_ok(), Ordering::SeqCst);
+        });
+        let is_there = synced.load(Ordering::SeqCst);
+        if !is_there {
+            // A node whose disk fails stops.
+            self.disk.power_off();
+        }
+        is_there
+    }
+
+    /// The first frame of a run.
+    pub(super) fn barrier(&mut self) {
+        let tip = self.engine().replication().tip();
+        let Some(lead) = &mut self.lead else { return };
+        lead.is_ready = false;
+        lead.run += 1;
+        lead.proposals = Arc::default();
+        let frame = LogFrame::blank(tip.index + 1, lead.term);
+        self.append(vec![frame]);
+    }
+
+    /// Gives proposed frames their places; one may be refused, and those behind it come all the same.
+    pub(super) fn take_proposals(&mut self, rng: &mut Rng, refuses: bool) {
+        let Some(lead) = &self.lead else { return };
+        let (term, proposals) = (lead.term, lead.proposals.clone());
+        let mut is_refused = false;
+        while let Some(frame) = proposals.0.lock().pop_front() {
+            if refuses && !is_refused && rng.chance(60) {
+                // Those behind it were on their way.
+                is_refused = true;
+                continue;
+            }
+            let index = self.engine().replication().tip().index + 1;
+            if !self.append(vec![frame.placed(index, term)]) {
+                return;
+            }
+        }
+        if is_refused {
+            self.engine().replication().follow("a frame was refused", None);
+            self.barrier();
+        }
+    }
+
+    /// What a peer lacks.
+    pub(super) fn message(&self, peer: usize, bytes: usize) -> Option<Append> {
+        let lead = self.lead.as_ref()?;
+        let replication = self.engine();
+        let replication = replication.replication();
+        let before = lead.next[peer] - 1;
+        let before_term = match before {
+            0 => 0,
+            _ => replication.frame_at(before).ok()??.term(),
+        };
+        let frames = replication.frames(before + 1, u64::MAX, bytes).ok()?;
+        let frames = frames.iter().map(LogFrame::encode).collect();
+        let committed = replication.tip().committed;
+        Some(Append { term: lead.term, before, before_term, frames, committed })
+    }
+
+    /// Takes frames from who leads.
+    pub(super) fn receive(&mut self, append: Append, hint: LeaderHint) -> Option<Reply> {
+        if append.term < self.term {
+            return Some(Reply { term: self.term, index: 0, is_there: false });
+        }
+        if append.term > self.term && !self.vote(append.term) {
+            return None;
+        }
+        self.follow("somebody else leads", Some(hint));
+        let engine = self.engine();
+        let replication = engine.replication();
+        let tip = replication.tip();
+        let term = self.term;
+        let reply = |index, is_there| Some(Reply { term, index, is_there });
+        if append.before > tip.committed {
+            let here = replication.frame_at(append.before).unwrap().map(|frame| frame.term());
+            if here != Some(append.before_term) {
+                return reply(tip.index.min(append.before - 1), false);
+            }
+        }
+        let mut fresh = Vec::new();
+        let mut index = append.before;
+        for bytes in &append.frames {
+            let frame = LogFrame::decode(bytes).unwrap();
+            index = frame.index();
+            if fresh.is_empty() {
+                match replication.frame_at(index).unwrap() {
+                    Some(here) if here.term() == frame.term() => {
+                        assert_eq!(here, frame, "the same term and index");
+                        continue;
+                    }
+                    Some(_) => {
+                        if let Err(error) = replication.truncate_after(index - 1) {
+                            assert!(!self.disk.is_on(), "{error}");
+                            return None;
+                        }
+                    }
+                    None => {}
+                }
+            }
+            fresh.push(frame);
+        }
+        if !fresh.is_empty() && !self.append(fresh) {
+            return None;
+        }
+        if replication.commit(append.committed.min(index)).is_err() {
+            assert!(!self.disk.is_on());
+            return None;
+        }
+        reply(index, true)
+    }
+
+    /// Learns what a peer has.
+    pub(super) fn heard(&mut self, peer: usize, term: u64, index: u64, is_there: bool) {
+        let Some(lead) = self.lead.as_mut().filter(|lead| lead.term == term) else { return };
+        if is_there {
+            lead.has[peer] = lead.has[peer].max(index);
+            lead.next[peer] = lead.next[peer].max(index + 1);
+        } else {
+            lead.next[peer] = (index + 1).clamp(lead.has[peer] + 1, lead.next[peer].max(1));
+        }
+    }
+
+    /// Commits what most have, and evaluates when the barrier is.
+    pub(super) fn advance(&mut self) {
+        let engine = self.engine();
+        let replication = engine.replication();
+        let tip = replication.tip();
+        let Some(lead) = &mut self.lead else { return };
+        let own = usize::from(self.id) - 1;
+        lead.has[own] = tip.synced;
+        let mut has = lead.has.clone();
+        has.sort_unstable();
+        let most = has[(has.len() - 1) / 2].min(tip.index);
+        if most > tip.committed {
+            let term = replication.frame_at(most).unwrap().map(|frame| frame.term());
+            if term == Some(lead.term) {
+                replication.commit(most).unwrap();
+            }
+        }
+        let standing = replication.standing();
+        let leads = matches!(standing, rstmdb_engine::replication::Standing::Leading { .. });
+        if lead.is_ready && !leads {
+            // Something else came into the log: the run is over.
+            return self.barrier();
+        }
+        let tip = replication.tip();
+        if !lead.is_ready && tip.committed == tip.index {
+            replication.lead(lead.term, lead.run, lead.proposals.clone()).unwrap();
+            lead.is_ready = true;
+        }
+    }
+
+    /// Asks for a boundary in the log, or writes the checkpoint of one.
+    pub(super) fn mark(&self) {
+        // On a leader it waits for its frames: then it is refused, and comes another time.
+        let _ = self.engine().begin(CompactRequest::default()).wait();
+    }
+
+    /// Learns the fate of requests.
+    pub(super) fn settle(&mut self, oracle: &mut Oracle) {
+        let mut waiting = Vec::new();
+        for asked in std::mem::take(&mut self.asked) {
+            match asked {
+                Asked::Write { mut pending, id, number, key } => match poll(&mut pending) {
+                    Poll::Pending => waiting.push(Asked::Write { pending, id, number, key }),
+                    Poll::Ready(Ok(result)) => {
+                        let happened = Happened { id, number };
+                        oracle.acknowledge(result.wal_offset, happened, key.as_deref());
+                    }
+                    Poll::Ready(Err(error)) if is_certain(&error) => oracle.refuse(number, key),
+                    Poll::Ready(Err(_)) => oracle.leave_open(id, number, key),
+                },
+                Asked::Read { mut pending, id } => match poll(&mut pending) {
+                    Poll::Pending => waiting.push(Asked::Read { pending, id }),
+                    Poll::Ready(Ok(result)) => {
+                        oracle.show(id, &result.ctx.to_value(), result.last_wal_offset);
+                    }
+                    // Behind in its log, or no longer the one to ask.
+                    Poll::Ready(Err(_)) => {}
+                },
+            }
+        }
+        self.asked = waiting;
+    }
+
+    /// Compares what is committed here with what is anywhere.
+    pub(super) fn compare(&mut self, oracle: &mut Oracle, is_full: bool) {
+        let engine = self.engine();
+        let replication = engine.replication();
+        let tip = replication.tip();
+        let from = if is_full { 1 } else { (self.compared + 1).min(tip.committed + 1) };
+        for frame in replication.frames(from, tip.committed, usize::MAX).unwrap() {
+            oracle.committed(frame.index(), frame.encode());
+        }
+        self.compared = tip.committed;
+        let from = if is_full { 1 } else { self.read };
+        let request = WalReadRequest { limit: Some(10_000), ..WalReadRequest::new(from) };
+        if from <= tip.committed_offset + 1 {
+            let page = engine.begin(WalReadRequest { entries: Some("all".into()), ..request });
+            for record in &page.wait().unwrap().records {
+                assert!(record.offset <= tip.committed_offset, "read and not committed");
+                oracle.read(record);
+                self.read = record.offset + 1;
+            }
+        }
+        oracle.check_shown();
+        self.watch(oracle, tip.committed_offset);
+        if is_full && self.lead.is_none() {
+            for instance in 0..super::INSTANCES {
+                let id = format!("i{instance}");
+                let request = GetInstanceRequest { instance_id: id.as_str().into() };
+                let mut pending = engine.begin(request);
+                let Poll::Ready(found) = poll(&mut pending) else {
+                    panic!("{id} on node {} has what is not committed", self.id);
+                };
+                let found = found.ok().and_then(|found| {
+                    let number = found.ctx.to_value()["n"].as_u64()?;
+                    Some((number, found.last_wal_offset))
+                });
+                let expected = oracle.expected(&id, tip.committed_offset);
+                assert_eq!(found, expected, "{id} on node {}", self.id);
+            }
+        }
+    }
+
+    /// A watch skips nothing, repeats nothing, and shows nothing that is not committed.
+    fn watch(&mut self, oracle: &Oracle, committed: Offset) {
+        if self.watch.is_none() {
+            let request =
+                WatchAllRequest { from_offset: Some(self.watched + 1), ..Default::default() };
+            self.watch = self.engine().watch_all(request).ok().map(|(_, watch)| watch);
+        }
+        let Some(watch) = &mut self.watch else { return };
+        loop {
+            match watch.poll_next(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Some(Ok(event))) => {
+                    let offset = event.wal_offset;
+                    assert!(offset > self.watched && offset <= committed.max(oracle.last()));
+                    assert!(oracle.at(offset).is_some(), "watched at {offset}, not committed");
+                    let first = self.watched + 1;
+                    let skipped = (first..offset).find(|at| {
+                        let entry =
+                            oracle.at(*at).map(|record| serde_json::to_value(&record.entry));
+                        entry.is_some_and(|entry| !entry.unwrap()["payload"]["n"].is_null())
+                    });
+                    assert_eq!(skipped, None, "the watch skips");
+                    self.watched = offset;
+                }
+                Poll::Ready(Some(Err(error))) => panic!("the watch ended: {error}"),
+                Poll::Ready(None) => return self.watch = None,
+                Poll::Pending if watch.needs_files() => watch.load(),
+                Poll::Pending => return,
+            }
+        }
+    }
+}

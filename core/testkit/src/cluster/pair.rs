@@ -1,0 +1,283 @@
+//! Two engines by hand: one leads or is a source, one follows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rstmdb_engine::FsyncPolicy::EveryWrite;
+use rstmdb_engine::replication::{LogFrame, Proposer};
+use rstmdb_engine::{Engine, Node, NodeKind, Options};
+use rstmdb_types::*;
+use serde_json::json;
+
+use crate::faulty::{Crash, FaultyStorage};
+use crate::sample::{LOOP, apply, begin, everything, location, open, options, state};
+
+/// What was proposed.
+#[derive(Default)]
+pub struct Proposals(pub Mutex<Vec<LogFrame>>);
+
+impl std::fmt::Debug for Proposals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} proposals", self.0.lock().len())
+    }
+}
+
+impl Proposer for Proposals {
+    fn propose(&self, frame: LogFrame) {
+        self.0.lock().push(frame);
+    }
+}
+
+/// The options of a node.
+pub fn as_node(kind: NodeKind, id: u16, database: Option<[u8; 16]>) -> Options {
+    Options { node: Some(Node { kind, id, database }), ..options(EveryWrite) }
+}
+
+/// Opens a member of a group.
+pub fn member(disk: &FaultyStorage, id: u16, database: Option<[u8; 16]>) -> Result<Engine> {
+    Engine::open(location(disk), as_node(NodeKind::Member, id, database))
+}
+
+/// Appends frames; says whether they are on the disk.
+pub fn append(engine: &Engine, frames: Vec<LogFrame>) -> Result<()> {
+    let told = Arc::new(Mutex::new(None));
+    let teller = told.clone();
+    engine.replication().append(frames, move |result| *teller.lock() = Some(result));
+    let result = told.lock().take();
+    result.unwrap()
+}
+
+/// Leads alone: all that is appended is committed.
+pub fn lead(engine: &Engine, term: u64) -> Arc<Proposals> {
+    let replication = engine.replication();
+    append(engine, vec![LogFrame::blank(replication.tip().index + 1, term)]).unwrap();
+    replication.commit(replication.tip().index).unwrap();
+    let proposals = Arc::<Proposals>::default();
+    replication.lead(term, 1, proposals.clone()).unwrap();
+    proposals
+}
+
+/// Appends what was proposed, where the log ends; says up to which index.
+pub fn take(engine: &Engine, proposals: &Proposals, term: u64) -> u64 {
+    loop {
+        let frames = std::mem::take(&mut *proposals.0.lock());
+        if frames.is_empty() {
+            return engine.replication().tip().index;
+        }
+        for frame in frames {
+            let index = engine.replication().tip().index + 1;
+            append(engine, vec![frame.placed(index, term)]).unwrap();
+        }
+    }
+}
+
+/// A node that was alone and has events.
+pub fn converted(events: u64) -> (FaultyStorage, Engine) {
+    let disk = FaultyStorage::new(1);
+    let engine = open(&disk, EveryWrite).unwrap();
+    begin(&engine);
+    for number in 0..events {
+        apply(&engine, number).unwrap();
+    }
+    engine.close().unwrap();
+    drop(engine);
+    let engine = member(&disk, 1, None).unwrap();
+    (disk, engine)
+}
+
+/// An event for the instance `a`.
+pub fn event(number: u64) -> ApplyEventRequest {
+    ApplyEventRequest::new("a", "E").with_payload(json!({"n": number}))
+}
+
+/// The state as reads show it.
+pub fn shown(engine: &Engine) -> serde_json::Value {
+    state(&mut |operation, request| crate::calls::call(engine, operation, request))
+}
+
+/// Asks once.
+pub fn poll<F: Future + Unpin>(future: &mut F) {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = std::pin::Pin::new(future).poll(&mut context);
+}
+
+/// A follower's log with a tail that somebody else has otherwise.
+fn diverged(disk: &FaultyStorage) -> (Engine, Vec<LogFrame>, u64) {
+    let (_other, leader) = converted(2);
+    let database = leader.replication().database();
+    let proposals = lead(&leader, 5 << 16);
+    let mut asked = Vec::new();
+    for number in 0..40 {
+        let mut pending = leader.apply_event(event(number).with_key(format!("{number:0>100}")));
+        poll(&mut pending);
+        take(&leader, &proposals, 5 << 16);
+        asked.push(pending);
+    }
+    let replication = leader.replication();
+    let frames = replication.frames(1, u64::MAX, usize::MAX).unwrap();
+    let committed = replication.tip().committed;
+    let engine = member(disk, 2, Some(database)).unwrap();
+    append(&engine, frames).unwrap();
+    engine.replication().commit(committed + 3).unwrap();
+    drop(asked);
+    // The next leader has less and goes on otherwise.
+    replication.follow("a test", None);
+    replication.truncate_after(committed + 5).unwrap();
+    replication.commit(committed + 5).unwrap();
+    let proposals = lead(&leader, 6 << 16);
+    for number in 100..130 {
+        let mut pending = leader.apply_event(event(number).with_key(format!("{number:0>100}")));
+        poll(&mut pending);
+        let index = take(&leader, &proposals, 6 << 16);
+        replication.commit(index).unwrap();
+    }
+    let frames = replication.frames(committed + 6, u64::MAX, usize::MAX).unwrap();
+    (engine, frames, committed)
+}
+
+/// A log is cut and goes on, with a crash at any call.
+pub fn a_log_that_differs_is_cut_and_goes_on_whatever_the_moment_of_a_crash() {
+    let disk = FaultyStorage::new(7);
+    let (engine, frames, committed) = diverged(&disk);
+    let kept = committed + 5;
+    let refused = append(&engine, frames[..1].to_vec()).unwrap_err();
+    assert_eq!(refused.reason(), Some("log_mismatch"));
+    let reader = engine.wal_read(WalReadRequest::new(1)).wait().unwrap();
+    let goes_on = |engine: &Engine| {
+        let replication = engine.replication();
+        replication.truncate_after(kept)?;
+        assert_eq!(replication.tip().index, kept);
+        append(engine, frames.clone())?;
+        replication.commit(replication.tip().index).map(drop)
+    };
+    drop(reader);
+    engine.close().unwrap();
+    drop(engine);
+    let image = disk.kill().image();
+    let mut truth = None;
+    for call in 1.. {
+        let disk = image.restart();
+        let engine = member(&disk, 2, None).unwrap();
+        let calls = disk.mutating_calls();
+        disk.crash_in_call(calls + call);
+        let done = goes_on(&engine).is_ok();
+        let image = disk.image();
+        disk.power_off();
+        drop(engine);
+        for how in Crash::variants(call, 6) {
+            let disk = image.crash(how);
+            let engine = member(&disk, 2, None)
+                .unwrap_or_else(|error| panic!("call {call}, {how:?}: {error}"));
+            let tip = engine.replication().tip();
+            assert!(tip.index >= kept.min(committed + 3), "call {call}, {how:?}: {tip:?}");
+            // What is there is of one log or of the other.
+            if engine.replication().truncate_after(kept.max(tip.committed)).is_ok() {
+                let index = engine.replication().tip().index;
+                let rest = frames.iter().filter(|frame| frame.index() > index).cloned();
+                append(&engine, rest.collect::<Vec<_>>()).unwrap();
+            }
+            engine.replication().commit(frames.last().unwrap().index()).unwrap();
+            let found = everything(&engine).unwrap();
+            assert_eq!(*truth.get_or_insert(found.clone()), found, "call {call}, {how:?}");
+        }
+        if done {
+            assert!(call > 8, "the crash came after the end: {call}");
+            return;
+        }
+    }
+}
+
+/// Who has read the end of a log that is cut then finds what came instead.
+pub fn readers_that_read_ahead_do_not_see_what_was_cut() {
+    let disk = FaultyStorage::new(7);
+    let (engine, frames, committed) = diverged(&disk);
+    let replication = engine.replication();
+    let request = WatchAllRequest { from_offset: Some(1), ..Default::default() };
+    let (_, mut watch) = engine.watch_all(request).unwrap();
+    let mut seen = Vec::new();
+    let mut look = || loop {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match watch.poll_next(&mut context) {
+            std::task::Poll::Ready(event) => seen.push(event.unwrap().unwrap()),
+            std::task::Poll::Pending if watch.needs_files() => watch.load(),
+            std::task::Poll::Pending => return seen.clone(),
+        }
+    };
+    look();
+    replication.truncate_after(committed + 5).unwrap();
+    append(&engine, frames).unwrap();
+    replication.commit(replication.tip().index).unwrap();
+    let numbers: Vec<_> = look()
+        .iter()
+        .filter_map(|event| event.payload.to_value()["n"].as_u64())
+        .filter(|number| *number >= 10)
+        .collect();
+    assert_eq!(numbers, (100..130).collect::<Vec<_>>());
+}
+
+/// What was voted is found again, after a crash at any call.
+pub fn a_vote_survives_whatever_the_moment_of_a_crash() {
+    for call in 1..12 {
+        let disk = FaultyStorage::new(call);
+        let engine = member(&disk, 1, Some([3; 16])).unwrap();
+        let calls = disk.mutating_calls();
+        disk.crash_in_call(calls + call);
+        let answered: Vec<u8> =
+            (1..8).take_while(|vote| engine.replication().save_vote(&[*vote; 9]).is_ok()).collect();
+        let image = disk.image();
+        disk.power_off();
+        drop(engine);
+        for how in Crash::variants(call, 8) {
+            let engine = member(&image.crash(how), 1, None).unwrap();
+            let found = engine.replication().read_vote().map_or(0, |vote| vote[0]);
+            let last = answered.last().copied().unwrap_or(0);
+            assert!((last..=last + 1).contains(&found), "{found} after {last}, {how:?}");
+        }
+    }
+}
+
+/// Readers of a node that applies batches find all of one or nothing.
+pub fn a_batch_is_whole_for_readers_of_a_node_that_follows() {
+    let source = FaultyStorage::new(1);
+    let engine = open(&source, EveryWrite).unwrap();
+    let put = json!({"machine": "m", "version": 1, "definition":
+        serde_json::from_str::<serde_json::Value>(LOOP).unwrap()});
+    crate::calls::call(&engine, Operation::PutMachine, &put).unwrap();
+    let ids = ["a", "b", "c", "d"];
+    for id in ids {
+        engine.create_instance(CreateInstanceRequest::new(id, "m", 1)).wait().unwrap();
+    }
+    for number in 0..200 {
+        let ops = ids.iter().map(|id| {
+            let payload = json!({"n": number});
+            json!({"op": "APPLY_EVENT", "params": {"instance_id": id, "event": "E", "payload": payload}})
+        });
+        let batch = json!({"mode": "atomic", "ops": ops.collect::<Vec<_>>()});
+        crate::calls::call(&engine, Operation::Batch, &batch).unwrap();
+    }
+    let frames = engine.replication().frames(1, u64::MAX, usize::MAX).unwrap();
+    let database = Some(engine.replication().database());
+    let replica = member(&FaultyStorage::new(2), 2, database).unwrap();
+    let last = frames.last().unwrap().index();
+    append(&replica, frames).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                // Who reads one and then another may not find the later one older.
+                let numbers = ids.map(|id| {
+                    let found =
+                        replica.get_instance(GetInstanceRequest { instance_id: id.into() }).wait();
+                    found.ok().and_then(|found| found.ctx.to_value()["n"].as_u64())
+                });
+                assert!(numbers.is_sorted(), "{numbers:?}");
+            }
+        });
+        for index in 1..=last {
+            replica.replication().commit(index).unwrap();
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(shown(&replica), shown(&engine));
+}
