@@ -12,7 +12,7 @@ use crate::error::{damage, io as io_error, is_newer};
 use crate::held::{Held, Search};
 use crate::log::segment::LOG_DIRECTORY;
 use crate::log::{LogFiles, Sealer};
-use crate::manifest::{MANIFEST, Manifest};
+use crate::manifest::{MANIFEST, Manifest, Role};
 use crate::options::{Location, Options};
 use crate::storage::{DirectoryLock, is_read_only};
 
@@ -126,8 +126,8 @@ pub(crate) fn find(
         options: &Options::default(),
         hash_seed: &|| 0,
         limit,
-        // Looking shows all that is there.
-        decided: None,
+        // Looking shows all that is there; of a node, behind no gap.
+        decided: (manifest.role != Role::Alone).then_some(u64::MAX),
         progress: &|_, _, _| {},
     };
     search.find()

@@ -7,6 +7,6 @@ mod repair;
 pub(crate) mod scan;
 mod verify;
 
-pub use repair::{Cut, RepairPlan, repair};
+pub use repair::{Cut, RepairPlan, repair, set_aside};
 pub use rstmdb_types::{CheckpointReport, Problem, SegmentReport};
 pub use verify::{VerifyReport, verify};

@@ -13,10 +13,9 @@ use crate::log::segment::segment_path;
 use crate::log::{LogFiles, Sealer};
 use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
 use crate::options::Location;
+use crate::replication::vote::VOTE;
 use crate::storage::Storage;
 
-/// What a member of something votes with: such a one is never put together by hand.
-const VOTE: &str = "VOTE";
 /// Where segments and checkpoints have the database id, and how much must be read for it.
 const ID_AT: std::ops::Range<usize> = 16..32;
 
@@ -27,6 +26,7 @@ const ID_AT: std::ops::Range<usize> = 16..32;
 pub(crate) fn rebuild(location: &Location) -> Result<Manifest> {
     let storage = &*location.storage;
     let failed = |error: io::Error| io_error(&format!("reading {}", location.name), error);
+    // A node is never put together by hand: what it acknowledged others count on.
     if storage.list("").map_err(failed)?.iter().any(|name| name == VOTE) {
         return Err(not_alone());
     }

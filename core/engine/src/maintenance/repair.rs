@@ -19,6 +19,7 @@ use crate::log::tip::Tip;
 use crate::log::writer::create_segment;
 use crate::manifest::{CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest, Role};
 use crate::options::Location;
+use crate::replication::vote::VoteFile;
 use crate::storage::Storage;
 
 /// What to give up besides files that nothing is lost with.
@@ -69,19 +70,37 @@ pub struct RepairPlan {
 /// Errors: `BAD_REQUEST` when more would have to be given up than the cut says, when its end lies inside an
 /// atomic batch or group, beyond the damage, or before what the checkpoints can replace.
 pub fn repair(location: &Location, cut: impl Into<Cut>, apply: bool) -> Result<RepairPlan> {
-    let cut = cut.into();
     let found = Examination::of(location)?;
     if found.manifest.role != Role::Alone {
         // What it acknowledged others count on.
         return Err(found.manifest.not_alone(&location.name));
     }
-    let limited = cut.to.map(|to| held_up_to(location, &found, to)).transpose()?;
+    give_up(location, &found, cut.into(), apply)
+}
+
+/// Gives up what a database or a node has behind an offset, because the others that it belongs to go on from there
+/// in another way; copies stay. Then it can follow them.
+///
+/// Errors: as [`repair`]'s; and when the log does not reach back to an intact checkpoint at or before the offset: then
+/// a checkpoint of another node is needed.
+pub fn set_aside(location: &Location, to: Offset) -> Result<RepairPlan> {
+    let found = Examination::of(location)?;
+    // What was known to be committed was so elsewhere.
+    let mut votes = VoteFile::open(location.storage.clone())?;
+    if votes.is_there() {
+        votes.save(|ballot| ballot.committed = 0)?;
+    }
+    give_up(location, &found, to.into(), true)
+}
+
+fn give_up(location: &Location, found: &Examination, cut: Cut, apply: bool) -> Result<RepairPlan> {
+    let limited = cut.to.map(|to| held_up_to(location, found, to)).transpose()?;
     let held = match &limited {
         Some(held) => held,
-        None => all_held(&found)?,
+        None => all_held(found)?,
     };
-    let from = history_to_keep(&found, held, cut.from)?;
-    let repair = Repair { location, found: &found, held };
+    let from = history_to_keep(found, held, cut.from)?;
+    let repair = Repair { location, found, held };
     let (plan, next, fresh) = repair.plan(from)?;
     if !apply {
         return Ok(plan);
@@ -244,6 +263,10 @@ impl Repair<'_> {
     /// The header of a new log, where nothing of the old one goes on from the checkpoint.
     fn fresh(&self) -> Result<Option<SegmentHeader>> {
         let (None, Some(base)) = (&self.held.log, &self.held.base) else { return Ok(None) };
+        if self.found.manifest.role != Role::Alone {
+            let why = "the log does not reach back to a checkpoint; get one from another node";
+            return Err(refused("to", self.held.last, why));
+        }
         let (database, to) = (self.found.manifest.database()?, self.held.last);
         let numbers = segment_numbers(&*self.location.storage)?;
         let newest = numbers.last().copied().unwrap_or(0).max(self.found.manifest.last_segment);

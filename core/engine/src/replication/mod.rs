@@ -281,6 +281,7 @@ impl<'a> Replication<'a> {
         let node = self.shared.node.as_ref().ok_or_else(is_alone)?;
         let mut standing = node.standing.lock();
         self.shared.queue.stand_up(|sink| {
+            sink.writer.check().map_err(|failure| failure.batch)?;
             let tip = sink.writer.tip();
             let group = sink.group.as_mut().ok_or_else(is_alone)?;
             group.lead(term, proposer, tip)

@@ -104,6 +104,10 @@ impl VoteFile {
         Ok(VoteFile { storage, file, ballot, slot, failed: None })
     }
 
+    pub(crate) fn is_there(&self) -> bool {
+        self.file.is_some()
+    }
+
     pub(crate) fn ballot(&self) -> &Ballot {
         &self.ballot
     }

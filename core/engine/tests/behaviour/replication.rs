@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rstmdb_engine::FsyncPolicy::{EveryWrite, Never};
-use rstmdb_engine::maintenance::{repair, verify};
+use rstmdb_engine::maintenance::{repair, set_aside, verify};
 use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
 use rstmdb_engine::{Background, Engine, Location, NodeKind, Options, Purpose};
 use rstmdb_testkit::cluster::pair::{
@@ -332,6 +332,70 @@ fn a_vote_survives_whatever_the_moment_of_a_crash() {
 #[test]
 fn a_batch_is_whole_for_readers_of_a_node_that_follows() {
     pair::a_batch_is_whole_for_readers_of_a_node_that_follows();
+}
+
+#[test]
+fn a_copy_that_is_promoted_begins_a_history_and_the_old_one_follows_it() {
+    let old = FaultyStorage::new(1);
+    let source = open(&old, EveryWrite).unwrap();
+    begin(&source);
+    apply(&source, 0).unwrap();
+    let database = Some(source.replication().database());
+    let copy =
+        Engine::open(location(&FaultyStorage::new(2)), as_node(NodeKind::Replica, 2, database));
+    let copy = copy.unwrap();
+    let frames =
+        |engine: &Engine, from| engine.replication().frames(from, u64::MAX, usize::MAX).unwrap();
+    append(&copy, frames(&source, 1)).unwrap();
+    copy.replication().commit(u64::MAX).unwrap();
+    // One more that the copy did not get.
+    apply(&source, 1).unwrap();
+    let history = |engine: &Engine| engine.position().history_id.unwrap();
+    let before = history(&source);
+    assert_eq!(history(&copy), before);
+    source.close().unwrap();
+    drop(source);
+    let replication = copy.replication();
+    let term = ((replication.tip().term >> 16) + 1) << 16 | 2;
+    assert_eq!(replication.save_epoch(term).unwrap(), term);
+    append(&copy, vec![replication.epoch_frame(term)]).unwrap();
+    replication.commit(replication.tip().index).unwrap();
+    let proposals = lead(&copy, term);
+    let promoted = copy.apply_event(event(2));
+    let index = {
+        assert!(!promoted.is_ready());
+        let mut promoted = promoted;
+        poll(&mut promoted);
+        take(&copy, &proposals, term)
+    };
+    replication.commit(index).unwrap();
+    assert_ne!(history(&copy), before, "the same offset is another change here");
+    // The old one sees where the logs part: below what it has, so it can't go on as it is.
+    let node = Engine::open(location(&old), as_node(NodeKind::Replica, 1, None)).unwrap();
+    let tip = node.replication().tip();
+    let same = |index: &u64| {
+        let here = node.replication().frame_at(*index).unwrap();
+        here.is_some() && here == copy.replication().frame_at(*index).unwrap()
+    };
+    let last = (1..=tip.index).rev().find(same).unwrap();
+    assert_eq!(last + 1, tip.index, "one frame more");
+    let refused = append(&node, frames(&copy, last + 1)).unwrap_err();
+    assert_eq!(refused.reason(), Some("log_mismatch"));
+    let refused = node.replication().truncate_after(last).unwrap_err();
+    let committed = &refused.context()["committed"];
+    assert_eq!((refused.reason(), committed), (Some("log_mismatch"), &tip.index.into()));
+    // What it had alone is set aside, in files.
+    let offset = node.replication().frame_at(last).unwrap().unwrap();
+    let offset = offset.first() + u64::from(offset.count()) - 1;
+    drop(node);
+    let aside = set_aside(&location(&old), offset).unwrap();
+    assert_eq!((aside.changes_dropped, aside.done), (1, true));
+    let node = Engine::open(location(&old), as_node(NodeKind::Replica, 1, None)).unwrap();
+    assert_eq!(node.replication().tip().index, last);
+    append(&node, frames(&copy, last + 1)).unwrap();
+    node.replication().commit(u64::MAX).unwrap();
+    assert_eq!(shown(&node), shown(&copy));
+    assert_eq!(history(&node), history(&copy));
 }
 
 /// Agrees with itself on another thread, as a driver would.
