@@ -75,7 +75,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Syncs what is not synced, stops the threads and releases the directory.
+    /// SyncWaiters what is not synced, stops the threads and releases the directory.
     ///
     /// Requests that come later get an error of kind `Closed`. Closing twice is fine. Nothing is written
     /// when the files are not those any more that were opened: the error says so.

@@ -13,7 +13,7 @@ use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::load::{LoadedCheckpoint, Loading};
 use crate::error::{corrupt, is_newer};
 use crate::log::lineage::Lineage;
-use crate::log::recovery::{Decided, LogRead, RecoveryPlan, read};
+use crate::log::recovery::{KnownDecisions, LogRead, RecoveryPlan, read};
 use crate::log::tip::Named;
 use crate::log::{LogFiles, OFFSET_MAX};
 use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
@@ -161,7 +161,7 @@ impl Search<'_> {
             durable: (*durable).max(loaded.newest),
             named: loaded.named,
             limit,
-            decided: self.decided.map(|index| Decided { index, offset: loaded.newest }),
+            decided: self.decided.map(|index| KnownDecisions { index, offset: loaded.newest }),
         };
         state.begin_replay(loaded.newest);
         let mut replayer = Replayer::new(&state);

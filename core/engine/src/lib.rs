@@ -48,8 +48,8 @@ pub use condition::Condition;
 pub use engine::Engine;
 pub use followers::WatchedPlace;
 pub use options::{
-    Background, FsyncPolicy, Location, Node, NodeKind, Options, ProgressObserver, ProgressUpdate,
-    Purpose, Retention, SyncObserver,
+    Background, FsyncPolicy, GroupNode, Location, NodeKind, Options, ProgressObserver,
+    ProgressUpdate, Purpose, Retention, SyncObserver,
 };
 pub use pending::{Commit, Pending};
 pub use watch::{KnownContexts, Subscription};

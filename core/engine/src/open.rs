@@ -29,7 +29,7 @@ use crate::log::{LogFiles, LogWriter, Ring, Sealer, WriterSettings};
 use crate::manifest::{
     self, CheckpointEntry, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestFile, Role,
 };
-use crate::options::{FsyncPolicy, Location, Node, Options, ProgressUpdate, Purpose};
+use crate::options::{FsyncPolicy, GroupNode, Location, Options, ProgressUpdate, Purpose};
 use crate::replication::group::Group;
 use crate::replication::standing::NodeState;
 use crate::replication::vote::VoteFile;
@@ -322,7 +322,7 @@ fn make_durable(storage: &dyn Storage) -> Result<()> {
 }
 
 /// Lays out an empty database. Until the manifest is there, nothing was promised.
-pub(crate) fn create(location: &Location, node: Option<&Node>) -> Result<Manifest> {
+pub(crate) fn create(location: &Location, node: Option<&GroupNode>) -> Result<Manifest> {
     let storage = &*location.storage;
     let failed = |error: io::Error| io_error(&format!("creating {}", location.name), error);
     // Nobody came first, or left something behind.

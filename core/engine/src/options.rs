@@ -32,7 +32,7 @@ pub enum Purpose {
 
 /// The part that a database has in a group of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct GroupNode {
     /// What it is to the others.
     pub kind: NodeKind,
     /// Its number among them, from 1; it is never given to another.
@@ -41,7 +41,7 @@ pub struct Node {
     pub database: Option<[u8; 16]>,
 }
 
-impl Node {
+impl GroupNode {
     pub(crate) fn role(&self) -> Role {
         match self.kind {
             NodeKind::Replica => Role::Replica,
@@ -83,7 +83,7 @@ rstmdb_types::embedded_options! {
         /// What the database is opened for.
         pub purpose: Purpose = Purpose::Write;
         /// The part that it has in a group of nodes; none: it is alone.
-        pub node: Option<Node> = None;
+        pub node: Option<GroupNode> = None;
         /// Called during a long recovery with records done and, where known, to do.
         pub progress: Option<ProgressObserver> = None;
         /// Told of every sync of the log.

@@ -15,7 +15,7 @@ use crate::error::read_only;
 use crate::followers::{Followers, NoticedBatch};
 use crate::gauges::{DiskRoom, NewestCheckpoint};
 use crate::guards::{self, Safeguard};
-use crate::log::queue::{Batch, Queue, Sink, SinkFailure, Written};
+use crate::log::queue::{Batch, BatchFate, Queue, Sink, SinkFailure};
 use crate::log::writer::FrameFailure;
 use crate::log::{LogFiles, LogFrame, LogWriter, Ring};
 use crate::manifest::{Manifest, ManifestFile, Role};
@@ -73,12 +73,12 @@ impl Sink for EngineSink {
         self.group.as_ref().is_none_or(|group| group.may_propose(self.writer.synced()))
     }
 
-    fn write(&mut self, batch: Batch) -> std::result::Result<Written, SinkFailure> {
+    fn write(&mut self, batch: Batch) -> std::result::Result<BatchFate, SinkFailure> {
         if let Some(group) = &mut self.group {
             group.propose(&batch);
             return Ok(match guards::enabled(Safeguard::CommitMark) {
-                true => Written::Submitted,
-                false => Written::Committed,
+                true => BatchFate::Submitted,
+                false => BatchFate::Committed,
             });
         }
         let (first, last) = (batch.first, batch.last());
@@ -87,7 +87,7 @@ impl Sink for EngineSink {
         written?;
         self.noticed = self.followers.notice(&self.ring, first, last);
         self.growth.grown(self.writer.reach());
-        Ok(Written::Committed)
+        Ok(BatchFate::Committed)
     }
 
     fn committed(&mut self) {

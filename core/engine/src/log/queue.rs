@@ -45,7 +45,7 @@ pub(crate) type SinkResult = std::result::Result<(), SinkFailure>;
 
 /// What became of a batch that was handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
+pub(crate) enum BatchFate {
     /// All of it may be shown.
     Committed,
     /// Others decide, and [`Queue::commit`] says so: nothing of it may be shown before.
@@ -70,7 +70,7 @@ pub(crate) trait Sink {
     }
 
     /// Makes a batch as safe as the policy asks, or hands it on to those who decide.
-    fn write(&mut self, batch: Batch) -> std::result::Result<Written, SinkFailure>;
+    fn write(&mut self, batch: Batch) -> std::result::Result<BatchFate, SinkFailure>;
 
     /// Called when that may be shown which was written or committed last.
     fn committed(&mut self) {}
@@ -484,8 +484,8 @@ impl<S: Sink> Queue<S> {
     fn write_batch(&self, writing: &mut Writing<S>, batch: Batch) -> bool {
         let (first, last) = (batch.first, batch.last());
         match writing.sink.write(batch) {
-            Ok(Written::Committed) => self.show(writing, last),
-            Ok(Written::Submitted) => {
+            Ok(BatchFate::Committed) => self.show(writing, last),
+            Ok(BatchFate::Submitted) => {
                 writing.submitted = last;
                 return false;
             }

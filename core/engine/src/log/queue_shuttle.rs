@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use rstmdb_types::{ErrorCode, Offset};
 
-use super::{Batch, Queue, Sink, SinkFailure, Ticket, Written};
+use super::{Batch, BatchFate, Queue, Sink, SinkFailure, Ticket};
 use crate::log::frame::FRAME_HEADER_BYTES;
 use crate::sync::{Mutex, park, thread_waker};
 
@@ -51,7 +51,7 @@ impl Sink for FakeSink {
         self.submitted.as_ref().is_none_or(|open| open.lock().unwrap().is_empty())
     }
 
-    fn write(&mut self, batch: Batch) -> std::result::Result<Written, SinkFailure> {
+    fn write(&mut self, batch: Batch) -> std::result::Result<BatchFate, SinkFailure> {
         self.writes += 1;
         shuttle::thread::yield_now();
         let failing = self.failure.filter(|(write, _)| *write == self.writes || self.is_stopped);
@@ -78,11 +78,11 @@ impl Sink for FakeSink {
         Ok(match &self.submitted {
             None => {
                 written.extend(values);
-                Written::Committed
+                BatchFate::Committed
             }
             Some(submitted) => {
                 submitted.lock().unwrap().push_back(values);
-                Written::Submitted
+                BatchFate::Submitted
             }
         })
     }

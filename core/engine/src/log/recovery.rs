@@ -45,12 +45,12 @@ pub(crate) struct RecoveryPlan<'a> {
     /// No effect after it is wanted.
     pub limit: Offset,
     /// Where others decide, what is known of that; none when all that is in the log counts.
-    pub decided: Option<Decided>,
+    pub decided: Option<KnownDecisions>,
 }
 
 /// What others are known to have decided on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Decided {
+pub(crate) struct KnownDecisions {
     /// Up to this frame.
     pub index: u64,
     /// And up to this effect, which a checkpoint holds.
@@ -85,7 +85,7 @@ pub(crate) struct LogRead {
     /// The end of what was replayed: where others decide, there may be more.
     pub applied: Tip,
     /// What is known to be decided on.
-    decided: Decided,
+    decided: KnownDecisions,
     open: VecDeque<OpenFrame>,
     /// Why this is not all of the log.
     pub fault: Option<Error>,
@@ -160,7 +160,7 @@ pub(crate) fn read(
         unsure: SEGMENT_HEADER_BYTES,
         replayed: 0,
         applied: tip,
-        decided: plan.decided.unwrap_or(Decided { index: u64::MAX, offset: OFFSET_MAX }),
+        decided: plan.decided.unwrap_or(KnownDecisions { index: u64::MAX, offset: OFFSET_MAX }),
         open: VecDeque::new(),
         fault: None,
         is_other: false,

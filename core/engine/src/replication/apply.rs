@@ -2,7 +2,7 @@
 
 use rstmdb_types::{Offset, Result};
 
-use super::group::{Decided, Group};
+use super::group::{Group, NewlyDecided};
 use crate::error::{corrupt, is_newer};
 use crate::guards::{self, Safeguard};
 use crate::log::effects::Effects;
@@ -19,7 +19,7 @@ const EFFECTS_MAX: u32 = 256;
 const FRAMES_MAX: u64 = 16;
 
 /// What a step of committing came to.
-pub(super) enum Step {
+pub(super) enum CommitStep {
     /// Frames up to this one are committed.
     Reached(u64),
     /// The engine leads, and something is in the log that it did not evaluate.
@@ -33,24 +33,26 @@ impl Shared {
         &self,
         sink: &mut EngineSink,
         index: u64,
-    ) -> (Option<Offset>, Result<Step>) {
+    ) -> (Option<Offset>, Result<CommitStep>) {
         let tip = sink.writer.tip();
-        let Some(group) = &mut sink.group else { return (None, Ok(Step::Reached(tip.index - 1))) };
+        let Some(group) = &mut sink.group else {
+            return (None, Ok(CommitStep::Reached(tip.index - 1)));
+        };
         let index = index.min(tip.index - 1);
         if index < group.applied.index {
-            return (None, Ok(Step::Reached(group.applied.index - 1)));
+            return (None, Ok(CommitStep::Reached(group.applied.index - 1)));
         }
         let decided = if group.leading.is_some() {
             match group.decide(index) {
                 Ok(decided) => (decided, Ok(())),
-                Err(()) => return (None, Ok(Step::MustFollow)),
+                Err(()) => return (None, Ok(CommitStep::MustFollow)),
             }
         } else {
             self.apply_frames(group, index.min(group.applied.index + FRAMES_MAX - 1))
         };
-        let reached = Step::Reached(group.applied.index - 1);
+        let reached = CommitStep::Reached(group.applied.index - 1);
         let (decided, applied) = decided;
-        if let Some(Decided { first, last }) = decided {
+        if let Some(NewlyDecided { first, last }) = decided {
             sink.noticed = sink.followers.notice(&sink.ring, first, last);
             let bytes = sink.writer.reach().bytes;
             sink.growth.grown(crate::due::Reach { offset: last, bytes });
@@ -59,7 +61,7 @@ impl Shared {
     }
 
     /// Applies the frames up to this index, in order.
-    fn apply_frames(&self, group: &mut Group, index: u64) -> (Option<Decided>, Result<()>) {
+    fn apply_frames(&self, group: &mut Group, index: u64) -> (Option<NewlyDecided>, Result<()>) {
         let first = group.applied.next;
         let mut cursor = None;
         let mut applied = Ok(());
@@ -71,7 +73,7 @@ impl Shared {
             applied = frame.and_then(|frame| self.apply_frame(group, &frame));
         }
         let last = group.applied.next - 1;
-        ((last >= first).then_some(Decided { first, last }), applied)
+        ((last >= first).then_some(NewlyDecided { first, last }), applied)
     }
 
     fn apply_frame(&self, group: &mut Group, frame: &LogFrame) -> Result<()> {

@@ -58,7 +58,7 @@ pub(crate) struct Leading {
 }
 
 /// Frames became committed that the state holds already.
-pub(crate) struct Decided {
+pub(crate) struct NewlyDecided {
     pub first: Offset,
     pub last: Offset,
 }
@@ -127,9 +127,14 @@ impl Group {
         self.recent_bytes = 0;
     }
 
+    /// Whether it leads, and something came into the log that it did not evaluate.
+    pub(crate) fn is_over(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| leading.is_over)
+    }
+
     /// Who leads learns that frames up to this index are committed; what of it the state holds. An error: something
     /// else is in the log.
-    pub(crate) fn decide(&mut self, index: u64) -> std::result::Result<Option<Decided>, ()> {
+    pub(crate) fn decide(&mut self, index: u64) -> std::result::Result<Option<NewlyDecided>, ()> {
         let Some(leading) = self.leading.as_mut().filter(|leading| !leading.is_over) else {
             return Err(());
         };
@@ -145,7 +150,7 @@ impl Group {
         self.applied.index = index + 1;
         self.applied.term = leading.term;
         let last = self.applied.next - 1;
-        Ok((last >= first).then_some(Decided { first, last }))
+        Ok((last >= first).then_some(NewlyDecided { first, last }))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::log::writer::create_segment;
 use crate::log::{FrameCursor, Sealer};
 use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
 use crate::open::create;
-use crate::options::{Location, Node};
+use crate::options::{GroupNode, Location};
 use crate::shared::Shared;
 use crate::storage::{File, remove_if_there};
 
@@ -122,7 +122,7 @@ impl Shared {
 /// was before, or the checkpoint, whole.
 pub(crate) fn install(
     location: &Location,
-    node: &Node,
+    node: &GroupNode,
     at: &Installed,
     read: &mut dyn FnMut(&mut [u8], u64) -> Result<usize>,
     frames: &mut dyn Iterator<Item = Result<LogFrame>>,
@@ -136,7 +136,7 @@ pub(crate) fn install(
     })?;
     let before = match Manifest::read(storage)? {
         Some(before) => before,
-        None => create(location, Some(&Node { database: Some(at.database), ..node.clone() }))?,
+        None => create(location, Some(&GroupNode { database: Some(at.database), ..node.clone() }))?,
     };
     check_same(&before, node, at)?;
     let names = storage.list(LOG_DIRECTORY).map_err(failed)?;
@@ -180,7 +180,7 @@ pub(crate) fn install(
     manifest.write(storage).map_err(|error| writing(MANIFEST, error))
 }
 
-fn check_same(before: &Manifest, node: &Node, at: &Installed) -> Result<()> {
+fn check_same(before: &Manifest, node: &GroupNode, at: &Installed) -> Result<()> {
     let refused =
         |what: &str| Err(Error::invalid(reason::INVALID_OPTION, what).with("option", "node"));
     if before.database()? != at.database {

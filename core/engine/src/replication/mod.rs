@@ -11,9 +11,8 @@
 //!         <--------- Proposer::propose ---------  lead: evaluates requests, proposes what comes of them
 //! ```
 //!
-//! **Marks.** `committed <= applied` never holds the other way round: on a node that follows a frame is applied when it
-//! is committed, on one that leads it was evaluated before, and nothing of it is shown until it is committed.
-//! `synced <= index`: an acknowledgement may be sent when [`Replication::append`] says that frames are on the disk.
+//! **Marks.** A node that follows applies a frame when it is committed. One that leads evaluated it before, and shows
+//! nothing of it until it is committed. `synced <= index`: an acknowledgement may be sent when [`Replication::append`] says that frames are on the disk.
 //!
 //! **A node that follows** is opened with [`Options::node`](crate::Options::node), at first into an empty directory or
 //! with [`Engine::install`](crate::Engine::install). Its driver reads [`Replication::tip`], gets frames that go on from
@@ -31,6 +30,9 @@
 //! **A frame is void** when it does not go on from the log as it is where it is appended; it takes an index and nothing
 //! else. Each node finds so by the same rule, so a driver may append what it proposed in any order: what does not
 //! fit has no effect anywhere.
+//!
+//! **A copy that has what the others do not have**, such as the former primary after a promotion, is closed, cut by
+//! [`set_aside`](crate::maintenance::set_aside), which keeps copies of the files, and opened again as a node that follows.
 //!
 //! An engine that is alone, too, may be read from ([`Replication::frames`], [`Replication::checkpoint`],
 //! [`Replication::claim`]): all that is in its log is committed.
@@ -52,7 +54,8 @@ use crate::log::lineage::{Begins, Epoch};
 use crate::log::tip::Tip;
 use crate::options::Background;
 use crate::shared::Shared;
-use apply::Step;
+use apply::CommitStep;
+use group::Group;
 use standing::undecided;
 
 mod apply;
@@ -147,9 +150,14 @@ impl<'a> Replication<'a> {
         let shared = self.shared;
         let Some(node) = &shared.node else { return done(Err(is_alone())) };
         let committed = shared.queue.committed();
-        let written = shared.queue.with_writer(|sink| {
-            frames.into_iter().try_for_each(|frame| sink.append_frame(&frame, committed))
+        let (written, is_over) = shared.queue.with_writer(|sink| {
+            let mut frames = frames.into_iter();
+            let written = frames.try_for_each(|frame| sink.append_frame(&frame, committed));
+            (written, sink.group.as_ref().is_some_and(Group::is_over))
         });
+        if is_over {
+            self.follow("a frame that was not evaluated here is in the log", None);
+        }
         node.syncs.add(written, Box::new(done));
         if shared.options.background == Background::Inline {
             node.syncs.run(|| shared.sync_frames());
@@ -263,8 +271,8 @@ impl<'a> Replication<'a> {
     pub fn commit(&self, index: u64) -> Result<u64> {
         loop {
             match self.shared.queue.commit(|sink| self.shared.advance(sink, index))? {
-                Step::MustFollow => self.follow("another node's frame is in the log", None),
-                Step::Reached(reached) => {
+                CommitStep::MustFollow => self.follow("another node's frame is in the log", None),
+                CommitStep::Reached(reached) => {
                     let tip = self.tip();
                     if reached >= index.min(tip.index) {
                         return Ok(reached);
@@ -378,7 +386,7 @@ impl Shared {
         *standing = Standing::Following { leader };
     }
 
-    /// Syncs the frames that were appended, beside further ones.
+    /// SyncWaiters the frames that were appended, beside further ones.
     pub(crate) fn sync_frames(&self) -> Result<()> {
         let Some(begun) = self.queue.with_writer(|sink| sink.writer.begin_sync()) else {
             return self
@@ -393,7 +401,7 @@ impl Shared {
     }
 
     /// Those who wait for frames to be synced.
-    pub(crate) fn syncs(&self) -> Option<&syncs::Syncs> {
+    pub(crate) fn syncs(&self) -> Option<&syncs::SyncWaiters> {
         self.node.as_ref().map(|node| &node.syncs)
     }
 

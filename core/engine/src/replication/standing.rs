@@ -4,10 +4,10 @@ use parking_lot::Mutex;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode};
 
-use super::syncs::Syncs;
+use super::syncs::SyncWaiters;
 use super::vote::VoteFile;
 use crate::checkpoint::begin::Begin;
-use crate::options::{Node, NodeKind};
+use crate::options::{GroupNode, NodeKind};
 
 /// What an engine does now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,21 +40,21 @@ pub struct LeaderHint {
 /// What an engine that belongs to a group has beside its log and its state.
 #[derive(Debug)]
 pub(crate) struct NodeState {
-    pub node: Node,
+    pub node: GroupNode,
     pub standing: Mutex<Standing>,
     pub votes: Mutex<VoteFile>,
-    pub syncs: Syncs,
+    pub syncs: SyncWaiters,
     /// Where a checkpoint may begin: the newest boundary that was applied.
     pub boundary: Mutex<Option<Begin>>,
 }
 
 impl NodeState {
-    pub(crate) fn new(node: Node, votes: VoteFile) -> NodeState {
+    pub(crate) fn new(node: GroupNode, votes: VoteFile) -> NodeState {
         NodeState {
             node,
             standing: Mutex::new(Standing::Following { leader: None }),
             votes: Mutex::new(votes),
-            syncs: Syncs::default(),
+            syncs: SyncWaiters::default(),
             boundary: Mutex::default(),
         }
     }

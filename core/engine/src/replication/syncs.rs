@@ -17,27 +17,27 @@ struct SyncQueue {
 
 /// Those that wait for a sync.
 #[derive(Default)]
-pub(crate) struct Syncs {
+pub(crate) struct SyncWaiters {
     queue: Mutex<SyncQueue>,
     /// Held over a round, so that all are told in order.
     round: Mutex<()>,
     arrived: Condvar,
 }
 
-impl std::fmt::Debug for Syncs {
+impl std::fmt::Debug for SyncWaiters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Syncs({} wait)", self.queue.lock().waiting.len())
+        write!(f, "SyncWaiters({} wait)", self.queue.lock().waiting.len())
     }
 }
 
-impl Syncs {
+impl SyncWaiters {
     /// Notes who is told when what was written so far is on the disk, or that it was not written.
     pub(crate) fn add(&self, written: Result<()>, done: Synced) {
         self.queue.lock().waiting.push_back((written, done));
         self.arrived.notify_one();
     }
 
-    /// Syncs for all that wait, and tells them.
+    /// SyncWaiters for all that wait, and tells them.
     pub(crate) fn run(&self, sync: impl FnOnce() -> Result<()>) {
         let round = self.round.lock();
         let waiting = std::mem::take(&mut self.queue.lock().waiting);
@@ -67,10 +67,10 @@ impl Syncs {
     }
 }
 
-/// Syncs whenever somebody waits for it, until [`Syncs::close`].
+/// SyncWaiters whenever somebody waits for it, until [`SyncWaiters::close`].
 pub(crate) fn serve<T: Send + Sync + 'static>(
     shared: &Arc<T>,
-    syncs: fn(&T) -> Option<&Syncs>,
+    syncs: fn(&T) -> Option<&SyncWaiters>,
     sync: impl Fn(&T) -> Result<()> + Send + 'static,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     let shared = shared.clone();

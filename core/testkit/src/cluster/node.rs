@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
-use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer};
-use rstmdb_engine::{Engine, FsyncPolicy, Location, Node as Part, NodeKind, Options, Pending};
+use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
+use rstmdb_engine::{Engine, FsyncPolicy, GroupNode, Location, NodeKind, Options, Pending};
 use rstmdb_engine::{Subscription, storage::SeededEntropy};
 use rstmdb_types::{
     ApplyEventResult, CompactRequest, GetInstanceRequest, GetInstanceResult, Offset, Operation,
-    WalReadRequest, WatchAllRequest,
+    Result, WalReadRequest, WatchAllRequest,
 };
 use serde_json::json;
 
@@ -42,6 +42,8 @@ pub(super) struct Lead {
     /// It evaluates: the barrier of its run is committed.
     pub is_ready: bool,
     proposals: Arc<Proposals>,
+    /// Frames that were refused, and may come all the same.
+    late: Vec<LogFrame>,
     /// The next frame for each peer, and the last that it has for certain.
     next: Vec<u64>,
     has: Vec<u64>,
@@ -55,6 +57,7 @@ impl Lead {
             run: 0,
             is_ready: false,
             proposals,
+            late: Vec::new(),
             next: vec![next; size],
             has: vec![0; size],
         }
@@ -103,7 +106,7 @@ impl Node {
     }
 
     fn options(&self) -> Options {
-        let part = Part { kind: NodeKind::Member, id: self.id, database: self.database };
+        let part = GroupNode { kind: NodeKind::Member, id: self.id, database: self.database };
         Options { node: Some(part), digest: true, ..options(FsyncPolicy::EveryWrite) }
     }
 
@@ -228,16 +231,28 @@ impl Node {
         self.append(vec![frame]);
     }
 
-    /// Gives proposed frames their places; one may be refused, and those behind it come all the same.
+    /// Gives proposed frames their places. One may be refused, which ends the run, and come later all the same.
     pub(super) fn take_proposals(&mut self, rng: &mut Rng, refuses: bool) {
-        let Some(lead) = &self.lead else { return };
+        let Some(lead) = &mut self.lead else { return };
         let (term, proposals) = (lead.term, lead.proposals.clone());
+        let mut frames = Vec::new();
+        if refuses && lead.is_ready && rng.chance(150) {
+            frames.extend(lead.late.pop());
+        }
+        let late = frames.len();
         let mut is_refused = false;
-        while let Some(frame) = proposals.0.lock().pop_front() {
-            if refuses && !is_refused && rng.chance(60) {
-                // Those behind it were on their way.
+        for number in 0.. {
+            if number >= late {
+                frames.extend(proposals.0.lock().pop_front());
+            }
+            if number >= frames.len() {
+                break;
+            }
+            let frame = frames[number].clone();
+            if refuses && number >= late && rng.chance(60) {
                 is_refused = true;
-                continue;
+                self.lead.iter_mut().for_each(|lead| lead.late.push(frame.clone()));
+                break;
             }
             let index = self.engine().replication().tip().index + 1;
             if !self.append(vec![frame.placed(index, term)]) {
@@ -266,6 +281,17 @@ impl Node {
         Some(Append { term: lead.term, before, before_term, frames, committed })
     }
 
+    /// What came of something, unless the power went off meanwhile.
+    fn unless_off<T>(&self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(found) => Some(found),
+            Err(error) => {
+                assert!(!self.disk.is_on(), "{error}");
+                None
+            }
+        }
+    }
+
     /// Takes frames from who leads.
     pub(super) fn receive(&mut self, append: Append, hint: LeaderHint) -> Option<Reply> {
         if append.term < self.term {
@@ -281,7 +307,8 @@ impl Node {
         let term = self.term;
         let reply = |index, is_there| Some(Reply { term, index, is_there });
         if append.before > tip.committed {
-            let here = replication.frame_at(append.before).unwrap().map(|frame| frame.term());
+            let here = self.unless_off(replication.frame_at(append.before))?;
+            let here = here.map(|frame| frame.term());
             if here != Some(append.before_term) {
                 return reply(tip.index.min(append.before - 1), false);
             }
@@ -292,17 +319,12 @@ impl Node {
             let frame = LogFrame::decode(bytes).unwrap();
             index = frame.index();
             if fresh.is_empty() {
-                match replication.frame_at(index).unwrap() {
+                match self.unless_off(replication.frame_at(index))? {
                     Some(here) if here.term() == frame.term() => {
                         assert_eq!(here, frame, "the same term and index");
                         continue;
                     }
-                    Some(_) => {
-                        if let Err(error) = replication.truncate_after(index - 1) {
-                            assert!(!self.disk.is_on(), "{error}");
-                            return None;
-                        }
-                    }
+                    Some(_) => self.unless_off(replication.truncate_after(index - 1))?,
                     None => {}
                 }
             }
@@ -311,10 +333,7 @@ impl Node {
         if !fresh.is_empty() && !self.append(fresh) {
             return None;
         }
-        if replication.commit(append.committed.min(index)).is_err() {
-            assert!(!self.disk.is_on());
-            return None;
-        }
+        self.unless_off(replication.commit(append.committed.min(index)))?;
         reply(index, true)
     }
 
@@ -332,31 +351,41 @@ impl Node {
     /// Commits what most have, and evaluates when the barrier is.
     pub(super) fn advance(&mut self) {
         let engine = self.engine();
+        let Some(mut lead) = self.lead.take() else { return };
+        let leads = self.commit_most(&engine, &mut lead);
+        self.lead = Some(lead);
+        if leads == Some(false) {
+            // Something else came into the log: the run is over.
+            self.barrier();
+        }
+    }
+
+    /// Says whether the run goes on; nothing when the power is off.
+    fn commit_most(&self, engine: &Engine, lead: &mut Lead) -> Option<bool> {
         let replication = engine.replication();
         let tip = replication.tip();
-        let Some(lead) = &mut self.lead else { return };
         let own = usize::from(self.id) - 1;
         lead.has[own] = tip.synced;
         let mut has = lead.has.clone();
         has.sort_unstable();
         let most = has[(has.len() - 1) / 2].min(tip.index);
         if most > tip.committed {
-            let term = replication.frame_at(most).unwrap().map(|frame| frame.term());
+            let term = self.unless_off(replication.frame_at(most))?.map(|frame| frame.term());
             if term == Some(lead.term) {
-                replication.commit(most).unwrap();
+                self.unless_off(replication.commit(most))?;
             }
         }
-        let standing = replication.standing();
-        let leads = matches!(standing, rstmdb_engine::replication::Standing::Leading { .. });
-        if lead.is_ready && !leads {
-            // Something else came into the log: the run is over.
-            return self.barrier();
+        let leads = matches!(replication.standing(), Standing::Leading { .. });
+        if lead.is_ready {
+            return Some(leads);
         }
         let tip = replication.tip();
-        if !lead.is_ready && tip.committed == tip.index {
-            replication.lead(lead.term, lead.run, lead.proposals.clone()).unwrap();
+        if tip.committed == tip.index {
+            let proposals = lead.proposals.clone();
+            self.unless_off(replication.lead(lead.term, lead.run, proposals))?;
             lead.is_ready = true;
         }
+        Some(true)
     }
 
     /// Asks for a boundary in the log, or writes the checkpoint of one.
