@@ -221,6 +221,10 @@ impl LogFrame {
         } else if header.kind == EPOCH && !self.is_settled {
             header.chain = tip.chain;
         }
+        // Nobody could apply it.
+        if header.kind == EPOCH && Epoch::decode(&header, &self.payload).is_none() {
+            return Err(mismatch("what it says of its epoch makes no sense"));
+        }
         let chain = match header.kind {
             DATA => chained(tip.chain, header.first, header.count, &self.payload),
             _ => tip.chain,
@@ -282,6 +286,14 @@ mod tests {
                 assert!(is_refused, "{value} at {at}");
             }
         }
+    }
+
+    #[test]
+    fn an_epoch_of_another_term_is_refused() {
+        let epoch = Epoch { number: 1, begins: Begins { id: 4, first: 7 } };
+        let frame = LogFrame::epoch(&TIP, epoch, 1 << 16);
+        assert!(frame.settle(&TIP).is_ok());
+        assert!(frame.placed(9, 2 << 16).settle(&TIP).is_err());
     }
 
     #[test]
