@@ -373,7 +373,7 @@ fn what_a_later_release_wrote_is_never_called_damage() {
             assert_newer(&disk, &path, what);
         }
     }
-    for (at, value, what) in [(12, 1, "key 1"), (106, 1, "is not alone"), (8, 3, "format 3")] {
+    for (at, value, what) in [(12, 1, "key 1"), (106, 2, "is not alone"), (8, 3, "format 3")] {
         let disk = stopped.disk();
         edit(&disk, &path, |bytes| {
             bytes[at] = value;

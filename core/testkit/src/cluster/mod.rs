@@ -249,7 +249,7 @@ impl Cluster {
         for node in &mut self.nodes {
             if node.disk.is_on() {
                 node.settle(&mut self.oracle);
-                node.compare(&mut self.oracle, self.steps % 8 == 0);
+                node.compare(&mut self.oracle, self.steps.is_multiple_of(8));
             }
         }
     }
