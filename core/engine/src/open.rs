@@ -162,6 +162,7 @@ pub(crate) fn assemble(
     let last = manifest.checkpoints.last().map_or(0, |newest| newest.offset);
     let last = Reach { offset: last, bytes: 0 };
     Ok(Shared {
+        belongs: (manifest.role != Role::Alone).then(|| manifest.not_alone(&location.name)),
         name: location.name,
         is_read_only,
         storage,

@@ -18,7 +18,7 @@ use crate::guards::{self, Safeguard};
 use crate::log::queue::{Batch, BatchFate, Queue, Sink, SinkFailure};
 use crate::log::writer::FrameFailure;
 use crate::log::{LogFiles, LogFrame, LogWriter, Ring};
-use crate::manifest::{Manifest, ManifestFile, Role};
+use crate::manifest::{Manifest, ManifestFile};
 use crate::options::Options;
 use crate::replication::group::Group;
 use crate::replication::standing::NodeState;
@@ -110,6 +110,8 @@ pub(crate) struct Shared {
     pub options: Options,
     /// Nothing can be written, and nothing is.
     pub is_read_only: bool,
+    /// Why, where the directory belongs to a node.
+    pub belongs: Option<Error>,
     pub storage: Arc<dyn Storage>,
     pub directory: Arc<HeldDirectory>,
     pub time: Time,
@@ -149,11 +151,7 @@ impl Shared {
         if !self.is_read_only {
             return Ok(());
         }
-        let manifest = self.manifest.lock();
-        Err(match manifest.role {
-            Role::Alone => read_only(&self.name),
-            _ => manifest.not_alone(&self.name),
-        })
+        Err(self.belongs.clone().unwrap_or_else(|| read_only(&self.name)))
     }
 
     /// Ends all writing when the files are not those any more that were opened.

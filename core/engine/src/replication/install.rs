@@ -20,6 +20,7 @@ use crate::log::{FrameCursor, Sealer};
 use crate::manifest::{CheckpointEntry, MANIFEST, Manifest};
 use crate::open::create;
 use crate::options::{GroupNode, Location};
+use crate::replication::vote::VoteFile;
 use crate::shared::Shared;
 use crate::storage::{File, remove_if_there};
 
@@ -139,6 +140,11 @@ pub(crate) fn install(
         None => create(location, Some(&GroupNode { database: Some(at.database), ..node.clone() }))?,
     };
     check_same(&before, node, at)?;
+    let known = VoteFile::open(location.storage.clone())?.ballot().committed;
+    if known > at.until {
+        let what = format!("the node knows frames up to {known} to be committed");
+        return Err(mismatch(&what).with("committed", known).with("until", at.until));
+    }
     let names = storage.list(LOG_DIRECTORY).map_err(failed)?;
     let numbers = names.iter().filter_map(|name| segment_number(name));
     // Further on than the next one could be: until the manifest names it, it is not part of the log.

@@ -81,7 +81,7 @@ fn refusal(kind: NodeKind, leader: Option<&LeaderHint>) -> Error {
     };
     let error = Error::new(ErrorCode::ReadOnlyMode, what).with_reason(reason);
     match leader {
-        Some(leader) => error.with("leader", leader.address.as_str()).with("node", leader.node),
+        Some(leader) => error.with("address", leader.address.as_str()).with("node", leader.node),
         None => error,
     }
 }

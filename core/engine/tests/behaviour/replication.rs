@@ -279,6 +279,12 @@ fn an_installation_is_whole_or_not_there_whatever_the_moment_of_a_crash() {
     node.close().unwrap();
     drop(node);
     let image = here.kill().image();
+    let older = rstmdb_engine::replication::Installed { until: 5, ..offered.at };
+    let nothing = |_: &mut [u8], _| Ok(0);
+    let refused =
+        Engine::install(location(&image.restart()), options(), &older, nothing, [].into_iter());
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.reason(), Some("log_mismatch"), "the node has more: {refused}");
     for call in 1.. {
         let disk = image.restart();
         disk.crash_in_call(call);
