@@ -20,7 +20,7 @@ use crate::checkpoint::load::open_checkpoint;
 use crate::error::io as io_error;
 use crate::log::recovery::{RecoveryPlan, read};
 use crate::log::{LogFiles, OFFSET_MAX, Sealer};
-use crate::manifest::{CheckpointEntry, Manifest};
+use crate::manifest::{CheckpointEntry, Manifest, Role};
 use crate::options::Location;
 use crate::storage::File;
 
@@ -96,6 +96,14 @@ fn image(location: &Location, wanted: Wanted) -> Result<Image> {
         Error::new(ErrorCode::NotFound, format!("there is no database at {name}"))
             .with("path", name)
     })?;
+    // Only who is part of the group knows what of the log counts.
+    if manifest.role != Role::Alone {
+        let message = format!(
+            "{} is of a node in a group: back it up from its server, which knows what the group agreed on",
+            location.name
+        );
+        return Err(Error::new(ErrorCode::ReadOnlyMode, message).with_reason(reason::REPLICA));
+    }
     let database = manifest.database()?;
     let checkpoint = checkpoint(&manifest, wanted)?;
     let after = checkpoint.as_ref().map_or(0, |entry| entry.offset);
@@ -117,6 +125,7 @@ fn image(location: &Location, wanted: Wanted) -> Result<Image> {
         durable: manifest.durable_offset,
         named,
         limit: OFFSET_MAX,
+        decided: None,
     };
     let log = read(&plan, &mut |_, _| Ok(()), &|_, _| {})?;
     if let Some(fault) = &log.fault {

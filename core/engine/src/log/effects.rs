@@ -90,11 +90,6 @@ impl<'a> Effects<'a> {
         self.next
     }
 
-    /// Whether what comes next belongs to the same request.
-    pub(crate) fn is_inside_record(&self) -> bool {
-        self.left > 0
-    }
-
     /// The bytes of the next effect; in a batch of format 1, with all that follows.
     fn step(&mut self) -> Option<Reader<'a>> {
         if self.left > 0 {

@@ -101,7 +101,7 @@ fn who_stops_leading_takes_back_what_is_not_committed_and_says_what_is_open() {
     assert_eq!(refused.wait().unwrap_err().reason(), Some("not_leader"));
     assert_eq!(known.wait().unwrap_err().reason(), Some("not_leader"), "asked while more was open");
     let refused = engine.apply_event(event(4)).wait().unwrap_err();
-    assert_eq!(refused.context()["leader"], "there:7401");
+    assert_eq!(refused.context()["address"], "there:7401");
     assert!(refused.message().contains("there:7401"), "{refused}");
     assert_eq!(shown(&engine), before);
     // What was appended is still in the log, and may be committed by somebody else.
