@@ -195,12 +195,12 @@ const (
 	// using it again.
 	ReasonRecreateForbidden = "recreate_forbidden"
 
-	// ReasonNotLeader: Another node takes the writes; context `leader`, where it is known, is
-	// its address. The request changed nothing and can be repeated there.
+	// ReasonNotLeader: Another node leads; context `address` says where, when it is known.
+	// Nothing was changed. Clients go there by themselves.
 	ReasonNotLeader = "not_leader"
 
-	// ReasonReplica: The database is a copy of another one, which takes the writes; context
-	// `leader`, where it is known, is its address.
+	// ReasonReplica: A replica takes no writes; context `address` says where the primary is,
+	// when it is known. Clients go there by themselves.
 	ReasonReplica = "replica"
 
 	// ReasonLogMismatch: A frame does not go on from the log of the node that it came to.
@@ -253,14 +253,6 @@ const (
 	// ReasonAnswerTooLarge: What was to be told does not fit a frame, though all went well: a
 	// change was made, and context `wal_offset` or `wal_offsets` says where.
 	ReasonAnswerTooLarge = "answer_too_large"
-
-	// ReasonNotLeader: Another node leads; context `address` says where, when it is known.
-	// Nothing was changed. Clients go there by themselves.
-	ReasonNotLeader = "not_leader"
-
-	// ReasonReplica: A replica takes no writes; context `address` says where the primary is,
-	// when it is known. Clients go there by themselves.
-	ReasonReplica = "replica"
 
 	// ReasonLagExceeded: The node is further behind than the request or its settings allow;
 	// another one may not be.

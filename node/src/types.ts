@@ -133,9 +133,9 @@ export const ERROR_REASONS = Object.freeze([
   'idempotency_key_reused',
   /** The id belonged to a deleted instance and the settings forbid using it again. */
   'recreate_forbidden',
-  /** Another node takes the writes; context `leader`, where it is known, is its address. The request changed nothing and can be repeated there. */
+  /** Another node leads; context `address` says where, when it is known. Nothing was changed. Clients go there by themselves. */
   'not_leader',
-  /** The database is a copy of another one, which takes the writes; context `leader`, where it is known, is its address. */
+  /** A replica takes no writes; context `address` says where the primary is, when it is known. Clients go there by themselves. */
   'replica',
   /** A frame does not go on from the log of the node that it came to. */
   'log_mismatch',
@@ -167,10 +167,6 @@ export const ERROR_REASONS = Object.freeze([
   'timeout',
   /** What was to be told does not fit a frame, though all went well: a change was made, and context `wal_offset` or `wal_offsets` says where. */
   'answer_too_large',
-  /** Another node leads; context `address` says where, when it is known. Nothing was changed. Clients go there by themselves. */
-  'not_leader',
-  /** A replica takes no writes; context `address` says where the primary is, when it is known. Clients go there by themselves. */
-  'replica',
   /** The node is further behind than the request or its settings allow; another one may not be. */
   'lag_exceeded',
   /** This build or this peer does not have the feature. */

@@ -116,8 +116,6 @@ REASONS = (
     "connection_lost",
     "timeout",
     "answer_too_large",
-    "not_leader",
-    "replica",
     "lag_exceeded",
     "unsupported",
 )

@@ -25,7 +25,7 @@ pub(super) struct Moment {
 }
 
 /// An intact frame that follows the one before.
-pub(super) struct LogFrame<'a> {
+pub(super) struct WrittenFrame<'a> {
     pub header: FrameHeader,
     pub payload: &'a [u8],
     /// The end of the log before it, and with it.
@@ -34,7 +34,7 @@ pub(super) struct LogFrame<'a> {
 }
 
 /// What is done with a frame; false ends it.
-type Each<'a> = dyn FnMut(&LogFrame<'_>) -> Result<bool> + 'a;
+type Each<'a> = dyn FnMut(&WrittenFrame<'_>) -> Result<bool> + 'a;
 
 impl Archive {
     /// Hands out the frames in order.
@@ -63,7 +63,7 @@ impl Archive {
                 }
                 let mut behind = before;
                 behind.advance(&header, checksum);
-                if !each(&LogFrame { header, payload: &payload, before, behind })? {
+                if !each(&WrittenFrame { header, payload: &payload, before, behind })? {
                     return Ok(());
                 }
                 position += header.frame_bytes() as u64;
