@@ -13,6 +13,8 @@ C = TypeVar("C", bound=type)
 
 # What the code of a coroutine function is marked with, as `inspect.CO_COROUTINE`.
 _COROUTINE = 0x80
+# And one that takes any number of arguments, or any names, as `inspect.CO_VARARGS` and `CO_VARKEYWORDS`.
+_ARGUMENTS, _KEYWORDS = 0x04, 0x08
 
 
 async def finish(pending: Pending[T]) -> T:
@@ -61,8 +63,8 @@ class NotAwaited(Unawaited, Coroutine[Any, Any, T]):
 
     __slots__ = ("__weakref__", "_coroutine")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
+    # Set by who makes it: a constructor of its own takes as long as all the rest.
+    _coroutine: Coroutine[Any, Any, T]
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._coroutine.__await__()
@@ -110,7 +112,7 @@ def says_what_was_not_awaited(cls: C) -> C:
     for name, member in list(vars(cls).items()) if _CAN_PASS else ():
         code = getattr(member, "__code__", None)
         if code is not None and code.co_flags & _COROUTINE and not name.startswith("_"):
-            setattr(cls, name, _called(member))
+            _called(cls, member)
     return cls
 
 
@@ -136,9 +138,54 @@ def _can_pass() -> bool:
 _CAN_PASS = _can_pass()
 
 
-def _called(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., NotAwaited[T]]:
+def _called(cls: type, function: Callable[..., Coroutine[Any, Any, T]]) -> None:
+    """Puts a function in the place of a coroutine function: when it is first called, a faster one."""
+    made: Callable[..., NotAwaited[T]] | None = None
+
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> NotAwaited[T]:
-        return NotAwaited(function(*arguments, **named))
+        # Who kept the method from before calls this one again.
+        nonlocal made
+        if made is None:
+            made = _with_parameters(function)
+            if vars(cls).get(function.__name__) is call:
+                setattr(cls, function.__name__, made)
+        return made(*arguments, **named)
 
-    return cast("Callable[..., NotAwaited[T]]", _pass_as_coroutine_function(call))
+    setattr(cls, function.__name__, _pass_as_coroutine_function(call))
+
+
+def _with_parameters(
+    function: Callable[..., Coroutine[Any, Any, T]],
+) -> Callable[..., NotAwaited[T]]:
+    """What makes a call of it, with the same parameters: passing on any takes twice as long."""
+    code = function.__code__
+    names, count, plain = code.co_varnames, code.co_argcount, code.co_posonlyargcount
+    passed, keywords = names[:count], names[count : count + code.co_kwonlyargcount]
+    if code.co_flags & (_ARGUMENTS | _KEYWORDS):
+        parameters, values = ["*passed", "**keywords"], ["*passed", "**keywords"]
+    else:
+        first_default = count - len(function.__defaults__ or ())
+        parameters = [
+            f"{name}=None" if at >= first_default else name for at, name in enumerate(passed)
+        ]
+        if plain:
+            parameters.insert(plain, "/")
+        if keywords:
+            optional = function.__kwdefaults__ or {}
+            parameters.append("*")
+            parameters += [f"{name}=None" if name in optional else name for name in keywords]
+        values = [*passed, *(f"{name}={name}" for name in keywords)]
+    source = (
+        f"def call({', '.join(parameters)}):\n"
+        "    __called = __NotAwaited()\n"
+        f"    __called._coroutine = __function({', '.join(values)})\n"
+        "    return __called\n"
+    )
+    scope: dict[str, Any] = {"__NotAwaited": NotAwaited, "__function": function}
+    exec(compile(source, __file__, "exec"), scope)
+    call = scope["call"]
+    if not code.co_flags & (_ARGUMENTS | _KEYWORDS):
+        call.__defaults__, call.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+    made = _pass_as_coroutine_function(functools.wraps(function)(call))
+    return cast("Callable[..., NotAwaited[T]]", made)
