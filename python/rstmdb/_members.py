@@ -353,6 +353,5 @@ ROWS = {
     "ListMachinesResult": "MachineVersions",
     "ListSnapshotsResult": "SnapshotSummary",
     "PermittedResult": "PermittedEvent",
-    "VerifyResult": "SegmentReport",
     "WalReadResult": "WalRecord",
 }

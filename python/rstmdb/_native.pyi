@@ -1908,22 +1908,7 @@ class VerifyResult:
     @property
     def next(self) -> str | None:
         """Where to go on; absent when everything was read."""
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[SegmentReport]: ...
-    @overload
-    def __getitem__(self, index: int, /) -> SegmentReport: ...
-    @overload
-    def __getitem__(self, index: slice, /) -> tuple[SegmentReport, ...]: ...
-    @overload
     def __getitem__(self, index: str, /) -> Any: ...
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        """The rows, as pyarrow, polars and others take them; needs pyarrow."""
-    def __arrow_c_schema__(self) -> Any:
-        """What the columns are, also of a page without rows; needs pyarrow."""
-    def to_arrow(self) -> Any:
-        """The rows as a `pyarrow.Table`; needs pyarrow."""
-    def to_pandas(self) -> Any:
-        """The rows as a `pandas.DataFrame`; needs pandas."""
     def keys(self) -> KeysView[str]:
         """The names of the members that are there, so that `dict(…)` and `**` take it."""
     def to_dict(self) -> Any:

@@ -337,7 +337,6 @@ result_class! {
     times: [],
     cached: [segments: "The segments of the log that were read.", checkpoints: "The checkpoints that were read.", problems: "What is wrong, in the order it was found."],
     shown: ["database_id", "ok", "last_offset", "segments", "checkpoints", "problems", "next"],
-    page: segments,
 }
 
 result_class! {

@@ -166,7 +166,7 @@ impl Model {
             Request::SnapshotInstance(r) => Outcome::SnapshotInstance(self.snapshot_instance(r)?),
             Request::ListSnapshots(r) => Outcome::ListSnapshots(self.list_snapshots(r)?),
             Request::DropSnapshot(r) => Outcome::DropSnapshot(self.drop_snapshot(r)?),
-            Request::Backup(r) => Outcome::Backup(self.backup(r)?),
+            Request::Backup(r) => Outcome::Backup(self.backup(r)?.into()),
             Request::Verify(r) => Outcome::Verify(self.verify(r)?),
             Request::FlushAll(r) => Outcome::FlushAll(self.flush_all(r)?),
             Request::ValidateMachine(r) => Outcome::ValidateMachine(self.validate_machine(r)?),

@@ -106,8 +106,9 @@ macro_rules! values {
             }
         })*
     };
-    // Twice as large as the next one, and asked for seldom: the others would all take its room.
+    // Larger than the others, and asked for seldom: those would all take their room.
     (@kept Info $result:ident) => { Box<$result> };
+    (@kept Backup $result:ident) => { Box<$result> };
     (@kept $name:ident $result:ident) => { $result };
     (@keyed $request:ident) => { $request.idempotency_key.as_ref() };
     (@plain $request:ident) => { None };

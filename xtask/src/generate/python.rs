@@ -263,14 +263,16 @@ fn batch_classes(shapes: &Shapes) -> Result<Vec<(String, &Shape)>, String> {
         .collect()
 }
 
-/// The one list of rows that a result is about.
+/// The one list of rows that a result is about; with several lists it is about none.
 fn page<'a>(shape: &'a Shape, shapes: &Shapes) -> Option<&'a str> {
     let is_list = |member: &&Member| {
         member.required
             && member.kind.starts_with("Vec<")
             && shapes.0.contains_key(element(&member.kind))
     };
-    shape.members.iter().find(is_list).map(|member| member.name.as_str())
+    let mut lists = shape.members.iter().filter(is_list);
+    let (list, more) = (lists.next()?, lists.next());
+    more.is_none().then_some(list.name.as_str())
 }
 
 fn element(kind: &str) -> &str {
