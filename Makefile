@@ -18,7 +18,7 @@ DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\
 	doc clean toolchain tools languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
-CRATES := rstmdb-types rstmdb-threads rstmdb-machine rstmdb-engine rstmdb-protocol rstmdb-client rstmdb rstmdb-server rstmdb-cli
+CRATES := rstmdb-types rstmdb-threads rstmdb-machine rstmdb-engine rstmdb-cluster rstmdb-protocol rstmdb-client rstmdb rstmdb-server rstmdb-cli
 # A folder for each language, each with a Makefile of its own. C first: Go is built on it.
 LANGUAGES := bindings/c bindings/go python node
 # The crates whose tests run on every system; the rest of the tests need Linux.

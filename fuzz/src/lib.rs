@@ -6,3 +6,4 @@
 
 pub mod csv_import;
 pub mod machine;
+pub mod peer;

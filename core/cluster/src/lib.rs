@@ -1,0 +1,4 @@
+//! Groups of nodes.
+#![deny(missing_docs)]
+
+pub mod peer;

@@ -1,0 +1,314 @@
+//! What messages say.
+
+use rstmdb_engine::replication::{Installed, LogFrame};
+use rstmdb_types::Offset;
+
+use super::error::MessageError;
+use super::fields::{Reader, Writer};
+use super::header::{HEADER_BYTES, Header, MessageKind, PIECE_BYTES_MAX};
+use super::hello::{Hello, Refusal};
+
+/// A frame and all before it, named by what no other log has; index 0 is the beginning of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// Its index.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// The hash of all changes up to it.
+    pub chain: u64,
+}
+
+impl Named {
+    /// Before the first frame of a log.
+    pub const START: Named = Named { index: 0, term: 0, chain: 0 };
+
+    /// The name of a frame.
+    pub fn of(frame: &LogFrame) -> Named {
+        Named { index: frame.index(), term: frame.term(), chain: frame.chain() }
+    }
+}
+
+/// How far the log of a replica goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// The offset of its last change.
+    pub offset: Offset,
+    /// Its last frame, and some before it, backwards.
+    pub known: Vec<Named>,
+}
+
+/// A checkpoint that can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// Where the log goes on behind it.
+    pub at: Installed,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Some bytes of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where they are in it.
+    pub position: u64,
+    /// The bytes; none: that was all.
+    pub bytes: Vec<u8>,
+}
+
+/// What a source has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The highest epoch that it heard of.
+    pub epoch: u64,
+    /// The last frame that is committed.
+    pub committed: u64,
+    /// The offset of the last change that is committed.
+    pub committed_offset: Offset,
+}
+
+/// Frames, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frames {
+    /// What the source has.
+    pub mark: Heartbeat,
+    /// At least one.
+    pub frames: Vec<LogFrame>,
+}
+
+/// What a replica has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ack {
+    /// The last frame that is on its disk for certain.
+    pub synced: u64,
+    /// The last frame that its readers see.
+    pub applied: u64,
+    /// The offset of the last change that its readers see.
+    pub applied_offset: Offset,
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// See [`MessageKind::Hello`].
+    Hello(Hello),
+    /// See [`MessageKind::Refused`].
+    Refused(Refusal),
+    /// See [`MessageKind::Follow`].
+    Follow(Follow),
+    /// See [`MessageKind::Compare`]: frames between these two are wanted.
+    Compare {
+        /// The last that is the same.
+        low: u64,
+        /// The first that is another one.
+        high: u64,
+    },
+    /// See [`MessageKind::Continue`]: this frame is the next.
+    Continue {
+        /// Its index.
+        from: u64,
+    },
+    /// See [`MessageKind::Cut`]: this frame is the last that both have.
+    Cut {
+        /// Its index.
+        index: u64,
+        /// The offset of the last change up to it.
+        offset: Offset,
+    },
+    /// See [`MessageKind::Offer`].
+    Offer(Offer),
+    /// See [`MessageKind::Fetch`].
+    Fetch {
+        /// The bytes that are there already.
+        position: u64,
+    },
+    /// See [`MessageKind::Chunk`].
+    Chunk(Chunk),
+    /// See [`MessageKind::Frames`].
+    Frames(Frames),
+    /// See [`MessageKind::Ack`].
+    Ack(Ack),
+    /// See [`MessageKind::Heartbeat`].
+    Heartbeat(Heartbeat),
+}
+
+impl Message {
+    /// What it is.
+    pub fn kind(&self) -> MessageKind {
+        match self {
+            Message::Hello(_) => MessageKind::Hello,
+            Message::Refused(_) => MessageKind::Refused,
+            Message::Follow(_) => MessageKind::Follow,
+            Message::Compare { .. } => MessageKind::Compare,
+            Message::Continue { .. } => MessageKind::Continue,
+            Message::Cut { .. } => MessageKind::Cut,
+            Message::Offer(_) => MessageKind::Offer,
+            Message::Fetch { .. } => MessageKind::Fetch,
+            Message::Chunk(_) => MessageKind::Chunk,
+            Message::Frames(_) => MessageKind::Frames,
+            Message::Ack(_) => MessageKind::Ack,
+            Message::Heartbeat(_) => MessageKind::Heartbeat,
+        }
+    }
+
+    /// The bytes that travel, in pieces where there are many.
+    pub fn encode(&self, group: u16, request: u32) -> Vec<u8> {
+        let body = self.body();
+        let mut bytes = Vec::with_capacity(body.len() + HEADER_BYTES);
+        let mut rest = body.as_slice();
+        loop {
+            let (piece, behind) = rest.split_at(rest.len().min(PIECE_BYTES_MAX));
+            let more = !behind.is_empty();
+            let header =
+                Header { length: piece.len() as u32, kind: self.kind(), more, group, request };
+            bytes.extend_from_slice(&header.encode(piece));
+            bytes.extend_from_slice(piece);
+            if !more {
+                return bytes;
+            }
+            rest = behind;
+        }
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let mut body = Writer::default();
+        match self {
+            Message::Hello(hello) => hello.encode(&mut body),
+            Message::Refused(refusal) => refusal.encode(&mut body),
+            Message::Follow(follow) => {
+                body.u64(follow.offset).u16(follow.known.len() as u16);
+                for Named { index, term, chain } in &follow.known {
+                    body.u64(*index).u64(*term).u64(*chain);
+                }
+            }
+            Message::Compare { low, high } => drop(body.u64(*low).u64(*high)),
+            Message::Continue { from } => drop(body.u64(*from)),
+            Message::Cut { index, offset } => drop(body.u64(*index).u64(*offset)),
+            Message::Offer(offer) => put_offer(&mut body, offer),
+            Message::Fetch { position } => drop(body.u64(*position)),
+            Message::Chunk(chunk) => drop(body.u64(chunk.position).raw(&chunk.bytes)),
+            Message::Frames(frames) => {
+                put_mark(&mut body, &frames.mark);
+                for frame in &frames.frames {
+                    body.sized(&frame.encode());
+                }
+            }
+            Message::Ack(ack) => {
+                body.u64(ack.synced).u64(ack.applied).u64(ack.applied_offset);
+            }
+            Message::Heartbeat(mark) => put_mark(&mut body, mark),
+        }
+        body.into_bytes()
+    }
+
+    /// Reads the body of a message.
+    pub fn decode(kind: MessageKind, body: &[u8]) -> Result<Message, MessageError> {
+        let mut body = Reader::new(kind, body);
+        let message = match kind {
+            MessageKind::Hello => Message::Hello(Hello::decode(&mut body)?),
+            MessageKind::Refused => Message::Refused(Refusal::decode(&mut body)?),
+            MessageKind::Follow => {
+                let (offset, count) = (body.u64("offset")?, body.u16("frames")?);
+                let named = |_| {
+                    let index = body.u64("frames")?;
+                    Ok(Named { index, term: body.u64("frames")?, chain: body.u64("frames")? })
+                };
+                let known: Vec<Named> = (0..count).map(named).collect::<Result<_, _>>()?;
+                let is_backwards = known.is_sorted_by(|next, before| next.index > before.index);
+                if known.is_empty() || !is_backwards {
+                    return Err(body.wrong("frames"));
+                }
+                Message::Follow(Follow { offset, known })
+            }
+            MessageKind::Compare => {
+                let (low, high) = (body.u64("low")?, body.u64("high")?);
+                if low >= high {
+                    return Err(body.wrong("high"));
+                }
+                Message::Compare { low, high }
+            }
+            MessageKind::Continue => Message::Continue { from: body.u64("from")? },
+            MessageKind::Cut => {
+                Message::Cut { index: body.u64("index")?, offset: body.u64("offset")? }
+            }
+            MessageKind::Offer => Message::Offer(take_offer(&mut body)?),
+            MessageKind::Fetch => Message::Fetch { position: body.u64("position")? },
+            MessageKind::Chunk => Message::Chunk(Chunk {
+                position: body.u64("position")?,
+                bytes: body.rest().to_vec(),
+            }),
+            MessageKind::Frames => Message::Frames(take_frames(&mut body)?),
+            MessageKind::Ack => Message::Ack(Ack {
+                synced: body.u64("synced")?,
+                applied: body.u64("applied")?,
+                applied_offset: body.u64("offset")?,
+            }),
+            MessageKind::Heartbeat => Message::Heartbeat(take_mark(&mut body)?),
+        };
+        body.end()?;
+        Ok(message)
+    }
+}
+
+fn put_mark(body: &mut Writer, mark: &Heartbeat) {
+    body.u64(mark.epoch).u64(mark.committed).u64(mark.committed_offset);
+}
+
+fn take_mark(body: &mut Reader<'_>) -> Result<Heartbeat, MessageError> {
+    Ok(Heartbeat {
+        epoch: body.u64("epoch")?,
+        committed: body.u64("committed")?,
+        committed_offset: body.u64("offset")?,
+    })
+}
+
+/// The frames go on from each other, so that nothing is in between.
+fn take_frames(body: &mut Reader<'_>) -> Result<Frames, MessageError> {
+    let mark = take_mark(body)?;
+    let mut rest = Reader::new(MessageKind::Frames, body.rest());
+    let mut frames: Vec<LogFrame> = Vec::new();
+    loop {
+        let frame = rest.sized("frames")?;
+        let frame = LogFrame::decode(frame).map_err(|_| rest.wrong("frames"))?;
+        if frames.last().is_some_and(|before| before.index() + 1 != frame.index()) {
+            return Err(rest.wrong("indexes"));
+        }
+        frames.push(frame);
+        if rest.is_empty() {
+            return Ok(Frames { mark, frames });
+        }
+    }
+}
+
+fn put_offer(body: &mut Writer, offer: &Offer) {
+    let Installed { database, offset, index, term, chain, next, boundary, at_ms, until } = offer.at;
+    body.raw(&database);
+    for value in [offset, index, term, chain, next, boundary, at_ms as u64, until, offer.bytes] {
+        body.u64(value);
+    }
+}
+
+fn take_offer(body: &mut Reader<'_>) -> Result<Offer, MessageError> {
+    let at = Installed {
+        database: body.array("database")?,
+        offset: body.u64("offset")?,
+        index: body.u64("index")?,
+        term: body.u64("term")?,
+        chain: body.u64("chain")?,
+        next: body.u64("next")?,
+        boundary: body.u64("boundary")?,
+        at_ms: body.u64("time")? as i64,
+        until: body.u64("until")?,
+    };
+    let bytes = body.u64("bytes")?;
+    // Numbers that later ones are counted from stay far below the end.
+    let numbers = [at.offset, at.index, at.next, at.boundary, at.until, bytes];
+    if numbers.iter().any(|number| *number > i64::MAX as u64) {
+        return Err(body.wrong("numbers"));
+    }
+    if at.until < at.index || at.boundary > at.offset || at.next == 0 {
+        return Err(body.wrong("place"));
+    }
+    Ok(Offer { at, bytes })
+}
