@@ -1,4 +1,5 @@
 //! Groups of nodes.
 #![deny(missing_docs)]
 
+pub mod follow;
 pub mod peer;

@@ -1,0 +1,422 @@
+//! The side that has the log.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rstmdb_engine::Engine;
+use rstmdb_engine::replication::{CheckpointFile, LogFrame, Replication};
+use rstmdb_types::error::reason;
+use rstmdb_types::{CompactRequest, Error, ErrorCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::compare::{Place, compare};
+use super::{Identity, Pace, epoch_of, on_thread, unexpected};
+use crate::peer::{
+    Ack, Chunk, Decoder, Follow, Frames, Heartbeat, Incoming, Message, Offer, Outgoing,
+    PIECE_BYTES_MAX, PeerError, Refusal,
+};
+
+/// Replicas send small messages only.
+const MESSAGE_BYTES_MAX: u64 = 64 << 10;
+
+/// A replica that is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follower {
+    /// What it is called.
+    pub name: String,
+    /// Its number.
+    pub node: u16,
+    /// What it has; nothing yet while it begins.
+    pub ack: Ack,
+    /// Whether it gets frames: it has all that was there when it connected, or is about to.
+    pub is_streaming: bool,
+}
+
+/// Serves replicas.
+#[derive(Debug)]
+pub struct Source {
+    identity: Identity,
+    pace: Pace,
+    /// Frames are passed on before they are committed: what replicas have decides about that.
+    is_ahead: bool,
+    followers: Mutex<BTreeMap<u64, Follower>>,
+    next: AtomicU64,
+    /// A replica acknowledged something.
+    acknowledged: Notify,
+    /// The last frame that was appended by who leads.
+    appended: watch::Sender<u64>,
+}
+
+type Reading<S> = Incoming<tokio::io::ReadHalf<S>>;
+type Writing<S> = Outgoing<tokio::io::WriteHalf<S>>;
+
+impl Source {
+    /// One that passes on what is committed.
+    pub fn new(identity: Identity, pace: Pace) -> Source {
+        Source {
+            identity,
+            pace,
+            is_ahead: false,
+            followers: Mutex::default(),
+            next: AtomicU64::new(1),
+            acknowledged: Notify::new(),
+            appended: watch::Sender::new(0),
+        }
+    }
+
+    /// One that passes on what is in the log, so that replicas can decide about it: for a [`Primary`](super::Primary).
+    pub fn ahead(identity: Identity, pace: Pace) -> Source {
+        Source { is_ahead: true, ..Source::new(identity, pace) }
+    }
+
+    /// The replicas that are connected now.
+    pub fn followers(&self) -> Vec<Follower> {
+        self.followers.lock().values().cloned().collect()
+    }
+
+    /// The last frame that so many replicas have on their disks; each counts once.
+    pub(super) fn acknowledged(&self, replicas: usize) -> u64 {
+        if replicas == 0 {
+            return u64::MAX;
+        }
+        let mut best = BTreeMap::new();
+        for follower in self.followers.lock().values() {
+            let synced = best.entry(follower.node).or_insert(0);
+            *synced = follower.ack.synced.max(*synced);
+        }
+        let mut synced: Vec<u64> = best.into_values().collect();
+        synced.sort_unstable_by(|one, other| other.cmp(one));
+        synced.get(replicas - 1).copied().unwrap_or(0)
+    }
+
+    /// Waits for a replica to acknowledge something.
+    pub(super) async fn acknowledgement(&self) {
+        self.acknowledged.notified().await;
+    }
+
+    /// Frames up to this one are in the log.
+    pub(super) fn appended(&self, index: u64) {
+        self.appended.send_replace(index);
+    }
+
+    /// Serves a replica until the connection ends; always ends with the reason.
+    pub async fn serve<S>(&self, engine: &Arc<Engine>, stream: S) -> PeerError
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (reading, writing) = tokio::io::split(stream);
+        let mut incoming = Incoming::new(reading, Decoder::limited(MESSAGE_BYTES_MAX));
+        let mut outgoing = Outgoing::new(writing);
+        let seat = Registered::new(self, engine);
+        let Err(error) = self.converse(engine, &seat, &mut incoming, &mut outgoing).await;
+        if let Some(refusal) = error.refusal() {
+            let message = Message::Refused(refusal);
+            // It may be gone.
+            let _ = outgoing.send_within(&message, self.pace.silence).await;
+        }
+        error
+    }
+
+    async fn converse<S>(
+        &self,
+        engine: &Arc<Engine>,
+        seat: &Registered<'_>,
+        incoming: &mut Reading<S>,
+        outgoing: &mut Writing<S>,
+    ) -> Result<std::convert::Infallible, PeerError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let pace = &self.pace;
+        let theirs = match incoming.next_within(pace.silence).await? {
+            Message::Hello(hello) => hello,
+            other => return Err(unexpected(other.kind(), "a hello")),
+        };
+        let mine = self.identity.hello(Some(engine));
+        if let Some(refusal) = mine.refuses(&theirs) {
+            return Err(PeerError::Refusing(refusal));
+        }
+        if theirs.epoch > mine.epoch {
+            let what = format!(
+                "{} heard of epoch {}, {} only of {}: follow the node that was promoted since, or wait until this \
+                 one has caught up",
+                theirs.name, theirs.epoch, mine.name, mine.epoch
+            );
+            return Err(PeerError::Refusing(Refusal::for_now(reason::HISTORY_DIVERGED, what)));
+        }
+        seat.update(|follower| (follower.name, follower.node) = (theirs.name.clone(), theirs.node));
+        outgoing.send_within(&Message::Hello(mine), pace.silence).await?;
+        let mut patience = pace.silence;
+        // The first frame that is known to be another one there.
+        let mut high = None;
+        loop {
+            let Follow { known, .. } = match incoming.next_within(patience).await? {
+                Message::Follow(follow) => follow,
+                Message::Refused(refusal) => return Err(PeerError::Refused(refusal)),
+                other => return Err(unexpected(other.kind(), "how far the replica's log goes")),
+            };
+            let newest = known.first().map_or(0, |named| named.index);
+            let found = {
+                let (engine, to) = (engine.clone(), self.last(engine.replication()));
+                on_thread(move || Ok(compare(engine.replication(), &known, to, high)?)).await?
+            };
+            high = match found {
+                Place::Between { high, .. } => Some(high),
+                _ => None,
+            };
+            let answer = match found {
+                Place::Same => {
+                    let from = newest + 1;
+                    outgoing.send_within(&Message::Continue { from }, pace.silence).await?;
+                    return self.stream(engine, seat, incoming, outgoing, from).await;
+                }
+                Place::Last { index, offset } => Message::Cut { index, offset },
+                Place::Between { low, high } => Message::Compare { low, high },
+                Place::Gone => {
+                    self.hand_over(engine, incoming, outgoing).await?;
+                    patience = pace.install;
+                    continue;
+                }
+            };
+            outgoing.send_within(&answer, pace.silence).await?;
+            // Who cuts opens its database again.
+            patience = pace.install;
+        }
+    }
+
+    /// The last frame that may be passed on.
+    fn last(&self, replication: Replication<'_>) -> u64 {
+        let tip = replication.tip();
+        if self.is_ahead { tip.index } else { tip.committed }
+    }
+
+    async fn hand_over<S>(
+        &self,
+        engine: &Arc<Engine>,
+        incoming: &mut Reading<S>,
+        outgoing: &mut Writing<S>,
+    ) -> Result<(), PeerError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let pace = &self.pace;
+        let file = {
+            let engine = engine.clone();
+            Arc::new(on_thread(move || checkpoint_of(&engine)).await?)
+        };
+        let offer = Message::Offer(Offer { at: file.at, bytes: file.bytes });
+        outgoing.send_within(&offer, pace.silence).await?;
+        let mut position = match incoming.next_within(pace.silence).await? {
+            Message::Fetch { position } => position,
+            Message::Refused(refusal) => return Err(PeerError::Refused(refusal)),
+            other => return Err(unexpected(other.kind(), "the place to go on in the checkpoint")),
+        };
+        let length_max = pace.message_bytes.clamp(1, PIECE_BYTES_MAX / 2);
+        loop {
+            let file = file.clone();
+            let bytes = on_thread(move || {
+                let mut bytes = vec![0; length_max];
+                let length = file.read_at(&mut bytes, position)?;
+                bytes.truncate(length);
+                Ok(bytes)
+            });
+            let bytes = bytes.await?;
+            let (length, is_last) = (bytes.len() as u64, bytes.is_empty());
+            outgoing.send_within(&Message::Chunk(Chunk { position, bytes }), pace.silence).await?;
+            position += length;
+            if is_last {
+                break;
+            }
+        }
+        let mut next = file.at.index + 1;
+        while next <= file.at.until {
+            let frames = self.frames(engine, next, file.at.until).await?;
+            next = frames.last().map_or(next, LogFrame::index) + 1;
+            let mark = mark_of(engine);
+            outgoing.send_within(&Message::Frames(Frames { mark, frames }), pace.install).await?;
+        }
+        Ok(())
+    }
+
+    /// At least one frame.
+    async fn frames(
+        &self,
+        engine: &Arc<Engine>,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<LogFrame>, PeerError> {
+        let (engine, bytes) = (engine.clone(), self.pace.message_bytes);
+        let frames = on_thread(move || Ok(engine.replication().frames(from, to, bytes)?)).await?;
+        if frames.first().is_none_or(|frame| frame.index() != from) {
+            let what = format!("the frame of index {from} can't be read from the log");
+            return Err(PeerError::Engine(Error::new(ErrorCode::ReplicationError, what)));
+        }
+        Ok(frames)
+    }
+
+    async fn stream<S>(
+        &self,
+        engine: &Arc<Engine>,
+        seat: &Registered<'_>,
+        incoming: &mut Reading<S>,
+        outgoing: &mut Writing<S>,
+        from: u64,
+    ) -> Result<std::convert::Infallible, PeerError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        seat.update(|follower| follower.is_streaming = true);
+        // What was sent so far, and what was acknowledged.
+        let sent = AtomicU64::new(from - 1);
+        let (synced, mut seen) = watch::channel(from - 1);
+        // Both ways at once: neither side waits for the other to read before it reads itself.
+        let acknowledgements = async {
+            loop {
+                match incoming.next_within(self.pace.silence).await? {
+                    Message::Ack(ack)
+                        if ack.synced.max(ack.applied) <= sent.load(Ordering::Acquire) =>
+                    {
+                        seat.acknowledged(ack);
+                        synced.send_replace(ack.synced);
+                    }
+                    Message::Ack(ack) => {
+                        let what = format!(
+                            "frame {} was acknowledged and never sent: the replica's log is not this one",
+                            ack.synced.max(ack.applied)
+                        );
+                        return Err(PeerError::Refusing(Refusal::for_now(
+                            reason::LOG_MISMATCH,
+                            what,
+                        )));
+                    }
+                    Message::Refused(refusal) => return Err(PeerError::Refused(refusal)),
+                    other => return Err(unexpected(other.kind(), "an acknowledgement")),
+                }
+            }
+        };
+        let frames = async {
+            let replication = engine.replication();
+            let committed = replication.watch();
+            let mut appended = self.appended.subscribe();
+            let mut under_way = VecDeque::new();
+            let mut told = None;
+            let mut beat = Instant::now();
+            let mut next = from;
+            loop {
+                appended.mark_unchanged();
+                let mark = mark_of(engine);
+                let last = self.last(replication);
+                let synced = *seen.borrow_and_update();
+                while under_way.front().is_some_and(|(index, _)| *index <= synced) {
+                    under_way.pop_front();
+                }
+                let waiting: usize = under_way.iter().map(|(_, bytes)| bytes).sum();
+                let has_room = under_way.is_empty() || waiting < self.pace.window_bytes;
+                if next <= last && has_room {
+                    let frames = self.frames(engine, next, last).await?;
+                    let bytes = frames.iter().map(LogFrame::payload_bytes).sum::<usize>();
+                    next = frames.last().map_or(next, LogFrame::index) + 1;
+                    under_way.push_back((next - 1, bytes));
+                    sent.store(next - 1, Ordering::Release);
+                    let message = Message::Frames(Frames { mark, frames });
+                    outgoing.send_within(&message, self.pace.silence).await?;
+                    (told, beat) = (Some(mark), Instant::now());
+                    continue;
+                }
+                if told != Some(mark) || beat.elapsed() >= self.pace.heartbeat {
+                    outgoing.send_within(&Message::Heartbeat(mark), self.pace.silence).await?;
+                    (told, beat) = (Some(mark), Instant::now());
+                    continue;
+                }
+                tokio::select! {
+                    offset = poll_fn(|context| committed.poll_beyond(mark.committed_offset, context)) => {
+                        if offset <= mark.committed_offset {
+                            return Err(PeerError::Engine(closed()));
+                        }
+                    }
+                    _ = appended.changed(), if self.is_ahead => {}
+                    _ = seen.changed() => {}
+                    () = sleep_until(beat + self.pace.heartbeat) => {}
+                }
+            }
+        };
+        tokio::select! {
+            ended = acknowledgements => ended,
+            ended = frames => ended,
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorCode::InternalError, "the database was closed").with_reason(reason::CLOSED)
+}
+
+fn mark_of(engine: &Engine) -> Heartbeat {
+    let tip = engine.replication().tip();
+    Heartbeat {
+        epoch: epoch_of(engine),
+        committed: tip.committed,
+        committed_offset: tip.committed_offset,
+    }
+}
+
+/// The newest checkpoint from which the log goes on, or a new one.
+fn checkpoint_of(engine: &Engine) -> Result<CheckpointFile, PeerError> {
+    if let Some(file) = engine.replication().checkpoint()? {
+        return Ok(file);
+    }
+    engine.compact(CompactRequest::default()).wait()?;
+    engine.replication().checkpoint()?.ok_or_else(|| {
+        let what = "the log does not reach back so far, and there is no checkpoint to begin with yet; it comes with \
+                    the next compaction of the database that takes the writes";
+        PeerError::Refusing(Refusal::for_now(reason::OFFSET_COMPACTED, what))
+    })
+}
+
+/// A replica's entry among the followers, and its claim on the log, while it is connected.
+struct Registered<'a> {
+    source: &'a Source,
+    engine: &'a Engine,
+    number: u64,
+}
+
+impl<'a> Registered<'a> {
+    fn new(source: &'a Source, engine: &'a Engine) -> Registered<'a> {
+        let number = source.next.fetch_add(1, Ordering::Relaxed);
+        let seat = Registered { source, engine, number };
+        // All that is there stays until it is known what is needed.
+        engine.replication().claim(&seat.claim(), 1);
+        let follower =
+            Follower { name: String::new(), node: 0, ack: Ack::default(), is_streaming: false };
+        source.followers.lock().insert(number, follower);
+        seat
+    }
+
+    fn claim(&self) -> String {
+        format!("replica/{}", self.number)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Follower)) {
+        if let Some(follower) = self.source.followers.lock().get_mut(&self.number) {
+            change(follower);
+        }
+    }
+
+    fn acknowledged(&self, ack: Ack) {
+        self.update(|follower| follower.ack = ack);
+        self.engine.replication().claim(&self.claim(), ack.applied_offset + 1);
+        self.source.acknowledged.notify_one();
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.engine.replication().release(&self.claim());
+        self.source.followers.lock().remove(&self.number);
+    }
+}

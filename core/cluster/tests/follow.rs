@@ -1,0 +1,568 @@
+//! Databases that follow another one, over connections that end anywhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rstmdb_cluster::follow::{Identity, Pace, Primary, Replica, Seat, Source, Stage};
+use rstmdb_cluster::peer::*;
+use rstmdb_engine::FsyncPolicy::EveryWrite;
+use rstmdb_engine::replication::Standing;
+use rstmdb_engine::{Engine, NodeKind, Options, Retention};
+use rstmdb_testkit::cluster::pair::{as_node, event, poll, shown};
+use rstmdb_testkit::faulty::{Crash, FaultyStorage, Rng};
+use rstmdb_testkit::sample::{apply, begin, location, options};
+use rstmdb_types::CompactRequest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+fn block_on<F: Future>(test: F) -> F::Output {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(test)
+}
+
+fn pace() -> Pace {
+    Pace {
+        heartbeat: Duration::from_millis(20),
+        message_bytes: 700,
+        window_bytes: 3000,
+        retry_min: Duration::from_millis(2),
+        retry_max: Duration::from_millis(20),
+        ..Pace::default()
+    }
+}
+
+fn identity(node: u16) -> Identity {
+    Identity { cluster: "shop".into(), node, uuid: [node as u8; 16], name: format!("node-{node}") }
+}
+
+/// What a replica was last told to answer with.
+#[derive(Default)]
+struct Answers(Mutex<Option<Arc<Engine>>>);
+
+impl Seat for Answers {
+    fn occupy(&self, engine: &Arc<Engine>) {
+        assert!(self.0.lock().replace(engine.clone()).is_none(), "another one is there");
+    }
+
+    fn vacate(&self) {
+        assert!(self.0.lock().take().is_some());
+    }
+}
+
+/// Who can be followed, while its engine is open.
+struct Upstream {
+    source: Arc<Source>,
+    engine: Mutex<Option<Arc<Engine>>>,
+    /// After so many bytes a connection is cut; 0: never.
+    bytes_max: AtomicU64,
+    connections: AtomicU64,
+}
+
+impl Upstream {
+    fn of(source: Source, engine: Option<Arc<Engine>>) -> Arc<Upstream> {
+        let (bytes_max, connections) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Upstream {
+            source: Arc::new(source),
+            engine: Mutex::new(engine),
+            bytes_max,
+            connections,
+        })
+    }
+
+    fn alone(engine: Engine) -> Arc<Upstream> {
+        Upstream::of(Source::new(identity(0), pace()), Some(Arc::new(engine)))
+    }
+
+    fn engine(&self) -> Arc<Engine> {
+        self.engine.lock().clone().unwrap()
+    }
+
+    fn close(&self) {
+        let engine = self.engine.lock().take().unwrap();
+        engine.close().unwrap();
+    }
+
+    /// A connection to it.
+    fn connect(self: &Arc<Self>) -> Result<DuplexStream, PeerError> {
+        let Some(engine) = self.engine.lock().clone() else {
+            return Err(PeerError::Io(std::io::ErrorKind::ConnectionRefused.into()));
+        };
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        let (here, there) = duplex(512);
+        let source = self.source.clone();
+        tokio::spawn(async move { source.serve(&engine, there).await });
+        Ok(match self.bytes_max.load(Ordering::SeqCst) {
+            0 => here,
+            bytes_max => cut_after(here, bytes_max),
+        })
+    }
+}
+
+/// Passes bytes on, and ends after so many came from there.
+fn cut_after(there: DuplexStream, bytes: u64) -> DuplexStream {
+    let (here, between) = duplex(512);
+    tokio::spawn(async move {
+        let (read_there, mut write_there) = tokio::io::split(there);
+        let (mut read_here, mut write_here) = tokio::io::split(between);
+        let mut limited = read_there.take(bytes);
+        tokio::select! {
+            _ = tokio::io::copy(&mut limited, &mut write_here) => {}
+            _ = tokio::io::copy(&mut read_here, &mut write_there) => {}
+        }
+    });
+    here
+}
+
+fn replica(disk: &FaultyStorage, node: u16) -> (Arc<Replica>, Arc<Answers>) {
+    replica_with(disk, node, as_node(NodeKind::Replica, node, None))
+}
+
+fn replica_with(disk: &FaultyStorage, node: u16, options: Options) -> (Arc<Replica>, Arc<Answers>) {
+    let seat = Arc::<Answers>::default();
+    let replica =
+        Replica::new(identity(node), pace(), "there:7401", location(disk), options, seat.clone());
+    (Arc::new(replica), seat)
+}
+
+/// Follows in the background.
+fn start(replica: &Arc<Replica>, upstream: &Arc<Upstream>) -> tokio::task::JoinHandle<PeerError> {
+    let (replica, upstream) = (replica.clone(), upstream.clone());
+    tokio::spawn(async move { replica.run(|| std::future::ready(upstream.connect())).await })
+}
+
+async fn stop(running: tokio::task::JoinHandle<PeerError>) {
+    running.abort();
+    let _ = running.await;
+}
+
+/// Waits until a replica shows all that its source shows, and compares.
+async fn equal(replica: &Replica, upstream: &Upstream) {
+    let source = upstream.engine();
+    let tip = source.replication().tip();
+    replica.status().wait_for(|status| status.applied >= tip.committed_offset).await.unwrap();
+    let here = replica.engine().unwrap();
+    assert_eq!(shown(&here), shown(&source));
+    let find = |engine: &Engine| {
+        let tip = engine.replication().tip();
+        (tip.committed_offset, tip.chain)
+    };
+    assert_eq!(find(&here), find(&source));
+}
+
+fn apply_all(engine: &Engine, mut numbers: std::ops::Range<u64>) {
+    numbers.try_for_each(|number| apply(engine, number).map(drop)).unwrap();
+}
+
+fn open_with(disk: &FaultyStorage, options: Options) -> Engine {
+    Engine::open(location(disk), options).unwrap()
+}
+
+fn open(disk: &FaultyStorage) -> Engine {
+    open_with(disk, options(EveryWrite))
+}
+
+/// One that keeps little of its log.
+fn forgetful() -> Options {
+    Options { retention: Retention::Bytes(1), ..options(EveryWrite) }
+}
+
+#[test]
+fn a_replica_comes_to_the_same_after_each_step_whoever_starts_again() {
+    block_on(async {
+        let (disk, here) = (FaultyStorage::new(1), FaultyStorage::new(2));
+        let engine = open(&disk);
+        begin(&engine);
+        apply_all(&engine, 0..50);
+        let upstream = Upstream::alone(engine);
+        let (copy, seat) = replica(&here, 9);
+        let running = start(&copy, &upstream);
+        equal(&copy, &upstream).await;
+        assert_eq!(copy.status().borrow().source, "node-0");
+        for number in 50..60 {
+            apply(&upstream.engine(), number).unwrap();
+            equal(&copy, &upstream).await;
+        }
+        let answering = seat.0.lock().clone().unwrap();
+        let refused = apply(&answering, 999).unwrap_err();
+        assert_eq!(
+            (refused.reason(), &refused.context()["leader"]),
+            (Some("replica"), &"there:7401".into())
+        );
+        // The source starts again: a history begins there, and goes on here.
+        upstream.close();
+        copy.status().wait_for(|status| status.error.is_some()).await.unwrap();
+        let engine = open(&disk);
+        *upstream.engine.lock() = Some(Arc::new(engine));
+        apply(&upstream.engine(), 60).unwrap();
+        equal(&copy, &upstream).await;
+        copy.status().wait_for(|status| status.error.is_none()).await.unwrap();
+        // The copy starts again, after a loss of power, while changes are made there.
+        stop(running).await;
+        drop((answering, seat, copy));
+        let here = here.crash(Crash::KEEP_NONE);
+        apply(&upstream.engine(), 61).unwrap();
+        let (copy, _seat) = replica(&here, 9);
+        let running = start(&copy, &upstream);
+        equal(&copy, &upstream).await;
+        assert_eq!(copy.status().borrow().installed, 0, "the log was there");
+        let followers = upstream.source.followers();
+        assert_eq!((followers.len(), followers[0].name.as_str()), (1, "node-9"));
+        stop(running).await;
+        assert_eq!(copy.status().borrow().given_up, 0);
+    });
+}
+
+#[test]
+fn a_log_that_does_not_reach_back_hands_a_checkpoint_over_which_goes_on_where_it_was_cut() {
+    block_on(async {
+        let (disk, here) = (FaultyStorage::new(1), FaultyStorage::new(2));
+        let engine = open_with(&disk, forgetful());
+        begin(&engine);
+        for number in 0..200 {
+            apply(&engine, number).unwrap();
+            if number % 40 == 39 {
+                engine.compact(CompactRequest::default()).wait().unwrap();
+            }
+        }
+        assert!(engine.replication().tip().first_kept > 1);
+        let upstream = Upstream::alone(engine);
+        let (copy, seat) = replica(&here, 9);
+        // Each connection comes a little further.
+        upstream.bytes_max.store(2000, Ordering::SeqCst);
+        let running = start(&copy, &upstream);
+        equal(&copy, &upstream).await;
+        assert!(upstream.connections.load(Ordering::SeqCst) > 1, "it was cut");
+        assert!(seat.0.lock().is_some());
+        upstream.bytes_max.store(0, Ordering::SeqCst);
+        apply(&upstream.engine(), 201).unwrap();
+        equal(&copy, &upstream).await;
+        assert_eq!(copy.status().borrow().installed, 1);
+        // It falls behind, until only a checkpoint helps again, and has readers meanwhile.
+        stop(running).await;
+        for number in 300..500 {
+            apply(&upstream.engine(), number).unwrap();
+            if number % 40 == 39 {
+                upstream.engine().compact(CompactRequest::default()).wait().unwrap();
+            }
+        }
+        let running = start(&copy, &upstream);
+        equal(&copy, &upstream).await;
+        assert_eq!(copy.status().borrow().installed, 2);
+        assert_eq!(here.paths().iter().find(|path| path.starts_with("incoming/")), None);
+        stop(running).await;
+    });
+}
+
+#[test]
+fn connections_that_end_anywhere_lose_nothing_and_double_nothing() {
+    for seed in 0..6 {
+        block_on(async {
+            let mut rng = Rng::new(seed);
+            let (disk, here) = (FaultyStorage::new(1), FaultyStorage::new(2));
+            let engine = open(&disk);
+            begin(&engine);
+            let upstream = Upstream::alone(engine);
+            let (copy, _seat) = replica(&here, 9);
+            upstream.bytes_max.store(1, Ordering::SeqCst);
+            let running = start(&copy, &upstream);
+            for number in 0..60 {
+                apply(&upstream.engine(), number).unwrap();
+                upstream.bytes_max.store(1 + rng.below(2500), Ordering::SeqCst);
+                if rng.chance(300) {
+                    tokio::time::timeout(Duration::from_millis(3), equal(&copy, &upstream))
+                        .await
+                        .ok();
+                }
+            }
+            upstream.bytes_max.store(0, Ordering::SeqCst);
+            equal(&copy, &upstream).await;
+            assert!(upstream.connections.load(Ordering::SeqCst) > 2);
+            stop(running).await;
+        });
+    }
+}
+
+#[test]
+fn a_replica_of_a_replica_follows_and_one_that_is_ahead_waits() {
+    block_on(async {
+        let disks = [1, 2, 3].map(FaultyStorage::new);
+        let engine = open(&disks[0]);
+        begin(&engine);
+        let upstream = Upstream::alone(engine);
+        let (middle, _seat) = replica(&disks[1], 2);
+        let following = start(&middle, &upstream);
+        equal(&middle, &upstream).await;
+        let cascade = Upstream::of(Source::new(identity(2), pace()), middle.engine());
+        let (leaf, _leaf_seat) = replica(&disks[2], 3);
+        let running = start(&leaf, &cascade);
+        for number in 0..30 {
+            apply(&upstream.engine(), number).unwrap();
+        }
+        equal(&middle, &upstream).await;
+        equal(&leaf, &upstream).await;
+        // The one in between stops; its own replica goes to the source, and comes back.
+        stop(following).await;
+        stop(running).await;
+        apply_all(&upstream.engine(), 30..40);
+        let running = start(&leaf, &upstream);
+        equal(&leaf, &upstream).await;
+        stop(running).await;
+        let before = leaf.engine().unwrap().replication().tip();
+        let running = start(&leaf, &cascade);
+        let is_told = |error: &Option<String>| {
+            error.as_ref().is_some_and(|error| error.contains("lacks what is here"))
+        };
+        leaf.status().wait_for(|status| is_told(&status.error)).await.unwrap();
+        assert_eq!(leaf.engine().unwrap().replication().tip(), before, "nothing was cut");
+        let following = start(&middle, &upstream);
+        apply(&upstream.engine(), 40).unwrap();
+        equal(&middle, &upstream).await;
+        equal(&leaf, &upstream).await;
+        assert_eq!(leaf.status().borrow().given_up, 0);
+        stop(following).await;
+        stop(running).await;
+    });
+}
+
+/// A node that takes writes which count when so many replicas have them.
+fn primary(
+    engine: Arc<Engine>,
+    node: u16,
+    replicas: usize,
+) -> (Arc<Upstream>, tokio::task::JoinHandle<PeerError>) {
+    let upstream = Upstream::of(Source::ahead(identity(node), pace()), Some(engine.clone()));
+    let primary = Primary::new(engine, upstream.source.clone(), node, replicas);
+    (upstream, tokio::spawn(async move { primary.run().await }))
+}
+
+async fn leads(engine: &Engine) {
+    while !matches!(engine.replication().standing(), Standing::Leading { .. }) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn after_a_promotion_the_old_one_follows_and_sets_aside_what_it_had_alone() {
+    block_on(async {
+        let disks = [1, 2].map(FaultyStorage::new);
+        let engine = open(&disks[0]);
+        begin(&engine);
+        apply_all(&engine, 0..20);
+        let old = Upstream::alone(engine);
+        let (copy, _seat) = replica(&disks[1], 2);
+        let running = start(&copy, &old);
+        equal(&copy, &old).await;
+        stop(running).await;
+        // Three that the copy did not get.
+        apply_all(&old.engine(), 20..23);
+        let (promoted, leading) = primary(copy.engine().unwrap(), 2, 0);
+        leads(&promoted.engine()).await;
+        for number in 50..55 {
+            promoted.engine().apply_event(event(number)).await.unwrap();
+        }
+        // Who heard of the promotion does not follow the old one any more.
+        let (third, _third_seat) = replica(&FaultyStorage::new(9), 7);
+        let running = start(&third, &promoted);
+        equal(&third, &promoted).await;
+        stop(running).await;
+        let refused = third.follow(old.connect().unwrap()).await;
+        assert!(refused.to_string().contains("follow the node that was promoted"), "{refused}");
+        old.close();
+        let (back, _back_seat) = replica(&disks[0], 1);
+        let running = start(&back, &promoted);
+        equal(&back, &promoted).await;
+        let status = back.status().borrow().clone();
+        assert_eq!((status.given_up, status.stage), (3, Stage::Streaming));
+        let paths = disks[0].paths();
+        assert!(
+            paths.iter().any(|path| path.starts_with("repair-") && path.ends_with(".seg")),
+            "{paths:?}"
+        );
+        stop(running).await;
+        stop(leading).await;
+    });
+}
+
+#[test]
+fn a_change_counts_when_enough_replicas_have_it_on_their_disks() {
+    block_on(async {
+        let disks = [1, 2, 3].map(FaultyStorage::new);
+        {
+            let engine = open(&disks[0]);
+            begin(&engine);
+            engine.close().unwrap();
+        }
+        let engine = Arc::new(open_with(&disks[0], as_node(NodeKind::Replica, 1, None)));
+        let (upstream, leading) = primary(engine.clone(), 1, 2);
+        let (one, _seat_one) = replica(&disks[1], 2);
+        let (two, _seat_two) = replica(&disks[2], 3);
+        let first = start(&one, &upstream);
+        let tip = || engine.replication().tip();
+        let has_all = |node: u16| {
+            let followers = upstream.source.followers();
+            followers
+                .iter()
+                .any(|follower| follower.node == node && follower.ack.synced == tip().index)
+        };
+        while !has_all(2) || tip().index == tip().committed {
+            tokio::task::yield_now().await;
+        }
+        assert!(tip().index > tip().committed, "two are needed, and one has it");
+        assert!(matches!(engine.replication().standing(), Standing::Following { .. }));
+        let second = start(&two, &upstream);
+        leads(&engine).await;
+        engine.apply_event(event(1)).await.unwrap();
+        equal(&one, &upstream).await;
+        equal(&two, &upstream).await;
+        // One goes: nothing counts, nothing is shown, anywhere.
+        stop(second).await;
+        while upstream.source.followers().len() > 1 {
+            tokio::task::yield_now().await;
+        }
+        let before = shown(&one.engine().unwrap());
+        let mut open = engine.apply_event(event(2));
+        poll(&mut open);
+        while !has_all(2) || tip().index == tip().committed {
+            tokio::task::yield_now().await;
+        }
+        assert!(!open.is_ready());
+        assert_eq!(shown(&one.engine().unwrap()), before);
+        assert_eq!(one.engine().unwrap().replication().tip().index, tip().index, "it has it");
+        // It comes back, and the change counts.
+        let second = start(&two, &upstream);
+        open.await.unwrap();
+        equal(&one, &upstream).await;
+        equal(&two, &upstream).await;
+        for running in [first, second, leading] {
+            stop(running).await;
+        }
+    });
+}
+
+/// What a source says to these messages, and why it ends.
+async fn told(upstream: &Upstream, messages: &[Message]) -> (Vec<Message>, PeerError) {
+    let mut bytes = Vec::new();
+    for (number, message) in (1..).zip(messages) {
+        bytes.extend(message.encode(0, number));
+    }
+    told_bytes(upstream, &bytes).await
+}
+
+async fn told_bytes(upstream: &Upstream, bytes: &[u8]) -> (Vec<Message>, PeerError) {
+    let (mut here, there) = duplex(1 << 20);
+    here.write_all(bytes).await.unwrap();
+    let (source, engine) = (upstream.source.clone(), upstream.engine());
+    let serving = tokio::spawn(async move { source.serve(&engine, there).await });
+    let mut incoming = Incoming::new(here, Decoder::default());
+    let mut found = Vec::new();
+    while let Ok(message) = incoming.next().await {
+        found.push(message);
+    }
+    (found, serving.await.unwrap())
+}
+
+#[test]
+fn strangers_are_told_why_and_the_source_serves_on() {
+    block_on(async {
+        let engine = open(&FaultyStorage::new(1));
+        begin(&engine);
+        let upstream = Upstream::alone(engine);
+        let database = upstream.engine().replication().database();
+        let hello = Hello {
+            levels: Levels::HERE,
+            cluster: "shop".into(),
+            database,
+            node: 7,
+            uuid: [7; 16],
+            name: "stranger".into(),
+            release: "9.9.9".into(),
+            epoch: 0,
+        };
+        let mine = upstream.engine().replication().tip();
+        let hi = || Message::Hello(hello.clone());
+        let named = |index, chain| Named { index, term: mine.term, chain };
+        let follow =
+            |index, chain| Message::Follow(Follow { offset: 1, known: vec![named(index, chain)] });
+        let ack = Message::Ack(Ack { synced: mine.index + 9, applied: 1, applied_offset: 1 });
+        let late = Hello { epoch: mine.term + 1, ..hello.clone() };
+        let wrong: Vec<(Vec<Message>, &str)> = vec![
+            (vec![ack.clone()], "a hello is awaited"),
+            (
+                vec![Message::Hello(Hello { cluster: "inn".into(), ..hello.clone() })],
+                "belongs to the group",
+            ),
+            (
+                vec![Message::Hello(Hello { database: [1; 16], ..hello.clone() })],
+                "different databases",
+            ),
+            (vec![Message::Hello(late)], "heard of epoch"),
+            (vec![hi(), hi()], "how far the replica's log goes is awaited"),
+            (vec![hi(), follow(mine.index, mine.chain), ack], "never sent"),
+            (vec![hi(), follow(mine.index, mine.chain), hi()], "an acknowledgement is awaited"),
+            (
+                vec![hi(), follow(mine.index, mine.chain), follow(1, 1)],
+                "an acknowledgement is awaited",
+            ),
+        ];
+        for (messages, part) in wrong {
+            let (answers, error) = told(&upstream, &messages).await;
+            assert!(error.to_string().contains(part), "{part}: {error}");
+            let Some(Message::Refused(refusal)) = answers.last() else { panic!("{answers:?}") };
+            assert!(refusal.message.contains(part), "{refusal:?}");
+        }
+        let garbage: [&[u8]; 3] =
+            [b"GET / HTTP/1.1\r\nHost: there\r\n\r\n", &[0; 4096], &[0xff; 4096]];
+        for bytes in garbage {
+            let (answers, error) = told_bytes(&upstream, bytes).await;
+            assert!(matches!(error, PeerError::Message(_)), "{error}");
+            assert!(matches!(answers[..], [Message::Refused(_)]), "{answers:?}");
+        }
+        // A log of the same length that is another one: it is asked where they part.
+        let (mut here, there) = duplex(1 << 20);
+        let (source, engine) = (upstream.source.clone(), upstream.engine());
+        let serving = tokio::spawn(async move { source.serve(&engine, there).await });
+        here.write_all(&hi().encode(0, 1)).await.unwrap();
+        here.write_all(&follow(mine.index, mine.chain ^ 1).encode(0, 2)).await.unwrap();
+        let mut incoming = Incoming::new(&mut here, Decoder::default());
+        assert!(matches!(incoming.next().await, Ok(Message::Hello(_))));
+        assert_eq!(incoming.next().await.unwrap(), Message::Compare { low: 0, high: mine.index });
+        drop(here);
+        assert!(matches!(serving.await.unwrap(), PeerError::Closed { .. }));
+        assert_eq!(upstream.source.followers(), []);
+        let (copy, _seat) = replica(&FaultyStorage::new(2), 9);
+        let running = start(&copy, &upstream);
+        equal(&copy, &upstream).await;
+        stop(running).await;
+    });
+}
+
+#[test]
+fn a_replica_of_another_database_stops_and_one_without_a_source_tells_its_age() {
+    block_on(async {
+        let sources = [1, 2].map(|seed| {
+            let engine = open(&FaultyStorage::new(seed));
+            begin(&engine);
+            apply(&engine, seed).unwrap();
+            Upstream::alone(engine)
+        });
+        let (copy, _seat) = replica(&FaultyStorage::new(3), 9);
+        assert_eq!(copy.lag(), (0, None));
+        let running = start(&copy, &sources[0]);
+        equal(&copy, &sources[0]).await;
+        let before = shown(&copy.engine().unwrap());
+        stop(running).await;
+        let (behind, first) = copy.lag();
+        assert_eq!(behind, 0);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(copy.lag().1 > first, "nothing is heard");
+        // Another database: here it is seen that this never comes to a good end.
+        let databases = [&sources[0], &sources[1]].map(|it| it.engine().replication().database());
+        assert_ne!(databases[0], databases[1]);
+        let refused = copy.follow(sources[1].connect().unwrap()).await;
+        assert!(refused.to_string().contains("different databases"), "{refused}");
+        assert_eq!(shown(&copy.engine().unwrap()), before);
+    });
+}
