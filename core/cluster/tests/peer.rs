@@ -53,12 +53,15 @@ fn frames(bytes: usize) -> Vec<LogFrame> {
 
 /// One of each type.
 fn messages() -> Vec<Message> {
-    let named = |index| Named { index, term: 3, chain: index * 7 };
-    let refusal = Refusal::for_now("locked", "somebody else is first");
+    let named = |index| FrameName { index, term: 3, chain: index * 7 };
+    let refusal = PeerRefusal::for_now("locked", "somebody else is first");
     let messages = vec![
         Message::Hello(hello()),
         Message::Refused(refusal),
-        Message::Follow(Follow { offset: 8, known: vec![named(9), named(5), Named::START] }),
+        Message::Follow(FollowFrom {
+            offset: 8,
+            known: vec![named(9), named(5), FrameName::START],
+        }),
         Message::Compare { low: 3, high: 9 },
         Message::Continue { from: 4 },
         Message::Cut { index: 4, offset: 8 },
@@ -147,12 +150,12 @@ fn bodies_that_make_no_sense_are_refused_by_the_name_of_their_field() {
         Err(MessageError::Body { field, .. }) => field,
         other => panic!("{other:?}"),
     };
-    let named = |index| Named { index, term: 1, chain: 1 };
+    let named = |index| FrameName { index, term: 1, chain: 1 };
     assert_eq!(
-        field(Message::Follow(Follow { offset: 1, known: vec![named(3), named(3)] })),
+        field(Message::Follow(FollowFrom { offset: 1, known: vec![named(3), named(3)] })),
         "frames"
     );
-    assert_eq!(field(Message::Follow(Follow { offset: 1, known: vec![] })), "frames");
+    assert_eq!(field(Message::Follow(FollowFrom { offset: 1, known: vec![] })), "frames");
     assert_eq!(field(Message::Compare { low: 3, high: 3 }), "high");
     assert_eq!(
         field(Message::Offer(Offer { at: Installed { until: 8, ..AT }, bytes: 1 })),
@@ -224,7 +227,7 @@ fn ends(bytes: Vec<u8>) -> (Vec<Message>, PeerError) {
         let (mut there, here) = tokio::io::duplex(bytes.len() + 1);
         there.write_all(&bytes).await.unwrap();
         drop(there);
-        let mut incoming = Incoming::new(here, Decoder::default());
+        let mut incoming = PeerReader::new(here, Decoder::default());
         let mut found = Vec::new();
         loop {
             match incoming.next().await {

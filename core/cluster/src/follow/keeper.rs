@@ -11,7 +11,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Offset, Result};
 
 /// Who answers requests with the engine.
-pub trait Seat: Send + Sync {
+pub trait EngineSeat: Send + Sync {
     /// This engine takes the requests from now on.
     fn occupy(&self, engine: &Arc<Engine>);
 
@@ -30,12 +30,12 @@ pub(super) struct GivenUp {
 pub(super) struct Keeper {
     pub location: Location,
     options: Options,
-    seat: Arc<dyn Seat>,
+    seat: Arc<dyn EngineSeat>,
     engine: Mutex<Option<Arc<Engine>>>,
 }
 
 impl Keeper {
-    pub(super) fn new(location: Location, options: Options, seat: Arc<dyn Seat>) -> Keeper {
+    pub(super) fn new(location: Location, options: Options, seat: Arc<dyn EngineSeat>) -> Keeper {
         Keeper { location, options, seat, engine: Mutex::default() }
     }
 

@@ -15,7 +15,7 @@ mod transfer;
 
 use std::time::Duration;
 
-pub use keeper::Seat;
+pub use keeper::EngineSeat;
 pub use primary::Primary;
 pub use replica::{Replica, Stage, Status};
 pub use source::{Follower, Source};
@@ -25,7 +25,7 @@ use rstmdb_engine::Engine;
 
 /// What a node is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct NodeIdentity {
     /// The name of its group, or nothing.
     pub cluster: String,
     /// Its number; 0: it belongs to no group.
@@ -36,7 +36,7 @@ pub struct Identity {
     pub name: String,
 }
 
-impl Identity {
+impl NodeIdentity {
     pub(crate) fn hello(&self, engine: Option<&Engine>) -> Hello {
         Hello {
             levels: Levels::HERE,

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::source::Source;
 use super::{epoch_of, on_thread};
-use crate::peer::{PeerError, Refusal};
+use crate::peer::{PeerError, PeerRefusal};
 
 /// Takes the writes of an engine that was opened as a node. What it writes is shown when so many replicas have it on
 /// their disks.
@@ -68,7 +68,7 @@ impl Primary {
             self.pass_on(term).await?;
             if !matches!(self.engine.replication().standing(), Standing::Leading { .. }) {
                 let what = "another node's frames came, or the database was closed";
-                return Err(PeerError::Refusing(Refusal::new(reason::NOT_LEADER, what)));
+                return Err(PeerError::Refusing(PeerRefusal::new(reason::NOT_LEADER, what)));
             }
             let tip = self.engine.replication().tip();
             let counts = self.counts();

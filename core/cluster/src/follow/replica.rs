@@ -14,13 +14,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::compare::named_between;
-use super::keeper::{Keeper, Seat};
+use super::keeper::{EngineSeat, Keeper};
 use super::lag::Lag;
 use super::transfer::Transfer;
-use super::{Identity, Pace, epoch_of, on_thread, unexpected};
+use super::{NodeIdentity, Pace, epoch_of, on_thread, unexpected};
 use crate::peer::{
-    Ack, Decoder, Follow, Frames, Heartbeat, Hello, Incoming, Message, Named, Offer, Outgoing,
-    PeerError, Refusal,
+    Ack, Decoder, FollowFrom, FrameName, Frames, Heartbeat, Hello, Message, Offer, PeerError,
+    PeerReader, PeerRefusal, PeerWriter,
 };
 
 /// Rounds of questions until it is clear where to go on.
@@ -63,7 +63,7 @@ pub struct Status {
 
 /// A database that follows another one.
 pub struct Replica {
-    identity: Identity,
+    identity: NodeIdentity,
     pace: Pace,
     /// Where clients reach the source.
     upstream: String,
@@ -81,8 +81,8 @@ impl std::fmt::Debug for Replica {
 /// One connection.
 struct Session<'a, S> {
     replica: &'a Replica,
-    incoming: Incoming<ReadHalf<S>>,
-    outgoing: Outgoing<WriteHalf<S>>,
+    incoming: PeerReader<ReadHalf<S>>,
+    outgoing: PeerWriter<WriteHalf<S>>,
     theirs: Hello,
 }
 
@@ -96,12 +96,12 @@ struct Progress {
 impl Replica {
     /// One of this directory. The options say which node it is; `upstream` is where those who want to write are sent.
     pub fn new(
-        identity: Identity,
+        identity: NodeIdentity,
         pace: Pace,
         upstream: &str,
         location: Location,
         options: Options,
-        seat: Arc<dyn Seat>,
+        seat: Arc<dyn EngineSeat>,
     ) -> Replica {
         let keeper = Arc::new(Keeper::new(location, options, seat));
         let (lag, status) = (Mutex::default(), watch::Sender::default());
@@ -174,8 +174,8 @@ impl Replica {
     /// Follows over one connection until it ends; always ends with the reason.
     pub async fn follow<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> PeerError {
         let (reading, writing) = tokio::io::split(stream);
-        let mut incoming = Incoming::new(reading, Decoder::default());
-        let mut outgoing = Outgoing::new(writing);
+        let mut incoming = PeerReader::new(reading, Decoder::default());
+        let mut outgoing = PeerWriter::new(writing);
         let theirs = match self.greet(&mut incoming, &mut outgoing).await {
             Ok(theirs) => theirs,
             Err(error) => return self.part(outgoing, error).await,
@@ -187,7 +187,7 @@ impl Replica {
 
     async fn part<W: AsyncWrite + Unpin>(
         &self,
-        mut outgoing: Outgoing<W>,
+        mut outgoing: PeerWriter<W>,
         error: PeerError,
     ) -> PeerError {
         if let Some(refusal) = error.refusal() {
@@ -199,8 +199,8 @@ impl Replica {
 
     async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &self,
-        incoming: &mut Incoming<R>,
-        outgoing: &mut Outgoing<W>,
+        incoming: &mut PeerReader<R>,
+        outgoing: &mut PeerWriter<W>,
     ) -> Result<Hello, PeerError> {
         let mine = self.identity.hello(self.keeper.engine().as_deref());
         outgoing.send_within(&Message::Hello(mine.clone()), self.pace.silence).await?;
@@ -244,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         for _ in 0..ROUNDS_MAX {
             let engine = self.engine().await?;
             let (offset, known) = self.named(&engine, wanted.take()).await?;
-            self.send(Message::Follow(Follow { offset, known })).await?;
+            self.send(Message::Follow(FollowFrom { offset, known })).await?;
             match self.next().await? {
                 Message::Continue { from } => return self.stream(engine, from).await,
                 Message::Compare { low, high } => wanted = Some((low, high)),
@@ -257,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             }
         }
         let what = format!("{} questions did not lead to where to go on", ROUNDS_MAX);
-        Err(PeerError::Refusing(Refusal::for_now(reason::LOG_MISMATCH, what)))
+        Err(PeerError::Refusing(PeerRefusal::for_now(reason::LOG_MISMATCH, what)))
     }
 
     async fn send(&mut self, message: Message) -> Result<(), PeerError> {
@@ -291,12 +291,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         &self,
         engine: &Arc<Engine>,
         wanted: Option<(u64, u64)>,
-    ) -> Result<(Offset, Vec<Named>), PeerError> {
+    ) -> Result<(Offset, Vec<FrameName>), PeerError> {
         let tip = engine.replication().tip();
         let Some((low, high)) = wanted else {
             return Ok((
                 tip.offset,
-                vec![Named { index: tip.index, term: tip.term, chain: tip.chain }],
+                vec![FrameName { index: tip.index, term: tip.term, chain: tip.chain }],
             ));
         };
         let engine = engine.clone();
@@ -306,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                 "this log parts from the source's before frame {high}, and neither has what is needed to go back so far: \
                  move this directory away and begin with an empty one"
             );
-            return Err(PeerError::Refusing(Refusal::new(reason::HISTORY_DIVERGED, what)));
+            return Err(PeerError::Refusing(PeerRefusal::new(reason::HISTORY_DIVERGED, what)));
         }
         Ok((tip.offset, known))
     }
@@ -330,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                 "{} lacks what is here behind offset {offset}, and nobody was promoted since: it may still come to it",
                 self.theirs.name
             );
-            return Err(PeerError::Refusing(Refusal::for_now(reason::HISTORY_DIVERGED, what)));
+            return Err(PeerError::Refusing(PeerRefusal::for_now(reason::HISTORY_DIVERGED, what)));
         }
         let keeper = self.replica.keeper.clone();
         let given_up = on_thread(move || Ok(keeper.cut(&engine, index, offset)?)).await?;
@@ -471,7 +471,7 @@ fn keep_epoch(engine: &Engine, epoch: u64) -> Result<(), PeerError> {
         let what = format!(
             "the source is of epoch {epoch}, and epoch {known} has begun: somebody else was promoted"
         );
-        return Err(PeerError::Refusing(Refusal::for_now(reason::HISTORY_DIVERGED, what)));
+        return Err(PeerError::Refusing(PeerRefusal::for_now(reason::HISTORY_DIVERGED, what)));
     }
     if epoch > engine.replication().highest_epoch() {
         engine.replication().save_epoch(epoch)?;

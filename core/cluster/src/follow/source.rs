@@ -14,11 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::compare::{Place, compare};
-use super::{Identity, Pace, epoch_of, on_thread, unexpected};
+use super::compare::{Parting, compare};
+use super::{NodeIdentity, Pace, epoch_of, on_thread, unexpected};
 use crate::peer::{
-    Ack, Chunk, Decoder, Follow, Frames, Heartbeat, Incoming, Message, Offer, Outgoing,
-    PIECE_BYTES_MAX, PeerError, Refusal,
+    Ack, Chunk, Decoder, FollowFrom, Frames, Heartbeat, Message, Offer, PIECE_BYTES_MAX, PeerError,
+    PeerReader, PeerRefusal, PeerWriter,
 };
 
 /// Replicas send small messages only.
@@ -40,7 +40,7 @@ pub struct Follower {
 /// Serves replicas.
 #[derive(Debug)]
 pub struct Source {
-    identity: Identity,
+    identity: NodeIdentity,
     pace: Pace,
     /// Frames are passed on before they are committed: what replicas have decides about that.
     is_ahead: bool,
@@ -52,12 +52,12 @@ pub struct Source {
     appended: watch::Sender<u64>,
 }
 
-type Reading<S> = Incoming<tokio::io::ReadHalf<S>>;
-type Writing<S> = Outgoing<tokio::io::WriteHalf<S>>;
+type Reading<S> = PeerReader<tokio::io::ReadHalf<S>>;
+type Writing<S> = PeerWriter<tokio::io::WriteHalf<S>>;
 
 impl Source {
     /// One that passes on what is committed.
-    pub fn new(identity: Identity, pace: Pace) -> Source {
+    pub fn new(identity: NodeIdentity, pace: Pace) -> Source {
         Source {
             identity,
             pace,
@@ -70,7 +70,7 @@ impl Source {
     }
 
     /// One that passes on what is in the log, so that replicas can decide about it: for a [`Primary`](super::Primary).
-    pub fn ahead(identity: Identity, pace: Pace) -> Source {
+    pub fn ahead(identity: NodeIdentity, pace: Pace) -> Source {
         Source { is_ahead: true, ..Source::new(identity, pace) }
     }
 
@@ -110,8 +110,8 @@ impl Source {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (reading, writing) = tokio::io::split(stream);
-        let mut incoming = Incoming::new(reading, Decoder::limited(MESSAGE_BYTES_MAX));
-        let mut outgoing = Outgoing::new(writing);
+        let mut incoming = PeerReader::new(reading, Decoder::limited(MESSAGE_BYTES_MAX));
+        let mut outgoing = PeerWriter::new(writing);
         let seat = Registered::new(self, engine);
         let Err(error) = self.converse(engine, &seat, &mut incoming, &mut outgoing).await;
         if let Some(refusal) = error.refusal() {
@@ -147,7 +147,7 @@ impl Source {
                  one has caught up",
                 theirs.name, theirs.epoch, mine.name, mine.epoch
             );
-            return Err(PeerError::Refusing(Refusal::for_now(reason::HISTORY_DIVERGED, what)));
+            return Err(PeerError::Refusing(PeerRefusal::for_now(reason::HISTORY_DIVERGED, what)));
         }
         seat.update(|follower| (follower.name, follower.node) = (theirs.name.clone(), theirs.node));
         outgoing.send_within(&Message::Hello(mine), pace.silence).await?;
@@ -155,7 +155,7 @@ impl Source {
         // The first frame that is known to be another one there.
         let mut high = None;
         loop {
-            let Follow { known, .. } = match incoming.next_within(patience).await? {
+            let FollowFrom { known, .. } = match incoming.next_within(patience).await? {
                 Message::Follow(follow) => follow,
                 Message::Refused(refusal) => return Err(PeerError::Refused(refusal)),
                 other => return Err(unexpected(other.kind(), "how far the replica's log goes")),
@@ -166,18 +166,18 @@ impl Source {
                 on_thread(move || Ok(compare(engine.replication(), &known, to, high)?)).await?
             };
             high = match found {
-                Place::Between { high, .. } => Some(high),
+                Parting::Between { high, .. } => Some(high),
                 _ => None,
             };
             let answer = match found {
-                Place::Same => {
+                Parting::Same => {
                     let from = newest + 1;
                     outgoing.send_within(&Message::Continue { from }, pace.silence).await?;
                     return self.stream(engine, seat, incoming, outgoing, from).await;
                 }
-                Place::Last { index, offset } => Message::Cut { index, offset },
-                Place::Between { low, high } => Message::Compare { low, high },
-                Place::Gone => {
+                Parting::Last { index, offset } => Message::Cut { index, offset },
+                Parting::Between { low, high } => Message::Compare { low, high },
+                Parting::Gone => {
                     self.hand_over(engine, incoming, outgoing).await?;
                     patience = pace.install;
                     continue;
@@ -289,7 +289,7 @@ impl Source {
                             "frame {} was acknowledged and never sent: the replica's log is not this one",
                             ack.synced.max(ack.applied)
                         );
-                        return Err(PeerError::Refusing(Refusal::for_now(
+                        return Err(PeerError::Refusing(PeerRefusal::for_now(
                             reason::LOG_MISMATCH,
                             what,
                         )));
@@ -374,7 +374,7 @@ fn checkpoint_of(engine: &Engine) -> Result<CheckpointFile, PeerError> {
     engine.replication().checkpoint()?.ok_or_else(|| {
         let what = "the log does not reach back so far, and there is no checkpoint to begin with yet; it comes with \
                     the next compaction of the database that takes the writes";
-        PeerError::Refusing(Refusal::for_now(reason::OFFSET_COMPACTED, what))
+        PeerError::Refusing(PeerRefusal::for_now(reason::OFFSET_COMPACTED, what))
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rstmdb_engine::Location;
 use rstmdb_engine::storage::File;
 
-use crate::peer::{Chunk, Offer, PeerError, Refusal};
+use crate::peer::{Chunk, Offer, PeerError, PeerRefusal};
 use rstmdb_types::error::reason;
 
 /// Where a checkpoint waits until it is whole.
@@ -61,7 +61,7 @@ impl Transfer {
                 "{length} bytes at {} of the checkpoint came, and {} of {} are there: they do not go on",
                 chunk.position, self.position, self.offer.bytes
             );
-            return Err(PeerError::Refusing(Refusal::for_now(reason::LOG_MISMATCH, what)));
+            return Err(PeerError::Refusing(PeerRefusal::for_now(reason::LOG_MISMATCH, what)));
         }
         let mut rest = chunk.bytes.as_slice();
         while !rest.is_empty() {

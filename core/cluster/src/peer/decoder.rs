@@ -1,7 +1,8 @@
 //! Messages out of bytes, as they arrive.
 
-use super::error::MessageError;
-use super::header::{Checksum, HEADER_BYTES, Header, PIECE_BYTES_MAX};
+use super::header::{Checksum, HEADER_BYTES, Header};
+use super::kind::PIECE_BYTES_MAX;
+use super::malformed::MessageError;
 use super::message::Message;
 
 /// A message with what its header says.

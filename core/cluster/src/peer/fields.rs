@@ -1,34 +1,34 @@
 //! The fields of bodies: little-endian integers, and texts and bytes with their length.
 
-use super::error::MessageError;
-use super::header::MessageKind;
+use super::kind::MessageKind;
+use super::malformed::MessageError;
 
 /// Appends fields to a body.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(super) struct BodyWriter {
     bytes: Vec<u8>,
 }
 
-impl Writer {
-    pub(super) fn u16(&mut self, value: u16) -> &mut Writer {
+impl BodyWriter {
+    pub(super) fn u16(&mut self, value: u16) -> &mut BodyWriter {
         self.raw(&value.to_le_bytes())
     }
 
-    pub(super) fn u32(&mut self, value: u32) -> &mut Writer {
+    pub(super) fn u32(&mut self, value: u32) -> &mut BodyWriter {
         self.raw(&value.to_le_bytes())
     }
 
-    pub(super) fn u64(&mut self, value: u64) -> &mut Writer {
+    pub(super) fn u64(&mut self, value: u64) -> &mut BodyWriter {
         self.raw(&value.to_le_bytes())
     }
 
-    pub(super) fn raw(&mut self, bytes: &[u8]) -> &mut Writer {
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> &mut BodyWriter {
         self.bytes.extend_from_slice(bytes);
         self
     }
 
     /// A text of at most 65,535 bytes; a longer one loses its end.
-    pub(super) fn text(&mut self, text: &str) -> &mut Writer {
+    pub(super) fn text(&mut self, text: &str) -> &mut BodyWriter {
         let mut length = text.len().min(usize::from(u16::MAX));
         while !text.is_char_boundary(length) {
             length -= 1;
@@ -36,7 +36,7 @@ impl Writer {
         self.u16(length as u16).raw(text.get(..length).unwrap_or_default().as_bytes())
     }
 
-    pub(super) fn sized(&mut self, bytes: &[u8]) -> &mut Writer {
+    pub(super) fn sized(&mut self, bytes: &[u8]) -> &mut BodyWriter {
         self.u32(bytes.len() as u32).raw(bytes)
     }
 
@@ -47,14 +47,14 @@ impl Writer {
 
 /// Takes fields from the front of a body.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct BodyReader<'a> {
     kind: MessageKind,
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(kind: MessageKind, body: &'a [u8]) -> Reader<'a> {
-        Reader { kind, rest: body }
+impl<'a> BodyReader<'a> {
+    pub(super) fn new(kind: MessageKind, body: &'a [u8]) -> BodyReader<'a> {
+        BodyReader { kind, rest: body }
     }
 
     /// That a field of this body makes no sense.

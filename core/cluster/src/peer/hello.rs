@@ -2,8 +2,8 @@
 
 use rstmdb_types::error::reason;
 
-use super::error::MessageError;
-use super::fields::{Reader, Writer};
+use super::fields::{BodyReader, BodyWriter};
+use super::malformed::MessageError;
 
 /// The numbers from one on to another, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub struct Hello {
 
 /// A connection that is not wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct PeerRefusal {
     /// A stable word for programs.
     pub reason: String,
     /// A sentence for people, with the way out.
@@ -91,36 +91,36 @@ pub struct Refusal {
     pub retryable: bool,
 }
 
-impl Refusal {
+impl PeerRefusal {
     /// A refusal that stays one until somebody changes something.
-    pub fn new(reason: &str, message: impl Into<String>) -> Refusal {
-        Refusal { reason: reason.to_owned(), message: message.into(), retryable: false }
+    pub fn new(reason: &str, message: impl Into<String>) -> PeerRefusal {
+        PeerRefusal { reason: reason.to_owned(), message: message.into(), retryable: false }
     }
 
     /// A refusal of this moment.
-    pub fn for_now(reason: &str, message: impl Into<String>) -> Refusal {
-        Refusal { retryable: true, ..Refusal::new(reason, message) }
+    pub fn for_now(reason: &str, message: impl Into<String>) -> PeerRefusal {
+        PeerRefusal { retryable: true, ..PeerRefusal::new(reason, message) }
     }
 
-    pub(super) fn encode(&self, body: &mut Writer) {
+    pub(super) fn encode(&self, body: &mut BodyWriter) {
         body.u16(self.retryable.into()).text(&self.reason).text(&self.message);
     }
 
-    pub(super) fn decode(body: &mut Reader<'_>) -> Result<Refusal, MessageError> {
+    pub(super) fn decode(body: &mut BodyReader<'_>) -> Result<PeerRefusal, MessageError> {
         let retryable = match body.u16("retryable")? {
             0 => false,
             1 => true,
             _ => return Err(body.wrong("retryable")),
         };
-        Ok(Refusal { retryable, reason: body.text("reason")?, message: body.text("message")? })
+        Ok(PeerRefusal { retryable, reason: body.text("reason")?, message: body.text("message")? })
     }
 }
 
 impl Hello {
     /// Why this node can't have to do with another one; nothing when it can.
-    pub fn refuses(&self, other: &Hello) -> Option<Refusal> {
+    pub fn refuses(&self, other: &Hello) -> Option<PeerRefusal> {
         if let Some((what, here, there)) = self.levels.foreign_to(&other.levels) {
-            return Some(Refusal::new(
+            return Some(PeerRefusal::new(
                 reason::UNSUPPORTED,
                 format!(
                     "{} understands {what} of level {here}, {} those of level {there}: bring the older of {} and {} to \
@@ -130,7 +130,7 @@ impl Hello {
             ));
         }
         if self.cluster != other.cluster {
-            return Some(Refusal::new(
+            return Some(PeerRefusal::new(
                 reason::INVALID_OPTION,
                 format!(
                     "{} belongs to the group {:?}, {} to {:?}: connect it to a node of its own",
@@ -140,7 +140,7 @@ impl Hello {
         }
         let has_none = [self.database, other.database].contains(&[0; 16]);
         if self.database != other.database && !has_none {
-            return Some(Refusal::new(
+            return Some(PeerRefusal::new(
                 reason::HISTORY_DIVERGED,
                 format!(
                     "{} and {} hold different databases: follow another node, or begin with an empty directory",
@@ -149,7 +149,7 @@ impl Hello {
             ));
         }
         if self.node != 0 && self.node == other.node && self.uuid != other.uuid {
-            return Some(Refusal::new(
+            return Some(PeerRefusal::new(
                 reason::INVALID_OPTION,
                 format!(
                     "{} and {} are both node {}: give one of them another number",
@@ -160,7 +160,7 @@ impl Hello {
         None
     }
 
-    pub(super) fn encode(&self, body: &mut Writer) {
+    pub(super) fn encode(&self, body: &mut BodyWriter) {
         let Levels { peer, frame, effect } = self.levels;
         for range in [peer, frame, effect] {
             body.u16(range.from).u16(range.to);
@@ -169,7 +169,7 @@ impl Hello {
         body.text(&self.cluster).text(&self.name).text(&self.release);
     }
 
-    pub(super) fn decode(body: &mut Reader<'_>) -> Result<Hello, MessageError> {
+    pub(super) fn decode(body: &mut BodyReader<'_>) -> Result<Hello, MessageError> {
         let mut range = || {
             let range = Range { from: body.u16("levels")?, to: body.u16("levels")? };
             if range.from <= range.to { Ok(range) } else { Err(body.wrong("levels")) }

@@ -14,7 +14,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// The messages that come.
 #[derive(Debug)]
-pub struct Incoming<R> {
+pub struct PeerReader<R> {
     stream: R,
     decoder: Decoder,
     buffer: Vec<u8>,
@@ -23,10 +23,10 @@ pub struct Incoming<R> {
     next: u32,
 }
 
-impl<R: AsyncRead + Unpin> Incoming<R> {
+impl<R: AsyncRead + Unpin> PeerReader<R> {
     /// Reads from a stream at whose beginning a message begins.
-    pub fn new(stream: R, decoder: Decoder) -> Incoming<R> {
-        Incoming { stream, decoder, buffer: vec![0; READ_BYTES], unread: 0..0, next: 1 }
+    pub fn new(stream: R, decoder: Decoder) -> PeerReader<R> {
+        PeerReader { stream, decoder, buffer: vec![0; READ_BYTES], unread: 0..0, next: 1 }
     }
 
     /// The next message. It may be given up and asked for again: nothing is lost.
@@ -64,15 +64,15 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
 
 /// The messages that go.
 #[derive(Debug)]
-pub struct Outgoing<W> {
+pub struct PeerWriter<W> {
     stream: W,
     next: u32,
 }
 
-impl<W: AsyncWrite + Unpin> Outgoing<W> {
+impl<W: AsyncWrite + Unpin> PeerWriter<W> {
     /// Writes into a stream.
-    pub fn new(stream: W) -> Outgoing<W> {
-        Outgoing { stream, next: 1 }
+    pub fn new(stream: W) -> PeerWriter<W> {
+        PeerWriter { stream, next: 1 }
     }
 
     /// Sends a message. Who gives it up half-way must end the connection.

@@ -3,14 +3,15 @@
 use rstmdb_engine::replication::{Installed, LogFrame};
 use rstmdb_types::Offset;
 
-use super::error::MessageError;
-use super::fields::{Reader, Writer};
-use super::header::{HEADER_BYTES, Header, MessageKind, PIECE_BYTES_MAX};
-use super::hello::{Hello, Refusal};
+use super::fields::{BodyReader, BodyWriter};
+use super::header::{HEADER_BYTES, Header};
+use super::hello::{Hello, PeerRefusal};
+use super::kind::{MessageKind, PIECE_BYTES_MAX};
+use super::malformed::MessageError;
 
 /// A frame and all before it, named by what no other log has; index 0 is the beginning of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Named {
+pub struct FrameName {
     /// Its index.
     pub index: u64,
     /// Its term.
@@ -19,23 +20,23 @@ pub struct Named {
     pub chain: u64,
 }
 
-impl Named {
+impl FrameName {
     /// Before the first frame of a log.
-    pub const START: Named = Named { index: 0, term: 0, chain: 0 };
+    pub const START: FrameName = FrameName { index: 0, term: 0, chain: 0 };
 
     /// The name of a frame.
-    pub fn of(frame: &LogFrame) -> Named {
-        Named { index: frame.index(), term: frame.term(), chain: frame.chain() }
+    pub fn of(frame: &LogFrame) -> FrameName {
+        FrameName { index: frame.index(), term: frame.term(), chain: frame.chain() }
     }
 }
 
 /// How far the log of a replica goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Follow {
+pub struct FollowFrom {
     /// The offset of its last change.
     pub offset: Offset,
     /// Its last frame, and some before it, backwards.
-    pub known: Vec<Named>,
+    pub known: Vec<FrameName>,
 }
 
 /// A checkpoint that can be had.
@@ -94,9 +95,9 @@ pub enum Message {
     /// See [`MessageKind::Hello`].
     Hello(Hello),
     /// See [`MessageKind::Refused`].
-    Refused(Refusal),
+    Refused(PeerRefusal),
     /// See [`MessageKind::Follow`].
-    Follow(Follow),
+    Follow(FollowFrom),
     /// See [`MessageKind::Compare`]: frames between these two are wanted.
     Compare {
         /// The last that is the same.
@@ -172,13 +173,13 @@ impl Message {
     }
 
     fn body(&self) -> Vec<u8> {
-        let mut body = Writer::default();
+        let mut body = BodyWriter::default();
         match self {
             Message::Hello(hello) => hello.encode(&mut body),
             Message::Refused(refusal) => refusal.encode(&mut body),
             Message::Follow(follow) => {
                 body.u64(follow.offset).u16(follow.known.len() as u16);
-                for Named { index, term, chain } in &follow.known {
+                for FrameName { index, term, chain } in &follow.known {
                     body.u64(*index).u64(*term).u64(*chain);
                 }
             }
@@ -204,22 +205,22 @@ impl Message {
 
     /// Reads the body of a message.
     pub fn decode(kind: MessageKind, body: &[u8]) -> Result<Message, MessageError> {
-        let mut body = Reader::new(kind, body);
+        let mut body = BodyReader::new(kind, body);
         let message = match kind {
             MessageKind::Hello => Message::Hello(Hello::decode(&mut body)?),
-            MessageKind::Refused => Message::Refused(Refusal::decode(&mut body)?),
+            MessageKind::Refused => Message::Refused(PeerRefusal::decode(&mut body)?),
             MessageKind::Follow => {
                 let (offset, count) = (body.u64("offset")?, body.u16("frames")?);
                 let named = |_| {
                     let index = body.u64("frames")?;
-                    Ok(Named { index, term: body.u64("frames")?, chain: body.u64("frames")? })
+                    Ok(FrameName { index, term: body.u64("frames")?, chain: body.u64("frames")? })
                 };
-                let known: Vec<Named> = (0..count).map(named).collect::<Result<_, _>>()?;
+                let known: Vec<FrameName> = (0..count).map(named).collect::<Result<_, _>>()?;
                 let is_backwards = known.is_sorted_by(|next, before| next.index > before.index);
                 if known.is_empty() || !is_backwards {
                     return Err(body.wrong("frames"));
                 }
-                Message::Follow(Follow { offset, known })
+                Message::Follow(FollowFrom { offset, known })
             }
             MessageKind::Compare => {
                 let (low, high) = (body.u64("low")?, body.u64("high")?);
@@ -251,11 +252,11 @@ impl Message {
     }
 }
 
-fn put_mark(body: &mut Writer, mark: &Heartbeat) {
+fn put_mark(body: &mut BodyWriter, mark: &Heartbeat) {
     body.u64(mark.epoch).u64(mark.committed).u64(mark.committed_offset);
 }
 
-fn take_mark(body: &mut Reader<'_>) -> Result<Heartbeat, MessageError> {
+fn take_mark(body: &mut BodyReader<'_>) -> Result<Heartbeat, MessageError> {
     Ok(Heartbeat {
         epoch: body.u64("epoch")?,
         committed: body.u64("committed")?,
@@ -264,9 +265,9 @@ fn take_mark(body: &mut Reader<'_>) -> Result<Heartbeat, MessageError> {
 }
 
 /// The frames go on from each other, so that nothing is in between.
-fn take_frames(body: &mut Reader<'_>) -> Result<Frames, MessageError> {
+fn take_frames(body: &mut BodyReader<'_>) -> Result<Frames, MessageError> {
     let mark = take_mark(body)?;
-    let mut rest = Reader::new(MessageKind::Frames, body.rest());
+    let mut rest = BodyReader::new(MessageKind::Frames, body.rest());
     let mut frames: Vec<LogFrame> = Vec::new();
     loop {
         let frame = rest.sized("frames")?;
@@ -281,7 +282,7 @@ fn take_frames(body: &mut Reader<'_>) -> Result<Frames, MessageError> {
     }
 }
 
-fn put_offer(body: &mut Writer, offer: &Offer) {
+fn put_offer(body: &mut BodyWriter, offer: &Offer) {
     let Installed { database, offset, index, term, chain, next, boundary, at_ms, until } = offer.at;
     body.raw(&database);
     for value in [offset, index, term, chain, next, boundary, at_ms as u64, until, offer.bytes] {
@@ -289,7 +290,7 @@ fn put_offer(body: &mut Writer, offer: &Offer) {
     }
 }
 
-fn take_offer(body: &mut Reader<'_>) -> Result<Offer, MessageError> {
+fn take_offer(body: &mut BodyReader<'_>) -> Result<Offer, MessageError> {
     let at = Installed {
         database: body.array("database")?,
         offset: body.u64("offset")?,

@@ -1,0 +1,82 @@
+//! The types of messages, and how long each may be.
+
+use std::fmt;
+
+/// The most bytes that follow one header; a longer body continues in further pieces.
+pub const PIECE_BYTES_MAX: usize = 8 << 20;
+/// The most bytes of a message that tells something about the connection.
+const TALK_BYTES_MAX: u64 = 64 << 10;
+/// The most bytes of frames: a frame of the log may have half a gibibyte, and more than one come together.
+const FRAMES_BYTES_MAX: u64 = (512 << 20) + (1 << 20);
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $kind:ident = $number:literal, $name:literal, $max:expr;)*) => {
+        /// What a message is. Numbers from 32 on are for nodes that agree by consensus, from 64 on for sessions that are passed on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        #[non_exhaustive]
+        pub enum MessageKind {
+            $($(#[doc = $doc])* $kind = $number,)*
+        }
+
+        impl MessageKind {
+            /// All there are.
+            pub const ALL: &[MessageKind] = &[$(MessageKind::$kind),*];
+
+            /// The type of a number.
+            pub const fn from_number(number: u16) -> Option<MessageKind> {
+                match number {
+                    $($number => Some(MessageKind::$kind),)*
+                    _ => None,
+                }
+            }
+
+            /// Its name in messages for people.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(MessageKind::$kind => $name,)*
+                }
+            }
+
+            /// The most bytes of all pieces of such a message.
+            pub const fn bytes_max(self) -> u64 {
+                match self {
+                    $(MessageKind::$kind => $max,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Who speaks, and what they understand: the first message of both sides.
+    Hello = 1, "hello", TALK_BYTES_MAX;
+    /// The connection is not wanted; it ends behind this.
+    Refused = 2, "refused", TALK_BYTES_MAX;
+    /// How far the log of a replica goes.
+    Follow = 3, "follow", TALK_BYTES_MAX;
+    /// The logs differ somewhere in between: tell more.
+    Compare = 4, "compare", TALK_BYTES_MAX;
+    /// The logs are the same so far: frames come next.
+    Continue = 5, "continue", TALK_BYTES_MAX;
+    /// The logs are the same up to a frame: what is behind it must go.
+    Cut = 6, "cut", TALK_BYTES_MAX;
+    /// The log does not reach back so far: a checkpoint can be had.
+    Offer = 7, "offer", TALK_BYTES_MAX;
+    /// The bytes of the checkpoint are wanted from a position on.
+    Fetch = 8, "fetch", TALK_BYTES_MAX;
+    /// Some bytes of the checkpoint.
+    Chunk = 9, "chunk", PIECE_BYTES_MAX as u64;
+    /// Frames of the log, in order.
+    Frames = 10, "frames", FRAMES_BYTES_MAX;
+    /// What a replica has of the log.
+    Ack = 11, "ack", TALK_BYTES_MAX;
+    /// What a source has, also when nothing new comes.
+    Heartbeat = 12, "heartbeat", TALK_BYTES_MAX;
+}
+
+impl fmt::Display for MessageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
