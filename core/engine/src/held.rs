@@ -147,6 +147,7 @@ impl Search<'_> {
         let mut lineage = loaded.lineage;
         self.manifest.history.iter().for_each(|begins| lineage.add(*begins));
         *self.files.lineage.lock() = lineage;
+        *self.files.members.lock() = loaded.members;
         let boundary = self.manifest.boundaries.last().copied().unwrap_or(0);
         state.boundary.store(boundary, Ordering::Release);
         // A checkpoint is a mark's, or of an end that asks for no other.

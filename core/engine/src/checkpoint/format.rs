@@ -40,17 +40,19 @@ pub(crate) enum BlockKind {
     // 5, settings, is reserved.
     Progress = 6,
     Histories = 7,
+    Members = 8,
     Footer = 9,
 }
 
 impl BlockKind {
-    const ALL: [BlockKind; 7] = [
+    const ALL: [BlockKind; 8] = [
         BlockKind::Machines,
         BlockKind::Instances,
         BlockKind::Keys,
         BlockKind::Attachments,
         BlockKind::Progress,
         BlockKind::Histories,
+        BlockKind::Members,
         BlockKind::Footer,
     ];
 
@@ -184,6 +186,7 @@ impl BlockWriter {
             BlockKind::Attachments
             | BlockKind::Progress
             | BlockKind::Histories
+            | BlockKind::Members
             | BlockKind::Footer => {}
         }
         Ok(())
@@ -320,7 +323,10 @@ impl<'a> BlockReader<'a> {
             BlockKind::Machines => self.totals.machines += u64::from(entries),
             BlockKind::Instances => self.totals.instances += u64::from(entries),
             BlockKind::Keys => self.totals.keys += u64::from(entries),
-            BlockKind::Attachments | BlockKind::Progress | BlockKind::Histories => {}
+            BlockKind::Attachments
+            | BlockKind::Progress
+            | BlockKind::Histories
+            | BlockKind::Members => {}
             BlockKind::Footer => {
                 self.check_footer(start + length as u64)?;
                 return Ok(None);

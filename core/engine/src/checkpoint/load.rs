@@ -15,6 +15,7 @@ use crate::error::{corrupt, io as io_error};
 use crate::log::OFFSET_MAX;
 use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
 use crate::log::lineage::Lineage;
+use crate::log::members::Members;
 use crate::log::tip::Named;
 use crate::state::State;
 use crate::state::{KeyEntry, Owner};
@@ -41,6 +42,8 @@ pub(crate) struct LoadedCheckpoint {
     /// The last frame before it began.
     pub named: Option<Named>,
     pub lineage: Lineage,
+    /// Who belonged to the group.
+    pub members: Option<Members>,
 }
 
 /// Opens a checkpoint that should be there.
@@ -85,7 +88,7 @@ impl Loading<'_> {
             let Some((kind, entries, bytes)) = reader.next()? else {
                 return Ok(loaded);
             };
-            match self.load_block(state, &mut loaded.lineage, (kind, entries, bytes)) {
+            match self.load_block(state, &mut loaded, (kind, entries, bytes)) {
                 Some(last) if last <= OFFSET_MAX => {
                     loaded.newest = loaded.newest.max(last);
                     loaded.shown = loaded.shown.max(last);
@@ -99,7 +102,7 @@ impl Loading<'_> {
     fn load_block(
         &self,
         state: &State,
-        lineage: &mut Lineage,
+        loaded: &mut LoadedCheckpoint,
         (kind, entries, bytes): (BlockKind, u32, &[u8]),
     ) -> Option<Offset> {
         let mut newest = 0;
@@ -135,7 +138,8 @@ impl Loading<'_> {
                     partition.attach(slot, side)?;
                 }
                 BlockKind::Progress => load_progress(state, &Progress::decode(&mut reader, 0)?)?,
-                BlockKind::Histories => lineage.add(get_history(&mut reader)?),
+                BlockKind::Histories => loaded.lineage.add(get_history(&mut reader)?),
+                BlockKind::Members => loaded.members = Some(Members::decode(&mut reader)?),
                 BlockKind::Footer => return None,
             }
         }

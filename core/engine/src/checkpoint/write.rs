@@ -210,6 +210,9 @@ impl Shared {
         for begins in lineage.iter() {
             blocks.put(BlockKind::Histories, |out| put_history(out, begins))?;
         }
+        if let Some(members) = self.files.members.lock().clone() {
+            blocks.put(BlockKind::Members, |out| members.encode(out))?;
+        }
         let instances = blocks.totals.instances;
         Ok((blocks.finish()?, instances))
     }

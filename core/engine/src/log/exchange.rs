@@ -10,9 +10,10 @@ use super::effects::Effects;
 use super::files::Frame;
 use super::header::{
     BLANK, DATA, EPOCH, FRAME_FORMAT, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAME_PAYLOAD_BYTES_MAX,
-    FrameHeader, VOID,
+    FrameHeader, MEMBERS, VOID,
 };
 use super::lineage::Epoch;
+use super::members::Members;
 use super::queue::Batch;
 use super::tip::{Tip, chained};
 use crate::codec::u32_at;
@@ -28,6 +29,8 @@ pub enum FrameKind {
     Data,
     /// It holds nothing: what is before it is decided when it is.
     Blank,
+    /// It says who belongs to the group.
+    Members,
     /// A history begins behind it.
     Epoch,
 }
@@ -83,6 +86,11 @@ impl LogFrame {
         LogFrame::control(BLANK, term, &[]).placed(index, term)
     }
 
+    /// A frame that says who belongs to the group, in at most 64 KiB of the driver's words.
+    pub fn members(index: u64, term: u64, words: &str) -> LogFrame {
+        LogFrame::control(MEMBERS, term, words.as_bytes()).placed(index, term)
+    }
+
     /// A frame behind which a history begins, where the log ends now.
     pub(crate) fn epoch(tip: &Tip, epoch: Epoch, term: u64) -> LogFrame {
         let frame = LogFrame::control(EPOCH, term, &epoch.encode()).placed(tip.index, term);
@@ -116,6 +124,7 @@ impl LogFrame {
         match self.header.kind {
             DATA => FrameKind::Data,
             EPOCH => FrameKind::Epoch,
+            MEMBERS => FrameKind::Members,
             _ => FrameKind::Blank,
         }
     }
@@ -138,6 +147,12 @@ impl LogFrame {
     /// The hash of all changes up to it.
     pub fn chain(&self) -> u64 {
         self.header.chain
+    }
+
+    /// What it says of who belongs to the group.
+    pub fn said_members(&self) -> Option<Members> {
+        let is_said = self.kind() == FrameKind::Members && !self.is_void();
+        is_said.then(|| Members::of(self.index(), self.term(), &self.payload))?
     }
 
     /// The bytes of its changes.
@@ -216,7 +231,7 @@ impl LogFrame {
             return Err(mismatch(&format!("it has term {term}, the one before it {}", tip.term)));
         }
         let mut header = self.header;
-        if header.kind == BLANK && !self.is_settled {
+        if matches!(header.kind, BLANK | MEMBERS) && !self.is_settled {
             header = FrameHeader { first: tip.next, chain: tip.chain, ..header };
         } else if header.kind == EPOCH && !self.is_settled {
             header.chain = tip.chain;
@@ -224,6 +239,9 @@ impl LogFrame {
         // Nobody could apply it.
         if header.kind == EPOCH && Epoch::decode(&header, &self.payload).is_none() {
             return Err(mismatch("what it says of its epoch makes no sense"));
+        }
+        if header.kind == MEMBERS && Members::of(index, term, &self.payload).is_none() {
+            return Err(mismatch("what it says of the group's members makes no sense"));
         }
         let chain = match header.kind {
             DATA => chained(tip.chain, header.first, header.count, &self.payload),
@@ -268,6 +286,7 @@ mod tests {
         let frames = [
             LogFrame::proposed(&TIP, 3, &batch(7)),
             LogFrame::blank(9, 4),
+            LogFrame::members(9, 4, "one, two"),
             LogFrame::epoch(&TIP, epoch, 1 << 16),
         ];
         for frame in frames.map(|frame| again(&frame, &TIP)) {

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use super::OFFSET_MAX;
 pub(crate) use super::header::{
     DATA, EPOCH, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAME_PAYLOAD_BYTES_MAX, FRAME_TRAILER_BYTES,
-    FrameHeader, VOID, header_bytes,
+    FrameHeader, MEMBERS, VOID, header_bytes,
 };
 use super::sealer::Sealer;
 use crate::codec::u32_at;
@@ -146,7 +146,7 @@ mod tests {
         let control = TIP.control(EPOCH, b"", 6);
         for (header, what) in [
             (FrameHeader { kind: 9, ..control }, Newer::FrameKind(9)),
-            (FrameHeader { kind: 2, count: 3, ..control }, Newer::FrameKind(2)),
+            (FrameHeader { kind: 4, count: 3, ..control }, Newer::FrameKind(4)),
             (FrameHeader { flags: 2, ..control }, Newer::FrameFlags(2)),
             (FrameHeader { flags: 0x8001, ..control }, Newer::FrameFlags(0x8000)),
         ] {

@@ -15,9 +15,11 @@ pub(crate) const FRAME_TRAILER_BYTES: usize = 4;
 /// The largest payload; checked before memory is taken for one.
 pub(crate) const FRAME_PAYLOAD_BYTES_MAX: usize = 512 << 20;
 
-/// Kinds: effects, nothing, and the beginning of an epoch. The last two are control frames.
+/// Kinds: effects, nothing, who belongs to the group, and the beginning of an epoch. All but the first are control
+/// frames.
 pub(crate) const DATA: u8 = 0;
 pub(crate) const BLANK: u8 = 1;
+pub(crate) const MEMBERS: u8 = 2;
 pub(crate) const EPOCH: u8 = 3;
 
 /// Flags: the frame counts for nothing but its index; its payload is compressed.
@@ -65,9 +67,9 @@ impl FrameHeader {
         self.kind == DATA && self.flags & VOID == 0
     }
 
-    /// Whether it says nothing at all.
-    pub(crate) fn is_blank(&self) -> bool {
-        self.kind == BLANK && self.flags & VOID == 0
+    /// Whether it says nothing of what the database holds.
+    pub(crate) fn is_aside(&self) -> bool {
+        matches!(self.kind, BLANK | MEMBERS) && self.flags & VOID == 0
     }
 
     /// The bytes.
@@ -128,7 +130,7 @@ impl FrameHeader {
         let unknown = self.flags & !(VOID | sealed);
         if self.format > FRAME_FORMAT {
             Some(Newer::Format(u32::from(self.format), u32::from(FRAME_FORMAT)))
-        } else if !matches!(self.kind, DATA | BLANK | EPOCH) {
+        } else if !matches!(self.kind, DATA | BLANK | MEMBERS | EPOCH) {
             Some(Newer::FrameKind(self.kind))
         } else {
             (unknown != 0).then_some(Newer::FrameFlags(unknown))

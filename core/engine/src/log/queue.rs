@@ -16,6 +16,7 @@ pub(crate) use super::lanes::Batch;
 use super::lanes::{Lanes, Open, Sealed};
 use crate::error::{closed, forgotten};
 use crate::log::kinds::Stamp;
+use crate::log::rounds::Rounds;
 use crate::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Padded, lanes_max, park, thread_waker,
 };
@@ -88,12 +89,16 @@ pub(crate) struct Ticket {
     /// Whether the change at the offset is its holder's own: then it may come to be after all, wherever it was
     /// handed on to.
     pub wrote: bool,
+    /// The round that a leader has to get through before it may say so; 0: none.
+    pub round: u64,
 }
 
 /// Failures between which nothing was written: they took back the same.
 struct Failure {
     epochs: RangeInclusive<u64>,
     durable: Offset,
+    /// The last round that had succeeded.
+    round: u64,
     batch_last: Offset,
     batch: Error,
     later: Error,
@@ -101,10 +106,17 @@ struct Failure {
     is_open: bool,
 }
 
+impl Ticket {
+    /// The ticket of who made the change: then its commit proves that the node leads.
+    pub(crate) fn of_own(self, wrote: bool) -> Ticket {
+        Ticket { wrote, round: if wrote { 0 } else { self.round }, ..self }
+    }
+}
+
 impl Failure {
     /// What became of a ticket.
     fn fate(&self, ticket: Ticket) -> Result<()> {
-        if ticket.offset <= self.durable {
+        if ticket.offset <= self.durable && ticket.round <= self.round {
             Ok(())
         } else if ticket.offset <= self.batch_last && (ticket.wrote || !self.is_open) {
             Err(self.batch.clone())
@@ -137,6 +149,7 @@ type Waiters = BTreeMap<Offset, Vec<Waker>>;
 pub(crate) struct Queue<S> {
     lanes: Lanes,
     marks: Padded<Marks>,
+    rounds: Rounds,
     writing: Mutex<Writing<S>>,
     /// Callers that wait for a commit.
     waiters: Mutex<Waiters>,
@@ -179,6 +192,7 @@ impl<S: Sink> Queue<S> {
                 epoch: AtomicU64::new(0),
                 stands_down: AtomicBool::new(false),
             }),
+            rounds: Rounds::default(),
             writing: Mutex::new(Writing { sink, sealed: Sealed::default(), submitted: 0 }),
             waiters: Mutex::new(Waiters::new()),
             waiting: AtomicUsize::new(0),
@@ -209,12 +223,12 @@ impl<S: Sink> Queue<S> {
 
     /// A ticket for what is in memory up to `offset`. Taken under the lock of what was read.
     pub(crate) fn ticket(&self, offset: Offset) -> Ticket {
-        Ticket { offset, epoch: self.epoch(), wrote: false }
+        Ticket { offset, epoch: self.epoch(), wrote: false, round: self.rounds.next() }
     }
 
     /// A ticket for the change at `offset`, of who made it.
     pub(crate) fn ticket_of_own(&self, offset: Offset) -> Ticket {
-        Ticket { wrote: true, ..self.ticket(offset) }
+        self.ticket(offset).of_own(true)
     }
 
     /// A ticket for everything that is in memory, taken without a lock.
@@ -222,7 +236,7 @@ impl<S: Sink> Queue<S> {
         // The epoch first: what is taken back in between is found among the failures of that epoch, while its offset
         // may not come again in the next.
         let epoch = self.epoch();
-        Ticket { offset: self.appended(), epoch, wrote: false }
+        Ticket { offset: self.appended(), epoch, wrote: false, round: self.rounds.next() }
     }
 
     fn epoch(&self) -> u64 {
@@ -303,7 +317,8 @@ impl<S: Sink> Queue<S> {
         if ticket.epoch == self.epoch() {
             // Who has a ticket in memory need not look at what all write.
             let committed = || self.marks.committed.load(Ordering::SeqCst);
-            let done = self.volatile || committed() >= ticket.offset;
+            let is_confirmed = ticket.round == 0 || self.rounds.confirmed() >= ticket.round;
+            let done = self.volatile || (committed() >= ticket.offset && is_confirmed);
             // A failure may have come in between: then the offset could be another's by now.
             if ticket.epoch == self.epoch() {
                 return done.then_some(Ok(()));
@@ -324,6 +339,7 @@ impl<S: Sink> Queue<S> {
             if let Some(result) = self.settled(ticket) {
                 return result;
             }
+            self.rounds.want(ticket.round);
             if self.lead() || self.is_led_soon(ticket) {
                 continue;
             }
@@ -348,6 +364,7 @@ impl<S: Sink> Queue<S> {
             return Poll::Ready(result);
         }
         register(&self.waiters, &self.waiting, ticket.offset, context.waker());
+        self.rounds.want(ticket.round);
         self.request_write();
         match self.settled(ticket) {
             Some(result) => Poll::Ready(result),
@@ -465,7 +482,8 @@ impl<S: Sink> Queue<S> {
         }
         self.lanes.seal(&mut writing.sealed);
         if writing.sealed.batches.is_empty() {
-            if !self.volatile && writing.submitted > self.committed() {
+            let is_open = writing.submitted > self.committed() || self.rounds.is_awaited();
+            if !self.volatile && is_open {
                 return false;
             }
             // Nothing is on its way, so everybody's fate is known. Some may have asked just after
@@ -536,6 +554,7 @@ impl<S: Sink> Queue<S> {
         let durable = self.committed();
         let Writing { sink, sealed, submitted: last } = &mut *writing;
         ends(sink);
+        self.rounds.turn(false);
         sealed.batches.clear();
         let batch_last = (*last).max(durable);
         *last = durable;
@@ -547,6 +566,7 @@ impl<S: Sink> Queue<S> {
             self.remember(Failure {
                 epochs: epoch..=epoch,
                 durable,
+                round: self.rounds.confirmed(),
                 batch_last,
                 batch: submitted.clone(),
                 later: refusal.clone(),
@@ -565,11 +585,13 @@ impl<S: Sink> Queue<S> {
         self.lanes.stand_down(refusal);
     }
 
-    /// Evaluates requests again, if `begins` allows it and nothing ended writing for good.
-    pub(crate) fn stand_up(&self, begins: impl FnOnce(&mut S) -> Result<()>) -> Result<()> {
+    /// Evaluates requests again, if `begins` allows it and nothing ended writing for good. It says whether readers
+    /// wait for rounds then.
+    pub(crate) fn stand_up(&self, begins: impl FnOnce(&mut S) -> Result<bool>) -> Result<()> {
         let mut writing = self.writing.lock();
         self.lanes.check_stand_up()?;
-        begins(&mut writing.sink)?;
+        let has_rounds = begins(&mut writing.sink)?;
+        self.rounds.turn(has_rounds);
         writing.submitted = self.committed();
         self.lanes.stand_up()?;
         self.marks.stands_down.store(false, Ordering::SeqCst);
@@ -584,6 +606,21 @@ impl<S: Sink> Queue<S> {
             false => Ok(()),
             true => Err(self.refusal().unwrap_or_else(closed)),
         }
+    }
+
+    /// Begins a round when a reader waits for one.
+    pub(crate) fn poll_round(&self, context: &mut Context<'_>) -> Poll<u64> {
+        self.rounds.poll_begin(context)
+    }
+
+    /// A round succeeded, unless `is_over` says that it was of another time.
+    pub(crate) fn confirm(&self, round: u64, is_over: impl FnOnce(&S) -> bool) {
+        let writing = self.writing.lock();
+        if !is_over(&writing.sink) {
+            self.rounds.confirm(round);
+        }
+        drop(writing);
+        wake(&self.waiters, &self.waiting, Offset::MAX);
     }
 
     /// Does what a failed write of everything that waits does.
@@ -614,6 +651,7 @@ impl<S: Sink> Queue<S> {
             self.remember(Failure {
                 epochs: epoch..=epoch,
                 durable,
+                round: self.rounds.confirmed(),
                 batch_last,
                 batch: failure.batch.clone(),
                 later: later.clone(),
@@ -628,7 +666,7 @@ impl<S: Sink> Queue<S> {
     fn remember(&self, failure: Failure) {
         let mut failures = self.failures.lock();
         if let Some(last) = failures.last_mut()
-            && last.durable == failure.durable
+            && (last.durable, last.round) == (failure.durable, failure.round)
             && last.is_open == failure.is_open
             && [&last.batch, &last.later, &failure.later]
                 .iter()

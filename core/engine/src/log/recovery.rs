@@ -14,9 +14,10 @@ use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
 use super::effects::{Effects, Unreadable};
 use super::files::{LogFiles, Segment, Window};
-use super::frame::{self, EPOCH, FrameHeader, ParsedFrame, VOID};
+use super::frame::{self, EPOCH, FrameHeader, MEMBERS, ParsedFrame, VOID};
 use super::kinds::Effect;
 use super::lineage::Epoch;
+use super::members::Members;
 use super::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_number,
     segment_path,
@@ -418,6 +419,14 @@ fn read_frame(
         let epoch = Epoch::decode(frame, payload);
         let epoch = epoch.ok_or_else(|| damaged("an intact epoch frame makes no sense"))?;
         plan.files.lineage.lock().add(epoch.begins);
+    }
+    if frame.kind == MEMBERS && frame.flags & VOID == 0 {
+        let said = Members::of(frame.index, frame.term, payload);
+        let said = said.ok_or_else(|| damaged("an intact frame names no members"))?;
+        let mut members = plan.files.members.lock();
+        if members.as_ref().is_none_or(|known| known.index < said.index) {
+            *members = Some(said);
+        }
     }
     if !frame.has_effects() {
         return Ok(0);

@@ -12,9 +12,10 @@ use crate::checkpoint::load::open_checkpoint;
 use crate::error::{Newer, damage, io as io_error, is_newer, newer_format};
 use crate::log::effects::{Effects, Unreadable};
 use crate::log::files::Window;
-use crate::log::frame::{self, EPOCH, FrameHeader, ParsedFrame};
+use crate::log::frame::{self, EPOCH, FrameHeader, MEMBERS, ParsedFrame};
 use crate::log::kinds::{Body, Mark};
 use crate::log::lineage::Epoch;
+use crate::log::members::Members;
 use crate::log::recovery::{open_segment, segment_numbers};
 use crate::log::segment::{SegmentHeader, segment_path};
 use crate::log::tip::{Named, Tip};
@@ -310,6 +311,9 @@ fn content_fault(
 ) -> Result<Option<String>> {
     if header.kind == EPOCH && Epoch::decode(header, payload).is_none() {
         return Ok(Some("an intact epoch frame makes no sense".to_owned()));
+    }
+    if header.kind == MEMBERS && Members::of(header.index, header.term, payload).is_none() {
+        return Ok(Some("an intact frame names no members".to_owned()));
     }
     if !header.has_effects() {
         return Ok(None);

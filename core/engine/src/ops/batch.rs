@@ -20,9 +20,9 @@ use super::delete_instance::DeleteInstance;
 use super::instances::get_in;
 use super::keys::{Keyed, wrong_answer};
 use crate::error::instance_not_found;
+use crate::log::Body;
 use crate::log::effects::closed;
 use crate::log::kinds::{self, Piece, Stamp};
-use crate::log::{Body, Ticket};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::locked::{Known, Locked, Needs};
@@ -195,7 +195,7 @@ impl Shared {
         }
         // Reads inside saw what others appended before.
         let wrote = result.is_ok() && *effects > 0;
-        let ticket = Ticket { wrote, ..self.queue.ticket_of_all() };
+        let ticket = self.queue.ticket_of_all().of_own(wrote);
         match result {
             Ok(result) => Ok(Evaluated::new(ticket, Ok(result))),
             Err(Stop::Refused(error)) => Ok(Evaluated::new(ticket, Err(error))),

@@ -90,6 +90,7 @@ impl Shared {
                 let epoch = epoch.ok_or_else(|| mismatch("an epoch frame makes no sense"))?;
                 self.files.lineage.lock().add(epoch.begins);
             }
+            FrameKind::Members => *self.files.members.lock() = frame.said_members(),
             FrameKind::Blank => {}
         }
         group.applied = next;

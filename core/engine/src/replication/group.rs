@@ -23,6 +23,13 @@ pub trait Proposer: Send + Sync {
     /// meanwhile, and must not call the engine. Whoever refuses a frame ends the run:
     /// [`Replication::follow`](super::Replication::follow).
     fn propose(&self, frame: LogFrame);
+
+    /// Whether what readers see, and refusals, wait for rounds in which it is found out that the node still leads:
+    /// [`Replication::poll_round`](super::Replication::poll_round). If not, a leader that was replaced and does not
+    /// know may answer from what it has.
+    fn confirms(&self) -> bool {
+        false
+    }
 }
 
 /// The part of a group that the writer has.
@@ -179,7 +186,7 @@ impl Leading {
                 Some(open) => open.index = Some(header.index),
                 None => self.is_over = true,
             }
-        } else if !header.is_blank() || header.term != self.term {
+        } else if !header.is_aside() || header.term != self.term {
             self.is_over = true;
         }
     }

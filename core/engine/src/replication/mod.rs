@@ -47,6 +47,7 @@ pub use install::{CheckpointFile, Installed};
 pub use standing::{LeaderHint, Standing};
 
 pub use crate::log::exchange::{FrameKind, LogFrame};
+pub use crate::log::members::Members;
 
 use crate::log::FrameCursor;
 use crate::log::exchange::mismatch;
@@ -282,6 +283,11 @@ impl<'a> Replication<'a> {
         }
     }
 
+    /// Who belongs to the group, as the newest frame that is committed says.
+    pub fn members(&self) -> Option<Members> {
+        self.shared.files.members.lock().clone()
+    }
+
     /// From now on requests are evaluated here, and what comes of them goes to the proposer.
     ///
     /// Errors: reason `log_mismatch` when not all of the log is committed, or has a later term.
@@ -292,11 +298,27 @@ impl<'a> Replication<'a> {
             sink.writer.check().map_err(|failure| failure.batch)?;
             let tip = sink.writer.tip();
             let group = sink.group.as_mut().ok_or_else(is_alone)?;
-            group.lead(term, proposer, tip)
+            let has_rounds = proposer.confirms();
+            group.lead(term, proposer, tip).map(|()| has_rounds)
         })?;
         tracing::info!("leads in term {term}, run {run}");
         *standing = Standing::Leading { term, run };
         Ok(())
+    }
+
+    /// Begins a round when somebody waits for one, else leaves the waker, of which there is one. Whoever began it finds
+    /// out whether the node still leads, and says [`confirm`](Replication::confirm), or ends the run
+    /// ([`follow`](Replication::follow)).
+    pub fn poll_round(&self, context: &mut Context<'_>) -> Poll<u64> {
+        self.shared.queue.poll_round(context)
+    }
+
+    /// The node led in this term when this round had begun: who waits for it is answered.
+    pub fn confirm(&self, term: u64, round: u64) {
+        self.shared.queue.confirm(round, |sink| {
+            let leading = sink.group.as_ref().and_then(|group| group.leading.as_ref());
+            leading.is_none_or(|leading| leading.term != term)
+        });
     }
 
     /// From now on frames come from elsewhere. What was evaluated and is not committed is taken back in memory, and
