@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rstmdb-client", &["rstmdb-protocol", "rstmdb-threads", "rstmdb-types"]),
     ("rstmdb-machine", &["rstmdb-types"]),
     ("rstmdb-engine", &["rstmdb-machine", "rstmdb-threads", "rstmdb-types"]),
-    ("rstmdb-cluster", &["rstmdb-engine", "rstmdb-machine", "rstmdb-types"]),
+    ("rstmdb-cluster", &["rstmdb-engine", "rstmdb-protocol", "rstmdb-types"]),
     ("rstmdb", &["rstmdb-types", "rstmdb-threads", "rstmdb-engine", "rstmdb-client"]),
     ("rstmdb-server", &["rstmdb-types", "rstmdb-engine", "rstmdb-protocol", "rstmdb-cluster"]),
     ("rstmdb-cli", &["rstmdb"]),
@@ -68,9 +68,12 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("rstmdb-protocol", RUNTIMES),
     ("rstmdb-machine", RUNTIMES),
     ("rstmdb-engine", RUNTIMES),
-    ("rstmdb", &["openraft"]),
 ];
-const RUNTIMES: &[&str] = &["tokio", "async-std", "smol", "openraft"];
+const RUNTIMES: &[&str] = &["tokio", "async-std", "smol"];
+
+/// Consensus is in one crate, so that one crate changes when the library does.
+const CONSENSUS: &str = "openraft";
+const CONSENSUS_USER: &str = "rstmdb-cluster";
 
 /// Compares the workspace's manifests with the table.
 pub fn check() -> Outcome {
@@ -97,6 +100,9 @@ fn violations(packages: &[Package]) -> (usize, Vec<String>) {
             let target = dependency.name.as_str();
             if refused.contains(&target) {
                 problems.push(format!("{name} -> {target}: {name} must work without it"));
+            }
+            if target.starts_with(CONSENSUS) && name != CONSENSUS_USER {
+                problems.push(format!("{name} -> {target}: {CONSENSUS_USER} alone may name it"));
             }
             let inside = dependency.path.is_some() || ALLOWED.iter().any(|(row, _)| *row == target);
             if !inside {
@@ -178,6 +184,8 @@ mod tests {
         assert_eq!(problems("rstmdb-utils", &[]).len(), 1);
         assert_eq!(problems("rstmdb-engine", &[("tokio", false)]).len(), 1);
         assert_eq!(problems("rstmdb-engine", &[("openraft", true)]).len(), 1);
+        assert_eq!(problems("rstmdb-server", &[("openraft-rt-tokio", false)]).len(), 1);
+        assert!(problems("rstmdb-cluster", &[("openraft", false)]).is_empty());
     }
 
     #[test]

@@ -3,3 +3,4 @@
 
 pub mod follow;
 pub mod peer;
+pub mod raft;

@@ -32,11 +32,13 @@ pub enum Safeguard {
     SyncBeforeAnswer,
     /// A vote is on the disk before it is answered.
     VoteBeforeAnswer,
+    /// What a leader shows waits until it is certain that it leads.
+    ReadRounds,
 }
 
 impl Safeguard {
     /// Every guard.
-    pub const ALL: [Safeguard; 13] = [
+    pub const ALL: [Safeguard; 14] = [
         Safeguard::TruncateTail,
         Safeguard::DirectorySync,
         Safeguard::Poison,
@@ -50,6 +52,7 @@ impl Safeguard {
         Safeguard::WholeRecords,
         Safeguard::SyncBeforeAnswer,
         Safeguard::VoteBeforeAnswer,
+        Safeguard::ReadRounds,
     ];
 }
 

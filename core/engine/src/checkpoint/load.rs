@@ -15,7 +15,7 @@ use crate::error::{corrupt, io as io_error};
 use crate::log::OFFSET_MAX;
 use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
 use crate::log::lineage::Lineage;
-use crate::log::members::Members;
+use crate::log::members::GroupMembers;
 use crate::log::tip::Named;
 use crate::state::State;
 use crate::state::{KeyEntry, Owner};
@@ -43,7 +43,7 @@ pub(crate) struct LoadedCheckpoint {
     pub named: Option<Named>,
     pub lineage: Lineage,
     /// Who belonged to the group.
-    pub members: Option<Members>,
+    pub members: Option<GroupMembers>,
 }
 
 /// Opens a checkpoint that should be there.
@@ -139,7 +139,7 @@ impl Loading<'_> {
                 }
                 BlockKind::Progress => load_progress(state, &Progress::decode(&mut reader, 0)?)?,
                 BlockKind::Histories => loaded.lineage.add(get_history(&mut reader)?),
-                BlockKind::Members => loaded.members = Some(Members::decode(&mut reader)?),
+                BlockKind::Members => loaded.members = Some(GroupMembers::decode(&mut reader)?),
                 BlockKind::Footer => return None,
             }
         }

@@ -13,7 +13,7 @@ use super::header::{
     FrameHeader, MEMBERS, VOID,
 };
 use super::lineage::Epoch;
-use super::members::Members;
+use super::members::GroupMembers;
 use super::queue::Batch;
 use super::tip::{Tip, chained};
 use crate::codec::u32_at;
@@ -150,9 +150,9 @@ impl LogFrame {
     }
 
     /// What it says of who belongs to the group.
-    pub fn said_members(&self) -> Option<Members> {
+    pub fn said_members(&self) -> Option<GroupMembers> {
         let is_said = self.kind() == FrameKind::Members && !self.is_void();
-        is_said.then(|| Members::of(self.index(), self.term(), &self.payload))?
+        is_said.then(|| GroupMembers::of(self.index(), self.term(), &self.payload))?
     }
 
     /// The bytes of its changes.
@@ -240,7 +240,7 @@ impl LogFrame {
         if header.kind == EPOCH && Epoch::decode(&header, &self.payload).is_none() {
             return Err(mismatch("what it says of its epoch makes no sense"));
         }
-        if header.kind == MEMBERS && Members::of(index, term, &self.payload).is_none() {
+        if header.kind == MEMBERS && GroupMembers::of(index, term, &self.payload).is_none() {
             return Err(mismatch("what it says of the group's members makes no sense"));
         }
         let chain = match header.kind {

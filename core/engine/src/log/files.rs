@@ -12,7 +12,7 @@ use super::chains::Chains;
 use super::effects::Effects;
 use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameHeader, ParsedFrame, parse};
 use super::lineage::Lineage;
-use super::members::Members;
+use super::members::GroupMembers;
 use super::sealer::Sealer;
 use super::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_path,
@@ -230,7 +230,7 @@ pub(crate) struct LogFiles {
     /// The histories whose beginning is in the log.
     pub lineage: Mutex<Lineage>,
     /// Who belongs to the group, as far as it is committed.
-    pub members: Mutex<Option<Members>>,
+    pub members: Mutex<Option<GroupMembers>>,
     segments: RwLock<BTreeMap<u64, Segment>>,
     open_files: Mutex<VecDeque<(u64, Arc<dyn File>)>>,
     cache: Mutex<FrameCache>,

@@ -10,7 +10,7 @@ pub(crate) const MEMBERS_BYTES_MAX: usize = 64 << 10;
 
 /// The newest word on who belongs to the group that is committed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Members {
+pub struct GroupMembers {
     /// The frame that said so.
     pub index: u64,
     /// Its term.
@@ -19,17 +19,17 @@ pub struct Members {
     pub words: String,
 }
 
-impl fmt::Debug for Members {
+impl fmt::Debug for GroupMembers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Members({}@{}, {})", self.index, self.term, self.words)
+        write!(f, "GroupMembers({}@{}, {})", self.index, self.term, self.words)
     }
 }
 
-impl Members {
+impl GroupMembers {
     /// What an intact frame says; `None` when it makes no sense.
-    pub(crate) fn of(index: u64, term: u64, payload: &[u8]) -> Option<Members> {
+    pub(crate) fn of(index: u64, term: u64, payload: &[u8]) -> Option<GroupMembers> {
         let words = std::str::from_utf8(payload).ok().filter(|it| it.len() <= MEMBERS_BYTES_MAX)?;
-        Some(Members { index, term, words: words.to_owned() })
+        Some(GroupMembers { index, term, words: words.to_owned() })
     }
 
     /// Puts it into a checkpoint.
@@ -39,9 +39,9 @@ impl Members {
         put_str(out, &self.words);
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Members> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<GroupMembers> {
         let (index, term) = (reader.u64()?, reader.u64()?);
         let words = reader.str()?.to_owned();
-        (index <= OFFSET_MAX).then_some(Members { index, term, words })
+        (index <= OFFSET_MAX).then_some(GroupMembers { index, term, words })
     }
 }

@@ -317,7 +317,7 @@ impl<S: Sink> Queue<S> {
         if ticket.epoch == self.epoch() {
             // Who has a ticket in memory need not look at what all write.
             let committed = || self.marks.committed.load(Ordering::SeqCst);
-            let is_confirmed = ticket.round == 0 || self.rounds.confirmed() >= ticket.round;
+            let is_confirmed = ticket.round == 0 || self.rounds.is_confirmed(ticket.round);
             let done = self.volatile || (committed() >= ticket.offset && is_confirmed);
             // A failure may have come in between: then the offset could be another's by now.
             if ticket.epoch == self.epoch() {

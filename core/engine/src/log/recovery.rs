@@ -17,7 +17,7 @@ use super::files::{LogFiles, Segment, Window};
 use super::frame::{self, EPOCH, FrameHeader, MEMBERS, ParsedFrame, VOID};
 use super::kinds::Effect;
 use super::lineage::Epoch;
-use super::members::Members;
+use super::members::GroupMembers;
 use super::segment::{
     LOG_DIRECTORY, SEGMENT_HEADER_BYTES, SegmentHeader, missing_segment, segment_number,
     segment_path,
@@ -421,7 +421,7 @@ fn read_frame(
         plan.files.lineage.lock().add(epoch.begins);
     }
     if frame.kind == MEMBERS && frame.flags & VOID == 0 {
-        let said = Members::of(frame.index, frame.term, payload);
+        let said = GroupMembers::of(frame.index, frame.term, payload);
         let said = said.ok_or_else(|| damaged("an intact frame names no members"))?;
         let mut members = plan.files.members.lock();
         if members.as_ref().is_none_or(|known| known.index < said.index) {

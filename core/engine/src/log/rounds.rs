@@ -5,6 +5,7 @@
 
 use std::task::{Context, Poll, Waker};
 
+use crate::guards::{self, Safeguard};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
 #[derive(Default)]
@@ -30,6 +31,12 @@ impl Rounds {
     #[inline]
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed.load(Ordering::SeqCst)
+    }
+
+    /// Whether a round succeeded, or one that began later.
+    #[inline]
+    pub(crate) fn is_confirmed(&self, round: u64) -> bool {
+        round <= self.confirmed() || !guards::enabled(Safeguard::ReadRounds)
     }
 
     /// Somebody waits for a round.

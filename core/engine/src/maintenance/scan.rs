@@ -15,7 +15,7 @@ use crate::log::files::Window;
 use crate::log::frame::{self, EPOCH, FrameHeader, MEMBERS, ParsedFrame};
 use crate::log::kinds::{Body, Mark};
 use crate::log::lineage::Epoch;
-use crate::log::members::Members;
+use crate::log::members::GroupMembers;
 use crate::log::recovery::{open_segment, segment_numbers};
 use crate::log::segment::{SegmentHeader, segment_path};
 use crate::log::tip::{Named, Tip};
@@ -312,7 +312,7 @@ fn content_fault(
     if header.kind == EPOCH && Epoch::decode(header, payload).is_none() {
         return Ok(Some("an intact epoch frame makes no sense".to_owned()));
     }
-    if header.kind == MEMBERS && Members::of(header.index, header.term, payload).is_none() {
+    if header.kind == MEMBERS && GroupMembers::of(header.index, header.term, payload).is_none() {
         return Ok(Some("an intact frame names no members".to_owned()));
     }
     if !header.has_effects() {

@@ -47,7 +47,7 @@ pub use install::{CheckpointFile, Installed};
 pub use standing::{LeaderHint, Standing};
 
 pub use crate::log::exchange::{FrameKind, LogFrame};
-pub use crate::log::members::Members;
+pub use crate::log::members::GroupMembers;
 
 use crate::log::FrameCursor;
 use crate::log::exchange::mismatch;
@@ -284,7 +284,7 @@ impl<'a> Replication<'a> {
     }
 
     /// Who belongs to the group, as the newest frame that is committed says.
-    pub fn members(&self) -> Option<Members> {
+    pub fn members(&self) -> Option<GroupMembers> {
         self.shared.files.members.lock().clone()
     }
 

@@ -326,6 +326,54 @@ fn a_log_that_differs_is_cut_and_goes_on_whatever_the_moment_of_a_crash() {
 }
 
 #[test]
+fn what_a_leader_shows_waits_for_a_round() {
+    pair::what_a_leader_shows_waits_for_a_round();
+}
+
+#[test]
+fn who_belongs_to_the_group_is_known_from_the_log_and_from_checkpoints() {
+    let (disk, engine) = converted(3);
+    let replication = engine.replication();
+    assert_eq!(replication.members(), None);
+    let term = 5 << 16;
+    let index = replication.tip().index + 1;
+    append(&engine, vec![LogFrame::members(index, term, "one and two")]).unwrap();
+    assert_eq!(replication.members(), None, "it is not committed");
+    replication.commit(index).unwrap();
+    let said = replication.members().unwrap();
+    assert_eq!((said.index, said.term, &*said.words), (index, term, "one and two"));
+    // It is no change: who leads goes on.
+    let proposals = lead(&engine, term);
+    let next = replication.tip().index + 1;
+    append(&engine, vec![LogFrame::members(next, term, "two and three")]).unwrap();
+    replication.commit(next).unwrap();
+    assert!(matches!(replication.standing(), Standing::Leading { .. }));
+    let too_much = "x".repeat((64 << 10) + 1);
+    let refused = append(&engine, vec![LogFrame::members(next + 1, term, &too_much)]);
+    assert_eq!(refused.unwrap_err().reason(), Some("log_mismatch"));
+    let _ = engine.begin(CompactRequest::default()).wait();
+    let index = take(&engine, &proposals, term);
+    replication.commit(index).unwrap();
+    let written = engine.compact(CompactRequest::default()).wait().unwrap();
+    assert!(written.snapshots_created > 0, "{written:?}");
+    let offered = replication.checkpoint().unwrap().unwrap();
+    let frames = replication.frames(offered.at.index + 1, offered.at.until, usize::MAX).unwrap();
+    assert!(frames.iter().all(|frame| frame.said_members().is_none()), "the checkpoint has it");
+    let here = FaultyStorage::new(2);
+    let options = as_node(NodeKind::Member, 2, Some(replication.database()));
+    let read = |buffer: &mut [u8], position| offered.read_at(buffer, position);
+    let frames = frames.into_iter().map(Ok);
+    let other = Engine::install(location(&here), options, &offered.at, read, frames).unwrap();
+    let expected = replication.members();
+    assert_eq!(expected.as_ref().unwrap().words, "two and three");
+    assert_eq!(other.replication().members(), expected);
+    engine.close().unwrap();
+    drop(engine);
+    assert!(verify(&location(&disk)).unwrap().ok);
+    assert_eq!(member(&disk, 1, None).unwrap().replication().members(), expected);
+}
+
+#[test]
 fn readers_that_read_ahead_do_not_see_what_was_cut() {
     pair::readers_that_read_ahead_do_not_see_what_was_cut();
 }

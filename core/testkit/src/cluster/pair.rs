@@ -102,6 +102,61 @@ pub fn poll<F: Future + Unpin>(future: &mut F) {
     let _ = std::pin::Pin::new(future).poll(&mut context);
 }
 
+/// Takes what is proposed, and has readers wait for rounds.
+#[derive(Default)]
+struct Confirming(Proposals);
+
+impl Proposer for Confirming {
+    fn propose(&self, frame: LogFrame) {
+        self.0.propose(frame);
+    }
+
+    fn confirms(&self) -> bool {
+        true
+    }
+}
+
+/// Reads and refusals of a leader are answered when a round that began after them succeeded.
+pub fn what_a_leader_shows_waits_for_a_round() {
+    let term = 5 << 16;
+    let (_disk, engine) = converted(3);
+    lead(&engine, term);
+    let replication = engine.replication();
+    replication.follow("a test", None);
+    let proposals = Arc::<Confirming>::default();
+    replication.lead(term, 2, proposals.clone()).unwrap();
+    let round = || {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        replication.poll_round(&mut context)
+    };
+    assert!(round().is_pending(), "nobody asked");
+    let get = || engine.get_instance(GetInstanceRequest { instance_id: "a".into() });
+    let (mut read, mut refused) = (get(), engine.apply_event(ApplyEventRequest::new("a", "none")));
+    poll(&mut read);
+    poll(&mut refused);
+    assert!(!read.is_ready() && !refused.is_ready(), "somebody else may lead");
+    let std::task::Poll::Ready(begun) = round() else { panic!("no round was asked for") };
+    let mut late = get();
+    poll(&mut late);
+    replication.confirm(term + 1, begun);
+    assert!(!read.is_ready(), "another term's round says nothing");
+    replication.confirm(term, begun);
+    assert_eq!(read.wait().unwrap().ctx.to_value()["n"], 2);
+    assert_eq!(refused.wait().unwrap_err().code(), ErrorCode::InvalidTransition);
+    assert!(!late.is_ready(), "the round had begun before");
+    let mut written = engine.apply_event(event(7));
+    poll(&mut written);
+    let index = take(&engine, &proposals.0, term);
+    replication.commit(index).unwrap();
+    written.wait().unwrap();
+    assert!(!late.is_ready(), "it waits for its round");
+    let std::task::Poll::Ready(begun) = round() else { panic!("no round was asked for") };
+    replication.follow("a test", None);
+    replication.lead(term, 3, proposals).unwrap();
+    replication.confirm(term, begun);
+    assert_eq!(late.wait().unwrap_err().reason(), Some("not_leader"), "its run is over");
+}
+
 /// A follower's log with a tail that somebody else has otherwise.
 fn diverged(disk: &FaultyStorage) -> (Engine, Vec<LogFrame>, u64) {
     let (_other, leader) = converted(2);

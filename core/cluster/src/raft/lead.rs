@@ -1,0 +1,203 @@
+//! Has the engine lead when the library's node does, and follow when it does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use openraft::async_runtime::WatchReceiver;
+use openraft::impls::OneshotResponder;
+use openraft::{Raft, ReadPolicy, ServerState};
+use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
+use tokio::sync::mpsc;
+
+use super::machine::RaftMachine;
+use super::slot::EngineSlot;
+use super::types::{Proposal, TypeConfig};
+
+/// The library's node.
+pub type RaftOfGroup = Raft<TypeConfig, RaftMachine>;
+
+/// Before something is tried again that may be possible then.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where the engine puts its frames.
+struct Proposals {
+    frames: mpsc::UnboundedSender<LogFrame>,
+}
+
+impl Proposer for Proposals {
+    fn propose(&self, frame: LogFrame) {
+        // If nobody takes it any more, the run is over, and the engine is told so.
+        let _ = self.frames.send(frame);
+    }
+
+    fn confirms(&self) -> bool {
+        true
+    }
+}
+
+/// Passes frames on in order until one is refused, which ends the run, or the engine gives none any more.
+async fn pass_on(
+    raft: RaftOfGroup,
+    (term, run): (u64, u64),
+    mut frames: mpsc::UnboundedReceiver<LogFrame>,
+    refused: mpsc::UnboundedSender<u64>,
+) {
+    let mut open = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            frame = frames.recv() => {
+                let Some(frame) = frame else { return };
+                let (responder, answer) = OneshotResponder::new_pair();
+                let write = raft.write(Proposal(frame)).with_leader(term).responder(responder);
+                if write.await.is_err() {
+                    break;
+                }
+                open.push(answer);
+            }
+            Some(answer) = open.next(), if !open.is_empty() => {
+                if !matches!(answer, Ok(Ok(_))) {
+                    break;
+                }
+            }
+        }
+    }
+    // If nobody listens, the node is stopped.
+    let _ = refused.send(run);
+}
+
+/// Keeps an engine in step with the library's node, until that stops.
+pub(super) struct Driver {
+    pub raft: RaftOfGroup,
+    pub slot: Arc<EngineSlot>,
+    pub run: u64,
+    /// What the engine was told last, and which engine.
+    pub told: Option<(u64, Option<LeaderHint>)>,
+    /// When nothing is decided for so long, it is asked whether the node still leads.
+    pub patience: Duration,
+}
+
+impl Driver {
+    pub(super) async fn drive(mut self) {
+        let mut metrics = self.raft.metrics();
+        let mut changes = self.slot.changes();
+        let (refusals, mut refused) = mpsc::unbounded_channel();
+        let mut looks = tokio::time::interval(self.patience);
+        let mut undecided = None;
+        loop {
+            let seen = metrics.borrow_and_update().clone();
+            let change = *changes.borrow_and_update();
+            if seen.running_state.is_err() {
+                break;
+            }
+            let mut is_tried_again = false;
+            if seen.state == ServerState::Leader {
+                self.told = None;
+                let standing = self.slot.engine().replication().standing();
+                let term = seen.current_term;
+                if !matches!(standing, Standing::Leading { term: led, .. } if led == term) {
+                    is_tried_again = !self.begin(term, &refusals).await;
+                }
+            } else {
+                let node = seen.current_leader.and_then(|leader| {
+                    let members = seen.membership_config.membership();
+                    let address = members.get_node(&leader)?.client.clone();
+                    Some(LeaderHint { node: u16::try_from(leader).ok()?, address })
+                });
+                let told = Some((change, node.clone()));
+                if self.told != told {
+                    self.slot.engine().replication().follow("another node leads", node);
+                    self.told = told;
+                }
+            }
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { break },
+                _ = changes.changed() => {}
+                run = refused.recv() => self.end(run),
+                _ = looks.tick() => undecided = self.look(undecided).await,
+                () = tokio::time::sleep(PAUSE), if is_tried_again => {}
+            }
+        }
+        self.slot.engine().replication().follow("the node stopped", None);
+    }
+
+    /// Ends the run when what was undecided a while ago still is, and most do not say that this node leads: the
+    /// library waits for ever.
+    async fn look(&self, before: Option<u64>) -> Option<u64> {
+        let engine = self.slot.engine();
+        let replication = engine.replication();
+        let tip = replication.tip();
+        let is_leading = matches!(replication.standing(), Standing::Leading { .. });
+        let undecided = (is_leading && tip.index > tip.committed).then_some(tip.committed)?;
+        if before == Some(undecided) && !self.leads().await {
+            replication.follow("most of the group do not answer", None);
+        }
+        Some(undecided)
+    }
+
+    async fn leads(&self) -> bool {
+        let asked = self.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        matches!(tokio::time::timeout(self.patience, asked).await, Ok(Ok(_)))
+    }
+
+    /// Ends a run of which a frame was refused.
+    fn end(&self, run: Option<u64>) {
+        let replication = self.slot.engine();
+        let replication = replication.replication();
+        if matches!(replication.standing(), Standing::Leading { run: led, .. } if Some(led) == run)
+        {
+            replication.follow("a frame was refused", None);
+        }
+    }
+
+    /// Begins a run, when all before it is decided on; says whether it did.
+    async fn begin(&mut self, term: u64, refusals: &mpsc::UnboundedSender<u64>) -> bool {
+        let engine = self.slot.engine();
+        if matches!(engine.replication().standing(), Standing::Leading { .. }) {
+            engine.replication().follow("a later term", None);
+        }
+        match self.raft.write_blank().await {
+            Ok(written) if written.log_id.leader_id.term == term => {}
+            _ => return false,
+        }
+        self.run += 1;
+        let (frames, given) = mpsc::unbounded_channel();
+        let led = engine.replication().lead(term, self.run, Arc::new(Proposals { frames }));
+        if let Err(error) = &led {
+            tracing::debug!("can't lead yet: {error}");
+            return false;
+        }
+        let run = (term, self.run);
+        tokio::spawn(pass_on(self.raft.clone(), run, given, refusals.clone()));
+        true
+    }
+}
+
+/// Finds out for readers whether the node still leads; one round serves all that wait.
+pub(super) async fn confirm_rounds(raft: RaftOfGroup, slot: Arc<EngineSlot>) {
+    loop {
+        let mut changes = slot.changes();
+        let engine = slot.engine();
+        let replication = engine.replication();
+        let begun = std::future::poll_fn(|context| replication.poll_round(context));
+        let round = tokio::select! {
+            round = begun => round,
+            changed = changes.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
+        match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(found) => {
+                replication.confirm(found.read_log_id().log_id().leader_id.term, round);
+            }
+            Err(error) => {
+                tracing::debug!("round {round} failed: {error}");
+                replication.follow("it is not certain that the node still leads", None);
+            }
+        }
+        if raft.metrics().borrow_watched().running_state.is_err() {
+            return;
+        }
+    }
+}

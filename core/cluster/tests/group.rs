@@ -1,0 +1,347 @@
+//! Three nodes in one process: elections, writes and reads through the engine, crashes, cuts and checkpoints.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod memory_network;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use memory_network::MemoryNetwork;
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver;
+use rstmdb_cluster::raft::{EngineSlot, MemberNode, Membership, RaftNode, RaftTimes, begin_group};
+use rstmdb_engine::replication::Standing;
+use rstmdb_engine::{Background, Engine, NodeKind, Options, Retention};
+use rstmdb_testkit::cluster::pair::{as_node, event, shown};
+use rstmdb_testkit::faulty::{Crash, FaultyStorage};
+use rstmdb_testkit::sample::{self, location};
+use rstmdb_types::{ApplyEventRequest, CompactRequest, Error, GetInstanceRequest};
+
+const DATABASE: [u8; 16] = [9; 16];
+/// What is waited for, at most.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn options(id: u16) -> Options {
+    Options { background: Background::Threads, ..as_node(NodeKind::Member, id, Some(DATABASE)) }
+}
+
+struct Member {
+    disk: FaultyStorage,
+    node: Option<RaftNode>,
+}
+
+/// A group, and the network between its nodes.
+struct Group {
+    network: MemoryNetwork,
+    members: Vec<Member>,
+}
+
+fn membership(ids: &[u64], voters: &[u64]) -> Membership {
+    let node = |id: &u64| {
+        let client = format!("node-{id}:7401");
+        (*id, MemberNode { name: format!("node-{id}"), client, ..MemberNode::default() })
+    };
+    let nodes: std::collections::BTreeMap<_, _> = ids.iter().map(node).collect();
+    Membership::new(vec![voters.iter().copied().collect()], nodes).unwrap()
+}
+
+impl Group {
+    /// Nodes with nothing, of which the first begins the group.
+    async fn new(size: u16) -> Group {
+        let disks = (1..=size).map(|id| FaultyStorage::new(u64::from(id)));
+        let members = disks.map(|disk| Member { disk, node: None }).collect();
+        let mut group = Group { network: MemoryNetwork::default(), members };
+        let ids: Vec<u64> = (1..=u64::from(size)).collect();
+        let first = Engine::open(location(&group.members[0].disk), options(1)).unwrap();
+        begin_group(&first, 1, &membership(&ids, &ids)).unwrap();
+        begin_group(&first, 1, &membership(&ids, &ids)).unwrap();
+        first.close().unwrap();
+        drop(first);
+        for id in 1..=size {
+            group.start(id, options(id)).await;
+        }
+        group
+    }
+
+    async fn start(&mut self, id: u16, options: Options) {
+        let member = &mut self.members[usize::from(id) - 1];
+        let slot = Arc::new(EngineSlot::open(location(&member.disk), options).unwrap());
+        let network = self.network.of(u64::from(id));
+        let node = RaftNode::start(id, slot, RaftTimes::default(), network).await.unwrap();
+        self.network.join(u64::from(id), node.raft().clone());
+        member.node = Some(node);
+    }
+
+    /// The power goes off, and what the disk kept is there.
+    async fn kill(&mut self, id: u16) {
+        let member = &mut self.members[usize::from(id) - 1];
+        let disk = member.disk.crash(Crash::KEEP_NONE);
+        self.network.leave(u64::from(id));
+        let node = member.node.take().unwrap();
+        // What it writes from here on goes nowhere.
+        let _ = node.stop().await;
+        member.disk = disk;
+    }
+
+    fn node(&self, id: u16) -> &RaftNode {
+        self.members[usize::from(id) - 1].node.as_ref().unwrap()
+    }
+
+    fn engine(&self, id: u16) -> Arc<Engine> {
+        self.node(id).engine()
+    }
+
+    fn running(&self) -> impl Iterator<Item = u16> {
+        let ids = (1..).zip(&self.members).filter(|(_, member)| member.node.is_some());
+        ids.map(|(id, _)| id)
+    }
+
+    /// Who takes writes, among these.
+    async fn leader(&self, among: &[u16]) -> u16 {
+        let leads = || {
+            let leads = |id: &&u16| {
+                let standing = self.engine(**id).replication().standing();
+                matches!(standing, Standing::Leading { .. })
+            };
+            among.iter().find(leads).copied()
+        };
+        wait_until(leads).await
+    }
+
+    /// Waits until these have the same, and says what.
+    async fn same(&self, among: &[u16]) -> serde_json::Value {
+        let leader = self.leader(among).await;
+        let tip = self.engine(leader).replication().tip();
+        for id in among {
+            let reached = || {
+                let here = self.engine(*id).replication().tip();
+                (here.committed >= tip.index).then_some(())
+            };
+            wait_until(reached).await;
+        }
+        let shown: Vec<_> = among.iter().map(|id| state(self.engine(*id))).collect();
+        let mut all = Vec::new();
+        for shown in shown {
+            all.push(shown.await);
+        }
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:#?}");
+        all.swap_remove(0)
+    }
+
+    async fn stop(mut self) {
+        for member in &mut self.members {
+            if let Some(node) = member.node.take() {
+                let engine = node.engine();
+                node.stop().await.unwrap();
+                engine.close().unwrap();
+            }
+        }
+    }
+}
+
+/// Looks again and again, since what is waited for has no event of its own.
+async fn wait_until<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    let mut again = tokio::time::interval(Duration::from_millis(5));
+    let look = async {
+        loop {
+            again.tick().await;
+            if let Some(found) = found() {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.expect("what was waited for did not come")
+}
+
+async fn state(engine: Arc<Engine>) -> serde_json::Value {
+    tokio::task::spawn_blocking(move || shown(&engine)).await.unwrap()
+}
+
+async fn begin(engine: Arc<Engine>) {
+    tokio::task::spawn_blocking(move || sample::begin(&engine)).await.unwrap();
+}
+
+/// Writes with keys, wherever the leader is, until it is acknowledged.
+async fn write(group: &Group, among: &[u16], number: u64) {
+    loop {
+        let engine = group.engine(group.leader(among).await);
+        let request = event(number).with_key(format!("key-{number}"));
+        let answer = engine.apply_event(request).held_by(engine.clone()).await;
+        match answer {
+            Ok(_) => return,
+            Err(error) => assert!(is_open(&error), "{error:?}"),
+        }
+    }
+}
+
+/// Whether it may be tried again with its key.
+fn is_open(error: &Error) -> bool {
+    error.retryable() || error.reason() == Some("outcome_unknown")
+}
+
+async fn number(engine: &Arc<Engine>) -> Result<u64, Error> {
+    let request = GetInstanceRequest { instance_id: "a".into() };
+    let found = engine.begin(request).held_by(engine.clone()).await?;
+    Ok(found.ctx.to_value()["n"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_there_after_the_leader_is_gone() {
+    let mut group = Group::new(3).await;
+    let mut all = vec![1, 2, 3];
+    let first = group.leader(&all).await;
+    begin(group.engine(first)).await;
+    for number in 1..=40 {
+        write(&group, &all, number).await;
+    }
+    assert_eq!(number(&group.engine(first)).await.unwrap(), 40);
+    // Followers say where to write.
+    let other = all.iter().copied().find(|id| *id != first).unwrap();
+    let engine = group.engine(other);
+    let refused = engine.apply_event(event(0)).held_by(engine.clone()).await.unwrap_err();
+    assert_eq!(refused.reason(), Some("not_leader"));
+    assert_eq!(refused.context()["leader"], format!("node-{first}:7401"));
+    group.kill(first).await;
+    all.retain(|id| *id != first);
+    let second = group.leader(&all).await;
+    assert_eq!(number(&group.engine(second)).await.unwrap(), 40, "all that was acknowledged");
+    // The retry of what was done gets the first answer.
+    write(&group, &all, 40).await;
+    for number in 41..=60 {
+        write(&group, &all, number).await;
+    }
+    group.start(first, options(first)).await;
+    all.push(first);
+    let shown = group.same(&all).await;
+    assert!(shown.to_string().contains("60"), "{shown}");
+    // All are stopped, in order, and go on from their disks.
+    for id in all.clone() {
+        group.kill(id).await;
+    }
+    for id in all.clone() {
+        group.start(id, options(id)).await;
+    }
+    assert_eq!(group.same(&all).await, shown);
+    write(&group, &all, 61).await;
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_tells_nothing() {
+    let group = Group::new(3).await;
+    let all = [1, 2, 3];
+    let first = group.leader(&all).await;
+    begin(group.engine(first)).await;
+    write(&group, &all, 1).await;
+    let others: Vec<u16> = all.into_iter().filter(|id| *id != first).collect();
+    let cut_off = group.engine(first);
+    group.network.cut(u64::from(first));
+    // Each begins while the node believes that it leads, or is refused at once.
+    let read = cut_off.begin(GetInstanceRequest { instance_id: "a".into() });
+    let read = read.held_by(cut_off.clone());
+    let refusal = cut_off.apply_event(ApplyEventRequest::new("a", "none"));
+    let refusal = refusal.held_by(cut_off.clone());
+    let known = cut_off.apply_event(event(1).with_key("key-1")).held_by(cut_off.clone());
+    let written = cut_off.apply_event(event(2).with_key("key-2")).held_by(cut_off.clone());
+    let (read, refusal, known, written) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(read, refusal, known, written) })
+            .await
+            .expect("they wait for ever");
+    for (what, error) in [
+        ("a read", read.map(drop).unwrap_err()),
+        ("a refusal", refusal.map(drop).unwrap_err()),
+        ("a known key", known.map(drop).unwrap_err()),
+    ] {
+        assert_eq!(error.reason(), Some("not_leader"), "{what}: {error}");
+    }
+    assert!(is_open(&written.unwrap_err()));
+    write(&group, &others, 3).await;
+    let second = group.leader(&others).await;
+    assert_eq!(number(&group.engine(second)).await.unwrap(), 3);
+    // It learns what happened meanwhile, and has nothing else.
+    group.network.heal();
+    group.same(&all).await;
+    let state = group.node(first).raft().metrics().borrow_watched().state;
+    assert_ne!(state, ServerState::Learner);
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_on_a_leader_that_is_cut_off_ends() {
+    let group = Group::new(3).await;
+    let all = [1, 2, 3];
+    let first = group.leader(&all).await;
+    begin(group.engine(first)).await;
+    group.network.cut(u64::from(first));
+    let engine = group.engine(first);
+    let written = engine.apply_event(event(1).with_key("key-1")).held_by(engine.clone());
+    let written = tokio::time::timeout(PATIENCE, written).await.expect("it waits for ever");
+    assert!(is_open(&written.unwrap_err()));
+    group.network.heal();
+    write(&group, &all, 1).await;
+    group.same(&all).await;
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_while_messages_are_late_and_lost() {
+    let group = Group::new(3).await;
+    let all = [1, 2, 3];
+    begin(group.engine(group.leader(&all).await)).await;
+    group.network.disturb(11, 100, Duration::from_millis(5));
+    for number in 1..=60 {
+        write(&group, &all, number).await;
+    }
+    group.network.disturb(0, 0, Duration::ZERO);
+    let shown = group.same(&all).await;
+    assert!(shown.to_string().contains("60"), "{shown}");
+    let tips: Vec<_> = all.iter().map(|id| group.engine(*id).replication().tip().chain).collect();
+    assert!(tips.windows(2).all(|pair| pair[0] == pair[1]), "{tips:x?}");
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_far_behind_begins_with_a_checkpoint() {
+    let mut group = Group::new(3).await;
+    let all = [1, 2, 3];
+    let short = |id| Options { retention: Retention::Bytes(0), ..options(id) };
+    for id in all {
+        group.kill(id).await;
+        group.start(id, short(id)).await;
+    }
+    let first = group.leader(&all).await;
+    begin(group.engine(first)).await;
+    let behind = all.into_iter().find(|id| *id != first).unwrap();
+    group.kill(behind).await;
+    let others: Vec<u16> = group.running().collect();
+    for number in 1..=80 {
+        write(&group, &others, number).await;
+    }
+    let leader = group.leader(&others).await;
+    for number in 81..=83 {
+        let engine = group.engine(leader);
+        let compact = move || engine.compact(CompactRequest::default()).wait().unwrap();
+        tokio::task::spawn_blocking(compact).await.unwrap();
+        group.node(leader).note_checkpoint().await.unwrap();
+        write(&group, &others, number).await;
+    }
+    let first_kept = || {
+        let engine = group.engine(leader);
+        let compact = CompactRequest::default();
+        let _ = engine.compact(compact).wait();
+        Some(engine.replication().tip().first_kept).filter(|first| *first > 30)
+    };
+    wait_until(first_kept).await;
+    group.start(behind, short(behind)).await;
+    let shown = group.same(&all).await;
+    assert!(shown.to_string().contains("83"), "{shown}");
+    let tip = group.engine(behind).replication().tip();
+    assert!(tip.first_kept > 30, "it got a checkpoint, not all of the log: {tip:?}");
+    // What the checkpoint said of the members is enough to go on.
+    group.kill(behind).await;
+    group.start(behind, short(behind)).await;
+    write(&group, &all, 84).await;
+    group.same(&all).await;
+    group.stop().await;
+}
