@@ -44,7 +44,12 @@ impl Shared {
         }
         let decided = if group.leading.is_some() {
             match group.decide(index) {
-                Ok(decided) => (decided, Ok(())),
+                Ok(decided) => {
+                    if let Some(members) = group.take_members(index) {
+                        *self.files.members.lock() = Some(members);
+                    }
+                    (decided, Ok(()))
+                }
                 Err(()) => return (None, Ok(CommitStep::MustFollow)),
             }
         } else {

@@ -8,6 +8,7 @@ use rstmdb_types::{Error, ErrorCode, Offset, Result};
 
 use crate::log::exchange::LogFrame;
 use crate::log::header::FrameHeader;
+use crate::log::members::GroupMembers;
 use crate::log::queue::Batch;
 use crate::log::tip::Tip;
 
@@ -60,6 +61,8 @@ pub(crate) struct Leading {
     tip: Tip,
     open: VecDeque<Proposed>,
     bytes: usize,
+    /// What came into the log on who belongs to the group, and is not decided on.
+    members: VecDeque<GroupMembers>,
     /// Something else came into the log: what is in memory is not what the log says.
     is_over: bool,
 }
@@ -93,8 +96,9 @@ impl Group {
             return Err(Error::new(ErrorCode::ReplicationError, format!("can't lead: {what}"))
                 .with_reason(reason::LOG_MISMATCH));
         }
-        let (open, bytes, is_over) = (VecDeque::new(), 0, false);
-        self.leading = Some(Leading { term, proposer, tip, open, bytes, is_over });
+        let (open, members) = (VecDeque::new(), VecDeque::new());
+        let (bytes, is_over) = (0, false);
+        self.leading = Some(Leading { term, proposer, tip, open, bytes, members, is_over });
         self.forget();
         Ok(())
     }
@@ -109,7 +113,10 @@ impl Group {
     /// Notes a frame that was appended to the log.
     pub(crate) fn appended(&mut self, frame: &LogFrame, header: &FrameHeader) {
         match &mut self.leading {
-            Some(leading) => leading.appended(header),
+            Some(leading) => {
+                leading.members.extend(frame.said_members());
+                leading.appended(header);
+            }
             None => {
                 let follows =
                     self.recent.back().map_or(self.applied.index, |last| last.index() + 1);
@@ -137,6 +144,13 @@ impl Group {
     /// Whether it leads, and something came into the log that it did not evaluate.
     pub(crate) fn is_over(&self) -> bool {
         self.leading.as_ref().is_some_and(|leading| leading.is_over)
+    }
+
+    /// Who belongs to the group by the frames up to this index, if they say so, on a node that leads.
+    pub(crate) fn take_members(&mut self, index: u64) -> Option<GroupMembers> {
+        let members = &mut self.leading.as_mut()?.members;
+        let decided = members.partition_point(|said| said.index <= index);
+        members.drain(..decided).next_back()
     }
 
     /// Who leads learns that frames up to this index are committed; what of it the state holds. An error: something

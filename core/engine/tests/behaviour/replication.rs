@@ -354,6 +354,8 @@ fn who_belongs_to_the_group_is_known_from_the_log_and_from_checkpoints() {
     let _ = engine.begin(CompactRequest::default()).wait();
     let index = take(&engine, &proposals, term);
     replication.commit(index).unwrap();
+    // A leader would log another boundary.
+    replication.follow("a test", None);
     let written = engine.compact(CompactRequest::default()).wait().unwrap();
     assert!(written.snapshots_created > 0, "{written:?}");
     let offered = replication.checkpoint().unwrap().unwrap();
