@@ -193,7 +193,7 @@ fn a_replica_comes_to_the_same_after_each_step_whoever_starts_again() {
         let answering = seat.0.lock().clone().unwrap();
         let refused = apply(&answering, 999).unwrap_err();
         assert_eq!(
-            (refused.reason(), &refused.context()["leader"]),
+            (refused.reason(), &refused.context()["address"]),
             (Some("replica"), &"there:7401".into())
         );
         // The source starts again: a history begins there, and goes on here.

@@ -201,7 +201,7 @@ async fn what_was_acknowledged_is_there_after_the_leader_is_gone() {
     let engine = group.engine(other);
     let refused = engine.apply_event(event(0)).held_by(engine.clone()).await.unwrap_err();
     assert_eq!(refused.reason(), Some("not_leader"));
-    assert_eq!(refused.context()["leader"], format!("node-{first}:7401"));
+    assert_eq!(refused.context()["address"], format!("node-{first}:7401"));
     group.kill(first).await;
     all.retain(|id| *id != first);
     let second = group.leader(&all).await;

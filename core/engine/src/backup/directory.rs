@@ -13,7 +13,7 @@ use rstmdb_types::{
 
 use super::id::{BackupId, gone};
 use super::image::Image;
-use super::source::{Source, Stretch, checkpoint_number};
+use super::source::{BackupSource, Stretch, checkpoint_number};
 use crate::checkpoint::checkpoint_path;
 use crate::checkpoint::format::BlockReader;
 use crate::checkpoint::load::open_checkpoint;
@@ -138,8 +138,15 @@ fn image(location: &Location, wanted: Wanted) -> Result<Image> {
     let Stretch { segments, last_at } = Stretch::of(&files, after, last)?;
     let history = files.lineage.lock().of(last);
     let begun_at = wanted.begun_at;
-    let source =
-        Source { manifest: &manifest, checkpoint, segments, last, last_at, history, begun_at };
+    let source = BackupSource {
+        manifest: &manifest,
+        checkpoint,
+        segments,
+        last,
+        last_at,
+        history,
+        begun_at,
+    };
     source.image(&|path| -> Result<Arc<dyn File>> {
         storage.open_to_read(path).map_err(|error| io_error(&format!("opening {path}"), error))
     })

@@ -20,7 +20,7 @@ use crate::manifest::{CheckpointEntry, MANIFEST, Manifest, hex};
 use crate::storage::File;
 
 /// A checkpoint and the log behind it, up to its last change.
-pub(crate) struct Source<'a> {
+pub(crate) struct BackupSource<'a> {
     /// Of the database: what all its backups have in common is taken from it.
     pub manifest: &'a Manifest,
     pub checkpoint: Option<CheckpointEntry>,
@@ -99,10 +99,10 @@ fn end_of(files: &LogFiles, segment: &Segment, last: Offset) -> Result<(u64, Opt
     }
 }
 
-impl Source<'_> {
+impl BackupSource<'_> {
     /// The backup, of files that `open` finds.
     pub(crate) fn image(self, open: &dyn Fn(&str) -> Result<Arc<dyn File>>) -> Result<Image> {
-        let Source { checkpoint, segments, last, last_at, history, begun_at, .. } = &self;
+        let BackupSource { checkpoint, segments, last, last_at, history, begun_at, .. } = &self;
         let database = self.manifest.database()?;
         let mut last_at = *last_at;
         let mut opened = None;

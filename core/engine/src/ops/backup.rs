@@ -7,7 +7,9 @@ use rstmdb_types::{BackupRequest, BackupResult, Error, Offset, Result, Timestamp
 
 use super::Edge;
 use crate::backup::holds::{HeldBackup, OwnCheckpoint};
-use crate::backup::source::{Source, Stretch, checkpoint_number, first_needed, no_checkpoint};
+use crate::backup::source::{
+    BackupSource, Stretch, checkpoint_number, first_needed, no_checkpoint,
+};
 use crate::backup::view::NamedFile;
 use crate::backup::{BackupId, Image, gone};
 use crate::checkpoint::checkpoint_path;
@@ -126,7 +128,7 @@ impl Shared {
             let Stretch { segments, last_at } = stretch;
             let segment = segments.first().map_or(0, |segment| segment.number);
             let source =
-                Source { manifest, checkpoint, segments, last, last_at, history, begun_at };
+                BackupSource { manifest, checkpoint, segments, last, last_at, history, begun_at };
             let open = |path: &str| -> Result<Arc<dyn File>> {
                 let storage = self.storage.clone();
                 Ok(Arc::new(NamedFile { storage, path: path.to_owned() }))
