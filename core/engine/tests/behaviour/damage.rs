@@ -355,7 +355,7 @@ fn what_a_later_release_wrote_is_never_called_damage() {
     let path = segment_path(last_segment(&stopped.disk()));
     let batch = [&[0x0d, 2, 2][..], &[0x06, 0], &[2, 0x1b, 7]].concat();
     for (kind, flags, count, payload, what) in [
-        (2, 0, 0, &b"members"[..], "a frame of the unknown kind 2"),
+        (9, 0, 0, &b"members"[..], "a frame of the unknown kind 9"),
         (77, 0, 5, b"", "a frame of the unknown kind 77"),
         (0, 2, 1, b"\x04\x06\0", "the unknown flags 0x2"),
         (0, 5, 1, b"\x04\x06\0", "the unknown flags 0x4"),
