@@ -200,8 +200,8 @@ impl File for RealFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        let metadata = self.file.metadata();
-        Ok(metadata.map_err(|error| with_path("read the length of", &self.path, error))?.len())
+        Base::length_of(&self.file)
+            .map_err(|error| with_path("read the length of", &self.path, error))
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

@@ -80,6 +80,11 @@ impl Base<'_> {
         Ok(None)
     }
 
+    /// How long an open file is, in bytes.
+    pub(in crate::storage) fn length_of(file: &File) -> io::Result<u64> {
+        Ok(file.metadata()?.len())
+    }
+
     /// Whether the system refused because too many files are open.
     pub(in crate::storage) fn is_out_of_files(error: &io::Error) -> bool {
         const TOO_MANY_OPEN_FILES: i32 = 4;

@@ -116,12 +116,17 @@ impl Base<'_> {
 
     pub(in crate::storage) fn identity(&self, path: &str) -> io::Result<Option<FileIdentity>> {
         let (base, path) = self.at(path);
-        Ok(Some(known_by(&fs::statat(base, &path, AtFlags::empty())?)))
+        Ok(Some(look(base, &path, AtFlags::empty())?.identity))
     }
 
     /// What an open file is known by.
     pub(in crate::storage) fn identity_of(file: &File) -> io::Result<Option<FileIdentity>> {
-        Ok(Some(known_by(&fs::fstat(file)?)))
+        Ok(Some(look_at(file)?.identity))
+    }
+
+    /// How long an open file is, in bytes.
+    pub(in crate::storage) fn length_of(file: &File) -> io::Result<u64> {
+        Ok(look_at(file)?.length)
     }
 
     /// Whether the system refused because too many files are open.
@@ -130,9 +135,48 @@ impl Base<'_> {
     }
 }
 
+/// What is asked of a file.
+struct Look {
+    identity: FileIdentity,
+    length: u64,
+}
+
+/// Asks for no time: whoever asks when a file was changed makes the next write to it a change of its inode, which
+/// the file system's journal has to carry.
+#[cfg(target_os = "linux")]
+fn look(base: BorrowedFd<'_>, path: &Path, flags: AtFlags) -> io::Result<Look> {
+    use rustix::fs::StatxFlags;
+    match fs::statx(base, path, flags, StatxFlags::INO | StatxFlags::SIZE) {
+        Ok(found) => {
+            let device = fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+            let identity = FileIdentity { device, number: found.stx_ino };
+            Ok(Look { identity, length: found.stx_size })
+        }
+        // Older kernels, and sandboxes that were made for them.
+        Err(Errno::NOSYS | Errno::PERM) => look_whole(base, path, flags),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn look(base: BorrowedFd<'_>, path: &Path, flags: AtFlags) -> io::Result<Look> {
+    look_whole(base, path, flags)
+}
+
 #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
-fn known_by(found: &fs::Stat) -> FileIdentity {
-    FileIdentity { device: found.st_dev as u64, number: found.st_ino as u64 }
+fn look_whole(base: BorrowedFd<'_>, path: &Path, flags: AtFlags) -> io::Result<Look> {
+    let is_open = path.as_os_str().is_empty();
+    let found = if is_open { fs::fstat(base)? } else { fs::statat(base, path, flags)? };
+    let identity = FileIdentity { device: found.st_dev as u64, number: found.st_ino as u64 };
+    Ok(Look { identity, length: u64::try_from(found.st_size).unwrap_or(0) })
+}
+
+fn look_at(file: &File) -> io::Result<Look> {
+    #[cfg(target_os = "linux")]
+    let flags = AtFlags::EMPTY_PATH;
+    #[cfg(not(target_os = "linux"))]
+    let flags = AtFlags::empty();
+    look(file.as_fd(), Path::new(""), flags)
 }
 
 fn open_directory(base: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
