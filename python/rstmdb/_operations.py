@@ -24,7 +24,6 @@ from ._native import (
     ListInstancesResult,
     ListMachinesResult,
     ListSnapshotsResult,
-    Pending,
     PermittedResult,
     PingResult,
     PutMachineResult,
@@ -38,11 +37,11 @@ from ._native import (
     WatchInstanceResult,
 )
 from ._values import BatchOperation, Name
-from ._waiting import finish, says_what_was_not_awaited
+from ._waiting import begun_by_the_handle
 from ._watch import Watch, WatchOpening
 
 
-@says_what_was_not_awaited
+@begun_by_the_handle
 class Operations:
     """One method for each operation."""
 
@@ -72,8 +71,7 @@ class Operations:
         Returns:
             What was stored.
         """
-        answer = self._handle.put_machine(machine, version, definition, checksum, strict)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.put_machine(machine, version, definition, checksum, strict)
 
     async def get_machine(self, machine: str, version: int) -> GetMachineResult:
         """Returns a machine definition.
@@ -85,8 +83,7 @@ class Operations:
         Returns:
             A stored definition.
         """
-        answer = self._handle.get_machine(machine, version)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.get_machine(machine, version)
 
     async def list_machines(self) -> ListMachinesResult:
         """Lists machines and their versions.
@@ -94,8 +91,7 @@ class Operations:
         Returns:
             All machines, sorted by name.
         """
-        answer = self._handle.list_machines()
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.list_machines()
 
     async def create_instance(
         self,
@@ -121,10 +117,9 @@ class Operations:
         Returns:
             The instance that was created.
         """
-        answer = self._handle.create_instance(
+        return await self._handle.create_instance(
             machine, version, instance_id, initial_ctx, initial_state, idempotency_key
         )
-        return await finish(answer) if isinstance(answer, Pending) else answer
 
     async def get_instance(self, instance_id: str) -> GetInstanceResult:
         """Returns the state and context of an instance.
@@ -135,8 +130,7 @@ class Operations:
         Returns:
             An instance as it is now.
         """
-        answer = self._handle.get_instance(instance_id)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.get_instance(instance_id)
 
     async def list_instances(
         self,
@@ -161,10 +155,9 @@ class Operations:
         Returns:
             One page of instances, ordered by id (byte order).
         """
-        answer = self._handle.list_instances(
+        return await self._handle.list_instances(
             machine, version, state, limit, offset, cursor
         )
-        return await finish(answer) if isinstance(answer, Pending) else answer
 
     async def count_instances(
         self,
@@ -184,8 +177,7 @@ class Operations:
             Exact counts, sorted by machine, version and the definition's order of states; no
             zeros.
         """
-        answer = self._handle.count_instances(machine, version, state)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.count_instances(machine, version, state)
 
     async def delete_instance(
         self,
@@ -202,8 +194,7 @@ class Operations:
         Returns:
             The instance that was deleted.
         """
-        answer = self._handle.delete_instance(instance_id, idempotency_key)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.delete_instance(instance_id, idempotency_key)
 
     async def apply_event(
         self,
@@ -235,7 +226,7 @@ class Operations:
         Returns:
             The transition that happened.
         """
-        answer = self._handle.apply_event(
+        return await self._handle.apply_event(
             instance_id,
             event,
             payload,
@@ -245,7 +236,6 @@ class Operations:
             event_id,
             idempotency_key,
         )
-        return await finish(answer) if isinstance(answer, Pending) else answer
 
     async def permitted(self, instance_id: str, payload: Any = None) -> PermittedResult:
         """Says which events an instance would accept now.
@@ -257,8 +247,7 @@ class Operations:
         Returns:
             What each event of the machine would do now. Nothing was changed.
         """
-        answer = self._handle.permitted(instance_id, payload)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.permitted(instance_id, payload)
 
     async def batch(
         self,
@@ -277,8 +266,7 @@ class Operations:
         Returns:
             The outcomes, in the order of the operations.
         """
-        answer = self._handle.batch(ops, mode, idempotency_key)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.batch(ops, mode, idempotency_key)
 
     async def history(
         self,
@@ -299,8 +287,7 @@ class Operations:
         Returns:
             One page of a history.
         """
-        answer = self._handle.history(instance_id, order, limit, cursor)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.history(instance_id, order, limit, cursor)
 
     def watch_instance(
         self,
@@ -399,8 +386,7 @@ class Operations:
         Returns:
             A piece of the log.
         """
-        answer = self._handle.wal_read(from_offset, limit, entries, history_id)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.wal_read(from_offset, limit, entries, history_id)
 
     async def wal_stats(self) -> WalStatsResult:
         """Returns figures of the log.
@@ -408,8 +394,7 @@ class Operations:
         Returns:
             Figures of the log.
         """
-        answer = self._handle.wal_stats()
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.wal_stats()
 
     async def compact(self, *, force_snapshot: bool = False) -> CompactResult:
         """Writes a checkpoint and deletes log segments that are no longer needed.
@@ -420,8 +405,7 @@ class Operations:
         Returns:
             What compaction did.
         """
-        answer = self._handle.compact(force_snapshot)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.compact(force_snapshot)
 
     async def snapshot_instance(self, instance_id: str) -> SnapshotInstanceResult:
         """Writes a snapshot of one instance.
@@ -432,8 +416,7 @@ class Operations:
         Returns:
             The snapshot that was written.
         """
-        answer = self._handle.snapshot_instance(instance_id)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.snapshot_instance(instance_id)
 
     async def flush_all(self) -> FlushAllResult:
         """Removes all machines and instances.
@@ -441,8 +424,7 @@ class Operations:
         Returns:
             What was removed.
         """
-        answer = self._handle.flush_all()
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.flush_all()
 
     async def info(self) -> InfoResult:
         """Returns name, version, features and limits.
@@ -451,8 +433,7 @@ class Operations:
             What this database is. A server of 0.3.0 tells its name, its version and a limit,
             and the rest is absent.
         """
-        answer = self._handle.info()
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.info()
 
     async def ping(self) -> PingResult:
         """Answers when the database is alive.
@@ -460,8 +441,7 @@ class Operations:
         Returns:
             The answer.
         """
-        answer = self._handle.ping()
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.ping()
 
     async def validate_machine(
         self,
@@ -479,8 +459,7 @@ class Operations:
         Returns:
             What would be stored.
         """
-        answer = self._handle.validate_machine(definition, strict)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.validate_machine(definition, strict)
 
     async def replication_status(self) -> ReplicationStatusResult:
         """Tells the part of the database in replication.
@@ -488,8 +467,7 @@ class Operations:
         Returns:
             The part in replication.
         """
-        answer = self._handle.replication_status()
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.replication_status()
 
     async def list_snapshots(self, instance_id: str) -> ListSnapshotsResult:
         """Lists the snapshots of one instance.
@@ -500,8 +478,7 @@ class Operations:
         Returns:
             The snapshots of an instance.
         """
-        answer = self._handle.list_snapshots(instance_id)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.list_snapshots(instance_id)
 
     async def drop_snapshot(self, snapshot_id: str) -> DropSnapshotResult:
         """Removes a snapshot.
@@ -512,8 +489,7 @@ class Operations:
         Returns:
             The snapshot that was removed.
         """
-        answer = self._handle.drop_snapshot(snapshot_id)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.drop_snapshot(snapshot_id)
 
     async def backup(
         self,
@@ -534,8 +510,7 @@ class Operations:
         Returns:
             A piece of a backup, and what it is a backup of.
         """
-        answer = self._handle.backup(backup_id, position, bytes_max)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.backup(backup_id, position, bytes_max)
 
     async def verify(self, *, next: str | None = None) -> VerifyResult:
         """Reads the database's files, some at a time, and says what is wrong with them.
@@ -546,5 +521,4 @@ class Operations:
         Returns:
             What was found in the files that were read.
         """
-        answer = self._handle.verify(next)
-        return await finish(answer) if isinstance(answer, Pending) else answer
+        return await self._handle.verify(next)

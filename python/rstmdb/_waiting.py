@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from ._native import Pending
+from ._native import NotAwaited, Pending
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -39,11 +39,10 @@ class Unawaited:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            told = f"{_forgotten(self)}, so there is no {name!r} yet"
-            raise AttributeError(f"{told}: write `(await ...).{name}`")
+            no_member(self, name)
 
         def __getitem__(self, _: Any) -> NoReturn:
-            raise TypeError(f"{_forgotten(self)}, so there is nothing in it yet")
+            no_items(self)
 
         def __iter__(self) -> NoReturn:
             raise TypeError(f"{_forgotten(self)}: use `async for`, or loop over what it gives")
@@ -55,64 +54,69 @@ class Unawaited:
             """For `with`, which looks for it first."""
 
 
-class NotAwaited(Unawaited, Coroutine[Any, Any, T]):
-    """The call of a coroutine function: a coroutine like any other that says where `await` was forgotten.
+# The native module asks these of a call.
 
-    Its name is part of what Python itself says of operators and `len`.
-    """
 
-    __slots__ = ("__weakref__", "_coroutine")
+def no_member(value: Any, name: str) -> NoReturn:
+    """For the result's members."""
+    told = f"{_forgotten(value)}, so there is no {name!r} yet"
+    raise AttributeError(f"{told}: write `(await ...).{name}`")
 
-    # Set by who makes it: a constructor of its own takes as long as all the rest.
-    _coroutine: Coroutine[Any, Any, T]
 
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self._coroutine.__await__()
+def no_items(value: Any) -> NoReturn:
+    """For the result's items."""
+    raise TypeError(f"{_forgotten(value)}, so there is nothing in it yet")
 
-    def send(self, value: Any) -> Any:
-        return self._coroutine.send(value)
 
-    def throw(self, *error: Any) -> Any:
-        return self._coroutine.throw(*error)
+def no_loop(call: Any) -> NoReturn:
+    """For `for` and `list`."""
+    raise TypeError(f"{_forgotten(call)}, so there is nothing to loop over yet")
 
-    def close(self) -> None:
-        self._coroutine.close()
 
-    def __repr__(self) -> str:
-        return f"<{_forgotten(self)}>"
+def no_with(call: Any) -> NoReturn:
+    """For `with`."""
+    raise TypeError(f"{_forgotten(call)}, and its result is none to use in `with`")
 
-    if not TYPE_CHECKING:
 
-        @property
-        def __class__(self) -> type:
-            # `inspect.iscoroutine` and others ask for the type of coroutines.
-            return type(self._coroutine)
+def shown(call: Any) -> str:
+    """For `repr`."""
+    return f"<{_forgotten(call)}>"
 
-        def __getattr__(self, name: str) -> Any:
-            # What debuggers and tracebacks of tasks ask coroutines for.
-            if name.startswith("cr_") or name in ("__name__", "__qualname__"):
-                return getattr(self._coroutine, name)
-            return super().__getattr__(name)
 
-        def __iter__(self) -> NoReturn:
-            raise TypeError(f"{_forgotten(self)}, so there is nothing to loop over yet")
+def stand_in(name: str, handle: Any, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+    """A coroutine of Python for the call of an operation that the native module runs."""
+    function = _OPERATIONS[name]
+    code = function.__code__
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    return cast("Coroutine[Any, Any, Any]", function(handle, **dict(zip(names, arguments))))
 
-        def __enter__(self) -> NoReturn:
-            raise TypeError(f"{_forgotten(self)}, and its result is none to use in `with`")
+
+# The coroutine functions that Python does not run.
+_OPERATIONS: dict[str, Any] = {}
 
 
 def _forgotten(value: Any) -> str:
-    call: Any = value._coroutine if isinstance(value, NotAwaited) else None
-    name = type(value).__name__ if call is None else call.__qualname__
+    is_call = type(value) is NotAwaited
+    name = value.__qualname__ if is_call else type(value).__name__
     return f"{name.lstrip('_')} was not awaited"
 
 
 def says_what_was_not_awaited(cls: C) -> C:
     """Calls of the coroutine functions of a class say where `await` was forgotten."""
+    return _called(cls, "__NotAwaited(__function({values}))")
+
+
+def begun_by_the_handle(cls: C) -> C:
+    """As that, of a class whose coroutine functions do nothing but to await the same of its handle."""
+    _OPERATIONS.update(vars(cls))
+    return _called(cls, "self._handle.{name}({passed})")
+
+
+def _called(cls: C, call: str) -> C:
     for name, member in list(vars(cls).items()) if _CAN_PASS else ():
         code = getattr(member, "__code__", None)
         if code is not None and code.co_flags & _COROUTINE and not name.startswith("_"):
-            _called(cls, member)
+            _replace(cls, member, call)
     return cls
 
 
@@ -138,7 +142,7 @@ def _can_pass() -> bool:
 _CAN_PASS = _can_pass()
 
 
-def _called(cls: type, function: Callable[..., Coroutine[Any, Any, T]]) -> None:
+def _replace(cls: type, function: Callable[..., Coroutine[Any, Any, T]], body: str) -> None:
     """Puts a function in the place of a coroutine function: when it is first called, a faster one."""
     made: Callable[..., NotAwaited[T]] | None = None
 
@@ -147,7 +151,7 @@ def _called(cls: type, function: Callable[..., Coroutine[Any, Any, T]]) -> None:
         # Who kept the method from before calls this one again.
         nonlocal made
         if made is None:
-            made = _with_parameters(function)
+            made = _with_parameters(function, body)
             if vars(cls).get(function.__name__) is call:
                 setattr(cls, function.__name__, made)
         return made(*arguments, **named)
@@ -156,7 +160,7 @@ def _called(cls: type, function: Callable[..., Coroutine[Any, Any, T]]) -> None:
 
 
 def _with_parameters(
-    function: Callable[..., Coroutine[Any, Any, T]],
+    function: Callable[..., Coroutine[Any, Any, T]], body: str
 ) -> Callable[..., NotAwaited[T]]:
     """What makes a call of it, with the same parameters: passing on any takes twice as long."""
     code = function.__code__
@@ -176,12 +180,12 @@ def _with_parameters(
             parameters.append("*")
             parameters += [f"{name}=None" if name in optional else name for name in keywords]
         values = [*passed, *(f"{name}={name}" for name in keywords)]
-    source = (
-        f"def call({', '.join(parameters)}):\n"
-        "    __called = __NotAwaited()\n"
-        f"    __called._coroutine = __function({', '.join(values)})\n"
-        "    return __called\n"
+    returned = body.format(
+        name=function.__name__,
+        values=", ".join(values),
+        passed=", ".join([*passed[1:], *keywords]),
     )
+    source = f"def call({', '.join(parameters)}):\n    return {returned}\n"
     scope: dict[str, Any] = {"__NotAwaited": NotAwaited, "__function": function}
     exec(compile(source, __file__, "exec"), scope)
     call = scope["call"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import inspect
@@ -11,8 +12,11 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
 import warnings
+import weakref
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from types import CoroutineType
 from typing import Any, NamedTuple
 
@@ -229,6 +233,84 @@ async def test_a_call_is_a_coroutine_to_whoever_takes_one() -> None:
                 await waiting
         with pytest.raises(rstmdb.NotFoundError):
             await asyncio.create_task(db.get_instance("nobody"))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="calls are plain coroutines in Python 3.10")
+async def test_a_call_tells_how_far_it_has_come_as_coroutines_do(tmp_path: Path) -> None:
+    async with rstmdb.open(tmp_path / "db") as db:
+        await db.put_machine("m", 1, LOOP)
+        call: Any = db.create_instance("m", 1, "i")
+        assert call.cr_code.co_name == call.cr_frame.f_code.co_name == "create_instance"
+        assert call.__qualname__ == "Operations.create_instance"
+        assert not call.cr_running
+        assert weakref.ref(call)() is call
+        with pytest.raises(TypeError, match="just-started"):
+            call.send("x")
+        # It waits for the disk.
+        waits_for = call.send(None)
+        assert asyncio.isfuture(waits_for)
+        assert inspect.getcoroutinestate(call) == inspect.CORO_SUSPENDED
+        assert call.cr_await is not None
+        assert call.cr_frame is not None
+        await asyncio.wait([waits_for])
+        with pytest.raises(StopIteration) as returned:
+            call.send(None)
+        assert returned.value.value.instance_id == "i"
+        assert inspect.getcoroutinestate(call) == inspect.CORO_CLOSED
+        assert call.cr_frame is None
+        for again in (lambda: call.send(None), lambda: call.throw(ValueError("why"))):
+            with pytest.raises(RuntimeError, match="already awaited"):
+                again()
+        call.close()
+        # An error is raised into it, begun or not, and closing ends it: it is not begun any more.
+        for end in (lambda it: it.throw(ValueError("why")), lambda it: it.close()):
+            for steps in (0, 1):
+                call = db.apply_event("i", "GO")
+                for _ in range(steps):
+                    call.send(None)
+                with contextlib.suppress(ValueError):
+                    end(call)
+                with pytest.raises(RuntimeError, match="already awaited"):
+                    await call
+        with pytest.raises(TypeError):
+            db.apply_event("i", "GO").throw(1)
+        # Those that had begun are done; those that had not never were.
+        events = (await db.history("i")).events
+        assert [event.event for event in events] == ["GO", "GO", None]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="calls are plain coroutines in Python 3.10")
+async def test_what_was_never_awaited_has_its_place() -> None:
+    async with rstmdb.open("mem:") as db:
+        await db.put_machine("m", 1, LOOP)
+        depth = sys.get_coroutine_origin_tracking_depth()
+        # What other tests left.
+        gc.collect()
+        for traced, origins in ((False, 0), (False, 8), (True, 0)):
+            sys.set_coroutine_origin_tracking_depth(origins)
+            if traced:
+                tracemalloc.start(8)
+            try:
+                for forget in (lambda: db.info(), lambda: db.create_instance("m", 1, "i")):
+                    with warnings.catch_warnings(record=True) as told:
+                        warnings.simplefilter("always")
+                        forget()
+                        gc.collect()
+                    (warning,) = told
+                    assert warning.category is RuntimeWarning
+                    assert re.search(r"'Operations\.\w+' was never awaited", str(warning.message))
+                    if origins:
+                        assert "Coroutine created at" in str(warning.message)
+                        assert "test_arguments.py" in str(warning.message)
+                    if traced:
+                        made = tracemalloc.get_object_traceback(warning.source)
+                        assert made is not None
+                        assert any("test_arguments.py" in frame.filename for frame in made)
+            finally:
+                tracemalloc.stop()
+                sys.set_coroutine_origin_tracking_depth(depth)
+        # None of them was begun.
+        assert not (await db.list_instances()).instances
 
 
 ASKED = """

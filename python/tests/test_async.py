@@ -263,8 +263,11 @@ def test_a_loop_may_be_closed_with_requests_in_flight(tmp_path: Path) -> None:
     loop = asyncio.new_event_loop()
     db = loop.run_until_complete(_open(str(tmp_path / "data")))
 
+    left: list[Any] = []
+
     async def leave() -> None:
-        db._handle.create_instance("m", 1, "left", None, None, None)
+        left.append(db.create_instance("m", 1, "left"))
+        left[0].send(None)
 
     loop.run_until_complete(leave())
     loop.close()

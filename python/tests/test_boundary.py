@@ -17,7 +17,6 @@ from conftest import LOOP, Server
 
 import rstmdb
 from rstmdb import sync
-from rstmdb._native import Pending
 
 
 def run(code: str, *arguments: str, **environment: str) -> str:
@@ -248,13 +247,16 @@ async def test_errors_nobody_asks_for_make_no_noise(server: Server) -> None:
     async with rstmdb.open(server.url) as db:
         await db.put_machine("quiet", 1, LOOP)
         await db.create_instance("quiet", 1, "quiet")
-        # Begun, refused later, and never awaited.
-        pending: Any = None
-        while not isinstance(pending, Pending):
+        # Begun, refused later, and never asked what came.
+        call: Any = None
+        waits_for: Any = None
+        while waits_for is None:
+            call = db.create_instance("quiet", 1, "quiet")
             # The answer is there at once now and then.
             with contextlib.suppress(rstmdb.AlreadyExistsError):
-                pending = db._handle.create_instance("quiet", 1, "quiet", None, None, None)
-        del pending
+                waits_for = call.send(None)
+        await asyncio.wait([waits_for])
+        del call, waits_for
         gc.collect()
         await db.create_instance("quiet", 1)
     gc.collect()

@@ -28,10 +28,13 @@ pub fn unfit(value: &Bound<'_, PyAny>, path: &str, wanted: &str) -> PyErr {
 impl FromPython for Text {
     fn from_python(value: &Bound<'_, PyAny>, path: &str) -> PyResult<Text> {
         if let Ok(text) = value.cast::<PyString>() {
-            return match text.to_cow() {
-                Ok(text) => Ok(Text::from(text)),
-                Err(_) => Err(errors::argument(value.py(), path, LONE_SURROGATE)),
-            };
+            // Without a `String` in between, which `to_cow` makes for the sake of Python 3.9.
+            let encoded = text.encode_utf8().ok();
+            let text =
+                encoded.as_ref().and_then(|bytes| std::str::from_utf8(bytes.as_bytes()).ok());
+            return text
+                .map(Text::from)
+                .ok_or_else(|| errors::argument(value.py(), path, LONE_SURROGATE));
         }
         if json::is_enum(value)? {
             let inner = value.getattr("value")?;

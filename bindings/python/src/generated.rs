@@ -3,40 +3,42 @@
 //! Rows for the macros of `handle.rs` and `results.rs`.
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use rstmdb_bridge::types::{self as t, BatchElement, BatchOperation, WalEntry, *};
 
+use crate::calls::NotAwaited;
 use crate::from_python::FromPython;
-use crate::handle::{AsyncHandle, BlockingHandle, handles};
+use crate::handle::{AsyncHandle, BlockingHandle, handles, next_argument};
 use crate::results::{batch_class, entry_class, result_class};
 use crate::to_python::ToPython;
 
 handles! {
     operations: {
-        put_machine(machine, version, definition, checksum, strict) => PutMachineRequest;
-        get_machine(machine, version) => GetMachineRequest;
-        list_machines() => ListMachinesRequest;
-        create_instance(machine, version, instance_id, initial_ctx, initial_state, idempotency_key) => CreateInstanceRequest;
-        get_instance(instance_id) => GetInstanceRequest;
-        list_instances(machine, version, state, limit, offset, cursor) => ListInstancesRequest;
-        count_instances(machine, version, state) => CountInstancesRequest;
-        delete_instance(instance_id, idempotency_key) => DeleteInstanceRequest;
-        apply_event(instance_id, event, payload, expected_state, expected_wal_offset, history_id, event_id, idempotency_key) => ApplyEventRequest;
-        permitted(instance_id, payload) => PermittedRequest;
-        batch(ops, mode, idempotency_key) => BatchRequest;
-        history(instance_id, order, limit, cursor) => HistoryRequest;
-        wal_read(from_offset, limit, entries, history_id) => WalReadRequest;
-        wal_stats() => WalStatsRequest;
-        compact(force_snapshot) => CompactRequest;
-        snapshot_instance(instance_id) => SnapshotInstanceRequest;
-        flush_all() => FlushAllRequest;
-        info() => InfoRequest;
-        ping() => PingRequest;
-        validate_machine(definition, strict) => ValidateMachineRequest;
-        replication_status() => ReplicationStatusRequest;
-        list_snapshots(instance_id) => ListSnapshotsRequest;
-        drop_snapshot(snapshot_id) => DropSnapshotRequest;
-        backup(backup_id, position, bytes_max) => BackupRequest;
-        verify(next) => VerifyRequest;
+        put_machine(machine, version, definition, checksum, strict) "($self, machine, version, definition, checksum, strict, /)" => PutMachineRequest;
+        get_machine(machine, version) "($self, machine, version, /)" => GetMachineRequest;
+        list_machines() "($self)" => ListMachinesRequest;
+        create_instance(machine, version, instance_id, initial_ctx, initial_state, idempotency_key) "($self, machine, version, instance_id, initial_ctx, initial_state, idempotency_key, /)" => CreateInstanceRequest;
+        get_instance(instance_id) "($self, instance_id, /)" => GetInstanceRequest;
+        list_instances(machine, version, state, limit, offset, cursor) "($self, machine, version, state, limit, offset, cursor, /)" => ListInstancesRequest;
+        count_instances(machine, version, state) "($self, machine, version, state, /)" => CountInstancesRequest;
+        delete_instance(instance_id, idempotency_key) "($self, instance_id, idempotency_key, /)" => DeleteInstanceRequest;
+        apply_event(instance_id, event, payload, expected_state, expected_wal_offset, history_id, event_id, idempotency_key) "($self, instance_id, event, payload, expected_state, expected_wal_offset, history_id, event_id, idempotency_key, /)" => ApplyEventRequest;
+        permitted(instance_id, payload) "($self, instance_id, payload, /)" => PermittedRequest;
+        batch(ops, mode, idempotency_key) "($self, ops, mode, idempotency_key, /)" => BatchRequest;
+        history(instance_id, order, limit, cursor) "($self, instance_id, order, limit, cursor, /)" => HistoryRequest;
+        wal_read(from_offset, limit, entries, history_id) "($self, from_offset, limit, entries, history_id, /)" => WalReadRequest;
+        wal_stats() "($self)" => WalStatsRequest;
+        compact(force_snapshot) "($self, force_snapshot, /)" => CompactRequest;
+        snapshot_instance(instance_id) "($self, instance_id, /)" => SnapshotInstanceRequest;
+        flush_all() "($self)" => FlushAllRequest;
+        info() "($self)" => InfoRequest;
+        ping() "($self)" => PingRequest;
+        validate_machine(definition, strict) "($self, definition, strict, /)" => ValidateMachineRequest;
+        replication_status() "($self)" => ReplicationStatusRequest;
+        list_snapshots(instance_id) "($self, instance_id, /)" => ListSnapshotsRequest;
+        drop_snapshot(snapshot_id) "($self, snapshot_id, /)" => DropSnapshotRequest;
+        backup(backup_id, position, bytes_max) "($self, backup_id, position, bytes_max, /)" => BackupRequest;
+        verify(next) "($self, next, /)" => VerifyRequest;
     }
     watches: {
         watch_instance(instance_id, include_ctx, from_offset, history_id, include_lifecycle) => WatchInstanceRequest;

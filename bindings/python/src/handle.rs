@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use rstmdb_bridge::types::{Operation, Result, Text};
@@ -12,16 +13,18 @@ use rstmdb_bridge::{Database, OperationRequest, Started, log, on_callback_thread
 
 use crate::from_python::FromPython;
 use crate::results::IntoPython;
-use crate::waiting::locked;
+use crate::waiting::{Begun, locked};
 use crate::watch::{AsyncWatch, BlockingWatch};
 use crate::{errors, json, waiting};
 
-/// A handle for event loops: methods give a result, or a `Pending` of the running loop.
+/// A handle for event loops: the operations are calls to await, other methods give a result or a `Pending` of the
+/// running loop.
 #[pyclass(frozen, module = "rstmdb._native")]
 pub struct AsyncHandle {
     database: Database,
     /// Whether it is in this process, where starting an operation waits for nothing.
     is_here: bool,
+    is_memory: bool,
 }
 
 /// A handle for threads: methods wait.
@@ -117,19 +120,35 @@ fn call<R: OperationRequest>(
     }
 }
 
+/// Runs an operation where there is nothing to wait for.
+fn run_in_memory<R: OperationRequest<Result: IntoPython>>(
+    py: Python<'_>,
+    database: &Database,
+    request: R,
+) -> PyResult<Py<PyAny>> {
+    match database.call(request, || false) {
+        Some(Ok(result)) => result.into_python(py),
+        Some(Err(error)) => Err(errors::raised(py, &error)),
+        None => Err(pyo3::exceptions::PyInterruptedError::new_err("interrupted")),
+    }
+}
+
 impl AsyncHandle {
     /// Starts an operation.
-    pub fn run<R: OperationRequest<Result: IntoPython>>(
+    pub fn begin<R: OperationRequest<Result: IntoPython>>(
         &self,
         py: Python<'_>,
         request: R,
-    ) -> PyResult<Py<PyAny>> {
+    ) -> PyResult<Begun> {
+        if is_brief(self.is_memory, R::OPERATION) {
+            return run_in_memory(py, &self.database, request).map(Begun::Done);
+        }
         let started = if is_brief(self.is_here, R::OPERATION) {
             self.database.start(request)
         } else {
             py.detach(|| self.database.start(request))
         };
-        waiting::in_loop(py, started, |result| result, |py, result| result.into_python(py))
+        waiting::begin_in_loop(py, started, |result| result, |py, result| result.into_python(py))
     }
 
     /// Starts a watch.
@@ -160,12 +179,7 @@ impl BlockingHandle {
         request: R,
     ) -> PyResult<Py<PyAny>> {
         if is_brief(self.is_memory, R::OPERATION) {
-            // Nothing to wait for in memory.
-            return match self.database.call(request, || false) {
-                Some(Ok(result)) => result.into_python(py),
-                Some(Err(error)) => Err(errors::raised(py, &error)),
-                None => Err(pyo3::exceptions::PyInterruptedError::new_err("interrupted")),
-            };
+            return run_in_memory(py, &self.database, request);
         }
         call(py, &self.database, request)?.into_python(py)
     }
@@ -186,20 +200,21 @@ impl BlockingHandle {
 /// The methods of both handles.
 macro_rules! handles {
     (
-        operations: { $($name:ident($($argument:ident),* $(,)?) => $request:ident;)* }
+        operations: { $($name:ident($($argument:ident),* $(,)?) $signature:tt => $request:ident;)* }
         watches: { $($watch:ident($($watch_argument:ident),* $(,)?) => $watch_request:ident;)* }
     ) => {
         #[pymethods]
         impl AsyncHandle {
             $(
-            #[allow(clippy::too_many_arguments)]
+            #[pyo3(signature = (*arguments), text_signature = $signature)]
             fn $name(
-                &self,
-                py: Python<'_>,
-                $($argument: &Bound<'_, PyAny>,)*
-            ) -> PyResult<Py<PyAny>> {
-                self.run(py, $request {
-                    $($argument: FromPython::from_python($argument, stringify!($argument))?,)*
+                this: &Bound<'_, Self>,
+                arguments: &Bound<'_, PyTuple>,
+            ) -> PyResult<NotAwaited> {
+                const COUNT: usize = <[&str]>::len(&[$(stringify!($argument)),*]);
+                NotAwaited::of_operation(stringify!($name), COUNT, this, arguments, |handle, py, all| {
+                    let mut _all = all.iter_borrowed();
+                    handle.begin(py, $request { $($argument: next_argument(&mut _all, stringify!($argument))?,)* })
                 })
             }
             )*
@@ -321,6 +336,17 @@ macro_rules! handles {
 
 pub(crate) use handles;
 
+/// The next of the arguments, as the member of a request.
+pub fn next_argument<'a, 'py, T: FromPython>(
+    arguments: &mut impl Iterator<Item = Borrowed<'a, 'py, PyAny>>,
+    name: &str,
+) -> PyResult<T> {
+    match arguments.next() {
+        Some(argument) => T::from_python(&argument, name),
+        None => Err(pyo3::exceptions::PyTypeError::new_err(format!("{name} is missing"))),
+    }
+}
+
 impl AsyncHandle {
     pub(crate) fn database(&self) -> &Database {
         &self.database
@@ -337,7 +363,8 @@ impl BlockingHandle {
 pub fn open_in_loop(py: Python<'_>, url: &str, options: &str) -> PyResult<Py<PyAny>> {
     let opened = py.detach(|| Database::open_start(url, options));
     let (database, started) = opened.map_err(|error| errors::raised(py, &error))?;
-    let handle = AsyncHandle { database, is_here: !url.starts_with("rstmdb") };
+    let handle =
+        AsyncHandle { database, is_here: !url.starts_with("rstmdb"), is_memory: is_memory(url) };
     waiting::in_loop(py, started, |()| handle, |py, handle| Ok(Py::new(py, handle)?.into_any()))
 }
 

@@ -93,8 +93,9 @@ fn write(value: &Bound<'_, PyAny>, depth: usize, out: &mut String) -> Result<(),
 }
 
 fn write_text(text: &Bound<'_, PyString>, out: &mut String) -> Result<(), Refused> {
-    let text = text.to_cow().map_err(|_| lone_surrogate())?;
-    write_str(&text, out)
+    let encoded = text.encode_utf8().map_err(|_| lone_surrogate())?;
+    let text = std::str::from_utf8(encoded.as_bytes()).map_err(|_| lone_surrogate())?;
+    write_str(text, out)
 }
 
 fn lone_surrogate() -> Refused {

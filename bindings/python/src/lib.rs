@@ -6,6 +6,7 @@
 #[rustfmt::skip]
 mod generated;
 mod batch;
+mod calls;
 mod errors;
 mod from_python;
 mod handle;
@@ -25,6 +26,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<handle::AsyncHandle>()?;
     module.add_class::<handle::BlockingHandle>()?;
+    module.add_class::<calls::NotAwaited>()?;
     module.add_class::<waiting::Pending>()?;
     module.add_class::<watch::AsyncWatch>()?;
     module.add_class::<watch::BlockingWatch>()?;

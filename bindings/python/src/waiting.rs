@@ -266,13 +266,13 @@ impl Pending {
     }
 
     /// The future of the loop.
-    #[getter]
-    fn future(&self, py: Python<'_>) -> Py<PyAny> {
+    #[getter(future)]
+    fn shown_future(&self, py: Python<'_>) -> Py<PyAny> {
         self.future.clone_ref(py)
     }
 
     /// Gives up the waiting, not the write.
-    fn cancel(&self) -> bool {
+    pub fn cancel(&self) -> bool {
         self.ticket.cancel()
     }
 
@@ -282,16 +282,42 @@ impl Pending {
     }
 }
 
-/// The result when it is there, else a [`Pending`] of the running loop. `settle` runs as soon as the
-/// result is there, on any thread; `convert` in the loop, if somebody still waits.
+impl Pending {
+    /// The future of the loop.
+    pub fn future(&self) -> &Py<PyAny> {
+        &self.future
+    }
+}
+
+/// What was begun in a loop: done already, or to be waited for there.
+pub enum Begun {
+    Done(Py<PyAny>),
+    Pending(Pending),
+}
+
+/// As [`begin_in_loop`], as a value for Python.
 pub fn in_loop<T: Send + 'static, U: Send + 'static>(
     py: Python<'_>,
     started: Started<T>,
     settle: impl FnOnce(T) -> U + Send + 'static,
     convert: impl FnOnce(Python<'_>, U) -> PyResult<Py<PyAny>> + Send + 'static,
 ) -> PyResult<Py<PyAny>> {
+    match begin_in_loop(py, started, settle, convert)? {
+        Begun::Done(value) => Ok(value),
+        Begun::Pending(pending) => Ok(Py::new(py, pending)?.into_any()),
+    }
+}
+
+/// The result when it is there, else a [`Pending`] of the running loop. `settle` runs as soon as the
+/// result is there, on any thread; `convert` in the loop, if somebody still waits.
+pub fn begin_in_loop<T: Send + 'static, U: Send + 'static>(
+    py: Python<'_>,
+    started: Started<T>,
+    settle: impl FnOnce(T) -> U + Send + 'static,
+    convert: impl FnOnce(Python<'_>, U) -> PyResult<Py<PyAny>> + Send + 'static,
+) -> PyResult<Begun> {
     let waiting = match started {
-        Started::Ready(result) => return deliver(py, result.map(settle), convert),
+        Started::Ready(result) => return deliver(py, result.map(settle), convert).map(Begun::Done),
         Started::Waiting(waiting) => waiting,
     };
     let running = Loop::running(py)?;
@@ -310,7 +336,7 @@ pub fn in_loop<T: Send + 'static, U: Send + 'static>(
             .and_then(|end| asking.object.call_method1(py, intern!(py, "call_soon"), (end,)));
         drop(told);
     }
-    Ok(Py::new(py, Pending { future, ticket })?.into_any())
+    Ok(Begun::Pending(Pending { future, ticket }))
 }
 
 fn deliver<T>(

@@ -42,10 +42,11 @@ pub fn native() -> Result<String, String> {
     let mut text = format!("//! {GENERATED_MARK}\n//!\n");
     text.push_str(concat!(
         "//! Rows for the macros of `handle.rs` and `results.rs`.\n\n",
-        "use pyo3::prelude::*;\n",
+        "use pyo3::prelude::*;\nuse pyo3::types::PyTuple;\n",
         "use rstmdb_bridge::types::{self as t, BatchElement, BatchOperation, WalEntry, *};\n\n",
+        "use crate::calls::NotAwaited;\n",
         "use crate::from_python::FromPython;\n",
-        "use crate::handle::{AsyncHandle, BlockingHandle, handles};\n",
+        "use crate::handle::{AsyncHandle, BlockingHandle, handles, next_argument};\n",
         "use crate::results::{batch_class, entry_class, result_class};\n",
         "use crate::to_python::ToPython;\n\n",
         "handles! {\n    operations: {\n",
@@ -103,7 +104,15 @@ fn push_handle_row(text: &mut String, operation: Operation, shapes: &Shapes) -> 
     let (required, positional, keyword) = arguments(shapes.get(request)?);
     let all = required.iter().chain(&positional).chain(&keyword);
     let names: Vec<&str> = all.map(|member| member.name.as_str()).collect();
-    let _ = writeln!(text, "        {}({}) => {request};", operation.name(), names.join(", "));
+    let signature = if operation.name().starts_with("watch_") {
+        String::new()
+    } else {
+        // What `inspect` reads, as the stubs say it.
+        let all: String = names.iter().map(|name| format!(", {name}")).collect();
+        format!(" {:?}", format!("($self{all}{})", if all.is_empty() { "" } else { ", /" }))
+    };
+    let (name, all) = (operation.name(), names.join(", "));
+    let _ = writeln!(text, "        {name}({all}){signature} => {request};");
     Ok(())
 }
 
@@ -419,9 +428,6 @@ fn methods(is_async: bool) -> Result<String, String> {
     };
     let mut used: Vec<&str> = Operation::ALL.iter().map(|o| o.type_names().1).collect();
     used.extend([handle, "BatchOperation"]);
-    if is_async {
-        used.push("Pending");
-    }
     used.sort_unstable();
     used.dedup();
     let native: Vec<&str> = used.iter().copied().filter(|name| *name != "BatchOperation").collect();
@@ -434,13 +440,13 @@ fn methods(is_async: bool) -> Result<String, String> {
     }
     text.push_str(")\nfrom ._values import BatchOperation, Name\n");
     text.push_str(if is_async {
-        "from ._waiting import finish, says_what_was_not_awaited\nfrom ._watch import Watch, WatchOpening\n"
+        "from ._waiting import begun_by_the_handle\nfrom ._watch import Watch, WatchOpening\n"
     } else {
         "from ._sync_watch import Watch\n"
     });
     text.push_str("\n\n");
     if is_async {
-        text.push_str("@says_what_was_not_awaited\n");
+        text.push_str("@begun_by_the_handle\n");
     }
     text.push_str("class Operations:\n");
     text.push_str("    \"\"\"One method for each operation.\"\"\"\n\n    __slots__ = ()\n\n");
@@ -493,11 +499,7 @@ fn push_method(
     };
     match (is_watch, is_async) {
         (false, true) => {
-            let _ = write!(
-                text,
-                "        answer = {}\n        return await finish(answer) if isinstance(answer, Pending) else answer\n",
-                call(8)
-            );
+            let _ = writeln!(text, "        return await {}", call(8));
         }
         (false, false) => {
             let _ = writeln!(text, "        return {}", call(8));

@@ -67,13 +67,16 @@ fn push_handle_stub(
         let all = required.iter().chain(&positional).chain(&keyword);
         let mut parameters = vec!["self".to_owned()];
         parameters.extend(all.map(|member| parameter(member, shapes, false)));
-        let kind = if operation.name().starts_with("watch_") {
-            format!("{watch}[{result}]")
-        } else {
-            result.to_owned()
+        let is_watch = operation.name().starts_with("watch_");
+        if is_async && !is_watch && parameters.len() > 1 {
+            parameters.push("/".to_owned());
+        }
+        let kind = match (is_watch, is_async) {
+            (true, _) => answer(&format!("{watch}[{result}]")),
+            (false, true) => format!("NotAwaited[{result}]"),
+            (false, false) => result.to_owned(),
         };
-        let name = operation.name();
-        push_signature(text, "def", name, &parameters, &answer(&kind), " ...");
+        push_signature(text, "def", operation.name(), &parameters, &kind, " ...");
     }
     Ok(())
 }
