@@ -19,6 +19,7 @@ pub mod health;
 pub mod live;
 pub mod logging;
 pub mod metrics;
+pub mod node;
 pub mod probe;
 mod rcp;
 mod server;

@@ -17,6 +17,7 @@ use super::pending::{Commit, Pending, failed, reopening, unless_closed};
 use crate::config::Config;
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
+use crate::node::Node;
 
 /// What all transports share: the database, the settings, and what is counted.
 pub struct Calls {
@@ -24,6 +25,7 @@ pub struct Calls {
     newest: Arc<AtomicU64>,
     settings: Arc<LiveSettings>,
     metrics: Arc<Metrics>,
+    node: Node,
 }
 
 impl std::fmt::Debug for Calls {
@@ -37,7 +39,7 @@ impl Calls {
     pub fn new(settings: Arc<LiveSettings>, metrics: Arc<Metrics>) -> Calls {
         metrics.show_settings(&settings.load());
         let (service, newest) = (watch::Sender::new(None), Arc::default());
-        Calls { service, newest, settings, metrics }
+        Calls { service, newest, settings, metrics, node: Node::default() }
     }
 
     /// The settings in force.
@@ -48,6 +50,11 @@ impl Calls {
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What this server is to others.
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The database in service.

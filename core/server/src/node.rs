@@ -1,0 +1,200 @@
+//! What this server is to the others that hold its database, as whoever runs that part says it.
+//!
+//! A driver ([`replication`](crate::config::ReplicationConfig), or the one of a cluster) writes a [`NodeStanding`] whenever it
+//! changes; health, metrics, `REPLICATION_STATUS`, the hello and the door itself read it here and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rstmdb_protocol::ClusterNode;
+use rstmdb_types::{Error, Offset};
+use tokio::sync::watch;
+
+/// What a node is in its database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NodeRole {
+    /// It knows no others.
+    #[default]
+    Standalone,
+    /// It takes the writes, and others follow it.
+    Primary,
+    /// It follows another one.
+    Replica,
+    /// It was elected.
+    Leader,
+    /// It votes, and follows who was elected.
+    Follower,
+    /// It follows who was elected, and has no vote.
+    Learner,
+}
+
+impl NodeRole {
+    /// All of them.
+    pub const ALL: [NodeRole; 6] = [
+        NodeRole::Standalone,
+        NodeRole::Primary,
+        NodeRole::Replica,
+        NodeRole::Leader,
+        NodeRole::Follower,
+        NodeRole::Learner,
+    ];
+
+    /// The word for it, on the wire and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            NodeRole::Standalone => "standalone",
+            NodeRole::Primary => "primary",
+            NodeRole::Replica => "replica",
+            NodeRole::Leader => "leader",
+            NodeRole::Follower => "follower",
+            NodeRole::Learner => "learner",
+        }
+    }
+
+    /// Whether writes are taken in this role.
+    pub const fn takes_writes(self) -> bool {
+        matches!(self, NodeRole::Standalone | NodeRole::Primary | NodeRole::Leader)
+    }
+}
+
+/// How far a node is behind who takes the writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NodeLag {
+    /// Changes that are committed there and not applied here, as far as was heard.
+    pub entries: u64,
+    /// The age of the oldest of them, or how long nothing was heard. None: nothing was ever heard.
+    pub age: Option<Duration>,
+    /// The last change that is known to be committed there.
+    pub committed: Offset,
+}
+
+/// One that follows this node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeFollower {
+    /// Its number.
+    pub node: u16,
+    /// What people call it.
+    pub name: String,
+    /// The last change that it has applied.
+    pub applied: Offset,
+    /// How many changes it is behind.
+    pub lag_entries: u64,
+}
+
+/// Why this node serves nobody now, or not well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReady {
+    /// A stable word for programs.
+    pub status: &'static str,
+    /// A sentence for people.
+    pub reason: String,
+}
+
+/// What this node is, as far as it knows.
+#[derive(Debug, Clone, Default)]
+pub struct NodeStanding {
+    /// What it is to the others.
+    pub role: NodeRole,
+    /// Its number; 0 when it is alone.
+    pub node: u16,
+    /// What people call it.
+    pub name: String,
+    /// Grows whenever who takes writes may have changed.
+    pub epoch: u64,
+    /// The number of who takes the writes, when it is known.
+    pub leader: Option<u16>,
+    /// Where clients reach that one, when it is known.
+    pub leader_address: Option<String>,
+    /// All nodes that clients may talk to, this one among them; empty when it is alone.
+    pub nodes: Vec<ClusterNode>,
+    /// Where it gets the log from.
+    pub upstream: Option<String>,
+    /// How far it is behind; none where it takes the writes.
+    pub lag: Option<NodeLag>,
+    /// Those that follow it.
+    pub followers: Vec<NodeFollower>,
+    /// `async` or `sync`, where it is a primary.
+    pub mode: Option<&'static str>,
+    /// Why it is not ready; nothing when it is.
+    pub not_ready: Option<NotReady>,
+    /// What requests get that may change something; nothing when the database itself says so.
+    pub writes: Option<Error>,
+    /// What reads of the database get; nothing when they are answered.
+    pub reads: Option<Error>,
+    /// A change that is not committed after this time is answered with `REPLICATION_TIMEOUT`.
+    pub commit_timeout: Option<Duration>,
+}
+
+impl NodeStanding {
+    /// What clients are told of the nodes, and nothing that changes all the time.
+    fn is_same_topology(&self, other: &NodeStanding) -> bool {
+        let plain = |node: &ClusterNode| ClusterNode { lag_ms: None, ..node.clone() };
+        (self.role, self.node, self.epoch, self.leader)
+            == (other.role, other.node, other.epoch, other.leader)
+            && self.nodes.iter().map(plain).eq(other.nodes.iter().map(plain))
+    }
+}
+
+/// The place where it stands.
+#[derive(Debug)]
+pub struct Node {
+    standing: watch::Sender<Arc<NodeStanding>>,
+    /// Clients have something to hear, or to look at again.
+    news: watch::Sender<u64>,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node { standing: watch::Sender::default(), news: watch::Sender::new(0) }
+    }
+}
+
+impl Node {
+    /// What it is now.
+    pub fn standing(&self) -> Arc<NodeStanding> {
+        self.standing.borrow().clone()
+    }
+
+    /// Each change of it.
+    pub fn watch(&self) -> watch::Receiver<Arc<NodeStanding>> {
+        self.standing.subscribe()
+    }
+
+    /// It is something else from now on. Clients are told of other nodes, or another leader.
+    pub fn set(&self, standing: NodeStanding) {
+        let before = self.standing.send_replace(Arc::new(standing));
+        if !before.is_same_topology(&self.standing.borrow()) {
+            self.news.send_modify(|number| *number += 1);
+        }
+    }
+
+    /// Changes part of it.
+    pub fn update(&self, change: impl FnOnce(&mut NodeStanding)) {
+        let mut standing = NodeStanding::clone(&self.standing.borrow());
+        change(&mut standing);
+        self.set(standing);
+    }
+
+    /// Tells when clients are to be told of the nodes again, from now on; the number grows each time.
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_hear_of_another_leader_and_not_of_each_lag() {
+        let node = Node::default();
+        let news = node.news();
+        node.update(|standing| standing.lag = Some(NodeLag::default()));
+        node.update(|standing| standing.nodes.push(ClusterNode::default()));
+        assert_eq!(*news.borrow(), 1);
+        node.update(|standing| standing.nodes.iter_mut().for_each(|node| node.lag_ms = Some(7)));
+        assert_eq!(*news.borrow(), 1);
+        node.update(|standing| (standing.epoch, standing.leader) = (9, Some(2)));
+        assert_eq!(*news.borrow(), 2);
+    }
+}
