@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use rstmdb_cluster::peer::*;
-use rstmdb_engine::replication::{Installed, LogFrame};
+use rstmdb_engine::replication::{GroupMembers, Installed, LogFrame};
 use rstmdb_engine::{Engine, FsyncPolicy, Options};
 use rstmdb_testkit::faulty::FaultyStorage;
 use rstmdb_testkit::sample;
@@ -51,6 +51,16 @@ fn frames(bytes: usize) -> Vec<LogFrame> {
     frames
 }
 
+const VOTE: PeerVote = PeerVote { term: 3, node: 1, is_elected: true };
+const ENTRY: EntryName = EntryName { term: 3, index: 8 };
+
+fn append(bytes: usize) -> Message {
+    let frames = frames(bytes);
+    let index = frames[0].index().checked_sub(2);
+    let before = index.map(|index| EntryName { term: 3, index });
+    Message::Append(AppendFrames { vote: VOTE, before, committed: Some(ENTRY), frames })
+}
+
 /// One of each type.
 fn messages() -> Vec<Message> {
     let named = |index| FrameName { index, term: 3, chain: index * 7 };
@@ -71,6 +81,23 @@ fn messages() -> Vec<Message> {
         Message::Frames(Frames { mark: MARK, frames: frames(9) }),
         Message::Ack(Ack { synced: 4, applied: 3, applied_offset: 8 }),
         Message::Heartbeat(MARK),
+        Message::Join(r#"{"name":"kitchen"}"#.to_owned()),
+        Message::Joined { node: 4, database: [7; 16] },
+        Message::Elsewhere { address: "kitchen:7403".to_owned() },
+        Message::Vote(Candidacy { vote: VOTE, last: Some(ENTRY), is_handed_over: true }),
+        Message::PreVote(Candidacy { vote: VOTE, last: None, is_handed_over: false }),
+        Message::Voted(Verdict { vote: VOTE, is_granted: true, last: Some(ENTRY) }),
+        append(9),
+        Message::Appended(Appended::UpTo(Some(ENTRY))),
+        Message::Succeed(Succession { vote: VOTE, to: 2, last: Some(ENTRY) }),
+        Message::Succeeded(true),
+        Message::Handover(Handover {
+            vote: VOTE,
+            last: EntryName { term: 3, index: 11 },
+            members: GroupMembers { index: 2, term: 3, words: "{}".to_owned() },
+            offer: Offer { at: AT, bytes: 100 },
+        }),
+        Message::Installed(VOTE),
     ];
     let kinds: Vec<_> = messages.iter().map(Message::kind).collect();
     assert_eq!(kinds, MessageKind::ALL, "one of each");
@@ -135,7 +162,8 @@ fn bodies_that_make_no_sense_are_refused_by_the_name_of_their_field() {
             // A chunk may have any length, and a frame may end where another one begins.
             let found = Message::decode(kind, &body[..length]);
             let is_whole = found.as_ref().is_ok_and(|found| {
-                matches!(found, Message::Chunk(_) | Message::Frames(_)) && *found != message
+                matches!(found, Message::Chunk(_) | Message::Frames(_) | Message::Append(_))
+                    && *found != message
             });
             assert!(is_whole || found.is_err(), "{kind}, {length} bytes");
         }

@@ -44,7 +44,7 @@ pub(crate) fn open(location: Location, options: Options) -> Result<Shared> {
     let storage = location.storage.clone();
     check_options(&location, &options)?;
     // Before anything is touched: what is no database stays as it is.
-    refuse_foreign_files(&location)?;
+    refuse_foreign_files(&location, options.node.is_some())?;
     let lock = take_lock(&location, &options)?;
     let found = Manifest::read(&*storage)?;
     let is_read_only = lock.is_none() || is_looked_at(&location, &options, found.as_ref())?;
@@ -327,7 +327,7 @@ pub(crate) fn create(location: &Location, node: Option<&GroupNode>) -> Result<Ma
     let storage = &*location.storage;
     let failed = |error: io::Error| io_error(&format!("creating {}", location.name), error);
     // Nobody came first, or left something behind.
-    refuse_foreign_files(location)?;
+    refuse_foreign_files(location, node.is_some())?;
     let shared = node.and_then(|node| node.database);
     let database = shared.unwrap_or_else(|| location.entropy.salt());
     for directory in [LOG_DIRECTORY, CHECKPOINT_DIRECTORY] {
@@ -357,7 +357,7 @@ pub(crate) fn create(location: &Location, node: Option<&GroupNode>) -> Result<Ma
 }
 
 /// Without a manifest the directory must be empty, but for an earlier attempt to create one.
-fn refuse_foreign_files(location: &Location) -> Result<()> {
+fn refuse_foreign_files(location: &Location, is_node: bool) -> Result<()> {
     let storage = &*location.storage;
     let failed = |error: io::Error| io_error(&format!("reading {}", location.name), error);
     let list = |directory| match storage.list(directory) {
@@ -384,7 +384,13 @@ fn refuse_foreign_files(location: &Location) -> Result<()> {
     if written > SEGMENT_HEADER_BYTES {
         return Err(manifest::missing());
     }
-    let is_ours = |name: &String| name.starts_with('.') || name == "LOCK" || name == "MANIFEST.tmp";
+    // A node knows who it is before it has a database.
+    let is_ours = |name: &String| {
+        name.starts_with('.')
+            || name == "LOCK"
+            || name == "MANIFEST.tmp"
+            || (is_node && (name == "NODE" || name == "NODE.tmp"))
+    };
     match names.iter().find(|name| !is_ours(name)) {
         Some(name) => Err(Error::invalid(
             reason::INVALID_OPTION,

@@ -11,7 +11,7 @@ mod lag;
 mod primary;
 mod replica;
 mod source;
-mod transfer;
+pub(crate) mod transfer;
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ fn unexpected(kind: MessageKind, awaited: &'static str) -> PeerError {
 }
 
 /// Does on a thread what may wait for a disk.
-async fn on_thread<T: Send + 'static>(
+pub(crate) async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PeerError> + Send + 'static,
 ) -> Result<T, PeerError> {
     match tokio::task::spawn_blocking(work).await {

@@ -13,7 +13,7 @@ use rstmdb_types::error::reason;
 const INCOMING: &str = "incoming";
 
 /// The file that a checkpoint comes into. What is there of it stays when the connection ends.
-pub(super) struct Transfer {
+pub(crate) struct Transfer {
     location: Location,
     path: String,
     file: Arc<dyn File>,
@@ -23,7 +23,7 @@ pub(super) struct Transfer {
 
 impl Transfer {
     /// Goes on with what is there of this very checkpoint, or begins.
-    pub(super) fn begin(location: &Location, offer: Offer) -> io::Result<Transfer> {
+    pub(crate) fn begin(location: &Location, offer: Offer) -> io::Result<Transfer> {
         let storage = &*location.storage;
         let name = format!("{:016x}-{:016x}-{}.part", offer.at.index, offer.at.chain, offer.bytes);
         storage.create_dir(INCOMING)?;
@@ -44,12 +44,17 @@ impl Transfer {
     }
 
     /// The bytes that are there.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
+    /// Whether all bytes are there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.position == self.offer.bytes
+    }
+
     /// Takes some bytes; says whether those were the last.
-    pub(super) fn take(&mut self, chunk: &Chunk) -> Result<bool, PeerError> {
+    pub(crate) fn take(&mut self, chunk: &Chunk) -> Result<bool, PeerError> {
         let length = chunk.bytes.len() as u64;
         let end = self.position + length;
         let is_last = length == 0;
@@ -76,13 +81,13 @@ impl Transfer {
     }
 
     /// Reads what came.
-    pub(super) fn read(&self, buffer: &mut [u8], position: u64) -> rstmdb_types::Result<usize> {
+    pub(crate) fn read(&self, buffer: &mut [u8], position: u64) -> rstmdb_types::Result<usize> {
         let read = self.file.read_at(buffer, position);
         read.map_err(|error| PeerError::Io(error).into())
     }
 
     /// It is in its place, or of no use.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         if let Err(error) = self.location.storage.remove(&self.path) {
             tracing::warn!("{} stays in {}: {error}", self.path, self.location.name);
         }

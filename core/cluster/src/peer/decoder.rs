@@ -39,6 +39,11 @@ impl Decoder {
         Decoder { bytes_max: Some(bytes_max), ..Decoder::default() }
     }
 
+    /// Messages of so many bytes are taken from now on.
+    pub fn allow(&mut self, bytes_max: u64) {
+        self.bytes_max = Some(bytes_max);
+    }
+
     /// Whether half of a message has arrived.
     pub fn is_amid(&self) -> bool {
         !self.head.is_empty() || self.piece.is_some() || self.before.is_some()

@@ -93,6 +93,14 @@ impl<'a> BodyReader<'a> {
         self.array(field).map(u64::from_le_bytes)
     }
 
+    pub(super) fn flag(&mut self, field: &'static str) -> Result<bool, MessageError> {
+        match self.u16(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.wrong(field)),
+        }
+    }
+
     pub(super) fn text(&mut self, field: &'static str) -> Result<String, MessageError> {
         let length = self.u16(field)?.into();
         let bytes = self.raw(length, field)?.to_vec();

@@ -107,11 +107,7 @@ impl PeerRefusal {
     }
 
     pub(super) fn decode(body: &mut BodyReader<'_>) -> Result<PeerRefusal, MessageError> {
-        let retryable = match body.u16("retryable")? {
-            0 => false,
-            1 => true,
-            _ => return Err(body.wrong("retryable")),
-        };
+        let retryable = body.flag("retryable")?;
         Ok(PeerRefusal { retryable, reason: body.text("reason")?, message: body.text("message")? })
     }
 }

@@ -6,6 +6,8 @@ use std::fmt;
 pub const PIECE_BYTES_MAX: usize = 8 << 20;
 /// The most bytes of a message that tells something about the connection.
 const TALK_BYTES_MAX: u64 = 64 << 10;
+/// The most bytes of what goes before a checkpoint, with all members.
+const HANDOVER_BYTES_MAX: u64 = 1 << 20;
 /// The most bytes of frames: a frame of the log may have half a gibibyte, and more than one come together.
 const FRAMES_BYTES_MAX: u64 = (512 << 20) + (1 << 20);
 
@@ -73,6 +75,30 @@ kinds! {
     Ack = 11, "ack", TALK_BYTES_MAX;
     /// What a source has, also when nothing new comes.
     Heartbeat = 12, "heartbeat", TALK_BYTES_MAX;
+    /// A node wants to belong to the group, or tells where it is now.
+    Join = 32, "join", TALK_BYTES_MAX;
+    /// It belongs to the group.
+    Joined = 33, "joined", TALK_BYTES_MAX;
+    /// Another node takes such requests.
+    Elsewhere = 34, "elsewhere", TALK_BYTES_MAX;
+    /// A node wants to lead.
+    Vote = 35, "vote", TALK_BYTES_MAX;
+    /// A node asks whether it would be elected.
+    PreVote = 36, "pre-vote", TALK_BYTES_MAX;
+    /// What a node thinks of one that wants to lead.
+    Voted = 37, "voted", TALK_BYTES_MAX;
+    /// What who leads wants to have in the log, or that it still leads.
+    Append = 38, "append", FRAMES_BYTES_MAX;
+    /// What became of it.
+    Appended = 39, "appended", TALK_BYTES_MAX;
+    /// Leadership is handed over.
+    Succeed = 40, "succeed", TALK_BYTES_MAX;
+    /// Whether the node may lead next.
+    Succeeded = 41, "succeeded", TALK_BYTES_MAX;
+    /// A checkpoint in place of a log that is gone; a *fetch* asks for its bytes.
+    Handover = 42, "handover", HANDOVER_BYTES_MAX;
+    /// The checkpoint is in its place.
+    Installed = 43, "installed", TALK_BYTES_MAX;
 }
 
 impl fmt::Display for MessageKind {

@@ -29,6 +29,11 @@ impl<R: AsyncRead + Unpin> PeerReader<R> {
         PeerReader { stream, decoder, buffer: vec![0; READ_BYTES], unread: 0..0, next: 1 }
     }
 
+    /// Messages of so many bytes are taken from now on.
+    pub fn allow(&mut self, bytes_max: u64) {
+        self.decoder.allow(bytes_max);
+    }
+
     /// The next message. It may be given up and asked for again: nothing is lost.
     pub async fn next(&mut self) -> Result<Message, PeerError> {
         loop {

@@ -1,13 +1,17 @@
 //! What messages say.
 
-use rstmdb_engine::replication::{Installed, LogFrame};
+use rstmdb_engine::replication::LogFrame;
 use rstmdb_types::Offset;
 
+use super::consensus::{
+    AppendFrames, Appended, Candidacy, Handover, PeerVote, Succession, Verdict,
+};
 use super::fields::{BodyReader, BodyWriter};
 use super::header::{HEADER_BYTES, Header};
 use super::hello::{Hello, PeerRefusal};
 use super::kind::{MessageKind, PIECE_BYTES_MAX};
 use super::malformed::MessageError;
+use super::parts::{Offer, put_offer, take_frames_of, take_offer};
 
 /// A frame and all before it, named by what no other log has; index 0 is the beginning of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +41,6 @@ pub struct FollowFrom {
     pub offset: Offset,
     /// Its last frame, and some before it, backwards.
     pub known: Vec<FrameName>,
-}
-
-/// A checkpoint that can be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offer {
-    /// Where the log goes on behind it.
-    pub at: Installed,
-    /// Its size.
-    pub bytes: u64,
 }
 
 /// Some bytes of a checkpoint.
@@ -132,6 +127,38 @@ pub enum Message {
     Ack(Ack),
     /// See [`MessageKind::Heartbeat`].
     Heartbeat(Heartbeat),
+    /// See [`MessageKind::Join`]: what is to be known of the node, as JSON.
+    Join(String),
+    /// See [`MessageKind::Joined`].
+    Joined {
+        /// The node's number.
+        node: u16,
+        /// The id of the group's database.
+        database: [u8; 16],
+    },
+    /// See [`MessageKind::Elsewhere`].
+    Elsewhere {
+        /// Where that is; nothing: it is not known.
+        address: String,
+    },
+    /// See [`MessageKind::Vote`].
+    Vote(Candidacy),
+    /// See [`MessageKind::PreVote`].
+    PreVote(Candidacy),
+    /// See [`MessageKind::Voted`].
+    Voted(Verdict),
+    /// See [`MessageKind::Append`].
+    Append(AppendFrames),
+    /// See [`MessageKind::Appended`].
+    Appended(Appended),
+    /// See [`MessageKind::Succeed`].
+    Succeed(Succession),
+    /// See [`MessageKind::Succeeded`]: whether it may lead next.
+    Succeeded(bool),
+    /// See [`MessageKind::Handover`].
+    Handover(Handover),
+    /// See [`MessageKind::Installed`].
+    Installed(PeerVote),
 }
 
 impl Message {
@@ -150,6 +177,18 @@ impl Message {
             Message::Frames(_) => MessageKind::Frames,
             Message::Ack(_) => MessageKind::Ack,
             Message::Heartbeat(_) => MessageKind::Heartbeat,
+            Message::Join(_) => MessageKind::Join,
+            Message::Joined { .. } => MessageKind::Joined,
+            Message::Elsewhere { .. } => MessageKind::Elsewhere,
+            Message::Vote(_) => MessageKind::Vote,
+            Message::PreVote(_) => MessageKind::PreVote,
+            Message::Voted(_) => MessageKind::Voted,
+            Message::Append(_) => MessageKind::Append,
+            Message::Appended(_) => MessageKind::Appended,
+            Message::Succeed(_) => MessageKind::Succeed,
+            Message::Succeeded(_) => MessageKind::Succeeded,
+            Message::Handover(_) => MessageKind::Handover,
+            Message::Installed(_) => MessageKind::Installed,
         }
     }
 
@@ -199,6 +238,17 @@ impl Message {
                 body.u64(ack.synced).u64(ack.applied).u64(ack.applied_offset);
             }
             Message::Heartbeat(mark) => put_mark(&mut body, mark),
+            Message::Join(words) => drop(body.text(words)),
+            Message::Joined { node, database } => drop(body.u16(*node).raw(database)),
+            Message::Elsewhere { address } => drop(body.text(address)),
+            Message::Vote(candidacy) | Message::PreVote(candidacy) => candidacy.encode(&mut body),
+            Message::Voted(verdict) => verdict.encode(&mut body),
+            Message::Append(append) => append.encode(&mut body),
+            Message::Appended(appended) => appended.encode(&mut body),
+            Message::Succeed(succession) => succession.encode(&mut body),
+            Message::Succeeded(may_lead) => drop(body.u16((*may_lead).into())),
+            Message::Handover(handover) => handover.encode(&mut body),
+            Message::Installed(vote) => vote.encode(&mut body),
         }
         body.into_bytes()
     }
@@ -246,6 +296,20 @@ impl Message {
                 applied_offset: body.u64("offset")?,
             }),
             MessageKind::Heartbeat => Message::Heartbeat(take_mark(&mut body)?),
+            MessageKind::Join => Message::Join(body.text("words")?),
+            MessageKind::Joined => {
+                Message::Joined { node: body.u16("node")?, database: body.array("database")? }
+            }
+            MessageKind::Elsewhere => Message::Elsewhere { address: body.text("address")? },
+            MessageKind::Vote => Message::Vote(Candidacy::decode(&mut body)?),
+            MessageKind::PreVote => Message::PreVote(Candidacy::decode(&mut body)?),
+            MessageKind::Voted => Message::Voted(Verdict::decode(&mut body)?),
+            MessageKind::Append => Message::Append(AppendFrames::decode(&mut body)?),
+            MessageKind::Appended => Message::Appended(Appended::decode(&mut body)?),
+            MessageKind::Succeed => Message::Succeed(Succession::decode(&mut body)?),
+            MessageKind::Succeeded => Message::Succeeded(body.flag("may_lead")?),
+            MessageKind::Handover => Message::Handover(Handover::decode(&mut body)?),
+            MessageKind::Installed => Message::Installed(PeerVote::decode(&mut body)?),
         };
         body.end()?;
         Ok(message)
@@ -264,52 +328,8 @@ fn take_mark(body: &mut BodyReader<'_>) -> Result<Heartbeat, MessageError> {
     })
 }
 
-/// The frames go on from each other, so that nothing is in between.
 fn take_frames(body: &mut BodyReader<'_>) -> Result<Frames, MessageError> {
     let mark = take_mark(body)?;
-    let mut rest = BodyReader::new(MessageKind::Frames, body.rest());
-    let mut frames: Vec<LogFrame> = Vec::new();
-    loop {
-        let frame = rest.sized("frames")?;
-        let frame = LogFrame::decode(frame).map_err(|_| rest.wrong("frames"))?;
-        if frames.last().is_some_and(|before| before.index() + 1 != frame.index()) {
-            return Err(rest.wrong("indexes"));
-        }
-        frames.push(frame);
-        if rest.is_empty() {
-            return Ok(Frames { mark, frames });
-        }
-    }
-}
-
-fn put_offer(body: &mut BodyWriter, offer: &Offer) {
-    let Installed { database, offset, index, term, chain, next, boundary, at_ms, until } = offer.at;
-    body.raw(&database);
-    for value in [offset, index, term, chain, next, boundary, at_ms as u64, until, offer.bytes] {
-        body.u64(value);
-    }
-}
-
-fn take_offer(body: &mut BodyReader<'_>) -> Result<Offer, MessageError> {
-    let at = Installed {
-        database: body.array("database")?,
-        offset: body.u64("offset")?,
-        index: body.u64("index")?,
-        term: body.u64("term")?,
-        chain: body.u64("chain")?,
-        next: body.u64("next")?,
-        boundary: body.u64("boundary")?,
-        at_ms: body.u64("time")? as i64,
-        until: body.u64("until")?,
-    };
-    let bytes = body.u64("bytes")?;
-    // Numbers that later ones are counted from stay far below the end.
-    let numbers = [at.offset, at.index, at.next, at.boundary, at.until, bytes];
-    if numbers.iter().any(|number| *number > i64::MAX as u64) {
-        return Err(body.wrong("numbers"));
-    }
-    if at.until < at.index || at.boundary > at.offset || at.next == 0 {
-        return Err(body.wrong("place"));
-    }
-    Ok(Offer { at, bytes })
+    let frames = take_frames_of(body)?;
+    if frames.is_empty() { Err(body.wrong("frames")) } else { Ok(Frames { mark, frames }) }
 }

@@ -4,6 +4,7 @@
 //! [`Decoder`] and messages come out, [`Message::encode`] goes the other way, and [`PeerReader`] and [`PeerWriter`] do so over any
 //! stream. Bytes of strangers cost no more memory than has arrived, and end the connection with a [`PeerError`] that says why.
 
+mod consensus;
 mod decoder;
 mod error;
 mod fields;
@@ -13,7 +14,11 @@ mod kind;
 mod link;
 mod malformed;
 mod message;
+mod parts;
 
+pub use consensus::{
+    AppendFrames, Appended, Candidacy, EntryName, Handover, PeerVote, Succession, Verdict,
+};
 pub use decoder::{Decoder, Envelope};
 pub use error::PeerError;
 pub use header::{HEADER_BYTES, Header};
@@ -21,4 +26,5 @@ pub use hello::{Hello, Levels, PeerRefusal, Range};
 pub use kind::{MessageKind, PIECE_BYTES_MAX};
 pub use link::{PeerReader, PeerWriter};
 pub use malformed::MessageError;
-pub use message::{Ack, Chunk, FollowFrom, FrameName, Frames, Heartbeat, Message, Offer};
+pub use message::{Ack, Chunk, FollowFrom, FrameName, Frames, Heartbeat, Message};
+pub use parts::Offer;

@@ -72,7 +72,10 @@ impl RaftLog {
     /// Entries of these numbers, as far as they are there, up to about so many bytes.
     fn entries(&self, first: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let engine = self.slot.engine();
-        let first = first.max(self.purged(&engine)?.map_or(0, |id| id.index + 1));
+        // The first frame that is there counts as given up after a start, and may be wanted before the next.
+        let kept = engine.replication().tip().first_kept.saturating_sub(1);
+        let floor = self.told.lock().floor.as_ref().map_or(0, |id| id.index + 1);
+        let first = first.max(kept).max(floor);
         if first >= end {
             return Ok(Vec::new());
         }

@@ -12,14 +12,8 @@ use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::slot::{EngineSlot, Worker, failed};
 use super::snapshot::{SnapshotFile, SnapshotSource};
-use super::types::{LogId, StoredMembership, TypeConfig, log_id, stored};
+use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, log_id, stored};
 
-/// What goes with a snapshot.
-pub type SnapshotMeta = openraft::SnapshotMeta<
-    openraft::vote::leader_id_std::CommittedLeaderId<u64>,
-    u64,
-    super::types::MemberNode,
->;
 /// A checkpoint, and what the library wants to know of it.
 pub type RaftSnapshot = openraft::Snapshot<
     openraft::vote::leader_id_std::CommittedLeaderId<u64>,

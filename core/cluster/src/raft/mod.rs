@@ -25,20 +25,24 @@ use tokio::task::JoinHandle;
 
 pub use lead::RaftOfGroup;
 pub use log::RaftLog;
-pub use machine::{RaftMachine, RaftSnapshot, SnapshotMeta};
+pub use machine::{RaftMachine, RaftSnapshot};
+pub use members::{GroupState, JoinOutcome, MemberState, first_member};
 pub use slot::EngineSlot;
 pub use snapshot::{SnapshotFile, SnapshotSource};
 pub use types::{
-    Entry, LogId, MemberNode, Membership, Payload, Proposal, Runtime, StoredMembership, TypeConfig,
-    Vote,
+    Entry, LogId, MemberNode, Membership, Payload, Proposal, Runtime, SnapshotMeta,
+    StoredMembership, TypeConfig, Vote,
 };
 
 use lead::Driver;
 use types::{names_members, vote_bytes, words};
 
+pub(crate) use types::{said_members, snapshot_meta};
+
 mod lead;
 mod log;
 mod machine;
+mod members;
 mod slot;
 mod snapshot;
 mod types;
@@ -65,6 +69,10 @@ pub struct RaftNode {
     raft: RaftOfGroup,
     slot: Arc<EngineSlot>,
     tasks: Vec<JoinHandle<()>>,
+    /// One change of the members at a time.
+    changes: tokio::sync::Mutex<()>,
+    /// Who was not heard of for so long does not answer.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for RaftNode {
@@ -119,7 +127,7 @@ impl RaftNode {
             tokio::spawn(driver.drive()),
             tokio::spawn(lead::confirm_rounds(raft.clone(), slot.clone())),
         ];
-        Ok(RaftNode { raft, slot, tasks })
+        Ok(RaftNode { raft, slot, tasks, changes: tokio::sync::Mutex::default(), patience })
     }
 
     /// The library's node, for the network and for changes of the membership.
@@ -130,6 +138,11 @@ impl RaftNode {
     /// The engine that is open now.
     pub fn engine(&self) -> Arc<Engine> {
         self.slot.engine()
+    }
+
+    /// Tells when another engine took the place of the one that is open.
+    pub fn engines(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.slot.changes()
     }
 
     /// There is a newer checkpoint: nodes that are far behind get that one, and the log before it may go when the
@@ -149,7 +162,7 @@ impl RaftNode {
     }
 
     /// Takes part no more. The engine follows, and is closed by whoever opened it.
-    pub async fn stop(self) -> Result<()> {
+    pub async fn stop(&self) -> Result<()> {
         let stopped = self.raft.shutdown().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         self.slot.engine().replication().follow("the node stopped", None);

@@ -52,6 +52,9 @@ pub type Membership = openraft::Membership<u64, MemberNode>;
 /// The same, with the entry that says so.
 pub type StoredMembership = openraft::StoredMembership<CommittedLeaderId<u64>, u64, MemberNode>;
 
+/// What goes with a snapshot.
+pub type SnapshotMeta = openraft::SnapshotMeta<CommittedLeaderId<u64>, u64, MemberNode>;
+
 /// What all members know of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberNode {
@@ -70,6 +73,12 @@ pub struct MemberNode {
     /// The oldest and the newest level that it can work at.
     #[serde(default)]
     pub levels: (u32, u32),
+    /// It wants no vote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_learner: bool,
+    /// No node of a higher number was there when this was said.
+    #[serde(default)]
+    pub given: u16,
 }
 
 /// A frame on its way into the log.
@@ -231,6 +240,18 @@ pub(super) fn stored(said: Option<GroupMembers>) -> Result<StoredMembership> {
     let Some(said) = said else { return Ok(StoredMembership::default()) };
     let id = log_id(said.index, said.term);
     Ok(StoredMembership::new(Some(id), membership(&said)?))
+}
+
+/// What the log says of who belongs to the group.
+pub(crate) fn said_members(stored: &StoredMembership) -> Option<GroupMembers> {
+    let id = stored.log_id().as_ref()?;
+    let words = words(stored.membership());
+    Some(GroupMembers { index: id.index + 1, term: id.leader_id.term, words })
+}
+
+/// What goes with a checkpoint that another member hands over.
+pub(crate) fn snapshot_meta(last: LogId, said: GroupMembers) -> Result<SnapshotMeta> {
+    Ok(SnapshotMeta { last_log_id: Some(last), last_membership: stored(Some(said))? })
 }
 
 /// Bytes of a vote that the engine keeps.

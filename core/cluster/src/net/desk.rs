@@ -1,0 +1,339 @@
+//! Connections that come.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use rstmdb_engine::Location;
+use rstmdb_types::error::reason;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::convert;
+use super::dial::{PeerLink, PeerStream, TALK_BYTES_MAX, needs_tls, unexpected};
+use super::local::PeerNode;
+use super::receive::Received;
+use crate::peer::{
+    Decoder, Handover, Hello, Message, PeerError, PeerReader, PeerRefusal, PeerWriter,
+};
+use crate::raft::{JoinOutcome, RaftNode, RaftSnapshot, SnapshotFile, snapshot_meta};
+
+/// Connections whose other end said who it is not yet.
+const STRANGERS_MAX: usize = 32;
+/// Connections of one member: some of each kind, and some whose end was not noticed yet.
+const OF_A_MEMBER_MAX: usize = 16;
+/// Who does not say so within this time is no member.
+const HELLO: Duration = Duration::from_secs(5);
+/// Of refusals that come one after the other, one is logged in this time.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// What was refused.
+#[derive(Debug, Default)]
+pub struct PeerCounts {
+    /// Connections that were ended with a reason.
+    pub refused: AtomicU64,
+    /// Connections for which there was no room.
+    pub dropped: AtomicU64,
+}
+
+/// Answers members, and nodes that want to be one.
+pub struct PeerDesk {
+    node: Arc<PeerNode>,
+    location: Location,
+    raft: RwLock<Option<Arc<RaftNode>>>,
+    strangers: Arc<Semaphore>,
+    members: Mutex<BTreeMap<u16, Arc<Semaphore>>>,
+    /// One checkpoint at a time comes into the directory.
+    receiving: tokio::sync::Mutex<()>,
+    counts: PeerCounts,
+    logged: Mutex<Option<(Instant, u64)>>,
+}
+
+impl std::fmt::Debug for PeerDesk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PeerDesk({:?})", self.node)
+    }
+}
+
+impl PeerDesk {
+    /// A desk for a node that takes part in no group yet.
+    pub fn new(node: Arc<PeerNode>, location: Location) -> PeerDesk {
+        PeerDesk {
+            node,
+            location,
+            raft: RwLock::default(),
+            strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            members: Mutex::default(),
+            receiving: tokio::sync::Mutex::default(),
+            counts: PeerCounts::default(),
+            logged: Mutex::default(),
+        }
+    }
+
+    /// The node takes part from now on, or no more.
+    pub fn takes_part(&self, raft: Option<Arc<RaftNode>>) {
+        *self.raft.write() = raft;
+    }
+
+    /// What was refused so far.
+    pub fn counts(&self) -> &PeerCounts {
+        &self.counts
+    }
+
+    /// Answers until it is dropped.
+    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            let (tcp, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Such as too many open files: soon there may be room.
+                    tracing::warn!("a connection of another node could not be accepted: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Ok(place) = self.strangers.clone().try_acquire_owned() else {
+                self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+                self.log(&format!("too many connections at once: that of {address} was dropped"));
+                continue;
+            };
+            let desk = self.clone();
+            connections.spawn(async move { desk.serve(tcp, address, place).await });
+        }
+    }
+
+    async fn serve(&self, tcp: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
+        let error = match timeout(HELLO, self.greet(tcp, address)).await {
+            Ok(Ok((link, room))) => {
+                drop(place);
+                let who = link.theirs.name.clone();
+                let Err(error) = self.converse(link).await;
+                drop(room);
+                if matches!(error, PeerError::Closed { .. } | PeerError::Io(_)) {
+                    tracing::debug!("the connection of {who} at {address} ended: {error}");
+                    return;
+                }
+                error
+            }
+            Ok(Err(error)) => error,
+            Err(_) => PeerError::Silent { after: HELLO },
+        };
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        self.log(&format!("a connection from {address} was refused: {error}"));
+    }
+
+    /// Says it, unless the like was said a moment ago.
+    fn log(&self, what: &str) {
+        let mut logged = self.logged.lock();
+        match &mut *logged {
+            Some((at, more)) if at.elapsed() < LOG_PAUSE => *more += 1,
+            other => {
+                let more = other.map_or(0, |(_, more)| more);
+                match more {
+                    0 => tracing::warn!("{what}"),
+                    _ => tracing::warn!("{what} (and {more} more since the last)"),
+                }
+                *other = Some((Instant::now(), 0));
+            }
+        }
+    }
+
+    async fn greet(
+        &self,
+        tcp: TcpStream,
+        address: SocketAddr,
+    ) -> Result<(PeerLink, Option<OwnedSemaphorePermit>), PeerError> {
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn PeerStream> = match self.node.tls() {
+            Some(tls) => Box::new(TlsAcceptor::from(tls.server).accept(tcp).await?),
+            None => Box::new(tcp),
+        };
+        let (reading, writing) = tokio::io::split(stream);
+        let mut incoming = PeerReader::new(reading, Decoder::limited(TALK_BYTES_MAX));
+        let mut outgoing = PeerWriter::new(writing);
+        let welcomed = async {
+            if self.node.tls().is_none()
+                && let Some(refusal) = needs_tls(address)
+            {
+                return Err(PeerError::Refusing(refusal));
+            }
+            let theirs = match incoming.next().await? {
+                Message::Hello(theirs) => theirs,
+                other => return Err(unexpected(other.kind(), "a hello")),
+            };
+            let mine = self.node.hello();
+            if let Some(refusal) = mine.refuses(&theirs).or_else(|| self.refuses(&theirs)) {
+                return Err(PeerError::Refusing(refusal));
+            }
+            let room = self.room_for(&theirs)?;
+            Ok((theirs, mine, room))
+        };
+        match welcomed.await {
+            Ok((theirs, mine, room)) => {
+                outgoing.send(&Message::Hello(mine)).await?;
+                if theirs.node != 0 {
+                    incoming.allow(u64::MAX);
+                }
+                Ok((PeerLink { incoming, outgoing, theirs }, room))
+            }
+            Err(error) => {
+                if let Some(refusal) = error.refusal() {
+                    // It may be gone.
+                    let _ = outgoing.send(&Message::Refused(refusal)).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Why a node that says it is a member is none.
+    fn refuses(&self, theirs: &Hello) -> Option<PeerRefusal> {
+        let raft = self.raft.read().clone()?;
+        let (given, uuid) = raft.known_as(theirs.node)?;
+        if theirs.node == 0 {
+            return None;
+        }
+        let name = &theirs.name;
+        match uuid {
+            Some(uuid) if uuid != crate::hex(&theirs.uuid) => Some(PeerRefusal::new(
+                reason::INVALID_OPTION,
+                format!(
+                    "node {} of the group is another one than {name}: its directory was replaced or wiped. Remove node \
+                     {0} (rstmdb --group \"remove {0}\", at the leader), and start {name} with an empty directory: it gets a number of its own",
+                    theirs.node
+                ),
+            )),
+            None if theirs.node <= given => Some(PeerRefusal::new(
+                reason::INVALID_OPTION,
+                format!(
+                    "node {} ({name}) was removed from the group: start it with an empty directory to have it join again",
+                    theirs.node
+                ),
+            )),
+            _ => None,
+        }
+    }
+
+    fn room_for(&self, theirs: &Hello) -> Result<Option<OwnedSemaphorePermit>, PeerError> {
+        if theirs.node == 0 {
+            return Ok(None);
+        }
+        let room = || Arc::new(Semaphore::new(OF_A_MEMBER_MAX));
+        let room = self.members.lock().entry(theirs.node).or_insert_with(room).clone();
+        room.try_acquire_owned().map(Some).map_err(|_| {
+            let what = format!("node {} has {OF_A_MEMBER_MAX} connections already", theirs.node);
+            PeerError::Refusing(PeerRefusal::for_now(reason::LIMIT_EXCEEDED, what))
+        })
+    }
+
+    async fn converse(&self, mut link: PeerLink) -> Result<std::convert::Infallible, PeerError> {
+        loop {
+            // A line that is not needed now stays: heartbeats of the system find out whether its end is there.
+            let message = match link.theirs.node {
+                0 => link.incoming.next_within(HELLO).await?,
+                _ => link.incoming.next().await?,
+            };
+            let answered = self.answer(&mut link, message).await;
+            let answer = match answered {
+                Ok(answer) => answer,
+                Err(error) => {
+                    if let Some(refusal) = error.refusal() {
+                        let refused = Message::Refused(refusal);
+                        // It may be gone.
+                        let _ = link.outgoing.send_within(&refused, self.node.patience).await;
+                    }
+                    return Err(error);
+                }
+            };
+            link.outgoing.send_within(&answer, self.node.patience).await?;
+        }
+    }
+
+    fn raft(&self) -> Result<Arc<RaftNode>, PeerError> {
+        self.raft.read().clone().ok_or_else(|| {
+            let what = "the node takes part in no group yet, or is stopping";
+            PeerError::Refusing(PeerRefusal::for_now(reason::NOT_LEADER, what))
+        })
+    }
+
+    async fn answer(&self, link: &mut PeerLink, message: Message) -> Result<Message, PeerError> {
+        let raft = self.raft()?;
+        let library = raft.raft();
+        if let Message::Join(words) = &message {
+            return Ok(match raft.join(words, link.theirs.uuid).await? {
+                JoinOutcome::Member { node } => {
+                    Message::Joined { node, database: self.node.hello().database }
+                }
+                JoinOutcome::Elsewhere { address } => Message::Elsewhere { address },
+            });
+        }
+        if link.theirs.node == 0 {
+            return Err(unexpected(message.kind(), "that the node wants to join"));
+        }
+        match message {
+            Message::Vote(candidacy) => {
+                let voted = library.vote(convert::candidacy_in(candidacy)).await;
+                voted.map(|verdict| Message::Voted(convert::verdict_out(&verdict))).map_err(stopped)
+            }
+            Message::PreVote(candidacy) => {
+                let voted = library.pre_vote(convert::candidacy_in(candidacy)).await;
+                voted.map(|verdict| Message::Voted(convert::verdict_out(&verdict))).map_err(stopped)
+            }
+            Message::Append(append) => {
+                let appended = library.append_entries(convert::append_in(append)).await;
+                let appended = appended.map_err(stopped)?;
+                Ok(Message::Appended(convert::appended_out(&appended)))
+            }
+            Message::Succeed(succession) => {
+                let request = convert::succession_in(succession);
+                let succeeded = library.handle_transfer_leader(request).await.map_err(stopped)?;
+                Ok(Message::Succeeded(succeeded.is_ok()))
+            }
+            Message::Handover(handover) => self.receive(link, &raft, handover).await,
+            other => Err(unexpected(other.kind(), "a question of a member")),
+        }
+    }
+
+    async fn receive(
+        &self,
+        link: &mut PeerLink,
+        raft: &RaftNode,
+        handover: Handover,
+    ) -> Result<Message, PeerError> {
+        let Ok(_alone) = self.receiving.try_lock() else {
+            let what = "another checkpoint is coming in already";
+            return Err(PeerError::Refusing(PeerRefusal::for_now(reason::LOCKED, what)));
+        };
+        let (mut received, position) = Received::begin(&self.location, &handover).await?;
+        let fetch = Message::Fetch { position };
+        link.outgoing.send_within(&fetch, self.node.patience).await?;
+        let (until, mut is_more) = (handover.offer.at.until, true);
+        while is_more {
+            let message = link.incoming.next_within(self.node.patience).await?;
+            (received, is_more) = received.take(message, until).await?;
+        }
+        let Handover { vote, last, members, offer } = handover;
+        let meta = snapshot_meta(convert::entry_in(last), members)?;
+        let source = Arc::new(received);
+        let snapshot = SnapshotFile { at: offer.at, bytes: offer.bytes, source };
+        let snapshot = RaftSnapshot { meta, snapshot };
+        let installed = raft.raft().install_full_snapshot(convert::vote_in(vote), snapshot).await;
+        let installed = installed.map_err(stopped)?;
+        tracing::info!("a checkpoint of {} bytes of another member is in its place", offer.bytes);
+        Ok(Message::Installed(convert::vote_out(&installed.vote)))
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> PeerError {
+    PeerError::Refusing(PeerRefusal::for_now(reason::CLOSED, format!("the node stopped: {error}")))
+}

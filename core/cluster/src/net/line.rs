@@ -1,0 +1,113 @@
+//! A connection to one member, kept for as long as somebody asks by it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::dial::{PeerLink, dial};
+use super::local::PeerNode;
+use crate::peer::{Message, PeerError};
+
+/// Questions that wait for their turn.
+const WAITING_MAX: usize = 64;
+
+struct Question {
+    message: Message,
+    patience: Duration,
+    answer: oneshot::Sender<Result<Message, PeerError>>,
+}
+
+/// Asks a member one thing after the other. Who gives up waiting does not end the connection: what is said to it is
+/// read and forgotten.
+#[derive(Clone)]
+pub(super) struct Line {
+    questions: mpsc::Sender<Question>,
+}
+
+impl Line {
+    /// A line to a member, which is where the log says, or else at this address. It connects when it is needed.
+    pub(super) fn new(node: Arc<PeerNode>, to: u64, address: String) -> Line {
+        let (questions, queue) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(answer(node, to, address, queue));
+        Line { questions }
+    }
+
+    pub(super) async fn ask(
+        &self,
+        message: Message,
+        patience: Duration,
+    ) -> Result<Message, PeerError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || PeerError::Closed { in_message: false };
+        self.questions.send(Question { message, patience, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+async fn answer(
+    node: Arc<PeerNode>,
+    to: u64,
+    address: String,
+    mut questions: mpsc::Receiver<Question>,
+) {
+    let mut kept: Option<(String, PeerLink)> = None;
+    while let Some(Question { message, patience, answer }) = questions.recv().await {
+        // Nobody waits for it any more; the next one is newer.
+        if answer.is_closed() {
+            continue;
+        }
+        let now = node.address_of(to).unwrap_or_else(|| address.clone());
+        let old = kept.take().filter(|(at, _)| *at == now);
+        let answered = match old {
+            Some((_, link)) => match talk(link, &message, patience).await {
+                // It may have been closed long ago: all that is asked may be asked twice.
+                Err(PeerError::Closed { .. } | PeerError::Io(_)) => {
+                    begin(&node, to, &now, &message, patience).await
+                }
+                answered => answered,
+            },
+            None => begin(&node, to, &now, &message, patience).await,
+        };
+        let answered = answered.map(|(link, message)| {
+            kept = Some((now, link));
+            message
+        });
+        // It may have given up waiting.
+        let _ = answer.send(answered);
+    }
+}
+
+async fn begin(
+    node: &PeerNode,
+    to: u64,
+    address: &str,
+    message: &Message,
+    patience: Duration,
+) -> Result<(PeerLink, Message), PeerError> {
+    let link = dial_member(node, to, address).await?;
+    talk(link, message, patience).await
+}
+
+/// Connects to a member, if it is the one that answers there.
+pub(super) async fn dial_member(
+    node: &PeerNode,
+    to: u64,
+    address: &str,
+) -> Result<PeerLink, PeerError> {
+    let link = dial(node, address).await?;
+    if u64::from(link.theirs.node) == to {
+        return Ok(link);
+    }
+    let what = format!("node {} answers at {address}, where node {to} should be", link.theirs.node);
+    Err(PeerError::Io(std::io::Error::other(what)))
+}
+
+async fn talk(
+    mut link: PeerLink,
+    message: &Message,
+    patience: Duration,
+) -> Result<(PeerLink, Message), PeerError> {
+    let answer = link.ask(message, patience).await?;
+    Ok((link, answer))
+}

@@ -1,0 +1,20 @@
+//! The network of a group: members reach each other over TCP, with TLS in both directions or on one machine.
+//!
+//! [`TcpNetwork`] is what the library sends by, [`PeerDesk`] answers what comes. A pair of members has up to three
+//! connections in each direction: one for what must not wait (votes, heartbeats), one for the log, one for a
+//! checkpoint while it goes over. Who is at the other end is settled by the first message ([`Hello`](crate::peer::Hello)): another
+//! group, another database, a number that belongs to somebody else are told so in a sentence, and the connection ends.
+//! Strangers cost little: so many connections, so long, and no message of more than 64 KiB.
+
+mod convert;
+mod desk;
+mod dial;
+mod line;
+mod local;
+mod receive;
+mod wire;
+
+pub use desk::{PeerCounts, PeerDesk};
+pub use dial::{JoinAnswer, ask_to_join};
+pub use local::{PeerNode, PeerTls};
+pub use wire::{TcpNetwork, Wire};
