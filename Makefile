@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run demo test check fix generate bench bench-compare soak examples conform interop diagrams wheels npm-pack portable clib try-install programs install crates publish-crates \
+.PHONY: help run cluster demo test check fix generate bench bench-compare soak examples conform interop diagrams wheels npm-pack portable clib try-install programs install crates publish-crates \
 	doc clean toolchain tools languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
@@ -38,6 +38,10 @@ run: toolchain ## build the server and rstmdb-cli, and serve ./data on 127.0.0.1
 	@echo "Ctrl-C stops the server; the data stays in ./data."
 	@echo
 	@"$(TARGET_DIR)/release/rstmdb" --data ./data
+
+cluster: toolchain ## build the server and rstmdb-cli, and serve ./cluster-data by three nodes on this machine
+	@cargo build --release --locked --package rstmdb-server --package rstmdb-cli
+	@PROGRAMS="$(TARGET_DIR)/release" packaging/cluster.sh
 
 demo: toolchain ## build rstmdb-cli and run its demo on ./demo-data
 	@cargo build --release --locked --package rstmdb-cli

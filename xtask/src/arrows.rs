@@ -58,8 +58,11 @@ const TESTKIT_USERS: &[&str] = &["rstmdb-tests", "rstmdb-benches"];
 const TESTKIT: &str = "rstmdb-testkit";
 
 /// What the tests of a crate may name beside its row.
-const DEV_ALLOWED: &[(&str, &[&str])] =
-    &[("rstmdb-engine", &["rstmdb"]), ("rstmdb-cli", &["rstmdb-engine", "rstmdb-server"])];
+const DEV_ALLOWED: &[(&str, &[&str])] = &[
+    ("rstmdb-engine", &["rstmdb"]),
+    ("rstmdb-server", &["rstmdb"]),
+    ("rstmdb-cli", &["rstmdb-engine", "rstmdb-server"]),
+];
 
 /// Outside packages that would break a promise: no async runtime and no consensus below the server.
 const REFUSED: &[(&str, &[&str])] = &[

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rstmdb_types::ErrorCode;
 use tokio::sync::watch;
 
 use crate::calls::Calls;
@@ -33,6 +34,8 @@ pub(crate) async fn follow(calls: Arc<Calls>, told: watch::Sender<Refusal>) {
         // The file system is asked when the disk was full, and may take its time.
         let looked = tokio::task::spawn_blocking(move || engine.refusal()).await;
         let Ok(now) = looked else { continue };
+        // That another node takes them is as it should be.
+        let now = now.filter(|error| error.code() != ErrorCode::ReadOnlyMode);
         let now = now.map(|error| error.message().to_owned());
         let changed = told.borrow().is_some() != now.is_some();
         if changed {

@@ -68,10 +68,16 @@ impl Health {
         if self.stopping.load(Ordering::Relaxed) {
             return Some(("stopping", "the server is stopping".to_owned()));
         }
+        if let Some(not_ready) = &self.calls.node().standing().not_ready {
+            return Some((not_ready.status, not_ready.reason.clone()));
+        }
         if !self.calls.is_in_service() {
             return Some(("starting", "the server is starting".to_owned()));
         }
+        // One that takes no writes refuses them, as it should.
+        let follows = !self.calls.node().standing().role.takes_writes();
         match self.info().await {
+            Ok(_) if follows && self.damage().is_none() => None,
             Err(error) => Some(("unhealthy", error.message().to_owned())),
             Ok(InfoResult { writable: Some(true), health: Some(health), .. }) if health == "ok" => {
                 None

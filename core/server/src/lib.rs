@@ -5,6 +5,7 @@ mod accept;
 pub mod auth;
 #[doc(hidden)]
 pub mod calls;
+mod cluster;
 mod condition;
 pub mod config;
 pub mod control;
@@ -27,4 +28,5 @@ pub mod sessions;
 mod shutdown;
 pub mod tls;
 
+pub use cluster::ServerGroup;
 pub use server::Server;

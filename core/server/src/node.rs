@@ -137,19 +137,19 @@ impl NodeStanding {
 
 /// The place where it stands.
 #[derive(Debug)]
-pub struct Node {
+pub struct NodePlace {
     standing: watch::Sender<Arc<NodeStanding>>,
     /// Clients have something to hear, or to look at again.
     news: watch::Sender<u64>,
 }
 
-impl Default for Node {
-    fn default() -> Node {
-        Node { standing: watch::Sender::default(), news: watch::Sender::new(0) }
+impl Default for NodePlace {
+    fn default() -> NodePlace {
+        NodePlace { standing: watch::Sender::default(), news: watch::Sender::new(0) }
     }
 }
 
-impl Node {
+impl NodePlace {
     /// What it is now.
     pub fn standing(&self) -> Arc<NodeStanding> {
         self.standing.borrow().clone()
@@ -176,7 +176,7 @@ impl Node {
     }
 
     /// Tells when clients are to be told of the nodes again, from now on; the number grows each time.
-    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+    pub fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }
 }
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn clients_hear_of_another_leader_and_not_of_each_lag() {
-        let node = Node::default();
+        let node = NodePlace::default();
         let news = node.news();
         node.update(|standing| standing.lag = Some(NodeLag::default()));
         node.update(|standing| standing.nodes.push(ClusterNode::default()));

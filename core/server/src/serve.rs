@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use rstmdb_engine::FsyncPolicy;
 use rstmdb_server::config::{LoadedConfig, Sources};
+use rstmdb_server::control::Order;
 use rstmdb_server::live::{Changes, Reasons, Watcher};
 use rstmdb_server::{Server, logging};
 use rstmdb_types::{Error, ErrorCode, Result};
@@ -49,10 +50,15 @@ pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
         banner(&loaded, &server);
         notify::ready(&status(server.address(), None));
         let (metrics, sessions) = (server.metrics().clone(), server.sessions());
+        let group = server.group();
+        let answer = move |order| match order {
+            Order::Group(order) => group.answer(order),
+            order => sessions.answer(order),
+        };
         let watcher = Watcher::new(sources, loaded, server.settings(), Some(log));
         let told = move |outcome: &Result<Changes>| metrics.config_was_read(outcome.is_ok());
         let watching = [
-            tokio::spawn(watcher.run(reasons, move |order| sessions.answer(order), told)),
+            tokio::spawn(watcher.run(reasons, answer, told)),
             tokio::spawn(notify::live()),
             tokio::spawn(tell_status(server.address(), server.refusal())),
         ];
@@ -113,6 +119,7 @@ fn banner(loaded: &LoadedConfig, server: &Server) {
         tls = config.tls.enabled,
         auth = config.auth.required,
         metrics = server.metrics_address().map(tracing::field::display),
+        peers = server.peer_address().map(tracing::field::display),
         config = loaded.file.as_ref().map(|path| tracing::field::display(path.display())),
         "rstmdb is ready"
     );

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
+use crate::cluster::{ClusterPart, ServerGroup};
 use crate::condition::{self, Refusal};
 use crate::config::{Address, Config, LoadedConfig};
 use crate::descriptors::OpenFiles;
@@ -38,6 +39,7 @@ pub struct Server {
     following: [JoinHandle<()>; 2],
     sessions: Arc<Sessions>,
     refusal: watch::Receiver<Refusal>,
+    membership: Option<ClusterPart>,
 }
 
 /// What becomes of a start when the address for metrics and health is taken.
@@ -96,14 +98,20 @@ impl Server {
         let endpoint = listener.map(|listener| {
             tokio::spawn(health::serve(listener, health.clone(), shutdown.ended()))
         });
+        let mut membership = None;
         match engine {
             Some(engine) => calls.install(engine),
+            None if config.cluster.enabled => {
+                let own = socket.local_addr().map_err(no_address)?;
+                let peers = &config.cluster.bind_addr;
+                let peers = listen(&PEERS, peers, reserve(&PEERS, peers).await?)?;
+                let peers = peers.into_std().map_err(no_address)?;
+                membership = Some(ClusterPart::start(&calls, &config, peers, own)?);
+            }
             None => calls.open(&config).await?,
         }
         let listener = listen(&CLIENTS, &config.network.bind_addr, socket)?;
-        let address = listener.local_addr().map_err(|error| {
-            Error::new(ErrorCode::InternalError, format!("no local address: {error}"))
-        })?;
+        let address = listener.local_addr().map_err(no_address)?;
         let files = OpenFiles::left(health::CONNECTIONS_MAX);
         health.allow_connections(files.health);
         let sessions = Arc::new(Sessions::new(settings.clone()));
@@ -133,7 +141,18 @@ impl Server {
             following,
             sessions,
             refusal,
+            membership,
         })
+    }
+
+    /// The group that it belongs to, for who orders something there.
+    pub fn group(&self) -> ServerGroup {
+        self.membership.as_ref().map(ClusterPart::group).unwrap_or_default()
+    }
+
+    /// Where other members of the group connect, when it belongs to one.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.membership.as_ref().map(ClusterPart::address)
     }
 
     /// Where clients connect.
@@ -179,6 +198,9 @@ impl Server {
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<()> {
         stop.await;
         self.health.stopping();
+        if let Some(membership) = &self.membership {
+            membership.resign().await;
+        }
         self.shutdown.begin();
         let mut connections = self.connections;
         if tokio::time::timeout(self.shutdown_timeout, &mut connections).await.is_err() {
@@ -187,13 +209,20 @@ impl Server {
             let _ = connections.await;
         }
         self.following.iter().for_each(JoinHandle::abort);
-        let closed = self.calls.close().await;
+        let closed = match self.membership {
+            Some(membership) => membership.stop().await,
+            None => self.calls.close().await,
+        };
         self.shutdown.end();
         if let Some(endpoint) = self.endpoint {
             let _ = endpoint.await;
         }
         closed
     }
+}
+
+fn no_address(error: std::io::Error) -> Error {
+    Error::new(ErrorCode::InternalError, format!("no local address: {error}"))
 }
 
 /// An address to listen on, for whoever must choose another one.
@@ -204,6 +233,8 @@ struct Place {
 }
 
 const CLIENTS: Place = Place { setting: "network.bind_addr", flag: "--bind HOST:PORT" };
+const PEERS: Place =
+    Place { setting: "cluster.bind_addr", flag: "--set cluster.bind_addr=HOST:PORT" };
 const METRICS: Place =
     Place { setting: "metrics.bind_addr", flag: "--metrics-bind HOST:PORT, or off" };
 

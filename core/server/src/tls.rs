@@ -77,7 +77,7 @@ fn end_of(certificate: &CertificateDer<'_>) -> Option<u64> {
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let key = pem_text(path).and_then(|text| PrivateKeyDer::from_pem_slice(&text));
     key.map_err(|error| {
         let encrypted = std::fs::read_to_string(path).is_ok_and(|text| has_encrypted_key(&text));
@@ -165,7 +165,7 @@ fn verifier(
         .map_err(|error| unusable(&error))
 }
 
-fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
     let wanted = "a PEM certificate";
     let read = pem_text(path).and_then(|text| CertificateDer::pem_slice_iter(&text).collect());
     let chain: Vec<_> = read.map_err(|error| unreadable(key, path, &error, wanted))?;

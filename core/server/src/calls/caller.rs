@@ -78,9 +78,20 @@ impl Caller {
         self.hold().map(|engine| engine.position())
     }
 
-    /// The nodes of the database: this one alone.
+    /// The nodes of the database: this one alone, where it knows no others.
     pub(crate) fn cluster(&mut self) -> Option<Cluster> {
-        self.hold().map(|engine| Cluster::alone(engine.database_id()))
+        let id = self.hold().map(|engine| engine.database_id())?;
+        let standing = self.calls.node().standing();
+        if standing.nodes.is_empty() {
+            return Some(Cluster::alone(id));
+        }
+        Some(Cluster {
+            id,
+            epoch: standing.epoch,
+            node: Some(standing.node.into()),
+            leader: standing.leader.map(u64::from),
+            nodes: standing.nodes.clone(),
+        })
     }
 
     /// The same caller, for work that goes on beside this one.

@@ -24,6 +24,7 @@ pub use execute::Call;
 pub use failure::CountedError;
 pub use pending::{Commit, Pending};
 pub use place::Calls;
+pub(crate) use place::make_private;
 pub use rstmdb_engine::Engine;
 pub use stream::Events;
 

@@ -17,7 +17,7 @@ use super::pending::{Commit, Pending, failed, reopening, unless_closed};
 use crate::config::Config;
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
-use crate::node::Node;
+use crate::node::NodePlace;
 
 /// What all transports share: the database, the settings, and what is counted.
 pub struct Calls {
@@ -25,7 +25,7 @@ pub struct Calls {
     newest: Arc<AtomicU64>,
     settings: Arc<LiveSettings>,
     metrics: Arc<Metrics>,
-    node: Node,
+    node: NodePlace,
 }
 
 impl std::fmt::Debug for Calls {
@@ -39,7 +39,7 @@ impl Calls {
     pub fn new(settings: Arc<LiveSettings>, metrics: Arc<Metrics>) -> Calls {
         metrics.show_settings(&settings.load());
         let (service, newest) = (watch::Sender::new(None), Arc::default());
-        Calls { service, newest, settings, metrics, node: Node::default() }
+        Calls { service, newest, settings, metrics, node: NodePlace::default() }
     }
 
     /// The settings in force.
@@ -53,7 +53,7 @@ impl Calls {
     }
 
     /// What this server is to others.
-    pub fn node(&self) -> &Node {
+    pub fn node(&self) -> &NodePlace {
         &self.node
     }
 
@@ -195,7 +195,7 @@ pub(super) fn submit_with<T>(
 }
 
 /// Makes the data directory, if it is not there, so that no other user can read what is in it.
-fn make_private(directory: &Path) {
+pub(crate) fn make_private(directory: &Path) {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rstmdb_engine::FsyncPolicy;
 use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_protocol::message::ID_BYTES_MAX;
 use rstmdb_types::{Limits, Result};
@@ -36,6 +37,7 @@ pub(super) fn validate(config: &Config) -> Result<()> {
              auth.secrets_file; `rstmdb-cli hash-token` makes a hash",
         ));
     }
+    cluster(config)?;
     replication(config)
 }
 
@@ -145,6 +147,64 @@ fn events(limits: &Limits) -> Option<String> {
              one of them"
         )
     })
+}
+
+fn cluster(config: &Config) -> Result<()> {
+    let cluster = &config.cluster;
+    if !cluster.enabled {
+        return Ok(());
+    }
+    if config.replication.role != Role::Standalone {
+        let message = format!(
+            "replication.role is {} and cluster.enabled is true: members of a group follow who was elected; leave one of them out",
+            config.replication.role
+        );
+        return Err(refused("replication.role", message));
+    }
+    if config.storage.fsync_policy != FsyncPolicy::EveryWrite {
+        let message = format!(
+            "storage.fsync_policy is {}, and members of a group count on what each of them has acknowledged: with cluster.enabled it \
+             must be every_write",
+            config.storage.fsync_policy
+        );
+        return Err(refused("storage.fsync_policy", message));
+    }
+    if config.storage.allow_flush_all {
+        let message = "storage.allow_flush_all can't be true with cluster.enabled: it would not reach the others";
+        return Err(refused("storage.allow_flush_all", message));
+    }
+    let paths = [
+        ("cluster.tls_cert_path", &cluster.tls_cert_path),
+        ("cluster.tls_key_path", &cluster.tls_key_path),
+        ("cluster.tls_ca_path", &cluster.tls_ca_path),
+    ];
+    if paths.iter().any(|(_, path)| path.is_some())
+        && let Some((key, _)) = paths.iter().find(|(_, path)| path.is_none())
+    {
+        let message = format!(
+            "{key} is not set: members prove themselves to each other, so cluster.tls_cert_path, cluster.tls_key_path and \
+             cluster.tls_ca_path go together"
+        );
+        return Err(refused(key, message));
+    }
+    let (heartbeat, least, most) = (cluster.heartbeat, cluster.election_min, cluster.election_max);
+    if heartbeat.is_zero() || least < heartbeat.saturating_mul(2) || most <= least {
+        let message = format!(
+            "cluster.heartbeat_ms, election_min_ms and election_max_ms are {}, {} and {}: a follower must miss two heartbeats before it \
+             wants to lead, and not all at once, so each must be larger than the one before, and election_min_ms at least twice \
+             heartbeat_ms",
+            heartbeat.as_millis(),
+            least.as_millis(),
+            most.as_millis()
+        );
+        return Err(refused("cluster.election_min_ms", message));
+    }
+    if cluster.seeds.is_empty() && !cluster.bootstrap {
+        let message = "cluster.seeds is empty and cluster.bootstrap is false: name where the other nodes are, or have the group begin \
+                       with this one";
+        return Err(refused("cluster.seeds", message));
+    }
+    Ok(())
 }
 
 fn replication(config: &Config) -> Result<()> {

@@ -13,7 +13,7 @@ use rstmdb_engine::{FsyncPolicy, Retention};
 use rstmdb_types::lookalike::Lookalike;
 use rstmdb_types::units;
 
-use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
+use super::values::{Address, LogFormat, MemberRole, ReplicationMode, Role, Secret};
 use super::yaml::{YamlNode, YamlValue};
 
 /// A value as it is printed.
@@ -141,7 +141,7 @@ macro_rules! written {
     };
 }
 
-written!(Address, LogFormat, ReplicationMode, Role);
+written!(Address, LogFormat, MemberRole, ReplicationMode, Role, String);
 
 impl Written for PathBuf {
     fn written(&self) -> String {
@@ -548,5 +548,45 @@ impl<T: FromNode> SettingForm for List<T> {
 
     fn add(&self, field: &mut Vec<T>, value: Vec<T>) {
         field.extend(value);
+    }
+}
+
+/// A list of what can be shown. A single text stands for a list of one, or of several with commas.
+pub(super) struct Words<T>(&'static str, PhantomData<T>);
+
+impl<T> Words<T> {
+    pub(super) const fn new(kind: &'static str) -> Words<T> {
+        Words(kind, PhantomData)
+    }
+}
+
+impl<T: FromStr<Err: Display> + Display> SettingForm for Words<T> {
+    type Value = Vec<T>;
+
+    fn kind(&self) -> &'static str {
+        self.0
+    }
+
+    fn read(&self, node: &YamlNode) -> Result<Vec<T>, String> {
+        let items = match &node.value {
+            YamlValue::Null => Vec::new(),
+            YamlValue::List(items) => {
+                items.iter().map(|item| scalar(item, self.0)).collect::<Result<_, _>>()?
+            }
+            _ => scalar(node, self.0)?.split(',').collect(),
+        };
+        let words = items.into_iter().map(str::trim).filter(|word| !word.is_empty());
+        let read =
+            |word: &str| word.parse().map_err(|error| format!("must be {}: {error}", self.0));
+        words.map(read).collect()
+    }
+
+    fn show(&self, value: &Vec<T>) -> Shown {
+        match value.is_empty() {
+            true => Shown::Empty,
+            false => {
+                Shown::Text(value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }
+        }
     }
 }

@@ -18,7 +18,16 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, String> {
             return Err(format!("{directive:?} is not a level; did you mean {level}?"));
         }
     }
-    EnvFilter::try_new(text).map_err(|error| error.to_string())
+    EnvFilter::try_new(with_library(text)).map_err(|error| error.to_string())
+}
+
+/// The library by which members agree says each heartbeat that is missed: what counts of that the server says itself.
+fn with_library(text: &str) -> String {
+    let is_off = text.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("off"));
+    match is_off || text.contains("openraft") {
+        true => text.to_owned(),
+        false => format!("openraft=error,{text}"),
+    }
 }
 
 #[cfg(test)]

@@ -19,13 +19,13 @@ mod yaml;
 pub use load::{LoadedConfig, Sources};
 pub use render::{example, print, reference};
 pub use sections::{
-    AuthConfig, CompactionConfig, LogConfig, MetricsConfig, NetworkConfig, ProcessConfig,
-    ReplicationConfig, StorageConfig, TlsConfig,
+    AuthConfig, ClusterConfig, CompactionConfig, LogConfig, MetricsConfig, NetworkConfig,
+    ProcessConfig, ReplicationConfig, StorageConfig, TlsConfig,
 };
 pub use setting::{Reload, Setting};
 pub use table::SETTINGS;
 pub use token_hash::TokenHash;
-pub use values::{Address, LogFormat, ReplicationMode, Role, Secret};
+pub use values::{Address, LogFormat, MemberRole, ReplicationMode, Role, Secret, Seed};
 
 pub(crate) use apply::required;
 pub(crate) use load::read_text;
@@ -57,6 +57,8 @@ pub struct Config {
     pub server: ProcessConfig,
     /// Replication. Only the role `standalone` works in this release.
     pub replication: ReplicationConfig,
+    /// A group of nodes that decide together.
+    pub cluster: ClusterConfig,
 }
 
 impl Config {

@@ -11,11 +11,11 @@ use rstmdb_engine::{FsyncPolicy, Retention};
 
 use super::forms::{
     self, Bytes, Flag, List, Mebibytes, Millis, Number, Optional, PathForm, Plain, RetentionForm,
-    Seconds, SettingForm,
+    Seconds, SettingForm, Words,
 };
 use super::setting::{Reload, Setting};
 use super::token_hash::TokenHash;
-use super::values::{Address, LogFormat, ReplicationMode, Role, Secret};
+use super::values::{Address, LogFormat, MemberRole, ReplicationMode, Role, Secret, Seed};
 
 macro_rules! section {
     ($(#[doc = $section_doc:literal])+ $name:ident $(: $outside:ident)? in $section:ident, $rows:ident {
@@ -323,5 +323,47 @@ section! {
         Restart tls_ca_path: Option<PathBuf> = None, Optional(PathForm), env "RSTMDB_REPL_TLS_CA";
         /// Whether the primary's certificate is taken unseen.
         Restart tls_insecure: bool = false, Flag, env "RSTMDB_REPL_TLS_INSECURE";
+    }
+}
+
+section! {
+    /// A group of nodes that decide together, so that one of them may fail.
+    ClusterConfig in cluster, CLUSTER {
+        /// Whether this server is a member of a group.
+        Restart enabled: bool = false, Flag;
+        /// The name of the group. All members have the same, and others are refused.
+        Restart name: String = "rstmdb".to_owned(), Plain::new("a name");
+        /// What this node is called in messages; by default its address.
+        Restart node_name: Option<String> = None, Optional(Plain::new("a name"));
+        /// Where the other members connect, `host:port`: not where clients do.
+        Restart bind_addr: Address = Address::local(7403), Plain::new("an address");
+        /// Where they reach this node, if that is not `bind_addr`.
+        Restart advertise: Option<Address> = None, Optional(Plain::new("an address"));
+        /// Where clients reach this node, if that is not `network.bind_addr`.
+        Restart advertise_clients: Option<Address> = None, Optional(Plain::new("an address"));
+        /// Where other nodes are found: addresses, `dns:NAME:PORT` for a name that has several, or `file:PATH` for a
+        /// file with one on each line.
+        Restart seeds: Vec<Seed> = Vec::new(), Words::new("addresses");
+        /// Whether the group begins with this node and what is in its directory, unless a node of `seeds` belongs to one.
+        Restart bootstrap: bool = false, Flag;
+        /// The group begins by itself when so many nodes with empty directories find each other; 0: it does not.
+        Restart bootstrap_expect: u32 = 0, Number::new();
+        /// Where this node stands, such as a room or a data centre. Reads that may be behind go to a node of the client's own.
+        Restart zone: Option<String> = None, Optional(Plain::new("a name"));
+        /// `voter`, or `learner`: a copy for reads that has no vote.
+        Restart role: MemberRole = MemberRole::Voter, Plain::new("a part in the group");
+        /// How often the leader says that it leads.
+        Restart heartbeat: Duration = Duration::from_millis(60), Millis, key "heartbeat_ms";
+        /// A follower that heard nothing for so long, at least, wants to lead.
+        Restart election_min: Duration = Duration::from_millis(250), Millis, key "election_min_ms";
+        /// The same, at most.
+        Restart election_max: Duration = Duration::from_millis(500), Millis, key "election_max_ms";
+        /// The certificate of this node, PEM: for servers and for clients, with the name or address by which the others
+        /// reach it. Without certificates members must be on this machine.
+        Restart tls_cert_path: Option<PathBuf> = None, Optional(PathForm);
+        /// Its key, PEM.
+        Restart tls_key_path: Option<PathBuf> = None, Optional(PathForm);
+        /// The authority of the group's certificates, PEM. Whoever has one of its certificates may be a member.
+        Restart tls_ca_path: Option<PathBuf> = None, Optional(PathForm);
     }
 }

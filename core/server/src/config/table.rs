@@ -15,6 +15,7 @@ pub static SETTINGS: &[&[Setting]] = &[
     sections::LOG,
     sections::SERVER,
     sections::REPLICATION,
+    sections::CLUSTER,
 ];
 
 /// Every setting.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// An address to listen on or to connect to: `host:port`, the host a name or an IP address.
@@ -132,5 +133,52 @@ choices! {
         Async = "async",
         /// It does.
         Sync = "sync",
+    }
+}
+
+choices! {
+    /// What a member of a group is for.
+    MemberRole {
+        /// It votes, and may lead.
+        #[default]
+        Voter = "voter",
+        /// It is read from.
+        Learner = "learner",
+    }
+}
+
+/// A place where addresses of other nodes are found. They are looked up again at each attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seed {
+    /// An address of a node.
+    At(Address),
+    /// A name that has the addresses of several nodes, with their port.
+    Dns(Address),
+    /// A file with an address on each line.
+    File(PathBuf),
+}
+
+impl FromStr for Seed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Seed, String> {
+        let text = text.trim();
+        if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
+            return Ok(Seed::File(path.into()));
+        }
+        match text.strip_prefix("dns:") {
+            Some(name) => name.parse().map(Seed::Dns),
+            None => text.parse().map(Seed::At),
+        }
+    }
+}
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Seed::At(address) => address.fmt(f),
+            Seed::Dns(address) => write!(f, "dns:{address}"),
+            Seed::File(path) => write!(f, "file:{}", path.display()),
+        }
     }
 }

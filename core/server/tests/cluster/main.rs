@@ -1,0 +1,106 @@
+//! Groups of servers: processes on sockets that elect, replicate, are killed and come back.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod group;
+mod refusals;
+
+use group::{Group, Member, event, number};
+
+/// Sets up what events are applied to.
+fn prepare(group: &Group) -> rstmdb::blocking::Database {
+    let database = group.open("");
+    group::begin(&database);
+    database
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_leader_is_killed() {
+    let mut group = Group::of(3, |launch| launch);
+    group.await_voters(3);
+    for member in &group.members {
+        rstmdb_testkit::wire::await_condition("all are ready", || member.obstacle().is_none());
+    }
+    let database = prepare(&group);
+    for number in 1..=30 {
+        event(&database, number);
+    }
+    let first = group.leader();
+    group.kill(first);
+    for number in 31..=60 {
+        event(&database, number);
+    }
+    assert_eq!(number(&database), 60);
+    let second = group.leader();
+    assert_ne!(second, first);
+    // The repetition of what was done before the kill is known after it.
+    event(&database, 30);
+    assert_eq!(number(&database), 60);
+    // It comes back, elsewhere for clients, and has all of it.
+    group.start(first);
+    group.await_voters(3);
+    // All are gone at once, and what was acknowledged is on their disks.
+    for place in 0..3 {
+        group.kill(place);
+    }
+    for place in 0..3 {
+        group.start(place);
+    }
+    group.leader();
+    let database = group.open("");
+    assert_eq!(number(&database), 60);
+    event(&database, 61);
+    group.await_same(61);
+}
+
+#[test]
+fn a_leader_that_stops_hands_over_and_writes_go_on() {
+    let mut group = Group::of(3, |launch| launch);
+    group.await_voters(3);
+    let database = prepare(&group);
+    event(&database, 1);
+    let first = group.leader();
+    let log = group.stop(first);
+    assert!(log.iter().any(|line| line.contains("another node leads")), "{log:#?}");
+    event(&database, 2);
+    assert_eq!(number(&database), 2);
+    group.start(first);
+    group.await_voters(3);
+    group.await_same(2);
+}
+
+#[test]
+fn as_many_as_are_expected_begin_by_themselves() {
+    let group = Group::expecting(3);
+    group.await_voters(3);
+    let database = prepare(&group);
+    event(&database, 1);
+    group.await_same(1);
+}
+
+#[test]
+fn a_database_that_was_alone_becomes_the_first_node_and_learners_are_read_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = Member::alone(folder.path());
+    let database =
+        rstmdb::blocking::Database::open(&format!("rstmdb://{}", alone.address())).unwrap();
+    group::begin(&database);
+    event(&database, 1);
+    let id = database.run(rstmdb_types::InfoRequest {}).unwrap();
+    drop(database);
+    alone.stop();
+    let mut group = Group::with(folder, 1, |launch| launch);
+    assert_eq!(group.leader(), 0);
+    let database = group.open("");
+    assert_eq!(number(&database), 1);
+    assert_eq!(database.run(rstmdb_types::InfoRequest {}).unwrap().instances, id.instances);
+    group.add(|launch| launch.set("cluster.role", "learner").set("cluster.zone", "b"));
+    event(&database, 2);
+    group.await_same(2);
+    let nodes = group.nodes();
+    let learner = nodes.iter().find(|node| node["role"] == "learner").unwrap();
+    assert_eq!(learner["zone"], "b");
+    // It has no vote, so that the first goes on alone.
+    group.kill(1);
+    event(&database, 3);
+}

@@ -1,0 +1,181 @@
+//! Nodes that are not taken in, and settings that can't work.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+use rstmdb_testkit::process::Launch;
+use rstmdb_testkit::wire::await_condition;
+
+use super::group::{Group, Member, begin, event};
+
+/// How a start ended that was refused.
+fn refused(launch: &Launch) -> String {
+    let (status, log) = launch.try_start().expect_err("it started");
+    assert!(!status.success(), "{log:#?}");
+    log.join("\n")
+}
+
+/// Waits for a member to say why it does not belong to the group.
+fn await_reason(member: &Member, wanted: &str) {
+    await_condition(wanted, || {
+        member.obstacle().is_some_and(|said| said.replace("\\\"", "\"").contains(wanted))
+    });
+}
+
+#[test]
+fn settings_that_can_not_work_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let member = || Member::new(folder.path(), 0);
+    let cases = [
+        (member(), "cluster.seeds is empty and cluster.bootstrap is false"),
+        (
+            member().set("cluster.bootstrap", true).set("storage.fsync_policy", "every_ms:5"),
+            "storage.fsync_policy is every_ms:5",
+        ),
+        (
+            member().set("cluster.bootstrap", true).set("cluster.tls_cert_path", "c.pem"),
+            "cluster.tls_key_path is not set",
+        ),
+        (
+            member().set("cluster.bootstrap", true).set("cluster.election_min_ms", 60),
+            "a follower must miss two heartbeats",
+        ),
+        (member().set("cluster.seeds", "nowhere"), "use host:port"),
+        (
+            member().set("cluster.bootstrap", true).set("cluster.bind_addr", "0.0.0.0:0"),
+            "set cluster.advertise",
+        ),
+    ];
+    for (member, wanted) in cases {
+        let said = refused(member.launch());
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
+fn directories_stay_with_their_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = Member::alone(folder.path());
+    alone.stop();
+    let member = Member::new(folder.path(), 0);
+    let said = refused(member.set("cluster.seeds", "127.0.0.1:1").launch());
+    assert!(
+        said.contains("holds a database that belongs to no group: set cluster.bootstrap"),
+        "{said}"
+    );
+    let group = Group::with(folder, 1, |launch| launch);
+    group.leader();
+    let directory = group.members[0].directory.clone();
+    let folder = group.end();
+    let other = Member::new(folder.path(), 0).set("cluster.bootstrap", true);
+    let said = refused(other.set("cluster.name", "other").launch());
+    assert!(
+        said.contains("belongs to the group \"shop\", and cluster.name is \"other\""),
+        "{said}"
+    );
+    // Whoever is alone does not write there.
+    let said = refused(&Launch::new(env!("CARGO_BIN_EXE_rstmdb"), &directory));
+    assert!(said.contains("a member of a group"), "{said}");
+}
+
+#[test]
+fn a_foreign_node_and_a_wiped_one_are_not_taken_in() {
+    let mut group = Group::of(3, |launch| launch);
+    group.await_voters(3);
+    let database = group.open("");
+    begin(&database);
+    event(&database, 1);
+    // Of another group.
+    group.add(|launch| launch.set("cluster.name", "other"));
+    await_reason(&group.members[3], "belongs to the group \"shop\"");
+    group.kill(3);
+    // The directory is gone, and the address is that of a node that was another one.
+    let leader = group.leader();
+    let wiped = (0..3).find(|place| *place != leader && *place != 0).unwrap();
+    group.kill(wiped);
+    std::fs::remove_dir_all(&group.members[wiped].directory).unwrap();
+    group.start(wiped);
+    await_reason(&group.members[wiped], "its directory was replaced or wiped. Remove it");
+    // The others go on.
+    event(&database, 2);
+    assert_eq!(group.nodes().len(), 3);
+    // What the message says is done, and the node joins as another one.
+    let (_, table) = group.members[leader].order("status");
+    let gone = table.lines().find(|line| line.contains(&group.members[wiped].peers)).unwrap();
+    let gone: u16 = gone.split_whitespace().next().unwrap().parse().unwrap();
+    let other = (0..3).find(|place| *place != leader && *place != wiped).unwrap();
+    let (code, said) = group.members[other].order(&format!("remove {gone}"));
+    assert!(code == Some(2) && said.contains("this node does not lead: ask "), "{said}");
+    let (code, said) = group.members[leader].order(&format!("remove {gone}"));
+    assert!(code == Some(2) && said.contains("2 voters stand no more failures than 1"), "{said}");
+    let (code, said) = group.members[leader].order(&format!("remove {gone} force"));
+    assert_eq!(code, Some(0), "{said}");
+    group.await_voters(3);
+    group.await_same(2);
+    let ids: Vec<u64> = group.nodes().iter().map(|node| node["id"].as_u64().unwrap()).collect();
+    assert!(ids.contains(&4) && !ids.contains(&u64::from(gone)), "{ids:?}");
+    // A number is wanted, and one that is there.
+    let (code, said) = group.members[leader].order("lead nobody");
+    assert!(code == Some(2) && said.contains("is no number of a node"), "{said}");
+    let (code, said) = group.members[leader].order("lead 4");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+#[test]
+fn members_prove_themselves_by_certificates() {
+    let files = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: String| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (ours, theirs) = (authority(), authority());
+    let ca = put("ca.pem", ours.pem());
+    let leaf = |authority: &Authority, name: &str, host: &str| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let signed = params.signed_by(&key, authority).unwrap();
+        (
+            put(&format!("{name}.pem"), signed.pem()),
+            put(&format!("{name}.key"), key.serialize_pem()),
+        )
+    };
+    let proven = |member: Member, authority: &Authority, name: &str| {
+        let host = member.peers.rsplit_once(':').unwrap().0.to_owned();
+        let (cert, key) = leaf(authority, name, &host);
+        member
+            .set("cluster.tls_cert_path", cert)
+            .set("cluster.tls_key_path", key)
+            .set("cluster.tls_ca_path", &ca)
+    };
+    let mut group = Group::of(0, |launch| launch);
+    for place in 0..3 {
+        let member = proven(group.next(), &ours, &format!("node{place}"));
+        group.add_member(if place == 0 { member.set("cluster.bootstrap", true) } else { member });
+    }
+    group.await_voters(3);
+    let database = group.open("");
+    begin(&database);
+    event(&database, 1);
+    group.await_same(1);
+    // One that has a certificate of somebody else, and one that has none.
+    let forged = proven(group.next(), &theirs, "forged");
+    group.add_member(forged);
+    let plain = group.next();
+    group.add_member(plain);
+    for place in 3..5 {
+        await_reason(&group.members[place], "no node of cluster.seeds belongs to a group yet");
+    }
+    event(&database, 2);
+    assert_eq!(group.nodes().len(), 3);
+}
