@@ -805,6 +805,10 @@ enum class Operation : std::int32_t {
     Backup = RSTMDB_OPERATION_BACKUP,
     /// Reads the database's files, some at a time, and says what is wrong with them.
     Verify = RSTMDB_OPERATION_VERIFY,
+    /// Has a replica take the writes.
+    ReplicaPromote = RSTMDB_OPERATION_REPLICA_PROMOTE,
+    /// Has a server follow another one, or nobody.
+    ReplicaFollow = RSTMDB_OPERATION_REPLICA_FOLLOW,
 };
 
 /// Asks to store a definition. Definitions are immutable: a change is a new version.
@@ -1360,6 +1364,39 @@ struct VerifyRequest {
     }
 };
 
+/// Asks this server to take the writes from now on. The one that it follows takes no more then, and
+/// nothing is lost. One that takes them already does so.
+struct ReplicaPromoteRequest {
+    /// Whether it takes them without asking the one that it follows, which may be gone: what that
+    /// one has alone is lost.
+    std::optional<bool> force{};
+    /// The most changes that may be lost, as far as is known, with `force`; none without it.
+    std::optional<std::uint64_t> lose_up_to{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("force", force);
+        writer.member("lose_up_to", lose_up_to);
+        return writer.finish();
+    }
+};
+
+/// Asks this server to follow another one from now on, or nobody. What it has alone is set aside in
+/// files when the other one was promoted since, else it is not taken back.
+struct ReplicaFollowRequest {
+    /// Where clients reach the other one, `host:port`; nothing: it stays as it is, a copy that
+    /// nobody brings up to date.
+    std::optional<std::string> upstream{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("upstream", upstream);
+        return writer.finish();
+    }
+};
+
 // ------------------------------------------------------------------------------------- watches
 
 /// The events of one instance or of many, in order and without a gap. Reading is pulling: a slow
@@ -1838,6 +1875,10 @@ class Database {
                 return blocking(rstmdb_backup, request);
             case Operation::Verify:
                 return blocking(rstmdb_verify, request);
+            case Operation::ReplicaPromote:
+                return blocking(rstmdb_replica_promote, request);
+            case Operation::ReplicaFollow:
+                return blocking(rstmdb_replica_follow, request);
             case Operation::WatchInstance:
             case Operation::WatchAll:
                 break;
@@ -2219,7 +2260,9 @@ class Database {
     }
 
     /// Tells the part of the database in replication.
-    /// Result: `role`.
+    /// Result: `role`, `mode`?, `upstream`?, `last_applied_sequence`?, `primary_sequence`?,
+    /// `lag_entries`?, `lag_seconds`?, `lag_ms`?, `connected_replicas`?, `replicas`?, `name`?,
+    /// `epoch`?, `writes_at`?, `problem`?.
     std::string replication_status(const ReplicationStatusRequest &request = {}) const {
         return blocking(rstmdb_replication_status, request.to_json());
     }
@@ -2298,6 +2341,38 @@ class Database {
     template <class T, detail::if_text<T> = 0>
     Future<std::string> verify_async(const T &request) const {
         return call_async(Operation::Verify, request);
+    }
+
+    /// Has a replica take the writes.
+    /// Result: `role`, `epoch`, `lost`, `took_ms`.
+    std::string replica_promote(const ReplicaPromoteRequest &request = {}) const {
+        return blocking(rstmdb_replica_promote, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string replica_promote(const T &request) const {
+        return blocking(rstmdb_replica_promote, request);
+    }
+    Future<std::string> replica_promote_async(const ReplicaPromoteRequest &request = {}) const {
+        return call_async(Operation::ReplicaPromote, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> replica_promote_async(const T &request) const {
+        return call_async(Operation::ReplicaPromote, request);
+    }
+
+    /// Has a server follow another one, or nobody.
+    /// Result: `role`, `upstream`?.
+    std::string replica_follow(const ReplicaFollowRequest &request = {}) const {
+        return blocking(rstmdb_replica_follow, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string replica_follow(const T &request) const {
+        return blocking(rstmdb_replica_follow, request);
+    }
+    Future<std::string> replica_follow_async(const ReplicaFollowRequest &request = {}) const {
+        return call_async(Operation::ReplicaFollow, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> replica_follow_async(const T &request) const {
+        return call_async(Operation::ReplicaFollow, request);
     }
 
     /// Moves the clock of a database opened with the option `manual_clock_ms`.

@@ -652,6 +652,51 @@ func (r *CompactResult) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
+func (r *ConnectedReplica) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"replica_id":`...)
+	b = appendText(b, r.ReplicaID)
+	b = append(b, ',')
+	b = append(b, `"last_acked_sequence":`...)
+	b = strconv.AppendUint(b, r.LastAckedSequence, 10)
+	b = append(b, ',')
+	b = append(b, `"lag_entries":`...)
+	b = strconv.AppendUint(b, r.LagEntries, 10)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ConnectedReplica) decode(d *decoder) {
+	*r = ConnectedReplica{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "replica_id":
+			r.ReplicaID = d.string()
+		case "last_acked_sequence":
+			r.LastAckedSequence = d.uint64()
+		case "lag_entries":
+			r.LagEntries = d.uint64()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ConnectedReplica) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ConnectedReplica) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
 func (r *CountInstancesRequest) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	if r.Machine != "" || forced(r.ForceSendFields, "Machine") {
@@ -2903,6 +2948,189 @@ func (r *PutMachineResult) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
+func (r *ReplicaFollowRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	if r.Upstream != "" || forced(r.ForceSendFields, "Upstream") {
+		b = append(b, `"upstream":`...)
+		b = appendText(b, r.Upstream)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ReplicaFollowRequest) decode(d *decoder) {
+	*r = ReplicaFollowRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "upstream":
+			r.Upstream = d.string()
+			if r.Upstream == "" {
+				r.ForceSendFields = append(r.ForceSendFields, "Upstream")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ReplicaFollowRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ReplicaFollowRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ReplicaFollowResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"role":`...)
+	b = appendText(b, r.Role)
+	b = append(b, ',')
+	if r.Has("Upstream") {
+		b = append(b, `"upstream":`...)
+		b = appendText(b, r.Upstream)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ReplicaFollowResult) decode(d *decoder) {
+	*r = ReplicaFollowResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "role":
+			r.Role = d.string()
+		case "upstream":
+			r.Upstream = d.string()
+			r.present |= 1 << 0
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ReplicaFollowResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ReplicaFollowResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ReplicaPromoteRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	if r.Force || forced(r.ForceSendFields, "Force") {
+		b = append(b, `"force":`...)
+		b = strconv.AppendBool(b, r.Force)
+		b = append(b, ',')
+	}
+	if r.LoseUpTo != 0 || forced(r.ForceSendFields, "LoseUpTo") {
+		b = append(b, `"lose_up_to":`...)
+		b = strconv.AppendUint(b, r.LoseUpTo, 10)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ReplicaPromoteRequest) decode(d *decoder) {
+	*r = ReplicaPromoteRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "force":
+			r.Force = d.bool()
+			if !r.Force {
+				r.ForceSendFields = append(r.ForceSendFields, "Force")
+			}
+		case "lose_up_to":
+			r.LoseUpTo = d.uint64()
+			if r.LoseUpTo == 0 {
+				r.ForceSendFields = append(r.ForceSendFields, "LoseUpTo")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ReplicaPromoteRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ReplicaPromoteRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ReplicaPromoteResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"role":`...)
+	b = appendText(b, r.Role)
+	b = append(b, ',')
+	b = append(b, `"epoch":`...)
+	b = strconv.AppendUint(b, r.Epoch, 10)
+	b = append(b, ',')
+	b = append(b, `"lost":`...)
+	b = strconv.AppendUint(b, r.Lost, 10)
+	b = append(b, ',')
+	b = append(b, `"took_ms":`...)
+	b = strconv.AppendUint(b, r.TookMs, 10)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ReplicaPromoteResult) decode(d *decoder) {
+	*r = ReplicaPromoteResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "role":
+			r.Role = d.string()
+		case "epoch":
+			r.Epoch = d.uint64()
+		case "lost":
+			r.Lost = d.uint64()
+		case "took_ms":
+			r.TookMs = d.uint64()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ReplicaPromoteResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ReplicaPromoteResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
 func (r *ReplicationStatusRequest) appendJSON(b []byte) ([]byte, error) {
 	return append(b, "{}"...), nil
 }
@@ -2927,10 +3155,85 @@ func (r *ReplicationStatusRequest) UnmarshalJSON(text []byte) error {
 }
 
 func (r *ReplicationStatusResult) appendJSON(b []byte) ([]byte, error) {
+	var err error
 	b = append(b, '{')
 	b = append(b, `"role":`...)
 	b = appendText(b, r.Role)
 	b = append(b, ',')
+	if r.Has("Mode") {
+		b = append(b, `"mode":`...)
+		b = appendText(b, r.Mode)
+		b = append(b, ',')
+	}
+	if r.Has("Upstream") {
+		b = append(b, `"upstream":`...)
+		b = appendText(b, r.Upstream)
+		b = append(b, ',')
+	}
+	if r.Has("LastAppliedSequence") {
+		b = append(b, `"last_applied_sequence":`...)
+		b = strconv.AppendUint(b, r.LastAppliedSequence, 10)
+		b = append(b, ',')
+	}
+	if r.Has("PrimarySequence") {
+		b = append(b, `"primary_sequence":`...)
+		b = strconv.AppendUint(b, r.PrimarySequence, 10)
+		b = append(b, ',')
+	}
+	if r.Has("LagEntries") {
+		b = append(b, `"lag_entries":`...)
+		b = strconv.AppendUint(b, r.LagEntries, 10)
+		b = append(b, ',')
+	}
+	if r.Has("LagSeconds") {
+		b = append(b, `"lag_seconds":`...)
+		b = strconv.AppendUint(b, r.LagSeconds, 10)
+		b = append(b, ',')
+	}
+	if r.Has("LagMs") {
+		b = append(b, `"lag_ms":`...)
+		b = strconv.AppendUint(b, r.LagMs, 10)
+		b = append(b, ',')
+	}
+	if r.Has("ConnectedReplicas") {
+		b = append(b, `"connected_replicas":`...)
+		b = strconv.AppendUint(b, r.ConnectedReplicas, 10)
+		b = append(b, ',')
+	}
+	if len(r.Replicas) > 0 {
+		b = append(b, `"replicas":`...)
+		b = append(b, '[')
+		for i := range r.Replicas {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = r.Replicas[i].appendJSON(b); err != nil {
+				return b, inMember(err, place("replicas", i))
+			}
+		}
+		b = append(b, ']')
+		b = append(b, ',')
+	}
+	if r.Has("Name") {
+		b = append(b, `"name":`...)
+		b = appendText(b, r.Name)
+		b = append(b, ',')
+	}
+	if r.Has("Epoch") {
+		b = append(b, `"epoch":`...)
+		b = strconv.AppendUint(b, r.Epoch, 10)
+		b = append(b, ',')
+	}
+	if r.Has("WritesAt") {
+		b = append(b, `"writes_at":`...)
+		b = appendText(b, r.WritesAt)
+		b = append(b, ',')
+	}
+	if r.Has("Problem") {
+		b = append(b, `"problem":`...)
+		b = appendText(b, r.Problem)
+		b = append(b, ',')
+	}
 	return append(trimComma(b), '}'), nil
 }
 
@@ -2945,6 +3248,49 @@ func (r *ReplicationStatusResult) decode(d *decoder) {
 		switch key {
 		case "role":
 			r.Role = d.string()
+		case "mode":
+			r.Mode = d.string()
+			r.present |= 1 << 0
+		case "upstream":
+			r.Upstream = d.string()
+			r.present |= 1 << 1
+		case "last_applied_sequence":
+			r.LastAppliedSequence = d.uint64()
+			r.present |= 1 << 2
+		case "primary_sequence":
+			r.PrimarySequence = d.uint64()
+			r.present |= 1 << 3
+		case "lag_entries":
+			r.LagEntries = d.uint64()
+			r.present |= 1 << 4
+		case "lag_seconds":
+			r.LagSeconds = d.uint64()
+			r.present |= 1 << 5
+		case "lag_ms":
+			r.LagMs = d.uint64()
+			r.present |= 1 << 6
+		case "connected_replicas":
+			r.ConnectedReplicas = d.uint64()
+			r.present |= 1 << 7
+		case "replicas":
+			d.openArray()
+			r.Replicas = []ConnectedReplica{}
+			for d.more(']') {
+				r.Replicas = append(r.Replicas, ConnectedReplica{})
+				r.Replicas[len(r.Replicas)-1].decode(d)
+			}
+		case "name":
+			r.Name = d.string()
+			r.present |= 1 << 8
+		case "epoch":
+			r.Epoch = d.uint64()
+			r.present |= 1 << 9
+		case "writes_at":
+			r.WritesAt = d.string()
+			r.present |= 1 << 10
+		case "problem":
+			r.Problem = d.string()
+			r.present |= 1 << 11
 		default:
 			d.skip(key)
 		}

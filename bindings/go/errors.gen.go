@@ -254,6 +254,10 @@ const (
 	// change was made, and context `wal_offset` or `wal_offsets` says where.
 	ReasonAnswerTooLarge = "answer_too_large"
 
+	// ReasonTooFewReplicas: Fewer replicas are connected than the settings ask for; the request
+	// changed nothing and can be repeated.
+	ReasonTooFewReplicas = "too_few_replicas"
+
 	// ReasonLagExceeded: The node is further behind than the request or its settings allow;
 	// another one may not be.
 	ReasonLagExceeded = "lag_exceeded"

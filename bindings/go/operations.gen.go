@@ -92,6 +92,12 @@ const (
 
 	// OpVerify: Reads the database's files, some at a time, and says what is wrong with them.
 	OpVerify Operation = 27
+
+	// OpReplicaPromote: Has a replica take the writes.
+	OpReplicaPromote Operation = 28
+
+	// OpReplicaFollow: Has a server follow another one, or nobody.
+	OpReplicaFollow Operation = 29
 )
 
 var operationNames = [...]string{
@@ -123,6 +129,8 @@ var operationNames = [...]string{
 	"DROP_SNAPSHOT",
 	"BACKUP",
 	"VERIFY",
+	"REPLICA_PROMOTE",
+	"REPLICA_FOLLOW",
 }
 
 // Operations that change the database, by number.
@@ -147,6 +155,8 @@ var operationWrites = [...]bool{
 	true,
 	false,
 	true,
+	false,
+	false,
 	false,
 	false,
 	false,
@@ -210,4 +220,14 @@ func (db *Database) Backup(ctx context.Context, request BackupRequest) (*BackupR
 // Verify reads the database's files, some at a time, and says what is wrong with them.
 func (db *Database) Verify(ctx context.Context, request VerifyRequest) (*VerifyResult, error) {
 	return invoke[VerifyResult](ctx, db, OpVerify, &request)
+}
+
+// ReplicaPromote has a replica take the writes.
+func (db *Database) ReplicaPromote(ctx context.Context, request ReplicaPromoteRequest) (*ReplicaPromoteResult, error) {
+	return invoke[ReplicaPromoteResult](ctx, db, OpReplicaPromote, &request)
+}
+
+// ReplicaFollow has a server follow another one, or nobody.
+func (db *Database) ReplicaFollow(ctx context.Context, request ReplicaFollowRequest) (*ReplicaFollowResult, error) {
+	return invoke[ReplicaFollowResult](ctx, db, OpReplicaFollow, &request)
 }

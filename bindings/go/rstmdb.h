@@ -112,6 +112,12 @@
 // Reads the database's files, some at a time, and says what is wrong with them.
 #define RSTMDB_OPERATION_VERIFY 27
 
+// Has a replica take the writes.
+#define RSTMDB_OPERATION_REPLICA_PROMOTE 28
+
+// Has a server follow another one, or nobody.
+#define RSTMDB_OPERATION_REPLICA_FOLLOW 29
+
 // The peer speaks another protocol version.
 #define RSTMDB_ERROR_UNSUPPORTED_PROTOCOL 1
 
@@ -551,6 +557,22 @@ int32_t rstmdb_verify(const struct rstmdb_db *db,
                       struct rstmdb_slice request,
                       struct rstmdb_buffer *out,
                       struct rstmdb_error **err);
+
+// Has a replica take the writes. Waits for the outcome.
+//
+// `request` is a `ReplicaPromoteRequest`, `*out` becomes a `ReplicaPromoteResult`, both as JSON objects.
+int32_t rstmdb_replica_promote(const struct rstmdb_db *db,
+                               struct rstmdb_slice request,
+                               struct rstmdb_buffer *out,
+                               struct rstmdb_error **err);
+
+// Has a server follow another one, or nobody. Waits for the outcome.
+//
+// `request` is a `ReplicaFollowRequest`, `*out` becomes a `ReplicaFollowResult`, both as JSON objects.
+int32_t rstmdb_replica_follow(const struct rstmdb_db *db,
+                              struct rstmdb_slice request,
+                              struct rstmdb_buffer *out,
+                              struct rstmdb_error **err);
 
 // Starts an operation, one of `RSTMDB_OPERATION_…` but the watches, without waiting for its outcome.
 //

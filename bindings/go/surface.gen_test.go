@@ -34,6 +34,8 @@ var operationTypes = []operationType{
 	{"DropSnapshot", DropSnapshotRequest{}, DropSnapshotResult{}},
 	{"Backup", BackupRequest{}, BackupResult{}},
 	{"Verify", VerifyRequest{}, VerifyResult{}},
+	{"ReplicaPromote", ReplicaPromoteRequest{}, ReplicaPromoteResult{}},
+	{"ReplicaFollow", ReplicaFollowRequest{}, ReplicaFollowResult{}},
 }
 
 var optionFunctions = []optionFunction{

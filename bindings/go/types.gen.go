@@ -318,6 +318,18 @@ type CompactResult struct {
 	WALSegments uint64 `json:"wal_segments"`
 }
 
+// ConnectedReplica is one that follows.
+type ConnectedReplica struct {
+	// What it is called.
+	ReplicaID string `json:"replica_id"`
+
+	// The last change that it has applied.
+	LastAckedSequence uint64 `json:"last_acked_sequence"`
+
+	// How many changes it is behind.
+	LagEntries uint64 `json:"lag_entries"`
+}
+
 // CountInstancesRequest says which instances to count. An absent filter restricts nothing.
 type CountInstancesRequest struct {
 	// Only instances of this machine.
@@ -1126,6 +1138,72 @@ type PutMachineResult struct {
 	Warnings []DefinitionWarning `json:"warnings,omitempty"`
 }
 
+// ReplicaFollowRequest asks this server to follow another one from now on, or nobody. What it
+// has alone is set aside in files when the other one was promoted since, else it is not taken
+// back.
+type ReplicaFollowRequest struct {
+	// Where clients reach the other one, `host:port`; nothing: it stays as it is, a copy that
+	// nobody brings up to date.
+	Upstream string `json:"upstream,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// ReplicaFollowResult: whom it follows now.
+type ReplicaFollowResult struct {
+	// What this server is now.
+	Role string `json:"role"`
+
+	// Whom it follows.
+	Upstream string `json:"upstream,omitempty"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *ReplicaFollowResult) Has(field string) bool {
+	switch field {
+	case "Upstream":
+		return r.Upstream != "" || r.present&(1<<0) != 0
+	}
+	return false
+}
+
+// ReplicaPromoteRequest asks this server to take the writes from now on. The one that it follows
+// takes no more then, and nothing is lost. One that takes them already does so.
+type ReplicaPromoteRequest struct {
+	// Whether it takes them without asking the one that it follows, which may be gone: what that
+	// one has alone is lost.
+	Force bool `json:"force,omitempty"`
+
+	// The most changes that may be lost, as far as is known, with Force; none without it.
+	LoseUpTo uint64 `json:"lose_up_to,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// ReplicaPromoteResult: who takes the writes now.
+type ReplicaPromoteResult struct {
+	// What this server is now.
+	Role string `json:"role"`
+
+	// The number of the epoch that began.
+	Epoch uint64 `json:"epoch"`
+
+	// Changes that are known to be lost. There may be more that this server has never heard of.
+	Lost uint64 `json:"lost"`
+
+	// How long nobody took writes, as far as this server knows: from the time when the other one
+	// was asked.
+	TookMs uint64 `json:"took_ms"`
+}
+
 // ReplicationStatusRequest asks for the part in replication.
 type ReplicationStatusRequest struct{}
 
@@ -1133,6 +1211,81 @@ type ReplicationStatusRequest struct{}
 type ReplicationStatusResult struct {
 	// `standalone` when there is none.
 	Role string `json:"role"`
+
+	// `async` or `sync`, of a primary.
+	Mode string `json:"mode,omitempty"`
+
+	// Where a replica gets the log from.
+	Upstream string `json:"upstream,omitempty"`
+
+	// The last change that a replica has applied.
+	LastAppliedSequence uint64 `json:"last_applied_sequence,omitempty"`
+
+	// The last change that is committed where writes are taken, as far as is known.
+	PrimarySequence uint64 `json:"primary_sequence,omitempty"`
+
+	// Changes that a replica is behind.
+	LagEntries uint64 `json:"lag_entries,omitempty"`
+
+	// The age of the oldest of them, or how long a replica heard nothing, in whole seconds;
+	// absent when it never heard anything.
+	LagSeconds uint64 `json:"lag_seconds,omitempty"`
+
+	// The same in milliseconds.
+	LagMs uint64 `json:"lag_ms,omitempty"`
+
+	// How many follow.
+	ConnectedReplicas uint64 `json:"connected_replicas,omitempty"`
+
+	// Those that follow.
+	Replicas []ConnectedReplica `json:"replicas,omitempty"`
+
+	// What the node is called.
+	Name string `json:"name,omitempty"`
+
+	// The number of its epoch, which grows with each promotion.
+	Epoch uint64 `json:"epoch,omitempty"`
+
+	// Where writes are taken, when that is known.
+	WritesAt string `json:"writes_at,omitempty"`
+
+	// Why it is not ready, in a sentence.
+	Problem string `json:"problem,omitempty"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *ReplicationStatusResult) Has(field string) bool {
+	switch field {
+	case "Mode":
+		return r.Mode != "" || r.present&(1<<0) != 0
+	case "Upstream":
+		return r.Upstream != "" || r.present&(1<<1) != 0
+	case "LastAppliedSequence":
+		return r.LastAppliedSequence != 0 || r.present&(1<<2) != 0
+	case "PrimarySequence":
+		return r.PrimarySequence != 0 || r.present&(1<<3) != 0
+	case "LagEntries":
+		return r.LagEntries != 0 || r.present&(1<<4) != 0
+	case "LagSeconds":
+		return r.LagSeconds != 0 || r.present&(1<<5) != 0
+	case "LagMs":
+		return r.LagMs != 0 || r.present&(1<<6) != 0
+	case "ConnectedReplicas":
+		return r.ConnectedReplicas != 0 || r.present&(1<<7) != 0
+	case "Name":
+		return r.Name != "" || r.present&(1<<8) != 0
+	case "Epoch":
+		return r.Epoch != 0 || r.present&(1<<9) != 0
+	case "WritesAt":
+		return r.WritesAt != "" || r.present&(1<<10) != 0
+	case "Problem":
+		return r.Problem != "" || r.present&(1<<11) != 0
+	}
+	return false
 }
 
 // SegmentReport is one segment of the log.

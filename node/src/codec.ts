@@ -177,6 +177,15 @@ function decodeSnapshotSummary(w: Wire): types.SnapshotSummary {
   return r;
 }
 
+function decodeConnectedReplica(w: Wire): types.ConnectedReplica {
+  const r: Wire = {
+    replicaId: w.replica_id,
+    lastAckedSequence: w.last_acked_sequence,
+    lagEntries: w.lag_entries,
+  };
+  return r;
+}
+
 function decodeLimits(w: Wire): types.Limits {
   const r: Wire = {
   };
@@ -296,6 +305,35 @@ function decodeDefinitionWarning(w: Wire): types.DefinitionWarning {
   return r;
 }
 
+function decodeReplicaFollowResult(w: Wire): types.ReplicaFollowResult {
+  const r: Wire = {
+    role: w.role,
+  };
+  if (w.upstream !== undefined) r.upstream = w.upstream;
+  return r;
+}
+
+const ReplicaFollowRequest: Members = {
+  __proto__: null,
+  upstream: 'upstream',
+};
+
+function decodeReplicaPromoteResult(w: Wire): types.ReplicaPromoteResult {
+  const r: Wire = {
+    role: w.role,
+    epoch: w.epoch,
+    lost: w.lost,
+    tookMs: w.took_ms,
+  };
+  return r;
+}
+
+const ReplicaPromoteRequest: Members = {
+  __proto__: null,
+  force: 'force',
+  loseUpTo: 'lose_up_to',
+};
+
 function decodeVerifyResult(w: Wire): types.VerifyResult {
   const r: Wire = {
     databaseId: w.database_id,
@@ -366,7 +404,20 @@ const ListSnapshotsRequest: Members = {
 function decodeReplicationStatusResult(w: Wire): types.ReplicationStatusResult {
   const r: Wire = {
     role: w.role,
+    replicas: (w.replicas ?? []).map(decodeConnectedReplica),
   };
+  if (w.mode !== undefined) r.mode = w.mode;
+  if (w.upstream !== undefined) r.upstream = w.upstream;
+  if (w.last_applied_sequence !== undefined) r.lastAppliedSequence = w.last_applied_sequence;
+  if (w.primary_sequence !== undefined) r.primarySequence = w.primary_sequence;
+  if (w.lag_entries !== undefined) r.lagEntries = w.lag_entries;
+  if (w.lag_seconds !== undefined) r.lagSeconds = w.lag_seconds;
+  if (w.lag_ms !== undefined) r.lagMs = w.lag_ms;
+  if (w.connected_replicas !== undefined) r.connectedReplicas = w.connected_replicas;
+  if (w.name !== undefined) r.name = w.name;
+  if (w.epoch !== undefined) r.epoch = w.epoch;
+  if (w.writes_at !== undefined) r.writesAt = w.writes_at;
+  if (w.problem !== undefined) r.problem = w.problem;
   return r;
 }
 
@@ -940,4 +991,18 @@ export const OPERATIONS = {
     members: VerifyRequest,
     decode: decodeVerifyResult,
   } satisfies Spec<types.VerifyResult>,
+  replicaPromote: {
+    name: 'REPLICA_PROMOTE',
+    number: 28,
+    required: [],
+    members: ReplicaPromoteRequest,
+    decode: decodeReplicaPromoteResult,
+  } satisfies Spec<types.ReplicaPromoteResult>,
+  replicaFollow: {
+    name: 'REPLICA_FOLLOW',
+    number: 29,
+    required: [],
+    members: ReplicaFollowRequest,
+    decode: decodeReplicaFollowResult,
+  } satisfies Spec<types.ReplicaFollowResult>,
 } as const;

@@ -397,4 +397,24 @@ export abstract class Operations {
   verify(...args: unknown[]): Promise<types.VerifyResult> {
     return this.invoke(OPERATIONS.verify, args);
   }
+
+  /**
+   * Has a replica take the writes.
+   *
+   * @returns Who takes the writes now.
+   */
+  replicaPromote(request?: types.ReplicaPromoteRequest, options?: CallOptions): Promise<types.ReplicaPromoteResult>;
+  replicaPromote(...args: unknown[]): Promise<types.ReplicaPromoteResult> {
+    return this.invoke(OPERATIONS.replicaPromote, args);
+  }
+
+  /**
+   * Has a server follow another one, or nobody.
+   *
+   * @returns Whom it follows now.
+   */
+  replicaFollow(request?: types.ReplicaFollowRequest, options?: CallOptions): Promise<types.ReplicaFollowResult>;
+  replicaFollow(...args: unknown[]): Promise<types.ReplicaFollowResult> {
+    return this.invoke(OPERATIONS.replicaFollow, args);
+  }
 }

@@ -167,6 +167,8 @@ export const ERROR_REASONS = Object.freeze([
   'timeout',
   /** What was to be told does not fit a frame, though all went well: a change was made, and context `wal_offset` or `wal_offsets` says where. */
   'answer_too_large',
+  /** Fewer replicas are connected than the settings ask for; the request changed nothing and can be repeated. */
+  'too_few_replicas',
   /** The node is further behind than the request or its settings allow; another one may not be. */
   'lag_exceeded',
   /** This build or this peer does not have the feature. */
@@ -696,6 +698,35 @@ export interface ReplicationStatusRequest {
 export interface ReplicationStatusResult {
   /** `standalone` when there is none. */
   readonly role: string;
+  /** `async` or `sync`, of a primary. */
+  readonly mode?: string;
+  /** Where a replica gets the log from. */
+  readonly upstream?: string;
+  /** The last change that a replica has applied. */
+  readonly lastAppliedSequence?: Offset;
+  /** The last change that is committed where writes are taken, as far as is known. */
+  readonly primarySequence?: Offset;
+  /** Changes that a replica is behind. */
+  readonly lagEntries?: number;
+  /**
+   * The age of the oldest of them, or how long a replica heard nothing, in whole seconds;
+   * absent when it never heard anything.
+   */
+  readonly lagSeconds?: number;
+  /** The same in milliseconds. */
+  readonly lagMs?: number;
+  /** How many follow. */
+  readonly connectedReplicas?: number;
+  /** Those that follow. */
+  readonly replicas: readonly ConnectedReplica[];
+  /** What the node is called. */
+  readonly name?: string;
+  /** The number of its epoch, which grows with each promotion. */
+  readonly epoch?: number;
+  /** Where writes are taken, when that is known. */
+  readonly writesAt?: string;
+  /** Why it is not ready, in a sentence. */
+  readonly problem?: string;
 }
 
 /** Names the instance whose snapshots to list. */
@@ -792,6 +823,57 @@ export interface VerifyResult {
   readonly problems: readonly Problem[];
   /** Where to go on; absent when everything was read. */
   readonly next?: string;
+}
+
+/**
+ * Asks this server to take the writes from now on. The one that it follows takes no more then,
+ * and nothing is lost. One that takes them already does so.
+ */
+export interface ReplicaPromoteRequest {
+  /**
+   * Whether it takes them without asking the one that it follows, which may be gone: what that
+   * one has alone is lost.
+   */
+  readonly force?: boolean | undefined;
+  /** The most changes that may be lost, as far as is known, with `force`; none without it. */
+  readonly loseUpTo?: number | undefined;
+}
+
+/** Who takes the writes now. */
+export interface ReplicaPromoteResult {
+  /** What this server is now. */
+  readonly role: string;
+  /** The number of the epoch that began. */
+  readonly epoch: number;
+  /**
+   * Changes that are known to be lost. There may be more that this server has never heard of.
+   */
+  readonly lost: number;
+  /**
+   * How long nobody took writes, as far as this server knows: from the time when the other one
+   * was asked.
+   */
+  readonly tookMs: number;
+}
+
+/**
+ * Asks this server to follow another one from now on, or nobody. What it has alone is set
+ * aside in files when the other one was promoted since, else it is not taken back.
+ */
+export interface ReplicaFollowRequest {
+  /**
+   * Where clients reach the other one, `host:port`; nothing: it stays as it is, a copy that
+   * nobody brings up to date.
+   */
+  readonly upstream?: string | undefined;
+}
+
+/** Whom it follows now. */
+export interface ReplicaFollowResult {
+  /** What this server is now. */
+  readonly role: string;
+  /** Whom it follows. */
+  readonly upstream?: string;
 }
 
 /** Something in a definition that is allowed but probably not meant. */
@@ -984,6 +1066,16 @@ export interface Limits {
   readonly pageEntriesMax?: number;
   /** The most snapshots of one instance; 0 means no limit. */
   readonly snapshotsMax?: number;
+}
+
+/** One that follows. */
+export interface ConnectedReplica {
+  /** What it is called. */
+  readonly replicaId: string;
+  /** The last change that it has applied. */
+  readonly lastAckedSequence: Offset;
+  /** How many changes it is behind. */
+  readonly lagEntries: number;
 }
 
 /** A snapshot without what is in it. */

@@ -47,6 +47,11 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "total_snapshots": ("int", True),
         "wal_segments": ("int", True),
     },
+    "ConnectedReplica": {
+        "replica_id": ("text", True),
+        "last_acked_sequence": ("int", True),
+        "lag_entries": ("int", True),
+    },
     "CountInstancesResult": {
         "counts": ("json", True),
     },
@@ -210,8 +215,31 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "created": ("bool", True),
         "warnings": ("json", False),
     },
+    "ReplicaFollowResult": {
+        "role": ("text", True),
+        "upstream": ("text", False),
+    },
+    "ReplicaPromoteResult": {
+        "role": ("text", True),
+        "epoch": ("int", True),
+        "lost": ("int", True),
+        "took_ms": ("int", True),
+    },
     "ReplicationStatusResult": {
         "role": ("text", True),
+        "mode": ("text", False),
+        "upstream": ("text", False),
+        "last_applied_sequence": ("int", False),
+        "primary_sequence": ("int", False),
+        "lag_entries": ("int", False),
+        "lag_seconds": ("int", False),
+        "lag_ms": ("int", False),
+        "connected_replicas": ("int", False),
+        "replicas": ("json", False),
+        "name": ("text", False),
+        "epoch": ("int", False),
+        "writes_at": ("text", False),
+        "problem": ("text", False),
     },
     "SegmentReport": {
         "file": ("text", True),

@@ -62,6 +62,8 @@ class Operation(str, Enum):
     DROP_SNAPSHOT = "DROP_SNAPSHOT"
     BACKUP = "BACKUP"
     VERIFY = "VERIFY"
+    REPLICA_PROMOTE = "REPLICA_PROMOTE"
+    REPLICA_FOLLOW = "REPLICA_FOLLOW"
     HELLO = "HELLO"
     AUTH = "AUTH"
     BYE = "BYE"
@@ -116,6 +118,7 @@ REASONS = (
     "connection_lost",
     "timeout",
     "answer_too_large",
+    "too_few_replicas",
     "lag_exceeded",
     "unsupported",
 )
@@ -148,4 +151,6 @@ OPERATIONS = (
     "drop_snapshot",
     "backup",
     "verify",
+    "replica_promote",
+    "replica_follow",
 )

@@ -183,6 +183,13 @@ class AsyncHandle:
         /,
     ) -> NotAwaited[BackupResult]: ...
     def verify(self, next: str | None, /) -> NotAwaited[VerifyResult]: ...
+    def replica_promote(
+        self,
+        force: bool,
+        lose_up_to: int | None,
+        /,
+    ) -> NotAwaited[ReplicaPromoteResult]: ...
+    def replica_follow(self, upstream: str | None, /) -> NotAwaited[ReplicaFollowResult]: ...
     def watch_instance(
         self,
         instance_id: str,
@@ -301,6 +308,8 @@ class BlockingHandle:
         bytes_max: int | None,
     ) -> BackupResult: ...
     def verify(self, next: str | None) -> VerifyResult: ...
+    def replica_promote(self, force: bool, lose_up_to: int | None) -> ReplicaPromoteResult: ...
+    def replica_follow(self, upstream: str | None) -> ReplicaFollowResult: ...
     def watch_instance(
         self,
         instance_id: str,
@@ -594,6 +603,39 @@ class CompactResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> CompactResult: ...
     def __deepcopy__(self, _memo: object) -> CompactResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ConnectedReplica:
+    """One that follows."""
+
+    __match_args__ = ("replica_id", "last_acked_sequence", "lag_entries")
+    @property
+    def replica_id(self) -> str:
+        """What it is called."""
+    @property
+    def last_acked_sequence(self) -> int:
+        """The last change that it has applied."""
+    @property
+    def lag_entries(self) -> int:
+        """How many changes it is behind."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ConnectedReplica: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ConnectedReplica: ...
+    def __deepcopy__(self, _memo: object) -> ConnectedReplica: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -1707,13 +1749,139 @@ class PutMachineResult:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
+class ReplicaFollowResult:
+    """Whom it follows now."""
+
+    __match_args__ = ("role", "upstream")
+    @property
+    def role(self) -> str:
+        """What this server is now."""
+    @property
+    def upstream(self) -> str | None:
+        """Whom it follows."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ReplicaFollowResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ReplicaFollowResult: ...
+    def __deepcopy__(self, _memo: object) -> ReplicaFollowResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ReplicaPromoteResult:
+    """Who takes the writes now."""
+
+    __match_args__ = ("role", "epoch", "lost", "took_ms")
+    @property
+    def role(self) -> str:
+        """What this server is now."""
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that began."""
+    @property
+    def lost(self) -> int:
+        """Changes that are known to be lost. There may be more that this server has never heard
+        of.
+        """
+    @property
+    def took_ms(self) -> int:
+        """How long nobody took writes, as far as this server knows: from the time when the other
+        one was asked.
+        """
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ReplicaPromoteResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ReplicaPromoteResult: ...
+    def __deepcopy__(self, _memo: object) -> ReplicaPromoteResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
 class ReplicationStatusResult:
     """The part in replication."""
 
-    __match_args__ = ("role",)
+    __match_args__ = (
+        "role",
+        "mode",
+        "upstream",
+        "last_applied_sequence",
+        "primary_sequence",
+        "lag_entries",
+        "lag_seconds",
+        "lag_ms",
+        "connected_replicas",
+        "replicas",
+        "name",
+        "epoch",
+        "writes_at",
+        "problem",
+    )
     @property
     def role(self) -> str:
         """`standalone` when there is none."""
+    @property
+    def mode(self) -> str | None:
+        """`async` or `sync`, of a primary."""
+    @property
+    def upstream(self) -> str | None:
+        """Where a replica gets the log from."""
+    @property
+    def last_applied_sequence(self) -> int | None:
+        """The last change that a replica has applied."""
+    @property
+    def primary_sequence(self) -> int | None:
+        """The last change that is committed where writes are taken, as far as is known."""
+    @property
+    def lag_entries(self) -> int | None:
+        """Changes that a replica is behind."""
+    @property
+    def lag_seconds(self) -> int | None:
+        """The age of the oldest of them, or how long a replica heard nothing, in whole seconds;
+        absent when it never heard anything.
+        """
+    @property
+    def lag_ms(self) -> int | None:
+        """The same in milliseconds."""
+    @property
+    def connected_replicas(self) -> int | None:
+        """How many follow."""
+    @property
+    def replicas(self) -> tuple[ConnectedReplica, ...]:
+        """Those that follow."""
+    @property
+    def name(self) -> str | None:
+        """What the node is called."""
+    @property
+    def epoch(self) -> int | None:
+        """The number of its epoch, which grows with each promotion."""
+    @property
+    def writes_at(self) -> str | None:
+        """Where writes are taken, when that is known."""
+    @property
+    def problem(self) -> str | None:
+        """Why it is not ready, in a sentence."""
     def __getitem__(self, index: str, /) -> Any: ...
     def keys(self) -> KeysView[str]:
         """The names of the members that are there, so that `dict(…)` and `**` take it."""

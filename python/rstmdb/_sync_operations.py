@@ -27,6 +27,8 @@ from ._native import (
     PermittedResult,
     PingResult,
     PutMachineResult,
+    ReplicaFollowResult,
+    ReplicaPromoteResult,
     ReplicationStatusResult,
     SnapshotInstanceResult,
     ValidateMachineResult,
@@ -515,3 +517,34 @@ class Operations:
             What was found in the files that were read.
         """
         return self._handle.verify(next)
+
+    def replica_promote(
+        self,
+        *,
+        force: bool = False,
+        lose_up_to: int | None = None,
+    ) -> ReplicaPromoteResult:
+        """Has a replica take the writes.
+
+        Args:
+            force: Whether it takes them without asking the one that it follows, which may be
+                gone: what that one has alone is lost.
+            lose_up_to: The most changes that may be lost, as far as is known, with `force`;
+                none without it.
+
+        Returns:
+            Who takes the writes now.
+        """
+        return self._handle.replica_promote(force, lose_up_to)
+
+    def replica_follow(self, *, upstream: str | None = None) -> ReplicaFollowResult:
+        """Has a server follow another one, or nobody.
+
+        Args:
+            upstream: Where clients reach the other one, `host:port`; nothing: it stays as it
+                is, a copy that nobody brings up to date.
+
+        Returns:
+            Whom it follows now.
+        """
+        return self._handle.replica_follow(upstream)

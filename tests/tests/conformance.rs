@@ -38,7 +38,7 @@ const REASONS_WITHOUT_SCENARIO: &[&str] = &[
     reason::REOPENING,
     reason::REPLICA,
     reason::TIMEOUT,
-    reason::UNSUPPORTED,
+    reason::TOO_FEW_REPLICAS,
     reason::WRITES_STOPPED,
     reason::WRITE_FAILED,
 ];

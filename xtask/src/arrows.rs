@@ -16,7 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rstmdb-engine", &["rstmdb-machine", "rstmdb-threads", "rstmdb-types"]),
     ("rstmdb-cluster", &["rstmdb-engine", "rstmdb-protocol", "rstmdb-types"]),
     ("rstmdb", &["rstmdb-types", "rstmdb-threads", "rstmdb-engine", "rstmdb-client"]),
-    ("rstmdb-server", &["rstmdb-types", "rstmdb-engine", "rstmdb-protocol", "rstmdb-cluster"]),
+    (
+        "rstmdb-server",
+        &["rstmdb-types", "rstmdb-engine", "rstmdb-protocol", "rstmdb-client", "rstmdb-cluster"],
+    ),
     ("rstmdb-cli", &["rstmdb"]),
     ("rstmdb-bridge", &["rstmdb", "rstmdb-threads"]),
     ("rstmdb-python", &["rstmdb-bridge"]),

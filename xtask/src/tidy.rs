@@ -131,7 +131,7 @@ fn outside_world(path: &str, text: &str) -> Vec<Finding> {
 
 /// What of the server may name the engine: the door, what starts with its options, and who drives it as a node.
 const ENGINE_USERS: &[&str] =
-    &["calls/", "cluster/", "config/", "server.rs", "serve.rs", "fuzzing.rs"];
+    &["calls/", "cluster/", "config/", "replication/", "server.rs", "serve.rs", "fuzzing.rs"];
 
 /// A transport parses, makes the three calls of the door and prints; it does not know the engine.
 fn past_the_door(path: &str, text: &str) -> Vec<Finding> {

@@ -81,6 +81,12 @@ pub const RSTMDB_OPERATION_BACKUP: i32 = 26;
 /// Reads the database's files, some at a time, and says what is wrong with them.
 pub const RSTMDB_OPERATION_VERIFY: i32 = 27;
 
+/// Has a replica take the writes.
+pub const RSTMDB_OPERATION_REPLICA_PROMOTE: i32 = 28;
+
+/// Has a server follow another one, or nobody.
+pub const RSTMDB_OPERATION_REPLICA_FOLLOW: i32 = 29;
+
 /// The peer speaks another protocol version.
 pub const RSTMDB_ERROR_UNSUPPORTED_PROTOCOL: i32 = 1;
 

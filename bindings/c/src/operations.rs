@@ -356,3 +356,31 @@ pub unsafe extern "C" fn rstmdb_verify(
     // SAFETY: the caller gives pointers that are NULL or what their names say.
     unsafe { call(db, Operation::Verify, request, out, err) }
 }
+
+/// Has a replica take the writes. Waits for the outcome.
+///
+/// `request` is a `ReplicaPromoteRequest`, `*out` becomes a `ReplicaPromoteResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_replica_promote(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ReplicaPromote, request, out, err) }
+}
+
+/// Has a server follow another one, or nobody. Waits for the outcome.
+///
+/// `request` is a `ReplicaFollowRequest`, `*out` becomes a `ReplicaFollowResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_replica_follow(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ReplicaFollow, request, out, err) }
+}

@@ -39,6 +39,8 @@ handles! {
         drop_snapshot(snapshot_id) "($self, snapshot_id, /)" => DropSnapshotRequest;
         backup(backup_id, position, bytes_max) "($self, backup_id, position, bytes_max, /)" => BackupRequest;
         verify(next) "($self, next, /)" => VerifyRequest;
+        replica_promote(force, lose_up_to) "($self, force, lose_up_to, /)" => ReplicaPromoteRequest;
+        replica_follow(upstream) "($self, upstream, /)" => ReplicaFollowRequest;
     }
     watches: {
         watch_instance(instance_id, include_ctx, from_offset, history_id, include_lifecycle) => WatchInstanceRequest;
@@ -93,6 +95,14 @@ result_class! {
     times: [],
     cached: [],
     shown: ["snapshots_created", "segments_deleted", "bytes_reclaimed", "total_snapshots", "wal_segments"],
+}
+
+result_class! {
+    ConnectedReplica(t::ConnectedReplica), "One that follows.",
+    plain: [replica_id: "What it is called.", last_acked_sequence: "The last change that it has applied.", lag_entries: "How many changes it is behind."],
+    times: [],
+    cached: [],
+    shown: ["replica_id", "last_acked_sequence", "lag_entries"],
 }
 
 result_class! {
@@ -294,11 +304,27 @@ result_class! {
 }
 
 result_class! {
-    ReplicationStatusResult(t::ReplicationStatusResult), "The part in replication.",
-    plain: [role: "`standalone` when there is none."],
+    ReplicaFollowResult(t::ReplicaFollowResult), "Whom it follows now.",
+    plain: [role: "What this server is now.", upstream: "Whom it follows."],
     times: [],
     cached: [],
-    shown: ["role"],
+    shown: ["role", "upstream"],
+}
+
+result_class! {
+    ReplicaPromoteResult(t::ReplicaPromoteResult), "Who takes the writes now.",
+    plain: [role: "What this server is now.", epoch: "The number of the epoch that began.", lost: "Changes that are known to be lost. There may be more that this server has never heard of.", took_ms: "How long nobody took writes, as far as this server knows: from the time when the other one was asked."],
+    times: [],
+    cached: [],
+    shown: ["role", "epoch", "lost", "took_ms"],
+}
+
+result_class! {
+    ReplicationStatusResult(t::ReplicationStatusResult), "The part in replication.",
+    plain: [role: "`standalone` when there is none.", mode: "`async` or `sync`, of a primary.", upstream: "Where a replica gets the log from.", last_applied_sequence: "The last change that a replica has applied.", primary_sequence: "The last change that is committed where writes are taken, as far as is known.", lag_entries: "Changes that a replica is behind.", lag_seconds: "The age of the oldest of them, or how long a replica heard nothing, in whole seconds; absent when it never heard anything.", lag_ms: "The same in milliseconds.", connected_replicas: "How many follow.", name: "What the node is called.", epoch: "The number of its epoch, which grows with each promotion.", writes_at: "Where writes are taken, when that is known.", problem: "Why it is not ready, in a sentence."],
+    times: [],
+    cached: [replicas: "Those that follow."],
+    shown: ["role", "mode", "upstream", "last_applied_sequence", "primary_sequence", "lag_entries", "lag_seconds", "lag_ms", "connected_replicas", "replicas", "name", "epoch", "writes_at", "problem"],
 }
 
 result_class! {
@@ -522,6 +548,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<BatchResult>()?;
     module.add_class::<CheckpointReport>()?;
     module.add_class::<CompactResult>()?;
+    module.add_class::<ConnectedReplica>()?;
     module.add_class::<CountInstancesResult>()?;
     module.add_class::<CreateInstanceResult>()?;
     module.add_class::<DefinitionWarning>()?;
@@ -546,6 +573,8 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PingResult>()?;
     module.add_class::<Problem>()?;
     module.add_class::<PutMachineResult>()?;
+    module.add_class::<ReplicaFollowResult>()?;
+    module.add_class::<ReplicaPromoteResult>()?;
     module.add_class::<ReplicationStatusResult>()?;
     module.add_class::<SegmentReport>()?;
     module.add_class::<SnapshotInstanceResult>()?;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX, WireMode};
 use rstmdb_protocol::handshake::{
@@ -12,6 +13,7 @@ use rstmdb_protocol::handshake::{
 };
 use rstmdb_protocol::message::{self, Incoming};
 use rstmdb_protocol::{PROTOCOL_VERSION, ReadMode, ReadWish, WireCommand};
+use rstmdb_types::error::reason;
 use rstmdb_types::pem::AUTHORITY_ADVICE;
 use rstmdb_types::{Error, ErrorCode, Offset, Result};
 use rustls::pki_types::ServerName;
@@ -137,11 +139,19 @@ async fn one(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Connecte
 }
 
 async fn in_time(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Connected> {
-    let timeout = settings.options.connect_timeout;
+    within(settings.options.connect_timeout, endpoint, reach(settings, endpoint)).await
+}
+
+/// Gives up after this time, if it is not zero.
+pub(crate) async fn within<T>(
+    timeout: Duration,
+    endpoint: &Endpoint,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     if timeout.is_zero() {
-        return reach(settings, endpoint).await;
+        return work.await;
     }
-    match tokio::time::timeout(timeout, reach(settings, endpoint)).await {
+    match tokio::time::timeout(timeout, work).await {
         Ok(result) => result,
         Err(_) => {
             let what =
@@ -152,21 +162,54 @@ async fn in_time(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Conn
 }
 
 async fn reach(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Connected> {
+    let mut stream = open(settings, endpoint).await?;
+    let (buffer, server) = greet(settings, endpoint, &mut stream, None).await?;
+    Ok(Connected { stream, buffer, server: Arc::new(server) })
+}
+
+/// A connection that is for something else once a command was answered: see [`upgrade`](crate::upgrade::upgrade).
+pub(crate) async fn beyond(
+    settings: &ConnectSettings,
+    endpoint: &Endpoint,
+    feature: &'static str,
+    command: WireCommand,
+) -> Result<(Stream, ServerInfo)> {
+    let mut stream = open(settings, endpoint).await?;
+    let (mut buffer, server) = greet(settings, endpoint, &mut stream, Some(feature)).await?;
+    if !server.features.iter().any(|name| name == feature) {
+        let message = format!(
+            "it is {} {}, which does not know {feature}: bring it to this release",
+            server.name, server.version
+        );
+        let error = Error::new(ErrorCode::BadRequest, message).with_reason(reason::UNSUPPORTED);
+        return Err(refused(endpoint, error));
+    }
+    let mut bytes = Vec::new();
+    put(&mut bytes, command, &serde_json::json!({}));
+    let failed = |error: io::Error| handshake_failure(endpoint, false, &error);
+    stream.write_all(&bytes).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
+    answer(endpoint, &mut stream, &mut buffer).await?;
+    if !buffer.is_empty() {
+        return Err(unreachable(endpoint, "it spoke before it was asked"));
+    }
+    Ok((stream, server))
+}
+
+async fn open(settings: &ConnectSettings, endpoint: &Endpoint) -> Result<Stream> {
     let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await;
     let tcp = tcp.map_err(|error| {
         unreachable(endpoint, &format!("{error}; is a server running there, on this port?"))
     })?;
     // Requests are gathered by us; waiting for more would only delay them.
     let _ = tcp.set_nodelay(true);
-    let mut stream = match &settings.tls {
+    Ok(match &settings.tls {
         None => Stream::Plain(tcp),
         Some(config) => {
             let connector = TlsConnector::from(config.clone());
             Stream::Tls(Box::new(secure(settings, endpoint, &connector, tcp).await?))
         }
-    };
-    let (buffer, server) = greet(settings, endpoint, &mut stream).await?;
-    Ok(Connected { stream, buffer, server: Arc::new(server) })
+    })
 }
 
 async fn secure(
@@ -259,6 +302,7 @@ async fn greet(
     settings: &ConnectSettings,
     endpoint: &Endpoint,
     stream: &mut Stream,
+    feature: Option<&'static str>,
 ) -> Result<(Vec<u8>, ServerInfo)> {
     let options = &settings.options;
     let mut bytes = Vec::new();
@@ -266,7 +310,7 @@ async fn greet(
         protocol_version: PROTOCOL_VERSION,
         client_name: Some(options.client_name.as_str().into()),
         wire_modes: vec![WireMode::Frames.name().into()],
-        features: extended_features().map(Into::into).collect(),
+        features: extended_features().chain(feature).map(Into::into).collect(),
     };
     put(&mut bytes, WireCommand::Hello, &hello);
     if let Some(token) = &options.token {

@@ -50,7 +50,9 @@ pub(crate) fn needs(request: &Request) -> Option<&'static str> {
         | Request::ListSnapshots(_)
         | Request::DropSnapshot(_)
         | Request::Backup(_)
-        | Request::Verify(_) => Some(request.operation().name()),
+        | Request::Verify(_)
+        | Request::ReplicaPromote(_)
+        | Request::ReplicaFollow(_) => Some(request.operation().name()),
         // It keeps what comes before an operation that fails.
         Request::Batch(BatchRequest { mode: BatchMode::Atomic, .. }) => {
             Some("batches that happen as a whole or not at all (mode atomic)")

@@ -30,6 +30,7 @@ mod server;
 mod signal;
 mod subscription;
 mod tls;
+mod upgrade;
 mod url;
 mod watch;
 
@@ -38,3 +39,4 @@ pub use options::{Endpoint, Options, ReadMode, Retry, TlsOptions};
 pub use pending::{Pending, Watching};
 pub use server::ServerInfo;
 pub use subscription::Subscription;
+pub use upgrade::upgrade;

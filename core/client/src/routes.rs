@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use rstmdb_protocol::ReadMode;
+use rstmdb_types::Request;
 use rstmdb_types::operation::Access;
-use rstmdb_types::{Operation, Request};
 
 use crate::connect::ConnectSettings;
 use crate::connection;
@@ -155,9 +155,5 @@ impl Others for Routes {
 /// Whether any node can answer it: it changes nothing, and is not about the node.
 fn may_be_read_anywhere(request: &Request) -> bool {
     let operation = request.operation();
-    let is_of_node = matches!(
-        operation,
-        Operation::Ping | Operation::Info | Operation::ReplicationStatus | Operation::WalStats
-    );
-    operation.access() == Access::Read && !is_of_node
+    operation.access() == Access::Read && !operation.is_about_node()
 }

@@ -40,6 +40,7 @@ fn identity(node: u16) -> NodeIdentity {
         node,
         uuid: [node as u8; 16],
         name: format!("node-{node}"),
+        address: format!("node-{node}:7401"),
     }
 }
 
@@ -485,6 +486,8 @@ fn strangers_are_told_why_and_the_source_serves_on() {
             name: "stranger".into(),
             release: "9.9.9".into(),
             epoch: 0,
+            address: String::new(),
+            writes_at: String::new(),
         };
         let mine = upstream.engine().replication().tip();
         let hi = || Message::Hello(hello.clone());

@@ -46,7 +46,7 @@ fn options(id: u16) -> Options {
 }
 
 fn identity(name: &str, node: u16, uuid: u8) -> NodeIdentity {
-    NodeIdentity { cluster: "shop".into(), node, uuid: [uuid; 16], name: name.into() }
+    NodeIdentity { cluster: "shop".into(), node, uuid: [uuid; 16], name: name.into(), address: String::new() }
 }
 
 fn facts(name: &str, uuid: u8, peer: &str) -> MemberNode {
@@ -319,6 +319,8 @@ fn hello(node: u16, uuid: u8) -> Hello {
         name: "stranger".into(),
         release: "0.4.0".into(),
         epoch: 0,
+        address: String::new(),
+        writes_at: String::new(),
     }
 }
 

@@ -20,6 +20,8 @@ fn hello() -> Hello {
         name: "kitchen".to_owned(),
         release: "0.4.0".to_owned(),
         epoch: 5 << 16,
+        address: "kitchen:7401".to_owned(),
+        writes_at: "cellar:7401".to_owned(),
     }
 }
 

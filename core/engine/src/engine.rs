@@ -15,7 +15,7 @@ use crate::condition::Condition;
 use crate::error::io as io_error;
 use crate::jobs;
 use crate::log::queue::Queue;
-use crate::manifest::hex;
+use crate::manifest::{Manifest, hex};
 use crate::open::open;
 use crate::ops::{Edge, NewId};
 use crate::options::{Background, FsyncPolicy, Location, Options};
@@ -157,6 +157,12 @@ impl Engine {
             }
             replaced => replaced,
         }
+    }
+
+    /// The number of the node that a directory belongs to; none where it belongs to none.
+    pub fn node_in(location: &Location) -> Result<Option<u16>> {
+        let manifest = Manifest::read(&*location.storage)?;
+        Ok(manifest.map(|manifest| manifest.node_id).filter(|node| *node > 0))
     }
 
     /// What a driver of replication does with it.
@@ -473,6 +479,14 @@ impl Handler for Carry<'_> {
 
     fn backup(self, request: BackupRequest) -> Evaluated<BackupResult> {
         self.shared.ready(self.shared.backup(request, &self.edge()))
+    }
+
+    fn replica_promote(self, request: ReplicaPromoteRequest) -> Evaluated<ReplicaPromoteResult> {
+        self.shared.ready(self.shared.promote(&request))
+    }
+
+    fn replica_follow(self, request: ReplicaFollowRequest) -> Evaluated<ReplicaFollowResult> {
+        self.shared.ready(self.shared.follow_nobody(&request))
     }
 
     fn verify(self, request: VerifyRequest) -> Evaluated<VerifyResult> {

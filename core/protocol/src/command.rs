@@ -15,14 +15,17 @@ pub enum WireCommand {
     Bye,
     /// Ends a subscription.
     Unwatch,
+    /// Follows the log: the connection speaks the protocol of nodes from the answer on.
+    Replicate,
 }
 
 /// What only a connection needs, with its wire name.
-const CONNECTION: [(WireCommand, &str); 4] = [
+const CONNECTION: [(WireCommand, &str); 5] = [
     (WireCommand::Hello, "HELLO"),
     (WireCommand::Auth, "AUTH"),
     (WireCommand::Bye, "BYE"),
     (WireCommand::Unwatch, "UNWATCH"),
+    (WireCommand::Replicate, "REPLICATE"),
 ];
 
 impl WireCommand {
@@ -51,6 +54,7 @@ impl WireCommand {
             WireCommand::Auth => "AUTH",
             WireCommand::Bye => "BYE",
             WireCommand::Unwatch => "UNWATCH",
+            WireCommand::Replicate => "REPLICATE",
         }
     }
 
@@ -63,16 +67,18 @@ impl WireCommand {
             WireCommand::Auth => after + 1,
             WireCommand::Bye => after + 2,
             WireCommand::Unwatch => after + 3,
+            WireCommand::Replicate => after + 4,
         }
     }
 
-    /// Whether it is answered before authentication too.
+    /// Whether it is answered before authentication too, or asks for another one.
     pub fn is_open(self) -> bool {
         matches!(
             self,
             WireCommand::Hello
                 | WireCommand::Auth
                 | WireCommand::Bye
+                | WireCommand::Replicate
                 | WireCommand::Database(Operation::Ping)
         )
     }

@@ -12,6 +12,8 @@ use crate::topology::{Cluster, lenient};
 pub const FEATURES: [&str; 4] = ["idempotency", "batch", "wal_read", "watch"];
 /// The feature by which a client asks for [`Dialect::Extended`].
 pub const EXTENDED: &str = "extended";
+/// The feature by which a replica says that it comes to follow the log.
+pub const REPLICATE: &str = "replicate";
 
 /// How much of a result a client wants to see, and a few rules that changed since.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -64,7 +66,7 @@ impl HelloRequest<'_> {
     pub fn features_in_common(&self) -> Vec<String> {
         let here: Vec<&str> = match self.dialect() {
             Dialect::Plain => FEATURES.to_vec(),
-            Dialect::Extended => extended_features().collect(),
+            Dialect::Extended => extended_features().chain([REPLICATE]).collect(),
         };
         let asked = |name: &&str| self.features.iter().any(|feature| feature == name);
         here.into_iter().filter(asked).map(str::to_owned).collect()

@@ -20,7 +20,7 @@ use crate::command::WireCommand;
 use crate::error::{ReceivedError, WireError};
 use crate::frame::{self, PAYLOAD_BYTES_MAX, WireMode};
 use crate::handshake::Dialect;
-use crate::read::ReadWish;
+use crate::read::{ReadMode, ReadWish};
 use crate::result::WireResult;
 use crate::topology::{Cluster, lenient};
 use crate::write::{Object, put_text};
@@ -36,6 +36,8 @@ pub struct WireRequest<'a> {
     pub params: Option<&'a RawValue>,
     /// What they ask for, where that was read along with the message: see [`WireRequest::parse_along`].
     pub request: Option<Box<Request>>,
+    /// How fresh what is read has to be, where that is said in a way that is understood.
+    pub wish: Option<ReadWish>,
 }
 
 /// The longest id of a request, in bytes: each answer repeats it.
@@ -104,6 +106,11 @@ enum RequestMember {
     Id,
     Op,
     Params,
+    Read,
+    #[serde(rename = "min_offset")]
+    MinOffset,
+    #[serde(rename = "max_lag_ms")]
+    MaxLag,
     #[serde(other)]
     Other,
 }
@@ -134,6 +141,7 @@ impl<'de> Visitor<'de> for Members {
         use serde::de::Error;
         let (mut kind, mut id, mut op, mut params) = (None, None, None, None);
         let mut request = None;
+        let mut wish = None::<ReadWish>;
         while let Some(member) = map.next_key()? {
             let doubled = match member {
                 RequestMember::Type => kind.replace(map.next_value::<Borrowed<'de>>()?).is_some(),
@@ -146,6 +154,24 @@ impl<'de> Visitor<'de> for Members {
                     }
                     None => params.replace(map.next_value::<Option<&'de RawValue>>()?).is_some(),
                 },
+                // What is not understood is passed over, as other members are.
+                RequestMember::Read => {
+                    let told = map.next_value::<serde_json::Value>()?;
+                    if let Some(mode) = told.as_str().and_then(ReadMode::from_name) {
+                        wish.get_or_insert_default().mode = mode;
+                    }
+                    false
+                }
+                RequestMember::MinOffset => {
+                    let told = map.next_value::<serde_json::Value>()?;
+                    wish.get_or_insert_default().min_offset = told.as_u64();
+                    false
+                }
+                RequestMember::MaxLag => {
+                    let told = map.next_value::<serde_json::Value>()?;
+                    wish.get_or_insert_default().max_lag_ms = told.as_u64();
+                    false
+                }
                 RequestMember::Other => {
                     map.next_value::<serde::de::IgnoredAny>()?;
                     false
@@ -161,6 +187,7 @@ impl<'de> Visitor<'de> for Members {
             op: op.ok_or_else(|| A::Error::missing_field("op"))?.0,
             params: params.flatten(),
             request,
+            wish,
         })
     }
 }

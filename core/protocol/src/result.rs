@@ -45,9 +45,10 @@ as_it_is!(
     DropSnapshotResult,
     BackupResult,
     VerifyResult,
+    ReplicaPromoteResult,
+    ReplicaFollowResult,
     FlushAllResult,
     PingResult,
-    ReplicationStatusResult,
     crate::handshake::HelloResult,
     crate::handshake::AuthResult,
 );
@@ -67,6 +68,23 @@ macro_rules! as_it_is_at_an_offset {
 }
 
 as_it_is_at_an_offset!(CreateInstanceResult, DeleteInstanceResult);
+
+impl WireResult for ReplicationStatusResult {
+    fn write(&self, dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        if dialect == Dialect::Extended {
+            return serde_json::to_writer(out, self);
+        }
+        let known = ReplicationStatusResult {
+            lag_ms: None,
+            name: None,
+            epoch: None,
+            writes_at: None,
+            problem: None,
+            ..self.clone()
+        };
+        serde_json::to_writer(out, &known)
+    }
+}
 
 impl WireResult for ApplyEventResult {
     fn write(&self, _dialect: Dialect, out: &mut Vec<u8>) -> serde_json::Result<()> {

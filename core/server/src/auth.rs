@@ -10,7 +10,7 @@ use std::sync::Arc;
 use governor::Quota;
 use rstmdb_types::Result;
 
-use crate::config::{AuthConfig, NetworkConfig, TokenHash, read_text, refused};
+use crate::config::{AuthConfig, NetworkConfig, ReplicationConfig, TokenHash, read_text, refused};
 
 /// Lets requests through at a rate; asking costs one atomic operation.
 pub type RequestLimiter = governor::DefaultDirectRateLimiter;
@@ -50,10 +50,8 @@ impl Tokens {
         network: &NetworkConfig,
         previous: Option<&Tokens>,
     ) -> Result<Tokens> {
-        let mut hashes = auth.token_hashes.clone();
-        if let Some(path) = &auth.secrets_file {
-            hashes.extend(read_secrets(path)?);
-        }
+        let hashes =
+            hashes_of("auth.secrets_file", &auth.token_hashes, auth.secrets_file.as_deref())?;
         if auth.required && hashes.is_empty() {
             return Err(refused(
                 "auth.required",
@@ -62,6 +60,22 @@ impl Tokens {
             ));
         }
         let rate = (network.requests_per_second_per_token, network.request_burst);
+        Ok(Tokens::of(hashes, rate, previous))
+    }
+
+    /// Those that replicas may present.
+    pub fn of_replicas(replication: &ReplicationConfig) -> Result<Tokens> {
+        let file = replication.auth_secrets_file.as_deref();
+        let listed = &replication.auth_token_hashes;
+        let mut hashes = hashes_of("replication.auth_secrets_file", listed, file)?;
+        if hashes.is_empty() {
+            let own = replication.auth_token.as_ref();
+            hashes.extend(own.map(|token| TokenHash::of(Some("replica"), token.reveal())));
+        }
+        Ok(Tokens::of(hashes, (0, 0), None))
+    }
+
+    fn of(hashes: Vec<TokenHash>, rate: (u32, u32), previous: Option<&Tokens>) -> Tokens {
         let kept = previous.filter(|previous| previous.rate == rate);
         let mut entries: Vec<Identity> = Vec::with_capacity(hashes.len());
         for hash in hashes {
@@ -75,7 +89,7 @@ impl Tokens {
             };
             entries.push(Identity { name: hash.label(), hash, limiter });
         }
-        Ok(Tokens { entries, rate })
+        Tokens { entries, rate }
     }
 
     /// Whose token this is; None when it is nobody's.
@@ -112,11 +126,19 @@ impl Tokens {
     }
 }
 
+/// Those that are listed, and those of a file.
+fn hashes_of(key: &str, listed: &[TokenHash], file: Option<&Path>) -> Result<Vec<TokenHash>> {
+    let mut hashes = listed.to_vec();
+    if let Some(path) = file {
+        hashes.extend(read_secrets(key, path)?);
+    }
+    Ok(hashes)
+}
+
 /// One hash a line, perhaps with a name before it; `#` begins a comment.
-fn read_secrets(path: &Path) -> Result<Vec<TokenHash>> {
-    let key = "auth.secrets_file";
+fn read_secrets(key: &str, path: &Path) -> Result<Vec<TokenHash>> {
     let text = read_text(path).map_err(|error| {
-        refused(key, format!("can't read auth.secrets_file {}: {error}", path.display()))
+        refused(key, format!("can't read {key} {}: {error}", path.display()))
             .with("file", path.display().to_string())
     })?;
     let mut hashes = Vec::new();
@@ -127,7 +149,7 @@ fn read_secrets(path: &Path) -> Result<Vec<TokenHash>> {
         }
         let hash = line.parse().map_err(|problem| {
             let place = format!("{}, line {}", path.display(), index + 1);
-            refused(key, format!("auth.secrets_file {place} {problem}"))
+            refused(key, format!("{key} {place} {problem}"))
                 .with("file", path.display().to_string())
                 .with("line", index + 1)
         })?;

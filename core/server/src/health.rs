@@ -19,12 +19,14 @@ use rstmdb_types::{
     CountInstancesRequest, Error, ErrorCode, InfoRequest, InfoResult, OperationRequest, Result,
     WalStatsRequest,
 };
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::accept::accept;
 use crate::calls::Calls;
 use crate::metrics::EngineFigures;
+use crate::node::NodeRole;
 
 /// The most open connections; more wait in the listener's queue.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
@@ -77,13 +79,59 @@ impl Health {
         // One that takes no writes refuses them, as it should.
         let follows = !self.calls.node().standing().role.takes_writes();
         match self.info().await {
-            Ok(_) if follows && self.damage().is_none() => None,
+            Ok(_) if follows && self.is_followers_refusal() => None,
             Err(error) => Some(("unhealthy", error.message().to_owned())),
             Ok(InfoResult { writable: Some(true), health: Some(health), .. }) if health == "ok" => {
                 None
             }
             Ok(info) => Some(("unhealthy", info.health.unwrap_or_default().to_string())),
         }
+    }
+
+    /// Whether writes are refused for no other reason than that another node takes them.
+    fn is_followers_refusal(&self) -> bool {
+        let refusal = self.calls.engine().and_then(|engine| engine.refusal());
+        refusal.is_none_or(|error| error.code() == ErrorCode::ReadOnlyMode)
+    }
+
+    /// What this node is: `/primary`, `/leader`, `/replica?max_lag=5s`, `/read-only`, with 200 when it is that and ready.
+    async fn is_role(&self, path: &str, query: &str) -> (bool, Value) {
+        let standing = self.calls.node().standing();
+        let obstacle = self.obstacle().await;
+        let max_lag = query.split('&').find_map(|pair| pair.strip_prefix("max_lag="));
+        let max_lag = max_lag.map(humantime::parse_duration);
+        let age = standing.lag.and_then(|lag| lag.age);
+        let is_near = match (&max_lag, age) {
+            (None, _) => true,
+            (Some(Ok(most)), Some(age)) => age <= *most,
+            (Some(_), _) => false,
+        };
+        let is_it = match path {
+            "/primary" => standing.role.takes_writes(),
+            "/leader" => standing.role == NodeRole::Leader,
+            "/replica" => !standing.role.takes_writes() && is_near,
+            // Whoever serves reads.
+            _ => standing.role.takes_writes() || is_near,
+        };
+        let mut body = serde_json::Map::new();
+        let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
+        put("role", standing.role.name().into());
+        put("epoch", standing.epoch.into());
+        if let Some(age) = age {
+            put("lag_ms", u64::try_from(age.as_millis()).unwrap_or(u64::MAX).into());
+        }
+        if let Some(lag) = standing.lag {
+            put("lag_entries", lag.entries.into());
+        }
+        if let Some(Err(error)) = max_lag {
+            put("reason", format!("max_lag: {error}; give a time such as 5s").into());
+        }
+        let is_ready = obstacle.is_none();
+        if let Some((status, reason)) = obstacle {
+            put("status", status.into());
+            put("reason", reason.into());
+        }
+        (is_it && is_ready, body.into())
     }
 
     async fn figures(&self) -> Option<EngineFigures> {
@@ -143,7 +191,10 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>, shutdown: impl Fu
 async fn connection(stream: TcpStream, place: OwnedSemaphorePermit, health: Arc<Health>) {
     let service = service_fn(|request: Request<Incoming>| {
         let health = health.clone();
-        async move { Ok::<_, Infallible>(answer(request.uri().path(), &health).await) }
+        async move {
+            let uri = request.uri();
+            Ok::<_, Infallible>(answer(uri.path(), uri.query().unwrap_or_default(), &health).await)
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -165,14 +216,24 @@ const INDEX: &str = "<!doctype html>\n<title>rstmdb</title>\n<h1>rstmdb</h1>\n\
     <p><a href=\"/metrics\">metrics</a>, <a href=\"/health/ready\">health</a></p>\n";
 
 /// The answer to a path; hyper leaves the body out when the method is HEAD.
-async fn answer(path: &str, health: &Health) -> Response<Full<Bytes>> {
+async fn answer(path: &str, query: &str, health: &Health) -> Response<Full<Bytes>> {
     match path {
-        "/metrics" => match health.calls.metrics().render(health.figures().await.as_ref()) {
-            Ok(text) => respond(StatusCode::OK, METRICS, text),
-            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
-        },
+        "/metrics" => {
+            let (calls, figures) = (&health.calls, health.figures().await);
+            let applied = calls.engine().map_or(0, |engine| engine.position().next - 1);
+            calls.metrics().show_node(&calls.node().standing(), applied);
+            match calls.metrics().render(figures.as_ref()) {
+                Ok(text) => respond(StatusCode::OK, METRICS, text),
+                Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+            }
+        }
         "/health" | "/healthz" | "/health/live" => respond(StatusCode::OK, TEXT, "OK".to_owned()),
         "/health/ready" => ready(health).await,
+        "/primary" | "/leader" | "/replica" | "/read-only" => {
+            let (is_it, body) = health.is_role(path, query).await;
+            let status = if is_it { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            respond(status, JSON, body.to_string())
+        }
         "/" => respond(StatusCode::OK, HTML, INDEX.to_owned()),
         _ => respond(StatusCode::NOT_FOUND, TEXT, "not found".to_owned()),
     }
@@ -184,6 +245,11 @@ async fn ready(health: &Health) -> Response<Full<Bytes>> {
             let mut body = serde_json::json!({ "status": "ready" });
             if let (Some(damage), Some(body)) = (health.damage(), body.as_object_mut()) {
                 body.insert("damage".to_owned(), damage.message().into());
+            }
+            let is_degraded = health.calls.node().standing().is_degraded;
+            if let (true, Some(body)) = (is_degraded, body.as_object_mut()) {
+                let what = "writes go on without replicas that replication.sync_replicas asks for";
+                body.insert("degraded".to_owned(), what.into());
             }
             (StatusCode::OK, body)
         }

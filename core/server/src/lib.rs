@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod node;
 pub mod probe;
 mod rcp;
+mod replication;
 mod server;
 pub mod sessions;
 mod shutdown;

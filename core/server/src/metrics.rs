@@ -6,6 +6,7 @@
 //! up once per batch. What the engine knows is asked for at a scrape.
 
 mod figures;
+mod node;
 mod times;
 
 pub use figures::EngineFigures;
@@ -24,7 +25,9 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Offset, Result};
 
 use self::figures::FromEngine;
+use self::node::OfNode;
 use crate::live::Live;
+use crate::node::NodeStanding;
 
 /// So much is recorded before it is added up.
 const RECORDED_MAX: usize = 32;
@@ -94,6 +97,7 @@ pub struct Metrics {
     config_read_at: IntGauge,
     watches: Watches,
     engine: Mutex<FromEngine>,
+    node: OfNode,
 }
 
 /// How many changes a watch has not looked at, of a log whose last one is this.
@@ -194,7 +198,6 @@ impl Metrics {
         let build =
             register.gauges("rstmdb_build_info", "1, labelled with the version", "version")?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        replication(&register)?;
         let rejections = register.counters(
             "rstmdb_connections_rejected_total",
             "Connections refused before their first request",
@@ -284,9 +287,11 @@ impl Metrics {
                 places: Mutex::default(),
             },
             engine: Mutex::new(FromEngine::new(&register)?),
+            node: OfNode::new(&register)?,
             registry,
         };
         metrics.config_was_read(true);
+        metrics.show_node(&NodeStanding::default(), 0);
         Ok(metrics)
     }
 
@@ -332,6 +337,16 @@ impl Metrics {
     pub fn certificate_ends(&self, end: u64) {
         let end = i64::try_from(end).unwrap_or(i64::MAX);
         self.certificate_end.with_label_values(&["rcp"]).set(end);
+    }
+
+    /// Shows what this server is to others, and the last change that its readers see.
+    pub fn show_node(&self, node: &NodeStanding, applied: Offset) {
+        self.node.update(node, applied);
+    }
+
+    /// Writes that replicas did not confirm in time.
+    pub fn unconfirmed(&self) -> &IntCounter {
+        &self.node.timeouts
     }
 
     /// A watch that begins.
@@ -398,27 +413,6 @@ fn register_process(registry: &Registry) -> Result<()> {
     registry.register(Box::new(process)).map_err(|error| {
         Error::new(ErrorCode::InternalError, format!("a metric can't be registered: {error}"))
     })
-}
-
-/// What dashboards ask a server for that replicates nothing: zeros, and no series per replica.
-fn replication(register: &Register<'_>) -> Result<()> {
-    register.gauge("rstmdb_replication_lag_entries", "Changes this replica is behind")?;
-    register.gauge("rstmdb_replication_lag_seconds", "Time this replica is behind")?;
-    register.gauge("rstmdb_replication_connected_replicas", "Replicas connected")?;
-    for (name, help) in [
-        ("rstmdb_replication_entries_sent_total", "Changes sent to replicas"),
-        ("rstmdb_replication_sync_timeouts_total", "Writes that replicas did not confirm in time"),
-        ("rstmdb_replication_slow_replica_disconnects_total", "Replicas dropped as too slow"),
-    ] {
-        register.counter(name, help)?;
-    }
-    for (name, help) in [
-        ("rstmdb_replication_replica_lag_entries", "Changes a replica is behind"),
-        ("rstmdb_replication_replica_last_acked_sequence", "The last change a replica has"),
-    ] {
-        register.gauges(name, help, "replica_id")?;
-    }
-    Ok(())
 }
 
 /// Counts the requests of one connection; [`Recorder::flush`] shows them, and so does dropping it.

@@ -6,8 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rstmdb_protocol::ClusterNode;
-use rstmdb_types::{Error, Offset};
+use rstmdb_protocol::{ClusterNode, ReadWish};
+use rstmdb_types::error::reason;
+use rstmdb_types::{
+    ConnectedReplica, Error, ErrorCode, LogPosition, Offset, ReplicationStatusResult, Text,
+};
 use tokio::sync::watch;
 
 /// What a node is in its database.
@@ -107,12 +110,16 @@ pub struct NodeStanding {
     pub leader_address: Option<String>,
     /// All nodes that clients may talk to, this one among them; empty when it is alone.
     pub nodes: Vec<ClusterNode>,
+    /// The last change that is committed here.
+    pub committed: Offset,
     /// Where it gets the log from.
     pub upstream: Option<String>,
     /// How far it is behind; none where it takes the writes.
     pub lag: Option<NodeLag>,
     /// Those that follow it.
     pub followers: Vec<NodeFollower>,
+    /// Changes that were sent to those that follow, since the start; one that went to two counts twice.
+    pub changes_sent: u64,
     /// `async` or `sync`, where it is a primary.
     pub mode: Option<&'static str>,
     /// Why it is not ready; nothing when it is.
@@ -121,11 +128,81 @@ pub struct NodeStanding {
     pub writes: Option<Error>,
     /// What reads of the database get; nothing when they are answered.
     pub reads: Option<Error>,
+    /// It goes on without replicas that it should wait for.
+    pub is_degraded: bool,
     /// A change that is not committed after this time is answered with `REPLICATION_TIMEOUT`.
     pub commit_timeout: Option<Duration>,
 }
 
 impl NodeStanding {
+    /// Whether it does its part no longer.
+    pub fn is_stopped(&self) -> bool {
+        self.not_ready.as_ref().is_some_and(|why| why.status == "stopped")
+    }
+
+    /// What `REPLICATION_STATUS` tells; nothing of a node that is alone.
+    pub fn status(&self) -> Option<ReplicationStatusResult> {
+        let text = |text: &String| Some(Text::from(text.as_str()));
+        let mut status = ReplicationStatusResult {
+            role: self.role.name().into(),
+            name: text(&self.name),
+            epoch: Some(self.epoch),
+            writes_at: self.leader_address.as_ref().and_then(text),
+            problem: self.not_ready.as_ref().and_then(|not_ready| text(&not_ready.reason)),
+            ..ReplicationStatusResult::default()
+        };
+        if self.role == NodeRole::Standalone {
+            return None;
+        }
+        status.primary_sequence = Some(self.committed);
+        if let Some(lag) = self.lag {
+            status.upstream = self.upstream.as_ref().and_then(text);
+            status.last_applied_sequence = Some(self.committed);
+            status.primary_sequence = Some(lag.committed.max(self.committed));
+            status.lag_entries = Some(lag.entries);
+            status.lag_seconds = lag.age.map(|age| age.as_secs());
+            let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            status.lag_ms = lag.age.map(age_ms);
+        } else {
+            status.mode = self.mode.map(Text::from);
+        }
+        if self.lag.is_none() || !self.followers.is_empty() {
+            let replicas = self.followers.iter().map(|follower| ConnectedReplica {
+                replica_id: follower.name.as_str().into(),
+                last_acked_sequence: follower.applied,
+                lag_entries: follower.lag_entries,
+            });
+            status.connected_replicas = Some(self.followers.len() as u64);
+            status.replicas = Some(replicas.collect());
+        }
+        Some(status)
+    }
+
+    /// Why this node is too far behind for what a read wants; nothing when it is not. Who takes the writes is not behind.
+    pub fn stale_for(&self, wish: ReadWish, position: Option<LogPosition>) -> Option<Error> {
+        let lag = self.lag?;
+        if let (Some(wanted), Some(position)) = (wish.min_offset, position)
+            && position.next <= wanted
+        {
+            let here = position.next - 1;
+            let what = format!(
+                "offset {wanted} is to be seen, and {here} is the last here; ask another node"
+            );
+            return Some(lag_exceeded(what).with("min_offset", wanted).with("latest_offset", here));
+        }
+        let most = Duration::from_millis(wish.max_lag_ms?);
+        let behind = match lag.age {
+            Some(age) if age <= most => return None,
+            Some(age) => format!("{} ms", age.as_millis()),
+            None => "nobody knows how far".to_owned(),
+        };
+        let what = format!(
+            "this node is {behind} behind, more than {} ms; ask another node",
+            most.as_millis()
+        );
+        Some(lag_exceeded(what).with("max_lag_ms", most.as_millis() as u64))
+    }
+
     /// What clients are told of the nodes, and nothing that changes all the time.
     fn is_same_topology(&self, other: &NodeStanding) -> bool {
         let plain = |node: &ClusterNode| ClusterNode { lag_ms: None, ..node.clone() };
@@ -133,6 +210,11 @@ impl NodeStanding {
             == (other.role, other.node, other.epoch, other.leader)
             && self.nodes.iter().map(plain).eq(other.nodes.iter().map(plain))
     }
+}
+
+/// A read that would be too old.
+pub fn lag_exceeded(message: String) -> Error {
+    Error::new(ErrorCode::ReplicationError, message).with_reason(reason::LAG_EXCEEDED)
 }
 
 /// The place where it stands.

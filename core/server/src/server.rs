@@ -19,6 +19,7 @@ use crate::health::{self, Health};
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 use crate::rcp::{self, FrameMemory, Rcp};
+use crate::replication;
 use crate::sessions::Sessions;
 use crate::shutdown::Shutdown;
 
@@ -36,7 +37,7 @@ pub struct Server {
     metrics_address: Option<SocketAddr>,
     connections: JoinHandle<()>,
     endpoint: Option<JoinHandle<()>>,
-    following: [JoinHandle<()>; 2],
+    following: Vec<JoinHandle<()>>,
     sessions: Arc<Sessions>,
     refusal: watch::Receiver<Refusal>,
     membership: Option<ClusterPart>,
@@ -98,17 +99,21 @@ impl Server {
         let endpoint = listener.map(|listener| {
             tokio::spawn(health::serve(listener, health.clone(), shutdown.ended()))
         });
-        let mut membership = None;
+        let own = socket.local_addr().map_err(no_address)?;
+        let (mut membership, mut driven) = (None, None);
         match engine {
-            Some(engine) => calls.install(engine),
             None if config.cluster.enabled => {
-                let own = socket.local_addr().map_err(no_address)?;
                 let peers = &config.cluster.bind_addr;
                 let peers = listen(&PEERS, peers, reserve(&PEERS, peers).await?)?;
                 let peers = peers.into_std().map_err(no_address)?;
                 membership = Some(ClusterPart::start(&calls, &config, peers, own)?);
             }
-            None => calls.open(&config).await?,
+            engine => {
+                if let Some(engine) = engine {
+                    calls.install(engine);
+                }
+                driven = replication::start(&calls, &config, own, shutdown.clone()).await?;
+            }
         }
         let listener = listen(&CLIENTS, &config.network.bind_addr, socket)?;
         let address = listener.local_addr().map_err(no_address)?;
@@ -125,10 +130,11 @@ impl Server {
         });
         let connections = tokio::spawn(rcp::listen(listener, rcp));
         let (told, refusal) = watch::channel(None);
-        let following = [
+        let mut following = vec![
             tokio::spawn(calls.clone().follow_settings(settings.changes())),
             tokio::spawn(condition::follow(calls.clone(), told)),
         ];
+        following.extend(driven);
         Ok(Server {
             calls,
             health,

@@ -92,7 +92,7 @@ fn known_variables_and_defaults_stay() {
         replication.sync_replicas RSTMDB_REPL_SYNC_REPLICAS 1
         replication.sync_timeout_ms RSTMDB_REPL_SYNC_TIMEOUT_MS 5000
         replication.max_lag_seconds - 30
-        replication.max_lag_entries - 10000
+        replication.max_lag_entries - 0
         replication.auth_token RSTMDB_REPL_AUTH_TOKEN null
         replication.auth_token_hashes RSTMDB_REPL_AUTH_TOKEN_HASH []
         replication.auth_secrets_file RSTMDB_REPL_AUTH_SECRETS_FILE null
@@ -180,9 +180,10 @@ fn every_setting_can_be_set_by_file_environment_and_flag() {
             "a level or a filter" => "rstmdb_server=debug",
             "a format" => "json",
             "a mode" => "sync",
+            "a name" => "kitchen",
+            "a choice" => "degrade",
             "a role" => "standalone",
             "a part in the group" => "learner",
-            "a name" => "kitchen",
             "addresses" => "example.org:77",
             "a sync policy" => "every_ms:20",
             "a size, an age or forever" => "forever",
@@ -521,8 +522,12 @@ fn starts_that_cannot_work_are_refused() {
             "{replication: {role: primary}, storage: {allow_flush_all: true}}",
             "storage.allow_flush_all can't be true",
         ),
-        ("replication: {role: primary}", "not available"),
-        ("replication: {role: replica, upstream: 'h:1'}", "not available"),
+        (
+            "{replication: {role: primary}, storage: {fsync_policy: never}}",
+            "fsync_policy must be every_write",
+        ),
+        ("replication: {role: primary, sync_timeout_ms: 0}", "sync_timeout_ms must be more than 0"),
+        ("replication: {role: primary, tls_cert_path: /c}", "belong together"),
     ] {
         let error = from_yaml(yaml).unwrap_err();
         assert!(error.message().contains(part), "{yaml}: {error}");
@@ -532,13 +537,15 @@ fn starts_that_cannot_work_are_refused() {
 }
 
 #[test]
-fn settings_of_replication_are_taken_and_said_to_do_nothing() {
-    let loaded = from_yaml("replication: {mode: sync, upstream: 'h:1', auth_token: hush}").unwrap();
-    assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
-    for (warning, name) in loaded.warnings.iter().zip(["mode", "upstream", "auth_token"]) {
-        assert!(warning.starts_with(&format!("replication.{name} has no effect yet")), "{warning}");
-        assert!(!warning.contains("hush"));
+fn settings_of_replication_are_taken_and_what_does_nothing_is_said() {
+    let roles =
+        ["{role: primary, mode: sync}", "{role: replica, upstream: 'h:1', auth_token: hush}"];
+    for replication in roles {
+        let loaded = from_yaml(&format!("replication: {replication}")).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     }
+    let loaded = from_yaml("replication: {poll_interval_ms: 5}").unwrap();
+    assert!(loaded.warnings[0].starts_with("replication.poll_interval_ms has no effect"));
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn lines_for_the_journal_begin_with_their_priority() {
     let said = |stream: String| {
         let stderr = std::fs::File::create(&log).unwrap();
         let mut command = program();
-        command.args(["--set", "replication.mode=sync", "--set", "tls.enabled=true"]);
+        command.args(["--set", "replication.poll_interval_ms=5", "--set", "tls.enabled=true"]);
         command.args(["--set", "tls.cert_path=/no/such", "--set", "tls.key_path=/no/such"]);
         command.env("JOURNAL_STREAM", stream).stderr(stderr).stdout(Stdio::null());
         command.args(["--log-format", "pretty"]);

@@ -168,13 +168,31 @@ impl Model {
             Request::DropSnapshot(r) => Outcome::DropSnapshot(self.drop_snapshot(r)?),
             Request::Backup(r) => Outcome::Backup(self.backup(r)?.into()),
             Request::Verify(r) => Outcome::Verify(self.verify(r)?),
+            Request::ReplicaPromote(r) => {
+                r.check()?;
+                let role = "standalone".into();
+                Outcome::ReplicaPromote(ReplicaPromoteResult {
+                    role,
+                    epoch: 0,
+                    lost: 0,
+                    took_ms: 0,
+                })
+            }
+            Request::ReplicaFollow(r) => match r.upstream {
+                None => {
+                    let role = "standalone".into();
+                    Outcome::ReplicaFollow(ReplicaFollowResult { role, upstream: None })
+                }
+                Some(_) => return Err(Error::invalid(reason::UNSUPPORTED, "it is alone")),
+            },
             Request::FlushAll(r) => Outcome::FlushAll(self.flush_all(r)?),
             Request::ValidateMachine(r) => Outcome::ValidateMachine(self.validate_machine(r)?),
             Request::Info(r) => Outcome::Info(self.info(r)?.into()),
             Request::Ping(_) => Outcome::Ping(PingResult { pong: true }),
-            Request::ReplicationStatus(_) => {
-                Outcome::ReplicationStatus(ReplicationStatusResult { role: "standalone".into() })
-            }
+            Request::ReplicationStatus(_) => Outcome::ReplicationStatus(ReplicationStatusResult {
+                role: "standalone".into(),
+                ..Default::default()
+            }),
         })
     }
 

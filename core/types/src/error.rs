@@ -254,6 +254,8 @@ reasons! {
     /// What was to be told does not fit a frame, though all went well: a change was made, and context
     /// `wal_offset` or `wal_offsets` says where.
     ANSWER_TOO_LARGE = "answer_too_large", InternalError;
+    /// Fewer replicas are connected than the settings ask for; the request changed nothing and can be repeated.
+    TOO_FEW_REPLICAS = "too_few_replicas", ReplicationError;
     /// The node is further behind than the request or its settings allow; another one may not be.
     LAG_EXCEEDED = "lag_exceeded", ReplicationError;
     /// This build or this peer does not have the feature.
@@ -315,7 +317,8 @@ impl Error {
             | reason::CONNECTION_LOST
             | reason::TIMEOUT
             | reason::NOT_LEADER
-            | reason::LAG_EXCEEDED => (ErrorKind::Unavailable, true),
+            | reason::LAG_EXCEEDED
+            | reason::TOO_FEW_REPLICAS => (ErrorKind::Unavailable, true),
             reason::OUTCOME_UNKNOWN | reason::WRITES_STOPPED => (ErrorKind::Unavailable, false),
             reason::IO => (ErrorKind::Unavailable, self.inner.retryable),
             reason::ANSWER_TOO_LARGE => (self.inner.kind, false),

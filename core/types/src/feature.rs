@@ -50,4 +50,6 @@ features! {
     Backup = "backup", [Backup];
     /// The files of an open database can be looked through.
     Verify = "verify", [Verify];
+    /// A server can be told to take the writes, or to follow another one.
+    Replicas = "replicas", [ReplicaPromote, ReplicaFollow];
 }

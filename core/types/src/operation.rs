@@ -105,6 +105,12 @@ macro_rules! for_each_operation {
             /// Reads the database's files, some at a time, and says what is wrong with them.
             Verify = 27, verify "VERIFY", Local Files alone plain,
                 VerifyRequest => VerifyResult, can_fail: true;
+            /// Has a replica take the writes.
+            ReplicaPromote = 28, replica_promote "REPLICA_PROMOTE", Local Files alone plain,
+                ReplicaPromoteRequest => ReplicaPromoteResult, can_fail: true;
+            /// Has a server follow another one, or nobody.
+            ReplicaFollow = 29, replica_follow "REPLICA_FOLLOW", Local Files alone plain,
+                ReplicaFollowRequest => ReplicaFollowResult, can_fail: true;
         }
     };
 }
@@ -142,6 +148,19 @@ macro_rules! operations {
             /// Where its work is done.
             pub const fn place(self) -> Place {
                 match self { $(Operation::$name => Place::$place,)* }
+            }
+
+            /// Whether it is about the one who answers, and not about what is stored.
+            pub const fn is_about_node(self) -> bool {
+                matches!(
+                    self,
+                    Operation::Ping | Operation::Info | Operation::ReplicationStatus | Operation::WalStats
+                )
+            }
+
+            /// Whether it is an order to a server, which changes its part among others.
+            pub const fn is_order(self) -> bool {
+                matches!(self, Operation::ReplicaPromote | Operation::ReplicaFollow)
             }
 
             /// Whether it may be an element of a batch.

@@ -25,7 +25,9 @@
     X(LIST_SNAPSHOTS, list_snapshots) \
     X(DROP_SNAPSHOT, drop_snapshot) \
     X(BACKUP, backup) \
-    X(VERIFY, verify)
+    X(VERIFY, verify) \
+    X(REPLICA_PROMOTE, replica_promote) \
+    X(REPLICA_FOLLOW, replica_follow)
 
 #define RSTMDB_WATCHES(X) \
     X(WATCH_INSTANCE, watch_instance) \

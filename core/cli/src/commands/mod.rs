@@ -8,6 +8,7 @@ pub(crate) mod machines;
 mod maintenance;
 mod manual;
 mod ping;
+mod replica;
 mod snapshots;
 mod stats;
 mod target;
@@ -74,6 +75,7 @@ commands! {
     Ping(ping::Ping),
     Stats(stats::Stats),
     ReplicationStatus(stats::ReplicationStatus),
+    Replica(replica::ReplicaTools),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Verify(maintenance::Verify),

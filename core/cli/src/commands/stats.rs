@@ -5,7 +5,8 @@ use rstmdb::blocking::Database;
 use rstmdb::error::reason;
 use rstmdb::{
     CountInstancesRequest, CountInstancesResult, InfoRequest, InfoResult, ListInstancesRequest,
-    ListMachinesRequest, ReplicationStatusRequest, WalStatsRequest, WalStatsResult,
+    ListMachinesRequest, ReplicationStatusRequest, ReplicationStatusResult, Text, WalStatsRequest,
+    WalStatsResult,
 };
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use super::list::count_table;
 use super::log::figures;
 use crate::error::CommandResult;
 use crate::output::{number, yes_no};
-use crate::screen::fields;
+use crate::screen::{Screen, fields, table};
 use crate::session::CliSession;
 
 /// Say what this database is: version, backend, health, limits.
@@ -124,6 +125,42 @@ impl ReplicationStatus {
     pub(crate) fn run(self, session: &mut CliSession) -> CommandResult {
         let database = session.open_existing()?;
         let status = database.replication_status(ReplicationStatusRequest {})?;
-        session.output.show(&status, |status| fields([("role", status.role.to_string())]))
+        session.output.show(&status, part)
+    }
+}
+
+/// The part, and those that follow.
+fn part(status: &ReplicationStatusResult) -> Screen {
+    let text = |text: &Option<Text>| text.as_ref().map(Text::to_string);
+    let plain = |number: Option<u64>| number.map(|number| number.to_string());
+    let lag = status.lag_ms.map(|age| format!("{age} ms"));
+    let told = [
+        ("role", Some(status.role.to_string())),
+        ("name", text(&status.name)),
+        ("mode", text(&status.mode)),
+        ("epoch", plain(status.epoch)),
+        ("follows", text(&status.upstream)),
+        ("writes at", text(&status.writes_at)),
+        ("last change", plain(status.primary_sequence)),
+        ("applied", plain(status.last_applied_sequence)),
+        ("behind", plain(status.lag_entries).map(|count| format!("{count} changes"))),
+        ("behind, in time", lag),
+        ("replicas", plain(status.connected_replicas)),
+        ("problem", text(&status.problem)),
+    ];
+    let told = told.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let screen = fields(told);
+    match &status.replicas {
+        Some(replicas) if !replicas.is_empty() => {
+            let rows = replicas.iter().map(|replica| {
+                vec![
+                    replica.replica_id.to_string(),
+                    replica.last_acked_sequence.to_string(),
+                    replica.lag_entries.to_string(),
+                ]
+            });
+            screen.then(table(&["replica", "applied#", "behind#"], rows))
+        }
+        _ => screen,
     }
 }

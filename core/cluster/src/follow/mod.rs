@@ -18,10 +18,15 @@ use std::time::Duration;
 pub use keeper::EngineSeat;
 pub use primary::Primary;
 pub use replica::{Replica, Stage, Status};
-pub use source::{Follower, Source};
+pub use source::{Follower, Heir, Overtaken, Source};
 
-use crate::peer::{Hello, Levels, MessageKind, PeerError};
+use crate::peer::{
+    Decoder, Hello, Levels, Message, MessageKind, PeerError, PeerReader, PeerWriter,
+};
 use rstmdb_engine::Engine;
+use rstmdb_engine::replication::Standing;
+use rstmdb_types::error::reason;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What a node is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub struct NodeIdentity {
     pub uuid: [u8; 16],
     /// What people call it.
     pub name: String,
+    /// Where clients reach it; empty: that is not known.
+    pub address: String,
 }
 
 impl NodeIdentity {
@@ -47,7 +54,38 @@ impl NodeIdentity {
             name: self.name.clone(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: engine.map_or(0, epoch_of),
+            address: self.address.clone(),
+            writes_at: engine.map_or_else(String::new, |engine| self.writes_at(engine)),
         }
+    }
+
+    /// Where writes are taken, as far as this node knows.
+    fn writes_at(&self, engine: &Engine) -> String {
+        match engine.replication().standing() {
+            Standing::Following { leader } => leader.map(|hint| hint.address).unwrap_or_default(),
+            Standing::Alone | Standing::Leading { .. } => self.address.clone(),
+        }
+    }
+}
+
+/// Tells a node which epoch has begun, so that one that leads in an earlier one gives way. Says which is the highest that it
+/// has heard of itself; nothing when it did not say, as one does that gives way.
+pub async fn tell_epoch<S: AsyncRead + AsyncWrite + Unpin>(
+    identity: &NodeIdentity,
+    engine: &Engine,
+    stream: S,
+    patience: Duration,
+) -> Result<Option<u64>, PeerError> {
+    let (reading, writing) = tokio::io::split(stream);
+    let mut incoming = PeerReader::new(reading, Decoder::default());
+    let mut outgoing = PeerWriter::new(writing);
+    let hello = Message::Hello(identity.hello(Some(engine)));
+    outgoing.send_within(&hello, patience).await?;
+    match incoming.next_within(patience).await? {
+        Message::Hello(theirs) => Ok(Some(theirs.epoch)),
+        Message::Refused(refusal) if refusal.reason == reason::HISTORY_DIVERGED => Ok(None),
+        Message::Refused(refusal) => Err(PeerError::Refused(refusal)),
+        other => Err(unexpected(other.kind(), "a hello")),
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rstmdb_engine::Engine;
 use rstmdb_engine::replication::{LogFrame, Proposer, Standing};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, Result};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::source::Source;
 use super::{epoch_of, on_thread};
@@ -21,8 +21,9 @@ pub struct Primary {
     engine: Arc<Engine>,
     source: Arc<Source>,
     node: u16,
-    replicas: usize,
+    replicas: AtomicUsize,
     written: Arc<Written>,
+    leads: watch::Sender<bool>,
 }
 
 /// What comes of requests, and what of it is on the disk.
@@ -44,20 +45,40 @@ impl Proposer for Written {
 
 impl std::fmt::Debug for Primary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Primary(node {}, {} replicas, {:?})", self.node, self.replicas, self.engine)
+        write!(
+            f,
+            "Primary(node {}, {} replicas, {:?})",
+            self.node,
+            self.replicas.load(Ordering::Relaxed),
+            self.engine
+        )
     }
 }
 
 impl Primary {
     /// One whose engine is this node of the source's group; a change counts when so many replicas have it.
     pub fn new(engine: Arc<Engine>, source: Arc<Source>, node: u16, replicas: usize) -> Primary {
-        Primary { engine, source, node, replicas, written: Arc::default() }
+        let replicas = AtomicUsize::new(replicas);
+        let (written, leads) = (Arc::default(), watch::Sender::default());
+        Primary { engine, source, node, replicas, written, leads }
+    }
+
+    /// Whether it takes requests, and when that changes.
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.subscribe()
+    }
+
+    /// From now on a change counts when so many replicas have it.
+    pub fn require(&self, replicas: usize) {
+        self.replicas.store(replicas, Ordering::Release);
+        self.written.changed.notify_one();
     }
 
     /// Leads until the engine fails or is closed; says why. An epoch begins, unless the last one was this node's own.
     /// What is in the log counts when enough replicas have it, and only then are requests taken.
     pub async fn run(&self) -> PeerError {
         let Err(error) = self.lead().await;
+        self.leads.send_replace(false);
         self.engine.replication().follow(&error.to_string(), None);
         error
     }
@@ -110,12 +131,15 @@ impl Primary {
             }
         }
         replication.lead(term, 1, self.written.clone())?;
+        self.leads.send_replace(true);
         Ok(term)
     }
 
     /// The last frame that is on enough disks, this one's among them.
     fn counts(&self) -> u64 {
-        self.source.acknowledged(self.replicas).min(self.written.synced.load(Ordering::Acquire))
+        self.source
+            .acknowledged(self.replicas.load(Ordering::Acquire))
+            .min(self.written.synced.load(Ordering::Acquire))
     }
 
     async fn commit(&self, index: u64) -> std::result::Result<(), PeerError> {

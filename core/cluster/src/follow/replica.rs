@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rstmdb_engine::replication::LogFrame;
 use rstmdb_engine::{Engine, Location, Options};
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, Offset};
+use rstmdb_types::{Error, ErrorCode, Offset};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -49,6 +49,8 @@ pub struct Status {
     pub stage: Stage,
     /// What the source is called; empty before the first connection.
     pub source: String,
+    /// Its number.
+    pub source_node: u16,
     /// Why the last connection ended; nothing while all is well.
     pub error: Option<String>,
     /// The last change that readers see here.
@@ -61,6 +63,20 @@ pub struct Status {
     pub installed: u64,
 }
 
+/// How it stands with a wish to take the writes over.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum TakeOver {
+    /// Nobody wants to.
+    #[default]
+    Unwanted,
+    /// The source is to be asked.
+    Wanted,
+    /// The source takes no more writes, and all that it has is here.
+    Done,
+    /// The source goes on.
+    Refused(String),
+}
+
 /// A database that follows another one.
 pub struct Replica {
     identity: NodeIdentity,
@@ -70,6 +86,7 @@ pub struct Replica {
     keeper: Arc<Keeper>,
     lag: Mutex<Lag>,
     status: watch::Sender<Status>,
+    take_over: watch::Sender<TakeOver>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -105,7 +122,8 @@ impl Replica {
     ) -> Replica {
         let keeper = Arc::new(Keeper::new(location, options, seat));
         let (lag, status) = (Mutex::default(), watch::Sender::default());
-        Replica { identity, pace, upstream: upstream.to_owned(), keeper, lag, status }
+        let take_over = watch::Sender::default();
+        Replica { identity, pace, upstream: upstream.to_owned(), keeper, lag, status, take_over }
     }
 
     /// How it fares, and when that changes.
@@ -125,9 +143,44 @@ impl Replica {
         self.keeper.engine()
     }
 
+    /// Opens what is in the directory, so that it is known at once whether that can be done; nothing where there is no
+    /// database yet.
+    pub async fn open(&self) -> rstmdb_types::Result<()> {
+        let keeper = self.keeper.clone();
+        Ok(on_thread(move || Ok(keeper.open_if_there().map(drop)?)).await?)
+    }
+
     /// Closes the engine. Nothing may be following then.
     pub fn close(&self) -> rstmdb_types::Result<()> {
         self.keeper.close()
+    }
+
+    /// Asks the source to take no more writes, and waits until all that it has is here. While it follows. Whoever goes on to
+    /// lead ends that first.
+    pub async fn take_over(&self, patience: Duration) -> rstmdb_types::Result<()> {
+        let failed = |what: String| Err(Error::new(ErrorCode::ReplicationError, what));
+        if self.status.borrow().stage != Stage::Streaming {
+            return failed("it has no connection to the node that it follows".to_owned());
+        }
+        let mut answer = self.take_over.subscribe();
+        self.take_over.send_replace(TakeOver::Wanted);
+        let decided = |now: &TakeOver| matches!(now, TakeOver::Done | TakeOver::Refused(_));
+        let decided = tokio::time::timeout(patience, answer.wait_for(decided)).await;
+        let decided = decided.map(|decided| decided.map(|now| now.clone()));
+        match decided {
+            Ok(Ok(TakeOver::Done)) => Ok(()),
+            Ok(Ok(TakeOver::Refused(why))) => {
+                self.take_over.send_replace(TakeOver::Unwanted);
+                failed(why)
+            }
+            _ => {
+                self.take_over.send_replace(TakeOver::Unwanted);
+                failed(format!(
+                    "the node that it follows did not hand over within {} ms",
+                    patience.as_millis()
+                ))
+            }
+        }
     }
 
     /// Follows until that can't go on without somebody's help; says why. To end it earlier, drop the future.
@@ -137,9 +190,8 @@ impl Replica {
         C: FnMut() -> F,
         F: Future<Output = Result<S, PeerError>>,
     {
-        let keeper = self.keeper.clone();
-        if let Err(error) = on_thread(move || Ok(keeper.open_if_there().map(drop)?)).await {
-            return error;
+        if let Err(error) = self.open().await {
+            return error.into();
         }
         let mut wait = self.pace.retry_min;
         loop {
@@ -215,6 +267,7 @@ impl Replica {
         self.status.send_modify(|status| {
             status.stage = Stage::Comparing;
             status.source = theirs.name.clone();
+            status.source_node = theirs.node;
         });
         Ok(theirs)
     }
@@ -274,7 +327,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     /// The engine, once it knows what epoch this is and who takes the writes.
     async fn engine(&self) -> Result<Arc<Engine>, PeerError> {
         let (keeper, theirs) = (self.replica.keeper.clone(), self.theirs.clone());
-        let upstream = self.replica.upstream.clone();
+        let upstream = match theirs.writes_at.as_str() {
+            "" => self.replica.upstream.clone(),
+            address => address.to_owned(),
+        };
         let engine = on_thread(move || {
             let engine = keeper.ensure(theirs.database)?;
             keeper.point_to(&engine, theirs.node, &upstream);
@@ -425,11 +481,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         seen.mark_changed();
         let (incoming, outgoing) = (&mut self.incoming, &mut self.outgoing);
         // Both ways at once: neither side waits for the other to read before it reads itself.
+        // Where the source ended when it handed over.
+        let mut goal = None;
         let frames = async {
             loop {
+                if goal.is_some_and(|goal| engine.replication().tip().committed >= goal) {
+                    goal = None;
+                    replica.take_over.send_replace(TakeOver::Done);
+                }
                 let (mark, frames) = match incoming.next_within(replica.pace.silence).await? {
                     Message::Frames(Frames { mark, frames }) => (mark, frames),
                     Message::Heartbeat(mark) => (mark, Vec::new()),
+                    Message::Yielded { index: 0, why } => {
+                        replica.take_over.send_replace(TakeOver::Refused(why));
+                        continue;
+                    }
+                    Message::Yielded { index, .. } => {
+                        goal = Some(index);
+                        continue;
+                    }
                     Message::Refused(refusal) => return Err(PeerError::Refused(refusal)),
                     other => return Err(unexpected(other.kind(), "frames")),
                 };
@@ -443,10 +513,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                 });
             }
         };
+        let mut wanted = replica.take_over.subscribe();
         let acknowledgements = async {
             loop {
-                // The sender is here: it does not end.
-                let _ = seen.changed().await;
+                // The senders are here: they do not end.
+                tokio::select! {
+                    _ = seen.changed() => {}
+                    _ = wanted.changed() => {
+                        let is_wanted = *wanted.borrow_and_update() == TakeOver::Wanted;
+                        if is_wanted {
+                            let message = Message::TakeOver;
+                            outgoing.send_within(&message, replica.pace.silence).await?;
+                        }
+                        continue;
+                    }
+                }
                 let ack = {
                     let progress = seen.borrow_and_update();
                     if let Some(error) = &progress.failed {

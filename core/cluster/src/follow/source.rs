@@ -11,7 +11,7 @@ use rstmdb_engine::replication::{CheckpointFile, LogFrame, Replication};
 use rstmdb_types::error::reason;
 use rstmdb_types::{CompactRequest, Error, ErrorCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::compare::{Parting, compare};
@@ -31,10 +31,34 @@ pub struct Follower {
     pub name: String,
     /// Its number.
     pub node: u16,
+    /// Where clients reach it; empty: that is not known.
+    pub address: String,
     /// What it has; nothing yet while it begins.
     pub ack: Ack,
     /// Whether it gets frames: it has all that was there when it connected, or is about to.
     pub is_streaming: bool,
+}
+
+/// Another node was promoted, as somebody who connected says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overtaken {
+    /// The epoch that began.
+    pub epoch: u64,
+    /// Where writes are taken then; empty: that was not said.
+    pub writes_at: String,
+}
+
+/// A replica that wants to take the writes over.
+#[derive(Debug)]
+pub struct Heir {
+    /// Its number.
+    pub node: u16,
+    /// What it is called.
+    pub name: String,
+    /// Where clients reach it.
+    pub address: String,
+    /// Takes the last frame that was written here, or why this node goes on.
+    pub answer: oneshot::Sender<std::result::Result<u64, String>>,
 }
 
 /// Serves replicas.
@@ -50,6 +74,14 @@ pub struct Source {
     acknowledged: Notify,
     /// The last frame that was appended by who leads.
     appended: watch::Sender<u64>,
+    /// Who was heard of a later epoch than this log knows.
+    overtaken: watch::Sender<Option<Overtaken>>,
+    /// Takes those who want to take the writes over, where that can be done.
+    heirs: Mutex<Option<mpsc::Sender<Heir>>>,
+    /// Changes that were sent.
+    sent: AtomicU64,
+    /// Something of the followers changed.
+    changed: watch::Sender<()>,
 }
 
 type Reading<S> = PeerReader<tokio::io::ReadHalf<S>>;
@@ -66,6 +98,10 @@ impl Source {
             next: AtomicU64::new(1),
             acknowledged: Notify::new(),
             appended: watch::Sender::new(0),
+            overtaken: watch::Sender::default(),
+            heirs: Mutex::default(),
+            sent: AtomicU64::new(0),
+            changed: watch::Sender::default(),
         }
     }
 
@@ -77,6 +113,41 @@ impl Source {
     /// The replicas that are connected now.
     pub fn followers(&self) -> Vec<Follower> {
         self.followers.lock().values().cloned().collect()
+    }
+
+    /// Those that want to take the writes over, from now on. Until this is asked for, and when what it gave is gone, they are
+    /// told that it can't be done.
+    pub fn heirs(&self) -> mpsc::Receiver<Heir> {
+        let (sender, receiver) = mpsc::channel(1);
+        *self.heirs.lock() = Some(sender);
+        receiver
+    }
+
+    /// What comes of the wish of a replica to take over.
+    fn ask_heir(&self, number: u64) -> oneshot::Receiver<std::result::Result<u64, String>> {
+        let (answer, answered) = oneshot::channel();
+        let follower = self.followers.lock().get(&number).cloned();
+        let heirs = self.heirs.lock().clone();
+        if let (Some(Follower { node, name, address, .. }), Some(heirs)) = (follower, heirs) {
+            // One that finds no place is answered by being dropped.
+            let _ = heirs.try_send(Heir { node, name, address, answer });
+        }
+        answered
+    }
+
+    /// Changes that were sent, each as often as it was.
+    pub fn changes_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Tells when one comes, goes, or begins to get frames.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Tells when somebody is heard of who was promoted since.
+    pub fn overtaken(&self) -> watch::Receiver<Option<Overtaken>> {
+        self.overtaken.subscribe()
     }
 
     /// The last frame that so many replicas have on their disks; each counts once.
@@ -142,6 +213,8 @@ impl Source {
             return Err(PeerError::Refusing(refusal));
         }
         if theirs.epoch > mine.epoch {
+            let (epoch, writes_at) = (theirs.epoch, theirs.writes_at.clone());
+            self.overtaken.send_replace(Some(Overtaken { epoch, writes_at }));
             let what = format!(
                 "{} heard of epoch {}, {} only of {}: follow the node that was promoted since, or wait until this \
                  one has caught up",
@@ -149,7 +222,10 @@ impl Source {
             );
             return Err(PeerError::Refusing(PeerRefusal::for_now(reason::HISTORY_DIVERGED, what)));
         }
-        seat.update(|follower| (follower.name, follower.node) = (theirs.name.clone(), theirs.node));
+        seat.update(|follower| {
+            follower.node = theirs.node;
+            (follower.name, follower.address) = (theirs.name.clone(), theirs.address.clone());
+        });
         outgoing.send_within(&Message::Hello(mine), pace.silence).await?;
         let mut patience = pace.silence;
         // The first frame that is known to be another one there.
@@ -271,13 +347,35 @@ impl Source {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         seat.update(|follower| follower.is_streaming = true);
+        self.changed.send_replace(());
         // What was sent so far, and what was acknowledged.
         let sent = AtomicU64::new(from - 1);
         let (synced, mut seen) = watch::channel(from - 1);
         // Both ways at once: neither side waits for the other to read before it reads itself.
+        let (answers, mut answered) = mpsc::channel(1);
         let acknowledgements = async {
+            let mut wish: Option<oneshot::Receiver<std::result::Result<u64, String>>> = None;
             loop {
-                match incoming.next_within(self.pace.silence).await? {
+                let asked = async {
+                    match &mut wish {
+                        Some(wish) => wish.await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let message = tokio::select! {
+                    message = incoming.next_within(self.pace.silence) => message?,
+                    answer = asked => {
+                        wish = None;
+                        let what = "this node does not take the writes, or hands them over already";
+                        let _ = answers.send(answer.unwrap_or_else(|_| Err(what.to_owned()))).await;
+                        continue;
+                    }
+                };
+                match message {
+                    Message::TakeOver => {
+                        tracing::info!("a replica asks to take the writes over");
+                        wish = Some(self.ask_heir(seat.number));
+                    }
                     Message::Ack(ack)
                         if ack.synced.max(ack.applied) <= sent.load(Ordering::Acquire) =>
                     {
@@ -323,6 +421,8 @@ impl Source {
                     next = frames.last().map_or(next, LogFrame::index) + 1;
                     under_way.push_back((next - 1, bytes));
                     sent.store(next - 1, Ordering::Release);
+                    let changes = frames.iter().map(|frame| u64::from(frame.count())).sum();
+                    self.sent.fetch_add(changes, Ordering::Relaxed);
                     let message = Message::Frames(Frames { mark, frames });
                     outgoing.send_within(&message, self.pace.silence).await?;
                     (told, beat) = (Some(mark), Instant::now());
@@ -341,6 +441,14 @@ impl Source {
                     }
                     _ = appended.changed(), if self.is_ahead => {}
                     _ = seen.changed() => {}
+                    Some(answer) = answered.recv() => {
+                        let (index, why) = match answer {
+                            Ok(index) => (index, String::new()),
+                            Err(why) => (0, why),
+                        };
+                        let message = Message::Yielded { index, why };
+                        outgoing.send_within(&message, self.pace.silence).await?;
+                    }
                     () = sleep_until(beat + self.pace.heartbeat) => {}
                 }
             }
@@ -391,8 +499,13 @@ impl<'a> Registered<'a> {
         let seat = Registered { source, engine, number };
         // All that is there stays until it is known what is needed.
         engine.replication().claim(&seat.claim(), 1);
-        let follower =
-            Follower { name: String::new(), node: 0, ack: Ack::default(), is_streaming: false };
+        let follower = Follower {
+            name: String::new(),
+            node: 0,
+            address: String::new(),
+            ack: Ack::default(),
+            is_streaming: false,
+        };
         source.followers.lock().insert(number, follower);
         seat
     }
@@ -418,5 +531,8 @@ impl Drop for Registered<'_> {
     fn drop(&mut self) {
         self.engine.replication().release(&self.claim());
         self.source.followers.lock().remove(&self.number);
+        self.source.changed.send_replace(());
+        // It may have been what a change waited for: a lower number of replicas may do then.
+        self.source.acknowledged.notify_one();
     }
 }

@@ -78,6 +78,10 @@ pub struct Hello {
     pub release: String,
     /// The highest epoch that it heard of: a term, `number << 16 | node`.
     pub epoch: u64,
+    /// Where clients reach it; empty: that is not known.
+    pub address: String,
+    /// Where writes are taken, as far as it knows; empty: that is not known.
+    pub writes_at: String,
 }
 
 /// A connection that is not wanted.
@@ -163,6 +167,7 @@ impl Hello {
         }
         body.raw(&self.database).u16(self.node).raw(&self.uuid).u64(self.epoch);
         body.text(&self.cluster).text(&self.name).text(&self.release);
+        body.text(&self.address).text(&self.writes_at);
     }
 
     pub(super) fn decode(body: &mut BodyReader<'_>) -> Result<Hello, MessageError> {
@@ -180,6 +185,8 @@ impl Hello {
             cluster: body.text("cluster")?,
             name: body.text("name")?,
             release: body.text("release")?,
+            address: body.text("address")?,
+            writes_at: body.text("writes_at")?,
         };
         // A later release may say more.
         body.rest();

@@ -75,6 +75,10 @@ kinds! {
     Ack = 11, "ack", TALK_BYTES_MAX;
     /// What a source has, also when nothing new comes.
     Heartbeat = 12, "heartbeat", TALK_BYTES_MAX;
+    /// A replica wants to take the writes over.
+    TakeOver = 13, "take over", TALK_BYTES_MAX;
+    /// The source takes no more writes, and this frame is the last; or why it goes on.
+    Yielded = 14, "yielded", TALK_BYTES_MAX;
     /// A node wants to belong to the group, or tells where it is now.
     Join = 32, "join", TALK_BYTES_MAX;
     /// It belongs to the group.

@@ -127,6 +127,15 @@ pub enum Message {
     Ack(Ack),
     /// See [`MessageKind::Heartbeat`].
     Heartbeat(Heartbeat),
+    /// See [`MessageKind::TakeOver`].
+    TakeOver,
+    /// See [`MessageKind::Yielded`].
+    Yielded {
+        /// The last frame of the source; 0: it goes on to take writes.
+        index: u64,
+        /// Why it goes on.
+        why: String,
+    },
     /// See [`MessageKind::Join`]: what is to be known of the node, as JSON.
     Join(String),
     /// See [`MessageKind::Joined`].
@@ -177,6 +186,8 @@ impl Message {
             Message::Frames(_) => MessageKind::Frames,
             Message::Ack(_) => MessageKind::Ack,
             Message::Heartbeat(_) => MessageKind::Heartbeat,
+            Message::TakeOver => MessageKind::TakeOver,
+            Message::Yielded { .. } => MessageKind::Yielded,
             Message::Join(_) => MessageKind::Join,
             Message::Joined { .. } => MessageKind::Joined,
             Message::Elsewhere { .. } => MessageKind::Elsewhere,
@@ -238,6 +249,8 @@ impl Message {
                 body.u64(ack.synced).u64(ack.applied).u64(ack.applied_offset);
             }
             Message::Heartbeat(mark) => put_mark(&mut body, mark),
+            Message::TakeOver => {}
+            Message::Yielded { index, why } => drop(body.u64(*index).text(why)),
             Message::Join(words) => drop(body.text(words)),
             Message::Joined { node, database } => drop(body.u16(*node).raw(database)),
             Message::Elsewhere { address } => drop(body.text(address)),
@@ -296,6 +309,10 @@ impl Message {
                 applied_offset: body.u64("offset")?,
             }),
             MessageKind::Heartbeat => Message::Heartbeat(take_mark(&mut body)?),
+            MessageKind::TakeOver => Message::TakeOver,
+            MessageKind::Yielded => {
+                Message::Yielded { index: body.u64("index")?, why: body.text("why")? }
+            }
             MessageKind::Join => Message::Join(body.text("words")?),
             MessageKind::Joined => {
                 Message::Joined { node: body.u16("node")?, database: body.array("database")? }

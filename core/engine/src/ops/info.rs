@@ -1,8 +1,10 @@
 //! Says what this database is, how it is, and what its log holds.
 
+use rstmdb_types::error::reason;
 use rstmdb_types::{
-    Feature, InfoRequest, InfoResult, KnownLimits, LogPosition, PingRequest, PingResult,
-    ReplicationStatusRequest, ReplicationStatusResult, WalStatsRequest, WalStatsResult,
+    Error, Feature, InfoRequest, InfoResult, KnownLimits, LogPosition, PingRequest, PingResult,
+    ReplicaFollowRequest, ReplicaFollowResult, ReplicaPromoteRequest, ReplicaPromoteResult,
+    ReplicationStatusRequest, ReplicationStatusResult, Result, WalStatsRequest, WalStatsResult,
 };
 
 use crate::manifest::hex;
@@ -23,7 +25,33 @@ impl Shared {
             Some(_) if self.queue.check_stands().is_ok() => "primary",
             Some(_) => "replica",
         };
-        self.ready(self.check_open().map(|()| ReplicationStatusResult { role: role.into() }))
+        self.ready(
+            self.check_open()
+                .map(|()| ReplicationStatusResult { role: role.into(), ..Default::default() }),
+        )
+    }
+
+    /// Who is alone takes the writes: whoever runs a node has its own answer.
+    pub(crate) fn promote(&self, request: &ReplicaPromoteRequest) -> Result<ReplicaPromoteResult> {
+        self.check_open()?;
+        request.check()?;
+        Ok(ReplicaPromoteResult { role: "standalone".into(), epoch: 0, lost: 0, took_ms: 0 })
+    }
+
+    /// And follows nobody.
+    pub(crate) fn follow_nobody(
+        &self,
+        request: &ReplicaFollowRequest,
+    ) -> Result<ReplicaFollowResult> {
+        self.check_open()?;
+        match &request.upstream {
+            None => Ok(ReplicaFollowResult { role: "standalone".into(), upstream: None }),
+            Some(_) => Err(Error::invalid(
+                reason::UNSUPPORTED,
+                "only a server follows another one, with replication.role primary or replica in its configuration",
+            )
+            .with("field", "upstream")),
+        }
     }
 
     pub(crate) fn info(&self, _request: InfoRequest) -> Evaluated<InfoResult> {

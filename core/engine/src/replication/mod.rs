@@ -110,6 +110,14 @@ impl<'a> Replication<'a> {
         node.map_or(Standing::Alone, |node| node.standing.lock().clone())
     }
 
+    /// Where those are sent who want to write; nothing where that is not known, or here.
+    pub fn writes_at(&self) -> Option<String> {
+        match self.standing() {
+            Standing::Following { leader } => leader.map(|leader| leader.address),
+            Standing::Alone | Standing::Leading { .. } => None,
+        }
+    }
+
     /// The database's id, which all of a group share.
     pub fn database(&self) -> [u8; 16] {
         self.shared.database

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rstmdb_protocol::WireCommand;
+use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::caller::Caller;
@@ -17,6 +18,12 @@ impl Caller {
         if token.is_empty() {
             return failed("the token is empty");
         }
+        if let Some(identity) = live.replica_tokens.verify(token) {
+            self.who.follows_as = Some(identity.name);
+            if live.tokens.verify(token).is_none() {
+                return Ok(());
+            }
+        }
         match live.tokens.verify(token) {
             Some(identity) => {
                 let requests = self.calls().metrics().token_requests(&identity.name);
@@ -29,6 +36,24 @@ impl Caller {
             }
             None if live.auth_required => failed("the token is not known"),
             None => Ok(()),
+        }
+    }
+
+    /// Whether this is a replica that may follow; else why not.
+    pub(crate) fn check_replica(&self, live: &Live) -> Result<()> {
+        let is_known = match live.replica_tokens.is_empty() {
+            true => self.is_open(live),
+            false => self.who.follows_as.is_some(),
+        };
+        if !is_known {
+            let message = "a replica must present a token that is accepted here: set replication.auth_token there, and its \
+                           hash, as `rstmdb-cli hash-token` prints it, in replication.auth_token_hashes here";
+            return Err(Error::new(ErrorCode::Unauthorized, message)
+                .with_operation(WireCommand::Replicate.wire_name()));
+        }
+        match self.calls().driver() {
+            Some(driver) => driver.may_be_followed(),
+            None => Err(Error::invalid(reason::UNSUPPORTED, "this server can't be followed")),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use rstmdb_protocol::{Cluster, WireCommand};
-use rstmdb_types::{Limits, LogPosition};
+use rstmdb_types::{ErrorCode, Limits, LogPosition};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -14,6 +14,7 @@ use super::hold::{Hold, News};
 use super::place::Calls;
 use crate::auth::{Identity, RequestLimiter, request_limiter};
 use crate::metrics::Recorder;
+use crate::node::NodeStanding;
 
 /// What is known about a caller.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,8 @@ pub(super) struct Who {
     pub name: Option<Arc<str>>,
     /// A token was accepted.
     pub authenticated: bool,
+    /// The name of a token by which replicas may follow.
+    pub follows_as: Option<Arc<str>>,
     pub limiter: Option<Arc<RequestLimiter>>,
     /// Counts the requests of whoever presented a token.
     pub requests: Option<IntCounter>,
@@ -44,6 +47,12 @@ pub struct Caller {
     changes: watch::Receiver<()>,
     hold: Option<Hold>,
     counts: Recorder,
+    /// What this server is to others, and tells of changes.
+    node: watch::Receiver<Arc<NodeStanding>>,
+    pub(super) standing: Arc<NodeStanding>,
+    topology: watch::Receiver<u64>,
+    /// The nodes are others than the session was told.
+    is_topology_new: bool,
 }
 
 impl Caller {
@@ -60,7 +69,21 @@ impl Caller {
         let mut news = calls.news();
         let hold = news.borrow_and_update().clone().map(Hold::new);
         let changes = calls.settings().changes();
-        Caller { calls, who, news, changes, hold, counts }
+        let mut node = calls.node().watch();
+        let standing = node.borrow_and_update().clone();
+        let topology = calls.node().news();
+        Caller {
+            calls,
+            who,
+            news,
+            changes,
+            hold,
+            counts,
+            node,
+            standing,
+            topology,
+            is_topology_new: false,
+        }
     }
 
     /// What all transports share.
@@ -81,7 +104,7 @@ impl Caller {
     /// The nodes of the database: this one alone, where it knows no others.
     pub(crate) fn cluster(&mut self) -> Option<Cluster> {
         let id = self.hold().map(|engine| engine.database_id())?;
-        let standing = self.calls.node().standing();
+        let standing = &self.standing;
         if standing.nodes.is_empty() {
             return Some(Cluster::alone(id));
         }
@@ -92,6 +115,11 @@ impl Caller {
             leader: standing.leader.map(u64::from),
             nodes: standing.nodes.clone(),
         })
+    }
+
+    /// The nodes, when they are not those that were told last.
+    pub(crate) fn other_cluster(&mut self) -> Option<Cluster> {
+        if std::mem::take(&mut self.is_topology_new) { self.cluster() } else { None }
     }
 
     /// The same caller, for work that goes on beside this one.
@@ -120,6 +148,9 @@ impl Caller {
         if self.news.has_changed().unwrap_or(false) {
             self.hold = self.news.borrow_and_update().clone().map(Hold::new);
         }
+        if self.node.has_changed().unwrap_or(false) {
+            self.standing = self.node.borrow_and_update().clone();
+        }
     }
 
     /// Waits until a database is withdrawn or installed, beginning at the last look.
@@ -135,11 +166,13 @@ impl Caller {
     /// force. Beginning at the last [`Caller::look`].
     pub(crate) fn told(&self) -> impl Future<Output = ()> + Send + use<> {
         let (mut news, mut changes) = (self.news.clone(), self.changes.clone());
+        let mut topology = self.topology.clone();
         async move {
             // The senders live as long as anybody who waits.
             tokio::select! {
                 _ = news.changed() => {}
                 _ = changes.changed() => {}
+                _ = topology.changed() => {}
             }
         }
     }
@@ -147,6 +180,10 @@ impl Caller {
     /// Looks at all of it.
     pub(crate) fn look(&mut self) {
         self.changes.mark_unchanged();
+        if self.topology.has_changed().unwrap_or(false) {
+            self.topology.mark_unchanged();
+            self.is_topology_new = true;
+        }
         self.refresh();
     }
 
@@ -173,6 +210,9 @@ impl Caller {
     pub(crate) fn count_error(&self, failure: CountedError) {
         let metrics = self.calls.metrics();
         metrics.error(failure.code).inc();
+        if failure.code == ErrorCode::ReplicationTimeout {
+            metrics.unconfirmed().inc();
+        }
         if let Some(reason) = failure.refused_write {
             metrics.refused_write(reason).inc();
         }

@@ -4,8 +4,9 @@ use std::future::poll_fn;
 use std::time::Instant;
 
 use rstmdb_engine::Engine;
+use rstmdb_protocol::ReadWish;
 use rstmdb_protocol::WireCommand;
-use rstmdb_types::operation::Place;
+use rstmdb_types::operation::{Access, Place};
 use rstmdb_types::{Execute, Operation, Outcome, Request, Result};
 use tokio::runtime::Handle;
 
@@ -13,7 +14,7 @@ use super::caller::Caller;
 use super::failure::CountedError;
 use super::hold::Hold;
 use super::pending::{Commit, Pending, failed};
-use super::place::{submit, submit_with};
+use super::place::{Entrance, submit, submit_with};
 
 /// Requests of more bytes than this are read and carried out elsewhere: one session must not hold up
 /// the others of its thread.
@@ -33,11 +34,13 @@ pub struct Call {
     pub request: Box<Request>,
     /// Whether the rules of RCP 0.3 hold: see [`Command`](rstmdb_types::Command::plain_rules).
     pub plain_rules: bool,
+    /// How fresh what is read has to be, where that was said.
+    pub wish: Option<ReadWish>,
 }
 
 impl<R: Into<Box<Request>>> From<R> for Call {
     fn from(request: R) -> Call {
-        Call { request: request.into(), plain_rules: false }
+        Call { request: request.into(), plain_rules: false, wish: None }
     }
 }
 
@@ -72,8 +75,9 @@ impl Caller {
     /// Submits a request to the database, for which there is room: see [`Caller::room`]. Blocks where
     /// the place of its operation is files.
     pub fn submit(&mut self, call: impl Into<Call>) -> Pending {
-        let (hold, operation, command) = self.command(call.into());
-        submit(hold, operation, command)
+        let (entrance, operation, command) = self.command(call.into());
+        let timeout = self.standing.commit_timeout;
+        submit(entrance, timeout, operation, command)
     }
 
     /// As [`Caller::submit`], for who prepares an answer from what is shown: nothing of it may be told before
@@ -83,27 +87,72 @@ impl Caller {
         call: impl Into<Call>,
         prepare: impl FnOnce(Result<&Outcome>) -> T,
     ) -> (Commit, T) {
-        let (hold, operation, command) = self.command(call.into());
-        submit_with(hold, operation, command, prepare)
+        let (entrance, operation, command) = self.command(call.into());
+        let timeout = self.standing.commit_timeout;
+        submit_with(entrance, timeout, operation, command, prepare)
     }
 
     fn command(
         &mut self,
         call: Call,
-    ) -> (Option<Hold>, Operation, impl FnOnce(&Engine) -> rstmdb_types::Command + use<>) {
-        let Call { request, plain_rules } = call;
+    ) -> (Entrance, Operation, impl FnOnce(&Engine) -> rstmdb_types::Command + use<>) {
+        let Call { request, plain_rules, wish } = call;
         if let Request::Batch(batch) = &*request {
             for element in &batch.ops {
                 self.count_element(WireCommand::Database(element.operation()));
             }
         }
+        let ordered = match request.operation().is_order() {
+            true => self.order(&request),
+            false => None,
+        };
         let (caller, operation) = (self.name(), request.operation());
         let command = move |engine: &Engine| rstmdb_types::Command {
             caller,
             plain_rules,
             ..engine.command(request)
         };
-        (self.hold().cloned(), operation, command)
+        let hold = self.hold().cloned();
+        let entrance = match ordered {
+            Some(outcome) => Entrance::Known(Box::new(outcome)),
+            None => self.entrance(operation, wish, hold),
+        };
+        (entrance, operation, command)
+    }
+
+    /// What comes of an order to this node. Blocks.
+    fn order(&self, request: &Request) -> Option<Result<Outcome>> {
+        let carried_out = self.calls().driver()?.operate(request.clone())?;
+        tracing::warn!(by = self.name().as_deref(), "ordered: {request:?}");
+        Some(Handle::current().block_on(carried_out))
+    }
+
+    /// Where a request goes as things stand with this node.
+    fn entrance(
+        &self,
+        operation: Operation,
+        wish: Option<ReadWish>,
+        hold: Option<Hold>,
+    ) -> Entrance {
+        let standing = &self.standing;
+        let refusal = match operation.access() {
+            Access::Write => standing.writes.clone(),
+            Access::Read if operation == Operation::ReplicationStatus => {
+                if let Some(status) = standing.status() {
+                    return Entrance::Known(Box::new(Ok(Outcome::ReplicationStatus(status))));
+                }
+                None
+            }
+            Access::Read if !operation.is_about_node() => standing.reads.clone().or_else(|| {
+                let position = hold.as_ref().map(|engine| engine.position());
+                wish.and_then(|wish| standing.stale_for(wish, position))
+            }),
+            Access::Read | Access::Local => None,
+        };
+        match refusal {
+            Some(error) => Entrance::refused(error.with_operation(operation.wire_name())),
+            None => Entrance::of(hold, operation),
+        }
     }
 
     /// Carries a request out, where it holds up nobody, and waits for the outcome.
@@ -131,9 +180,9 @@ impl Caller {
             tokio::select! {
                 biased;
                 outcome = &mut pending => return outcome,
-                // Looked at again: a database was withdrawn or installed.
-                () = self.replaced() => {
-                    self.refresh();
+                // Looked at again: a database was withdrawn or installed, or it takes too long.
+                () = self.told() => {
+                    self.look();
                 }
             }
         }

@@ -12,6 +12,7 @@
 
 mod admit;
 mod caller;
+mod driver;
 mod execute;
 mod failure;
 mod hold;
@@ -20,6 +21,7 @@ mod place;
 mod stream;
 
 pub use caller::Caller;
+pub use driver::{Later, NodeDriver, NodeStream};
 pub use execute::Call;
 pub use failure::CountedError;
 pub use pending::{Commit, Pending};

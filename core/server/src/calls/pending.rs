@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Access;
@@ -27,6 +28,11 @@ impl Pending {
     ) -> Pending {
         let result = result.map_err(|error| unless_closed(error, operation));
         Pending { commit: Commit::new(operation, inner, result.is_ok()), result: Some(result) }
+    }
+
+    /// Gives it so much time to be committed.
+    pub(super) fn within(self, timeout: Option<Duration>) -> Pending {
+        Pending { commit: self.commit.within(timeout), ..self }
     }
 
     /// Takes it apart, for who prepares an answer before giving it: nothing of the result may be told
@@ -54,6 +60,14 @@ pub struct Commit {
     /// Whether something changes if it comes out well.
     changes: bool,
     inner: Option<rstmdb_engine::Commit<Hold>>,
+    /// Others have to have it by then.
+    deadline: Option<Deadline>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    timeout: Duration,
 }
 
 impl Commit {
@@ -63,7 +77,18 @@ impl Commit {
         is_ok: bool,
     ) -> Commit {
         // A refusal has changed nothing either.
-        Commit { operation, changes: is_ok && operation.access() != Access::Read, inner }
+        let changes = is_ok && operation.access() != Access::Read;
+        Commit { operation, changes, inner, deadline: None }
+    }
+
+    /// Gives it so much time. Whoever waits must ask again then.
+    pub(super) fn within(mut self, timeout: Option<Duration>) -> Commit {
+        if self.inner.is_some() {
+            let at = |timeout| Instant::now().checked_add(timeout);
+            self.deadline =
+                timeout.and_then(|timeout| Some(Deadline { at: at(timeout)?, timeout }));
+        }
+        self
     }
 
     /// What became of it, when that is known already, or never will be.
@@ -74,6 +99,9 @@ impl Commit {
                 let error = if self.changes { outcome_unknown } else { reopening };
                 Some(Err(error(self.operation)))
             }
+            None if self.deadline.is_some_and(|deadline| deadline.at <= Instant::now()) => self
+                .deadline
+                .map(|deadline| Err(unconfirmed(self.operation, self.changes, deadline.timeout))),
             settled => settled,
         }
     }
@@ -114,6 +142,21 @@ fn outcome_unknown(operation: Operation) -> Error {
     Error::new(ErrorCode::WalIoError, message)
         .with_reason(reason::OUTCOME_UNKNOWN)
         .with_operation(operation.wire_name())
+}
+
+/// Too few replicas have said that they have it.
+fn unconfirmed(operation: Operation, changes: bool, timeout: Duration) -> Error {
+    let after = timeout.as_millis();
+    let message = match changes {
+        true => format!(
+            "replicas did not confirm the change within {after} ms: it is in the log here, and counts as soon as they \
+             have it; read to find out, or repeat it with its idempotency key"
+        ),
+        false => format!(
+            "what this would tell is not confirmed by replicas within {after} ms; repeat it"
+        ),
+    };
+    Error::new(ErrorCode::ReplicationTimeout, message).with_operation(operation.wire_name())
 }
 
 /// The work on another thread panicked.

@@ -5,13 +5,15 @@
 //! unknown.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rstmdb_engine::{Engine, Location, SyncObserver};
+use rstmdb_engine::{Engine, Location, Options, SyncObserver};
 use rstmdb_types::{Error, ErrorCode, Execute, Operation, OperationRequest, Outcome, Result};
 use tokio::sync::watch;
 
+use super::driver::NodeDriver;
 use super::hold::{Hold, News, Service};
 use super::pending::{Commit, Pending, failed, reopening, unless_closed};
 use crate::config::Config;
@@ -26,6 +28,7 @@ pub struct Calls {
     settings: Arc<LiveSettings>,
     metrics: Arc<Metrics>,
     node: NodePlace,
+    driver: OnceLock<Arc<dyn NodeDriver>>,
 }
 
 impl std::fmt::Debug for Calls {
@@ -39,7 +42,14 @@ impl Calls {
     pub fn new(settings: Arc<LiveSettings>, metrics: Arc<Metrics>) -> Calls {
         metrics.show_settings(&settings.load());
         let (service, newest) = (watch::Sender::new(None), Arc::default());
-        Calls { service, newest, settings, metrics, node: NodePlace::default() }
+        Calls {
+            service,
+            newest,
+            settings,
+            metrics,
+            node: NodePlace::default(),
+            driver: OnceLock::new(),
+        }
     }
 
     /// The settings in force.
@@ -55,6 +65,21 @@ impl Calls {
     /// What this server is to others.
     pub fn node(&self) -> &NodePlace {
         &self.node
+    }
+
+    /// From now on somebody runs this node's part among others; whoever came first does.
+    pub fn be_driven_by(&self, driver: Arc<dyn NodeDriver>) {
+        let _ = self.driver.set(driver);
+    }
+
+    /// Who runs it.
+    pub(crate) fn driver(&self) -> Option<&Arc<dyn NodeDriver>> {
+        self.driver.get()
+    }
+
+    /// Has all sessions look again whether what they wait for takes too long.
+    pub(crate) fn nudge(&self) {
+        self.settings.announce();
     }
 
     /// The database in service.
@@ -134,12 +159,20 @@ impl Calls {
         let metrics = self.metrics.clone();
         options.sync_observer = Some(SyncObserver(Arc::new(move |took| metrics.sync.record(took))));
         let directory = config.storage.data_dir.clone();
-        let open = move || {
-            make_private(&directory);
-            Engine::open(Location::directory(directory), options)
-        };
-        self.install(Arc::new(waiting("opening the database", open).await?));
-        Ok(())
+        make_private(&directory);
+        self.open_with(Location::directory(directory), options).await.map(drop)
+    }
+
+    /// Opens a database and puts it into service.
+    pub(crate) async fn open_with(
+        &self,
+        location: Location,
+        options: Options,
+    ) -> Result<Arc<Engine>> {
+        let open = move || Engine::open(location, options);
+        let engine = Arc::new(waiting("opening the database", open).await?);
+        self.install(engine.clone());
+        Ok(engine)
     }
 
     /// Takes the database out of service and closes it.
@@ -152,7 +185,8 @@ impl Calls {
     /// told before the commit came out well.
     pub(crate) fn ask<R: OperationRequest>(&self, request: R) -> (Commit, Result<R::Result>) {
         let service = self.service.borrow().clone();
-        let pending = submit(service.map(Hold::new), R::OPERATION, |engine| {
+        let entrance = Entrance::of(service.map(Hold::new), R::OPERATION);
+        let pending = submit(entrance, None, R::OPERATION, |engine| {
             Engine::command(engine, request.into_request())
         });
         let (commit, result) = pending.split();
@@ -160,38 +194,66 @@ impl Calls {
     }
 }
 
+/// Where a request goes.
+pub(super) enum Entrance {
+    /// To the database in service.
+    Open(Hold),
+    /// Nowhere: what comes of it is known.
+    Known(Box<Result<Outcome>>),
+}
+
+impl Entrance {
+    /// To this database, if there is one.
+    pub(super) fn of(hold: Option<Hold>, operation: Operation) -> Entrance {
+        match hold {
+            Some(hold) => Entrance::Open(hold),
+            None => Entrance::refused(reopening(operation)),
+        }
+    }
+
+    pub(super) fn refused(error: Error) -> Entrance {
+        Entrance::Known(Box::new(Err(error)))
+    }
+}
+
 /// Hands a command over to a database, if there is one.
 pub(super) fn submit(
-    hold: Option<Hold>,
+    entrance: Entrance,
+    timeout: Option<Duration>,
     operation: Operation,
     command: impl FnOnce(&Engine) -> rstmdb_types::Command,
 ) -> Pending {
-    match hold {
-        Some(hold) => {
+    match entrance {
+        Entrance::Open(hold) => {
             let command = command(&hold);
             let (commit, result) = Engine::submit(hold, command).split();
-            Pending::new(operation, Some(commit), result)
+            Pending::new(operation, Some(commit), result).within(timeout)
         }
-        None => Pending::new(operation, None, Err(reopening(operation))),
+        Entrance::Known(result) => Pending::new(operation, None, *result),
     }
 }
 
 /// The same for who prepares an answer: see [`Engine::submit_with`].
 pub(super) fn submit_with<T>(
-    hold: Option<Hold>,
+    entrance: Entrance,
+    timeout: Option<Duration>,
     operation: Operation,
     command: impl FnOnce(&Engine) -> rstmdb_types::Command,
     prepare: impl FnOnce(Result<&Outcome>) -> T,
 ) -> (Commit, T) {
-    let Some(hold) = hold else {
-        return (Commit::new(operation, None, false), prepare(Err(reopening(operation))));
+    let hold = match entrance {
+        Entrance::Open(hold) => hold,
+        Entrance::Known(result) => {
+            let commit = Commit::new(operation, None, result.is_ok());
+            return (commit, prepare((*result).as_ref().map_err(Clone::clone)));
+        }
     };
     let (command, mut is_ok) = (command(&hold), false);
     let (commit, prepared) = Engine::submit_with(hold, command, |outcome| {
         is_ok = outcome.is_ok();
         prepare(outcome.map_err(|error| unless_closed(error, operation)))
     });
-    (Commit::new(operation, Some(commit), is_ok), prepared)
+    (Commit::new(operation, Some(commit), is_ok).within(timeout), prepared)
 }
 
 /// Makes the data directory, if it is not there, so that no other user can read what is in it.

@@ -73,7 +73,7 @@ enum EventsSource {
 impl Caller {
     /// Begins a watch. Waits for what its answer tells.
     pub(crate) fn subscribe(&mut self, call: impl Into<Call>) -> Result<(Outcome, Events)> {
-        let Call { request, plain_rules } = call.into();
+        let Call { request, plain_rules, .. } = call.into();
         let operation = request.operation();
         let hold = self.hold().ok_or_else(|| reopening(operation))?;
         let hold = hold.clone();

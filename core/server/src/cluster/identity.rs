@@ -113,6 +113,7 @@ impl MemberIdentity {
             node: self.node,
             uuid: self.uuid,
             name: name.to_owned(),
+            address: String::new(),
         }
     }
 

@@ -213,13 +213,24 @@ fn replication(config: &Config) -> Result<()> {
     if replication.role == Role::Standalone {
         return Ok(());
     }
-    // What would be wrong with any release is said first.
+    if replication.tls_cert_path.is_some() != replication.tls_key_path.is_some() {
+        let message =
+            "replication.tls_cert_path and replication.tls_key_path belong together; set both";
+        return Err(refused("replication.tls_cert_path", message));
+    }
     if config.storage.allow_flush_all {
         let message = format!(
             "storage.allow_flush_all can't be true with {key} {}: it would not reach the others",
             replication.role
         );
         return Err(refused("storage.allow_flush_all", message));
+    }
+    if config.storage.fsync_policy != FsyncPolicy::EveryWrite {
+        let message = format!(
+            "storage.fsync_policy must be every_write with {key} {}: others count on what this server says it has",
+            replication.role
+        );
+        return Err(refused("storage.fsync_policy", message));
     }
     if replication.role == Role::Replica && replication.upstream.is_none() {
         let message =
@@ -231,11 +242,16 @@ fn replication(config: &Config) -> Result<()> {
             "replication.mode is sync but replication.sync_replicas is 0; it must be 1 or more";
         return Err(refused("replication.sync_replicas", message));
     }
-    let message = format!(
-        "{key} {} is not available: this release replicates nothing; use standalone",
-        replication.role
-    );
-    Err(refused(key, message))
+    for (key, time) in [
+        ("replication.sync_timeout_ms", replication.sync_timeout),
+        ("replication.heartbeat_interval_secs", replication.heartbeat_interval),
+        ("replication.lag_check_interval_secs", replication.lag_check_interval),
+    ] {
+        if time.is_zero() {
+            return Err(refused(key, format!("{key} must be more than 0")));
+        }
+    }
+    Ok(())
 }
 
 /// The path of a setting that another one makes necessary.
@@ -268,10 +284,9 @@ fn between(config: &Config, key: &str, value: usize, least: usize, most: usize) 
 /// Names the settings that are set and do nothing yet, or not all that they say.
 pub(super) fn remark(config: &Config, warnings: &mut Vec<String>) {
     warnings.extend(events(&config.limits));
-    let default = Config::default();
-    let replication = table::all().filter(|setting| setting.section() == "replication");
-    for setting in replication.filter(|setting| !(setting.same)(config, &default)) {
-        warnings
-            .push(format!("{} has no effect yet: this release replicates nothing", setting.key));
+    if config.replication.poll_interval != Config::default().replication.poll_interval {
+        warnings.push(
+            "replication.poll_interval_ms has no effect: changes are sent as they come".to_owned(),
+        );
     }
 }

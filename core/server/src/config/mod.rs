@@ -25,7 +25,7 @@ pub use sections::{
 pub use setting::{Reload, Setting};
 pub use table::SETTINGS;
 pub use token_hash::TokenHash;
-pub use values::{Address, LogFormat, MemberRole, ReplicationMode, Role, Secret, Seed};
+pub use values::{Address, LogFormat, MemberRole, OnTimeout, ReplicationMode, Role, Secret, Seed};
 
 pub(crate) use apply::required;
 pub(crate) use load::read_text;
@@ -55,7 +55,7 @@ pub struct Config {
     pub log: LogConfig,
     /// Threads and stopping.
     pub server: ProcessConfig,
-    /// Replication. Only the role `standalone` works in this release.
+    /// Replicas, which follow the log of another server.
     pub replication: ReplicationConfig,
     /// A group of nodes that decide together.
     pub cluster: ClusterConfig,

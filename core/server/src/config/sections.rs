@@ -15,7 +15,7 @@ use super::forms::{
 };
 use super::setting::{Reload, Setting};
 use super::token_hash::TokenHash;
-use super::values::{Address, LogFormat, MemberRole, ReplicationMode, Role, Secret, Seed};
+use super::values::{Address, LogFormat, MemberRole, OnTimeout, ReplicationMode, Role, Secret, Seed};
 
 macro_rules! section {
     ($(#[doc = $section_doc:literal])+ $name:ident $(: $outside:ident)? in $section:ident, $rows:ident {
@@ -275,37 +275,54 @@ section! {
 }
 
 section! {
-    /// Replication. Only the role `standalone` works in this release.
+    /// Replicas, which follow the log of another server.
     ReplicationConfig in replication, REPLICATION {
-        /// `standalone`; `primary` and `replica` come with a later release and are refused.
+        /// `standalone`; `primary`, which takes the writes and is followed; or `replica`, which follows. Any of them
+        /// can be followed; only a primary can give its part to a replica. What was ordered since, such as a promotion,
+        /// holds until this or `upstream` is changed.
         Restart role: Role = Role::Standalone, Plain::new("a role"),
             env "RSTMDB_REPL_ROLE";
-        /// `async` or `sync`. No effect yet, like all below.
+        /// `async`: a primary waits for nobody; `sync`: a change counts when `sync_replicas` replicas have it on their
+        /// disks, and nothing of it is shown before.
         Restart mode: ReplicationMode = ReplicationMode::Async, Plain::new("a mode"),
             env "RSTMDB_REPL_MODE";
-        /// The primary a replica follows, `host:port`.
+        /// Where a replica gets the log from, `host:port`: a client's address of the primary, or of another replica.
         Restart upstream: Option<Address> = None, Optional(Plain::new("an address")), env "RSTMDB_REPL_UPSTREAM";
+        /// What this server is called among the others; by default its number.
+        Restart name: Option<String> = None, Optional(Plain::new("a name"));
+        /// Its number among the others, 1 to 65535; 0: one is drawn for an empty directory. It does not change.
+        Restart node: u16 = 0, Number::new();
+        /// Where clients and the others reach this server, `host:port`; by default `network.bind_addr`, where that is
+        /// not all addresses.
+        Restart advertise: Option<Address> = None, Optional(Plain::new("an address"));
         /// Replicas a write waits for in mode `sync`.
         Restart sync_replicas: u32 = 1, Number::new(), env "RSTMDB_REPL_SYNC_REPLICAS";
-        /// How long it waits for them.
+        /// How long an answer waits for them; then it is `REPLICATION_TIMEOUT`, and what becomes of the change is open.
         Restart sync_timeout: Duration = Duration::from_secs(5), Millis, key "sync_timeout_ms",
             env "RSTMDB_REPL_SYNC_TIMEOUT_MS";
-        /// How far behind in time a replica may be.
+        /// What comes of missing replicas in mode `sync`: `hold` waits for them; `degrade` goes on without them after
+        /// `sync_timeout_ms`, until enough of them are back.
+        Restart on_timeout: OnTimeout = OnTimeout::Hold, Plain::new("a choice");
+        /// A primary takes writes while so many replicas are connected and get the log; 0 for none.
+        Restart min_in_sync_replicas: u32 = 0, Number::new();
+        /// How far behind in time a replica may be: beyond it reads are refused with `lag_exceeded`, and it is not
+        /// ready; 0 for any.
         Restart max_lag: Duration = Duration::from_secs(30), Seconds, key "max_lag_seconds";
-        /// How far behind in changes a replica may be.
-        Restart max_lag_entries: u64 = 10_000, Number::new();
-        /// The token a replica presents.
+        /// How far behind in changes a replica may be, in the same sense; 0 for any.
+        Restart max_lag_entries: u64 = 0, Number::new();
+        /// The token a replica presents. Where there are no `auth_token_hashes`, it is what this server accepts, too.
         Restart auth_token: Option<Secret> = None, forms::Hidden, env "RSTMDB_REPL_AUTH_TOKEN";
-        /// The hashes of the tokens a primary accepts.
-        Restart auth_token_hashes: Vec<TokenHash> = Vec::new(), List::hidden("token hashes"),
+        /// The hashes of the tokens that replicas may present, as in `auth.token_hashes`. Without any, a client's token
+        /// is asked for where `auth.required` says so.
+        Live auth_token_hashes: Vec<TokenHash> = Vec::new(), List::hidden("token hashes"),
             env "RSTMDB_REPL_AUTH_TOKEN_HASH";
         /// A file with more of them.
-        Restart auth_secrets_file: Option<PathBuf> = None, Optional(PathForm),
+        Live auth_secrets_file: Option<PathBuf> = None, Optional(PathForm),
             env "RSTMDB_REPL_AUTH_SECRETS_FILE";
-        /// How often a primary looks for new changes.
+        /// No effect: changes are sent as they come. It was of use to release 0.3.
         Restart poll_interval: Duration = Duration::from_millis(10), Millis, key "poll_interval_ms",
             env "RSTMDB_REPL_POLL_INTERVAL_MS";
-        /// How often an idle link shows that it lives.
+        /// How often an idle link shows that it lives; one that is silent for three times as long, and 10 seconds, ends.
         Restart heartbeat_interval: Duration = Duration::from_secs(5), Seconds,
             key "heartbeat_interval_secs", env "RSTMDB_REPL_HEARTBEAT_INTERVAL_SECS";
         /// The first pause before a replica connects again.
@@ -314,7 +331,7 @@ section! {
         /// The longest such pause.
         Restart reconnect_max_delay: Duration = Duration::from_secs(60), Seconds,
             key "reconnect_max_delay_secs", env "RSTMDB_REPL_RECONNECT_MAX_DELAY_SECS";
-        /// How often the lag is looked at.
+        /// How often the lag is looked at where nothing else happens.
         Restart lag_check_interval: Duration = Duration::from_secs(10), Seconds,
             key "lag_check_interval_secs", env "RSTMDB_REPL_LAG_CHECK_INTERVAL_SECS";
         /// Whether the link to the primary is encrypted.
@@ -323,6 +340,10 @@ section! {
         Restart tls_ca_path: Option<PathBuf> = None, Optional(PathForm), env "RSTMDB_REPL_TLS_CA";
         /// Whether the primary's certificate is taken unseen.
         Restart tls_insecure: bool = false, Flag, env "RSTMDB_REPL_TLS_INSECURE";
+        /// The certificate that a replica presents, PEM, where the primary asks for one.
+        Restart tls_cert_path: Option<PathBuf> = None, Optional(PathForm);
+        /// Its key, PEM.
+        Restart tls_key_path: Option<PathBuf> = None, Optional(PathForm);
     }
 }
 

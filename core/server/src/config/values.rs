@@ -182,3 +182,14 @@ impl fmt::Display for Seed {
         }
     }
 }
+
+choices! {
+    /// What comes of replicas that are missing.
+    OnTimeout {
+        /// They are waited for.
+        #[default]
+        Hold = "hold",
+        /// It goes on without them.
+        Degrade = "degrade",
+    }
+}

@@ -29,6 +29,8 @@ pub struct Live {
     pub end_revoked: bool,
     /// The accepted tokens.
     pub tokens: Tokens,
+    /// Those that replicas may present.
+    pub replica_tokens: Tokens,
     /// What new connections of a TLS listener are accepted with; None for a plain one.
     pub tls: Option<Arc<ServerConfig>>,
     /// When the first of its certificates ends, in seconds since 1970.
@@ -55,6 +57,7 @@ impl Live {
             auth_required: config.auth.required,
             end_revoked: config.auth.end_revoked,
             tokens: Tokens::load(&config.auth, &config.network, previous.map(|live| &live.tokens))?,
+            replica_tokens: Tokens::of_replicas(&config.replication)?,
             tls,
             certificate_end,
             remarks,

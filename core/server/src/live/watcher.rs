@@ -213,6 +213,7 @@ fn look(sources: &Sources, config: &Config) -> Vec<(PathBuf, Fingerprint)> {
     let paths = [
         sources.file.as_ref(),
         config.auth.secrets_file.as_ref(),
+        config.replication.auth_secrets_file.as_ref(),
         tls.and_then(|tls| tls.cert_path.as_ref()),
         tls.and_then(|tls| tls.key_path.as_ref()),
         tls.and_then(|tls| tls.client_ca_path.as_ref()),

@@ -69,7 +69,7 @@ impl Wake for News {
 /// Serves a connection until it ends.
 pub(crate) async fn serve<S>(rcp: Arc<Rcp>, stream: S, address: SocketAddr) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
     let now = Instant::now();
     let core = Conversation::new(&rcp, address, now);
@@ -92,8 +92,9 @@ where
     // The connection has all it needs.
     drop(rcp);
     let end = std::future::poll_fn(|context| connection.poll(context)).await;
-    let Connection { stream, core, .. } = connection;
+    let Connection { stream, core, inbox, .. } = connection;
     let Conversation { session, caller, watches, listed, is_begun, .. } = core;
+    let rest = inbox.is_empty();
     drop((watches, listed));
     let calls = caller.calls();
     if end == End::Timeout && !is_begun {
@@ -101,6 +102,12 @@ where
     }
     let (who, client) = (caller.name(), session.client_name.as_deref());
     tracing::debug!(?end, token = who.as_deref(), client, "connection closed");
+    if let (End::Replica, true, Some(driver)) = (end, rest, calls.driver().cloned()) {
+        // Lets go of the database.
+        drop(caller);
+        driver.serve(Box::new(stream), address).await;
+        return end;
+    }
     // Lets go of the database.
     drop(caller);
     if !matches!(end, End::Broken | End::Timeout) {
@@ -161,6 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             moved |= self.take_requests(&live, now);
             moved |= self.check_shutdown();
+            moved |= self.core.tell_topology(&live);
             moved |= self.core.forward_events(&live, context, now);
             moved |= self.read(&live, context, now);
             if moved {

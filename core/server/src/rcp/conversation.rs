@@ -50,6 +50,8 @@ pub(crate) enum End {
     Shutdown,
     /// The connection broke.
     Broken,
+    /// It is a replica's from now on.
+    Replica,
 }
 
 /// What requests act on.
@@ -161,6 +163,7 @@ impl Conversation {
             command,
             mode: self.session.mode,
             dialect: self.session.dialect,
+            wish: request.wish.filter(|_| self.session.dialect == Dialect::Extended),
         };
         if let Err(error) = admitted {
             return message::refuse(self.outbox.buffer(), form.mode, &form.id, &error);
@@ -207,6 +210,16 @@ impl Conversation {
                 reply.with(Ok(&json!({ "goodbye": true })));
                 self.ending = Some(End::Bye);
             }
+            WireCommand::Replicate => match self.session.replicate(reply.caller, live) {
+                Ok(()) => {
+                    reply.with(Ok(&json!({ "replicates": true })));
+                    self.ending = Some(End::Replica);
+                }
+                Err(error) => {
+                    tracing::warn!(address = %self.address, "a replica is refused: {}", error.message());
+                    reply.refuse(error);
+                }
+            },
             WireCommand::Unwatch => match decode::<Unwatch>(command, params) {
                 Ok(Unwatch { subscription_id }) => {
                     let removed = self.watches.remove(&subscription_id);
@@ -237,6 +250,16 @@ impl Conversation {
 
     fn takes_progress(&self) -> bool {
         self.session.dialect == Dialect::Extended
+    }
+
+    /// Tells the client which nodes there are, when they are not those that it was told of.
+    pub(crate) fn tell_topology(&mut self, live: &Live) -> bool {
+        let Some(cluster) = self.caller.other_cluster() else { return false };
+        let is_told = self.takes_progress() && self.caller.is_open(live) && self.ending.is_none();
+        if is_told {
+            message::topology(self.outbox.buffer(), self.session.mode, &cluster);
+        }
+        is_told
     }
 
     pub(crate) fn forward_events(

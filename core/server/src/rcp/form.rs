@@ -1,7 +1,7 @@
 //! The form of an answer, and an answer that was written elsewhere.
 
 use rstmdb_protocol::result::WireResult;
-use rstmdb_protocol::{Dialect, WireCommand, WireMode, message};
+use rstmdb_protocol::{Dialect, ReadWish, WireCommand, WireMode, message};
 use rstmdb_types::{Result, Text};
 
 use crate::calls::{Call, Caller, Commit, CountedError, Events};
@@ -13,6 +13,8 @@ pub(crate) struct AnswerForm {
     pub command: WireCommand,
     pub mode: WireMode,
     pub dialect: Dialect,
+    /// How fresh what is read has to be, where that was said.
+    pub wish: Option<ReadWish>,
 }
 
 impl AnswerForm {
@@ -41,6 +43,7 @@ impl AnswerForm {
 
     /// Carries a call out; its answer waits for the commit.
     pub(crate) fn carry_out(&self, caller: &mut Caller, call: Call) -> WrittenAnswer {
+        let call = Call { wish: self.wish, ..call };
         let (commit, written) = caller.submit_with(call, |outcome| self.known(outcome));
         WrittenAnswer { commit: Some(commit), ..written }
     }

@@ -135,6 +135,11 @@ impl Inbox {
         self.buffer.get(self.taken..).unwrap_or_default()
     }
 
+    /// Whether nothing is here that was not taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unread().is_empty()
+    }
+
     /// Whether more bytes are needed before there is another message.
     pub(crate) fn is_hungry(&self) -> bool {
         self.unread().len() < self.needed

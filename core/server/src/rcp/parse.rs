@@ -38,7 +38,7 @@ pub(crate) fn call(
 
 /// A request by the rules of a dialect.
 pub(crate) fn whole(dialect: Dialect, request: Box<Request>) -> Call {
-    Call { request, plain_rules: dialect == Dialect::Plain }
+    Call { request, plain_rules: dialect == Dialect::Plain, wish: None }
 }
 
 /// Reads a message, and along with it what single changes and reads of instances ask for: most messages do. What

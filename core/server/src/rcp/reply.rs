@@ -49,6 +49,7 @@ impl Reply<'_> {
     /// Carries a call out here and now, and answers once what its result says is durable.
     pub(crate) fn carry_out(self, call: Call) {
         let Reply { caller, outbox, form, began } = self;
+        let call = Call { wish: form.wish, ..call };
         let begin = outbox.buffer().len();
         let write = |outcome: rstmdb_types::Result<&Outcome>| form.write(outcome, outbox.buffer());
         let (commit, error) = caller.submit_with(call, write);

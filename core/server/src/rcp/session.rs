@@ -1,7 +1,8 @@
 //! What a connection has agreed on, and the credentials that were presented on it.
 
-use rstmdb_protocol::handshake::{AuthRequest, AuthResult, HelloRequest, HelloResult};
+use rstmdb_protocol::handshake::{AuthRequest, AuthResult, HelloRequest, HelloResult, REPLICATE};
 use rstmdb_protocol::{Dialect, PROTOCOL_VERSION, WireCommand, WireMode};
+use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::parse::decode;
@@ -14,6 +15,8 @@ pub(crate) struct Session {
     pub mode: WireMode,
     pub dialect: Dialect,
     pub client_name: Option<String>,
+    /// It said that it comes to follow the log.
+    is_replica: bool,
 }
 
 impl Session {
@@ -34,6 +37,8 @@ impl Session {
         }
         self.mode = request.wire_mode();
         self.dialect = request.dialect();
+        let features = request.features_in_common();
+        self.is_replica = features.iter().any(|name| name == REPLICATE);
         self.client_name = request.client_name.as_deref().map(str::to_owned);
         let is_told = self.dialect == Dialect::Extended && caller.is_open(live);
         let position = is_told.then(|| caller.position()).flatten();
@@ -42,11 +47,26 @@ impl Session {
             wire_mode: self.mode.name().to_owned(),
             server_name: "rstmdb".to_owned(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: request.features_in_common(),
+            features,
             latest_offset: position.as_ref().map(|position| position.next - 1),
             history_id: position.and_then(|position| position.history_id),
             cluster: is_told.then(|| caller.cluster()).flatten(),
         })
+    }
+
+    /// Whether what comes now is a replica, which may follow.
+    pub(crate) fn replicate(&self, caller: &Caller, live: &Live) -> Result<()> {
+        if !self.is_replica {
+            let message = "REPLICATE is for replicas, which say hello with the features extended and replicate";
+            return Err(Error::invalid(reason::INVALID_REQUEST, message).with("field", "op"));
+        }
+        if self.mode != WireMode::Frames {
+            let message = "a replica says hello with the wire mode binary_json";
+            return Err(
+                Error::invalid(reason::INVALID_REQUEST, message).with("field", "wire_modes")
+            );
+        }
+        caller.check_replica(live)
     }
 
     /// Checks credentials. A failure leaves an earlier success as it was.
