@@ -40,7 +40,7 @@ fn identity(node: u16) -> NodeIdentity {
         node,
         uuid: [node as u8; 16],
         name: format!("node-{node}"),
-        address: format!("node-{node}:7401"),
+        address: String::new(),
     }
 }
 

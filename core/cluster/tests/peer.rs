@@ -83,6 +83,8 @@ fn messages() -> Vec<Message> {
         Message::Frames(Frames { mark: MARK, frames: frames(9) }),
         Message::Ack(Ack { synced: 4, applied: 3, applied_offset: 8 }),
         Message::Heartbeat(MARK),
+        Message::TakeOver,
+        Message::Yielded { index: 9, why: "somebody else does".to_owned() },
         Message::Join(r#"{"name":"kitchen"}"#.to_owned()),
         Message::Joined { node: 4, database: [7; 16] },
         Message::Elsewhere { address: "kitchen:7403".to_owned() },

@@ -17,6 +17,7 @@ use rstmdb_server::config::Config;
 use rstmdb_server::health::{Health, serve};
 use rstmdb_server::live::LiveSettings;
 use rstmdb_server::metrics::{EngineFigures, Metrics, Recorder, Rejection};
+use rstmdb_server::node::{NodeFollower, NodeStanding};
 use rstmdb_types::{ErrorCode, InstanceCount, IoStats, WalStatsResult};
 use serde_json::json;
 use support::{call, config, http};
@@ -100,6 +101,9 @@ fn counted() -> Metrics {
     }
     metrics.token_requests("ci").inc();
     metrics.certificate_ends(4_000_000_000);
+    let follower = NodeFollower { name: "kitchen".into(), ..NodeFollower::default() };
+    let followers = vec![follower];
+    metrics.show_node(&NodeStanding { followers, ..NodeStanding::default() }, 7);
     metrics
 }
 

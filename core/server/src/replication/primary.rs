@@ -153,7 +153,11 @@ impl PrimaryPart {
                         return self.follow("an order", Some(upstream)).await;
                     }
                 },
-                Ok(()) = leads.changed() => self.answer_promotion(),
+                Ok(()) = leads.changed() => {
+                    // Writes are taken before anybody hears that they are.
+                    self.publish();
+                    self.answer_promotion();
+                }
                 _ = looks.tick() => self.look(),
             }
             self.publish();
