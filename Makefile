@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run cluster demo test check fix generate bench bench-compare soak examples conform interop diagrams wheels npm-pack portable clib try-install programs install crates publish-crates \
+.PHONY: help run cluster demo test check fix generate bench bench-compare soak soak-cluster examples conform interop diagrams wheels npm-pack portable clib try-install programs install crates publish-crates \
 	doc clean toolchain tools languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
@@ -51,6 +51,7 @@ test: toolchain tools check doc ## check, build the documentation, then every te
 	@cargo xtask test --workspace
 	@cargo xtask test --package rstmdb-engine --features guard-check --test guards
 	@cargo xtask test --package rstmdb-engine --features shuttle --lib shuttle_
+	@cargo xtask test --package rstmdb-cluster --features simulation --test simulated --test mutants
 	@$(MAKE) --no-print-directory test-languages
 	@$(MAKE) --no-print-directory examples
 	@$(MAKE) --no-print-directory conform
@@ -103,6 +104,12 @@ soak: toolchain languages ## the random tests with many more seeds, a minute of 
 	    echo "soak: no fuzz target failed: $$(echo $$targets)"; \
 	fi
 	@if [ ! -f "$(TARGET_DIR)/without/node" ]; then $(MAKE) --no-print-directory -C node next; fi
+
+# As many seeds of a group as are asked for, or as the minutes allow.
+SEEDS ?= 100000
+MINUTES ?= 60
+soak-cluster: toolchain ## groups under simulation by many more seeds: SEEDS=100000 MINUTES=60
+	@RSTMDB_SEEDS=$(SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-cluster --features simulation --test simulated keeps_its_word -- --nocapture
 
 examples: toolchain languages ## every example and quick start, twice, all on one server
 	@cargo build --quiet --locked --package rstmdb-server --package rstmdb-cli

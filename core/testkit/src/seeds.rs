@@ -1,5 +1,7 @@
 //! Which seeds a test runs, and how a failure is replayed.
 
+use std::time::{Duration, Instant};
+
 /// A number in the environment.
 pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))
@@ -10,12 +12,20 @@ pub fn is_soak() -> bool {
     number("RSTMDB_SOAK").is_some_and(|soak| soak > 0)
 }
 
-/// The seed asked for, or else `count` of them, `soak_count` in the long run.
+/// The seed asked for, or else `count` of them, `soak_count` in the long run, or as many as are asked for.
 pub fn seeds(first: u64, count: u64, soak_count: u64) -> Vec<u64> {
+    let count = number("RSTMDB_SEEDS").unwrap_or(if is_soak() { soak_count } else { count });
     match number("RSTMDB_SEED") {
         Some(seed) => vec![seed],
-        None => (first..first + if is_soak() { soak_count } else { count }).collect(),
+        None => (first..first + count).collect(),
     }
+}
+
+/// Tells when the minutes of a long run are over, if there is such a bound.
+pub fn is_late() -> impl FnMut() -> bool {
+    let minutes = number("RSTMDB_MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
+    let began = Instant::now();
+    move || minutes.is_some_and(|minutes| began.elapsed() >= minutes)
 }
 
 /// The same, and those that found something once.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::OneshotResponder;
+use openraft::type_config::TypeConfigExt;
 use openraft::{Raft, ReadPolicy, ServerState};
 use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
 use tokio::sync::mpsc;
@@ -46,6 +47,12 @@ async fn pass_on(
     let mut open = FuturesUnordered::new();
     loop {
         tokio::select! {
+            biased;
+            Some(answer) = open.next(), if !open.is_empty() => {
+                if !matches!(answer, Ok(Ok(_))) {
+                    break;
+                }
+            }
             frame = frames.recv() => {
                 let Some(frame) = frame else { return };
                 let (responder, answer) = OneshotResponder::new_pair();
@@ -54,11 +61,6 @@ async fn pass_on(
                     break;
                 }
                 open.push(answer);
-            }
-            Some(answer) = open.next(), if !open.is_empty() => {
-                if !matches!(answer, Ok(Ok(_))) {
-                    break;
-                }
             }
         }
     }
@@ -82,7 +84,8 @@ impl Driver {
         let mut metrics = self.raft.metrics();
         let mut changes = self.slot.changes();
         let (refusals, mut refused) = mpsc::unbounded_channel();
-        let mut looks = tokio::time::interval(self.patience);
+        let mut look_at = TypeConfig::now() + self.patience;
+        let mut begin_at = TypeConfig::now();
         let mut undecided = None;
         loop {
             let seen = metrics.borrow_and_update().clone();
@@ -90,13 +93,18 @@ impl Driver {
             if seen.running_state.is_err() {
                 break;
             }
-            let mut is_tried_again = false;
+            let mut waits_to_begin = false;
             if seen.state == ServerState::Leader {
                 self.told = None;
                 let standing = self.slot.engine().replication().standing();
                 let term = seen.current_term;
                 if !matches!(standing, Standing::Leading { term: led, .. } if led == term) {
-                    is_tried_again = !self.begin(term, &refusals).await;
+                    // Asking is news of the node by itself: without a pause it would be asked again at once.
+                    waits_to_begin = true;
+                    if TypeConfig::now() >= begin_at {
+                        waits_to_begin = !self.begin(term, &refusals).await;
+                        begin_at = TypeConfig::now() + PAUSE;
+                    }
                 }
             } else {
                 let node = seen.current_leader.and_then(|leader| {
@@ -111,11 +119,15 @@ impl Driver {
                 }
             }
             tokio::select! {
+                biased;
                 changed = metrics.changed() => if changed.is_err() { break },
                 _ = changes.changed() => {}
                 run = refused.recv() => self.end(run),
-                _ = looks.tick() => undecided = self.look(undecided).await,
-                () = tokio::time::sleep(PAUSE), if is_tried_again => {}
+                () = TypeConfig::sleep_until(look_at) => {
+                    undecided = self.look(undecided).await;
+                    look_at = TypeConfig::now() + self.patience;
+                }
+                () = TypeConfig::sleep_until(begin_at), if waits_to_begin => {}
             }
         }
         self.slot.engine().replication().follow("the node stopped", None);
@@ -137,7 +149,7 @@ impl Driver {
 
     async fn leads(&self) -> bool {
         let asked = self.raft.get_read_linearizer(ReadPolicy::ReadIndex);
-        matches!(tokio::time::timeout(self.patience, asked).await, Ok(Ok(_)))
+        matches!(TypeConfig::timeout(self.patience, asked).await, Ok(Ok(_)))
     }
 
     /// Ends a run of which a frame was refused.
@@ -168,7 +180,8 @@ impl Driver {
             return false;
         }
         let run = (term, self.run);
-        tokio::spawn(pass_on(self.raft.clone(), run, given, refusals.clone()));
+        // It ends with its run.
+        let _detached = TypeConfig::spawn(pass_on(self.raft.clone(), run, given, refusals.clone()));
         true
     }
 }
@@ -181,6 +194,7 @@ pub(super) async fn confirm_rounds(raft: RaftOfGroup, slot: Arc<EngineSlot>) {
         let replication = engine.replication();
         let begun = std::future::poll_fn(|context| replication.poll_round(context));
         let round = tokio::select! {
+            biased;
             round = begun => round,
             changed = changes.changed() => match changed {
                 Ok(()) => continue,

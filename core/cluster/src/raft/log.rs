@@ -4,6 +4,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use openraft::async_runtime::WatchReceiver;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
@@ -87,7 +88,7 @@ impl RaftLog {
     async fn wait_for(&self, index: u64) {
         let mut changes = self.slot.changes();
         loop {
-            changes.borrow_and_update();
+            drop(changes.borrow_and_update());
             let floor = self.told.lock().floor.as_ref().map(|floor| floor.index + 1);
             if floor != Some(index) || self.slot.engine().replication().tip().index >= index {
                 return;
@@ -150,6 +151,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.slot.pause().await;
         let _held = self.slot.hold().await;
         self.slot.engine().replication().save_vote(&vote_bytes(vote)).map_err(failed)
     }
@@ -173,10 +175,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
         let before = frames.first().map_or(0, |frame| frame.index() - 1);
         self.wait_for(before).await;
         let _held = self.slot.hold().await;
-        self.slot
-            .engine()
-            .replication()
-            .append(frames, move |synced| told.io_completed(synced.map_err(failed)));
+        self.slot.append(frames, move |synced| told.io_completed(synced.map_err(failed)));
         Ok(())
     }
 

@@ -10,9 +10,10 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use rstmdb_engine::replication::{CheckpointFile, Installed, LogFrame};
 use rstmdb_types::{Error, ErrorCode, Result};
 
-use super::slot::{EngineSlot, Worker, failed};
+use super::slot::{EngineSlot, failed};
 use super::snapshot::{SnapshotFile, SnapshotSource};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, log_id, stored};
+use super::worker::Worker;
 
 /// A checkpoint, and what the library wants to know of it.
 pub type RaftSnapshot = openraft::Snapshot<
@@ -140,6 +141,7 @@ impl RaftStateMachine<TypeConfig> for RaftMachine {
             }
             let slot = self.slot.clone();
             let index = last.index + 1;
+            slot.pause().await;
             let reached =
                 self.worker.run(move || slot.engine().replication().commit(index)).await?;
             if reached < index {

@@ -14,14 +14,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{AbortHandle, abortable};
 use openraft::RaftNetworkFactory;
 use openraft::async_runtime::WatchReceiver;
 use openraft::network::{NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote};
+use openraft::type_config::TypeConfigExt;
 use rstmdb_engine::Engine;
 use rstmdb_engine::replication::LogFrame;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
-use tokio::task::JoinHandle;
 
 pub use lead::RaftOfGroup;
 pub use log::RaftLog;
@@ -46,6 +47,7 @@ mod members;
 mod slot;
 mod snapshot;
 mod types;
+mod worker;
 
 /// How members tell that one of them is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Default for RaftTimes {
 pub struct RaftNode {
     raft: RaftOfGroup,
     slot: Arc<EngineSlot>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<AbortHandle>,
     /// One change of the members at a time.
     changes: tokio::sync::Mutex<()>,
     /// Who was not heard of for so long does not answer.
@@ -79,6 +81,15 @@ impl std::fmt::Debug for RaftNode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RaftNode({:?})", self.slot)
     }
+}
+
+/// Does this beside the caller, until it is told to end.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    let (task, handle) = abortable(task);
+    let _detached = TypeConfig::spawn(async move {
+        let _aborted = task.await;
+    });
+    handle
 }
 
 /// What the library reported.
@@ -110,6 +121,8 @@ impl RaftNode {
             election_timeout_max: times.election_max_ms,
             enable_pre_vote: Some(true),
             broadcast_submitted_on_append: Some(true),
+            // Others may have entries that this disk lost: going on in the same term would give their numbers twice.
+            enable_leader_restore: Some(false),
             // The engine decides when it writes a checkpoint.
             snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
@@ -123,10 +136,8 @@ impl RaftNode {
         let patience = Duration::from_millis(2 * times.election_max_ms);
         let (run, told) = (0, None);
         let driver = Driver { raft: raft.clone(), slot: slot.clone(), run, told, patience };
-        let tasks = vec![
-            tokio::spawn(driver.drive()),
-            tokio::spawn(lead::confirm_rounds(raft.clone(), slot.clone())),
-        ];
+        let tasks =
+            vec![spawn(driver.drive()), spawn(lead::confirm_rounds(raft.clone(), slot.clone()))];
         Ok(RaftNode { raft, slot, tasks, changes: tokio::sync::Mutex::default(), patience })
     }
 
@@ -164,7 +175,7 @@ impl RaftNode {
     /// Takes part no more. The engine follows, and is closed by whoever opened it.
     pub async fn stop(&self) -> Result<()> {
         let stopped = self.raft.shutdown().await;
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.slot.engine().replication().follow("the node stopped", None);
         stopped.map_err(raft_failed)
     }

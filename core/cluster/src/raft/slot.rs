@@ -1,14 +1,19 @@
-//! The engine that is open now, and the thread that does what takes long.
+//! The engine that is open now.
 
 use std::io;
 use std::sync::Arc;
 
+use openraft::async_runtime::watch::WatchSender;
+use openraft::type_config::TypeConfigExt;
+use openraft::type_config::alias::{WatchReceiverOf, WatchSenderOf};
 use parking_lot::RwLock;
+use rstmdb_engine::replication::LogFrame;
 use rstmdb_engine::{Engine, Location, Options};
 use rstmdb_types::{Error, Result};
-use tokio::sync::{RwLockReadGuard, mpsc, oneshot, watch};
+use tokio::sync::RwLockReadGuard;
 
 use super::snapshot::SnapshotFile;
+use super::types::TypeConfig;
 
 /// An engine's error, as the library wants it: the node stops.
 pub(super) fn failed(error: Error) -> io::Error {
@@ -23,8 +28,15 @@ pub struct EngineSlot {
     /// Held while one is replaced, and by those who write meanwhile. The log and its votes have one writer.
     writers: tokio::sync::RwLock<()>,
     /// Counts the engines.
-    changes: watch::Sender<u64>,
+    changes: WatchSenderOf<TypeConfig, u64>,
+    /// How long the disk takes.
+    #[cfg(feature = "simulation")]
+    pace: Pace,
 }
+
+/// How long the disk of a node takes for what it is asked next.
+#[cfg(feature = "simulation")]
+pub type Pace = Box<dyn Fn() -> std::time::Duration + Send + Sync>;
 
 impl std::fmt::Debug for EngineSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,9 +48,49 @@ impl EngineSlot {
     /// Opens the engine of a node; the options say which.
     pub fn open(location: Location, options: Options) -> Result<EngineSlot> {
         let engine = Engine::open(location.clone(), options.clone())?;
-        let (changes, _) = watch::channel(1);
+        let (changes, _) = TypeConfig::watch_channel(1);
         let (engine, writers) = (RwLock::new(Arc::new(engine)), tokio::sync::RwLock::new(()));
-        Ok(EngineSlot { location, options, engine, writers, changes })
+        Ok(EngineSlot {
+            location,
+            options,
+            engine,
+            writers,
+            changes,
+            #[cfg(feature = "simulation")]
+            pace: Box::new(std::time::Duration::default),
+        })
+    }
+
+    /// The same with a disk that takes its time.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> EngineSlot {
+        EngineSlot { pace, ..self }
+    }
+
+    /// Waits as long as the disk takes.
+    pub(super) async fn pause(&self) {
+        #[cfg(feature = "simulation")]
+        TypeConfig::sleep((self.pace)()).await;
+    }
+
+    /// Appends frames to the engine's log; tells when they are on the disk.
+    pub(super) fn append(
+        &self,
+        frames: Vec<LogFrame>,
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
+        #[cfg(not(feature = "simulation"))]
+        self.engine().replication().append(frames, done);
+        #[cfg(feature = "simulation")]
+        {
+            let (engine, takes) = (self.engine(), (self.pace)());
+            engine.replication().write(frames, done);
+            let _detached = TypeConfig::spawn(async move {
+                TypeConfig::sleep(takes).await;
+                engine.replication().sync();
+            });
+        }
     }
 
     /// The engine that is open now.
@@ -52,8 +104,8 @@ impl EngineSlot {
     }
 
     /// Tells when another engine took its place.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    pub fn changes(&self) -> WatchReceiverOf<TypeConfig, u64> {
+        WatchSender::subscribe(&self.changes)
     }
 
     /// Puts an engine with what another node handed over in the place of the one that is open.
@@ -75,40 +127,10 @@ impl EngineSlot {
         };
         *self.engine.write() = Arc::new(opened);
         drop(writers);
-        self.changes.send_modify(|changes| *changes += 1);
+        self.changes.send_if_modified(|changes| {
+            *changes += 1;
+            true
+        });
         result
-    }
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Does one thing after the other, away from those who must not wait.
-#[derive(Clone)]
-pub(super) struct Worker {
-    jobs: mpsc::UnboundedSender<Job>,
-}
-
-impl Worker {
-    /// Its thread ends with the last clone of it.
-    pub(super) fn start(name: &str) -> io::Result<Worker> {
-        let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while let Some(job) = queue.blocking_recv() {
-                job();
-            }
-        })?;
-        Ok(Worker { jobs })
-    }
-
-    /// Does this behind all that was asked for before.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let (told, answer) = oneshot::channel();
-        let job = Box::new(move || drop(told.send(job())));
-        let gone = || io::Error::other("the thread that applies is gone");
-        self.jobs.send(job).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?.map_err(failed)
     }
 }

@@ -15,7 +15,11 @@ use rstmdb_types::{Error, ErrorCode, Result};
 use serde::{Deserialize, Serialize};
 
 /// The runtime that the library's tasks run on.
+#[cfg(not(feature = "simulation"))]
 pub type Runtime = openraft_rt_tokio::TokioRuntime;
+/// The runtime that the library's tasks run on: one thread, in which time passes when nothing else is to do.
+#[cfg(feature = "simulation")]
+pub type Runtime = openraft_rt_sim::SimRuntime;
 
 /// What the library works with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

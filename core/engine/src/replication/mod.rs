@@ -156,6 +156,19 @@ impl<'a> Replication<'a> {
         frames: impl IntoIterator<Item = LogFrame>,
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) {
+        self.write(frames, done);
+        if self.shared.options.background == Background::Inline {
+            self.sync();
+        }
+    }
+
+    /// Appends frames, and leaves it to [`sync`](Replication::sync) that they come to the disk, unless the engine has
+    /// threads.
+    pub fn write(
+        &self,
+        frames: impl IntoIterator<Item = LogFrame>,
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
         let shared = self.shared;
         let Some(node) = &shared.node else { return done(Err(is_alone())) };
         let committed = shared.queue.committed();
@@ -168,9 +181,13 @@ impl<'a> Replication<'a> {
             self.follow("a frame that was not evaluated here is in the log", None);
         }
         node.syncs.add(written, Box::new(done));
-        if shared.options.background == Background::Inline {
-            node.syncs.run(|| shared.sync_frames());
-            shared.queue.go_on();
+    }
+
+    /// Brings all that was written to the disk, and tells those who wait for it.
+    pub fn sync(&self) {
+        if let Some(syncs) = self.shared.syncs() {
+            syncs.run(|| self.shared.sync_frames());
+            self.shared.queue.go_on();
         }
     }
 

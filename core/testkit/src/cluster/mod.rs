@@ -1,6 +1,7 @@
 //! Several engines on disks that fail, a network in memory, and a driver by hand: a log that is agreed on as Raft
 //! would, in one thread, by a seed. After each step all is compared with what was committed so far.
 
+pub mod look;
 mod network;
 mod node;
 pub mod oracle;

@@ -9,14 +9,12 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
+use rstmdb_engine::storage::SeededEntropy;
 use rstmdb_engine::{Engine, FsyncPolicy, GroupNode, Location, NodeKind, Options, Pending};
-use rstmdb_engine::{Subscription, storage::SeededEntropy};
-use rstmdb_types::{
-    ApplyEventResult, CompactRequest, GetInstanceRequest, GetInstanceResult, Offset, Operation,
-    Result, WalReadRequest, WatchAllRequest,
-};
+use rstmdb_types::{ApplyEventResult, CompactRequest, GetInstanceResult, Operation, Result};
 use serde_json::json;
 
+use super::look::Look;
 use super::network::{Append, Reply};
 use super::oracle::{Happened, Oracle};
 use super::{Running, is_certain};
@@ -86,11 +84,7 @@ pub(super) struct Node {
     pub term: u64,
     pub lead: Option<Lead>,
     pub asked: Vec<Asked>,
-    watch: Option<Subscription>,
-    watched: Offset,
-    /// What was compared already.
-    compared: u64,
-    read: Offset,
+    look: Look,
     seed: u64,
     clock: Arc<TestClock>,
 }
@@ -119,10 +113,7 @@ impl Node {
             term: 0,
             lead: None,
             asked: Vec::new(),
-            watch: None,
-            watched: 0,
-            compared: 0,
-            read: 1,
+            look: Look::default(),
             seed,
             clock: Arc::new(TestClock::new()),
         }
@@ -182,10 +173,10 @@ impl Node {
                 oracle.leave_open(id, number, key);
             }
         }
-        (self.lead, self.watch, self.engine) = (None, None, None);
+        (self.lead, self.engine) = (None, None);
+        self.look.restarted();
         self.disk = self.disk.crash(how);
         self.seed += 1;
-        self.read = 1;
         self.open();
     }
 
@@ -424,71 +415,9 @@ impl Node {
     /// Compares what is committed here with what is anywhere.
     pub(super) fn compare(&mut self, oracle: &mut Oracle, is_full: bool) {
         let engine = self.engine();
-        let replication = engine.replication();
-        let tip = replication.tip();
-        let from = if is_full { 1 } else { (self.compared + 1).min(tip.committed + 1) };
-        for frame in replication.frames(from, tip.committed, usize::MAX).unwrap() {
-            oracle.committed(frame.index(), frame.encode());
-        }
-        self.compared = tip.committed;
-        let from = if is_full { 1 } else { self.read };
-        let request = WalReadRequest { limit: Some(10_000), ..WalReadRequest::new(from) };
-        if from <= tip.committed_offset + 1 {
-            let page = engine.begin(WalReadRequest { entries: Some("all".into()), ..request });
-            for record in &page.wait().unwrap().records {
-                assert!(record.offset <= tip.committed_offset, "read and not committed");
-                oracle.read(record);
-                self.read = record.offset + 1;
-            }
-        }
-        oracle.check_shown();
-        self.watch(oracle, tip.committed_offset);
+        self.look.compare(&engine, oracle, is_full);
         if is_full && self.lead.is_none() {
-            for instance in 0..super::INSTANCES {
-                let id = format!("i{instance}");
-                let request = GetInstanceRequest { instance_id: id.as_str().into() };
-                let mut pending = engine.begin(request);
-                let Poll::Ready(found) = poll(&mut pending) else {
-                    panic!("{id} on node {} has what is not committed", self.id);
-                };
-                let found = found.ok().and_then(|found| {
-                    let number = found.ctx.to_value()["n"].as_u64()?;
-                    Some((number, found.last_wal_offset))
-                });
-                let expected = oracle.expected(&id, tip.committed_offset);
-                assert_eq!(found, expected, "{id} on node {}", self.id);
-            }
-        }
-    }
-
-    /// A watch skips nothing, repeats nothing, and shows nothing that is not committed.
-    fn watch(&mut self, oracle: &Oracle, committed: Offset) {
-        if self.watch.is_none() {
-            let request =
-                WatchAllRequest { from_offset: Some(self.watched + 1), ..Default::default() };
-            self.watch = self.engine().watch_all(request).ok().map(|(_, watch)| watch);
-        }
-        let Some(watch) = &mut self.watch else { return };
-        loop {
-            match watch.poll_next(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Some(Ok(event))) => {
-                    let offset = event.wal_offset;
-                    assert!(offset > self.watched && offset <= committed.max(oracle.last()));
-                    assert!(oracle.at(offset).is_some(), "watched at {offset}, not committed");
-                    let first = self.watched + 1;
-                    let skipped = (first..offset).find(|at| {
-                        let entry =
-                            oracle.at(*at).map(|record| serde_json::to_value(&record.entry));
-                        entry.is_some_and(|entry| !entry.unwrap()["payload"]["n"].is_null())
-                    });
-                    assert_eq!(skipped, None, "the watch skips");
-                    self.watched = offset;
-                }
-                Poll::Ready(Some(Err(error))) => panic!("the watch ended: {error}"),
-                Poll::Ready(None) => return self.watch = None,
-                Poll::Pending if watch.needs_files() => watch.load(),
-                Poll::Pending => return,
-            }
+            Look::compare_instances(&engine, oracle, super::INSTANCES);
         }
     }
 }

@@ -35,35 +35,40 @@ pub struct Oracle {
     shown: Vec<(String, u64, Offset)>,
     leaders: BTreeMap<u64, usize>,
     answers: BTreeMap<String, Offset>,
+    /// Numbers of events that happen together.
+    together: Vec<[u64; 2]>,
 }
 
 impl Oracle {
-    pub(super) fn figures(&self) -> [u64; 4] {
+    /// How many changes were acknowledged, refused for certain, left open, and how many leaders there were.
+    #[must_use]
+    pub fn figures(&self) -> [u64; 4] {
         let counts = [self.acknowledged.len(), self.refused.len(), self.leaders.len()];
         let [acknowledged, refused, leaders] = counts.map(|count| count as u64);
         [acknowledged, refused, self.unknown, leaders]
     }
 
     /// One leader in a term.
-    pub(super) fn elected(&mut self, term: u64, node: usize) {
+    pub fn elected(&mut self, term: u64, node: usize) {
         let before = self.leaders.insert(term, node);
         assert!(before.is_none_or(|before| before == node), "two leaders in term {term}");
     }
 
     /// A committed frame never changes, on any node.
-    pub(super) fn committed(&mut self, index: u64, bytes: Vec<u8>) {
+    pub fn committed(&mut self, index: u64, bytes: Vec<u8>) {
         let known = self.frames.entry(index).or_insert_with(|| bytes.clone());
         assert_eq!(*known, bytes, "the committed frame {index} differs");
     }
 
     /// What readers find in the log is the same everywhere, without holes, and its time does not fall.
-    pub(super) fn read(&mut self, record: &WalRecord) {
+    pub fn read(&mut self, record: &WalRecord) {
         if let Some(known) = self.history.get(&record.offset) {
             assert_eq!(known, record, "offset {} differs", record.offset);
             return;
         }
         if let Some((_, before)) = self.history.last_key_value() {
             assert!(before.timestamp <= record.timestamp, "time falls at {}", record.offset);
+            assert_eq!(before.offset + 1, record.offset, "a hole in the offsets");
         }
         self.history.insert(record.offset, record.clone());
         let entry = serde_json::to_value(&record.entry).unwrap();
@@ -73,8 +78,13 @@ impl Oracle {
         }
     }
 
+    /// Two events are of one batch.
+    pub fn belong_together(&mut self, numbers: [u64; 2]) {
+        self.together.push(numbers);
+    }
+
     /// A change was acknowledged.
-    pub(super) fn acknowledge(&mut self, offset: Offset, happened: Happened, key: Option<&str>) {
+    pub fn acknowledge(&mut self, offset: Offset, happened: Happened, key: Option<&str>) {
         if let Some(key) = key {
             let known = *self.answers.entry(key.to_owned()).or_insert(offset);
             assert_eq!(known, offset, "the answer of {key} changed");
@@ -84,14 +94,14 @@ impl Oracle {
     }
 
     /// A change was refused for certain.
-    pub(super) fn refuse(&mut self, number: u64, key: Option<String>) {
+    pub fn refuse(&mut self, number: u64, key: Option<String>) {
         if key.is_none() {
             self.refused.insert(number);
         }
     }
 
     /// Nobody knows what became of a change.
-    pub(super) fn leave_open(&mut self, id: String, number: u64, key: Option<String>) {
+    pub fn leave_open(&mut self, id: String, number: u64, key: Option<String>) {
         self.unknown += 1;
         if let Some(key) = key {
             self.open.insert(key, (id, number));
@@ -99,37 +109,38 @@ impl Oracle {
     }
 
     /// A request to be repeated.
-    pub(super) fn open_key(&self, rng: &mut Rng) -> Option<(String, String, u64)> {
+    pub fn open_key(&self, rng: &mut Rng) -> Option<(String, String, u64)> {
         let at = rng.index(self.open.len().max(1));
         self.open.iter().nth(at).map(|(key, (id, number))| (key.clone(), id.clone(), *number))
     }
 
     /// A reader saw an instance.
-    pub(super) fn show(&mut self, id: String, ctx: &Value, offset: Offset) {
+    pub fn show(&mut self, id: String, ctx: &Value, offset: Offset) {
         if let Some(number) = ctx["n"].as_u64() {
             self.shown.push((id, number, offset));
         }
     }
 
     /// An instance's number at an offset, by what was committed.
-    pub(super) fn expected(&self, id: &str, offset: Offset) -> Option<(u64, Offset)> {
+    pub fn expected(&self, id: &str, offset: Offset) -> Option<(u64, Offset)> {
         let mut before = self.events.range(..=offset).rev();
         before.find(|(_, event)| event.id == id).map(|(at, event)| (event.number, *at))
     }
 
     /// What was committed at an offset.
-    pub(super) fn at(&self, offset: Offset) -> Option<&WalRecord> {
+    pub fn at(&self, offset: Offset) -> Option<&WalRecord> {
         self.history.get(&offset)
     }
 
     /// The last offset that any node committed.
-    pub(super) fn last(&self) -> Offset {
+    pub fn last(&self) -> Offset {
         self.history.last_key_value().map_or(0, |(offset, _)| *offset)
     }
 
-    /// Nothing shown is missing in what was committed.
-    pub(super) fn check_shown(&mut self) {
-        for (id, number, offset) in self.shown.drain(..) {
+    /// Nothing shown is missing in what was committed, as far as that was read.
+    pub fn check_shown(&mut self) {
+        let last = self.last();
+        for (id, number, offset) in self.shown.extract_if(.., |(.., offset)| *offset <= last) {
             let found = self.events.get(&offset);
             let expected = Happened { id, number };
             assert_eq!(found, Some(&expected), "shown at {offset} and not committed");
@@ -137,8 +148,9 @@ impl Oracle {
     }
 
     /// In the end: all promises were kept.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.check_shown();
+        assert!(self.shown.is_empty(), "shown and never committed: {:?}", self.shown);
         for (offset, happened) in &self.acknowledged {
             let found = self.events.get(offset);
             assert_eq!(found, Some(happened), "acknowledged at {offset} and lost");
@@ -147,6 +159,12 @@ impl Oracle {
         for (offset, event) in &self.events {
             assert!(!self.refused.contains(&event.number), "{offset} was refused: {event:?}");
             assert!(seen.insert(event.number), "{event:?} happened twice, again at {offset}");
+        }
+        let places: BTreeMap<_, _> =
+            self.events.iter().map(|(offset, event)| (event.number, *offset)).collect();
+        for [first, second] in &self.together {
+            let (first, second) = (places.get(first), places.get(second));
+            assert_eq!(first.map(|at| at + 1), second.copied(), "half of a batch");
         }
     }
 }
