@@ -31,12 +31,12 @@ pub struct EngineSlot {
     changes: WatchSenderOf<TypeConfig, u64>,
     /// How long the disk takes.
     #[cfg(feature = "simulation")]
-    pace: Pace,
+    pace: DiskPace,
 }
 
 /// How long the disk of a node takes for what it is asked next.
 #[cfg(feature = "simulation")]
-pub type Pace = Box<dyn Fn() -> std::time::Duration + Send + Sync>;
+pub type DiskPace = Box<dyn Fn() -> std::time::Duration + Send + Sync>;
 
 impl std::fmt::Debug for EngineSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -64,7 +64,7 @@ impl EngineSlot {
     /// The same with a disk that takes its time.
     #[cfg(feature = "simulation")]
     #[must_use]
-    pub fn paced(self, pace: Pace) -> EngineSlot {
+    pub fn paced(self, pace: DiskPace) -> EngineSlot {
         EngineSlot { pace, ..self }
     }
 

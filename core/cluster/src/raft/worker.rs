@@ -9,7 +9,7 @@ use super::slot::failed;
 #[cfg(not(feature = "simulation"))]
 pub(super) use beside::Worker;
 #[cfg(feature = "simulation")]
-pub(super) use here::Worker;
+pub(super) use here::WorkerHere as Worker;
 
 #[cfg(not(feature = "simulation"))]
 mod beside {
@@ -56,11 +56,11 @@ mod here {
     use super::*;
 
     #[derive(Clone)]
-    pub(crate) struct Worker;
+    pub(crate) struct WorkerHere;
 
-    impl Worker {
-        pub(crate) fn start(_: &str) -> io::Result<Worker> {
-            Ok(Worker)
+    impl WorkerHere {
+        pub(crate) fn start(_: &str) -> io::Result<WorkerHere> {
+            Ok(WorkerHere)
         }
 
         pub(crate) async fn run<T>(&self, job: impl FnOnce() -> Result<T>) -> io::Result<T> {
