@@ -63,12 +63,12 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         Plan {
             seed,
-            size: if seed % 4 == 0 { 5 } else { 3 },
+            size: if seed.is_multiple_of(4) { 5 } else { 3 },
             faulty: Duration::from_secs(5),
-            crashes: seed % 3 != 0,
-            network: seed % 5 != 0,
-            stalls: seed % 2 == 0,
-            compacts: seed % 7 == 0,
+            crashes: !seed.is_multiple_of(3),
+            network: !seed.is_multiple_of(5),
+            stalls: seed.is_multiple_of(2),
+            compacts: seed.is_multiple_of(7),
         }
     }
 }
