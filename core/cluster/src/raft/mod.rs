@@ -19,6 +19,7 @@ use openraft::RaftNetworkFactory;
 use openraft::async_runtime::WatchReceiver;
 use openraft::network::{NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote};
 use openraft::type_config::TypeConfigExt;
+use openraft::type_config::alias::WatchReceiverOf;
 use rstmdb_engine::Engine;
 use rstmdb_engine::replication::LogFrame;
 use rstmdb_types::error::reason;
@@ -63,6 +64,27 @@ pub struct RaftTimes {
 impl Default for RaftTimes {
     fn default() -> RaftTimes {
         RaftTimes { heartbeat_ms: 60, election_min_ms: 250, election_max_ms: 500 }
+    }
+}
+
+/// Which engine is open, by a number that rises.
+pub struct EngineChanges(WatchReceiverOf<TypeConfig, u64>);
+
+impl std::fmt::Debug for EngineChanges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EngineChanges")
+    }
+}
+
+impl EngineChanges {
+    /// The number of the engine that is open now.
+    pub fn number(&mut self) -> u64 {
+        *self.0.borrow_and_update()
+    }
+
+    /// Waits for another one than was asked for last; or for the end of the node.
+    pub async fn changed(&mut self) {
+        let _ = self.0.changed().await;
     }
 }
 
@@ -152,8 +174,8 @@ impl RaftNode {
     }
 
     /// Tells when another engine took the place of the one that is open.
-    pub fn engines(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.slot.changes()
+    pub fn engines(&self) -> EngineChanges {
+        EngineChanges(self.slot.changes())
     }
 
     /// There is a newer checkpoint: nodes that are far behind get that one, and the log before it may go when the

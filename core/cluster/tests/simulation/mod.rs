@@ -246,8 +246,8 @@ impl World {
                 self.start(id).await;
             }
         }
-        self.check(tick % 40 == 0);
-        if plan.compacts && tick % 60 == 0 {
+        self.check(tick.is_multiple_of(40));
+        if plan.compacts && tick.is_multiple_of(60) {
             self.compact().await;
         }
     }
@@ -283,7 +283,7 @@ impl World {
             running.find_map(|member| member.node.clone().filter(leads))
         };
         let Some(leader) = leader else { return };
-        let _ = leader.engine().compact(CompactRequest::default());
+        drop(leader.engine().compact(CompactRequest::default()));
         // It may lead no longer.
         let _ = SimRuntime::timeout(Duration::from_millis(200), leader.note_checkpoint()).await;
     }

@@ -68,7 +68,7 @@ async fn tell(setup: &Setup, raft: &RaftNode) {
     let mut silent = BTreeSet::new();
     let mut leader = None;
     loop {
-        let number = *engines.borrow_and_update();
+        let number = engines.number();
         if serving != Some(number) {
             calls.install(raft.engine());
             serving = Some(number);
@@ -87,7 +87,7 @@ async fn tell(setup: &Setup, raft: &RaftNode) {
         calls.node().set(standing(&state, &setup.facts.name));
         tokio::select! {
             () = raft.changed() => {}
-            _ = engines.changed() => {}
+            () = engines.changed() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
         note_engine(calls, raft);
