@@ -46,7 +46,13 @@ fn options(id: u16) -> Options {
 }
 
 fn identity(name: &str, node: u16, uuid: u8) -> NodeIdentity {
-    NodeIdentity { cluster: "shop".into(), node, uuid: [uuid; 16], name: name.into(), address: String::new() }
+    NodeIdentity {
+        cluster: "shop".into(),
+        node,
+        uuid: [uuid; 16],
+        name: name.into(),
+        address: String::new(),
+    }
 }
 
 fn facts(name: &str, uuid: u8, peer: &str) -> MemberNode {

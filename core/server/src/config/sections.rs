@@ -15,7 +15,9 @@ use super::forms::{
 };
 use super::setting::{Reload, Setting};
 use super::token_hash::TokenHash;
-use super::values::{Address, LogFormat, MemberRole, OnTimeout, ReplicationMode, Role, Secret, Seed};
+use super::values::{
+    Address, LogFormat, MemberRole, OnTimeout, ReplicationMode, Role, Secret, Seed,
+};
 
 macro_rules! section {
     ($(#[doc = $section_doc:literal])+ $name:ident $(: $outside:ident)? in $section:ident, $rows:ident {
