@@ -13,6 +13,7 @@ const SHARED: &[(&str, &str)] = &[
     ("Mapped", "part of a file that is mapped, and what systems without have in its place"),
     ("Options", "of a database of this process, and of a server"),
     ("Pending", "an answer that is to come: each layer's wraps the one below"),
+    ("Runtime", "what runs tasks, and what simulates that"),
     ("Subscription", "events in log order: each layer's wraps the one below"),
     ("Target", "where a database is, as a URL says and as arguments do"),
 ];
