@@ -147,6 +147,7 @@ fn standing(state: &GroupState, name: &str) -> NodeStanding {
         leader,
         leader_address: leader.and_then(address),
         nodes: state.members.iter().map(|of| told(of, leader)).collect(),
+        committed,
         lag: (!state.is_leading).then(|| NodeLag { committed, ..NodeLag::default() }),
         followers: others.map(follower).collect(),
         not_ready,
