@@ -272,5 +272,5 @@ test('a handle without a definition says how to get one', async (t) => {
   const handle = db.machine('order', 1);
   await assert.rejects(handle.putMachine(), /defineMachine/);
   assert.equal((await handle.getMachine()).definition.initial, 'created');
-  assert.deepEqual(await db.replicationStatus(), { role: 'standalone' });
+  assert.deepEqual(await db.replicationStatus(), { role: 'standalone', replicas: [] });
 });
