@@ -97,6 +97,6 @@ mod tests {
             assert_eq!(WireCommand::from_wire_name(&command.wire_name().to_lowercase()), None);
         }
         assert_eq!(WireCommand::all().count(), WireCommand::COUNT);
-        assert_eq!(WireCommand::from_wire_name("REPLICATE"), None);
+        assert_eq!(WireCommand::from_wire_name("REPLICATE_ALL"), None);
     }
 }

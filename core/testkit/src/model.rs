@@ -189,10 +189,12 @@ impl Model {
             Request::ValidateMachine(r) => Outcome::ValidateMachine(self.validate_machine(r)?),
             Request::Info(r) => Outcome::Info(self.info(r)?.into()),
             Request::Ping(_) => Outcome::Ping(PingResult { pong: true }),
-            Request::ReplicationStatus(_) => Outcome::ReplicationStatus(ReplicationStatusResult {
-                role: "standalone".into(),
-                ..Default::default()
-            }),
+            Request::ReplicationStatus(_) => {
+                Outcome::ReplicationStatus(Box::new(ReplicationStatusResult {
+                    role: "standalone".into(),
+                    ..Default::default()
+                }))
+            }
         })
     }
 

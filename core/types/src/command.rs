@@ -109,6 +109,7 @@ macro_rules! values {
     // Larger than the others, and asked for seldom: those would all take their room.
     (@kept Info $result:ident) => { Box<$result> };
     (@kept Backup $result:ident) => { Box<$result> };
+    (@kept ReplicationStatus $result:ident) => { Box<$result> };
     (@kept $name:ident $result:ident) => { $result };
     (@keyed $request:ident) => { $request.idempotency_key.as_ref() };
     (@plain $request:ident) => { None };

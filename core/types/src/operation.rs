@@ -236,6 +236,7 @@ macro_rules! operations {
     };
     (@taken Info $result:ident) => { *$result };
     (@taken Backup $result:ident) => { *$result };
+    (@taken ReplicationStatus $result:ident) => { *$result };
     (@taken $name:ident $result:ident) => { $result };
     (@batch batch) => { true };
     (@batch alone) => { false };

@@ -11,7 +11,7 @@ use rstmdb_protocol::message::WireRequest;
 use serde_json::{Value, json};
 
 /// The features of a server of today.
-pub const TODAY: [&str; 9] = [
+pub const TODAY: [&str; 10] = [
     "idempotency",
     "batch",
     "wal_read",
@@ -20,6 +20,7 @@ pub const TODAY: [&str; 9] = [
     "snapshots",
     "backup",
     "verify",
+    "replicas",
     "extended",
 ];
 

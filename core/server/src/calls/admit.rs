@@ -67,6 +67,17 @@ impl Caller {
         self.who.authenticated || !live.auth_required
     }
 
+    /// Refuses who may not do everything and has to say first who it is.
+    pub(crate) fn check_open(&self, live: &Live) -> Result<()> {
+        match self.is_open(live) {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorCode::Unauthorized,
+                "authentication is required: send AUTH with a token first",
+            )),
+        }
+    }
+
     /// Whether the settings end this session: its token is accepted no more, or it watches and one is
     /// required now.
     pub(crate) fn is_revoked(&self, live: &Live, watches: bool) -> bool {
@@ -99,12 +110,8 @@ impl Caller {
         if let Some(requests) = &who.requests {
             requests.inc();
         }
-        if !command.is_open() && !self.is_open(live) {
-            return Err(Error::new(
-                ErrorCode::Unauthorized,
-                "authentication is required: send AUTH with a token first",
-            )
-            .with_operation(command.wire_name()));
+        if !command.is_open() {
+            self.check_open(live).map_err(|error| error.with_operation(command.wire_name()))?;
         }
         let token = who.identity.as_ref().and_then(|identity| identity.limiter.as_ref());
         for (limiter, whose) in [(who.limiter.as_ref(), "connection"), (token, "token")] {

@@ -139,13 +139,15 @@ impl Caller {
             Access::Write => standing.writes.clone(),
             Access::Read if operation == Operation::ReplicationStatus => {
                 if let Some(status) = standing.status() {
-                    return Entrance::Known(Box::new(Ok(Outcome::ReplicationStatus(status))));
+                    return Entrance::Known(Box::new(Ok(Outcome::ReplicationStatus(Box::new(
+                        status,
+                    )))));
                 }
                 None
             }
             Access::Read if !operation.is_about_node() => standing.reads.clone().or_else(|| {
                 let position = hold.as_ref().map(|engine| engine.position());
-                wish.and_then(|wish| standing.stale_for(wish, position))
+                standing.stale_for(wish, position)
             }),
             Access::Read | Access::Local => None,
         };

@@ -57,6 +57,7 @@ impl Session {
     /// Whether what comes now is a replica, which may follow.
     pub(crate) fn replicate(&self, caller: &Caller, live: &Live) -> Result<()> {
         if !self.is_replica {
+            caller.check_open(live)?;
             let message = "REPLICATE is for replicas, which say hello with the features extended and replicate";
             return Err(Error::invalid(reason::INVALID_REQUEST, message).with("field", "op"));
         }
