@@ -49,7 +49,10 @@ pub(crate) async fn start(
     address: SocketAddr,
     shutdown: Shutdown,
 ) -> Result<Option<JoinHandle<()>>> {
-    make_private(&config.storage.data_dir);
+    // Whoever brings a database of its own says nothing of a directory.
+    if calls.engine().is_none() {
+        make_private(&config.storage.data_dir);
+    }
     let place = ReplicaPlace::new(config, calls.metrics(), address)?;
     let source = Source::new(place.identity.clone(), place.pace.clone());
     let (orders, ordered) = mpsc::channel(1);
