@@ -233,7 +233,10 @@ fn either_side_may_stop_and_come_again() {
         ],
     );
     last.await_offset(offset);
-    assert_eq!(create(&last, "x")["error"]["details"]["context"]["address"], address);
+    // Changes may come before the word of where the one in the middle gets them from.
+    await_condition("it is known where to write", || {
+        create(&last, "x")["error"]["details"]["context"]["address"] == address
+    });
     primary.stop(&runtime);
     assert!(has(&replica, "two"));
     let primary = Up::primary(&runtime, one.path(), &[("network.bind_addr", &address)]);
@@ -415,7 +418,7 @@ fn the_token_of_a_replica_opens_nothing_else() {
     assert_eq!(call(&mut client, "LIST_MACHINES", json!({}))["error"]["code"], "UNAUTHORIZED");
     // And who did not say that it is a replica does not become one.
     let refused = call(&mut client, "REPLICATE", json!({}));
-    assert_eq!(refused["error"]["code"], "BAD_REQUEST", "{refused}");
+    assert_eq!(refused["error"]["code"], "UNAUTHORIZED", "{refused}");
 }
 
 #[test]
