@@ -69,11 +69,13 @@ async fn tell(setup: &Setup, raft: &RaftNode) {
     let mut leader = None;
     loop {
         let number = engines.number();
+        let state = raft.state();
+        // First: nobody is answered as if the node were alone.
+        calls.node().set(standing(&state, &setup.facts.name));
         if serving != Some(number) {
             calls.install(raft.engine());
             serving = Some(number);
         }
-        let state = raft.state();
         let peers = state.members.iter().map(|of| (u64::from(of.id), of.member.peer.clone()));
         setup.local.learn(peers.collect());
         say_silent(&state, setup.config.cluster.election_max.saturating_mul(2), &mut silent);
@@ -84,7 +86,6 @@ async fn tell(setup: &Setup, raft: &RaftNode) {
             }
             leader = Some(state.leader);
         }
-        calls.node().set(standing(&state, &setup.facts.name));
         tokio::select! {
             () = raft.changed() => {}
             () = engines.changed() => {}
