@@ -18,7 +18,7 @@ const SEEDS_MAX: u64 = 2000;
 const GUARDS: [Safeguard; 2] = [Safeguard::CommitMark, Safeguard::StepDown];
 
 #[test]
-fn the_simulation_misses_every_guard() {
+fn the_simulation_misses_these_guards() {
     std::panic::set_hook(Box::new(|_| ()));
     let mut missed = Vec::new();
     for guard in GUARDS {

@@ -6,6 +6,7 @@ mod group;
 mod refusals;
 
 use group::{Group, Member, event, number};
+use rstmdb_testkit::wire::Wire;
 
 /// Sets up what events are applied to.
 fn prepare(group: &Group) -> rstmdb::blocking::Database {
@@ -51,6 +52,26 @@ fn nothing_acknowledged_is_lost_when_the_leader_is_killed() {
     assert_eq!(number(&database), 60);
     event(&database, 61);
     group.await_same(61);
+}
+
+#[test]
+fn who_does_not_lead_refuses_reads_that_must_be_fresh() {
+    let group = Group::of(3, |launch| launch);
+    group.await_voters(3);
+    let database = prepare(&group);
+    event(&database, 1);
+    group.await_same(1);
+    let leader = group.leader();
+    let address = group.members[leader].process().address().to_string();
+    for (place, member) in group.members.iter().enumerate() {
+        let mut wire = Wire::hello(member.process().address(), &[]);
+        let read = wire.call("GET_INSTANCE", serde_json::json!({"instance_id": "a"}));
+        assert_eq!(read.is_ok(), place == leader, "{read:?}");
+        if let Err(error) = read {
+            assert_eq!(error["code"], "READ_ONLY_MODE", "{error}");
+            assert!(error["message"].as_str().unwrap().contains(&address), "{error}");
+        }
+    }
 }
 
 #[test]
