@@ -107,12 +107,12 @@ const CASES: [(&str, Unit, Against); 10] = [
 fn goal(language: &str, case: &str) -> Goal {
     match (case, language) {
         (_, "rust") => Goal::Reported,
-        ("mem_apply", "c") => Goal::RatioAtLeast(0.4),
-        ("mem_apply", "go") => Goal::RatioAtLeast(0.2),
-        ("mem_apply", "python-sync") => Goal::RatioAtLeast(0.25),
-        ("mem_apply_64", "node") => Goal::RatioAtLeast(0.15),
+        ("mem_apply", "c") => Goal::RatioAtLeast(0.6),
+        ("mem_apply", "go") => Goal::RatioAtLeast(0.3),
+        ("mem_apply", "python-sync") => Goal::RatioAtLeast(0.5),
+        ("mem_apply_64", "node") => Goal::RatioAtLeast(0.2),
         ("mem_apply_64", "python-async") => Goal::RatioAtLeast(0.1),
-        ("durable_apply_64", _) => Goal::RatioAtLeast(0.7),
+        ("durable_apply_64", _) => Goal::RatioAtLeast(0.8),
         ("batch_1000", _) => Goal::RatioAtLeast(0.6),
         ("guarded_durable_64", _) => Goal::RatioAtLeast(10.0),
         ("ours_64", "python-async") => Goal::RatioAtLeast(4.0),

@@ -92,7 +92,8 @@ fn connections(bench: &Bench, rows: &mut Vec<Row>) {
         format!("memory per idle watcher of all, {} of them", scale.idle_watchers),
         Unit::Bytes,
         watchers,
-    );
+    )
+    .goal(Goal::AtMost(6_000.0));
     if let Some(peer) = &peer {
         let name = format!("rstmdb 0.3.0, {PEER_CONNECTIONS} of them");
         of_idle = of_idle.against(name.as_str(), &self::idle(peer, PEER_CONNECTIONS).into());

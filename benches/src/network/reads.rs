@@ -27,7 +27,7 @@ fn gets(bench: &Bench, rows: &mut Vec<Row>) {
     sites.push(&null);
     let case = "get, 16 connections, 16 in flight each";
     let samples = race(&scale, case, &sites, Ask::Get, 16, 16);
-    rows.extend(rows_of(case, &sites, &samples, &[(PEER, 1.5)]));
+    rows.extend(rows_of(case, &sites, &samples, &[(PEER, 1.5), ("null server", 0.6)]));
     let case = "get, 64 connections, 1 in flight each";
     let samples = race(&scale, case, &sites, Ask::Get, 64, 1);
     rows.extend(rows_of(case, &sites, &samples, &[("null server", 0.8)]));
