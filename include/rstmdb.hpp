@@ -342,7 +342,7 @@ enum class ErrorCode : std::int32_t {
     InvalidTransition = RSTMDB_ERROR_INVALID_TRANSITION,
     /// No guard of the possible transitions passed.
     GuardFailed = RSTMDB_ERROR_GUARD_FAILED,
-    /// The instance is not where the caller expected it to be.
+    /// The instance is not where the caller expected it to be, or something else has to be done before.
     Conflict = RSTMDB_ERROR_CONFLICT,
     /// The log could not be written.
     WalIoError = RSTMDB_ERROR_WAL_IO_ERROR,
@@ -809,6 +809,24 @@ enum class Operation : std::int32_t {
     ReplicaPromote = RSTMDB_OPERATION_REPLICA_PROMOTE,
     /// Has a server follow another one, or nobody.
     ReplicaFollow = RSTMDB_OPERATION_REPLICA_FOLLOW,
+    /// Tells what the group of a server is, and how each of its members does.
+    ClusterStatus = RSTMDB_OPERATION_CLUSTER_STATUS,
+    /// Has a server that waits for its group begin one.
+    ClusterInit = RSTMDB_OPERATION_CLUSTER_INIT,
+    /// Invites a server into the group.
+    ClusterAdd = RSTMDB_OPERATION_CLUSTER_ADD,
+    /// Removes a member from the group.
+    ClusterRemove = RSTMDB_OPERATION_CLUSTER_REMOVE,
+    /// Gives a learner a vote.
+    ClusterPromote = RSTMDB_OPERATION_CLUSTER_PROMOTE,
+    /// Has another member lead.
+    ClusterTransfer = RSTMDB_OPERATION_CLUSTER_TRANSFER,
+    /// Keeps a member from leading, or lets it lead again.
+    ClusterDrain = RSTMDB_OPERATION_CLUSTER_DRAIN,
+    /// Has all members compare what they hold.
+    ClusterVerify = RSTMDB_OPERATION_CLUSTER_VERIFY,
+    /// Has the group work at the newest level that all members know.
+    ClusterUpgrade = RSTMDB_OPERATION_CLUSTER_UPGRADE,
 };
 
 /// Asks to store a definition. Definitions are immutable: a change is a new version.
@@ -1397,6 +1415,122 @@ struct ReplicaFollowRequest {
     }
 };
 
+/// Asks a member for its group. It asks all the others, and tells of those that do not answer too.
+struct ClusterStatusRequest {
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        return writer.finish();
+    }
+};
+
+/// Asks a server that belongs to no group yet to begin one; the others join it. As the setting
+/// `cluster.bootstrap`, without a restart.
+struct ClusterInitRequest {
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        return writer.finish();
+    }
+};
+
+/// Asks for a server to be taken in that waits for a group. One that knows an address of the group
+/// (`cluster.seeds`) comes by itself.
+struct ClusterAddRequest {
+    /// Where members reach it, `host:port`: its `cluster.advertise`.
+    std::string peer_address{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("peer_address", peer_address);
+        return writer.finish();
+    }
+};
+
+/// Names the member to remove. Its number is never given again; one that leads hands over first.
+struct ClusterRemoveRequest {
+    /// Its number.
+    std::uint64_t node{};
+    /// Whether that is done also where it leaves an even number of voters, or some that do not
+    /// answer.
+    std::optional<bool> force{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("node", node);
+        writer.member("force", force);
+        return writer.finish();
+    }
+};
+
+/// Names the learner that is to vote. One that wants a vote gets it by itself, when the number of
+/// voters becomes odd by that.
+struct ClusterPromoteRequest {
+    /// Its number.
+    std::uint64_t node{};
+    /// Whether that is done also where the number of voters becomes even.
+    std::optional<bool> force{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("node", node);
+        writer.member("force", force);
+        return writer.finish();
+    }
+};
+
+/// Asks for another leader.
+struct ClusterTransferRequest {
+    /// The number of the one that is to lead; absent: a voter that has most of the log.
+    std::optional<std::uint64_t> to{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("to", to);
+        return writer.finish();
+    }
+};
+
+/// Asks for a member not to lead as long as another one can, and for its server not to be ready:
+/// before its machine is looked after. It goes on to vote and to have the log, and stays so over
+/// restarts until that is undone.
+struct ClusterDrainRequest {
+    /// Its number.
+    std::uint64_t node{};
+    /// Whether it may lead again.
+    std::optional<bool> undo{};
+
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        writer.member("node", node);
+        writer.member("undo", undo);
+        return writer.finish();
+    }
+};
+
+/// Asks all members for a digest of all instances at one place in the log.
+struct ClusterVerifyRequest {
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        return writer.finish();
+    }
+};
+
+/// Asks for the newest level that all members know.
+struct ClusterUpgradeRequest {
+    /// The request as JSON.
+    std::string to_json() const {
+        detail::Writer writer;
+        return writer.finish();
+    }
+};
+
 // ------------------------------------------------------------------------------------- watches
 
 /// The events of one instance or of many, in order and without a gap. Reading is pulling: a slow
@@ -1879,6 +2013,24 @@ class Database {
                 return blocking(rstmdb_replica_promote, request);
             case Operation::ReplicaFollow:
                 return blocking(rstmdb_replica_follow, request);
+            case Operation::ClusterStatus:
+                return blocking(rstmdb_cluster_status, request);
+            case Operation::ClusterInit:
+                return blocking(rstmdb_cluster_init, request);
+            case Operation::ClusterAdd:
+                return blocking(rstmdb_cluster_add, request);
+            case Operation::ClusterRemove:
+                return blocking(rstmdb_cluster_remove, request);
+            case Operation::ClusterPromote:
+                return blocking(rstmdb_cluster_promote, request);
+            case Operation::ClusterTransfer:
+                return blocking(rstmdb_cluster_transfer, request);
+            case Operation::ClusterDrain:
+                return blocking(rstmdb_cluster_drain, request);
+            case Operation::ClusterVerify:
+                return blocking(rstmdb_cluster_verify, request);
+            case Operation::ClusterUpgrade:
+                return blocking(rstmdb_cluster_upgrade, request);
             case Operation::WatchInstance:
             case Operation::WatchAll:
                 break;
@@ -2373,6 +2525,151 @@ class Database {
     template <class T, detail::if_text<T> = 0>
     Future<std::string> replica_follow_async(const T &request) const {
         return call_async(Operation::ReplicaFollow, request);
+    }
+
+    /// Tells what the group of a server is, and how each of its members does.
+    /// Result: `role`, `has_quorum`, `cluster`?, `node`?, `leader`?, `leader_address`?,
+    /// `term`?, `level`?, `members`, `problems`.
+    std::string cluster_status(const ClusterStatusRequest &request = {}) const {
+        return blocking(rstmdb_cluster_status, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_status(const T &request) const {
+        return blocking(rstmdb_cluster_status, request);
+    }
+    Future<std::string> cluster_status_async(const ClusterStatusRequest &request = {}) const {
+        return call_async(Operation::ClusterStatus, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_status_async(const T &request) const {
+        return call_async(Operation::ClusterStatus, request);
+    }
+
+    /// Has a server that waits for its group begin one.
+    /// Result: `cluster`, `node`.
+    std::string cluster_init(const ClusterInitRequest &request = {}) const {
+        return blocking(rstmdb_cluster_init, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_init(const T &request) const {
+        return blocking(rstmdb_cluster_init, request);
+    }
+    Future<std::string> cluster_init_async(const ClusterInitRequest &request = {}) const {
+        return call_async(Operation::ClusterInit, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_init_async(const T &request) const {
+        return call_async(Operation::ClusterInit, request);
+    }
+
+    /// Invites a server into the group.
+    /// Result: `node`, `name`.
+    std::string cluster_add(const ClusterAddRequest &request) const {
+        return blocking(rstmdb_cluster_add, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_add(const T &request) const {
+        return blocking(rstmdb_cluster_add, request);
+    }
+    Future<std::string> cluster_add_async(const ClusterAddRequest &request) const {
+        return call_async(Operation::ClusterAdd, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_add_async(const T &request) const {
+        return call_async(Operation::ClusterAdd, request);
+    }
+
+    /// Removes a member from the group.
+    /// Result: `node`, `voters`.
+    std::string cluster_remove(const ClusterRemoveRequest &request) const {
+        return blocking(rstmdb_cluster_remove, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_remove(const T &request) const {
+        return blocking(rstmdb_cluster_remove, request);
+    }
+    Future<std::string> cluster_remove_async(const ClusterRemoveRequest &request) const {
+        return call_async(Operation::ClusterRemove, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_remove_async(const T &request) const {
+        return call_async(Operation::ClusterRemove, request);
+    }
+
+    /// Gives a learner a vote.
+    /// Result: `node`, `voters`.
+    std::string cluster_promote(const ClusterPromoteRequest &request) const {
+        return blocking(rstmdb_cluster_promote, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_promote(const T &request) const {
+        return blocking(rstmdb_cluster_promote, request);
+    }
+    Future<std::string> cluster_promote_async(const ClusterPromoteRequest &request) const {
+        return call_async(Operation::ClusterPromote, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_promote_async(const T &request) const {
+        return call_async(Operation::ClusterPromote, request);
+    }
+
+    /// Has another member lead.
+    /// Result: `leader`, `address`.
+    std::string cluster_transfer(const ClusterTransferRequest &request = {}) const {
+        return blocking(rstmdb_cluster_transfer, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_transfer(const T &request) const {
+        return blocking(rstmdb_cluster_transfer, request);
+    }
+    Future<std::string> cluster_transfer_async(const ClusterTransferRequest &request = {}) const {
+        return call_async(Operation::ClusterTransfer, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_transfer_async(const T &request) const {
+        return call_async(Operation::ClusterTransfer, request);
+    }
+
+    /// Keeps a member from leading, or lets it lead again.
+    /// Result: `node`, `is_drained`, `leader`?.
+    std::string cluster_drain(const ClusterDrainRequest &request) const {
+        return blocking(rstmdb_cluster_drain, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_drain(const T &request) const {
+        return blocking(rstmdb_cluster_drain, request);
+    }
+    Future<std::string> cluster_drain_async(const ClusterDrainRequest &request) const {
+        return call_async(Operation::ClusterDrain, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_drain_async(const T &request) const {
+        return call_async(Operation::ClusterDrain, request);
+    }
+
+    /// Has all members compare what they hold.
+    /// Result: `offset`, `ok`, `digest`?, `members`.
+    std::string cluster_verify(const ClusterVerifyRequest &request = {}) const {
+        return blocking(rstmdb_cluster_verify, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_verify(const T &request) const {
+        return blocking(rstmdb_cluster_verify, request);
+    }
+    Future<std::string> cluster_verify_async(const ClusterVerifyRequest &request = {}) const {
+        return call_async(Operation::ClusterVerify, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_verify_async(const T &request) const {
+        return call_async(Operation::ClusterVerify, request);
+    }
+
+    /// Has the group work at the newest level that all members know.
+    /// Result: `level`, `possible`, `is_raised`.
+    std::string cluster_upgrade(const ClusterUpgradeRequest &request = {}) const {
+        return blocking(rstmdb_cluster_upgrade, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0> std::string cluster_upgrade(const T &request) const {
+        return blocking(rstmdb_cluster_upgrade, request);
+    }
+    Future<std::string> cluster_upgrade_async(const ClusterUpgradeRequest &request = {}) const {
+        return call_async(Operation::ClusterUpgrade, request.to_json());
+    }
+    template <class T, detail::if_text<T> = 0>
+    Future<std::string> cluster_upgrade_async(const T &request) const {
+        return call_async(Operation::ClusterUpgrade, request);
     }
 
     /// Moves the clock of a database opened with the option `manual_clock_ms`.

@@ -14,7 +14,7 @@ node() {
     shift
     "$programs/rstmdb" --data "$data/$number" --bind "127.0.0.1:74${number}1" --metrics-bind "127.0.0.1:74${number}2" \
         --set cluster.enabled=true --set "cluster.bind_addr=127.0.0.1:74${number}3" --set "cluster.node_name=node$number" \
-        --set "server.control_socket=$data/$number.sock" --set cluster.seeds=127.0.0.1:7413,127.0.0.1:7423,127.0.0.1:7433 \
+        --set cluster.seeds=127.0.0.1:7413,127.0.0.1:7423,127.0.0.1:7433 \
         "$@" >"$data/$number.log" 2>&1 &
     nodes+=("$!")
 }
@@ -23,7 +23,7 @@ node 2
 node 3
 cat <<TEXT
 Three nodes start: their logs are $data/1.log to 3.log. In another terminal:
-  $programs/rstmdb --set server.control_socket=$data/1.sock --group status
+  $programs/rstmdb-cli --server 127.0.0.1:7411 cluster status
   $programs/rstmdb-cli --server rstmdb://127.0.0.1:7411,127.0.0.1:7421,127.0.0.1:7431
   curl http://127.0.0.1:7412/health/ready
 Kill one and see the others go on: kill -9 ${nodes[0]} is node 1, ${nodes[1]} node 2, ${nodes[2]} node 3.

@@ -557,6 +557,940 @@ func (r *CheckpointReport) UnmarshalJSON(text []byte) error {
 	return d.finish()
 }
 
+func (r *ClusterAddRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"peer_address":`...)
+	b = appendText(b, r.PeerAddress)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterAddRequest) decode(d *decoder) {
+	*r = ClusterAddRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "peer_address":
+			r.PeerAddress = d.string()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterAddRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterAddRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterAddResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	b = append(b, `"name":`...)
+	b = appendText(b, r.Name)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterAddResult) decode(d *decoder) {
+	*r = ClusterAddResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "name":
+			r.Name = d.string()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterAddResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterAddResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterDrainRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	if r.Undo || forced(r.ForceSendFields, "Undo") {
+		b = append(b, `"undo":`...)
+		b = strconv.AppendBool(b, r.Undo)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterDrainRequest) decode(d *decoder) {
+	*r = ClusterDrainRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "undo":
+			r.Undo = d.bool()
+			if !r.Undo {
+				r.ForceSendFields = append(r.ForceSendFields, "Undo")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterDrainRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterDrainRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterDrainResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	b = append(b, `"is_drained":`...)
+	b = strconv.AppendBool(b, r.IsDrained)
+	b = append(b, ',')
+	if r.Has("Leader") {
+		b = append(b, `"leader":`...)
+		b = strconv.AppendUint(b, r.Leader, 10)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterDrainResult) decode(d *decoder) {
+	*r = ClusterDrainResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "is_drained":
+			r.IsDrained = d.bool()
+		case "leader":
+			r.Leader = d.uint64()
+			r.present |= 1 << 0
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterDrainResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterDrainResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterInitRequest) appendJSON(b []byte) ([]byte, error) {
+	return append(b, "{}"...), nil
+}
+
+func (r *ClusterInitRequest) decode(d *decoder) {
+	*r = ClusterInitRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		d.skip(key)
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterInitRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterInitRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterInitResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"cluster":`...)
+	b = appendText(b, r.Cluster)
+	b = append(b, ',')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterInitResult) decode(d *decoder) {
+	*r = ClusterInitResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "cluster":
+			r.Cluster = d.string()
+		case "node":
+			r.Node = d.uint64()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterInitResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterInitResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterMember) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	b = append(b, `"name":`...)
+	b = appendText(b, r.Name)
+	b = append(b, ',')
+	b = append(b, `"role":`...)
+	b = appendText(b, r.Role)
+	b = append(b, ',')
+	b = append(b, `"address":`...)
+	b = appendText(b, r.Address)
+	b = append(b, ',')
+	b = append(b, `"peer_address":`...)
+	b = appendText(b, r.PeerAddress)
+	b = append(b, ',')
+	if r.Has("Zone") {
+		b = append(b, `"zone":`...)
+		b = appendText(b, r.Zone)
+		b = append(b, ',')
+	}
+	b = append(b, `"answers":`...)
+	b = strconv.AppendBool(b, r.Answers)
+	b = append(b, ',')
+	b = append(b, `"is_drained":`...)
+	b = strconv.AppendBool(b, r.IsDrained)
+	b = append(b, ',')
+	b = append(b, `"level_min":`...)
+	b = strconv.AppendUint(b, r.LevelMin, 10)
+	b = append(b, ',')
+	b = append(b, `"level_max":`...)
+	b = strconv.AppendUint(b, r.LevelMax, 10)
+	b = append(b, ',')
+	if r.Has("Release") {
+		b = append(b, `"release":`...)
+		b = appendText(b, r.Release)
+		b = append(b, ',')
+	}
+	if r.Has("Term") {
+		b = append(b, `"term":`...)
+		b = strconv.AppendUint(b, r.Term, 10)
+		b = append(b, ',')
+	}
+	if r.Has("Committed") {
+		b = append(b, `"committed":`...)
+		b = strconv.AppendUint(b, r.Committed, 10)
+		b = append(b, ',')
+	}
+	if r.Has("LagEntries") {
+		b = append(b, `"lag_entries":`...)
+		b = strconv.AppendUint(b, r.LagEntries, 10)
+		b = append(b, ',')
+	}
+	if r.Has("LagMs") {
+		b = append(b, `"lag_ms":`...)
+		b = strconv.AppendUint(b, r.LagMs, 10)
+		b = append(b, ',')
+	}
+	if r.Has("Digest") {
+		b = append(b, `"digest":`...)
+		b = appendText(b, r.Digest)
+		b = append(b, ',')
+	}
+	if r.Has("DigestOffset") {
+		b = append(b, `"digest_offset":`...)
+		b = strconv.AppendUint(b, r.DigestOffset, 10)
+		b = append(b, ',')
+	}
+	if r.Has("Problem") {
+		b = append(b, `"problem":`...)
+		b = appendText(b, r.Problem)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterMember) decode(d *decoder) {
+	*r = ClusterMember{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "name":
+			r.Name = d.string()
+		case "role":
+			r.Role = d.string()
+		case "address":
+			r.Address = d.string()
+		case "peer_address":
+			r.PeerAddress = d.string()
+		case "zone":
+			r.Zone = d.string()
+			r.present |= 1 << 0
+		case "answers":
+			r.Answers = d.bool()
+		case "is_drained":
+			r.IsDrained = d.bool()
+		case "level_min":
+			r.LevelMin = d.uint64()
+		case "level_max":
+			r.LevelMax = d.uint64()
+		case "release":
+			r.Release = d.string()
+			r.present |= 1 << 1
+		case "term":
+			r.Term = d.uint64()
+			r.present |= 1 << 2
+		case "committed":
+			r.Committed = d.uint64()
+			r.present |= 1 << 3
+		case "lag_entries":
+			r.LagEntries = d.uint64()
+			r.present |= 1 << 4
+		case "lag_ms":
+			r.LagMs = d.uint64()
+			r.present |= 1 << 5
+		case "digest":
+			r.Digest = d.string()
+			r.present |= 1 << 6
+		case "digest_offset":
+			r.DigestOffset = d.uint64()
+			r.present |= 1 << 7
+		case "problem":
+			r.Problem = d.string()
+			r.present |= 1 << 8
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterMember) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterMember) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterPromoteRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	if r.Force || forced(r.ForceSendFields, "Force") {
+		b = append(b, `"force":`...)
+		b = strconv.AppendBool(b, r.Force)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterPromoteRequest) decode(d *decoder) {
+	*r = ClusterPromoteRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "force":
+			r.Force = d.bool()
+			if !r.Force {
+				r.ForceSendFields = append(r.ForceSendFields, "Force")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterPromoteRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterPromoteRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterPromoteResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	b = append(b, `"voters":`...)
+	b = strconv.AppendUint(b, r.Voters, 10)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterPromoteResult) decode(d *decoder) {
+	*r = ClusterPromoteResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "voters":
+			r.Voters = d.uint64()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterPromoteResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterPromoteResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterRemoveRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	if r.Force || forced(r.ForceSendFields, "Force") {
+		b = append(b, `"force":`...)
+		b = strconv.AppendBool(b, r.Force)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterRemoveRequest) decode(d *decoder) {
+	*r = ClusterRemoveRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "force":
+			r.Force = d.bool()
+			if !r.Force {
+				r.ForceSendFields = append(r.ForceSendFields, "Force")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterRemoveRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterRemoveRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterRemoveResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	b = append(b, `"voters":`...)
+	b = strconv.AppendUint(b, r.Voters, 10)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterRemoveResult) decode(d *decoder) {
+	*r = ClusterRemoveResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "voters":
+			r.Voters = d.uint64()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterRemoveResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterRemoveResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterStatusRequest) appendJSON(b []byte) ([]byte, error) {
+	return append(b, "{}"...), nil
+}
+
+func (r *ClusterStatusRequest) decode(d *decoder) {
+	*r = ClusterStatusRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		d.skip(key)
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterStatusRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterStatusRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterStatusResult) appendJSON(b []byte) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	b = append(b, `"role":`...)
+	b = appendText(b, r.Role)
+	b = append(b, ',')
+	b = append(b, `"has_quorum":`...)
+	b = strconv.AppendBool(b, r.HasQuorum)
+	b = append(b, ',')
+	if r.Has("Cluster") {
+		b = append(b, `"cluster":`...)
+		b = appendText(b, r.Cluster)
+		b = append(b, ',')
+	}
+	if r.Has("Node") {
+		b = append(b, `"node":`...)
+		b = strconv.AppendUint(b, r.Node, 10)
+		b = append(b, ',')
+	}
+	if r.Has("Leader") {
+		b = append(b, `"leader":`...)
+		b = strconv.AppendUint(b, r.Leader, 10)
+		b = append(b, ',')
+	}
+	if r.Has("LeaderAddress") {
+		b = append(b, `"leader_address":`...)
+		b = appendText(b, r.LeaderAddress)
+		b = append(b, ',')
+	}
+	if r.Has("Term") {
+		b = append(b, `"term":`...)
+		b = strconv.AppendUint(b, r.Term, 10)
+		b = append(b, ',')
+	}
+	if r.Has("Level") {
+		b = append(b, `"level":`...)
+		b = strconv.AppendUint(b, r.Level, 10)
+		b = append(b, ',')
+	}
+	b = append(b, `"members":`...)
+	b = append(b, '[')
+	for i := range r.Members {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = r.Members[i].appendJSON(b); err != nil {
+			return b, inMember(err, place("members", i))
+		}
+	}
+	b = append(b, ']')
+	b = append(b, ',')
+	b = append(b, `"problems":`...)
+	b = append(b, '[')
+	for i := range r.Problems {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(b, r.Problems[i])
+	}
+	b = append(b, ']')
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterStatusResult) decode(d *decoder) {
+	*r = ClusterStatusResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "role":
+			r.Role = d.string()
+		case "has_quorum":
+			r.HasQuorum = d.bool()
+		case "cluster":
+			r.Cluster = d.string()
+			r.present |= 1 << 0
+		case "node":
+			r.Node = d.uint64()
+			r.present |= 1 << 1
+		case "leader":
+			r.Leader = d.uint64()
+			r.present |= 1 << 2
+		case "leader_address":
+			r.LeaderAddress = d.string()
+			r.present |= 1 << 3
+		case "term":
+			r.Term = d.uint64()
+			r.present |= 1 << 4
+		case "level":
+			r.Level = d.uint64()
+			r.present |= 1 << 5
+		case "members":
+			d.openArray()
+			r.Members = []ClusterMember{}
+			for d.more(']') {
+				r.Members = append(r.Members, ClusterMember{})
+				r.Members[len(r.Members)-1].decode(d)
+			}
+		case "problems":
+			d.openArray()
+			r.Problems = []string{}
+			for d.more(']') {
+				r.Problems = append(r.Problems, d.string())
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterStatusResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterStatusResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterTransferRequest) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	if r.To != 0 || forced(r.ForceSendFields, "To") {
+		b = append(b, `"to":`...)
+		b = strconv.AppendUint(b, r.To, 10)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterTransferRequest) decode(d *decoder) {
+	*r = ClusterTransferRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "to":
+			r.To = d.uint64()
+			if r.To == 0 {
+				r.ForceSendFields = append(r.ForceSendFields, "To")
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterTransferRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterTransferRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterTransferResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"leader":`...)
+	b = strconv.AppendUint(b, r.Leader, 10)
+	b = append(b, ',')
+	b = append(b, `"address":`...)
+	b = appendText(b, r.Address)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterTransferResult) decode(d *decoder) {
+	*r = ClusterTransferResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "leader":
+			r.Leader = d.uint64()
+		case "address":
+			r.Address = d.string()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterTransferResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterTransferResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterUpgradeRequest) appendJSON(b []byte) ([]byte, error) {
+	return append(b, "{}"...), nil
+}
+
+func (r *ClusterUpgradeRequest) decode(d *decoder) {
+	*r = ClusterUpgradeRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		d.skip(key)
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterUpgradeRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterUpgradeRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterUpgradeResult) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"level":`...)
+	b = strconv.AppendUint(b, r.Level, 10)
+	b = append(b, ',')
+	b = append(b, `"possible":`...)
+	b = strconv.AppendUint(b, r.Possible, 10)
+	b = append(b, ',')
+	b = append(b, `"is_raised":`...)
+	b = strconv.AppendBool(b, r.IsRaised)
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterUpgradeResult) decode(d *decoder) {
+	*r = ClusterUpgradeResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "level":
+			r.Level = d.uint64()
+		case "possible":
+			r.Possible = d.uint64()
+		case "is_raised":
+			r.IsRaised = d.bool()
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterUpgradeResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterUpgradeResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterVerifyRequest) appendJSON(b []byte) ([]byte, error) {
+	return append(b, "{}"...), nil
+}
+
+func (r *ClusterVerifyRequest) decode(d *decoder) {
+	*r = ClusterVerifyRequest{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		d.skip(key)
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterVerifyRequest) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterVerifyRequest) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *ClusterVerifyResult) appendJSON(b []byte) ([]byte, error) {
+	var err error
+	b = append(b, '{')
+	b = append(b, `"offset":`...)
+	b = strconv.AppendUint(b, r.Offset, 10)
+	b = append(b, ',')
+	b = append(b, `"ok":`...)
+	b = strconv.AppendBool(b, r.OK)
+	b = append(b, ',')
+	if r.Has("Digest") {
+		b = append(b, `"digest":`...)
+		b = appendText(b, r.Digest)
+		b = append(b, ',')
+	}
+	b = append(b, `"members":`...)
+	b = append(b, '[')
+	for i := range r.Members {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = r.Members[i].appendJSON(b); err != nil {
+			return b, inMember(err, place("members", i))
+		}
+	}
+	b = append(b, ']')
+	b = append(b, ',')
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *ClusterVerifyResult) decode(d *decoder) {
+	*r = ClusterVerifyResult{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "offset":
+			r.Offset = d.uint64()
+		case "ok":
+			r.OK = d.bool()
+		case "digest":
+			r.Digest = d.string()
+			r.present |= 1 << 0
+		case "members":
+			d.openArray()
+			r.Members = []VerifiedMember{}
+			for d.more(']') {
+				r.Members = append(r.Members, VerifiedMember{})
+				r.Members[len(r.Members)-1].decode(d)
+			}
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ClusterVerifyResult) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *ClusterVerifyResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
 func (r *CompactRequest) appendJSON(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	if r.ForceSnapshot || forced(r.ForceSendFields, "ForceSnapshot") {
@@ -3609,6 +4543,67 @@ func (r ValidateMachineResult) MarshalJSON() ([]byte, error) { return r.appendJS
 
 // UnmarshalJSON implements json.Unmarshaler; integers stay exact.
 func (r *ValidateMachineResult) UnmarshalJSON(text []byte) error {
+	d := decoder{text: string(text)}
+	r.decode(&d)
+	return d.finish()
+}
+
+func (r *VerifiedMember) appendJSON(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	b = append(b, `"node":`...)
+	b = strconv.AppendUint(b, r.Node, 10)
+	b = append(b, ',')
+	b = append(b, `"name":`...)
+	b = appendText(b, r.Name)
+	b = append(b, ',')
+	if r.Has("Digest") {
+		b = append(b, `"digest":`...)
+		b = appendText(b, r.Digest)
+		b = append(b, ',')
+	}
+	b = append(b, `"agrees":`...)
+	b = strconv.AppendBool(b, r.Agrees)
+	b = append(b, ',')
+	if r.Has("Problem") {
+		b = append(b, `"problem":`...)
+		b = appendText(b, r.Problem)
+		b = append(b, ',')
+	}
+	return append(trimComma(b), '}'), nil
+}
+
+func (r *VerifiedMember) decode(d *decoder) {
+	*r = VerifiedMember{}
+	d.openObject()
+	for d.more('}') {
+		key := d.key()
+		if d.null() {
+			continue
+		}
+		switch key {
+		case "node":
+			r.Node = d.uint64()
+		case "name":
+			r.Name = d.string()
+		case "digest":
+			r.Digest = d.string()
+			r.present |= 1 << 0
+		case "agrees":
+			r.Agrees = d.bool()
+		case "problem":
+			r.Problem = d.string()
+			r.present |= 1 << 1
+		default:
+			d.skip(key)
+		}
+	}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r VerifiedMember) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON implements json.Unmarshaler; integers stay exact.
+func (r *VerifiedMember) UnmarshalJSON(text []byte) error {
 	d := decoder{text: string(text)}
 	r.decode(&d)
 	return d.finish()

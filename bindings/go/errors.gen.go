@@ -46,7 +46,8 @@ const (
 	// CodeGuardFailed: No guard of the possible transitions passed.
 	CodeGuardFailed ErrorCode = "GUARD_FAILED"
 
-	// CodeConflict: The instance is not where the caller expected it to be.
+	// CodeConflict: The instance is not where the caller expected it to be, or something else
+	// has to be done before.
 	CodeConflict ErrorCode = "CONFLICT"
 
 	// CodeWALIOError: The log could not be written.

@@ -98,6 +98,33 @@ const (
 
 	// OpReplicaFollow: Has a server follow another one, or nobody.
 	OpReplicaFollow Operation = 29
+
+	// OpClusterStatus: Tells what the group of a server is, and how each of its members does.
+	OpClusterStatus Operation = 30
+
+	// OpClusterInit: Has a server that waits for its group begin one.
+	OpClusterInit Operation = 31
+
+	// OpClusterAdd: Invites a server into the group.
+	OpClusterAdd Operation = 32
+
+	// OpClusterRemove: Removes a member from the group.
+	OpClusterRemove Operation = 33
+
+	// OpClusterPromote: Gives a learner a vote.
+	OpClusterPromote Operation = 34
+
+	// OpClusterTransfer: Has another member lead.
+	OpClusterTransfer Operation = 35
+
+	// OpClusterDrain: Keeps a member from leading, or lets it lead again.
+	OpClusterDrain Operation = 36
+
+	// OpClusterVerify: Has all members compare what they hold.
+	OpClusterVerify Operation = 37
+
+	// OpClusterUpgrade: Has the group work at the newest level that all members know.
+	OpClusterUpgrade Operation = 38
 )
 
 var operationNames = [...]string{
@@ -131,6 +158,15 @@ var operationNames = [...]string{
 	"VERIFY",
 	"REPLICA_PROMOTE",
 	"REPLICA_FOLLOW",
+	"CLUSTER_STATUS",
+	"CLUSTER_INIT",
+	"CLUSTER_ADD",
+	"CLUSTER_REMOVE",
+	"CLUSTER_PROMOTE",
+	"CLUSTER_TRANSFER",
+	"CLUSTER_DRAIN",
+	"CLUSTER_VERIFY",
+	"CLUSTER_UPGRADE",
 }
 
 // Operations that change the database, by number.
@@ -155,6 +191,15 @@ var operationWrites = [...]bool{
 	true,
 	false,
 	true,
+	false,
+	false,
+	false,
+	false,
+	false,
+	false,
+	false,
+	false,
+	false,
 	false,
 	false,
 	false,
@@ -230,4 +275,49 @@ func (db *Database) ReplicaPromote(ctx context.Context, request ReplicaPromoteRe
 // ReplicaFollow has a server follow another one, or nobody.
 func (db *Database) ReplicaFollow(ctx context.Context, request ReplicaFollowRequest) (*ReplicaFollowResult, error) {
 	return invoke[ReplicaFollowResult](ctx, db, OpReplicaFollow, &request)
+}
+
+// ClusterStatus tells what the group of a server is, and how each of its members does.
+func (db *Database) ClusterStatus(ctx context.Context) (*ClusterStatusResult, error) {
+	return invoke[ClusterStatusResult](ctx, db, OpClusterStatus, &ClusterStatusRequest{})
+}
+
+// ClusterInit has a server that waits for its group begin one.
+func (db *Database) ClusterInit(ctx context.Context) (*ClusterInitResult, error) {
+	return invoke[ClusterInitResult](ctx, db, OpClusterInit, &ClusterInitRequest{})
+}
+
+// ClusterAdd invites a server into the group.
+func (db *Database) ClusterAdd(ctx context.Context, request ClusterAddRequest) (*ClusterAddResult, error) {
+	return invoke[ClusterAddResult](ctx, db, OpClusterAdd, &request)
+}
+
+// ClusterRemove removes a member from the group.
+func (db *Database) ClusterRemove(ctx context.Context, request ClusterRemoveRequest) (*ClusterRemoveResult, error) {
+	return invoke[ClusterRemoveResult](ctx, db, OpClusterRemove, &request)
+}
+
+// ClusterPromote gives a learner a vote.
+func (db *Database) ClusterPromote(ctx context.Context, request ClusterPromoteRequest) (*ClusterPromoteResult, error) {
+	return invoke[ClusterPromoteResult](ctx, db, OpClusterPromote, &request)
+}
+
+// ClusterTransfer has another member lead.
+func (db *Database) ClusterTransfer(ctx context.Context, request ClusterTransferRequest) (*ClusterTransferResult, error) {
+	return invoke[ClusterTransferResult](ctx, db, OpClusterTransfer, &request)
+}
+
+// ClusterDrain keeps a member from leading, or lets it lead again.
+func (db *Database) ClusterDrain(ctx context.Context, request ClusterDrainRequest) (*ClusterDrainResult, error) {
+	return invoke[ClusterDrainResult](ctx, db, OpClusterDrain, &request)
+}
+
+// ClusterVerify has all members compare what they hold.
+func (db *Database) ClusterVerify(ctx context.Context) (*ClusterVerifyResult, error) {
+	return invoke[ClusterVerifyResult](ctx, db, OpClusterVerify, &ClusterVerifyRequest{})
+}
+
+// ClusterUpgrade has the group work at the newest level that all members know.
+func (db *Database) ClusterUpgrade(ctx context.Context) (*ClusterUpgradeResult, error) {
+	return invoke[ClusterUpgradeResult](ctx, db, OpClusterUpgrade, &ClusterUpgradeRequest{})
 }

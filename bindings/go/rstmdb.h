@@ -118,6 +118,33 @@
 // Has a server follow another one, or nobody.
 #define RSTMDB_OPERATION_REPLICA_FOLLOW 29
 
+// Tells what the group of a server is, and how each of its members does.
+#define RSTMDB_OPERATION_CLUSTER_STATUS 30
+
+// Has a server that waits for its group begin one.
+#define RSTMDB_OPERATION_CLUSTER_INIT 31
+
+// Invites a server into the group.
+#define RSTMDB_OPERATION_CLUSTER_ADD 32
+
+// Removes a member from the group.
+#define RSTMDB_OPERATION_CLUSTER_REMOVE 33
+
+// Gives a learner a vote.
+#define RSTMDB_OPERATION_CLUSTER_PROMOTE 34
+
+// Has another member lead.
+#define RSTMDB_OPERATION_CLUSTER_TRANSFER 35
+
+// Keeps a member from leading, or lets it lead again.
+#define RSTMDB_OPERATION_CLUSTER_DRAIN 36
+
+// Has all members compare what they hold.
+#define RSTMDB_OPERATION_CLUSTER_VERIFY 37
+
+// Has the group work at the newest level that all members know.
+#define RSTMDB_OPERATION_CLUSTER_UPGRADE 38
+
 // The peer speaks another protocol version.
 #define RSTMDB_ERROR_UNSUPPORTED_PROTOCOL 1
 
@@ -154,7 +181,7 @@
 // No guard of the possible transitions passed.
 #define RSTMDB_ERROR_GUARD_FAILED 12
 
-// The instance is not where the caller expected it to be.
+// The instance is not where the caller expected it to be, or something else has to be done before.
 #define RSTMDB_ERROR_CONFLICT 13
 
 // The log could not be written.
@@ -573,6 +600,78 @@ int32_t rstmdb_replica_follow(const struct rstmdb_db *db,
                               struct rstmdb_slice request,
                               struct rstmdb_buffer *out,
                               struct rstmdb_error **err);
+
+// Tells what the group of a server is, and how each of its members does. Waits for the outcome.
+//
+// `request` is a `ClusterStatusRequest`, `*out` becomes a `ClusterStatusResult`, both as JSON objects.
+int32_t rstmdb_cluster_status(const struct rstmdb_db *db,
+                              struct rstmdb_slice request,
+                              struct rstmdb_buffer *out,
+                              struct rstmdb_error **err);
+
+// Has a server that waits for its group begin one. Waits for the outcome.
+//
+// `request` is a `ClusterInitRequest`, `*out` becomes a `ClusterInitResult`, both as JSON objects.
+int32_t rstmdb_cluster_init(const struct rstmdb_db *db,
+                            struct rstmdb_slice request,
+                            struct rstmdb_buffer *out,
+                            struct rstmdb_error **err);
+
+// Invites a server into the group. Waits for the outcome.
+//
+// `request` is a `ClusterAddRequest`, `*out` becomes a `ClusterAddResult`, both as JSON objects.
+int32_t rstmdb_cluster_add(const struct rstmdb_db *db,
+                           struct rstmdb_slice request,
+                           struct rstmdb_buffer *out,
+                           struct rstmdb_error **err);
+
+// Removes a member from the group. Waits for the outcome.
+//
+// `request` is a `ClusterRemoveRequest`, `*out` becomes a `ClusterRemoveResult`, both as JSON objects.
+int32_t rstmdb_cluster_remove(const struct rstmdb_db *db,
+                              struct rstmdb_slice request,
+                              struct rstmdb_buffer *out,
+                              struct rstmdb_error **err);
+
+// Gives a learner a vote. Waits for the outcome.
+//
+// `request` is a `ClusterPromoteRequest`, `*out` becomes a `ClusterPromoteResult`, both as JSON objects.
+int32_t rstmdb_cluster_promote(const struct rstmdb_db *db,
+                               struct rstmdb_slice request,
+                               struct rstmdb_buffer *out,
+                               struct rstmdb_error **err);
+
+// Has another member lead. Waits for the outcome.
+//
+// `request` is a `ClusterTransferRequest`, `*out` becomes a `ClusterTransferResult`, both as JSON objects.
+int32_t rstmdb_cluster_transfer(const struct rstmdb_db *db,
+                                struct rstmdb_slice request,
+                                struct rstmdb_buffer *out,
+                                struct rstmdb_error **err);
+
+// Keeps a member from leading, or lets it lead again. Waits for the outcome.
+//
+// `request` is a `ClusterDrainRequest`, `*out` becomes a `ClusterDrainResult`, both as JSON objects.
+int32_t rstmdb_cluster_drain(const struct rstmdb_db *db,
+                             struct rstmdb_slice request,
+                             struct rstmdb_buffer *out,
+                             struct rstmdb_error **err);
+
+// Has all members compare what they hold. Waits for the outcome.
+//
+// `request` is a `ClusterVerifyRequest`, `*out` becomes a `ClusterVerifyResult`, both as JSON objects.
+int32_t rstmdb_cluster_verify(const struct rstmdb_db *db,
+                              struct rstmdb_slice request,
+                              struct rstmdb_buffer *out,
+                              struct rstmdb_error **err);
+
+// Has the group work at the newest level that all members know. Waits for the outcome.
+//
+// `request` is a `ClusterUpgradeRequest`, `*out` becomes a `ClusterUpgradeResult`, both as JSON objects.
+int32_t rstmdb_cluster_upgrade(const struct rstmdb_db *db,
+                               struct rstmdb_slice request,
+                               struct rstmdb_buffer *out,
+                               struct rstmdb_error **err);
 
 // Starts an operation, one of `RSTMDB_OPERATION_…` but the watches, without waiting for its outcome.
 //

@@ -36,6 +36,15 @@ var operationTypes = []operationType{
 	{"Verify", VerifyRequest{}, VerifyResult{}},
 	{"ReplicaPromote", ReplicaPromoteRequest{}, ReplicaPromoteResult{}},
 	{"ReplicaFollow", ReplicaFollowRequest{}, ReplicaFollowResult{}},
+	{"ClusterStatus", ClusterStatusRequest{}, ClusterStatusResult{}},
+	{"ClusterInit", ClusterInitRequest{}, ClusterInitResult{}},
+	{"ClusterAdd", ClusterAddRequest{}, ClusterAddResult{}},
+	{"ClusterRemove", ClusterRemoveRequest{}, ClusterRemoveResult{}},
+	{"ClusterPromote", ClusterPromoteRequest{}, ClusterPromoteResult{}},
+	{"ClusterTransfer", ClusterTransferRequest{}, ClusterTransferResult{}},
+	{"ClusterDrain", ClusterDrainRequest{}, ClusterDrainResult{}},
+	{"ClusterVerify", ClusterVerifyRequest{}, ClusterVerifyResult{}},
+	{"ClusterUpgrade", ClusterUpgradeRequest{}, ClusterUpgradeResult{}},
 }
 
 var optionFunctions = []optionFunction{

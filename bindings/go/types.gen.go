@@ -290,6 +290,339 @@ type CheckpointReport struct {
 	OK bool `json:"ok"`
 }
 
+// ClusterAddRequest asks for a server to be taken in that waits for a group. One that knows an
+// address of the group (`cluster.seeds`) comes by itself.
+type ClusterAddRequest struct {
+	// Where members reach it, `host:port`: its `cluster.advertise`.
+	PeerAddress string `json:"peer_address"`
+}
+
+// ClusterAddResult is the new member. It gets a vote when it has all of the log, if it wants one
+// and the number of voters becomes odd.
+type ClusterAddResult struct {
+	// Its number.
+	Node uint64 `json:"node"`
+
+	// What people call it.
+	Name string `json:"name"`
+}
+
+// ClusterDrainRequest asks for a member not to lead as long as another one can, and for its
+// server not to be ready: before its machine is looked after. It goes on to vote and to have the
+// log, and stays so over restarts until that is undone.
+type ClusterDrainRequest struct {
+	// Its number.
+	Node uint64 `json:"node"`
+
+	// Whether it may lead again.
+	Undo bool `json:"undo,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// ClusterDrainResult says what became of it.
+type ClusterDrainResult struct {
+	// Its number.
+	Node uint64 `json:"node"`
+
+	// Whether it is kept from leading now.
+	IsDrained bool `json:"is_drained"`
+
+	// The number of who leads, when that is known.
+	Leader uint64 `json:"leader,omitempty"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *ClusterDrainResult) Has(field string) bool {
+	switch field {
+	case "Leader":
+		return r.Leader != 0 || r.present&(1<<0) != 0
+	}
+	return false
+}
+
+// ClusterInitRequest asks a server that belongs to no group yet to begin one; the others join
+// it. As the setting `cluster.bootstrap`, without a restart.
+type ClusterInitRequest struct{}
+
+// ClusterInitResult is the group that began.
+type ClusterInitResult struct {
+	// The name of the group.
+	Cluster string `json:"cluster"`
+
+	// The number of its first member.
+	Node uint64 `json:"node"`
+}
+
+// ClusterMember is a member of a group.
+type ClusterMember struct {
+	// Its number, which nobody had before and nobody gets after it.
+	Node uint64 `json:"node"`
+
+	// What people call it.
+	Name string `json:"name"`
+
+	// Leader, `follower` or `learner`.
+	Role string `json:"role"`
+
+	// Where clients reach it.
+	Address string `json:"address"`
+
+	// Where other members reach it.
+	PeerAddress string `json:"peer_address"`
+
+	// Where it stands; several in one zone may fail together.
+	Zone string `json:"zone,omitempty"`
+
+	// Whether it answered the one that was asked. What follows is known of those alone.
+	Answers bool `json:"answers"`
+
+	// Whether it is not to lead: see ClusterDrain.
+	IsDrained bool `json:"is_drained"`
+
+	// The oldest level of changes that it can work at.
+	LevelMin uint64 `json:"level_min"`
+
+	// The newest one.
+	LevelMax uint64 `json:"level_max"`
+
+	// Its release.
+	Release string `json:"release,omitempty"`
+
+	// The term that it is in.
+	Term uint64 `json:"term,omitempty"`
+
+	// The last change that is committed there.
+	Committed uint64 `json:"committed,omitempty"`
+
+	// Changes that are committed where it is led, and not there.
+	LagEntries uint64 `json:"lag_entries,omitempty"`
+
+	// How old what it shows may be, in milliseconds; 0 where it leads, absent where nobody
+	// knows.
+	LagMs uint64 `json:"lag_ms,omitempty"`
+
+	// The newest digest of all instances that it came to, 16 hex digits: the same on all members
+	// at the same offset.
+	Digest string `json:"digest,omitempty"`
+
+	// The offset of that digest.
+	DigestOffset uint64 `json:"digest_offset,omitempty"`
+
+	// Why it does not do its part, in a sentence.
+	Problem string `json:"problem,omitempty"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *ClusterMember) Has(field string) bool {
+	switch field {
+	case "Zone":
+		return r.Zone != "" || r.present&(1<<0) != 0
+	case "Release":
+		return r.Release != "" || r.present&(1<<1) != 0
+	case "Term":
+		return r.Term != 0 || r.present&(1<<2) != 0
+	case "Committed":
+		return r.Committed != 0 || r.present&(1<<3) != 0
+	case "LagEntries":
+		return r.LagEntries != 0 || r.present&(1<<4) != 0
+	case "LagMs":
+		return r.LagMs != 0 || r.present&(1<<5) != 0
+	case "Digest":
+		return r.Digest != "" || r.present&(1<<6) != 0
+	case "DigestOffset":
+		return r.DigestOffset != 0 || r.present&(1<<7) != 0
+	case "Problem":
+		return r.Problem != "" || r.present&(1<<8) != 0
+	}
+	return false
+}
+
+// ClusterPromoteRequest names the learner that is to vote. One that wants a vote gets it by
+// itself, when the number of voters becomes odd by that.
+type ClusterPromoteRequest struct {
+	// Its number.
+	Node uint64 `json:"node"`
+
+	// Whether that is done also where the number of voters becomes even.
+	Force bool `json:"force,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// ClusterPromoteResult is the group with its vote.
+type ClusterPromoteResult struct {
+	// The number of the one that votes.
+	Node uint64 `json:"node"`
+
+	// How many vote now.
+	Voters uint64 `json:"voters"`
+}
+
+// ClusterRemoveRequest names the member to remove. Its number is never given again; one that
+// leads hands over first.
+type ClusterRemoveRequest struct {
+	// Its number.
+	Node uint64 `json:"node"`
+
+	// Whether that is done also where it leaves an even number of voters, or some that do not
+	// answer.
+	Force bool `json:"force,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// ClusterRemoveResult is the group without it.
+type ClusterRemoveResult struct {
+	// The number of the one that was removed.
+	Node uint64 `json:"node"`
+
+	// How many vote now.
+	Voters uint64 `json:"voters"`
+}
+
+// ClusterStatusRequest asks a member for its group. It asks all the others, and tells of those
+// that do not answer too.
+type ClusterStatusRequest struct{}
+
+// ClusterStatusResult is the group, as the member sees it that was asked.
+type ClusterStatusResult struct {
+	// What the one that was asked is: Leader, `follower`, `learner`, `joining` before it belongs
+	// to a group; `standalone`, `primary` or `replica` where there is no group.
+	Role string `json:"role"`
+
+	// Whether a leader is known that most voters answer. Without one nothing is written, and
+	// only reads that may be behind are answered.
+	HasQuorum bool `json:"has_quorum"`
+
+	// The name of the group.
+	Cluster string `json:"cluster,omitempty"`
+
+	// The number of the one that was asked; absent before it has one.
+	Node uint64 `json:"node,omitempty"`
+
+	// The number of who leads, when that is known.
+	Leader uint64 `json:"leader,omitempty"`
+
+	// Where clients reach that one.
+	LeaderAddress string `json:"leader_address,omitempty"`
+
+	// The highest term that is known; each election has a higher one.
+	Term uint64 `json:"term,omitempty"`
+
+	// The level of changes that the group works at.
+	Level uint64 `json:"level,omitempty"`
+
+	// All members, by number.
+	Members []ClusterMember `json:"members"`
+
+	// What somebody should look at, a sentence each.
+	Problems []string `json:"problems"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *ClusterStatusResult) Has(field string) bool {
+	switch field {
+	case "Cluster":
+		return r.Cluster != "" || r.present&(1<<0) != 0
+	case "Node":
+		return r.Node != 0 || r.present&(1<<1) != 0
+	case "Leader":
+		return r.Leader != 0 || r.present&(1<<2) != 0
+	case "LeaderAddress":
+		return r.LeaderAddress != "" || r.present&(1<<3) != 0
+	case "Term":
+		return r.Term != 0 || r.present&(1<<4) != 0
+	case "Level":
+		return r.Level != 0 || r.present&(1<<5) != 0
+	}
+	return false
+}
+
+// ClusterTransferRequest asks for another leader.
+type ClusterTransferRequest struct {
+	// The number of the one that is to lead; absent: a voter that has most of the log.
+	To uint64 `json:"to,omitempty"`
+
+	// ForceSendFields names fields that are sent although they have their zero value, such as
+	// "InstanceID" for the empty id. By default those that are optional are left out.
+	ForceSendFields []string `json:"-"`
+}
+
+// ClusterTransferResult: who leads.
+type ClusterTransferResult struct {
+	// Its number.
+	Leader uint64 `json:"leader"`
+
+	// Where clients reach it.
+	Address string `json:"address"`
+}
+
+// ClusterUpgradeRequest asks for the newest level that all members know.
+type ClusterUpgradeRequest struct{}
+
+// ClusterUpgradeResult is the level of the group.
+type ClusterUpgradeResult struct {
+	// What the group works at now.
+	Level uint64 `json:"level"`
+
+	// The newest level that all members know.
+	Possible uint64 `json:"possible"`
+
+	// Whether it worked at an older one before.
+	IsRaised bool `json:"is_raised"`
+}
+
+// ClusterVerifyRequest asks all members for a digest of all instances at one place in the log.
+type ClusterVerifyRequest struct{}
+
+// ClusterVerifyResult says what they came to.
+type ClusterVerifyResult struct {
+	// The place in the log.
+	Offset uint64 `json:"offset"`
+
+	// Whether all members answered, and hold the same.
+	OK bool `json:"ok"`
+
+	// The digest that most of those hold that answered, 16 hex digits; absent when there is no
+	// most.
+	Digest string `json:"digest,omitempty"`
+
+	// All members, by number.
+	Members []VerifiedMember `json:"members"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *ClusterVerifyResult) Has(field string) bool {
+	switch field {
+	case "Digest":
+		return r.Digest != "" || r.present&(1<<0) != 0
+	}
+	return false
+}
+
 // CompactRequest asks for a checkpoint.
 type CompactRequest struct {
 	// Write a checkpoint even if nothing changed since the last one.
@@ -1377,6 +1710,39 @@ type ValidateMachineResult struct {
 // RawDefinition is Definition as exact JSON text, also when it is not an object. See [Decode].
 func (r *ValidateMachineResult) RawDefinition() json.RawMessage {
 	return rawMessage(r.rawDefinition, r.Definition)
+}
+
+// VerifiedMember says what a member came to.
+type VerifiedMember struct {
+	// Its number.
+	Node uint64 `json:"node"`
+
+	// What people call it.
+	Name string `json:"name"`
+
+	// Its digest at that place; absent when it did not come to one in time.
+	Digest string `json:"digest,omitempty"`
+
+	// Whether it holds what most hold.
+	Agrees bool `json:"agrees"`
+
+	// What is wrong, and what helps.
+	Problem string `json:"problem,omitempty"`
+
+	// Which optional fields were there.
+	present uint32
+}
+
+// Has reports whether an optional field was there, by its name: an empty string or a zero alone
+// does not tell.
+func (r *VerifiedMember) Has(field string) bool {
+	switch field {
+	case "Digest":
+		return r.Digest != "" || r.present&(1<<0) != 0
+	case "Problem":
+		return r.Problem != "" || r.present&(1<<1) != 0
+	}
+	return false
 }
 
 // VerifyRequest asks to read files of the database. All of them takes several requests: each

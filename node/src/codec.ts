@@ -135,6 +135,41 @@ function decodeBatchOperationResult(w: Wire): types.BatchOperationResult {
   return decodeCreateInstanceResult(w);
 }
 
+function decodeVerifiedMember(w: Wire): types.VerifiedMember {
+  const r: Wire = {
+    node: w.node,
+    name: w.name,
+    agrees: w.agrees,
+  };
+  if (w.digest !== undefined) r.digest = w.digest;
+  if (w.problem !== undefined) r.problem = w.problem;
+  return r;
+}
+
+function decodeClusterMember(w: Wire): types.ClusterMember {
+  const r: Wire = {
+    node: w.node,
+    name: w.name,
+    role: w.role,
+    address: w.address,
+    peerAddress: w.peer_address,
+    answers: w.answers,
+    isDrained: w.is_drained,
+    levelMin: w.level_min,
+    levelMax: w.level_max,
+  };
+  if (w.zone !== undefined) r.zone = w.zone;
+  if (w.release !== undefined) r.release = w.release;
+  if (w.term !== undefined) r.term = w.term;
+  if (w.committed !== undefined) r.committed = w.committed;
+  if (w.lag_entries !== undefined) r.lagEntries = w.lag_entries;
+  if (w.lag_ms !== undefined) r.lagMs = w.lag_ms;
+  if (w.digest !== undefined) r.digest = w.digest;
+  if (w.digest_offset !== undefined) r.digestOffset = w.digest_offset;
+  if (w.problem !== undefined) r.problem = w.problem;
+  return r;
+}
+
 function decodeProblem(w: Wire): types.Problem {
   const r: Wire = {
     file: w.file,
@@ -304,6 +339,134 @@ function decodeDefinitionWarning(w: Wire): types.DefinitionWarning {
   if (w.suggestion !== undefined) r.suggestion = w.suggestion;
   return r;
 }
+
+function decodeClusterUpgradeResult(w: Wire): types.ClusterUpgradeResult {
+  const r: Wire = {
+    level: w.level,
+    possible: w.possible,
+    isRaised: w.is_raised,
+  };
+  return r;
+}
+
+const ClusterUpgradeRequest: Members = {
+  __proto__: null,
+};
+
+function decodeClusterVerifyResult(w: Wire): types.ClusterVerifyResult {
+  const r: Wire = {
+    offset: w.offset,
+    ok: w.ok,
+    members: w.members.map(decodeVerifiedMember),
+  };
+  if (w.digest !== undefined) r.digest = w.digest;
+  return r;
+}
+
+const ClusterVerifyRequest: Members = {
+  __proto__: null,
+};
+
+function decodeClusterDrainResult(w: Wire): types.ClusterDrainResult {
+  const r: Wire = {
+    node: w.node,
+    isDrained: w.is_drained,
+  };
+  if (w.leader !== undefined) r.leader = w.leader;
+  return r;
+}
+
+const ClusterDrainRequest: Members = {
+  __proto__: null,
+  node: 'node',
+  undo: 'undo',
+};
+
+function decodeClusterTransferResult(w: Wire): types.ClusterTransferResult {
+  const r: Wire = {
+    leader: w.leader,
+    address: w.address,
+  };
+  return r;
+}
+
+const ClusterTransferRequest: Members = {
+  __proto__: null,
+  to: 'to',
+};
+
+function decodeClusterPromoteResult(w: Wire): types.ClusterPromoteResult {
+  const r: Wire = {
+    node: w.node,
+    voters: w.voters,
+  };
+  return r;
+}
+
+const ClusterPromoteRequest: Members = {
+  __proto__: null,
+  node: 'node',
+  force: 'force',
+};
+
+function decodeClusterRemoveResult(w: Wire): types.ClusterRemoveResult {
+  const r: Wire = {
+    node: w.node,
+    voters: w.voters,
+  };
+  return r;
+}
+
+const ClusterRemoveRequest: Members = {
+  __proto__: null,
+  node: 'node',
+  force: 'force',
+};
+
+function decodeClusterAddResult(w: Wire): types.ClusterAddResult {
+  const r: Wire = {
+    node: w.node,
+    name: w.name,
+  };
+  return r;
+}
+
+const ClusterAddRequest: Members = {
+  __proto__: null,
+  peerAddress: 'peer_address',
+};
+
+function decodeClusterInitResult(w: Wire): types.ClusterInitResult {
+  const r: Wire = {
+    cluster: w.cluster,
+    node: w.node,
+  };
+  return r;
+}
+
+const ClusterInitRequest: Members = {
+  __proto__: null,
+};
+
+function decodeClusterStatusResult(w: Wire): types.ClusterStatusResult {
+  const r: Wire = {
+    role: w.role,
+    hasQuorum: w.has_quorum,
+    members: w.members.map(decodeClusterMember),
+    problems: w.problems,
+  };
+  if (w.cluster !== undefined) r.cluster = w.cluster;
+  if (w.node !== undefined) r.node = w.node;
+  if (w.leader !== undefined) r.leader = w.leader;
+  if (w.leader_address !== undefined) r.leaderAddress = w.leader_address;
+  if (w.term !== undefined) r.term = w.term;
+  if (w.level !== undefined) r.level = w.level;
+  return r;
+}
+
+const ClusterStatusRequest: Members = {
+  __proto__: null,
+};
 
 function decodeReplicaFollowResult(w: Wire): types.ReplicaFollowResult {
   const r: Wire = {
@@ -1005,4 +1168,67 @@ export const OPERATIONS = {
     members: ReplicaFollowRequest,
     decode: decodeReplicaFollowResult,
   } satisfies Spec<types.ReplicaFollowResult>,
+  clusterStatus: {
+    name: 'CLUSTER_STATUS',
+    number: 30,
+    required: [],
+    members: ClusterStatusRequest,
+    decode: decodeClusterStatusResult,
+  } satisfies Spec<types.ClusterStatusResult>,
+  clusterInit: {
+    name: 'CLUSTER_INIT',
+    number: 31,
+    required: [],
+    members: ClusterInitRequest,
+    decode: decodeClusterInitResult,
+  } satisfies Spec<types.ClusterInitResult>,
+  clusterAdd: {
+    name: 'CLUSTER_ADD',
+    number: 32,
+    required: ['peerAddress'],
+    members: ClusterAddRequest,
+    decode: decodeClusterAddResult,
+  } satisfies Spec<types.ClusterAddResult>,
+  clusterRemove: {
+    name: 'CLUSTER_REMOVE',
+    number: 33,
+    required: ['node'],
+    members: ClusterRemoveRequest,
+    decode: decodeClusterRemoveResult,
+  } satisfies Spec<types.ClusterRemoveResult>,
+  clusterPromote: {
+    name: 'CLUSTER_PROMOTE',
+    number: 34,
+    required: ['node'],
+    members: ClusterPromoteRequest,
+    decode: decodeClusterPromoteResult,
+  } satisfies Spec<types.ClusterPromoteResult>,
+  clusterTransfer: {
+    name: 'CLUSTER_TRANSFER',
+    number: 35,
+    required: [],
+    members: ClusterTransferRequest,
+    decode: decodeClusterTransferResult,
+  } satisfies Spec<types.ClusterTransferResult>,
+  clusterDrain: {
+    name: 'CLUSTER_DRAIN',
+    number: 36,
+    required: ['node'],
+    members: ClusterDrainRequest,
+    decode: decodeClusterDrainResult,
+  } satisfies Spec<types.ClusterDrainResult>,
+  clusterVerify: {
+    name: 'CLUSTER_VERIFY',
+    number: 37,
+    required: [],
+    members: ClusterVerifyRequest,
+    decode: decodeClusterVerifyResult,
+  } satisfies Spec<types.ClusterVerifyResult>,
+  clusterUpgrade: {
+    name: 'CLUSTER_UPGRADE',
+    number: 38,
+    required: [],
+    members: ClusterUpgradeRequest,
+    decode: decodeClusterUpgradeResult,
+  } satisfies Spec<types.ClusterUpgradeResult>,
 } as const;

@@ -417,4 +417,125 @@ export abstract class Operations {
   replicaFollow(...args: unknown[]): Promise<types.ReplicaFollowResult> {
     return this.invoke(OPERATIONS.replicaFollow, args);
   }
+
+  /**
+   * Tells what the group of a server is, and how each of its members does. A well-formed
+   * request is never refused.
+   *
+   * @returns The group, as the member sees it that was asked.
+   */
+  clusterStatus(options?: CallOptions): Promise<types.ClusterStatusResult>;
+  clusterStatus(...args: unknown[]): Promise<types.ClusterStatusResult> {
+    return this.invoke(OPERATIONS.clusterStatus, args);
+  }
+
+  /**
+   * Has a server that waits for its group begin one.
+   *
+   * @returns The group that began.
+   */
+  clusterInit(options?: CallOptions): Promise<types.ClusterInitResult>;
+  clusterInit(...args: unknown[]): Promise<types.ClusterInitResult> {
+    return this.invoke(OPERATIONS.clusterInit, args);
+  }
+
+  /**
+   * Invites a server into the group.
+   *
+   * @returns The new member. It gets a vote when it has all of the log, if it wants one and
+   * the number of voters becomes odd.
+   */
+  clusterAdd(peerAddress: string, options?: CallOptions): Promise<types.ClusterAddResult>;
+
+  /**
+   * Invites a server into the group.
+   *
+   * @returns The new member. It gets a vote when it has all of the log, if it wants one and
+   * the number of voters becomes odd.
+   */
+  clusterAdd(request: types.ClusterAddRequest, options?: CallOptions): Promise<types.ClusterAddResult>;
+  clusterAdd(...args: unknown[]): Promise<types.ClusterAddResult> {
+    return this.invoke(OPERATIONS.clusterAdd, args);
+  }
+
+  /**
+   * Removes a member from the group.
+   *
+   * @returns The group without it.
+   */
+  clusterRemove(node: number, options?: Rest<types.ClusterRemoveRequest, 'node'>): Promise<types.ClusterRemoveResult>;
+
+  /**
+   * Removes a member from the group.
+   *
+   * @returns The group without it.
+   */
+  clusterRemove(request: types.ClusterRemoveRequest, options?: CallOptions): Promise<types.ClusterRemoveResult>;
+  clusterRemove(...args: unknown[]): Promise<types.ClusterRemoveResult> {
+    return this.invoke(OPERATIONS.clusterRemove, args);
+  }
+
+  /**
+   * Gives a learner a vote.
+   *
+   * @returns The group with its vote.
+   */
+  clusterPromote(node: number, options?: Rest<types.ClusterPromoteRequest, 'node'>): Promise<types.ClusterPromoteResult>;
+
+  /**
+   * Gives a learner a vote.
+   *
+   * @returns The group with its vote.
+   */
+  clusterPromote(request: types.ClusterPromoteRequest, options?: CallOptions): Promise<types.ClusterPromoteResult>;
+  clusterPromote(...args: unknown[]): Promise<types.ClusterPromoteResult> {
+    return this.invoke(OPERATIONS.clusterPromote, args);
+  }
+
+  /**
+   * Has another member lead.
+   *
+   * @returns Who leads.
+   */
+  clusterTransfer(request?: types.ClusterTransferRequest, options?: CallOptions): Promise<types.ClusterTransferResult>;
+  clusterTransfer(...args: unknown[]): Promise<types.ClusterTransferResult> {
+    return this.invoke(OPERATIONS.clusterTransfer, args);
+  }
+
+  /**
+   * Keeps a member from leading, or lets it lead again.
+   *
+   * @returns What became of it.
+   */
+  clusterDrain(node: number, options?: Rest<types.ClusterDrainRequest, 'node'>): Promise<types.ClusterDrainResult>;
+
+  /**
+   * Keeps a member from leading, or lets it lead again.
+   *
+   * @returns What became of it.
+   */
+  clusterDrain(request: types.ClusterDrainRequest, options?: CallOptions): Promise<types.ClusterDrainResult>;
+  clusterDrain(...args: unknown[]): Promise<types.ClusterDrainResult> {
+    return this.invoke(OPERATIONS.clusterDrain, args);
+  }
+
+  /**
+   * Has all members compare what they hold.
+   *
+   * @returns What they came to.
+   */
+  clusterVerify(options?: CallOptions): Promise<types.ClusterVerifyResult>;
+  clusterVerify(...args: unknown[]): Promise<types.ClusterVerifyResult> {
+    return this.invoke(OPERATIONS.clusterVerify, args);
+  }
+
+  /**
+   * Has the group work at the newest level that all members know.
+   *
+   * @returns The level of the group.
+   */
+  clusterUpgrade(options?: CallOptions): Promise<types.ClusterUpgradeResult>;
+  clusterUpgrade(...args: unknown[]): Promise<types.ClusterUpgradeResult> {
+    return this.invoke(OPERATIONS.clusterUpgrade, args);
+  }
 }

@@ -78,7 +78,7 @@ export const ERROR_CODES = Object.freeze([
   'INVALID_TRANSITION',
   /** No guard of the possible transitions passed. */
   'GUARD_FAILED',
-  /** The instance is not where the caller expected it to be. */
+  /** The instance is not where the caller expected it to be, or something else has to be done before. */
   'CONFLICT',
   /** The log could not be written. */
   'WAL_IO_ERROR',
@@ -876,6 +876,188 @@ export interface ReplicaFollowResult {
   readonly upstream?: string;
 }
 
+/**
+ * Asks a member for its group. It asks all the others, and tells of those that do not answer
+ * too.
+ */
+export interface ClusterStatusRequest {
+}
+
+/** The group, as the member sees it that was asked. */
+export interface ClusterStatusResult {
+  /**
+   * What the one that was asked is: `leader`, `follower`, `learner`, `joining` before it
+   * belongs to a group; `standalone`, `primary` or `replica` where there is no group.
+   */
+  readonly role: string;
+  /**
+   * Whether a leader is known that most voters answer. Without one nothing is written, and
+   * only reads that may be behind are answered.
+   */
+  readonly hasQuorum: boolean;
+  /** The name of the group. */
+  readonly cluster?: string;
+  /** The number of the one that was asked; absent before it has one. */
+  readonly node?: number;
+  /** The number of who leads, when that is known. */
+  readonly leader?: number;
+  /** Where clients reach that one. */
+  readonly leaderAddress?: string;
+  /** The highest term that is known; each election has a higher one. */
+  readonly term?: number;
+  /** The level of changes that the group works at. */
+  readonly level?: number;
+  /** All members, by number. */
+  readonly members: readonly ClusterMember[];
+  /** What somebody should look at, a sentence each. */
+  readonly problems: readonly string[];
+}
+
+/**
+ * Asks a server that belongs to no group yet to begin one; the others join it. As the setting
+ * `cluster.bootstrap`, without a restart.
+ */
+export interface ClusterInitRequest {
+}
+
+/** The group that began. */
+export interface ClusterInitResult {
+  /** The name of the group. */
+  readonly cluster: string;
+  /** The number of its first member. */
+  readonly node: number;
+}
+
+/**
+ * Asks for a server to be taken in that waits for a group. One that knows an address of the
+ * group (`cluster.seeds`) comes by itself.
+ */
+export interface ClusterAddRequest {
+  /** Where members reach it, `host:port`: its `cluster.advertise`. */
+  readonly peerAddress: string;
+}
+
+/**
+ * The new member. It gets a vote when it has all of the log, if it wants one and the number of
+ * voters becomes odd.
+ */
+export interface ClusterAddResult {
+  /** Its number. */
+  readonly node: number;
+  /** What people call it. */
+  readonly name: string;
+}
+
+/**
+ * Names the member to remove. Its number is never given again; one that leads hands over
+ * first.
+ */
+export interface ClusterRemoveRequest {
+  /** Its number. */
+  readonly node: number;
+  /**
+   * Whether that is done also where it leaves an even number of voters, or some that do not
+   * answer.
+   */
+  readonly force?: boolean | undefined;
+}
+
+/** The group without it. */
+export interface ClusterRemoveResult {
+  /** The number of the one that was removed. */
+  readonly node: number;
+  /** How many vote now. */
+  readonly voters: number;
+}
+
+/**
+ * Names the learner that is to vote. One that wants a vote gets it by itself, when the number
+ * of voters becomes odd by that.
+ */
+export interface ClusterPromoteRequest {
+  /** Its number. */
+  readonly node: number;
+  /** Whether that is done also where the number of voters becomes even. */
+  readonly force?: boolean | undefined;
+}
+
+/** The group with its vote. */
+export interface ClusterPromoteResult {
+  /** The number of the one that votes. */
+  readonly node: number;
+  /** How many vote now. */
+  readonly voters: number;
+}
+
+/** Asks for another leader. */
+export interface ClusterTransferRequest {
+  /** The number of the one that is to lead; absent: a voter that has most of the log. */
+  readonly to?: number | undefined;
+}
+
+/** Who leads. */
+export interface ClusterTransferResult {
+  /** Its number. */
+  readonly leader: number;
+  /** Where clients reach it. */
+  readonly address: string;
+}
+
+/**
+ * Asks for a member not to lead as long as another one can, and for its server not to be
+ * ready: before its machine is looked after. It goes on to vote and to have the log, and stays
+ * so over restarts until that is undone.
+ */
+export interface ClusterDrainRequest {
+  /** Its number. */
+  readonly node: number;
+  /** Whether it may lead again. */
+  readonly undo?: boolean | undefined;
+}
+
+/** What became of it. */
+export interface ClusterDrainResult {
+  /** Its number. */
+  readonly node: number;
+  /** Whether it is kept from leading now. */
+  readonly isDrained: boolean;
+  /** The number of who leads, when that is known. */
+  readonly leader?: number;
+}
+
+/** Asks all members for a digest of all instances at one place in the log. */
+export interface ClusterVerifyRequest {
+}
+
+/** What they came to. */
+export interface ClusterVerifyResult {
+  /** The place in the log. */
+  readonly offset: Offset;
+  /** Whether all members answered, and hold the same. */
+  readonly ok: boolean;
+  /**
+   * The digest that most of those hold that answered, 16 hex digits; absent when there is no
+   * most.
+   */
+  readonly digest?: string;
+  /** All members, by number. */
+  readonly members: readonly VerifiedMember[];
+}
+
+/** Asks for the newest level that all members know. */
+export interface ClusterUpgradeRequest {
+}
+
+/** The level of the group. */
+export interface ClusterUpgradeResult {
+  /** What the group works at now. */
+  readonly level: number;
+  /** The newest level that all members know. */
+  readonly possible: number;
+  /** Whether it worked at an older one before. */
+  readonly isRaised: boolean;
+}
+
 /** Something in a definition that is allowed but probably not meant. */
 export interface DefinitionWarning {
   /** Where, as a path such as `transitions[2].gaurd`. */
@@ -1128,6 +1310,66 @@ export interface Problem {
   readonly message: string;
   /** What can be done. */
   readonly remedy: string;
+}
+
+/** A member of a group. */
+export interface ClusterMember {
+  /** Its number, which nobody had before and nobody gets after it. */
+  readonly node: number;
+  /** What people call it. */
+  readonly name: string;
+  /** `leader`, `follower` or `learner`. */
+  readonly role: string;
+  /** Where clients reach it. */
+  readonly address: string;
+  /** Where other members reach it. */
+  readonly peerAddress: string;
+  /** Where it stands; several in one zone may fail together. */
+  readonly zone?: string;
+  /** Whether it answered the one that was asked. What follows is known of those alone. */
+  readonly answers: boolean;
+  /** Whether it is not to lead: see `cluster_drain`. */
+  readonly isDrained: boolean;
+  /** The oldest level of changes that it can work at. */
+  readonly levelMin: number;
+  /** The newest one. */
+  readonly levelMax: number;
+  /** Its release. */
+  readonly release?: string;
+  /** The term that it is in. */
+  readonly term?: number;
+  /** The last change that is committed there. */
+  readonly committed?: Offset;
+  /** Changes that are committed where it is led, and not there. */
+  readonly lagEntries?: number;
+  /**
+   * How old what it shows may be, in milliseconds; 0 where it leads, absent where nobody
+   * knows.
+   */
+  readonly lagMs?: number;
+  /**
+   * The newest digest of all instances that it came to, 16 hex digits: the same on all members
+   * at the same offset.
+   */
+  readonly digest?: string;
+  /** The offset of that digest. */
+  readonly digestOffset?: Offset;
+  /** Why it does not do its part, in a sentence. */
+  readonly problem?: string;
+}
+
+/** What a member came to. */
+export interface VerifiedMember {
+  /** Its number. */
+  readonly node: number;
+  /** What people call it. */
+  readonly name: string;
+  /** Its digest at that place; absent when it did not come to one in time. */
+  readonly digest?: string;
+  /** Whether it holds what most hold. */
+  readonly agrees: boolean;
+  /** What is wrong, and what helps. */
+  readonly problem?: string;
 }
 
 /** Whether an operation of a batch succeeded. */

@@ -64,6 +64,15 @@ class Operation(str, Enum):
     VERIFY = "VERIFY"
     REPLICA_PROMOTE = "REPLICA_PROMOTE"
     REPLICA_FOLLOW = "REPLICA_FOLLOW"
+    CLUSTER_STATUS = "CLUSTER_STATUS"
+    CLUSTER_INIT = "CLUSTER_INIT"
+    CLUSTER_ADD = "CLUSTER_ADD"
+    CLUSTER_REMOVE = "CLUSTER_REMOVE"
+    CLUSTER_PROMOTE = "CLUSTER_PROMOTE"
+    CLUSTER_TRANSFER = "CLUSTER_TRANSFER"
+    CLUSTER_DRAIN = "CLUSTER_DRAIN"
+    CLUSTER_VERIFY = "CLUSTER_VERIFY"
+    CLUSTER_UPGRADE = "CLUSTER_UPGRADE"
     HELLO = "HELLO"
     AUTH = "AUTH"
     BYE = "BYE"
@@ -153,4 +162,13 @@ OPERATIONS = (
     "verify",
     "replica_promote",
     "replica_follow",
+    "cluster_status",
+    "cluster_init",
+    "cluster_add",
+    "cluster_remove",
+    "cluster_promote",
+    "cluster_transfer",
+    "cluster_drain",
+    "cluster_verify",
+    "cluster_upgrade",
 )

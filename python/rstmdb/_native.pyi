@@ -190,6 +190,15 @@ class AsyncHandle:
         /,
     ) -> NotAwaited[ReplicaPromoteResult]: ...
     def replica_follow(self, upstream: str | None, /) -> NotAwaited[ReplicaFollowResult]: ...
+    def cluster_status(self) -> NotAwaited[ClusterStatusResult]: ...
+    def cluster_init(self) -> NotAwaited[ClusterInitResult]: ...
+    def cluster_add(self, peer_address: str, /) -> NotAwaited[ClusterAddResult]: ...
+    def cluster_remove(self, node: int, force: bool, /) -> NotAwaited[ClusterRemoveResult]: ...
+    def cluster_promote(self, node: int, force: bool, /) -> NotAwaited[ClusterPromoteResult]: ...
+    def cluster_transfer(self, to: int | None, /) -> NotAwaited[ClusterTransferResult]: ...
+    def cluster_drain(self, node: int, undo: bool, /) -> NotAwaited[ClusterDrainResult]: ...
+    def cluster_verify(self) -> NotAwaited[ClusterVerifyResult]: ...
+    def cluster_upgrade(self) -> NotAwaited[ClusterUpgradeResult]: ...
     def watch_instance(
         self,
         instance_id: str,
@@ -310,6 +319,15 @@ class BlockingHandle:
     def verify(self, next: str | None) -> VerifyResult: ...
     def replica_promote(self, force: bool, lose_up_to: int | None) -> ReplicaPromoteResult: ...
     def replica_follow(self, upstream: str | None) -> ReplicaFollowResult: ...
+    def cluster_status(self) -> ClusterStatusResult: ...
+    def cluster_init(self) -> ClusterInitResult: ...
+    def cluster_add(self, peer_address: str) -> ClusterAddResult: ...
+    def cluster_remove(self, node: int, force: bool) -> ClusterRemoveResult: ...
+    def cluster_promote(self, node: int, force: bool) -> ClusterPromoteResult: ...
+    def cluster_transfer(self, to: int | None) -> ClusterTransferResult: ...
+    def cluster_drain(self, node: int, undo: bool) -> ClusterDrainResult: ...
+    def cluster_verify(self) -> ClusterVerifyResult: ...
+    def cluster_upgrade(self) -> ClusterUpgradeResult: ...
     def watch_instance(
         self,
         instance_id: str,
@@ -558,6 +576,462 @@ class CheckpointReport:
     def __hash__(self) -> int: ...
     def __copy__(self) -> CheckpointReport: ...
     def __deepcopy__(self, _memo: object) -> CheckpointReport: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterAddResult:
+    """The new member. It gets a vote when it has all of the log, if it wants one and the
+        number of voters becomes odd.
+        """
+
+    __match_args__ = ("node", "name")
+    @property
+    def node(self) -> int:
+        """Its number."""
+    @property
+    def name(self) -> str:
+        """What people call it."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterAddResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterAddResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterAddResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterDrainResult:
+    """What became of it."""
+
+    __match_args__ = ("node", "is_drained", "leader")
+    @property
+    def node(self) -> int:
+        """Its number."""
+    @property
+    def is_drained(self) -> bool:
+        """Whether it is kept from leading now."""
+    @property
+    def leader(self) -> int | None:
+        """The number of who leads, when that is known."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterDrainResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterDrainResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterDrainResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterInitResult:
+    """The group that began."""
+
+    __match_args__ = ("cluster", "node")
+    @property
+    def cluster(self) -> str:
+        """The name of the group."""
+    @property
+    def node(self) -> int:
+        """The number of its first member."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterInitResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterInitResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterInitResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterMember:
+    """A member of a group."""
+
+    __match_args__ = (
+        "node",
+        "name",
+        "role",
+        "address",
+        "peer_address",
+        "zone",
+        "answers",
+        "is_drained",
+        "level_min",
+        "level_max",
+        "release",
+        "term",
+        "committed",
+        "lag_entries",
+        "lag_ms",
+        "digest",
+        "digest_offset",
+        "problem",
+    )
+    @property
+    def node(self) -> int:
+        """Its number, which nobody had before and nobody gets after it."""
+    @property
+    def name(self) -> str:
+        """What people call it."""
+    @property
+    def role(self) -> str:
+        """`leader`, `follower` or `learner`."""
+    @property
+    def address(self) -> str:
+        """Where clients reach it."""
+    @property
+    def peer_address(self) -> str:
+        """Where other members reach it."""
+    @property
+    def zone(self) -> str | None:
+        """Where it stands; several in one zone may fail together."""
+    @property
+    def answers(self) -> bool:
+        """Whether it answered the one that was asked. What follows is known of those alone."""
+    @property
+    def is_drained(self) -> bool:
+        """Whether it is not to lead: see `cluster_drain`."""
+    @property
+    def level_min(self) -> int:
+        """The oldest level of changes that it can work at."""
+    @property
+    def level_max(self) -> int:
+        """The newest one."""
+    @property
+    def release(self) -> str | None:
+        """Its release."""
+    @property
+    def term(self) -> int | None:
+        """The term that it is in."""
+    @property
+    def committed(self) -> int | None:
+        """The last change that is committed there."""
+    @property
+    def lag_entries(self) -> int | None:
+        """Changes that are committed where it is led, and not there."""
+    @property
+    def lag_ms(self) -> int | None:
+        """How old what it shows may be, in milliseconds; 0 where it leads, absent where nobody
+        knows.
+        """
+    @property
+    def digest(self) -> str | None:
+        """The newest digest of all instances that it came to, 16 hex digits: the same on all
+        members at the same offset.
+        """
+    @property
+    def digest_offset(self) -> int | None:
+        """The offset of that digest."""
+    @property
+    def problem(self) -> str | None:
+        """Why it does not do its part, in a sentence."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterMember: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterMember: ...
+    def __deepcopy__(self, _memo: object) -> ClusterMember: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterPromoteResult:
+    """The group with its vote."""
+
+    __match_args__ = ("node", "voters")
+    @property
+    def node(self) -> int:
+        """The number of the one that votes."""
+    @property
+    def voters(self) -> int:
+        """How many vote now."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterPromoteResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterPromoteResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterPromoteResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterRemoveResult:
+    """The group without it."""
+
+    __match_args__ = ("node", "voters")
+    @property
+    def node(self) -> int:
+        """The number of the one that was removed."""
+    @property
+    def voters(self) -> int:
+        """How many vote now."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterRemoveResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterRemoveResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterRemoveResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterStatusResult:
+    """The group, as the member sees it that was asked."""
+
+    __match_args__ = (
+        "role",
+        "has_quorum",
+        "cluster",
+        "node",
+        "leader",
+        "leader_address",
+        "term",
+        "level",
+        "members",
+        "problems",
+    )
+    @property
+    def role(self) -> str:
+        """What the one that was asked is: `leader`, `follower`, `learner`, `joining` before it
+        belongs to a group; `standalone`, `primary` or `replica` where there is no group.
+        """
+    @property
+    def has_quorum(self) -> bool:
+        """Whether a leader is known that most voters answer. Without one nothing is written, and
+        only reads that may be behind are answered.
+        """
+    @property
+    def cluster(self) -> str | None:
+        """The name of the group."""
+    @property
+    def node(self) -> int | None:
+        """The number of the one that was asked; absent before it has one."""
+    @property
+    def leader(self) -> int | None:
+        """The number of who leads, when that is known."""
+    @property
+    def leader_address(self) -> str | None:
+        """Where clients reach that one."""
+    @property
+    def term(self) -> int | None:
+        """The highest term that is known; each election has a higher one."""
+    @property
+    def level(self) -> int | None:
+        """The level of changes that the group works at."""
+    @property
+    def members(self) -> tuple[ClusterMember, ...]:
+        """All members, by number."""
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What somebody should look at, a sentence each."""
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[ClusterMember]: ...
+    @overload
+    def __getitem__(self, index: int, /) -> ClusterMember: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> tuple[ClusterMember, ...]: ...
+    @overload
+    def __getitem__(self, index: str, /) -> Any: ...
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The rows, as pyarrow, polars and others take them; needs pyarrow."""
+    def __arrow_c_schema__(self) -> Any:
+        """What the columns are, also of a page without rows; needs pyarrow."""
+    def to_arrow(self) -> Any:
+        """The rows as a `pyarrow.Table`; needs pyarrow."""
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`; needs pandas."""
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterStatusResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterStatusResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterStatusResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterTransferResult:
+    """Who leads."""
+
+    __match_args__ = ("leader", "address")
+    @property
+    def leader(self) -> int:
+        """Its number."""
+    @property
+    def address(self) -> str:
+        """Where clients reach it."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterTransferResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterTransferResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterTransferResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterUpgradeResult:
+    """The level of the group."""
+
+    __match_args__ = ("level", "possible", "is_raised")
+    @property
+    def level(self) -> int:
+        """What the group works at now."""
+    @property
+    def possible(self) -> int:
+        """The newest level that all members know."""
+    @property
+    def is_raised(self) -> bool:
+        """Whether it worked at an older one before."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterUpgradeResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterUpgradeResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterUpgradeResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ClusterVerifyResult:
+    """What they came to."""
+
+    __match_args__ = ("offset", "ok", "digest", "members")
+    @property
+    def offset(self) -> int:
+        """The place in the log."""
+    @property
+    def ok(self) -> bool:
+        """Whether all members answered, and hold the same."""
+    @property
+    def digest(self) -> str | None:
+        """The digest that most of those hold that answered, 16 hex digits; absent when there is no
+        most.
+        """
+    @property
+    def members(self) -> tuple[VerifiedMember, ...]:
+        """All members, by number."""
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[VerifiedMember]: ...
+    @overload
+    def __getitem__(self, index: int, /) -> VerifiedMember: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> tuple[VerifiedMember, ...]: ...
+    @overload
+    def __getitem__(self, index: str, /) -> Any: ...
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The rows, as pyarrow, polars and others take them; needs pyarrow."""
+    def __arrow_c_schema__(self) -> Any:
+        """What the columns are, also of a page without rows; needs pyarrow."""
+    def to_arrow(self) -> Any:
+        """The rows as a `pyarrow.Table`; needs pyarrow."""
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`; needs pandas."""
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> ClusterVerifyResult: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ClusterVerifyResult: ...
+    def __deepcopy__(self, _memo: object) -> ClusterVerifyResult: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -2046,6 +2520,45 @@ class ValidateMachineResult:
     def __hash__(self) -> int: ...
     def __copy__(self) -> ValidateMachineResult: ...
     def __deepcopy__(self, _memo: object) -> ValidateMachineResult: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class VerifiedMember:
+    """What a member came to."""
+
+    __match_args__ = ("node", "name", "digest", "agrees", "problem")
+    @property
+    def node(self) -> int:
+        """Its number."""
+    @property
+    def name(self) -> str:
+        """What people call it."""
+    @property
+    def digest(self) -> str | None:
+        """Its digest at that place; absent when it did not come to one in time."""
+    @property
+    def agrees(self) -> bool:
+        """Whether it holds what most hold."""
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, and what helps."""
+    def __getitem__(self, index: str, /) -> Any: ...
+    def keys(self) -> KeysView[str]:
+        """The names of the members that are there, so that `dict(…)` and `**` take it."""
+    def to_dict(self) -> Any:
+        """Plain values, named as on the wire; times are milliseconds."""
+    def to_json(self) -> str:
+        """JSON text, as `from_json` takes it."""
+    @staticmethod
+    def from_json(text: str) -> VerifiedMember: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> VerifiedMember: ...
+    def __deepcopy__(self, _memo: object) -> VerifiedMember: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final

@@ -11,6 +11,15 @@ from ._native import (
     AsyncHandle,
     BackupResult,
     BatchResult,
+    ClusterAddResult,
+    ClusterDrainResult,
+    ClusterInitResult,
+    ClusterPromoteResult,
+    ClusterRemoveResult,
+    ClusterStatusResult,
+    ClusterTransferResult,
+    ClusterUpgradeResult,
+    ClusterVerifyResult,
     CompactResult,
     CountInstancesResult,
     CreateInstanceResult,
@@ -555,3 +564,96 @@ class Operations:
             Whom it follows now.
         """
         return await self._handle.replica_follow(upstream)
+
+    async def cluster_status(self) -> ClusterStatusResult:
+        """Tells what the group of a server is, and how each of its members does.
+
+        Returns:
+            The group, as the member sees it that was asked.
+        """
+        return await self._handle.cluster_status()
+
+    async def cluster_init(self) -> ClusterInitResult:
+        """Has a server that waits for its group begin one.
+
+        Returns:
+            The group that began.
+        """
+        return await self._handle.cluster_init()
+
+    async def cluster_add(self, peer_address: str) -> ClusterAddResult:
+        """Invites a server into the group.
+
+        Args:
+            peer_address: Where members reach it, `host:port`: its `cluster.advertise`.
+
+        Returns:
+            The new member. It gets a vote when it has all of the log, if it wants one and the
+            number of voters becomes odd.
+        """
+        return await self._handle.cluster_add(peer_address)
+
+    async def cluster_remove(self, node: int, *, force: bool = False) -> ClusterRemoveResult:
+        """Removes a member from the group.
+
+        Args:
+            node: Its number.
+            force: Whether that is done also where it leaves an even number of voters, or some
+                that do not answer.
+
+        Returns:
+            The group without it.
+        """
+        return await self._handle.cluster_remove(node, force)
+
+    async def cluster_promote(self, node: int, *, force: bool = False) -> ClusterPromoteResult:
+        """Gives a learner a vote.
+
+        Args:
+            node: Its number.
+            force: Whether that is done also where the number of voters becomes even.
+
+        Returns:
+            The group with its vote.
+        """
+        return await self._handle.cluster_promote(node, force)
+
+    async def cluster_transfer(self, *, to: int | None = None) -> ClusterTransferResult:
+        """Has another member lead.
+
+        Args:
+            to: The number of the one that is to lead; absent: a voter that has most of the
+                log.
+
+        Returns:
+            Who leads.
+        """
+        return await self._handle.cluster_transfer(to)
+
+    async def cluster_drain(self, node: int, *, undo: bool = False) -> ClusterDrainResult:
+        """Keeps a member from leading, or lets it lead again.
+
+        Args:
+            node: Its number.
+            undo: Whether it may lead again.
+
+        Returns:
+            What became of it.
+        """
+        return await self._handle.cluster_drain(node, undo)
+
+    async def cluster_verify(self) -> ClusterVerifyResult:
+        """Has all members compare what they hold.
+
+        Returns:
+            What they came to.
+        """
+        return await self._handle.cluster_verify()
+
+    async def cluster_upgrade(self) -> ClusterUpgradeResult:
+        """Has the group work at the newest level that all members know.
+
+        Returns:
+            The level of the group.
+        """
+        return await self._handle.cluster_upgrade()

@@ -11,6 +11,15 @@ from ._native import (
     BackupResult,
     BatchResult,
     BlockingHandle,
+    ClusterAddResult,
+    ClusterDrainResult,
+    ClusterInitResult,
+    ClusterPromoteResult,
+    ClusterRemoveResult,
+    ClusterStatusResult,
+    ClusterTransferResult,
+    ClusterUpgradeResult,
+    ClusterVerifyResult,
     CompactResult,
     CountInstancesResult,
     CreateInstanceResult,
@@ -548,3 +557,96 @@ class Operations:
             Whom it follows now.
         """
         return self._handle.replica_follow(upstream)
+
+    def cluster_status(self) -> ClusterStatusResult:
+        """Tells what the group of a server is, and how each of its members does.
+
+        Returns:
+            The group, as the member sees it that was asked.
+        """
+        return self._handle.cluster_status()
+
+    def cluster_init(self) -> ClusterInitResult:
+        """Has a server that waits for its group begin one.
+
+        Returns:
+            The group that began.
+        """
+        return self._handle.cluster_init()
+
+    def cluster_add(self, peer_address: str) -> ClusterAddResult:
+        """Invites a server into the group.
+
+        Args:
+            peer_address: Where members reach it, `host:port`: its `cluster.advertise`.
+
+        Returns:
+            The new member. It gets a vote when it has all of the log, if it wants one and the
+            number of voters becomes odd.
+        """
+        return self._handle.cluster_add(peer_address)
+
+    def cluster_remove(self, node: int, *, force: bool = False) -> ClusterRemoveResult:
+        """Removes a member from the group.
+
+        Args:
+            node: Its number.
+            force: Whether that is done also where it leaves an even number of voters, or some
+                that do not answer.
+
+        Returns:
+            The group without it.
+        """
+        return self._handle.cluster_remove(node, force)
+
+    def cluster_promote(self, node: int, *, force: bool = False) -> ClusterPromoteResult:
+        """Gives a learner a vote.
+
+        Args:
+            node: Its number.
+            force: Whether that is done also where the number of voters becomes even.
+
+        Returns:
+            The group with its vote.
+        """
+        return self._handle.cluster_promote(node, force)
+
+    def cluster_transfer(self, *, to: int | None = None) -> ClusterTransferResult:
+        """Has another member lead.
+
+        Args:
+            to: The number of the one that is to lead; absent: a voter that has most of the
+                log.
+
+        Returns:
+            Who leads.
+        """
+        return self._handle.cluster_transfer(to)
+
+    def cluster_drain(self, node: int, *, undo: bool = False) -> ClusterDrainResult:
+        """Keeps a member from leading, or lets it lead again.
+
+        Args:
+            node: Its number.
+            undo: Whether it may lead again.
+
+        Returns:
+            What became of it.
+        """
+        return self._handle.cluster_drain(node, undo)
+
+    def cluster_verify(self) -> ClusterVerifyResult:
+        """Has all members compare what they hold.
+
+        Returns:
+            What they came to.
+        """
+        return self._handle.cluster_verify()
+
+    def cluster_upgrade(self) -> ClusterUpgradeResult:
+        """Has the group work at the newest level that all members know.
+
+        Returns:
+            The level of the group.
+        """
+        return self._handle.cluster_upgrade()

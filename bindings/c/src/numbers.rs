@@ -87,6 +87,33 @@ pub const RSTMDB_OPERATION_REPLICA_PROMOTE: i32 = 28;
 /// Has a server follow another one, or nobody.
 pub const RSTMDB_OPERATION_REPLICA_FOLLOW: i32 = 29;
 
+/// Tells what the group of a server is, and how each of its members does.
+pub const RSTMDB_OPERATION_CLUSTER_STATUS: i32 = 30;
+
+/// Has a server that waits for its group begin one.
+pub const RSTMDB_OPERATION_CLUSTER_INIT: i32 = 31;
+
+/// Invites a server into the group.
+pub const RSTMDB_OPERATION_CLUSTER_ADD: i32 = 32;
+
+/// Removes a member from the group.
+pub const RSTMDB_OPERATION_CLUSTER_REMOVE: i32 = 33;
+
+/// Gives a learner a vote.
+pub const RSTMDB_OPERATION_CLUSTER_PROMOTE: i32 = 34;
+
+/// Has another member lead.
+pub const RSTMDB_OPERATION_CLUSTER_TRANSFER: i32 = 35;
+
+/// Keeps a member from leading, or lets it lead again.
+pub const RSTMDB_OPERATION_CLUSTER_DRAIN: i32 = 36;
+
+/// Has all members compare what they hold.
+pub const RSTMDB_OPERATION_CLUSTER_VERIFY: i32 = 37;
+
+/// Has the group work at the newest level that all members know.
+pub const RSTMDB_OPERATION_CLUSTER_UPGRADE: i32 = 38;
+
 /// The peer speaks another protocol version.
 pub const RSTMDB_ERROR_UNSUPPORTED_PROTOCOL: i32 = 1;
 
@@ -123,7 +150,7 @@ pub const RSTMDB_ERROR_INVALID_TRANSITION: i32 = 11;
 /// No guard of the possible transitions passed.
 pub const RSTMDB_ERROR_GUARD_FAILED: i32 = 12;
 
-/// The instance is not where the caller expected it to be.
+/// The instance is not where the caller expected it to be, or something else has to be done before.
 pub const RSTMDB_ERROR_CONFLICT: i32 = 13;
 
 /// The log could not be written.

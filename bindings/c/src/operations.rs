@@ -384,3 +384,129 @@ pub unsafe extern "C" fn rstmdb_replica_follow(
     // SAFETY: the caller gives pointers that are NULL or what their names say.
     unsafe { call(db, Operation::ReplicaFollow, request, out, err) }
 }
+
+/// Tells what the group of a server is, and how each of its members does. Waits for the outcome.
+///
+/// `request` is a `ClusterStatusRequest`, `*out` becomes a `ClusterStatusResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_status(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterStatus, request, out, err) }
+}
+
+/// Has a server that waits for its group begin one. Waits for the outcome.
+///
+/// `request` is a `ClusterInitRequest`, `*out` becomes a `ClusterInitResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_init(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterInit, request, out, err) }
+}
+
+/// Invites a server into the group. Waits for the outcome.
+///
+/// `request` is a `ClusterAddRequest`, `*out` becomes a `ClusterAddResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_add(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterAdd, request, out, err) }
+}
+
+/// Removes a member from the group. Waits for the outcome.
+///
+/// `request` is a `ClusterRemoveRequest`, `*out` becomes a `ClusterRemoveResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_remove(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterRemove, request, out, err) }
+}
+
+/// Gives a learner a vote. Waits for the outcome.
+///
+/// `request` is a `ClusterPromoteRequest`, `*out` becomes a `ClusterPromoteResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_promote(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterPromote, request, out, err) }
+}
+
+/// Has another member lead. Waits for the outcome.
+///
+/// `request` is a `ClusterTransferRequest`, `*out` becomes a `ClusterTransferResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_transfer(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterTransfer, request, out, err) }
+}
+
+/// Keeps a member from leading, or lets it lead again. Waits for the outcome.
+///
+/// `request` is a `ClusterDrainRequest`, `*out` becomes a `ClusterDrainResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_drain(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterDrain, request, out, err) }
+}
+
+/// Has all members compare what they hold. Waits for the outcome.
+///
+/// `request` is a `ClusterVerifyRequest`, `*out` becomes a `ClusterVerifyResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_verify(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterVerify, request, out, err) }
+}
+
+/// Has the group work at the newest level that all members know. Waits for the outcome.
+///
+/// `request` is a `ClusterUpgradeRequest`, `*out` becomes a `ClusterUpgradeResult`, both as JSON objects.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rstmdb_cluster_upgrade(
+    db: *const rstmdb_db,
+    request: rstmdb_slice,
+    out: *mut rstmdb_buffer,
+    err: *mut *mut rstmdb_error,
+) -> i32 {
+    // SAFETY: the caller gives pointers that are NULL or what their names say.
+    unsafe { call(db, Operation::ClusterUpgrade, request, out, err) }
+}

@@ -41,6 +41,15 @@ handles! {
         verify(next) "($self, next, /)" => VerifyRequest;
         replica_promote(force, lose_up_to) "($self, force, lose_up_to, /)" => ReplicaPromoteRequest;
         replica_follow(upstream) "($self, upstream, /)" => ReplicaFollowRequest;
+        cluster_status() "($self)" => ClusterStatusRequest;
+        cluster_init() "($self)" => ClusterInitRequest;
+        cluster_add(peer_address) "($self, peer_address, /)" => ClusterAddRequest;
+        cluster_remove(node, force) "($self, node, force, /)" => ClusterRemoveRequest;
+        cluster_promote(node, force) "($self, node, force, /)" => ClusterPromoteRequest;
+        cluster_transfer(to) "($self, to, /)" => ClusterTransferRequest;
+        cluster_drain(node, undo) "($self, node, undo, /)" => ClusterDrainRequest;
+        cluster_verify() "($self)" => ClusterVerifyRequest;
+        cluster_upgrade() "($self)" => ClusterUpgradeRequest;
     }
     watches: {
         watch_instance(instance_id, include_ctx, from_offset, history_id, include_lifecycle) => WatchInstanceRequest;
@@ -87,6 +96,88 @@ result_class! {
     times: [],
     cached: [],
     shown: ["file", "offset", "instances", "ok"],
+}
+
+result_class! {
+    ClusterAddResult(t::ClusterAddResult), "The new member. It gets a vote when it has all of the log, if it wants one and the number of voters becomes odd.",
+    plain: [node: "Its number.", name: "What people call it."],
+    times: [],
+    cached: [],
+    shown: ["node", "name"],
+}
+
+result_class! {
+    ClusterDrainResult(t::ClusterDrainResult), "What became of it.",
+    plain: [node: "Its number.", is_drained: "Whether it is kept from leading now.", leader: "The number of who leads, when that is known."],
+    times: [],
+    cached: [],
+    shown: ["node", "is_drained", "leader"],
+}
+
+result_class! {
+    ClusterInitResult(t::ClusterInitResult), "The group that began.",
+    plain: [cluster: "The name of the group.", node: "The number of its first member."],
+    times: [],
+    cached: [],
+    shown: ["cluster", "node"],
+}
+
+result_class! {
+    ClusterMember(t::ClusterMember), "A member of a group.",
+    plain: [node: "Its number, which nobody had before and nobody gets after it.", name: "What people call it.", role: "`leader`, `follower` or `learner`.", address: "Where clients reach it.", peer_address: "Where other members reach it.", zone: "Where it stands; several in one zone may fail together.", answers: "Whether it answered the one that was asked. What follows is known of those alone.", is_drained: "Whether it is not to lead: see `cluster_drain`.", level_min: "The oldest level of changes that it can work at.", level_max: "The newest one.", release: "Its release.", term: "The term that it is in.", committed: "The last change that is committed there.", lag_entries: "Changes that are committed where it is led, and not there.", lag_ms: "How old what it shows may be, in milliseconds; 0 where it leads, absent where nobody knows.", digest: "The newest digest of all instances that it came to, 16 hex digits: the same on all members at the same offset.", digest_offset: "The offset of that digest.", problem: "Why it does not do its part, in a sentence."],
+    times: [],
+    cached: [],
+    shown: ["node", "name", "role", "address", "peer_address", "zone", "answers", "is_drained", "level_min", "level_max", "release", "term", "committed", "lag_entries", "lag_ms", "digest", "digest_offset", "problem"],
+}
+
+result_class! {
+    ClusterPromoteResult(t::ClusterPromoteResult), "The group with its vote.",
+    plain: [node: "The number of the one that votes.", voters: "How many vote now."],
+    times: [],
+    cached: [],
+    shown: ["node", "voters"],
+}
+
+result_class! {
+    ClusterRemoveResult(t::ClusterRemoveResult), "The group without it.",
+    plain: [node: "The number of the one that was removed.", voters: "How many vote now."],
+    times: [],
+    cached: [],
+    shown: ["node", "voters"],
+}
+
+result_class! {
+    ClusterStatusResult(t::ClusterStatusResult), "The group, as the member sees it that was asked.",
+    plain: [role: "What the one that was asked is: `leader`, `follower`, `learner`, `joining` before it belongs to a group; `standalone`, `primary` or `replica` where there is no group.", has_quorum: "Whether a leader is known that most voters answer. Without one nothing is written, and only reads that may be behind are answered.", cluster: "The name of the group.", node: "The number of the one that was asked; absent before it has one.", leader: "The number of who leads, when that is known.", leader_address: "Where clients reach that one.", term: "The highest term that is known; each election has a higher one.", level: "The level of changes that the group works at."],
+    times: [],
+    cached: [members: "All members, by number.", problems: "What somebody should look at, a sentence each."],
+    shown: ["role", "has_quorum", "cluster", "node", "leader", "leader_address", "term", "level", "members", "problems"],
+    page: members,
+}
+
+result_class! {
+    ClusterTransferResult(t::ClusterTransferResult), "Who leads.",
+    plain: [leader: "Its number.", address: "Where clients reach it."],
+    times: [],
+    cached: [],
+    shown: ["leader", "address"],
+}
+
+result_class! {
+    ClusterUpgradeResult(t::ClusterUpgradeResult), "The level of the group.",
+    plain: [level: "What the group works at now.", possible: "The newest level that all members know.", is_raised: "Whether it worked at an older one before."],
+    times: [],
+    cached: [],
+    shown: ["level", "possible", "is_raised"],
+}
+
+result_class! {
+    ClusterVerifyResult(t::ClusterVerifyResult), "What they came to.",
+    plain: [offset: "The place in the log.", ok: "Whether all members answered, and hold the same.", digest: "The digest that most of those hold that answered, 16 hex digits; absent when there is no most."],
+    times: [],
+    cached: [members: "All members, by number."],
+    shown: ["offset", "ok", "digest", "members"],
+    page: members,
 }
 
 result_class! {
@@ -360,6 +451,14 @@ result_class! {
 }
 
 result_class! {
+    VerifiedMember(t::VerifiedMember), "What a member came to.",
+    plain: [node: "Its number.", name: "What people call it.", digest: "Its digest at that place; absent when it did not come to one in time.", agrees: "Whether it holds what most hold.", problem: "What is wrong, and what helps."],
+    times: [],
+    cached: [],
+    shown: ["node", "name", "digest", "agrees", "problem"],
+}
+
+result_class! {
     VerifyResult(t::VerifyResult), "What was found in the files that were read.",
     plain: [database_id: "The id the database was given when it was created.", ok: "Whether nothing is wrong with what was read.", last_offset: "The last change that was on the way to the files when this was asked.", next: "Where to go on; absent when everything was read."],
     times: [],
@@ -547,6 +646,16 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<BatchOutcome>()?;
     module.add_class::<BatchResult>()?;
     module.add_class::<CheckpointReport>()?;
+    module.add_class::<ClusterAddResult>()?;
+    module.add_class::<ClusterDrainResult>()?;
+    module.add_class::<ClusterInitResult>()?;
+    module.add_class::<ClusterMember>()?;
+    module.add_class::<ClusterPromoteResult>()?;
+    module.add_class::<ClusterRemoveResult>()?;
+    module.add_class::<ClusterStatusResult>()?;
+    module.add_class::<ClusterTransferResult>()?;
+    module.add_class::<ClusterUpgradeResult>()?;
+    module.add_class::<ClusterVerifyResult>()?;
     module.add_class::<CompactResult>()?;
     module.add_class::<ConnectedReplica>()?;
     module.add_class::<CountInstancesResult>()?;
@@ -580,6 +689,7 @@ pub fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SnapshotInstanceResult>()?;
     module.add_class::<SnapshotSummary>()?;
     module.add_class::<ValidateMachineResult>()?;
+    module.add_class::<VerifiedMember>()?;
     module.add_class::<VerifyResult>()?;
     module.add_class::<WalReadResult>()?;
     module.add_class::<WalRecord>()?;

@@ -204,7 +204,8 @@ fn hint(error: &Error, program: &str) -> Option<String> {
             format!("`{program}permitted {}` shows what the instance accepts now", argument(id))
         }
         ErrorCode::Conflict => {
-            let id = named("instance_id").unwrap_or("ID");
+            // Others say themselves what has to be done first.
+            let id = named("instance_id")?;
             format!("read it again with `{program}get-instance {}` and decide", argument(id))
         }
         ErrorCode::NotFound if named("path").is_some() => {

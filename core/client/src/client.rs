@@ -89,6 +89,11 @@ impl Client {
         self.settings().nodes.leader()
     }
 
+    /// Who was elected to take writes, when servers that elect tell; who was last, while there is nobody.
+    pub fn elected(&self) -> Option<Endpoint> {
+        self.settings().nodes.elected()
+    }
+
     /// The same client, whose reads have to be as fresh as `mode` says.
     ///
     /// Errors: `BAD_REQUEST`, reason `invalid_option`, for [`ReadMode::Bounded`] without

@@ -52,7 +52,16 @@ pub(crate) fn needs(request: &Request) -> Option<&'static str> {
         | Request::Backup(_)
         | Request::Verify(_)
         | Request::ReplicaPromote(_)
-        | Request::ReplicaFollow(_) => Some(request.operation().name()),
+        | Request::ReplicaFollow(_)
+        | Request::ClusterStatus(_)
+        | Request::ClusterInit(_)
+        | Request::ClusterAdd(_)
+        | Request::ClusterRemove(_)
+        | Request::ClusterPromote(_)
+        | Request::ClusterTransfer(_)
+        | Request::ClusterDrain(_)
+        | Request::ClusterVerify(_)
+        | Request::ClusterUpgrade(_) => Some(request.operation().name()),
         // It keeps what comes before an operation that fails.
         Request::Batch(BatchRequest { mode: BatchMode::Atomic, .. }) => {
             Some("batches that happen as a whole or not at all (mode atomic)")

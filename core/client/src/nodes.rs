@@ -147,6 +147,14 @@ impl Nodes {
         self.state.lock().leader()
     }
 
+    /// Who was elected last, where nodes elect.
+    pub(crate) fn elected(&self) -> Option<Endpoint> {
+        let state = self.state.lock();
+        let cluster = state.cluster.as_ref()?;
+        let elected = cluster.find(cluster.leader?).filter(|node| node.role == LEADER)?;
+        state.place(elected)
+    }
+
     /// Whether one of several nodes is elected to take writes.
     pub(crate) fn are_led(&self) -> bool {
         let state = self.state.lock();

@@ -341,7 +341,7 @@ async fn who_does_not_belong_is_told_why() {
     let cases = [
         (foreign, "belongs to the group \"shop\", stranger to \"other\""),
         (stale, "hold different databases"),
-        (later, "understands messages of level 1, stranger those of level 9"),
+        (later, "understands messages of level 1 to 2, stranger those of level 9"),
         (
             hello(2, 77),
             "node 2 of the group is another one than stranger: its directory was replaced or wiped",
@@ -361,7 +361,7 @@ async fn who_does_not_belong_is_told_why() {
     let facts = MemberNode { uuid: "58".repeat(16), ..group[1].facts.clone() };
     let refused = ask_to_join(&wiped, &at, &facts).await.unwrap_err();
     let PeerError::Refused(refusal) = refused else { panic!("{refused}") };
-    assert!(refusal.message.contains("--group \"remove 2\""), "{}", refusal.message);
+    assert!(refusal.message.contains("rstmdb-cli cluster remove 2"), "{}", refusal.message);
     let members = leader(&group).await.raft.state().members;
     assert_eq!(members.len(), 3);
     // Who was removed is told so.

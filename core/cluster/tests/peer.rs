@@ -102,6 +102,10 @@ fn messages() -> Vec<Message> {
             offer: Offer { at: AT, bytes: 100 },
         }),
         Message::Installed(VOTE),
+        Message::Inquire,
+        Message::Report("{\"node\":1}".to_owned()),
+        Message::Invite { address: "a:1".to_owned() },
+        Message::Invited,
     ];
     let kinds: Vec<_> = messages.iter().map(Message::kind).collect();
     assert_eq!(kinds, MessageKind::ALL, "one of each");
@@ -303,7 +307,7 @@ fn nodes_that_do_not_belong_together_say_so_in_a_sentence() {
     assert_eq!(here.refuses(&hello()), None, "the same node again");
     let later = Range { from: 2, to: 3 };
     let levels = [
-        Levels { peer: later, ..Levels::HERE },
+        Levels { peer: Range { from: 3, to: 4 }, ..Levels::HERE },
         Levels { frame: Range { from: 3, to: 4 }, ..Levels::HERE },
         Levels { effect: later, ..Levels::HERE },
     ];

@@ -515,6 +515,42 @@ impl Handler for Carry<'_> {
     ) -> Evaluated<ReplicationStatusResult> {
         self.shared.replication_status(request)
     }
+
+    fn cluster_status(self, _: ClusterStatusRequest) -> Evaluated<ClusterStatusResult> {
+        self.shared.ready(self.shared.cluster_of_one())
+    }
+
+    fn cluster_init(self, _: ClusterInitRequest) -> Evaluated<ClusterInitResult> {
+        self.shared.ready(Err(self.shared.has_no_group()))
+    }
+
+    fn cluster_add(self, _: ClusterAddRequest) -> Evaluated<ClusterAddResult> {
+        self.shared.ready(Err(self.shared.has_no_group()))
+    }
+
+    fn cluster_remove(self, _: ClusterRemoveRequest) -> Evaluated<ClusterRemoveResult> {
+        self.shared.ready(Err(self.shared.has_no_group()))
+    }
+
+    fn cluster_promote(self, _: ClusterPromoteRequest) -> Evaluated<ClusterPromoteResult> {
+        self.shared.ready(Err(self.shared.has_no_group()))
+    }
+
+    fn cluster_transfer(self, _: ClusterTransferRequest) -> Evaluated<ClusterTransferResult> {
+        self.shared.ready(Err(self.shared.has_no_group()))
+    }
+
+    fn cluster_drain(self, _: ClusterDrainRequest) -> Evaluated<ClusterDrainResult> {
+        self.shared.ready(Err(self.shared.has_no_group()))
+    }
+
+    fn cluster_verify(self, _: ClusterVerifyRequest) -> Evaluated<ClusterVerifyResult> {
+        self.shared.ready(Err(self.shared.has_no_group()))
+    }
+
+    fn cluster_upgrade(self, _: ClusterUpgradeRequest) -> Evaluated<ClusterUpgradeResult> {
+        self.shared.ready(Err(self.shared.has_no_group()))
+    }
 }
 
 fn is_a_watch() -> Error {

@@ -76,6 +76,15 @@ impl Database {
         Ok(Database { backend: Backend::Remote(client) })
     }
 
+    /// Where the node of a group takes writes that was elected last, `host:port`, as far as servers told. Asks nobody.
+    #[cfg(feature = "remote")]
+    pub fn elected(&self) -> Option<String> {
+        match &self.backend {
+            Backend::Embedded(_) => None,
+            Backend::Remote(client) => client.elected().map(|endpoint| endpoint.to_string()),
+        }
+    }
+
     /// Wraps an engine that was opened by hand.
     pub fn from_engine(engine: Arc<Engine>) -> Database {
         Database { backend: Backend::Embedded(engine) }

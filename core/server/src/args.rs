@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 
 use rstmdb_server::config::Sources;
-use rstmdb_server::control::{GroupOrder, Order};
+use rstmdb_server::control::Order;
 
 /// The rstmdb server: state machines over the network.
 ///
@@ -56,10 +56,6 @@ pub(crate) struct Args {
     /// End a session that --sessions lists. Take its token away first: a client connects again.
     #[arg(long, group = "instead", value_name = "SESSION")]
     pub(crate) end_session: Option<u64>,
-    /// Ask the running server about its group (server.control_socket): "status" lists the members, "remove NODE" removes one,
-    /// "promote NODE" gives a learner a vote, "lead NODE" has one lead. All but status are for the leader.
-    #[arg(long, group = "instead", value_name = "ORDER")]
-    pub(crate) group: Option<GroupOrder>,
     /// Print the configuration in force as YAML, without secrets, and start nothing.
     #[arg(long, group = "instead")]
     pub(crate) print_config: bool,
@@ -107,9 +103,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
 impl Args {
     /// What the running server is asked, when it is.
     pub(crate) fn order(&self) -> Option<Order> {
-        if let Some(order) = self.group {
-            return Some(Order::Group(order));
-        }
         match self.end_session {
             Some(number) => Some(Order::End(number)),
             None if self.sessions => Some(Order::Sessions),

@@ -1,7 +1,7 @@
 //! The control socket: a place on this machine where the running server is asked to read its configuration
-//! again, and answers how that went, which sessions are open, and to end one; and what its group is, and to change it. A signal can only ask.
+//! again, and answers how that went, which sessions are open, and to end one. A signal can only ask.
 //!
-//! A request is a line: `reload`, `sessions`, `end` with a number, or `group` with an order; the answer is a line, `done` or `refused`, and
+//! A request is a line: `reload`, `sessions`, or `end` with a number; the answer is a line, `done` or `refused`, and
 //! what there is to say. Systems without such sockets refuse the setting.
 
 use std::path::Path;
@@ -33,55 +33,6 @@ pub enum Order {
     Sessions,
     /// End the session of this number.
     End(u64),
-    /// Tell of the group that the server is a member of, or change it.
-    Group(GroupOrder),
-}
-
-/// What is asked about the group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GroupOrder {
-    /// List the members.
-    Status,
-    /// Remove a member; `true`: also where that leaves an even number of voters.
-    Remove(u16, bool),
-    /// Give a learner a vote; `true`: also where that makes their number even.
-    Promote(u16, bool),
-    /// Have this member lead.
-    Lead(u16),
-}
-
-impl std::str::FromStr for GroupOrder {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<GroupOrder, String> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let node = |word: &str| {
-            word.parse().map_err(|_| format!("{word:?} is no number of a node; status lists them"))
-        };
-        match words.as_slice() {
-            ["status"] => Ok(GroupOrder::Status),
-            ["remove", id] => Ok(GroupOrder::Remove(node(id)?, false)),
-            ["remove", id, "force"] => Ok(GroupOrder::Remove(node(id)?, true)),
-            ["promote", id] => Ok(GroupOrder::Promote(node(id)?, false)),
-            ["promote", id, "force"] => Ok(GroupOrder::Promote(node(id)?, true)),
-            ["lead", id] => Ok(GroupOrder::Lead(node(id)?)),
-            _ => Err(format!(
-                "{text:?} is none of: status, remove NODE, promote NODE, lead NODE; force may stand behind the first two"
-            )),
-        }
-    }
-}
-
-impl std::fmt::Display for GroupOrder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let force = |is_forced: &bool| if *is_forced { " force" } else { "" };
-        match self {
-            GroupOrder::Status => f.write_str("status"),
-            GroupOrder::Remove(id, is_forced) => write!(f, "remove {id}{}", force(is_forced)),
-            GroupOrder::Promote(id, is_forced) => write!(f, "promote {id}{}", force(is_forced)),
-            GroupOrder::Lead(id) => write!(f, "lead {id}"),
-        }
-    }
 }
 
 impl Order {
@@ -92,7 +43,6 @@ impl Order {
             None if line == "reload" => Some(Order::Reload),
             None if line == "sessions" => Some(Order::Sessions),
             Some(("end", number)) => number.parse().ok().map(Order::End),
-            Some(("group", order)) => order.parse().ok().map(Order::Group),
             _ => None,
         }
     }
@@ -104,7 +54,6 @@ impl std::fmt::Display for Order {
             Order::Reload => f.write_str("reload"),
             Order::Sessions => f.write_str("sessions"),
             Order::End(number) => write!(f, "end {number}"),
-            Order::Group(order) => write!(f, "group {order}"),
         }
     }
 }

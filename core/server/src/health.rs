@@ -100,7 +100,7 @@ impl Health {
         let obstacle = self.obstacle().await;
         let max_lag = query.split('&').find_map(|pair| pair.strip_prefix("max_lag="));
         let max_lag = max_lag.map(humantime::parse_duration);
-        let age = standing.lag.and_then(|lag| lag.age);
+        let age = standing.lag.and_then(|lag| lag.age());
         let is_near = match (&max_lag, age) {
             (None, _) => true,
             (Some(Ok(most)), Some(age)) => age <= *most,

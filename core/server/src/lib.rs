@@ -29,5 +29,4 @@ pub mod sessions;
 mod shutdown;
 pub mod tls;
 
-pub use cluster::ServerGroup;
 pub use server::Server;

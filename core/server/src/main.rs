@@ -92,7 +92,7 @@ fn give(order: Order, sources: &Sources) -> Result<()> {
             Order::Reload => {
                 ", or send SIGHUP and look at the log and at rstmdb_config_last_reload_successful"
             }
-            Order::Sessions | Order::End(_) | Order::Group(_) => "",
+            Order::Sessions | Order::End(_) => "",
         };
         let message = format!(
             "{} is not set, so there is nowhere to ask; set it and restart{or}",

@@ -4,7 +4,7 @@
 //! changes; health, metrics, `REPLICATION_STATUS`, the hello and the door itself read it here and nowhere else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rstmdb_protocol::{ClusterNode, ReadWish};
 use rstmdb_types::error::reason;
@@ -65,10 +65,19 @@ impl NodeRole {
 pub struct NodeLag {
     /// Changes that are committed there and not applied here, as far as was heard.
     pub entries: u64,
-    /// The age of the oldest of them, or how long nothing was heard. None: nothing was ever heard.
+    /// The age of the oldest of them, or how long nothing was heard, when that was looked at last. None: nothing was ever heard.
     pub age: Option<Duration>,
+    /// When what is shown here was all that was acknowledged, where that is known for certain: it is as old as that.
+    pub as_of: Option<Instant>,
     /// The last change that is known to be committed there.
     pub committed: Offset,
+}
+
+impl NodeLag {
+    /// How old what is shown here may be.
+    pub fn age(&self) -> Option<Duration> {
+        self.as_of.map(|at| at.elapsed()).or(self.age)
+    }
 }
 
 /// One that follows this node.
@@ -160,9 +169,10 @@ impl NodeStanding {
             status.last_applied_sequence = Some(self.committed);
             status.primary_sequence = Some(lag.committed.max(self.committed));
             status.lag_entries = Some(lag.entries);
-            status.lag_seconds = lag.age.map(|age| age.as_secs());
+            let age = lag.age();
+            status.lag_seconds = age.map(|age| age.as_secs());
             let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            status.lag_ms = lag.age.map(age_ms);
+            status.lag_ms = age.map(age_ms);
         } else {
             status.mode = self.mode.map(Text::from);
         }
@@ -203,7 +213,7 @@ impl NodeStanding {
             return Some(lag_exceeded(what).with("min_offset", wanted).with("latest_offset", here));
         }
         let most = Duration::from_millis(wish.max_lag_ms?);
-        let behind = match lag.age {
+        let behind = match lag.age() {
             Some(age) if age <= most => return None,
             Some(age) => format!("{} ms", age.as_millis()),
             None => "nobody knows how far".to_owned(),

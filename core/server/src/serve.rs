@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use rstmdb_engine::FsyncPolicy;
 use rstmdb_server::config::{LoadedConfig, Sources};
-use rstmdb_server::control::Order;
 use rstmdb_server::live::{Changes, Reasons, Watcher};
 use rstmdb_server::{Server, logging};
 use rstmdb_types::{Error, ErrorCode, Result};
@@ -50,11 +49,7 @@ pub(crate) fn serve(sources: Sources, loaded: LoadedConfig) -> Result<()> {
         banner(&loaded, &server);
         notify::ready(&status(server.address(), None));
         let (metrics, sessions) = (server.metrics().clone(), server.sessions());
-        let group = server.group();
-        let answer = move |order| match order {
-            Order::Group(order) => group.answer(order),
-            order => sessions.answer(order),
-        };
+        let answer = move |order| sessions.answer(order);
         let watcher = Watcher::new(sources, loaded, server.settings(), Some(log));
         let told = move |outcome: &Result<Changes>| metrics.config_was_read(outcome.is_ok());
         let watching = [

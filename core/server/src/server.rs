@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
-use crate::cluster::{ClusterPart, ServerGroup};
+use crate::cluster::ClusterPart;
 use crate::condition::{self, Refusal};
 use crate::config::{Address, Config, LoadedConfig};
 use crate::descriptors::OpenFiles;
@@ -149,11 +149,6 @@ impl Server {
             refusal,
             membership,
         })
-    }
-
-    /// The group that it belongs to, for who orders something there.
-    pub fn group(&self) -> ServerGroup {
-        self.membership.as_ref().map(ClusterPart::group).unwrap_or_default()
     }
 
     /// Where other members of the group connect, when it belongs to one.

@@ -87,7 +87,7 @@ impl Sessions {
             Order::End(number) => {
                 Err(format!("there is no session {number}; rstmdb --sessions lists them"))
             }
-            Order::Sessions | Order::Reload | Order::Group(_) => Ok(self.table()),
+            Order::Sessions | Order::Reload => Ok(self.table()),
         }
     }
 
@@ -139,7 +139,7 @@ impl Drop for ListedSession {
 }
 
 /// Columns as wide as what is in them, the last one but for spaces at its end.
-pub(crate) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };

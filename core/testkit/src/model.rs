@@ -189,6 +189,21 @@ impl Model {
             Request::ValidateMachine(r) => Outcome::ValidateMachine(self.validate_machine(r)?),
             Request::Info(r) => Outcome::Info(self.info(r)?.into()),
             Request::Ping(_) => Outcome::Ping(PingResult { pong: true }),
+            Request::ClusterStatus(_) => Outcome::ClusterStatus(Box::new(ClusterStatusResult {
+                role: "standalone".into(),
+                has_quorum: true,
+                ..Default::default()
+            })),
+            Request::ClusterInit(_)
+            | Request::ClusterAdd(_)
+            | Request::ClusterRemove(_)
+            | Request::ClusterPromote(_)
+            | Request::ClusterTransfer(_)
+            | Request::ClusterDrain(_)
+            | Request::ClusterVerify(_)
+            | Request::ClusterUpgrade(_) => {
+                return Err(Error::invalid(reason::UNSUPPORTED, "it belongs to no group"));
+            }
             Request::ReplicationStatus(_) => {
                 Outcome::ReplicationStatus(Box::new(ReplicationStatusResult {
                     role: "standalone".into(),

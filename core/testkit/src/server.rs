@@ -28,8 +28,90 @@ pub struct TestServer {
     metrics_address: Option<SocketAddr>,
     calls: Arc<Calls>,
     engine: Arc<Engine>,
+    running: Running,
+}
+
+/// A server in this process that is a member of a group, or will be. Its directory stays when it is dropped.
+#[derive(Debug)]
+pub struct TestMember {
+    address: SocketAddr,
+    peer_address: SocketAddr,
+    _running: Running,
+}
+
+impl TestMember {
+    /// Starts it on free ports of this machine, with the configuration changed by `change`.
+    pub fn start(directory: &Path, change: impl FnOnce(&mut Config)) -> TestMember {
+        let mut config = TestServer::config();
+        config.storage.data_dir = directory.to_owned();
+        config.cluster.enabled = true;
+        config.cluster.bind_addr = Address::local(0);
+        change(&mut config);
+        let told = |server: &Server| (server.address(), server.peer_address());
+        let started = Running::start(move || Server::start(config), told);
+        let (running, (address, peer_address)) = started.unwrap();
+        TestMember { address, peer_address: peer_address.unwrap(), _running: running }
+    }
+
+    /// Where clients reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where other members reach it.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer_address
+    }
+}
+
+/// A server in a thread, until this is told to end or dropped.
+#[derive(Debug)]
+struct Running {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Running {
+    /// Starts it, and says what is told of it.
+    fn start<T: Send + 'static, F: Future<Output = Result<Server>>>(
+        start: impl FnOnce() -> F + Send + 'static,
+        told: impl FnOnce(&Server) -> T + Send + 'static,
+    ) -> Result<(Running, T)> {
+        let (stop, stopped) = oneshot::channel();
+        let (started, starting) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async move {
+                match start().await {
+                    Ok(server) => {
+                        started.send(Ok(told(&server))).unwrap();
+                        server.run_until(async { drop(stopped.await) }).await
+                    }
+                    Err(error) => {
+                        started.send(Err(error)).unwrap();
+                        Ok(())
+                    }
+                }
+            })
+        });
+        let told = starting.recv().unwrap()?;
+        Ok((Running { stop: Some(stop), thread: Some(thread) }, told))
+    }
+
+    fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    fn end(&mut self) -> Option<Result<()>> {
+        self.begin_stop();
+        self.thread.take().map(|thread| thread.join().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
 }
 
 impl TestServer {
@@ -44,28 +126,12 @@ impl TestServer {
 
     /// Serves an engine.
     pub fn start(engine: Arc<Engine>, config: Config) -> Result<TestServer> {
-        let (stop, stopped) = oneshot::channel();
-        let (started, start) = mpsc::channel();
         let served = engine.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
-                match Server::start_with_engine(served, config).await {
-                    Ok(server) => {
-                        let (address, http) = (server.address(), server.metrics_address());
-                        started.send(Ok((address, http, server.calls().clone()))).unwrap();
-                        server.run_until(async { drop(stopped.await) }).await
-                    }
-                    Err(error) => {
-                        started.send(Err(error)).unwrap();
-                        Ok(())
-                    }
-                }
-            })
-        });
-        let (address, metrics_address, calls) = start.recv().unwrap()?;
-        let (stop, thread) = (Some(stop), Some(thread));
-        Ok(TestServer { address, metrics_address, calls, engine, stop, thread })
+        let start = move || Server::start_with_engine(served, config);
+        let told =
+            |server: &Server| (server.address(), server.metrics_address(), server.calls().clone());
+        let (running, (address, metrics_address, calls)) = Running::start(start, told)?;
+        Ok(TestServer { address, metrics_address, calls, engine, running })
     }
 
     /// Serves a new database in memory, with the configuration changed by `change`.
@@ -122,7 +188,7 @@ impl TestServer {
 
     /// Begins to stop; [`TestServer::stop`] waits for the end.
     pub fn begin_stop(&mut self) {
-        drop(self.stop.take());
+        self.running.begin_stop();
     }
 
     /// Its URL.
@@ -137,18 +203,7 @@ impl TestServer {
 
     /// Stops in good order and closes the engine.
     pub fn stop(mut self) -> Result<()> {
-        self.end().unwrap_or(Ok(()))
-    }
-
-    fn end(&mut self) -> Option<Result<()>> {
-        drop(self.stop.take());
-        self.thread.take().map(|thread| thread.join().unwrap())
-    }
-}
-
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        let _ = self.end();
+        self.running.end().unwrap_or(Ok(()))
     }
 }
 

@@ -110,6 +110,7 @@ macro_rules! values {
     (@kept Info $result:ident) => { Box<$result> };
     (@kept Backup $result:ident) => { Box<$result> };
     (@kept ReplicationStatus $result:ident) => { Box<$result> };
+    (@kept ClusterStatus $result:ident) => { Box<$result> };
     (@kept $name:ident $result:ident) => { $result };
     (@keyed $request:ident) => { $request.idempotency_key.as_ref() };
     (@plain $request:ident) => { None };

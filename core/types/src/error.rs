@@ -82,7 +82,7 @@ codes! {
     InvalidTransition = 11, "INVALID_TRANSITION", Rejected, false;
     /// No guard of the possible transitions passed.
     GuardFailed = 12, "GUARD_FAILED", Rejected, false;
-    /// The instance is not where the caller expected it to be.
+    /// The instance is not where the caller expected it to be, or something else has to be done before.
     Conflict = 13, "CONFLICT", Conflict, false;
     /// The log could not be written.
     WalIoError = 14, "WAL_IO_ERROR", Unavailable, true;

@@ -52,4 +52,9 @@ features! {
     Verify = "verify", [Verify];
     /// A server can be told to take the writes, or to follow another one.
     Replicas = "replicas", [ReplicaPromote, ReplicaFollow];
+    /// A server tells of its group, and takes orders about it.
+    Cluster = "cluster", [
+        ClusterStatus, ClusterInit, ClusterAdd, ClusterRemove, ClusterPromote, ClusterTransfer, ClusterDrain, ClusterVerify,
+        ClusterUpgrade
+    ];
 }

@@ -246,6 +246,10 @@ mod tests {
                     | Operation::WalStats
                     | Operation::FlushAll
                     | Operation::ReplicationStatus
+                    | Operation::ClusterStatus
+                    | Operation::ClusterInit
+                    | Operation::ClusterVerify
+                    | Operation::ClusterUpgrade
             );
             assert_eq!(of(*operation).is_empty(), bare, "{operation:?}");
             assert_eq!(of(*operation).contains(&"idempotency_key"), operation.takes_key());

@@ -111,6 +111,33 @@ macro_rules! for_each_operation {
             /// Has a server follow another one, or nobody.
             ReplicaFollow = 29, replica_follow "REPLICA_FOLLOW", Local Files alone plain,
                 ReplicaFollowRequest => ReplicaFollowResult, can_fail: true;
+            /// Tells what the group of a server is, and how each of its members does.
+            ClusterStatus = 30, cluster_status "CLUSTER_STATUS", Read Files alone plain,
+                ClusterStatusRequest => ClusterStatusResult, can_fail: false;
+            /// Has a server that waits for its group begin one.
+            ClusterInit = 31, cluster_init "CLUSTER_INIT", Local Files alone plain,
+                ClusterInitRequest => ClusterInitResult, can_fail: true;
+            /// Invites a server into the group.
+            ClusterAdd = 32, cluster_add "CLUSTER_ADD", Local Files alone plain,
+                ClusterAddRequest => ClusterAddResult, can_fail: true;
+            /// Removes a member from the group.
+            ClusterRemove = 33, cluster_remove "CLUSTER_REMOVE", Local Files alone plain,
+                ClusterRemoveRequest => ClusterRemoveResult, can_fail: true;
+            /// Gives a learner a vote.
+            ClusterPromote = 34, cluster_promote "CLUSTER_PROMOTE", Local Files alone plain,
+                ClusterPromoteRequest => ClusterPromoteResult, can_fail: true;
+            /// Has another member lead.
+            ClusterTransfer = 35, cluster_transfer "CLUSTER_TRANSFER", Local Files alone plain,
+                ClusterTransferRequest => ClusterTransferResult, can_fail: true;
+            /// Keeps a member from leading, or lets it lead again.
+            ClusterDrain = 36, cluster_drain "CLUSTER_DRAIN", Local Files alone plain,
+                ClusterDrainRequest => ClusterDrainResult, can_fail: true;
+            /// Has all members compare what they hold.
+            ClusterVerify = 37, cluster_verify "CLUSTER_VERIFY", Local Files alone plain,
+                ClusterVerifyRequest => ClusterVerifyResult, can_fail: true;
+            /// Has the group work at the newest level that all members know.
+            ClusterUpgrade = 38, cluster_upgrade "CLUSTER_UPGRADE", Local Files alone plain,
+                ClusterUpgradeRequest => ClusterUpgradeResult, can_fail: true;
         }
     };
 }
@@ -154,13 +181,30 @@ macro_rules! operations {
             pub const fn is_about_node(self) -> bool {
                 matches!(
                     self,
-                    Operation::Ping | Operation::Info | Operation::ReplicationStatus | Operation::WalStats
+                    Operation::Ping
+                        | Operation::Info
+                        | Operation::ReplicationStatus
+                        | Operation::WalStats
+                        | Operation::ClusterStatus
                 )
             }
 
-            /// Whether it is an order to a server, which changes its part among others.
+            /// Whether it is for whoever runs a server's part among others: an order, or a question about all of them.
             pub const fn is_order(self) -> bool {
-                matches!(self, Operation::ReplicaPromote | Operation::ReplicaFollow)
+                matches!(
+                    self,
+                    Operation::ReplicaPromote
+                        | Operation::ReplicaFollow
+                        | Operation::ClusterStatus
+                        | Operation::ClusterInit
+                        | Operation::ClusterAdd
+                        | Operation::ClusterRemove
+                        | Operation::ClusterPromote
+                        | Operation::ClusterTransfer
+                        | Operation::ClusterDrain
+                        | Operation::ClusterVerify
+                        | Operation::ClusterUpgrade
+                )
             }
 
             /// Whether it may be an element of a batch.
@@ -237,6 +281,7 @@ macro_rules! operations {
     (@taken Info $result:ident) => { *$result };
     (@taken Backup $result:ident) => { *$result };
     (@taken ReplicationStatus $result:ident) => { *$result };
+    (@taken ClusterStatus $result:ident) => { *$result };
     (@taken $name:ident $result:ident) => { $result };
     (@batch batch) => { true };
     (@batch alone) => { false };

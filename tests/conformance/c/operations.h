@@ -27,7 +27,16 @@
     X(BACKUP, backup) \
     X(VERIFY, verify) \
     X(REPLICA_PROMOTE, replica_promote) \
-    X(REPLICA_FOLLOW, replica_follow)
+    X(REPLICA_FOLLOW, replica_follow) \
+    X(CLUSTER_STATUS, cluster_status) \
+    X(CLUSTER_INIT, cluster_init) \
+    X(CLUSTER_ADD, cluster_add) \
+    X(CLUSTER_REMOVE, cluster_remove) \
+    X(CLUSTER_PROMOTE, cluster_promote) \
+    X(CLUSTER_TRANSFER, cluster_transfer) \
+    X(CLUSTER_DRAIN, cluster_drain) \
+    X(CLUSTER_VERIFY, cluster_verify) \
+    X(CLUSTER_UPGRADE, cluster_upgrade)
 
 #define RSTMDB_WATCHES(X) \
     X(WATCH_INSTANCE, watch_instance) \

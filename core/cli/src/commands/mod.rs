@@ -1,6 +1,7 @@
 //! One command for each operation of the database, and the tools around them.
 
 mod backup;
+mod cluster;
 mod instances;
 pub(crate) mod list;
 mod log;
@@ -76,6 +77,7 @@ commands! {
     Stats(stats::Stats),
     ReplicationStatus(stats::ReplicationStatus),
     Replica(replica::ReplicaTools),
+    Cluster(cluster::ClusterTools),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Verify(maintenance::Verify),

@@ -252,7 +252,7 @@ fn interactive(session: &mut CliSession) -> CommandResult {
         let _ = editor.load_history(path);
     }
     loop {
-        match editor.readline(&clean(&format!("rstmdb {}> ", session.place))) {
+        match editor.readline(&clean(&prompt(session))) {
             Ok(text) => {
                 // From now on Ctrl-C ends what the command does, not the shell.
                 interrupt::listen();
@@ -282,6 +282,17 @@ fn interactive(session: &mut CliSession) -> CommandResult {
         session.output.note(&format!("can't save the history in {}: {problem}", path.display()));
     }
     Ok(())
+}
+
+/// The place, and who was elected to take writes there.
+fn prompt(session: &CliSession) -> String {
+    let place = session.place.to_string();
+    let leader = match session.database().and_then(|database| database.elected()) {
+        Some(leader) if leader == place => " (leader)".to_owned(),
+        Some(leader) => format!(" (leader {leader})"),
+        None => String::new(),
+    };
+    format!("rstmdb {place}{leader}> ")
 }
 
 /// Opens the database, so that completion knows it; one that is missing may still be created, and a

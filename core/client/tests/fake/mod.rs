@@ -11,7 +11,7 @@ use rstmdb_protocol::message::WireRequest;
 use serde_json::{Value, json};
 
 /// The features of a server of today.
-pub const TODAY: [&str; 10] = [
+pub const TODAY: [&str; 11] = [
     "idempotency",
     "batch",
     "wal_read",
@@ -21,6 +21,7 @@ pub const TODAY: [&str; 10] = [
     "backup",
     "verify",
     "replicas",
+    "cluster",
     "extended",
 ];
 

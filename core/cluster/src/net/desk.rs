@@ -1,6 +1,6 @@
 //! Connections that come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +27,8 @@ use crate::raft::{JoinOutcome, RaftNode, RaftSnapshot, SnapshotFile, snapshot_me
 const STRANGERS_MAX: usize = 32;
 /// Connections of one member: some of each kind, and some whose end was not noticed yet.
 const OF_A_MEMBER_MAX: usize = 16;
+/// Invitations of a node that belongs to no group.
+const INVITATIONS_MAX: usize = 16;
 /// Who does not say so within this time is no member.
 const HELLO: Duration = Duration::from_secs(5);
 /// Of refusals that come one after the other, one is logged in this time.
@@ -50,6 +52,8 @@ pub struct PeerDesk {
     members: Mutex<BTreeMap<u16, Arc<Semaphore>>>,
     /// One checkpoint at a time comes into the directory.
     receiving: tokio::sync::Mutex<()>,
+    /// Where members are that invited this node.
+    invitations: Mutex<BTreeSet<String>>,
     counts: PeerCounts,
     logged: Mutex<Option<(Instant, u64)>>,
 }
@@ -70,6 +74,7 @@ impl PeerDesk {
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
             members: Mutex::default(),
             receiving: tokio::sync::Mutex::default(),
+            invitations: Mutex::default(),
             counts: PeerCounts::default(),
             logged: Mutex::default(),
         }
@@ -78,6 +83,11 @@ impl PeerDesk {
     /// The node takes part from now on, or no more.
     pub fn takes_part(&self, raft: Option<Arc<RaftNode>>) {
         *self.raft.write() = raft;
+    }
+
+    /// Where members are that invited this node while it belonged to no group.
+    pub fn invitations(&self) -> BTreeSet<String> {
+        self.invitations.lock().clone()
     }
 
     /// What was refused so far.
@@ -209,7 +219,7 @@ impl PeerDesk {
                 reason::INVALID_OPTION,
                 format!(
                     "node {} of the group is another one than {name}: its directory was replaced or wiped. Remove node \
-                     {0} (rstmdb --group \"remove {0}\", at the leader), and start {name} with an empty directory: it gets a number of its own",
+                     {0} (rstmdb-cli cluster remove {0}), and start {name} with an empty directory: it gets a number of its own",
                     theirs.node
                 ),
             )),
@@ -266,7 +276,19 @@ impl PeerDesk {
         })
     }
 
+    /// A member invites this node, which may belong to the group by now: then it is one already.
+    fn invited(&self, address: String) -> Message {
+        let mut invitations = self.invitations.lock();
+        if invitations.len() < INVITATIONS_MAX {
+            invitations.insert(address);
+        }
+        Message::Invited
+    }
+
     async fn answer(&self, link: &mut PeerLink, message: Message) -> Result<Message, PeerError> {
+        if let Message::Invite { address } = message {
+            return Ok(self.invited(address));
+        }
         let raft = self.raft()?;
         let library = raft.raft();
         if let Message::Join(words) = &message {
@@ -300,6 +322,10 @@ impl PeerDesk {
                 Ok(Message::Succeeded(succeeded.is_ok()))
             }
             Message::Handover(handover) => self.receive(link, &raft, handover).await,
+            Message::Inquire => {
+                let words = serde_json::to_string(&raft.report()).map_err(stopped)?;
+                Ok(Message::Report(words))
+            }
             other => Err(unexpected(other.kind(), "a question of a member")),
         }
     }

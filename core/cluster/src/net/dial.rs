@@ -44,6 +44,12 @@ impl PeerLink {
         message: &Message,
         patience: Duration,
     ) -> Result<Message, PeerError> {
+        let Hello { levels, name, release, .. } = &self.theirs;
+        if message.kind().level() > levels.peer.to {
+            // It would end the connection.
+            let what = format!("{name} runs {release}, which knows no {}", message.kind());
+            return Err(PeerError::Refusing(PeerRefusal::new(reason::UNSUPPORTED, what)));
+        }
         self.outgoing.send_within(message, patience).await?;
         self.answer(patience).await
     }

@@ -9,6 +9,7 @@
 mod convert;
 mod desk;
 mod dial;
+mod inquiry;
 mod line;
 mod local;
 mod receive;
@@ -16,5 +17,6 @@ mod wire;
 
 pub use desk::{PeerCounts, PeerDesk};
 pub use dial::{JoinAnswer, ask_to_join};
+pub use inquiry::{Inquiries, Invitee};
 pub use local::{PeerNode, PeerTls};
 pub use wire::{TcpNetwork, Wire};

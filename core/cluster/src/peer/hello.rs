@@ -44,7 +44,7 @@ pub struct Levels {
 impl Levels {
     /// What this release understands.
     pub const HERE: Levels = Levels {
-        peer: Range { from: 1, to: 1 },
+        peer: Range { from: 1, to: 2 },
         frame: Range { from: 2, to: 2 },
         effect: Range { from: 1, to: 1 },
     };

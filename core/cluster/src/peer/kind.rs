@@ -11,6 +11,9 @@ const HANDOVER_BYTES_MAX: u64 = 1 << 20;
 /// The most bytes of frames: a frame of the log may have half a gibibyte, and more than one come together.
 const FRAMES_BYTES_MAX: u64 = (512 << 20) + (1 << 20);
 
+/// What came with level 2 of messages has this number or a higher one.
+const FIRST_OF_LEVEL_2: u16 = 44;
+
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $kind:ident = $number:literal, $name:literal, $max:expr;)*) => {
         /// What a message is. Numbers from 32 on are for nodes that agree by consensus, from 64 on for sessions that are passed on.
@@ -38,6 +41,11 @@ macro_rules! kinds {
                 match self {
                     $(MessageKind::$kind => $name,)*
                 }
+            }
+
+            /// The level of messages from which on a node understands it.
+            pub const fn level(self) -> u16 {
+                if (self as u16) < FIRST_OF_LEVEL_2 { 1 } else { 2 }
             }
 
             /// The most bytes of all pieces of such a message.
@@ -103,6 +111,14 @@ kinds! {
     Handover = 42, "handover", HANDOVER_BYTES_MAX;
     /// The checkpoint is in its place.
     Installed = 43, "installed", TALK_BYTES_MAX;
+    /// A member wants to know how another one does.
+    Inquire = 44, "inquiry", TALK_BYTES_MAX;
+    /// How it does.
+    Report = 45, "report", TALK_BYTES_MAX;
+    /// A member invites a node that belongs to no group.
+    Invite = 46, "invitation", TALK_BYTES_MAX;
+    /// It asks to join there now.
+    Invited = 47, "answer to an invitation", TALK_BYTES_MAX;
 }
 
 impl fmt::Display for MessageKind {

@@ -168,6 +168,17 @@ pub enum Message {
     Handover(Handover),
     /// See [`MessageKind::Installed`].
     Installed(PeerVote),
+    /// See [`MessageKind::Inquire`].
+    Inquire,
+    /// See [`MessageKind::Report`]: what there is to know, as JSON.
+    Report(String),
+    /// See [`MessageKind::Invite`].
+    Invite {
+        /// Where the member is.
+        address: String,
+    },
+    /// See [`MessageKind::Invited`].
+    Invited,
 }
 
 impl Message {
@@ -200,6 +211,10 @@ impl Message {
             Message::Succeeded(_) => MessageKind::Succeeded,
             Message::Handover(_) => MessageKind::Handover,
             Message::Installed(_) => MessageKind::Installed,
+            Message::Inquire => MessageKind::Inquire,
+            Message::Report(_) => MessageKind::Report,
+            Message::Invite { .. } => MessageKind::Invite,
+            Message::Invited => MessageKind::Invited,
         }
     }
 
@@ -249,11 +264,13 @@ impl Message {
                 body.u64(ack.synced).u64(ack.applied).u64(ack.applied_offset);
             }
             Message::Heartbeat(mark) => put_mark(&mut body, mark),
-            Message::TakeOver => {}
+            Message::TakeOver | Message::Inquire | Message::Invited => {}
             Message::Yielded { index, why } => drop(body.u64(*index).text(why)),
-            Message::Join(words) => drop(body.text(words)),
+            Message::Join(words) | Message::Report(words) => drop(body.text(words)),
             Message::Joined { node, database } => drop(body.u16(*node).raw(database)),
-            Message::Elsewhere { address } => drop(body.text(address)),
+            Message::Elsewhere { address } | Message::Invite { address } => {
+                body.text(address);
+            }
             Message::Vote(candidacy) | Message::PreVote(candidacy) => candidacy.encode(&mut body),
             Message::Voted(verdict) => verdict.encode(&mut body),
             Message::Append(append) => append.encode(&mut body),
@@ -327,6 +344,10 @@ impl Message {
             MessageKind::Succeeded => Message::Succeeded(body.flag("may_lead")?),
             MessageKind::Handover => Message::Handover(Handover::decode(&mut body)?),
             MessageKind::Installed => Message::Installed(PeerVote::decode(&mut body)?),
+            MessageKind::Inquire => Message::Inquire,
+            MessageKind::Report => Message::Report(body.text("words")?),
+            MessageKind::Invite => Message::Invite { address: body.text("address")? },
+            MessageKind::Invited => Message::Invited,
         };
         body.end()?;
         Ok(message)

@@ -16,6 +16,7 @@ use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::RaftNode;
 use super::types::{MemberNode, Membership, TypeConfig, membership};
+use crate::peer::Levels;
 
 /// More voters make writes slower and the group hardly safer.
 const VOTERS_MAX: usize = 7;
@@ -52,6 +53,13 @@ pub struct MemberState {
     pub silence: Option<Duration>,
 }
 
+impl MemberState {
+    /// Whether it may be elected and is not drained.
+    fn may_lead(&self) -> bool {
+        self.is_voter && !self.member.is_drained
+    }
+}
+
 /// The group, as far as this node knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupState {
@@ -75,6 +83,15 @@ impl GroupState {
     /// A member of this number.
     pub fn member(&self, id: u16) -> Option<&MemberState> {
         self.members.iter().find(|member| member.id == id)
+    }
+
+    /// The level that this release works at: there is one.
+    const LEVEL: u32 = 1;
+
+    /// Where clients reach a member.
+    fn hint(&self, id: u16) -> LeaderHint {
+        let address = self.member(id).map(|of| of.member.client.clone()).unwrap_or_default();
+        LeaderHint { node: id, address }
     }
 
     fn voters(&self) -> BTreeSet<u64> {
@@ -163,7 +180,7 @@ impl RaftNode {
         let state = self.state();
         let known = state.members.iter().find(|known| known.member.uuid == member.uuid);
         if let Some(known) = known {
-            member.given = known.member.given;
+            (member.given, member.is_drained) = (known.member.given, known.member.is_drained);
             if known.member == member {
                 return Ok(JoinOutcome::Member { node: known.id });
             }
@@ -179,7 +196,7 @@ impl RaftNode {
         };
         if let Some(other) = state.members.iter().find(same) {
             return Err(refused(format!(
-                "{} is the address of node {1}, which was another node: its directory was replaced or wiped. Remove it (rstmdb --group \"remove {1}\" at the leader); then the one that is there now joins with a number of its own",
+                "{} is the address of node {1}, which was another node: its directory was replaced or wiped. Remove it (rstmdb-cli cluster remove {1}); then the one that is there now joins with a number of its own",
                 member.peer, other.id
             )));
         }
@@ -232,106 +249,184 @@ impl RaftNode {
         member.silence.is_some_and(|silence| silence < self.patience)
     }
 
-    /// Gives a learner a vote.
+    /// Gives a learner a vote; how many vote then.
     ///
-    /// Errors: when that makes their number even, unless that is wanted all the same.
-    pub async fn promote(&self, id: u16, is_forced: bool) -> Result<()> {
+    /// Errors: when that makes their number even, unless that is wanted all the same; when it lacks some of the log.
+    pub async fn promote(&self, id: u16, is_forced: bool) -> Result<usize> {
         let _one = self.changes.lock().await;
-        let state = self.leading()?;
+        let state = self.deciding()?;
         let member = state.member(id).ok_or_else(|| no_node(id, &state))?;
-        if member.is_voter {
-            return Ok(());
-        }
         let count = state.voters().len() + 1;
+        if member.is_voter {
+            return Ok(count - 1);
+        }
+        self.check_heard(member)?;
+        if let Some(behind) = member.behind.filter(|behind| *behind > BEHIND_MAX) {
+            let what = format!(
+                "node {id} still lacks {behind} frames of the log: give it a vote when it has them, as `rstmdb-cli cluster status` tells"
+            );
+            return Err(not_now(what).with("node", id));
+        }
         if count % 2 == 0 && !is_forced {
             return Err(even(
                 count,
                 "add another node, and both get a vote when they have the log",
             ));
         }
-        if !self.is_heard(member) {
-            let what = format!("node {id} does not answer; start it, or look at its log");
-            return Err(Error::new(ErrorCode::ReplicationError, what));
-        }
-        self.change(ChangeMembers::AddVoterIds([u64::from(id)].into()), true).await
+        self.change(ChangeMembers::AddVoterIds([u64::from(id)].into()), true).await?;
+        Ok(count)
     }
 
-    /// Removes a member, in one change with the learner that takes its place, if there is one.
+    /// Removes a member, in one change with the learner that takes its place, if there is one; how many vote then.
     ///
     /// Errors: reason `not_leader` when it led: the next leader does it. When the rest could not decide, or their number is even, unless
-    /// that is wanted all the same.
-    pub async fn remove(&self, id: u16, is_forced: bool) -> Result<()> {
+    /// that is wanted all the same; when nobody would be left.
+    pub async fn remove(&self, id: u16, is_forced: bool) -> Result<usize> {
         let _one = self.changes.lock().await;
-        let state = self.leading()?;
+        let state = self.deciding()?;
         let member = state.member(id).ok_or_else(|| no_node(id, &state))?;
+        let mut voters = state.voters();
+        if voters.iter().eq([&u64::from(id)]) {
+            let what = format!(
+                "node {id} is the last that votes: add another one first, or stop its server and use its directory no more"
+            );
+            return Err(not_now(what).with("node", id));
+        }
         if id == state.id {
-            return Err(self.hand_over(&state, None).await?);
+            return Err(self.hand_over(&state, None).await?.into_error());
         }
         // The number is never given again.
         let own = state.member(state.id).ok_or_else(|| no_node(state.id, &state))?;
         if own.member.given < state.given() {
             let member = MemberNode { given: state.given(), ..own.member.clone() };
-            let nodes = BTreeMap::from([(u64::from(state.id), member)]);
-            self.change(ChangeMembers::SetNodes(nodes), true).await?;
+            self.describe(state.id, member).await?;
         }
         if !member.is_voter {
-            return self.change(ChangeMembers::RemoveNodes([u64::from(id)].into()), false).await;
+            self.change(ChangeMembers::RemoveNodes([u64::from(id)].into()), false).await?;
+            return Ok(voters.len());
         }
-        let mut voters = state.voters();
         voters.remove(&u64::from(id));
         if voters.len() % 2 == 0
             && let Some(next) = self.ready(&state).first()
         {
             voters.insert(*next);
         }
+        let count = voters.len();
         if !is_forced {
-            let is_there = |id: &&u64| {
-                let member = u16::try_from(**id).ok().and_then(|id| state.member(id));
-                member.is_some_and(|member| self.is_heard(member))
-            };
-            let there = voters.iter().filter(is_there).count();
-            if there <= voters.len() / 2 {
+            let there = self.heard_of(&state, &voters);
+            if there <= count / 2 {
                 let what = format!(
-                    "without node {id} only {there} of {} voters answer, which is no quorum: start the others first",
-                    voters.len()
+                    "without node {id} only {there} of {count} voters answer, which is no quorum: start the others first"
                 );
-                return Err(Error::new(ErrorCode::ReplicationError, what));
+                return Err(not_now(what).with("node", id));
             }
-            if voters.len() % 2 == 0 {
-                return Err(even(voters.len(), "start a new node first, which takes its place"));
+            if count % 2 == 0 {
+                return Err(even(count, "start a new node first, which takes its place"));
             }
         }
-        self.change(ChangeMembers::ReplaceAllVoters(voters), false).await
+        self.change(ChangeMembers::ReplaceAllVoters(voters), false).await?;
+        Ok(count)
     }
 
-    /// Has another voter lead, this one or the one that has most of the log.
-    pub async fn transfer(&self, to: Option<u16>) -> Result<()> {
+    /// Has another voter lead, this one or the one that has most of the log; says who leads then, and where clients reach it.
+    pub async fn transfer(&self, to: Option<u16>) -> Result<LeaderHint> {
         let _one = self.changes.lock().await;
-        let state = self.leading()?;
-        if to == Some(state.id) {
-            return Ok(());
+        let state = self.deciding()?;
+        match to.filter(|to| *to == state.id) {
+            Some(own) => Ok(state.hint(own)),
+            None => self.hand_over(&state, to).await.map(|Next(leader)| leader),
         }
-        self.hand_over(&state, to).await.map(drop)
     }
 
-    /// Has another voter lead; the answer to who wants something of the leader.
-    async fn hand_over(&self, state: &GroupState, to: Option<u16>) -> Result<Error> {
-        let others = state.members.iter().filter(|member| member.is_voter && member.id != state.id);
-        let heard = others.filter(|member| self.is_heard(member));
+    /// Keeps a member from leading, or lets it lead again; says who leads then, if that is known.
+    ///
+    /// Errors: when no other voter could lead.
+    pub async fn drain(&self, id: u16, is_drained: bool) -> Result<Option<u16>> {
+        let _one = self.changes.lock().await;
+        let state = self.deciding()?;
+        let member = state.member(id).ok_or_else(|| no_node(id, &state))?;
+        let mut others = state.members.iter().filter(|member| member.id != id);
+        if is_drained && !others.any(|other| other.may_lead() && self.is_heard(other)) {
+            let what = format!(
+                "without node {id} nobody could lead: every other voter is drained or does not answer; start one, or undo \
+                 that of another one (`rstmdb-cli cluster drain NODE --undo`)"
+            );
+            return Err(not_now(what).with("node", id));
+        }
+        if member.member.is_drained != is_drained {
+            let member = MemberNode { is_drained, ..member.member.clone() };
+            self.describe(id, member).await?;
+            tracing::info!(
+                "node {id} {}",
+                if is_drained { "is drained" } else { "may lead again" }
+            );
+        }
+        if !is_drained || id != state.id {
+            return Ok(state.leader);
+        }
+        match self.hand_over(&self.state(), None).await {
+            Ok(Next(leader)) => Ok(Some(leader.node)),
+            Err(error) => {
+                // It goes on to try.
+                tracing::info!("leadership is not handed over yet: {}", error.message());
+                Ok(Some(id))
+            }
+        }
+    }
+
+    /// Has a node that is drained not lead while another one can. To be called now and then.
+    ///
+    /// What it alone has of what was committed must not be lost to the group: when nobody led for long, it leads all the same, and hands over
+    /// as soon as another one has all of it.
+    pub async fn hold_back(&self) {
+        let state = self.state();
+        let is_drained = state.member(state.id).is_some_and(|own| own.member.is_drained);
+        let may_elect = !is_drained || state.is_leading || self.is_led_by_nobody();
+        self.raft.runtime_config().elect(may_elect);
+        if !is_drained || !state.is_leading {
+            return;
+        }
+        let Ok(_one) = self.changes.try_lock() else { return };
+        if let Err(error) = self.hand_over(&state, None).await {
+            tracing::debug!("a drained node leads on: {}", error.message());
+        }
+    }
+
+    /// The newest level of changes that all members know, and the one that the group works at.
+    pub fn levels(&self) -> (u32, u32) {
+        let state = self.state();
+        let (_, here) = Levels::of_effects();
+        let newest = state.members.iter().map(|member| member.member.levels.1).min();
+        (newest.unwrap_or(here), GroupState::LEVEL)
+    }
+
+    /// Has another voter lead, which has to answer.
+    async fn hand_over(&self, state: &GroupState, to: Option<u16>) -> Result<Next> {
+        let others = state.members.iter().filter(|member| member.id != state.id);
         let next = match to {
-            None => heard.min_by_key(|member| member.behind),
+            None => {
+                let able = others.filter(|member| member.may_lead() && self.is_heard(member));
+                able.min_by_key(|member| member.behind.unwrap_or(u64::MAX)).ok_or_else(|| {
+                    not_now("no other voter answers that could lead: start one, or look at its log")
+                })?
+            }
             Some(id) => {
                 let member = state.member(id).ok_or_else(|| no_node(id, state))?;
                 if !member.is_voter {
-                    let what = format!("node {id} is a learner; promote it before it can lead");
-                    return Err(Error::invalid(reason::INVALID_OPTION, what));
+                    let what = format!(
+                        "node {id} is a learner: give it a vote before it can lead (`rstmdb-cli cluster promote {id}`)"
+                    );
+                    return Err(not_now(what).with("node", id));
                 }
-                Some(member).filter(|member| self.is_heard(member))
+                if member.member.is_drained {
+                    let what = format!(
+                        "node {id} is drained, and not to lead: undo that first (`rstmdb-cli cluster drain {id} --undo`)"
+                    );
+                    return Err(not_now(what).with("node", id));
+                }
+                self.check_heard(member)?;
+                member
             }
-        };
-        let Some(next) = next else {
-            let what = "no other voter answers that could lead; start one, or look at its log";
-            return Err(Error::new(ErrorCode::ReplicationError, what));
         };
         self.raft.trigger().transfer_leader(next.id.into()).await.map_err(super::raft_failed)?;
         let mut metrics = self.raft.metrics();
@@ -341,33 +436,73 @@ impl RaftNode {
         let moved = tokio::time::timeout(4 * self.patience, metrics.wait_until(leads)).await;
         if !matches!(moved, Ok(Ok(_))) {
             let what = format!("node {} did not come to lead; retry", next.id);
-            return Err(Error::new(ErrorCode::ReplicationError, what).with_reason(reason::TIMEOUT));
+            return Err(not_now(what).with("node", next.id));
         }
-        let leader = LeaderHint { node: next.id, address: next.member.client.clone() };
-        Ok(not_leader(Some(&leader)))
+        Ok(Next(state.hint(next.id)))
     }
 
-    /// The group, if this node leads it.
-    fn leading(&self) -> Result<GroupState> {
-        let state = self.state();
-        if state.is_leading {
-            return Ok(state);
+    fn check_heard(&self, member: &MemberState) -> Result<()> {
+        if self.is_heard(member) {
+            return Ok(());
         }
-        Err(not_leader(self.leader_of(&state).as_ref()))
+        let MemberState { id, member, .. } = member;
+        let what =
+            format!("node {id} does not answer at {}: start it, or look at its log", member.peer);
+        Err(not_now(what).with("node", *id))
+    }
+
+    /// How many of these answered a moment ago.
+    fn heard_of(&self, state: &GroupState, ids: &BTreeSet<u64>) -> usize {
+        let members = ids.iter().filter_map(|id| state.member(u16::try_from(*id).ok()?));
+        members.filter(|member| self.is_heard(member)).count()
+    }
+
+    /// Refuses when this node does not lead, or most voters do not answer.
+    pub fn check_decides(&self) -> Result<()> {
+        self.deciding().map(drop)
+    }
+
+    /// The group, if this node leads it and most voters answer: else nothing would be decided, and who asked would wait.
+    fn deciding(&self) -> Result<GroupState> {
+        let state = self.state();
+        if !state.is_leading {
+            return Err(not_leader(self.leader_of(&state).as_ref()));
+        }
+        let voters = state.members.iter().filter(|member| member.is_voter);
+        // What is slow for a moment is not gone.
+        let patience = 4 * self.patience;
+        let there = |of: &&MemberState| of.silence.is_some_and(|silence| silence < patience);
+        let (count, there) = (voters.clone().count(), voters.filter(there).count());
+        match there > count / 2 {
+            true => Ok(state),
+            false => Err(no_quorum(&format!("{there} of {count} voters answer"))),
+        }
     }
 
     fn leader_of(&self, state: &GroupState) -> Option<LeaderHint> {
-        let leader = state.leader.filter(|leader| *leader != state.id)?;
-        let address = state.member(leader)?.member.client.clone();
-        Some(LeaderHint { node: leader, address })
+        let is_known = |leader: &u16| *leader != state.id && !self.is_led_by_nobody();
+        let leader = state.leader.filter(is_known)?;
+        state.member(leader)?;
+        Some(state.hint(leader))
+    }
+
+    /// Says something else of a member.
+    async fn describe(&self, id: u16, member: MemberNode) -> Result<()> {
+        let nodes = BTreeMap::from([(u64::from(id), member)]);
+        self.change(ChangeMembers::SetNodes(nodes), true).await
     }
 
     async fn change(&self, change: ChangeMembers<u64, MemberNode>, retain: bool) -> Result<()> {
-        match self.raft.change_membership(change, retain).await {
+        let changed = self.raft.change_membership(change, retain);
+        // The library waits for ever.
+        let changed = tokio::time::timeout(8 * self.patience, changed).await.map_err(|_| {
+            no_quorum("it was not decided in time, and may still be when most are back")
+        })?;
+        match changed {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
                 let what = format!("the members can't be changed now: {error}");
-                Err(Error::new(ErrorCode::ReplicationError, what).with_reason(reason::LOCKED))
+                Err(not_now(what))
             }
             Err(RaftError::APIError(_)) => Err(not_leader(self.leader_of(&self.state()).as_ref())),
             Err(error) => Err(super::raft_failed(error)),
@@ -390,16 +525,40 @@ fn no_node(id: u16, state: &GroupState) -> Error {
 
 fn even(count: usize, instead: &str) -> Error {
     let what = format!(
-        "{count} voters stand no more failures than {}: {instead}; or do it all the same (force)",
+        "{count} voters stand no more failures than {}: {instead}; or do it all the same (--force)",
         count - 1
     );
     Error::invalid(reason::INVALID_OPTION, what).with("field", "force")
 }
 
+/// Something else has to be done first.
+fn not_now(what: impl Into<String>) -> Error {
+    Error::new(ErrorCode::Conflict, what)
+}
+
+/// Most voters are not there.
+fn no_quorum(what: &str) -> Error {
+    let what = format!(
+        "the group has no quorum ({what}): start its nodes, or see to it that they reach each other; `rstmdb-cli cluster status` shows which"
+    );
+    Error::new(ErrorCode::ReplicationError, what)
+}
+
+/// Who leads next: whoever wants something of the leader is sent there.
+struct Next(LeaderHint);
+
+impl Next {
+    fn into_error(self) -> Error {
+        not_leader(Some(&self.0))
+    }
+}
+
 fn not_leader(leader: Option<&LeaderHint>) -> Error {
     let what = match leader {
         Some(leader) => format!("this node does not lead: ask {}", leader.address),
-        None => "this node does not lead, and who does is not known now; retry".to_owned(),
+        None => "no node of the group is known to lead now: most of the voters must be there and reach each other; `rstmdb-cli cluster status` \
+                 shows which"
+            .to_owned(),
     };
     let error = Error::new(ErrorCode::ReadOnlyMode, what).with_reason(reason::NOT_LEADER);
     match leader {

@@ -12,7 +12,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{AbortHandle, abortable};
 use openraft::RaftNetworkFactory;
@@ -28,6 +28,7 @@ use rstmdb_types::{Error, ErrorCode, Result};
 pub use lead::RaftOfGroup;
 pub use log::RaftLog;
 pub use machine::{RaftMachine, RaftSnapshot};
+pub use report::MemberReport;
 pub use members::{GroupState, JoinOutcome, MemberState, first_member};
 pub use slot::EngineSlot;
 pub use snapshot::{SnapshotFile, SnapshotSource};
@@ -37,6 +38,7 @@ pub use types::{
 };
 
 use lead::Driver;
+use report::StateAge;
 use types::{names_members, vote_bytes, words};
 
 pub(crate) use types::{said_members, snapshot_meta};
@@ -45,6 +47,7 @@ mod lead;
 mod log;
 mod machine;
 mod members;
+mod report;
 mod slot;
 mod snapshot;
 mod types;
@@ -97,6 +100,9 @@ pub struct RaftNode {
     changes: tokio::sync::Mutex<()>,
     /// Who was not heard of for so long does not answer.
     patience: Duration,
+    begun: Instant,
+    /// Of what this node shows.
+    age: parking_lot::Mutex<StateAge>,
 }
 
 impl std::fmt::Debug for RaftNode {
@@ -160,7 +166,8 @@ impl RaftNode {
         let driver = Driver { raft: raft.clone(), slot: slot.clone(), run, told, patience };
         let tasks =
             vec![spawn(driver.drive()), spawn(lead::confirm_rounds(raft.clone(), slot.clone()))];
-        Ok(RaftNode { raft, slot, tasks, changes: tokio::sync::Mutex::default(), patience })
+        let (changes, age) = (tokio::sync::Mutex::default(), parking_lot::Mutex::default());
+        Ok(RaftNode { raft, slot, tasks, changes, patience, begun: Instant::now(), age })
     }
 
     /// The library's node, for the network and for changes of the membership.

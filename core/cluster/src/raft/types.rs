@@ -80,6 +80,9 @@ pub struct MemberNode {
     /// It wants no vote.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_learner: bool,
+    /// It is not to lead, as long as another one can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_drained: bool,
     /// No node of a higher number was there when this was said.
     #[serde(default)]
     pub given: u16,

@@ -2,7 +2,7 @@
 
 use rstmdb_types::error::reason;
 use rstmdb_types::{
-    Error, Feature, InfoRequest, InfoResult, KnownLimits, LogPosition, PingRequest, PingResult,
+    ClusterStatusResult, Error, Feature, InfoRequest, InfoResult, KnownLimits, LogPosition, PingRequest, PingResult,
     ReplicaFollowRequest, ReplicaFollowResult, ReplicaPromoteRequest, ReplicaPromoteResult,
     ReplicationStatusRequest, ReplicationStatusResult, Result, WalStatsRequest, WalStatsResult,
 };
@@ -20,14 +20,35 @@ impl Shared {
         &self,
         _request: ReplicationStatusRequest,
     ) -> Evaluated<ReplicationStatusResult> {
-        let role = match &self.node {
+        let role = self.role().into();
+        self.ready(
+            self.check_open().map(|()| ReplicationStatusResult { role, ..Default::default() }),
+        )
+    }
+
+    fn role(&self) -> &'static str {
+        match &self.node {
             None => "standalone",
             Some(_) if self.queue.check_stands().is_ok() => "primary",
             Some(_) => "replica",
-        };
-        self.ready(
-            self.check_open()
-                .map(|()| ReplicationStatusResult { role: role.into(), ..Default::default() }),
+        }
+    }
+
+    /// Who belongs to no group decides alone.
+    pub(crate) fn cluster_of_one(&self) -> Result<ClusterStatusResult> {
+        self.check_open()?;
+        let role = self.role().into();
+        Ok(ClusterStatusResult { role, has_quorum: true, ..Default::default() })
+    }
+
+    /// Why nothing can be ordered about a group: whoever runs a member has its own answers.
+    pub(crate) fn has_no_group(&self) -> Error {
+        if let Err(error) = self.check_open() {
+            return error;
+        }
+        Error::invalid(
+            reason::UNSUPPORTED,
+            "this database belongs to no group: start its server with cluster.enabled, or ask a member of one",
         )
     }
 

@@ -19,9 +19,13 @@ impl Shared {
     pub(crate) fn mark(&self, is_boundary: bool, edge: &Edge<'_>) -> Result<Begin> {
         let mut locked = self.lock_instances();
         self.queue.check_stands()?;
-        let body = Body::Mark(Mark { is_boundary, floor: 0, digest: locked.digest() });
+        let digest = locked.digest();
+        let body = Body::Mark(Mark { is_boundary, floor: 0, digest });
         let draft = Draft { body, known: Known::Nothing };
         let (offset, _) = self.log_one(&mut locked, edge.at_ms, draft)?;
+        if let Some(digest) = digest {
+            self.state.note_digest(offset, digest);
+        }
         // Readers may begin with the mark itself: who waits for news is there.
         Ok(self.begin_at(offset, offset - 1))
     }

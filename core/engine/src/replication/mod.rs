@@ -53,6 +53,7 @@ use crate::log::FrameCursor;
 use crate::log::exchange::mismatch;
 use crate::log::lineage::{Begins, Epoch};
 use crate::log::tip::Tip;
+use crate::ops::Edge;
 use crate::options::Background;
 use crate::shared::Shared;
 use apply::CommitStep;
@@ -374,6 +375,27 @@ impl<'a> Replication<'a> {
     /// Gives a claim up.
     pub fn release(&self, name: &str) {
         self.shared.claims.lock().remove(name);
+    }
+
+    /// Logs a digest of all instances, which every node compares with its own; the offset of that. Nothing waits for it to be
+    /// committed.
+    ///
+    /// Errors: where the engine does not lead; when it keeps no digest (the option `digest`).
+    pub fn mark(&self) -> Result<Offset> {
+        let shared = self.shared;
+        if !shared.options.digest {
+            let what = "the database keeps no digest; open it with the option digest";
+            return Err(Error::invalid(reason::INVALID_OPTION, what).with("option", "digest"));
+        }
+        let offset = shared.mark(false, &Edge::of(shared))?.ticket.offset;
+        shared.queue.request_write();
+        Ok(offset)
+    }
+
+    /// The last digests that this node came to, with their places in the log, in order. On a node that leads, some may be of places
+    /// that are not committed.
+    pub fn digests(&self) -> Vec<(Offset, u64)> {
+        self.shared.state.digests()
     }
 
     /// Waits for more to be committed.

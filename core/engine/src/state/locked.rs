@@ -305,11 +305,11 @@ impl<'a> Locked<'a> {
         if offset <= self.state.digest_from.load(Ordering::Acquire) {
             return Ok(());
         }
-        match self.digest() {
-            Some(kept) if kept != digest => {
-                Err(Misfit("the instances differ from those that the log tells of"))
-            }
-            _ => Ok(()),
+        let Some(kept) = self.digest() else { return Ok(()) };
+        self.state.note_digest(offset, kept);
+        match kept == digest {
+            true => Ok(()),
+            false => Err(Misfit("the instances differ from those that the log tells of")),
         }
     }
 }

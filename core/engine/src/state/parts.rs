@@ -1,5 +1,6 @@
 //! The whole state: its parts, each behind its lock, and what belongs to none of them.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -11,6 +12,9 @@ use super::partition::{Partition, Slot, hash_id};
 use super::undo::MachineUndo;
 use crate::options::Options;
 use crate::sync::Padded;
+
+/// Digests that are remembered: who compares them asks a little later.
+const DIGESTS_MAX: usize = 16;
 
 /// Everything in memory that changes follow.
 ///
@@ -31,6 +35,8 @@ pub(crate) struct State {
     pub marked: AtomicU64,
     /// Digests in the log are compared behind this offset: before it, a checkpoint may be ahead.
     pub digest_from: AtomicU64,
+    /// The last digests that this node came to, at the places where the log has some, in order.
+    digests: Mutex<VecDeque<(Offset, u64)>>,
     /// The time of the newest change that was loaded or replayed.
     pub log_time: AtomicI64,
     pub key_window_ms: i64,
@@ -56,6 +62,7 @@ impl State {
             purge_floor: AtomicU64::new(0),
             marked: AtomicU64::new(0),
             digest_from: AtomicU64::new(0),
+            digests: Mutex::default(),
             log_time: AtomicI64::new(0),
             key_window_ms: i64::try_from(options.idempotency_window.as_millis())
                 .unwrap_or(i64::MAX),
@@ -64,6 +71,21 @@ impl State {
             machine_undo: Mutex::default(),
             hash_seed,
         }
+    }
+
+    /// This node came to a digest at a place in the log; what it came to there or behind it before is of the past.
+    pub(crate) fn note_digest(&self, offset: Offset, digest: u64) {
+        let mut digests = self.digests.lock();
+        digests.retain(|(at, _)| *at < offset);
+        digests.push_back((offset, digest));
+        if digests.len() > DIGESTS_MAX {
+            digests.pop_front();
+        }
+    }
+
+    /// The last digests, with their places in the log.
+    pub(crate) fn digests(&self) -> Vec<(Offset, u64)> {
+        self.digests.lock().iter().copied().collect()
     }
 
     pub(crate) fn hash(&self, id: &str) -> u64 {

@@ -120,10 +120,12 @@ impl Caller {
         (entrance, operation, command)
     }
 
-    /// What comes of an order to this node. Blocks.
+    /// What comes of an order to this node, or what it tells of all nodes. Blocks.
     fn order(&self, request: &Request) -> Option<Result<Outcome>> {
         let carried_out = self.calls().driver()?.operate(request.clone())?;
-        tracing::warn!(by = self.name().as_deref(), "ordered: {request:?}");
+        if request.operation().access() != Access::Read {
+            tracing::warn!(by = self.name().as_deref(), "ordered: {request:?}");
+        }
         Some(Handle::current().block_on(carried_out))
     }
 

@@ -72,7 +72,7 @@ impl MemberIdentity {
         };
         let damaged = || {
             let what = format!(
-                "{} is damaged: move the directory away, remove the node from the group (rstmdb --group \"remove NODE\" at the leader), and start \
+                "{} is damaged: move the directory away, remove the node from the group (rstmdb-cli cluster remove NODE), and start \
                  it with an empty one",
                 directory.join(NODE).display()
             );

@@ -8,11 +8,11 @@ use rstmdb_cluster::net::{JoinAnswer, ask_to_join};
 use rstmdb_cluster::peer::{Levels, PeerError};
 use rstmdb_cluster::raft::{MemberNode, begin_group, first_member};
 use rstmdb_engine::{Engine, GroupNode, NodeKind, Options};
-use rstmdb_types::{Error, ErrorCode, Result};
+use rstmdb_types::{ClusterInitResult, Error, ErrorCode, Result};
 
-use super::Setup;
 use super::identity::{MemberIdentity, digits};
 use super::seeds::addresses;
+use super::{FoundingAnswer, Setup};
 use crate::config::{Config, refused};
 use crate::node::NotReady;
 
@@ -59,6 +59,7 @@ pub(super) fn facts(
         uuid: digits(&identity.uuid),
         levels: Levels::of_effects(),
         is_learner: cluster.role == crate::config::MemberRole::Learner,
+        is_drained: false,
         given: 0,
     })
 }
@@ -78,6 +79,8 @@ pub(super) fn options(setup: &Setup, node: u16, database: Option<[u8; 16]>) -> O
         std::sync::Arc::new(move |took| metrics.sync.record(took));
     Options {
         node: Some(GroupNode { kind: NodeKind::Member, id: node, database }),
+        // By that members find out whether they hold the same.
+        digest: true,
         sync_observer: Some(rstmdb_engine::SyncObserver(observer)),
         ..setup.config.engine_options()
     }
@@ -90,28 +93,44 @@ pub(super) async fn belong(setup: &mut Setup) -> Result<()> {
     }
     let cluster = setup.config.cluster.clone();
     let mut attempt = 0_u32;
+    // Gone when this node belongs to a group: nobody is left waiting.
+    let Some(mut foundings) = setup.foundings.take() else { return Ok(()) };
+    let mut ordered: Option<FoundingAnswer> = None;
     loop {
         let found = ask_around(setup).await;
         let begins = match &found {
-            Found::Joined => return Ok(()),
+            Found::Joined => {
+                answer(
+                    ordered,
+                    &setup.config.cluster.name,
+                    Err(belongs_already(setup.identity.node)),
+                );
+                return Ok(());
+            }
             // A group of that name is there: who begins another one would tear it apart.
-            Found::Group(_) => false,
+            Found::Group(why) => {
+                answer(ordered.take(), &cluster.name, Err(is_there_already(&cluster.name, why)));
+                false
+            }
             Found::Nobody { uuids } => {
                 // What is in a directory already is not begun with by chance.
                 let may_be_chosen = !setup.identity.has_data;
                 cluster.bootstrap
+                    || ordered.is_some()
                     || (may_be_chosen
                         && is_chosen(uuids, &setup.identity.uuid, cluster.bootstrap_expect))
             }
         };
         if begins {
-            return begin(setup).await;
+            let begun = begin(setup).await;
+            answer(ordered, &cluster.name, begun.clone());
+            return begun;
         }
         let why = match found {
             Found::Group(why) => why,
             Found::Nobody { uuids } => match cluster.bootstrap_expect {
-                0 => "no node of cluster.seeds belongs to a group yet; one node needs cluster.bootstrap, or all \
-                      cluster.bootstrap_expect"
+                0 => "no node of cluster.seeds belongs to a group yet; have one begin it (`rstmdb-cli cluster init`, or cluster.bootstrap), \
+                      or set cluster.bootstrap_expect on all"
                     .to_owned(),
                 expected => format!(
                     "{} of {expected} nodes (cluster.bootstrap_expect) are there, this one among them",
@@ -127,8 +146,33 @@ pub(super) async fn belong(setup: &mut Setup) -> Result<()> {
         setup.calls.node().update(|standing| {
             standing.not_ready = Some(NotReady { status: "joining", reason: why });
         });
-        tokio::time::sleep(AGAIN).await;
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            Some(order) = foundings.recv() => ordered = Some(order),
+        }
     }
+}
+
+/// Tells who ordered that a group begins what came of it.
+fn answer(ordered: Option<FoundingAnswer>, cluster: &str, begun: Result<()>) {
+    let Some(ordered) = ordered else { return };
+    let result = begun.map(|()| ClusterInitResult { cluster: cluster.into(), node: 1 });
+    // It may have gone away.
+    let _ = ordered.send(result);
+}
+
+/// That a node which belongs to a group begins none.
+pub(super) fn belongs_already(node: u16) -> Error {
+    let what = format!(
+        "this server is node {node} of its group already: nothing has to begin; `rstmdb-cli cluster status` shows the others"
+    );
+    Error::new(ErrorCode::Conflict, what).with("node", node)
+}
+
+fn is_there_already(cluster: &str, why: &str) -> Error {
+    let what =
+        format!("the group {cluster:?} is there already, and this node is to join it: {why}");
+    Error::new(ErrorCode::Conflict, what)
 }
 
 /// What the others said.
@@ -151,6 +195,7 @@ async fn ask_around(setup: &mut Setup) -> Found {
     let mut uuids = BTreeSet::from([setup.identity.uuid]);
     let mut group = None;
     let mut unseen = addresses(&setup.config.cluster.seeds).await;
+    unseen.extend(setup.desk.invitations());
     let mut seen = BTreeSet::new();
     while let Some(address) = unseen.pop() {
         if !seen.insert(address.clone()) {

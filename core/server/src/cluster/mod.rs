@@ -8,25 +8,26 @@ mod join;
 mod orders;
 mod part;
 mod seeds;
+mod status;
 mod tls;
+mod verify;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rstmdb_cluster::net::{PeerDesk, PeerNode};
+use rstmdb_cluster::net::{Inquiries, PeerDesk, PeerNode};
 use rstmdb_cluster::raft::{MemberNode, RaftNode};
 use rstmdb_engine::Location;
-use rstmdb_types::{Error, ErrorCode, Result};
+use rstmdb_types::{ClusterInitResult, Error, ErrorCode, Result};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-
-pub use orders::ServerGroup;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::node::{NodeRole, NodeStanding, NotReady};
 use identity::MemberIdentity;
+use orders::GroupOrders;
 
 /// Handing over may take so long; then the others elect by themselves.
 const RESIGN: Duration = Duration::from_secs(3);
@@ -57,8 +58,14 @@ struct Setup {
     local: Arc<PeerNode>,
     desk: Arc<PeerDesk>,
     raft: Arc<OnceLock<Arc<RaftNode>>>,
+    inquiries: Inquiries,
+    /// Who ordered that a group begins; taken while it is looked for one.
+    foundings: Option<mpsc::Receiver<FoundingAnswer>>,
     stop: watch::Receiver<bool>,
 }
+
+/// Told what came of it.
+type FoundingAnswer = oneshot::Sender<Result<ClusterInitResult>>;
 
 impl ClusterPart {
     /// Begins to take part, if the settings say so. What nobody could go on with is an error; else it goes on by itself, also where the others
@@ -94,6 +101,16 @@ impl ClusterPart {
             }),
             ..NodeStanding::default()
         });
+        let inquiries = Inquiries::new(local.clone());
+        let (founding, foundings) = mpsc::channel(1);
+        calls.be_driven_by(Arc::new(GroupOrders {
+            calls: calls.clone(),
+            cluster: cluster.name.clone(),
+            own: facts.clone(),
+            raft: raft.clone(),
+            inquiries: inquiries.clone(),
+            founding,
+        }));
         let setup = Setup {
             calls: calls.clone(),
             config: config.clone(),
@@ -103,6 +120,8 @@ impl ClusterPart {
             local,
             desk,
             raft: raft.clone(),
+            inquiries,
+            foundings: Some(foundings),
             stop: stopped,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -118,16 +137,11 @@ impl ClusterPart {
         self.address
     }
 
-    /// The group, for who orders something there.
-    pub(crate) fn group(&self) -> ServerGroup {
-        ServerGroup::of(self.raft.clone())
-    }
-
     /// Has another node lead, if this one does.
     pub(crate) async fn resign(&self) {
         let Some(raft) = self.raft.get().filter(|raft| raft.state().is_leading) else { return };
         match tokio::time::timeout(RESIGN, raft.transfer(None)).await {
-            Ok(Ok(())) => tracing::info!("another node leads"),
+            Ok(Ok(_)) => tracing::info!("another node leads"),
             Ok(Err(error)) => tracing::info!("no other node leads: {}", error.message()),
             Err(_) => tracing::warn!("no other node came to lead in time"),
         }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rstmdb_cluster::net::{JoinAnswer, TcpNetwork, ask_to_join};
-use rstmdb_cluster::raft::{EngineSlot, GroupState, MemberState, RaftNode, RaftTimes};
+use rstmdb_cluster::raft::{EngineSlot, GroupState, MemberNode, MemberState, RaftNode, RaftTimes};
 use rstmdb_protocol::ClusterNode;
-use rstmdb_types::Result;
+use rstmdb_types::{Offset, Result};
 
 use super::seeds::addresses;
 use super::{Setup, join};
 use crate::calls::Calls;
-use crate::node::{NodeFollower, NodeLag, NodeRole, NodeStanding, NotReady};
+use crate::node::{NodeFollower, NodeLag, NodeRole, NodeStanding, NotReady, lag_exceeded};
 
 /// How often it is looked at what has no event of its own.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,7 +32,13 @@ pub(super) async fn take_part(mut setup: Setup) {
             return std::future::pending().await;
         }
     };
-    tokio::join!(tell(&setup, &raft), announce(&setup, &raft), lead(&raft));
+    tokio::join!(
+        tell(&setup, &raft),
+        announce(&setup, &raft),
+        lead(&raft),
+        keep_age(&setup, &raft),
+        hold_back(&raft)
+    );
 }
 
 async fn begin(setup: &mut Setup) -> Result<Arc<RaftNode>> {
@@ -71,7 +77,7 @@ async fn tell(setup: &Setup, raft: &RaftNode) {
         let number = engines.number();
         let state = raft.state();
         // First: nobody is answered as if the node were alone.
-        calls.node().set(standing(&state, &setup.facts.name));
+        calls.node().set(standing(raft, &state, &setup.facts.name));
         if serving != Some(number) {
             calls.install(raft.engine());
             serving = Some(number);
@@ -112,7 +118,7 @@ fn say_silent(state: &GroupState, patience: Duration, silent: &mut BTreeSet<u16>
 }
 
 /// What a member is, in the words that all transports use.
-fn standing(state: &GroupState, name: &str) -> NodeStanding {
+fn standing(raft: &RaftNode, state: &GroupState, name: &str) -> NodeStanding {
     let role = if state.is_leading {
         NodeRole::Leader
     } else if state.is_learner {
@@ -126,13 +132,24 @@ fn standing(state: &GroupState, name: &str) -> NodeStanding {
     };
     let address = |id| state.member(id).map(|of: &MemberState| of.member.client.clone());
     let committed = state.tip.committed_offset;
-    let not_ready = match leader {
-        Some(_) => None,
-        None => Some(NotReady {
-            status: "no_leader",
-            reason: "no node of the group leads now: most of the voters must be there and reach each other".to_owned(),
-        }),
+    let is_drained = state.member(state.id).is_some_and(|own| own.member.is_drained);
+    let problem = raft.problem();
+    let reads = problem.as_ref().map(|why| lag_exceeded(format!("{why}; ask another node")));
+    let led_by = leader.filter(|_| !raft.is_led_by_nobody());
+    let not_ready = match (problem, led_by) {
+        (Some(why), _) => Some(("failed", why)),
+        (None, None) => Some((
+            "no_leader",
+            "no node of the group leads now: most of the voters must be there and reach each other"
+                .to_owned(),
+        )),
+        (None, Some(_)) if is_drained => Some((
+            "drained",
+            format!("the node is not to lead until `rstmdb-cli cluster drain {} --undo`", state.id),
+        )),
+        (None, Some(_)) => None,
     };
+    let not_ready = not_ready.map(|(status, reason)| NotReady { status, reason });
     let follower = |of: &MemberState| NodeFollower {
         node: of.id,
         name: of.member.name.clone(),
@@ -149,10 +166,45 @@ fn standing(state: &GroupState, name: &str) -> NodeStanding {
         leader_address: leader.and_then(address),
         nodes: state.members.iter().map(|of| told(of, leader)).collect(),
         committed,
-        lag: (!state.is_leading).then(|| NodeLag { committed, ..NodeLag::default() }),
+        lag: (!state.is_leading).then(|| lag(raft, committed)),
         followers: others.map(follower).collect(),
         not_ready,
+        reads,
         ..NodeStanding::default()
+    }
+}
+
+/// How far a member is behind that does not lead.
+fn lag(raft: &RaftNode, committed: Offset) -> NodeLag {
+    let there = raft.committed_where_led().max(committed);
+    let entries = there - committed;
+    NodeLag { entries, age: None, as_of: raft.as_of(), committed: there }
+}
+
+/// Asks who leads how old what this node shows is, again and again: an answer is at most so old.
+async fn keep_age(setup: &Setup, raft: &RaftNode) {
+    let cluster = &setup.config.cluster;
+    let patience = cluster.election_max.saturating_mul(2);
+    loop {
+        tokio::time::sleep(cluster.heartbeat).await;
+        if !setup.inquiries.ask_leader(raft, patience).await {
+            continue;
+        }
+        let committed = raft.state().tip.committed_offset;
+        let lag = lag(raft, committed);
+        setup.calls.node().update(|standing| {
+            if standing.lag.is_some() {
+                (standing.lag, standing.committed) = (Some(lag), committed);
+            }
+        });
+    }
+}
+
+/// Who is drained does not want to lead.
+async fn hold_back(raft: &RaftNode) {
+    loop {
+        raft.hold_back().await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -182,8 +234,8 @@ async fn announce(setup: &Setup, raft: &RaftNode) {
         let state = raft.state();
         let own = state.member(setup.identity.node);
         let is_known = own.is_some_and(|own| {
-            let given = own.member.given;
-            own.member == rstmdb_cluster::raft::MemberNode { given, ..setup.facts.clone() }
+            let MemberNode { given, is_drained, .. } = own.member;
+            own.member == MemberNode { given, is_drained, ..setup.facts.clone() }
         });
         if own.is_some() && !is_known {
             tell_leader(setup, &state).await;

@@ -78,7 +78,7 @@ impl OfNode {
     pub(super) fn update(&self, node: &NodeStanding, applied: u64) {
         let lag = node.lag.unwrap_or_default();
         set(&self.lag_entries, lag.entries);
-        set(&self.lag_seconds, lag.age.unwrap_or_default().as_secs());
+        set(&self.lag_seconds, lag.age().unwrap_or_default().as_secs());
         set(&self.replicas, node.followers.len() as u64);
         let sent = node.changes_sent;
         self.sent.inc_by(sent.saturating_sub(self.sent.get()));

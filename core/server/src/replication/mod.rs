@@ -136,7 +136,8 @@ impl NodeDriver for Replicating {
     }
 
     fn operate(&self, request: Request) -> Option<Later<Result<Outcome>>> {
-        if self.place.config.role == Role::Standalone {
+        let is_ours = matches!(request, Request::ReplicaPromote(_) | Request::ReplicaFollow(_));
+        if self.place.config.role == Role::Standalone || !is_ours {
             // The database has an answer to that.
             return None;
         }

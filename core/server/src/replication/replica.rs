@@ -247,7 +247,7 @@ impl ReplicaPart {
             nodes: primary.into_iter().chain([own]).collect(),
             committed,
             upstream: self.upstream.clone(),
-            lag: Some(NodeLag { entries, age, committed: status.committed }),
+            lag: Some(NodeLag { entries, age, as_of: None, committed: status.committed }),
             followers: followers.collect(),
             reads: lagging.map(|why| lag_exceeded(format!("{why}; ask another node"))),
             not_ready: not_ready.map(|(status, reason)| NotReady { status, reason }),

@@ -29,8 +29,7 @@ impl Member {
         let launch = Launch::new(env!("CARGO_BIN_EXE_rstmdb"), &directory)
             .set("cluster.enabled", true)
             .set("cluster.name", "shop")
-            .set("cluster.bind_addr", &peers)
-            .set("server.control_socket", folder.join(format!("{place}.sock")).display());
+            .set("cluster.bind_addr", &peers);
         Member { launch, process: None, directory, peers }
     }
 
@@ -49,20 +48,9 @@ impl Member {
         self.process.as_ref().unwrap()
     }
 
-    /// What comes of an order about the group: the exit code, and what is said.
-    pub fn order(&self, order: &str) -> (Option<i32>, String) {
-        let socket = self.directory.with_extension("sock");
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_rstmdb"))
-            .args([
-                "--set",
-                &format!("server.control_socket={}", socket.display()),
-                "--group",
-                order,
-            ])
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(said).unwrap())
+    /// What comes of a request at this member and no other.
+    pub fn ask(&self, op: &str, params: Value) -> Result<Value, Value> {
+        Wire::hello(self.process().address(), &["extended"]).call(op, params)
     }
 
     /// Why it is not ready; nothing when it is.
@@ -142,6 +130,11 @@ impl Group {
             Some(first) => member.set("cluster.seeds", &first.peers),
             None => member,
         }
+    }
+
+    /// Where their directories are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn add_member(&mut self, member: Member) {

@@ -6,6 +6,8 @@ use rcgen::{
 use rstmdb_testkit::process::Launch;
 use rstmdb_testkit::wire::await_condition;
 
+use serde_json::json;
+
 use super::group::{Group, Member, begin, event};
 
 /// How a start ended that was refused.
@@ -100,25 +102,30 @@ fn a_foreign_node_and_a_wiped_one_are_not_taken_in() {
     event(&database, 2);
     assert_eq!(group.nodes().len(), 3);
     // What the message says is done, and the node joins as another one.
-    let (_, table) = group.members[leader].order("status");
-    let gone = table.lines().find(|line| line.contains(&group.members[wiped].peers)).unwrap();
-    let gone: u16 = gone.split_whitespace().next().unwrap().parse().unwrap();
+    let told = group.members[leader].ask("CLUSTER_STATUS", json!({})).unwrap();
+    let listed = told["members"].as_array().unwrap();
+    let gone = listed.iter().find(|of| of["peer_address"] == *group.members[wiped].peers).unwrap();
+    let gone = gone["node"].as_u64().unwrap();
+    let remove = |place: usize, force: bool| {
+        group.members[place].ask("CLUSTER_REMOVE", json!({"node": gone, "force": force}))
+    };
     let other = (0..3).find(|place| *place != leader && *place != wiped).unwrap();
-    let (code, said) = group.members[other].order(&format!("remove {gone}"));
-    assert!(code == Some(2) && said.contains("this node does not lead: ask "), "{said}");
-    let (code, said) = group.members[leader].order(&format!("remove {gone}"));
-    assert!(code == Some(2) && said.contains("2 voters stand no more failures than 1"), "{said}");
-    let (code, said) = group.members[leader].order(&format!("remove {gone} force"));
-    assert_eq!(code, Some(0), "{said}");
+    let error = remove(other, false).unwrap_err();
+    let said = error["message"].as_str().unwrap();
+    assert!(said.contains("this node does not lead: ask "), "{said}");
+    let error = remove(leader, false).unwrap_err();
+    let said = error["message"].as_str().unwrap();
+    assert!(said.contains("2 voters stand no more failures than 1"), "{said}");
+    remove(leader, true).unwrap();
     group.await_voters(3);
     group.await_same(2);
     let ids: Vec<u64> = group.nodes().iter().map(|node| node["id"].as_u64().unwrap()).collect();
-    assert!(ids.contains(&4) && !ids.contains(&u64::from(gone)), "{ids:?}");
-    // A number is wanted, and one that is there.
-    let (code, said) = group.members[leader].order("lead nobody");
-    assert!(code == Some(2) && said.contains("is no number of a node"), "{said}");
-    let (code, said) = group.members[leader].order("lead 4");
-    assert_eq!(code, Some(0), "{said}");
+    assert!(ids.contains(&4) && !ids.contains(&gone), "{ids:?}");
+    let lead =
+        |to: serde_json::Value| group.members[leader].ask("CLUSTER_TRANSFER", json!({"to": to}));
+    let error = lead(json!("nobody")).unwrap_err();
+    assert_eq!(error["code"], "BAD_REQUEST", "{error}");
+    lead(json!(4)).unwrap();
 }
 
 type Authority = CertifiedIssuer<'static, KeyPair>;

@@ -1,0 +1,209 @@
+//! The group at a glance: what each member says of itself, and what somebody should look at.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rstmdb_cluster::net::Inquiries;
+use rstmdb_cluster::raft::{GroupState, MemberReport, MemberState, RaftNode};
+use rstmdb_types::{ClusterMember, ClusterStatusResult, Text};
+
+use crate::calls::Calls;
+use crate::node::NodeRole;
+
+/// Who does not answer within this time is told as one that does not.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A leader that most voters confirmed within this time has them.
+const CONFIRMED: Duration = Duration::from_secs(5);
+
+/// What this node and all others say; where it belongs to no group yet, why.
+pub(super) async fn of(
+    calls: &Calls,
+    cluster: &str,
+    raft: Option<&RaftNode>,
+    inquiries: &Inquiries,
+) -> ClusterStatusResult {
+    let standing = calls.node().standing();
+    let Some(raft) = raft else {
+        let why = standing.not_ready.as_ref().map(|not_ready| not_ready.reason.as_str().into());
+        return ClusterStatusResult {
+            role: "joining".into(),
+            cluster: Some(cluster.into()),
+            problems: why.into_iter().collect(),
+            ..ClusterStatusResult::default()
+        };
+    };
+    let state = raft.state();
+    let asked = state.members.iter().map(|of| ask(raft, inquiries, state.id, of));
+    let reports = join_all(asked).await.into_iter().flatten();
+    let reports: BTreeMap<u16, MemberReport> =
+        reports.map(|report| (report.node, report)).collect();
+    let (_, level) = raft.levels();
+    told(&state, &reports, cluster, level)
+}
+
+/// How a member does; nothing where it does not say.
+pub(super) async fn ask(
+    raft: &RaftNode,
+    inquiries: &Inquiries,
+    own: u16,
+    of: &MemberState,
+) -> Option<MemberReport> {
+    if of.id == own {
+        return Some(raft.report());
+    }
+    match inquiries.ask(of.id, &of.member.peer, PATIENCE).await {
+        Ok(report) => Some(report),
+        Err(error) => {
+            tracing::debug!("node {} was asked how it does: {error}", of.id);
+            None
+        }
+    }
+}
+
+fn told(
+    state: &GroupState,
+    reports: &BTreeMap<u16, MemberReport>,
+    cluster: &str,
+    level: u32,
+) -> ClusterStatusResult {
+    let term = reports.values().map(|report| report.term).max().unwrap_or(0).max(state.term);
+    // Of two that both say so, one has not heard of the other.
+    let leads = reports.values().filter(|report| report.is_leading).max_by_key(|of| of.term);
+    let confirmed = |report: &MemberReport| {
+        report.confirmed_ms.is_some_and(|ago| u128::from(ago) < CONFIRMED.as_millis())
+    };
+    let has_quorum = leads.is_some_and(confirmed);
+    let leader = leads.map(|report| report.node);
+    let own = match (leader == Some(state.id), state.is_learner) {
+        (true, _) => NodeRole::Leader,
+        (false, true) => NodeRole::Learner,
+        (false, false) => NodeRole::Follower,
+    };
+    let address = leader.and_then(|leader| state.member(leader));
+    let newest = leads.map(|report| report.committed_offset);
+    let members = state.members.iter().map(|of| {
+        let role = if leader == Some(of.id) { NodeRole::Leader } else { role(of) };
+        member(of, role, reports.get(&of.id), newest)
+    });
+    ClusterStatusResult {
+        role: own.name().into(),
+        has_quorum,
+        cluster: Some(cluster.into()),
+        node: Some(state.id.into()),
+        leader: leader.map(u64::from),
+        leader_address: address.map(|of| of.member.client.as_str().into()),
+        term: Some(term),
+        level: Some(level.into()),
+        members: members.collect(),
+        problems: problems(state, reports, leader, has_quorum)
+            .into_iter()
+            .map(Text::from)
+            .collect(),
+    }
+}
+
+fn role(of: &MemberState) -> NodeRole {
+    if of.is_voter { NodeRole::Follower } else { NodeRole::Learner }
+}
+
+fn member(
+    of: &MemberState,
+    role: NodeRole,
+    report: Option<&MemberReport>,
+    newest: Option<u64>,
+) -> ClusterMember {
+    let (level_min, level_max) = of.member.levels;
+    let committed = report.map(|report| report.committed_offset);
+    let digest = report.and_then(|report| {
+        report.digests.iter().rev().find(|(offset, _)| *offset <= report.committed_offset)
+    });
+    ClusterMember {
+        node: of.id.into(),
+        name: of.member.name.as_str().into(),
+        role: role.name().into(),
+        address: of.member.client.as_str().into(),
+        peer_address: of.member.peer.as_str().into(),
+        zone: Some(of.member.zone.as_str()).filter(|zone| !zone.is_empty()).map(Text::from),
+        answers: report.is_some(),
+        is_drained: of.member.is_drained,
+        level_min: level_min.into(),
+        level_max: level_max.into(),
+        release: report.map(|report| report.release.as_str().into()),
+        term: report.map(|report| report.term),
+        committed,
+        lag_entries: newest.zip(committed).map(|(newest, here)| newest.saturating_sub(here)),
+        lag_ms: match role {
+            NodeRole::Leader => Some(0),
+            _ => report.and_then(|report| report.lag_ms),
+        },
+        digest: digest.map(|(_, digest)| format!("{digest:016x}").into()),
+        digest_offset: digest.map(|(offset, _)| *offset),
+        problem: report.and_then(|report| report.problem.as_deref()).map(Text::from),
+    }
+}
+
+/// What somebody should look at, the worst first.
+fn problems(
+    state: &GroupState,
+    reports: &BTreeMap<u16, MemberReport>,
+    leader: Option<u16>,
+    has_quorum: bool,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let voters: Vec<&MemberState> = state.members.iter().filter(|of| of.is_voter).collect();
+    let count = voters.len();
+    let there = voters.iter().filter(|of| reports.contains_key(&of.id)).count();
+    if !has_quorum {
+        problems.push(match there > count / 2 {
+            true => "no node leads that most voters answer: an election may be under way, or they do not reach each other".to_owned(),
+            false => format!(
+                "no quorum: {there} of {count} voters answer, and {} must; start the others, or see to it that they can be reached",
+                count / 2 + 1
+            ),
+        });
+    }
+    for of in state.members.iter().filter(|of| !reports.contains_key(&of.id)) {
+        let (id, peer) = (of.id, &of.member.peer);
+        problems.push(format!(
+            "node {id} does not answer at {peer}: start it; if it is lost for good, `rstmdb-cli cluster remove {id}`"
+        ));
+    }
+    problems.extend(differing(reports, leader));
+    if count % 2 == 0 {
+        problems.push(format!(
+            "{count} voters stand no more failures than {}: add a node, or remove one",
+            count - 1
+        ));
+    }
+    let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
+    for of in &voters {
+        *zones.entry(of.member.zone.as_str()).or_default() += 1;
+    }
+    let fullest = zones.into_iter().filter(|(zone, _)| !zone.is_empty()).max_by_key(|of| of.1);
+    if let Some((zone, held)) = fullest.filter(|(_, held)| count > 1 && *held > count / 2) {
+        problems.push(format!(
+            "zone {zone} holds {held} of {count} voters: with it the group is lost; put them where they do not fail together"
+        ));
+    }
+    problems
+}
+
+/// Those that came to another digest than who leads, at the same place.
+fn differing(reports: &BTreeMap<u16, MemberReport>, leader: Option<u16>) -> Vec<String> {
+    let Some(leads) = leader.and_then(|leader| reports.get(&leader)) else { return Vec::new() };
+    let differs = |report: &&MemberReport| {
+        let mut shared =
+            leads.digests.iter().filter(|(offset, _)| *offset <= leads.committed_offset);
+        shared.any(|(offset, digest)| report.digest_at(*offset).is_some_and(|own| own != *digest))
+    };
+    let found = reports.values().filter(differs);
+    found
+        .map(|report| {
+            format!(
+                "node {} holds something else than node {}, which leads: `rstmdb-cli cluster verify` says who stands alone",
+                report.node, leads.node
+            )
+        })
+        .collect()
+}
