@@ -748,15 +748,18 @@ impl<S: Sink> Queue<S> {
         self.has_log_thread.store(true, Ordering::SeqCst);
     }
 
-    /// Writes what callers wait for, until there is nothing more. What nobody asked for yet is left:
-    /// whoever gathers changes for one write asks when they are together.
+    /// Writes what callers wait for, until there is nothing more. What came while something was written goes on its
+    /// way too, though nobody waits for it yet: else all who have some under way would come to wait together.
     pub(crate) fn write_waiting(&self) {
-        let mut is_known = true;
+        let (mut is_known, mut is_behind) = (true, false);
         while self.is_asked.swap(false, Ordering::SeqCst)
-            || (is_known && self.waiting.load(Ordering::SeqCst) > 0)
+            || (is_known && (is_behind || self.waiting.load(Ordering::SeqCst) > 0))
         {
             let mut writing = self.writing.lock();
+            let before = self.committed();
             is_known = self.write_open(&mut writing);
+            let committed = self.committed();
+            is_behind = committed > before && self.appended() > committed;
             if self.is_closed() {
                 return;
             }

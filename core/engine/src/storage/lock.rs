@@ -29,6 +29,8 @@ pub(super) struct FileLock {
     /// Whether the directory is locked itself.
     is_whole: bool,
     file: fs::File,
+    /// What the directory and the file are known by: asking the open ones again takes as long as asking the names.
+    known: [Option<FileIdentity>; 2],
     pid: u32,
 }
 
@@ -42,12 +44,13 @@ impl FileLock {
 impl DirectoryLock for FileLock {
     fn displaced(&self) -> Option<String> {
         let named = |path| Base { root: &self.root, held: None }.identity(path);
+        let [of_directory, of_file] = self.known;
         if let Some(directory) = &self.directory
-            && is_another(named(""), directory) != Is::Same
+            && is_another(named(""), of_directory, directory) != Is::Same
         {
             return Some(format!("{} is not the directory that was opened", self.root.display()));
         }
-        match is_another(named(LOCK_FILE), &self.file) {
+        match is_another(named(LOCK_FILE), of_file, &self.file) {
             Is::Missing if !self.is_whole => {
                 Some(format!("{LOCK_FILE} was removed from {}", self.root.display()))
             }
@@ -68,8 +71,13 @@ enum Is {
     Missing,
 }
 
-fn is_another(named: io::Result<Option<FileIdentity>>, open: &fs::File) -> Is {
+fn is_another(
+    named: io::Result<Option<FileIdentity>>,
+    known: Option<FileIdentity>,
+    open: &fs::File,
+) -> Is {
     match named {
+        Ok(named) if named == known => Is::Same,
         Ok(named) if Base::identity_of(open).is_ok_and(|open| open != named) => Is::Other,
         Err(error) if is_nowhere(&error) => Is::Missing,
         // Who can't look knows nothing against it.
@@ -124,7 +132,9 @@ pub(super) fn take_lock(root: &Path) -> io::Result<Result<FileLock, String>> {
         Err(TryLockError::Error(error)) => return Err(error),
     }
     let pid = std::process::id();
-    let lock = FileLock { root: root.to_owned(), directory, is_whole, file, pid };
+    let known_by = |open: &fs::File| Base::identity_of(open).ok().flatten();
+    let known = [directory.as_deref().and_then(known_by), known_by(&file)];
+    let lock = FileLock { root: root.to_owned(), directory, is_whole, file, known, pid };
     match write_holder(&lock.file) {
         // A full disk must not keep a database from opening; the lock holds without its text.
         Ok(()) => {}

@@ -9,8 +9,9 @@ use std::thread::Thread;
 
 use rstmdb_engine::FsyncPolicy::{self, EveryMs, EveryN, EveryWrite};
 use rstmdb_engine::{Engine, Options};
-use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage, Rng};
+use rstmdb_testkit::faulty::{Call, Crash, Effect, Fault, FaultyStorage, Rng, When};
 use rstmdb_testkit::seeds::{Replay, seeds};
+use rstmdb_testkit::target::EVENT_TIMEOUT;
 use rstmdb_testkit::writer::{THREADS, begin, event, events, key, options};
 use rstmdb_types::error::reason;
 use rstmdb_types::{
@@ -141,6 +142,33 @@ fn a_failed_timed_sync_leaves_nobody_waiting() {
         assert_eq!(error.reason(), Some(reason::WRITES_STOPPED));
         assert!(engine.close().is_err());
     }
+}
+
+#[test]
+fn what_came_while_the_disk_was_busy_is_written_though_nobody_waits_for_it() {
+    let disk = FaultyStorage::new(1);
+    let engine = Arc::new(open(&disk, EveryWrite));
+    begin(&engine);
+    let (syncing, syncs) = std::sync::mpsc::channel();
+    let (go_on, held) = std::sync::mpsc::channel();
+    let held = std::sync::Mutex::new(held);
+    disk.observe(move |_, when, call, path| {
+        if call == Call::Sync && when == When::Before && path.starts_with("log/") {
+            let _ = syncing.send(());
+            let _ = held.lock().unwrap().recv();
+        }
+    });
+    let writer = engine.clone();
+    let first = std::thread::spawn(move || {
+        block_on(writer.apply_event(event(0, 0, 0))).unwrap();
+    });
+    syncs.recv_timeout(EVENT_TIMEOUT).expect("the first is written");
+    let second = engine.apply_event(event(1, 0, 0));
+    go_on.send(()).unwrap();
+    syncs.recv_timeout(EVENT_TIMEOUT).expect("the second follows by itself");
+    drop(go_on);
+    second.wait().unwrap();
+    first.join().unwrap();
 }
 
 #[test]
