@@ -1,7 +1,8 @@
 //! What went wrong over the network once. Each test failed before its bug was fixed.
 
+use rstmdb_protocol::WireMode;
 use rstmdb_testkit::server::TestServer;
-use rstmdb_testkit::wire::{Wire, WireMode, frame_of, outcome, request};
+use rstmdb_testkit::wire::{Wire, frame_of, outcome, request};
 use serde_json::json;
 
 fn server() -> TestServer {
