@@ -166,6 +166,8 @@ pub(crate) struct Queue<S> {
     /// Wakes the log thread, when there is one.
     log_thread: Mutex<Option<Waker>>,
     has_log_thread: AtomicBool,
+    /// Whether the log thread is writing and will look for those who wait before it sleeps.
+    is_at_work: AtomicBool,
     /// Whether the log thread has something to do that nobody waits for in `waiters`.
     is_asked: AtomicBool,
     stopping: AtomicBool,
@@ -204,6 +206,7 @@ impl<S: Sink> Queue<S> {
             failures: Mutex::new(Vec::new()),
             log_thread: Mutex::new(None),
             has_log_thread: AtomicBool::new(false),
+            is_at_work: AtomicBool::new(false),
             is_asked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             volatile,
@@ -340,14 +343,19 @@ impl<S: Sink> Queue<S> {
                 return result;
             }
             self.rounds.want(ticket.round);
-            if self.lead() || self.is_led_soon(ticket) {
+            if self.lead_unless_led() || self.is_led_soon(ticket) {
                 continue;
             }
             register(&self.waiters, &self.waiting, ticket.offset, &thread_waker());
-            if self.settled(ticket).is_none() && !self.lead() {
+            if self.settled(ticket).is_none() && !self.lead_unless_led() {
                 park(None);
             }
         }
+    }
+
+    /// As [`Queue::lead`], unless the log thread is at it anyway: it would have to wait for whoever took its place.
+    fn lead_unless_led(&self) -> bool {
+        !self.is_at_work.load(Ordering::SeqCst) && self.lead()
     }
 
     /// Waits awake for who is writing, where that is quick; says whether it was.
@@ -752,18 +760,25 @@ impl<S: Sink> Queue<S> {
     /// way too, though nobody waits for it yet: else all who have some under way would come to wait together.
     pub(crate) fn write_waiting(&self) {
         let (mut is_known, mut is_behind) = (true, false);
-        while self.is_asked.swap(false, Ordering::SeqCst)
-            || (is_known && (is_behind || self.waiting.load(Ordering::SeqCst) > 0))
-        {
+        let is_wanted = |is_known: bool| {
+            self.is_asked.swap(false, Ordering::SeqCst)
+                || (is_known && self.waiting.load(Ordering::SeqCst) > 0)
+        };
+        while is_wanted(is_known) || (is_known && is_behind) {
+            self.is_at_work.store(true, Ordering::SeqCst);
             let mut writing = self.writing.lock();
             let before = self.committed();
             is_known = self.write_open(&mut writing);
             let committed = self.committed();
             is_behind = committed > before && self.appended() > committed;
+            drop(writing);
+            // Before looking for those who wait: who comes after that writes.
+            self.is_at_work.store(is_known && is_behind, Ordering::SeqCst);
             if self.is_closed() {
-                return;
+                break;
             }
         }
+        self.is_at_work.store(false, Ordering::SeqCst);
     }
 }
 

@@ -426,7 +426,7 @@ fn shuttle_who_steps_down_tells_everybody() {
                     Box::new(|run| run.reader()),
                     Box::new(move |run| {
                         run.step_down();
-                        run.queue.stand_up(|_| Ok(())).unwrap();
+                        run.queue.stand_up(|_| Ok(false)).unwrap();
                         run.decide(others);
                     }),
                 ],
