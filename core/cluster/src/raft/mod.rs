@@ -175,6 +175,11 @@ impl RaftNode {
         &self.raft
     }
 
+    /// Who was not heard of for so long does not answer.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// The engine that is open now.
     pub fn engine(&self) -> Arc<Engine> {
         self.slot.engine()

@@ -13,8 +13,6 @@ use crate::node::NodeRole;
 
 /// Who does not answer within this time is told as one that does not.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A leader that most voters confirmed within this time has them.
-const CONFIRMED: Duration = Duration::from_secs(5);
 
 /// What this node and all others say; where it belongs to no group yet, why.
 pub(super) async fn of(
@@ -39,7 +37,8 @@ pub(super) async fn of(
     let reports: BTreeMap<u16, MemberReport> =
         reports.map(|report| (report.node, report)).collect();
     let (_, level) = raft.levels();
-    told(&state, &reports, cluster, level)
+    let quorum = has_quorum(&state, &reports, raft.patience());
+    told(&state, &reports, cluster, level, quorum)
 }
 
 /// How a member does; nothing where it does not say.
@@ -61,19 +60,38 @@ pub(super) async fn ask(
     }
 }
 
+/// Of two that both say that they lead, one has not heard of the other.
+fn leading(reports: &BTreeMap<u16, MemberReport>) -> Option<&MemberReport> {
+    reports.values().filter(|report| report.is_leading).max_by_key(|report| report.term)
+}
+
+/// Whether somebody leads whom most voters confirmed a moment ago; who leads and was asked itself sees at once that they are gone.
+fn has_quorum(
+    state: &GroupState,
+    reports: &BTreeMap<u16, MemberReport>,
+    patience: Duration,
+) -> bool {
+    let Some(leads) = leading(reports) else { return false };
+    let (count, there) = voters(state, reports);
+    let is_recent = |ago: u64| Duration::from_millis(ago) < patience;
+    leads.confirmed_ms.is_some_and(is_recent) && (leads.node != state.id || there > count / 2)
+}
+
+/// How many vote, and how many of them answer.
+fn voters(state: &GroupState, reports: &BTreeMap<u16, MemberReport>) -> (usize, usize) {
+    let voters = state.members.iter().filter(|of| of.is_voter);
+    (voters.clone().count(), voters.filter(|of| reports.contains_key(&of.id)).count())
+}
+
 fn told(
     state: &GroupState,
     reports: &BTreeMap<u16, MemberReport>,
     cluster: &str,
     level: u32,
+    has_quorum: bool,
 ) -> ClusterStatusResult {
     let term = reports.values().map(|report| report.term).max().unwrap_or(0).max(state.term);
-    // Of two that both say so, one has not heard of the other.
-    let leads = reports.values().filter(|report| report.is_leading).max_by_key(|of| of.term);
-    let confirmed = |report: &MemberReport| {
-        report.confirmed_ms.is_some_and(|ago| u128::from(ago) < CONFIRMED.as_millis())
-    };
-    let has_quorum = leads.is_some_and(confirmed);
+    let leads = leading(reports);
     let leader = leads.map(|report| report.node);
     let own = match (leader == Some(state.id), state.is_learner) {
         (true, _) => NodeRole::Leader,
@@ -151,9 +169,7 @@ fn problems(
     has_quorum: bool,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    let voters: Vec<&MemberState> = state.members.iter().filter(|of| of.is_voter).collect();
-    let count = voters.len();
-    let there = voters.iter().filter(|of| reports.contains_key(&of.id)).count();
+    let (count, there) = voters(state, reports);
     if !has_quorum {
         problems.push(match there > count / 2 {
             true => "no node leads that most voters answer: an election may be under way, or they do not reach each other".to_owned(),
@@ -177,7 +193,7 @@ fn problems(
         ));
     }
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
-    for of in &voters {
+    for of in state.members.iter().filter(|of| of.is_voter) {
         *zones.entry(of.member.zone.as_str()).or_default() += 1;
     }
     let fullest = zones.into_iter().filter(|(zone, _)| !zone.is_empty()).max_by_key(|of| of.1);
