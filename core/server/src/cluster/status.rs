@@ -223,3 +223,94 @@ fn differing(reports: &BTreeMap<u16, MemberReport>, leader: Option<u16>) -> Vec<
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use rstmdb_cluster::raft::MemberNode;
+    use rstmdb_engine::replication::LogTip;
+
+    use super::*;
+
+    fn group(own: u16, voters: u16) -> GroupState {
+        let member = |id: u16| MemberState {
+            id,
+            member: MemberNode { peer: format!("node{id}:7403"), ..MemberNode::default() },
+            is_voter: true,
+            behind: None,
+            silence: None,
+        };
+        let tip = LogTip {
+            index: 9,
+            term: 3,
+            offset: 9,
+            chain: 0,
+            first_kept: 1,
+            synced: 9,
+            committed: 9,
+            committed_offset: 9,
+        };
+        GroupState {
+            id: own,
+            leader: Some(1),
+            term: 3,
+            is_leading: own == 1,
+            is_learner: false,
+            members: (1..=voters).map(member).collect(),
+            tip,
+        }
+    }
+
+    /// Node 1 leads, and most confirmed that so long ago.
+    fn reports(nodes: &[u16], confirmed_ms: u64) -> BTreeMap<u16, MemberReport> {
+        let report = |node: &u16| MemberReport {
+            node: *node,
+            term: 3,
+            is_leading: *node == 1,
+            confirmed_ms: (*node == 1).then_some(confirmed_ms),
+            committed_offset: 9,
+            digests: vec![(7, 70), (9, 90)],
+            ..MemberReport::default()
+        };
+        nodes.iter().map(|node| (*node, report(node))).collect()
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_quorum_is_what_most_confirmed_a_moment_ago() {
+        assert!(has_quorum(&group(1, 3), &reports(&[1, 2], 50), SECOND));
+        assert!(!has_quorum(&group(1, 3), &reports(&[1, 2], 1_000), SECOND), "long ago");
+        assert!(!has_quorum(&group(1, 3), &reports(&[1], 50), SECOND), "they are gone since");
+        // Who was asked may reach the leader alone, whom the others reach.
+        assert!(has_quorum(&group(2, 5), &reports(&[1, 2], 50), SECOND));
+        assert!(!has_quorum(&group(2, 3), &reports(&[2, 3], 50), SECOND), "nobody leads");
+    }
+
+    #[test]
+    fn what_to_look_at_is_said_with_a_way_out() {
+        let said = |state: &GroupState, reports, quorum| problems(state, &reports, Some(1), quorum);
+        assert_eq!(said(&group(1, 3), reports(&[1, 2, 3], 9), true), Vec::<String>::new());
+        let alone = said(&group(1, 3), reports(&[1], 9), false);
+        assert!(
+            alone
+                .iter()
+                .any(|what| what.starts_with("no quorum: 1 of 3 voters answer, and 2 must"))
+        );
+        assert!(
+            alone
+                .iter()
+                .any(|what| what.contains("node3:7403") && what.contains("cluster remove 3"))
+        );
+        let even = said(&group(1, 2), reports(&[1, 2], 9), true);
+        assert!(even.iter().any(|what| what.starts_with("2 voters stand no more failures than 1")));
+        // At another place it is not compared; above what is committed neither.
+        let mut odd = reports(&[1, 2, 3], 9);
+        odd.entry(2).and_modify(|report| report.digests = vec![(8, 1), (7, 70)]);
+        assert_eq!(said(&group(1, 3), odd.clone(), true), Vec::<String>::new());
+        odd.entry(3).and_modify(|report| report.digests = vec![(7, 70), (9, 91)]);
+        let differ = said(&group(1, 3), odd, true);
+        assert!(
+            differ.iter().any(|what| what.starts_with("node 3 holds something else than node 1"))
+        );
+    }
+}
