@@ -9,6 +9,9 @@
 
 mod common;
 
+#[cfg(target_os = "linux")]
+use std::{io::Write, process::Stdio};
+
 use common::Place;
 use rstmdb_testkit::server::TestMember;
 use rstmdb_testkit::wire::await_condition;
@@ -46,8 +49,8 @@ fn at(member: &TestMember) -> Place {
 
 /// The cells of the first row of a table that has this in it.
 fn cells<'a>(shown: &'a str, part: &str) -> Vec<&'a str> {
-    let row = shown.lines().find(|line| line.contains('│') && line.contains(part)).unwrap();
-    row.trim_matches('│').split('│').map(str::trim).collect()
+    let row = shown.lines().find(|line| line.contains('┆') && line.contains(part)).unwrap();
+    row.trim_matches('│').split('┆').map(str::trim).collect()
 }
 
 /// What a shell says in a terminal, at its end; nothing where there is no program that makes one.
@@ -58,15 +61,15 @@ fn prompt(member: &TestMember) -> Option<String> {
     let shown = std::process::Command::new("script")
         .args(["-qec", &line, "/dev/null"])
         .env("RSTMDB_HISTORY", "")
-        .stdin(std::process::Stdio::null())
-        .output();
-    match shown {
-        Ok(shown) => Some(String::from_utf8(shown.stdout).unwrap()),
-        Err(_) => {
-            assert!(std::env::var_os("CI").is_none(), "script, of util-linux, is missing");
-            None
-        }
-    }
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut shown) = shown else {
+        assert!(std::env::var_os("CI").is_none(), "script, of util-linux, is missing");
+        return None;
+    };
+    shown.stdin.as_mut().unwrap().write_all(b"quit\n").unwrap();
+    Some(String::from_utf8(shown.wait_with_output().unwrap().stdout).unwrap())
 }
 
 /// Runs it again while it is refused for what passes.

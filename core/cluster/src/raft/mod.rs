@@ -28,8 +28,8 @@ use rstmdb_types::{Error, ErrorCode, Result};
 pub use lead::RaftOfGroup;
 pub use log::RaftLog;
 pub use machine::{RaftMachine, RaftSnapshot};
-pub use report::MemberReport;
 pub use members::{GroupState, JoinOutcome, MemberState, first_member};
+pub use report::MemberReport;
 pub use slot::EngineSlot;
 pub use snapshot::{SnapshotFile, SnapshotSource};
 pub use types::{
@@ -173,6 +173,11 @@ impl RaftNode {
     /// The library's node, for the network and for changes of the membership.
     pub fn raft(&self) -> &RaftOfGroup {
         &self.raft
+    }
+
+    /// Who was not heard of for so long does not answer.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// The engine that is open now.

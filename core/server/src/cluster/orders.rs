@@ -25,6 +25,11 @@ use crate::config::Address;
 /// A server that was invited asks to join within this time, or its log says why not.
 const COMING: Duration = Duration::from_secs(10);
 
+/// Who was elected takes writes within this time, as a rule.
+const LEADING: Duration = Duration::from_secs(2);
+/// Before it is asked again.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// Answers what is asked about the group.
 #[derive(Clone)]
 pub(super) struct GroupOrders {
@@ -76,12 +81,16 @@ impl GroupOrders {
             }
             Request::ClusterTransfer(request) => {
                 let leader = self.raft()?.transfer(request.to.map(number).transpose()?).await?;
+                self.await_leader(leader.node).await;
                 let (leader, address) = (leader.node.into(), leader.address.into());
                 Outcome::ClusterTransfer(ClusterTransferResult { leader, address })
             }
             Request::ClusterDrain(request) => {
                 let is_drained = !request.undo;
                 let leader = self.raft()?.drain(number(request.node)?, is_drained).await?;
+                if let Some(leader) = leader {
+                    self.await_leader(leader).await;
+                }
                 let leader = leader.map(u64::from);
                 Outcome::ClusterDrain(ClusterDrainResult { node: request.node, is_drained, leader })
             }
@@ -122,6 +131,23 @@ impl GroupOrders {
             return result;
         }
         Err(belongs_already(self.calls.node().standing().node))
+    }
+
+    /// Gives who was just elected the time to take writes. It does that by itself, also when this is over before.
+    async fn await_leader(&self, leader: u16) {
+        let Ok(raft) = self.raft() else { return };
+        let takes_writes = async {
+            loop {
+                let state = raft.state();
+                let Some(member) = state.member(leader) else { return };
+                let report = status::ask(raft, &self.inquiries, state.id, member).await;
+                if report.is_some_and(|report| report.is_leading) {
+                    return;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        let _ = tokio::time::timeout(LEADING, takes_writes).await;
     }
 
     /// Invites a node, and waits for it to be a member.

@@ -13,8 +13,6 @@ use crate::node::NodeRole;
 
 /// Who does not answer within this time is told as one that does not.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A leader that most voters confirmed within this time has them.
-const CONFIRMED: Duration = Duration::from_secs(5);
 
 /// What this node and all others say; where it belongs to no group yet, why.
 pub(super) async fn of(
@@ -39,7 +37,8 @@ pub(super) async fn of(
     let reports: BTreeMap<u16, MemberReport> =
         reports.map(|report| (report.node, report)).collect();
     let (_, level) = raft.levels();
-    told(&state, &reports, cluster, level)
+    let quorum = has_quorum(&state, &reports, raft.patience());
+    told(&state, &reports, cluster, level, quorum)
 }
 
 /// How a member does; nothing where it does not say.
@@ -61,19 +60,38 @@ pub(super) async fn ask(
     }
 }
 
+/// Of two that both say that they lead, one has not heard of the other.
+fn leading(reports: &BTreeMap<u16, MemberReport>) -> Option<&MemberReport> {
+    reports.values().filter(|report| report.is_leading).max_by_key(|report| report.term)
+}
+
+/// Whether somebody leads whom most voters confirmed a moment ago; who leads and was asked itself sees at once that they are gone.
+fn has_quorum(
+    state: &GroupState,
+    reports: &BTreeMap<u16, MemberReport>,
+    patience: Duration,
+) -> bool {
+    let Some(leads) = leading(reports) else { return false };
+    let (count, there) = voters(state, reports);
+    let is_recent = |ago: u64| Duration::from_millis(ago) < patience;
+    leads.confirmed_ms.is_some_and(is_recent) && (leads.node != state.id || there > count / 2)
+}
+
+/// How many vote, and how many of them answer.
+fn voters(state: &GroupState, reports: &BTreeMap<u16, MemberReport>) -> (usize, usize) {
+    let voters = state.members.iter().filter(|of| of.is_voter);
+    (voters.clone().count(), voters.filter(|of| reports.contains_key(&of.id)).count())
+}
+
 fn told(
     state: &GroupState,
     reports: &BTreeMap<u16, MemberReport>,
     cluster: &str,
     level: u32,
+    has_quorum: bool,
 ) -> ClusterStatusResult {
     let term = reports.values().map(|report| report.term).max().unwrap_or(0).max(state.term);
-    // Of two that both say so, one has not heard of the other.
-    let leads = reports.values().filter(|report| report.is_leading).max_by_key(|of| of.term);
-    let confirmed = |report: &MemberReport| {
-        report.confirmed_ms.is_some_and(|ago| u128::from(ago) < CONFIRMED.as_millis())
-    };
-    let has_quorum = leads.is_some_and(confirmed);
+    let leads = leading(reports);
     let leader = leads.map(|report| report.node);
     let own = match (leader == Some(state.id), state.is_learner) {
         (true, _) => NodeRole::Leader,
@@ -151,9 +169,7 @@ fn problems(
     has_quorum: bool,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    let voters: Vec<&MemberState> = state.members.iter().filter(|of| of.is_voter).collect();
-    let count = voters.len();
-    let there = voters.iter().filter(|of| reports.contains_key(&of.id)).count();
+    let (count, there) = voters(state, reports);
     if !has_quorum {
         problems.push(match there > count / 2 {
             true => "no node leads that most voters answer: an election may be under way, or they do not reach each other".to_owned(),
@@ -177,7 +193,7 @@ fn problems(
         ));
     }
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
-    for of in &voters {
+    for of in state.members.iter().filter(|of| of.is_voter) {
         *zones.entry(of.member.zone.as_str()).or_default() += 1;
     }
     let fullest = zones.into_iter().filter(|(zone, _)| !zone.is_empty()).max_by_key(|of| of.1);
@@ -206,4 +222,95 @@ fn differing(reports: &BTreeMap<u16, MemberReport>, leader: Option<u16>) -> Vec<
             )
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstmdb_cluster::raft::MemberNode;
+    use rstmdb_engine::replication::LogTip;
+
+    use super::*;
+
+    fn group(own: u16, voters: u16) -> GroupState {
+        let member = |id: u16| MemberState {
+            id,
+            member: MemberNode { peer: format!("node{id}:7403"), ..MemberNode::default() },
+            is_voter: true,
+            behind: None,
+            silence: None,
+        };
+        let tip = LogTip {
+            index: 9,
+            term: 3,
+            offset: 9,
+            chain: 0,
+            first_kept: 1,
+            synced: 9,
+            committed: 9,
+            committed_offset: 9,
+        };
+        GroupState {
+            id: own,
+            leader: Some(1),
+            term: 3,
+            is_leading: own == 1,
+            is_learner: false,
+            members: (1..=voters).map(member).collect(),
+            tip,
+        }
+    }
+
+    /// Node 1 leads, and most confirmed that so long ago.
+    fn reports(nodes: &[u16], confirmed_ms: u64) -> BTreeMap<u16, MemberReport> {
+        let report = |node: &u16| MemberReport {
+            node: *node,
+            term: 3,
+            is_leading: *node == 1,
+            confirmed_ms: (*node == 1).then_some(confirmed_ms),
+            committed_offset: 9,
+            digests: vec![(7, 70), (9, 90)],
+            ..MemberReport::default()
+        };
+        nodes.iter().map(|node| (*node, report(node))).collect()
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_quorum_is_what_most_confirmed_a_moment_ago() {
+        assert!(has_quorum(&group(1, 3), &reports(&[1, 2], 50), SECOND));
+        assert!(!has_quorum(&group(1, 3), &reports(&[1, 2], 1_000), SECOND), "long ago");
+        assert!(!has_quorum(&group(1, 3), &reports(&[1], 50), SECOND), "they are gone since");
+        // Who was asked may reach the leader alone, whom the others reach.
+        assert!(has_quorum(&group(2, 5), &reports(&[1, 2], 50), SECOND));
+        assert!(!has_quorum(&group(2, 3), &reports(&[2, 3], 50), SECOND), "nobody leads");
+    }
+
+    #[test]
+    fn what_to_look_at_is_said_with_a_way_out() {
+        let said = |state: &GroupState, reports, quorum| problems(state, &reports, Some(1), quorum);
+        assert_eq!(said(&group(1, 3), reports(&[1, 2, 3], 9), true), Vec::<String>::new());
+        let alone = said(&group(1, 3), reports(&[1], 9), false);
+        assert!(
+            alone
+                .iter()
+                .any(|what| what.starts_with("no quorum: 1 of 3 voters answer, and 2 must"))
+        );
+        assert!(
+            alone
+                .iter()
+                .any(|what| what.contains("node3:7403") && what.contains("cluster remove 3"))
+        );
+        let even = said(&group(1, 2), reports(&[1, 2], 9), true);
+        assert!(even.iter().any(|what| what.starts_with("2 voters stand no more failures than 1")));
+        // At another place it is not compared; above what is committed neither.
+        let mut odd = reports(&[1, 2, 3], 9);
+        odd.entry(2).and_modify(|report| report.digests = vec![(8, 1), (7, 70)]);
+        assert_eq!(said(&group(1, 3), odd.clone(), true), Vec::<String>::new());
+        odd.entry(3).and_modify(|report| report.digests = vec![(7, 70), (9, 91)]);
+        let differ = said(&group(1, 3), odd, true);
+        assert!(
+            differ.iter().any(|what| what.starts_with("node 3 holds something else than node 1"))
+        );
+    }
 }
