@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 60
 # A machine to try with `make run`; the quotes are for echo.
 DOOR := {\"states\":[\"shut\",\"open\"],\"initial\":\"shut\",\"transitions\":[{\"from\":\"shut\",\"event\":\"OPEN\",\"to\":\"open\"},{\"from\":\"open\",\"event\":\"SHUT\",\"to\":\"shut\"}]}
 
-.PHONY: help run cluster demo test check fix generate bench bench-compare soak soak-cluster examples conform interop diagrams wheels npm-pack portable clib try-install programs install crates publish-crates \
+.PHONY: help run cluster demo test check fix generate bench bench-compare soak soak-cluster examples conform chaos interop diagrams wheels npm-pack portable clib try-install programs install crates publish-crates \
 	doc clean toolchain tools languages test-core test-languages check-languages
 
 # What `cargo add rstmdb` and `cargo install rstmdb-cli` need.
@@ -55,6 +55,7 @@ test: toolchain tools check doc ## check, build the documentation, then every te
 	@$(MAKE) --no-print-directory test-languages
 	@$(MAKE) --no-print-directory examples
 	@$(MAKE) --no-print-directory conform
+	@$(MAKE) --no-print-directory chaos
 
 test-core: toolchain ## the tests of the core's crates alone, as on macOS and Windows
 	@cargo xtask test $(CORE:%=--package %)
@@ -127,6 +128,9 @@ examples: toolchain languages ## every example and quick start, twice, all on on
 
 conform: toolchain languages ## the conformance scenarios and seeded programs: languages by targets
 	@cargo xtask conform $(ARGS)
+
+chaos: toolchain languages ## groups of servers on a network of namespaces, under faults: ARGS="--faults 30 --seed 7"
+	@cargo xtask chaos $(ARGS)
 
 interop: toolchain ## the vectors, the client and import-peer against the published server 0.3.0
 	@peer="$(abspath $(TARGET_DIR))/peers/bin/rstmdb"; \

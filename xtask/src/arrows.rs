@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("rstmdb-tests", EVERYTHING),
     ("rstmdb-benches", EVERYTHING),
+    ("rstmdb-chaos", EVERYTHING),
     ("xtask", &["rstmdb-types", "rstmdb-machine"]),
 ];
 
@@ -57,7 +58,7 @@ const EVERYTHING: &[&str] = &[
 ];
 
 /// Beside these, `TESTKIT` may only be a dev-dependency.
-const TESTKIT_USERS: &[&str] = &["rstmdb-tests", "rstmdb-benches"];
+const TESTKIT_USERS: &[&str] = &["rstmdb-tests", "rstmdb-benches", "rstmdb-chaos"];
 const TESTKIT: &str = "rstmdb-testkit";
 
 /// What the tests of a crate may name beside its row.

@@ -6,6 +6,7 @@
 
 mod arrows;
 mod artefacts;
+mod chaos;
 mod circles;
 mod compare;
 mod conform;
@@ -46,6 +47,7 @@ usage: cargo xtask <task>
   bench-compare REVISION [--turns 3] [--floor 0.97] [GROUP]...
                      the benchmarks of another revision and of this tree in turns, and their ratios
   conform [OPTIONS]  the conformance scenarios and programs in every language
+  chaos [OPTIONS]    groups of servers on a network of namespaces, under faults
   test [ARGUMENTS]   cargo test with ARGUMENTS, and a summary at the end";
 
 fn main() -> ExitCode {
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         ["artefacts", rest @ ..] => artefacts::check(rest),
         ["bench-compare", rest @ ..] => compare::run(rest),
         ["conform", rest @ ..] => conform::run(rest),
+        ["chaos", rest @ ..] => chaos::run(rest),
         ["test", rest @ ..] => tests_run::run(rest),
         _ => {
             eprintln!("{USAGE}");

@@ -100,12 +100,28 @@ pub fn check(open: &dyn Fn(&Value) -> Box<dyn Target>) {
 
 /// Runs a program on a target with an empty database: what a runner of any language does.
 pub fn run(program: &Value, target: &mut dyn Target) -> Result<String> {
-    let mut watches: BTreeMap<String, usize> = BTreeMap::new();
-    let mut answers = Vec::new();
-    for step in program["steps"].as_array().into_iter().flatten() {
+    let mut stepper = Stepper::default();
+    let steps = program["steps"].as_array().into_iter().flatten();
+    let answers: Result<Vec<Value>> = steps.map(|step| stepper.step(step, target)).collect();
+    Ok(text(&answers?))
+}
+
+/// Answers the steps of a program, one after the other.
+#[derive(Debug, Default)]
+pub struct Stepper {
+    watches: BTreeMap<String, usize>,
+}
+
+impl Stepper {
+    /// The answer to a step as its line has it, with the line feed.
+    pub fn line(&mut self, step: &Value, target: &mut dyn Target) -> Result<String> {
+        self.step(step, target).map(|answer| text(&[answer]))
+    }
+
+    fn step(&mut self, step: &Value, target: &mut dyn Target) -> Result<Value> {
         let args = step.get("args").cloned().unwrap_or_else(|| json!({}));
         let watch = step["watch"].as_str().unwrap_or_default();
-        answers.push(match step["op"].as_str().unwrap_or_default() {
+        Ok(match step["op"].as_str().unwrap_or_default() {
             "REOPEN" => {
                 if target.can_reopen() {
                     target.reopen()?;
@@ -118,7 +134,7 @@ pub fn run(program: &Value, target: &mut dyn Target) -> Result<String> {
             }
             "EVENTS" => {
                 let count = step["count"].as_u64().unwrap_or_default();
-                let number = watches.get(watch).copied().unwrap_or_default();
+                let number = self.watches.get(watch).copied().unwrap_or_default();
                 let next = |_| target.next_event(number, EVENT_TIMEOUT);
                 let events: Result<Vec<_>> = (0..count).map(next).collect();
                 comparable(&json!(events?))
@@ -130,16 +146,15 @@ pub fn run(program: &Value, target: &mut dyn Target) -> Result<String> {
                 if matches!(operation, Operation::WatchInstance | Operation::WatchAll) {
                     let outcome = target.watch(operation, &Json::from_value(&args));
                     if let Ok((number, _)) = &outcome {
-                        watches.insert(watch.to_owned(), *number);
+                        self.watches.insert(watch.to_owned(), *number);
                     }
                     answer(step, &outcome.map(|(_, result)| result))
                 } else {
                     answer_pages(step, &args, &mut |args| target.call(operation, args))
                 }
             }
-        });
+        })
     }
-    Ok(text(&answers))
 }
 
 /// One canonical answer a line.

@@ -116,6 +116,11 @@ impl DatabaseTarget {
         DatabaseTarget::on(Embedded { location, options, clock, is_in_memory, crashes })
     }
 
+    /// A database that somebody else keeps, by its URL.
+    pub fn kept_elsewhere(url: &str) -> Result<DatabaseTarget> {
+        DatabaseTarget::on(Elsewhere(url.to_owned()))
+    }
+
     /// Opens a database for the first time.
     pub(crate) fn on(mut ground: impl Ground + 'static) -> Result<DatabaseTarget> {
         let database = ground.open()?;
@@ -126,6 +131,22 @@ impl DatabaseTarget {
     pub fn database(&self) -> &Database {
         &self.database
     }
+}
+
+/// Its clock is not ours.
+#[derive(Debug)]
+struct Elsewhere(String);
+
+impl Ground for Elsewhere {
+    fn open(&mut self) -> Result<Database> {
+        Database::open(&self.0)
+    }
+
+    fn can_reopen(&self) -> bool {
+        false
+    }
+
+    fn advance(&mut self, _ms: i64) {}
 }
 
 impl Ground for Embedded {

@@ -2,8 +2,9 @@
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { parse } from 'lossless-json';
-import { RstmdbError } from 'rstmdb';
+import { Database, RstmdbError } from 'rstmdb';
 import { make, match, show } from './match.mjs';
 import { runTable } from './table.mjs';
 import { target } from './target.mjs';
@@ -205,12 +206,25 @@ async function programs(folder, out) {
   }
 }
 
-const { RSTMDB_PROGRAMS, RSTMDB_OUT, RSTMDB_SCENARIOS } = process.env;
-if (RSTMDB_PROGRAMS) await programs(RSTMDB_PROGRAMS, RSTMDB_OUT);
-else {
-  const folder = RSTMDB_SCENARIOS ?? '../tests/conformance/scenarios';
-  await scenarios(folder);
-  await table(join(folder, '../values.json'));
+/** Answers steps as they come, until there are no more. */
+async function calls(url) {
+  const on = { db: await Database.open(url), features: new Set() };
+  const watches = new Map();
+  for await (const line of createInterface({ input: process.stdin })) {
+    console.log(canonical(await answer(on, watches, exact(line))));
+  }
+  await on.db.close();
 }
-console.log(JSON.stringify(counts));
-process.exitCode = counts.failed === 0 && counts.passed > 0 ? 0 : 1;
+
+const { RSTMDB_PROGRAMS, RSTMDB_OUT, RSTMDB_SCENARIOS, RSTMDB_URL } = process.env;
+if (RSTMDB_URL) await calls(RSTMDB_URL);
+else {
+  if (RSTMDB_PROGRAMS) await programs(RSTMDB_PROGRAMS, RSTMDB_OUT);
+  else {
+    const folder = RSTMDB_SCENARIOS ?? '../tests/conformance/scenarios';
+    await scenarios(folder);
+    await table(join(folder, '../values.json'));
+  }
+  console.log(JSON.stringify(counts));
+  process.exitCode = counts.failed === 0 && counts.passed > 0 ? 0 : 1;
+}

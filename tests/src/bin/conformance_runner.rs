@@ -5,7 +5,7 @@
 //! reference model gives: `programs/seed-N.json` and `expected/seed-N.jsonl`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +21,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        [] => run(),
+        [] => match variable("RSTMDB_URL") {
+            Some(url) => answer_calls(&url),
+            None => run(),
+        },
         ["write-programs", folder, first, count] => {
             let first: u64 = first.parse().expect("FIRST is a number");
             let count: u64 = count.parse().expect("COUNT is a number");
@@ -45,6 +48,19 @@ fn write_programs(folder: &Path, seeds: std::ops::Range<u64>) {
         std::fs::write(programs.join(format!("seed-{seed}.json")), program).unwrap();
         std::fs::write(expected.join(format!("seed-{seed}.jsonl")), exchange.answers).unwrap();
     }
+}
+
+/// Answers steps as they come, until there are no more.
+fn answer_calls(url: &str) -> ExitCode {
+    let mut target = DatabaseTarget::kept_elsewhere(url).unwrap();
+    let mut stepper = exchange::Stepper::default();
+    for line in std::io::stdin().lines() {
+        let step = serde_json::from_str(&line.unwrap()).unwrap();
+        let answer = stepper.line(&step, &mut target).unwrap();
+        let mut out = std::io::stdout();
+        out.write_all(answer.as_bytes()).and_then(|()| out.flush()).unwrap();
+    }
+    ExitCode::SUCCESS
 }
 
 /// What the environment says.

@@ -4,7 +4,7 @@
 //! passes and skips what Rust does, fails nothing, and answers the random programs byte by byte as
 //! the reference model.
 
-mod languages;
+pub mod languages;
 mod report;
 
 use std::collections::BTreeMap;
@@ -381,7 +381,7 @@ fn build_host(target_dir: &Path) -> Result<(), String> {
 }
 
 /// The folder that cargo builds into, as an absolute path.
-fn target_dir() -> Result<PathBuf, String> {
+pub fn target_dir() -> Result<PathBuf, String> {
     let folder = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let folder = tree::root().join(folder);
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -389,7 +389,7 @@ fn target_dir() -> Result<PathBuf, String> {
 }
 
 /// A command that does not see that it was called by cargo and by make.
-fn clean(command: &mut Command) -> &mut Command {
+pub fn clean(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let is_cargos =

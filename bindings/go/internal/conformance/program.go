@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,6 +53,34 @@ func runProgram(path, out string) error {
 		answers.WriteByte('\n')
 	}
 	return os.WriteFile(out, []byte(answers.String()), 0o644)
+}
+
+// answerCalls answers steps as they come, until there are no more.
+func answerCalls(url string) error {
+	ctx := context.Background()
+	if err := readSurface(surface()); err != nil {
+		return err
+	}
+	db, err := rstmdb.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	p := &place{db: db}
+	defer p.remove()
+	watches := map[string]*rstmdb.Subscription{}
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		step, err := parse(lines.Bytes())
+		if err != nil {
+			return err
+		}
+		answer, err := stepAnswer(ctx, p, step.(object), watches)
+		if err != nil {
+			return err
+		}
+		fmt.Println(canonical(answer))
+	}
+	return lines.Err()
 }
 
 func stepAnswer(ctx context.Context, p *place, step object, watches map[string]*rstmdb.Subscription) (any, error) {

@@ -1,0 +1,242 @@
+//! What goes wrong with a group, and how it is put right again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rstmdb_testkit::faulty::Rng;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::client::Client;
+use crate::group::Group;
+use crate::world::World;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Fewer than half of the nodes, with the clients of one machine, reach the others no more.
+    Partition,
+    /// A node reaches nobody, but is reached; or the other way round.
+    OneWay,
+    /// Much of what goes from and to a node is lost, in bursts.
+    Loss,
+    /// A process hangs, as under a debugger.
+    Pause,
+    /// `kill -9` of one.
+    Kill,
+    /// `kill -9` of all at once.
+    KillAll,
+    /// A stop in order.
+    Stop,
+    /// Another one is to lead.
+    Transfer,
+    /// A node is removed, its directory is lost, and it comes back as another one.
+    Replace,
+    /// A checkpoint is written and log is deleted.
+    Compact,
+    /// Calls on the disk of a node take longer than an election.
+    SlowDisk,
+    /// The disk of a node is full.
+    FullDisk,
+    /// The clock of a node is off.
+    Clock,
+}
+
+/// All that can be; the second list takes a C compiler.
+const KINDS: &[Kind] = &[
+    Kind::Partition,
+    Kind::OneWay,
+    Kind::Loss,
+    Kind::Pause,
+    Kind::Kill,
+    Kind::KillAll,
+    Kind::Stop,
+    Kind::Transfer,
+    Kind::Replace,
+    Kind::Compact,
+];
+const PRELOADED: &[Kind] = &[Kind::SlowDisk, Kind::FullDisk, Kind::Clock];
+
+/// So many kinds, drawn so that each comes before any comes again.
+pub fn draw(rng: &mut Rng, count: usize, has_preload: bool) -> Vec<Kind> {
+    let all = [KINDS, if has_preload { PRELOADED } else { &[] }].concat();
+    let mut drawn = Vec::new();
+    while drawn.len() < count {
+        let mut round = all.clone();
+        while !round.is_empty() && drawn.len() < count {
+            drawn.push(round.remove(rng.index(round.len())));
+        }
+    }
+    drawn
+}
+
+/// A fault that lasts.
+#[derive(Debug)]
+pub struct Fault {
+    /// What it is, for people.
+    pub name: String,
+    remedy: Remedy,
+}
+
+#[derive(Debug)]
+enum Remedy {
+    Mend(Vec<(usize, usize)>),
+    Resume(usize),
+    Start(Vec<usize>),
+    Calm(Storm),
+    Work(usize, &'static str),
+    SetClock(usize),
+    Nothing,
+}
+
+/// Loses packets until it is told not to.
+#[derive(Debug)]
+struct Storm {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Storm {
+    fn new(world: Arc<World>, host: usize, mut rng: Rng) -> Storm {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = is_over.clone();
+        let thread = std::thread::spawn(move || {
+            let others: Vec<usize> = (0..world.size()).filter(|other| *other != host).collect();
+            while !over.load(Ordering::Acquire) {
+                let other = others[rng.index(others.len())];
+                let (from, to) = if rng.chance(500) { (host, other) } else { (other, host) };
+                world.cut(from, to);
+                std::thread::sleep(Duration::from_millis(1 + rng.below(25)));
+                world.mend(from, to);
+                std::thread::sleep(Duration::from_millis(rng.below(10)));
+            }
+        });
+        Storm { is_over, thread }
+    }
+}
+
+/// Brings a fault about. None when there is nothing that it could happen to.
+pub fn begin(kind: Kind, group: &mut Group, operator: &mut Client, rng: &mut Rng) -> Option<Fault> {
+    let size = group.nodes.len();
+    let leader = group.leader();
+    // Whoever leads is hit as often as anybody else together.
+    let place = match &leader {
+        Some((leader, _)) if rng.chance(500) => *leader,
+        _ => rng.index(size),
+    };
+    let fault = |text: String, remedy| Some(Fault { name: format!("{kind:?} {text}"), remedy });
+    match kind {
+        Kind::Partition => {
+            let mut side = vec![place];
+            while side.len() < size / 2 && rng.chance(500) {
+                let other = rng.index(size);
+                if !side.contains(&other) {
+                    side.push(other);
+                }
+            }
+            let text = format!("of {side:?}");
+            side.push(group.clients()[rng.index(2)]);
+            let others = (0..size + 2).filter(|host| !side.contains(host));
+            let cuts = others.flat_map(|a| side.iter().flat_map(move |b| [(a, *b), (*b, a)]));
+            let cuts: Vec<(usize, usize)> = cuts.collect();
+            cuts.iter().for_each(|(from, to)| group.world.cut(*from, *to));
+            fault(text, Remedy::Mend(cuts))
+        }
+        Kind::OneWay => {
+            let others = (0..size).filter(|host| *host != place);
+            let is_deaf = rng.chance(500);
+            let cuts = others.map(|other| if is_deaf { (other, place) } else { (place, other) });
+            let cuts: Vec<(usize, usize)> = cuts.collect();
+            cuts.iter().for_each(|(from, to)| group.world.cut(*from, *to));
+            fault(format!("{} {place}", if is_deaf { "to" } else { "from" }), Remedy::Mend(cuts))
+        }
+        Kind::Loss => {
+            let storm = Storm::new(group.world.clone(), place, Rng::new(rng.next_u64()));
+            fault(format!("at {place}"), Remedy::Calm(storm))
+        }
+        Kind::Pause => {
+            group.nodes[place].signal(Signal::STOP);
+            fault(format!("of {place}"), Remedy::Resume(place))
+        }
+        Kind::Kill => {
+            group.nodes[place].kill();
+            fault(format!("of {place}"), Remedy::Start(vec![place]))
+        }
+        Kind::KillAll => {
+            group.nodes.iter_mut().for_each(crate::node::Node::kill);
+            fault(String::new(), Remedy::Start((0..size).collect()))
+        }
+        Kind::Stop => {
+            let ended = group.nodes[place].stop().err().unwrap_or_default();
+            fault(format!("of {place} {ended}"), Remedy::Start(vec![place]))
+        }
+        Kind::Transfer => {
+            let (leader, members) = leader?;
+            let to = (leader + 1 + rng.index(size - 1)) % size;
+            let id = Group::id(&members, to)?;
+            let said = group.nodes[leader].order(&format!("lead {id}"));
+            fault(format!("from {leader} to {to}: {said:?}"), Remedy::Nothing)
+        }
+        Kind::Replace => {
+            let (leader, members) = leader?;
+            let gone = (leader + 1 + rng.index(size - 1)) % size;
+            let id = Group::id(&members, gone)?;
+            group.nodes[gone].kill();
+            let said = group.nodes[leader].order(&format!("remove {id} force"));
+            // Who is still a member keeps what it has.
+            if said.is_ok() {
+                group.nodes[gone].wipe();
+            }
+            fault(format!("of {gone}: {said:?}"), Remedy::Start(vec![gone]))
+        }
+        Kind::Compact => {
+            let said = operator.ask(&json!({"op": "COMPACT", "args": {}}));
+            let is_done = said.is_ok_and(|answer| answer.get("error").is_none());
+            fault(if is_done { "done" } else { "refused" }.to_owned(), Remedy::Nothing)
+        }
+        Kind::SlowDisk => {
+            group.nodes[place].fail("sync", "hold");
+            fault(format!("of {place}"), Remedy::Work(place, "sync"))
+        }
+        Kind::FullDisk => {
+            group.nodes[place].fail("write", "ENOSPC");
+            fault(format!("of {place}"), Remedy::Work(place, "write"))
+        }
+        Kind::Clock => {
+            let hours = 1 + i64::try_from(rng.below(47)).unwrap_or(0);
+            let ms = hours * 3_600_000 * if rng.chance(500) { 1 } else { -1 };
+            group.nodes[place].shift_clock(ms);
+            fault(format!("of {place} by {} h", ms / 3_600_000), Remedy::SetClock(place))
+        }
+    }
+}
+
+impl Fault {
+    /// Puts it right; what was wrong with that.
+    pub fn end(self, group: &mut Group) -> Option<String> {
+        match self.remedy {
+            Remedy::Mend(cuts) => cuts.iter().for_each(|(from, to)| group.world.mend(*from, *to)),
+            Remedy::Resume(place) => group.nodes[place].signal(Signal::CONT),
+            Remedy::Start(places) => places.into_iter().for_each(|place| group.start_node(place)),
+            Remedy::Calm(Storm { is_over, thread }) => {
+                is_over.store(true, Ordering::Release);
+                if thread.join().is_err() {
+                    return Some("the storm broke".to_owned());
+                }
+            }
+            Remedy::Work(place, call) => {
+                group.nodes[place].work(call);
+                // A disk that was full takes a restart.
+                if call == "write" {
+                    group.nodes[place].kill();
+                    group.start_node(place);
+                }
+            }
+            Remedy::SetClock(place) => group.nodes[place].shift_clock(0),
+            Remedy::Nothing => {}
+        }
+        None
+    }
+}
