@@ -24,7 +24,8 @@ usage: [GROUP]... [--quick] [--dir DIRECTORY] [--write FILE]
 
   GROUP            run only these groups: micro memory durable reads footprint recovery languages
                    network, or parts of the last: network:durable network:reads network:sizes
-                   network:watches network:footprint network:start
+                   network:watches network:footprint network:start network:cluster
+                   network:failover network:replicas
   --quick          tiny sizes and no verdicts, to see that everything runs; of network: shorter
                    turns
   --dir DIRECTORY  where the databases go; a real disk, by default in the build directory

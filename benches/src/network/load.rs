@@ -22,12 +22,22 @@ use crate::measure::processor_seconds;
 pub struct Requests {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Where each request has the number of its stream, from its beginning, where it has one: a new one each time.
+    streams: Vec<usize>,
 }
 
 impl Requests {
     pub fn push(&mut self, request: &[u8]) {
         self.bytes.extend_from_slice(request);
         self.ends.push(self.bytes.len());
+    }
+}
+
+impl Requests {
+    /// Requests that each have the number of a stream of HTTP/2 at these places.
+    pub fn in_streams(mut self, places: &[usize]) -> Requests {
+        self.streams = places.to_vec();
+        self
     }
 }
 
@@ -48,6 +58,8 @@ struct Lane {
     requests: Requests,
     /// The request to be sent next.
     next: usize,
+    /// The stream that it has, where there are some.
+    stream: u32,
     /// Bytes of the circle that are not sent yet: from here up to the end of the one before `next`.
     unsent_from: usize,
     unsent: usize,
@@ -124,6 +136,7 @@ impl Load {
                 socket,
                 requests,
                 next: 0,
+                stream: 1,
                 unsent_from: 0,
                 unsent: 0,
                 partial: Vec::new(),
@@ -301,6 +314,11 @@ impl Lane {
         for _ in 0..count {
             let begin = self.next.checked_sub(1).map_or(0, |before| self.requests.ends[before]);
             self.unsent += self.requests.ends[self.next] - begin;
+            for place in &self.requests.streams {
+                let at = begin + place;
+                self.requests.bytes[at..at + 4].copy_from_slice(&self.stream.to_be_bytes());
+            }
+            self.stream += 2;
             self.next = (self.next + 1) % self.requests.ends.len();
             self.sent_at.push_back(now);
         }

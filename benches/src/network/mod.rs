@@ -4,14 +4,19 @@
 //! One load for all of them, on the same two processors: many connections driven by one thread,
 //! requests encoded before the clock starts, contestants taking turns.
 
+mod cluster;
 mod durable;
+mod etcd;
+mod failover;
 mod footprint;
 mod load;
+mod nodes;
 pub mod null;
 mod postgres;
 mod rcp;
 mod reads;
 mod redis;
+mod replicas;
 mod server;
 mod site;
 mod sizes;
@@ -29,13 +34,16 @@ use load::{Load, Outcome};
 use server::{Programs, Server};
 
 /// All groups; `network` alone means each of them.
-pub const GROUPS: [Group; 6] = [
+pub const GROUPS: [Group; 9] = [
     ("network:durable", durable::run),
     ("network:reads", reads::run),
     ("network:sizes", sizes::run),
     ("network:watches", watches::run),
     ("network:footprint", footprint::run),
     ("network:start", start::run),
+    ("network:cluster", cluster::run),
+    ("network:failover", failover::run),
+    ("network:replicas", replicas::run),
 ];
 
 /// A server of this repository as it comes, with its data in a folder.
@@ -60,6 +68,8 @@ pub struct Scale {
     pub pause: Duration,
     pub idle_connections: usize,
     pub idle_watchers: usize,
+    /// Of each kind.
+    pub failovers: usize,
 }
 
 impl Scale {
@@ -76,12 +86,14 @@ impl Scale {
             pause: Duration::from_secs(30),
             idle_connections: 10_000,
             idle_watchers: 1_000,
+            failovers: 100,
         };
         let quick = Scale {
             rounds: 2,
             warm_up: Duration::from_millis(200),
             round: Duration::from_millis(600),
             pause: Duration::from_secs(4),
+            failovers: 5,
             ..full
         };
         if sizes.quick { quick } else { full }

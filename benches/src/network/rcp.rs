@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::workload::{EVENT, context, id, machine};
 
 const HEADER_BYTES: usize = 18;
+const RESPONSE: &str = r#"{"type":"response""#;
 const OK: &[u8] = br#""status":"ok""#;
 /// The status stands in the first bytes of an answer.
 const STATUS_WITHIN: usize = 160;
@@ -48,6 +49,14 @@ pub fn apply(i: usize, payload: &str) -> Vec<u8> {
 /// Reads one instance.
 pub fn get(i: usize) -> Vec<u8> {
     request(i, "GET_INSTANCE", &format!(r#"{{"instance_id":"{}"}}"#, id(i)))
+}
+
+/// The same, of a node that may be behind who takes the writes.
+pub fn get_anywhere(i: usize) -> Vec<u8> {
+    let id = id(i);
+    frame(&format!(
+        r#"{{"type":"request","id":"{i:08}","op":"GET_INSTANCE","read":"any","params":{{"instance_id":"{id}"}}}}"#
+    ))
 }
 
 /// Creates one instance.
@@ -95,6 +104,11 @@ impl Scanner {
     pub fn scan(&mut self, bytes: &[u8], answers: &mut usize) -> Result<usize, String> {
         let mut at = 0;
         while let Some((payload, end)) = first_frame(&bytes[at..])? {
+            // What is told of nodes and of how far a log has come answers nothing.
+            if !payload.starts_with(RESPONSE.as_bytes()) {
+                at += end;
+                continue;
+            }
             if payload.get(self.hint..self.hint + OK.len()) != Some(OK) {
                 let head = &payload[..payload.len().min(STATUS_WITHIN)];
                 self.hint = memchr::memmem::find(head, OK)
@@ -136,22 +150,22 @@ pub struct Session {
 impl Session {
     /// Connects and says hello.
     pub fn open(address: SocketAddr) -> std::io::Result<Session> {
+        Session::with_features(address, "[]")
+    }
+
+    /// The same, asking for these features.
+    pub fn with_features(address: SocketAddr, features: &str) -> std::io::Result<Session> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         let mut session = Session { stream, received: Vec::new() };
-        session.try_call("HELLO", r#"{"protocol_version":1,"client_name":"bench"}"#)?;
+        let hello =
+            format!(r#"{{"protocol_version":1,"client_name":"bench","features":{features}}}"#);
+        session.try_call("HELLO", &hello)?;
         Ok(session)
     }
 
-    /// The answer's payload, which must be ok.
-    pub fn call(&mut self, op: &str, params: &str) -> String {
-        let answer = self.try_call(op, params).unwrap();
-        assert!(answer.contains(r#""status":"ok""#), "{op} {params}: {answer}");
-        answer
-    }
-
-    fn try_call(&mut self, op: &str, params: &str) -> std::io::Result<String> {
-        self.stream.write_all(&request(0, op, params))?;
+    /// The next message of the server.
+    pub fn receive(&mut self) -> std::io::Result<String> {
         loop {
             let frame = first_frame(&self.received).map_err(std::io::Error::other)?;
             if let Some((payload, end)) = frame {
@@ -168,11 +182,34 @@ impl Session {
         }
     }
 
+    /// The answer's payload, which must be ok.
+    pub fn call(&mut self, op: &str, params: &str) -> String {
+        let answer = self.try_call(op, params).unwrap();
+        assert!(answer.contains(r#""status":"ok""#), "{op} {params}: {answer}");
+        answer
+    }
+
+    pub fn try_call(&mut self, op: &str, params: &str) -> std::io::Result<String> {
+        self.stream.write_all(&request(0, op, params))?;
+        loop {
+            let message = self.receive()?;
+            if message.starts_with(RESPONSE) {
+                return Ok(message);
+            }
+        }
+    }
+
     pub fn put_machine(&mut self) {
+        assert!(self.try_put_machine());
+    }
+
+    /// Whether the server takes it.
+    pub fn try_put_machine(&mut self) -> bool {
         let definition = machine();
         let params =
             format!(r#"{{"machine":"order","version":1,"definition":{}}}"#, definition.as_str());
-        self.call("PUT_MACHINE", &params);
+        let answer = self.try_call("PUT_MACHINE", &params);
+        answer.is_ok_and(|answer| answer.contains(r#""status":"ok""#))
     }
 
     /// What the log took so far: bytes written.

@@ -36,6 +36,7 @@ pub struct Programs {
     pub ours: PathBuf,
     pub peer: Option<PathBuf>,
     pub redis: Option<PathBuf>,
+    pub etcd: Option<PathBuf>,
     pub postgres: Option<PathBuf>,
 }
 
@@ -60,6 +61,7 @@ impl Programs {
             ours: ours(),
             peer: found("rstmdb 0.3.0", peer.is_file().then_some(peer), &install),
             redis: found("Redis", in_path("redis-server"), "apt-get install redis-server"),
+            etcd: found("etcd", etcd(), "make -C packaging etcd, or apt-get install etcd-server"),
             postgres: found("PostgreSQL", postgres_folder(), "apt-get install postgresql"),
         }
     }
@@ -85,6 +87,12 @@ fn in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
+/// Where it is installed, or where `make -C packaging etcd` put it.
+fn etcd() -> Option<PathBuf> {
+    let fetched = report::target().join("tools").join("usr").join("bin").join("etcd");
+    in_path("etcd").or(fetched.is_file().then_some(fetched))
+}
+
 /// The folder with `initdb` and `postgres`; Debian does not have it in the path.
 fn postgres_folder() -> Option<PathBuf> {
     let of_debian = std::fs::read_dir("/usr/lib/postgresql").ok().into_iter().flatten();
@@ -102,18 +110,20 @@ fn postgres_folder() -> Option<PathBuf> {
 pub struct Settings {
     pub name: String,
     pub fsync: &'static str,
-    pub environment: Vec<(&'static str, &'static str)>,
+    pub environment: Vec<(&'static str, String)>,
+    /// Where clients connect and where health is told, for who comes again; else free ports.
+    pub ports: Option<[u16; 2]>,
 }
 
 /// As the server comes, but for the log's policy.
 pub fn as_it_comes(name: &str, fsync: &'static str) -> Settings {
-    Settings { name: name.to_owned(), fsync, environment: Vec::new() }
+    Settings { name: name.to_owned(), fsync, environment: Vec::new(), ports: None }
 }
 
 impl Settings {
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: &'static str) -> Settings {
-        self.environment.push((name, value));
+    pub fn with(mut self, name: &'static str, value: impl std::fmt::Display) -> Settings {
+        self.environment.push((name, value.to_string()));
         self
     }
 }
@@ -121,7 +131,7 @@ impl Settings {
 impl Server {
     /// Starts a server that speaks RCP, ours or the peer, and waits until it answers.
     pub fn rcp(program: &Path, folder: &Path, settings: &Settings) -> Server {
-        let (port, metrics_port) = (free_port(), free_port());
+        let [port, metrics_port] = settings.ports.unwrap_or_else(|| [free_port(), free_port()]);
         let mut command = Command::new(program);
         // What is measured does not depend on who measures.
         for (name, _) in std::env::vars_os() {
@@ -136,10 +146,25 @@ impl Server {
             .env("RSTMDB_METRICS_BIND", address(metrics_port).to_string())
             // Some log each connection.
             .env("RUST_LOG", "warn")
-            .envs(settings.environment.iter().copied());
+            .envs(settings.environment.iter().map(|(name, value)| (name, value)));
         let server = Server::start(&settings.name, command, port, folder, Signal::TERM);
         server.wait_for(|address| Session::open(address).is_ok());
         server
+    }
+
+    /// Starts a member of a group of etcd, which answers clients and peers at these ports.
+    pub fn etcd(program: &Path, folder: &Path, [port, peers]: [u16; 2], group: &str) -> Server {
+        let name = format!("n{peers}");
+        let (clients, peers) =
+            (format!("http://{}", address(port)), format!("http://{}", address(peers)));
+        let mut command = Command::new(program);
+        command
+            .args(["--name", &name, "--initial-cluster", group, "--initial-cluster-state", "new"])
+            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+            .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
+            .args(["--logger", "zap", "--log-level", "error", "--data-dir"])
+            .arg(data(folder));
+        Server::start("etcd", command, port, folder, Signal::TERM)
     }
 
     pub fn redis(program: &Path, folder: &Path) -> Server {
@@ -237,6 +262,12 @@ impl Server {
         began.elapsed().as_secs_f64()
     }
 
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Ends the process with no chance to do anything.
     pub fn kill(mut self) {
         self.end(Signal::KILL);
@@ -247,8 +278,7 @@ impl Server {
         if ended(&mut self.child) {
             return;
         }
-        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        self.signal(signal);
         let began = Instant::now();
         while !ended(&mut self.child) {
             if began.elapsed() > STOP_WITHIN {
@@ -295,12 +325,12 @@ pub fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-fn address(port: u16) -> SocketAddr {
+pub fn address(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind(address(0)).unwrap().local_addr().unwrap().port()
 }
 

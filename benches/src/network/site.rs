@@ -45,6 +45,18 @@ impl Site {
         site
     }
 
+    /// A server that takes writes already, or soon, filled over the network.
+    pub fn taking(server: Server, instances: usize) -> Site {
+        let takes = || {
+            let mut session = Session::open(server.address).ok()?;
+            session.try_put_machine().then_some(())
+        };
+        super::nodes::await_some("the server takes writes", takes);
+        let site = Site { server, instances, kind: Kind::Rcp };
+        site.create(0..instances);
+        site
+    }
+
     /// As [`Site::rcp`], but filled by a faster start of the same program.
     pub fn rcp_prepared(
         program: &Path,
@@ -85,10 +97,7 @@ impl Site {
 
     /// Creates instances, by RCP.
     pub fn create(&self, numbers: std::ops::Range<usize>) -> f64 {
-        let lanes = lanes(numbers, FILL_CONNECTIONS).into_iter().map(|lane| {
-            (connect(self.server.address), lane.into_iter().map(rcp::create).collect())
-        });
-        Load::new(Wire::rcp(), lanes).run_once(FILL_IN_FLIGHT)
+        create(self.server.address, numbers)
     }
 
     /// Connections that ask for every instance in turn, in random order, each instance from one
@@ -140,13 +149,21 @@ impl Site {
     }
 }
 
+/// Creates instances at a server that speaks RCP; says how long that took.
+pub fn create(address: SocketAddr, numbers: std::ops::Range<usize>) -> f64 {
+    let lanes = lanes(numbers, FILL_CONNECTIONS)
+        .into_iter()
+        .map(|lane| (connect(address), lane.into_iter().map(rcp::create).collect()));
+    Load::new(Wire::rcp(), lanes).run_once(FILL_IN_FLIGHT)
+}
+
 /// A connection to a server that speaks RCP, after its hello.
 pub fn connect(address: SocketAddr) -> TcpStream {
     Session::open(address).unwrap().into_stream()
 }
 
 /// Numbers in random order, divided evenly among connections.
-fn lanes(numbers: std::ops::Range<usize>, connections: usize) -> Vec<Vec<usize>> {
+pub fn lanes(numbers: std::ops::Range<usize>, connections: usize) -> Vec<Vec<usize>> {
     let mut numbers: Vec<usize> = numbers.collect();
     let mut picks = Picks::new(0, usize::MAX);
     for i in (1..numbers.len()).rev() {

@@ -1,6 +1,6 @@
 //! The protocols whose answers the load can count.
 
-use super::{postgres, rcp, redis};
+use super::{etcd, postgres, rcp, redis};
 
 /// How answers look.
 #[derive(Debug, Clone)]
@@ -8,6 +8,7 @@ pub enum Wire {
     Rcp(rcp::Scanner),
     Resp,
     Postgres(postgres::Scanner),
+    Grpc(etcd::Scanner),
 }
 
 impl Wire {
@@ -22,6 +23,7 @@ impl Wire {
             Wire::Rcp(scanner) => scanner.scan(bytes, answers),
             Wire::Resp => redis::scan(bytes, answers),
             Wire::Postgres(scanner) => scanner.scan(bytes, answers),
+            Wire::Grpc(scanner) => scanner.scan(bytes, answers),
         }
     }
 }

@@ -87,7 +87,9 @@ impl World {
         let namespace = self.name(host);
         ip(&format!("netns add {namespace}"))?;
         let port = format!("port{host}");
-        ip(&format!("-n {namespace} link add name eth0 type veth peer name {port} netns {switch}"))?;
+        ip(&format!(
+            "-n {namespace} link add name eth0 type veth peer name {port} netns {switch}"
+        ))?;
         ip(&format!("-n {namespace} link set dev eth0 address {} up", hardware(host)))?;
         ip(&format!("-n {namespace} address add {}/24 dev eth0", address(host)))?;
         ip(&format!("-n {namespace} link set dev lo up"))?;

@@ -87,6 +87,8 @@ pub struct Replica {
     lag: Mutex<Lag>,
     status: watch::Sender<Status>,
     take_over: watch::Sender<TakeOver>,
+    /// Where the source ended when it handed over: that holds if the connection is cut, for it writes no more.
+    goal: Mutex<Option<u64>>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -122,8 +124,9 @@ impl Replica {
     ) -> Replica {
         let keeper = Arc::new(Keeper::new(location, options, seat));
         let (lag, status) = (Mutex::default(), watch::Sender::default());
-        let take_over = watch::Sender::default();
-        Replica { identity, pace, upstream: upstream.to_owned(), keeper, lag, status, take_over }
+        let (take_over, goal) = (watch::Sender::default(), Mutex::default());
+        let upstream = upstream.to_owned();
+        Replica { identity, pace, upstream, keeper, lag, status, take_over, goal }
     }
 
     /// How it fares, and when that changes.
@@ -163,6 +166,7 @@ impl Replica {
             return failed("it has no connection to the node that it follows".to_owned());
         }
         let mut answer = self.take_over.subscribe();
+        *self.goal.lock() = None;
         self.take_over.send_replace(TakeOver::Wanted);
         let decided = |now: &TakeOver| matches!(now, TakeOver::Done | TakeOver::Refused(_));
         let decided = tokio::time::timeout(patience, answer.wait_for(decided)).await;
@@ -481,12 +485,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         seen.mark_changed();
         let (incoming, outgoing) = (&mut self.incoming, &mut self.outgoing);
         // Both ways at once: neither side waits for the other to read before it reads itself.
-        // Where the source ended when it handed over.
-        let mut goal = None;
         let frames = async {
             loop {
-                if goal.is_some_and(|goal| engine.replication().tip().committed >= goal) {
-                    goal = None;
+                let committed = engine.replication().tip().committed;
+                let is_there = replica.goal.lock().take_if(|goal| committed >= *goal).is_some();
+                if is_there && *replica.take_over.borrow() == TakeOver::Wanted {
                     replica.take_over.send_replace(TakeOver::Done);
                 }
                 let (mark, frames) = match incoming.next_within(replica.pace.silence).await? {
@@ -497,7 +500,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                         continue;
                     }
                     Message::Yielded { index, .. } => {
-                        goal = Some(index);
+                        *replica.goal.lock() = Some(index);
                         continue;
                     }
                     Message::Refused(refusal) => return Err(PeerError::Refused(refusal)),
@@ -514,6 +517,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             }
         };
         let mut wanted = replica.take_over.subscribe();
+        // A connection before this one may have been cut before the answer came.
+        wanted.mark_changed();
         let acknowledgements = async {
             loop {
                 // The senders are here: they do not end.

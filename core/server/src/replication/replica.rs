@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rstmdb_cluster::follow::{Replica, Source, Stage, Status};
+use rstmdb_cluster::follow::{Heir, Replica, Source, Stage, Status};
 use rstmdb_cluster::peer::PeerError;
 use rstmdb_engine::Engine;
 use rstmdb_protocol::ClusterNode;
@@ -84,6 +84,7 @@ impl ReplicaPart {
         });
         let mut status = self.replica.status();
         let mut followers = self.source.watch();
+        let mut heirs = self.source.heirs();
         let mut looks = tokio::time::interval(self.replicating.place.config.lag_check_interval);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -95,6 +96,7 @@ impl ReplicaPart {
                 _ = status.changed() => {}
                 _ = followers.changed() => {}
                 _ = looks.tick() => {}
+                Some(heir) = heirs.recv() => self.yield_to(heir),
                 Some(order) = orders.recv() => match order {
                     NodeOrder::Follow(upstream, answer) => {
                         let role = NodeRole::Replica.name().into();
@@ -132,6 +134,18 @@ impl ReplicaPart {
                 }
             }
         }
+    }
+
+    /// Says again where the log ended when it was handed over to the one that this server follows since then: the connection may have been
+    /// cut in between, and nobody takes the writes until that one does.
+    fn yield_to(&self, heir: Heir) {
+        let tip = self.replica.engine().map(|engine| engine.replication().tip());
+        let end = match tip {
+            Some(tip) if self.upstream.as_deref() == Some(&*heir.address) => Ok(tip.index),
+            _ => Err(format!("{} takes no writes itself", self.replicating.identity().name)),
+        };
+        // It may be gone again.
+        let _ = heir.answer.send(end);
     }
 
     /// The engine in which it may lead, and how many changes are lost as far as is known.
