@@ -87,6 +87,7 @@ generate: toolchain ## write the generated files
 	@cargo xtask generate
 
 bench: toolchain ## run the benchmarks
+	@$(MAKE) --no-print-directory -C packaging etcd
 	cargo bench --package rstmdb-benches --locked
 
 bench-compare: toolchain ## the benchmarks of another revision and of this tree in turns: REV=HEAD~1 ARGS="--turns 5 durable"
@@ -106,11 +107,13 @@ soak: toolchain languages ## the random tests with many more seeds, a minute of 
 	fi
 	@if [ ! -f "$(TARGET_DIR)/without/node" ]; then $(MAKE) --no-print-directory -C node next; fi
 
-# As many seeds of a group as are asked for, or as the minutes allow.
+# As many seeds of a group, and faults of servers, as are asked for, or as the minutes allow, which each of the two has.
 SEEDS ?= 100000
+FAULTS ?= 1000
 MINUTES ?= 60
-soak-cluster: toolchain ## groups under simulation by many more seeds: SEEDS=100000 MINUTES=60
+soak-cluster: toolchain languages ## groups under simulation by many more seeds, and chaos: SEEDS=100000 FAULTS=1000 MINUTES=60
 	@RSTMDB_SEEDS=$(SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-cluster --features simulation --test simulated keeps_its_word -- --nocapture
+	@cargo xtask chaos --faults $(FAULTS) --minutes $(MINUTES)
 
 examples: toolchain languages ## every example and quick start, twice, all on one server
 	@cargo build --quiet --locked --package rstmdb-server --package rstmdb-cli

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{StreamExt, unfold};
+use openraft::raft::AppendEntriesResponse;
 use parking_lot::{Mutex, RwLock};
 use rstmdb_engine::Location;
 use rstmdb_types::error::reason;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,7 +21,7 @@ use super::dial::{PeerLink, PeerStream, TALK_BYTES_MAX, needs_tls, unexpected};
 use super::local::PeerNode;
 use super::receive::Received;
 use crate::peer::{
-    Decoder, Handover, Hello, Message, PeerError, PeerReader, PeerRefusal, PeerWriter,
+    AppendFrames, Decoder, Handover, Hello, Message, PeerError, PeerReader, PeerRefusal, PeerWriter,
 };
 use crate::raft::{JoinOutcome, RaftNode, RaftSnapshot, SnapshotFile, snapshot_meta};
 
@@ -247,15 +249,26 @@ impl PeerDesk {
     }
 
     async fn converse(&self, mut link: PeerLink) -> Result<std::convert::Infallible, PeerError> {
+        let mut next = None;
         loop {
             // A line that is not needed now stays: heartbeats of the system find out whether its end is there.
-            let message = match link.theirs.node {
-                0 => link.incoming.next_within(HELLO).await?,
-                _ => link.incoming.next().await?,
+            let message = match (next.take(), link.theirs.node) {
+                (Some(message), _) => message,
+                (None, 0) => link.incoming.next_within(HELLO).await?,
+                (None, _) => link.incoming.next().await?,
             };
-            let answered = self.answer(&mut link, message).await;
+            let answered = match message {
+                Message::Append(append) if link.theirs.node != 0 => {
+                    self.append(&mut link, append).await.map(|other| {
+                        next = other;
+                        None
+                    })
+                }
+                message => self.answer(&mut link, message).await.map(Some),
+            };
             let answer = match answered {
-                Ok(answer) => answer,
+                Ok(Some(answer)) => answer,
+                Ok(None) => continue,
                 Err(error) => {
                     if let Some(refusal) = error.refusal() {
                         let refused = Message::Refused(refusal);
@@ -311,11 +324,6 @@ impl PeerDesk {
                 let voted = library.pre_vote(convert::candidacy_in(candidacy)).await;
                 voted.map(|verdict| Message::Voted(convert::verdict_out(&verdict))).map_err(stopped)
             }
-            Message::Append(append) => {
-                let appended = library.append_entries(convert::append_in(append)).await;
-                let appended = appended.map_err(stopped)?;
-                Ok(Message::Appended(convert::appended_out(&appended)))
-            }
             Message::Succeed(succession) => {
                 let request = convert::succession_in(succession);
                 let succeeded = library.handle_transfer_leader(request).await.map_err(stopped)?;
@@ -327,6 +335,53 @@ impl PeerDesk {
                 Ok(Message::Report(words))
             }
             other => Err(unexpected(other.kind(), "a question of a member")),
+        }
+    }
+
+    /// Takes frames as they come, and answers each message in turn, while the next ones are read: what was read that is
+    /// something else. Nothing when some did not fit: what was sent behind them does not either.
+    async fn append(
+        &self,
+        link: &mut PeerLink,
+        first: AppendFrames,
+    ) -> Result<Option<Message>, PeerError> {
+        let raft = self.raft()?;
+        let (requests, given) = mpsc::channel(1);
+        let given = unfold(given, |mut given: mpsc::Receiver<_>| async {
+            given.recv().await.map(|request| (request, given))
+        });
+        let mut appended = std::pin::pin!(raft.raft().stream_append(given));
+        let (incoming, outgoing) = (&mut link.incoming, &mut link.outgoing);
+        let reading = async move {
+            let mut append = first;
+            loop {
+                if requests.send(convert::append_in(append)).await.is_err() {
+                    // What did not fit is being answered.
+                    std::future::pending::<()>().await;
+                }
+                append = match incoming.next().await? {
+                    Message::Append(append) => append,
+                    other => return Ok::<_, PeerError>(other),
+                };
+            }
+        };
+        let answering = async {
+            while let Some(result) = appended.next().await {
+                let answer = AppendEntriesResponse::from(result.map_err(stopped)?);
+                let answer = Message::Appended(convert::appended_out(&answer));
+                outgoing.send_within(&answer, self.node.patience).await?;
+            }
+            Ok::<_, PeerError>(())
+        };
+        let mut answering = std::pin::pin!(answering);
+        tokio::select! {
+            biased;
+            answered = &mut answering => answered.map(|()| None),
+            other = reading => {
+                let other = other?;
+                answering.await?;
+                Ok(Some(other))
+            }
         }
     }
 

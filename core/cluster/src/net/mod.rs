@@ -12,6 +12,7 @@ mod dial;
 mod inquiry;
 mod line;
 mod local;
+mod pipeline;
 mod receive;
 mod wire;
 

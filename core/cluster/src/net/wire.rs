@@ -5,6 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::Stream;
+use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -18,6 +20,7 @@ use super::convert;
 use super::dial::{PeerLink, unexpected};
 use super::line::{Line, dial_member};
 use super::local::PeerNode;
+use super::pipeline::{Answered, Pipeline};
 use crate::follow::on_thread;
 use crate::peer::{Chunk, Frames, Handover, Heartbeat, Message, Offer, PeerError};
 use crate::raft::{MemberNode, RaftSnapshot, SnapshotFile, TypeConfig, Vote, said_members};
@@ -45,14 +48,10 @@ impl TcpNetwork {
         self.control.entry(to).or_insert_with(line).clone()
     }
 
-    fn wire(&mut self, to: u64, member: &MemberNode, has_own_line: bool) -> Wire {
-        let control = self.control(to, member);
-        let address = member.peer.clone();
-        let log = match has_own_line {
-            true => Line::new(self.node.clone(), to, address.clone()),
-            false => control.clone(),
-        };
-        Wire { node: self.node.clone(), to, address, control, log }
+    fn wire(&mut self, to: u64, member: &MemberNode) -> Wire {
+        let (control, address) = (self.control(to, member), member.peer.clone());
+        let frames = Pipeline::new(self.node.clone(), to, address.clone());
+        Wire { node: self.node.clone(), to, address, control, frames }
     }
 }
 
@@ -72,15 +71,15 @@ impl RaftNetworkFactory<TypeConfig> for TcpNetwork {
     type Network = Wire;
 
     async fn new_client(&mut self, to: u64, member: &MemberNode) -> Wire {
-        self.wire(to, member, true)
+        self.wire(to, member)
     }
 
     async fn new_heartbeat_client(&mut self, to: u64, member: &MemberNode) -> Wire {
-        self.wire(to, member, false)
+        self.wire(to, member)
     }
 
     async fn new_snapshot_client(&mut self, to: u64, member: &MemberNode) -> Wire {
-        self.wire(to, member, false)
+        self.wire(to, member)
     }
 }
 
@@ -90,24 +89,24 @@ pub struct Wire {
     to: u64,
     address: String,
     control: Line,
-    log: Line,
+    frames: Pipeline,
 }
 
-fn gone(error: PeerError) -> RPCError<TypeConfig> {
+pub(super) fn gone(error: PeerError) -> RPCError<TypeConfig> {
     tracing::debug!("a member can't be reached: {error}");
     RPCError::Unreachable(Unreachable::new(&error))
 }
 
 impl Wire {
-    async fn ask(&self, line: &Line, message: Message) -> Result<Message, RPCError<TypeConfig>> {
-        line.ask(message, self.node.patience).await.map_err(gone)
+    async fn ask(&self, message: Message) -> Result<Message, RPCError<TypeConfig>> {
+        self.control.ask(message, self.node.patience).await.map_err(gone)
     }
 
     async fn elect(
         &self,
         message: Message,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        match self.ask(&self.control, message).await? {
+        match self.ask(message).await? {
             Message::Voted(verdict) => Ok(convert::verdict_in(verdict)),
             other => Err(gone(unexpected(other.kind(), "a vote"))),
         }
@@ -197,10 +196,22 @@ impl RaftNetworkV2<TypeConfig> for Wire {
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let append = Message::Append(convert::append_out(request));
-        match self.ask(&self.log, append).await? {
+        match self.ask(append).await? {
             Message::Appended(appended) => Ok(convert::appended_in(appended)),
             other => Err(gone(unexpected(other.kind(), "what became of frames"))),
         }
+    }
+
+    // Frames do not wait for what is said to those before them.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        requests: S,
+        _: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Answered>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move { Ok(self.frames.run(requests)) })
     }
 
     async fn vote(
@@ -244,7 +255,7 @@ impl RaftNetworkV2<TypeConfig> for Wire {
         _: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
         let succession = Message::Succeed(convert::succession_out(&request));
-        match self.ask(&self.control, succession).await? {
+        match self.ask(succession).await? {
             Message::Succeeded(true) => Ok(Ok(())),
             Message::Succeeded(false) => Err(gone(nothing("the next leader is not ready"))),
             other => Err(gone(unexpected(other.kind(), "whether a node may lead next"))),
