@@ -85,7 +85,7 @@ pub fn run(plan: &Plan, folder: &Path) -> Result<Report, String> {
     let mut report = Report::default();
     std::thread::scope(|scope| {
         for worker in &mut workers {
-            scope.spawn(|| worker.work());
+            scope.spawn(move || worker.work());
         }
         let outcome = disturb(plan, &mut group, &mut operator, &book, &mut rng, &mut report);
         if let Err(why) = outcome {
