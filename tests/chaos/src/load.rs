@@ -358,10 +358,10 @@ impl Worker<'_> {
     }
 
     fn sum(&mut self) {
-        if let Some(amounts) = self.amounts() {
-            if amounts.iter().sum::<u64>() != AMOUNT * ACCOUNTS as u64 {
-                self.book.fault(format!("a batch was read in part: the accounts have {amounts:?}"));
-            }
+        if let Some(amounts) = self.amounts()
+            && amounts.iter().sum::<u64>() != AMOUNT * ACCOUNTS as u64
+        {
+            self.book.fault(format!("a batch was read in part: the accounts have {amounts:?}"));
         }
     }
 

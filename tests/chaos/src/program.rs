@@ -73,11 +73,11 @@ impl Arguments {
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, url] = arguments.as_slice() {
-        if word == watching::WORD {
-            watching::watch(url);
-            return ExitCode::SUCCESS;
-        }
+    if let [word, url] = arguments.as_slice()
+        && word == watching::WORD
+    {
+        watching::watch(url);
+        return ExitCode::SUCCESS;
     }
     let arguments = match Arguments::read(&arguments) {
         Ok(arguments) => arguments,

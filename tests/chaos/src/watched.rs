@@ -74,10 +74,10 @@ impl Seen {
             return self.faults.push(format!("an event that nobody asked for: {line}"));
         };
         self.shown.entry(number).or_default().push(offset);
-        if let (Some(was), Some(held)) = (member("was"), self.held.get(&name)) {
-            if *held != was {
-                self.faults.push(format!("{line} came while {name} held {held}"));
-            }
+        if let (Some(was), Some(held)) = (member("was"), self.held.get(&name))
+            && *held != was
+        {
+            self.faults.push(format!("{line} came while {name} held {held}"));
         }
         let is_transfer = member("t").is_some();
         self.held.insert(name, value);

@@ -20,9 +20,9 @@ use rstmdb_types::error::reason;
 pub(super) const TALK_BYTES_MAX: u64 = 64 << 10;
 
 /// Bytes to another node and back.
-pub(super) trait PeerStream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait PeerStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> PeerStream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> PeerStream for S {}
 
 /// A connection on which both sides said who they are.
 pub(super) struct PeerLink {
