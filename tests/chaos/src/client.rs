@@ -75,8 +75,8 @@ pub enum Fate {
     Done(Value),
     /// The instance was not as the step wanted it.
     Refused,
-    /// It did not happen.
-    Nothing,
+    /// It did not happen: why.
+    Nothing(String),
     /// Nobody knows.
     Unknown,
     /// Something that a group never answers to this.
@@ -92,7 +92,7 @@ impl Fate {
             ("", ..) => Fate::Done(answer),
             ("GUARD_FAILED", ..) => Fate::Refused,
             (_, "outcome_unknown", _) | ("REPLICATION_TIMEOUT", ..) => Fate::Unknown,
-            (_, _, "unavailable") => Fate::Nothing,
+            (code, reason, "unavailable") => Fate::Nothing(format!("{code} {reason}")),
             _ => Fate::Odd(answer.to_string()),
         }
     }

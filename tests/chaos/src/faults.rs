@@ -59,9 +59,23 @@ const KINDS: &[Kind] = &[
 ];
 const PRELOADED: &[Kind] = &[Kind::SlowDisk, Kind::FullDisk, Kind::Clock];
 
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Kind, String> {
+        let all = || KINDS.iter().chain(PRELOADED).copied();
+        all().find(|kind| format!("{kind:?}") == text).ok_or_else(|| {
+            format!("there is no fault {text:?}, but {:?}", all().collect::<Vec<_>>())
+        })
+    }
+}
+
 /// So many kinds, drawn so that each comes before any comes again.
-pub fn draw(rng: &mut Rng, count: usize, has_preload: bool) -> Vec<Kind> {
-    let all = [KINDS, if has_preload { PRELOADED } else { &[] }].concat();
+pub fn draw(rng: &mut Rng, count: usize, only: &[Kind], has_preload: bool) -> Vec<Kind> {
+    let all = match only {
+        [] => [KINDS, if has_preload { PRELOADED } else { &[] }].concat(),
+        only => only.to_vec(),
+    };
     let mut drawn = Vec::new();
     while drawn.len() < count {
         let mut round = all.clone();

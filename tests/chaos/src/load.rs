@@ -32,8 +32,8 @@ const REPETITIONS: usize = 3;
 pub enum Known {
     /// It was done, at these offsets.
     Done(Vec<u64>),
-    /// It was not.
-    NotDone,
+    /// It was not: what its client was told, in turn.
+    NotDone(Vec<Fate>),
     /// It may have been.
     Perhaps,
 }
@@ -244,20 +244,23 @@ impl Worker<'_> {
     }
 
     /// What comes of a step that is repeated where nobody knows, if it has a key.
-    fn settled(&mut self, step: &Value, has_key: bool) -> Fate {
-        let mut is_open = false;
+    fn settled(&mut self, step: &Value, has_key: bool) -> (Fate, Vec<Fate>) {
+        let mut told = Vec::new();
         for _ in 0..if has_key { REPETITIONS } else { 1 } {
-            match self.fate(step) {
-                Fate::Unknown => is_open = true,
-                Fate::Nothing if is_open => {}
+            let fate = self.fate(step);
+            let is_open = told.contains(&Fate::Unknown);
+            told.push(fate.clone());
+            match fate {
+                Fate::Unknown => {}
+                Fate::Nothing(_) if is_open => {}
                 Fate::Odd(answer) => {
                     self.book.fault(format!("client {}: {step} got {answer}", self.number));
-                    return Fate::Unknown;
+                    return (Fate::Unknown, told);
                 }
-                other => return other,
+                other => return (other, told),
             }
         }
-        Fate::Unknown
+        (Fate::Unknown, told)
     }
 
     /// Goes on until all is over.
@@ -323,7 +326,7 @@ impl Worker<'_> {
         if has_key {
             args["idempotency_key"] = json!(format!("key{number}"));
         }
-        let fate = self.settled(&json!({"op": "APPLY_EVENT", "args": args}), has_key);
+        let (fate, told) = self.settled(&json!({"op": "APPLY_EVENT", "args": args}), has_key);
         let now = self.book.now();
         let (step, end) = match (&fate, was) {
             (Fate::Done(_), None) => (Step::Write(number), Some(now)),
@@ -331,10 +334,10 @@ impl Worker<'_> {
             (Fate::Refused, Some(was)) => (Step::Differs(was), Some(now)),
             (Fate::Unknown, None) => (Step::PerhapsWrite(number), None),
             (Fate::Unknown, Some(was)) => (Step::PerhapsSwap(was, number), None),
-            _ => return self.book.note(number, begun, Known::NotDone),
+            _ => return self.book.note(number, begun, Known::NotDone(told)),
         };
         self.book.add(&name, entry(self.number, begun, end, step));
-        self.book.note(number, begun, known(&fate, &["/wal_offset"]));
+        self.book.note(number, begun, known(&fate, told, &["/wal_offset"]));
     }
 
     /// What is in all accounts at one moment.
@@ -378,19 +381,19 @@ impl Worker<'_> {
         };
         let ops = [half(from, amounts[from] - amount), half(to, amounts[to] + amount)];
         let args = json!({"mode": "atomic", "ops": ops, "idempotency_key": format!("key{number}")});
-        let fate = self.settled(&json!({"op": "BATCH", "args": args}), true);
+        let (fate, told) = self.settled(&json!({"op": "BATCH", "args": args}), true);
         let offsets = ["/results/0/result/wal_offset", "/results/1/result/wal_offset"];
-        self.book.note(number, begun, known(&fate, &offsets));
+        self.book.note(number, begun, known(&fate, told, &offsets));
     }
 }
 
-fn known(fate: &Fate, offsets: &[&str]) -> Known {
+fn known(fate: &Fate, told: Vec<Fate>, offsets: &[&str]) -> Known {
     match fate {
         Fate::Done(answer) => {
             let at = |path: &&str| answer.pointer(path).and_then(Value::as_u64);
             Known::Done(offsets.iter().filter_map(at).collect())
         }
-        Fate::Refused | Fate::Nothing => Known::NotDone,
+        Fate::Refused | Fate::Nothing(_) => Known::NotDone(told),
         Fate::Unknown | Fate::Odd(_) => Known::Perhaps,
     }
 }

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::client::Language;
+use crate::faults::Kind;
 use crate::run::{Plan, Report, run};
 use crate::{watching, world};
 
@@ -13,6 +14,7 @@ usage: rstmdb-chaos --server PROGRAM --client JSON [OPTIONS]; cargo xtask chaos 
   --client JSON      [\"NAME\", \"PROGRAM\", \"ARGUMENT\", …]: the runner of a language; Rust's first, may be repeated
   --faults COUNT     faults in all; 30 unless told
   --minutes COUNT    go on with other seeds until so many faults or minutes are over
+  --only KINDS       these faults alone, such as Kill,Pause
   --nodes COUNTS     sizes of groups; 3,5 unless told
   --seed SEED        decides the rest; drawn unless told";
 
@@ -24,6 +26,7 @@ struct Arguments {
     faults: usize,
     minutes: Option<u64>,
     nodes: Vec<usize>,
+    only: Vec<Kind>,
     seed: u64,
 }
 
@@ -36,6 +39,7 @@ impl Arguments {
             faults: 30,
             minutes: None,
             nodes: vec![3, 5],
+            only: Vec::new(),
             seed: drawn,
         };
         let mut arguments = arguments.iter();
@@ -56,6 +60,11 @@ impl Arguments {
                 "--faults" => found.faults = number(value)? as usize,
                 "--minutes" => found.minutes = Some(number(value)?),
                 "--seed" => found.seed = number(value)?,
+                "--only" => {
+                    let kinds: Result<Vec<Kind>, String> =
+                        value.split(',').map(str::parse).collect();
+                    found.only = kinds?;
+                }
                 "--nodes" => {
                     let sizes: Result<Vec<u64>, String> = value.split(',').map(number).collect();
                     found.nodes = sizes?.into_iter().map(|size| size as usize).collect();
@@ -133,6 +142,7 @@ fn all(arguments: &Arguments) -> Result<(), String> {
         let plan = Plan {
             nodes,
             faults: share,
+            only: arguments.only.clone(),
             seed,
             server: arguments.server.clone(),
             preload: preload.clone(),

@@ -8,7 +8,7 @@ use rstmdb_testkit::faulty::Rng;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Fate, Language, breath, url};
-use crate::faults;
+use crate::faults::{self, Kind};
 use crate::group::Group;
 use crate::load::{Book, Worker};
 use crate::registers::{self, Step, entry};
@@ -18,6 +18,8 @@ use crate::watching::Watcher;
 /// How many clients there are.
 const CLIENTS: usize = 8;
 /// After a fault is over a write must be done within this.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// All else that has to come comes within this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An instance beside the registers, and numbers that no client writes.
@@ -32,6 +34,8 @@ pub struct Plan {
     pub nodes: usize,
     /// How many faults.
     pub faults: usize,
+    /// The kinds of faults; none: all.
+    pub only: Vec<Kind>,
     /// Decides what the faults are, when, and what clients do.
     pub seed: u64,
     /// The server.
@@ -141,7 +145,7 @@ fn disturb(
     report: &mut Report,
 ) -> Result<(), String> {
     let begin = Instant::now();
-    for kind in faults::draw(rng, plan.faults, !plan.preload.is_empty()) {
+    for kind in faults::draw(rng, plan.faults, &plan.only, !plan.preload.is_empty()) {
         if book.is_over.load(Ordering::Acquire) {
             return Err("the clients are gone".to_owned());
         }
@@ -152,8 +156,8 @@ fn disturb(
         if let Some(why) = fault.end(group) {
             book.fault(format!("{name}: {why}"));
         }
-        let Some(after) = book.await_progress(PATIENCE) else {
-            return Err(format!("no write was done within {PATIENCE:?} after {name}"));
+        let Some(after) = book.await_progress(PAUSE_MAX) else {
+            return Err(format!("no write was done within {PAUSE_MAX:?} after {name}"));
         };
         report.longest = report.longest.max(after);
         let at = begin.elapsed().as_secs_f64();

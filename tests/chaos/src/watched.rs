@@ -115,12 +115,12 @@ impl Seen {
                         ));
                     }
                 }
-                Known::NotDone if !shown.is_empty() => {
+                Known::NotDone(told) if !shown.is_empty() => {
                     self.faults.push(format!(
-                        "write {number} was done at {shown:?}, and its client was told that it was not"
+                        "write {number} was done at {shown:?}, and its client was told that it was not: {told:?}"
                     ));
                 }
-                Known::NotDone | Known::Perhaps => {}
+                Known::NotDone(_) | Known::Perhaps => {}
             }
         }
         for (number, shown) in &self.shown {
@@ -178,7 +178,7 @@ mod tests {
         found(&[set(5, "r", 1)], &writes, "write 2 was done at offset 6");
         found(&[set(5, "r", 1), set(6, "r", 2), set(7, "r", 1)], &writes, "done twice");
         found(&[set(6, "r", 2), set(5, "r", 1)], &writes, "shown behind");
-        let refused = BTreeMap::from([(1, Known::NotDone)]);
+        let refused = BTreeMap::from([(1, Known::NotDone(Vec::new()))]);
         found(&[set(5, "r", 1)], &refused, "told that it was not");
         let swapped = json!({"wal_offset": 6, "instance_id": "r", "payload": {"n": 2, "was": 9}});
         found(&[set(5, "r", 1), swapped], &BTreeMap::new(), "while r held 1");
