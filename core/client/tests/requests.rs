@@ -272,7 +272,14 @@ fn a_write_that_was_sent_and_waits_for_a_server_has_an_unknown_outcome() {
 
 #[test]
 fn a_write_that_was_sent_and_is_refused_later_has_an_unknown_outcome() {
-    for code in ["RATE_LIMITED", "READ_ONLY_MODE"] {
+    for code in [
+        "RATE_LIMITED",
+        "READ_ONLY_MODE",
+        "WAL_IO_ERROR",
+        "REPLICATION_ERROR",
+        "INTERNAL_ERROR",
+        "UNAUTHORIZED",
+    ] {
         let fake = Fake::new();
         let mut options = fake.options();
         options.retry.attempts = 1;

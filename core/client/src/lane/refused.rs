@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rstmdb_protocol::message::Incoming;
 use rstmdb_types::error::reason;
-use rstmdb_types::{Error, ErrorCode};
+use rstmdb_types::{Error, ErrorCode, ErrorKind};
 
 use super::state::unanswered;
 use super::{Lane, Link, Part};
@@ -87,12 +87,15 @@ impl Lane {
             self.settings.nodes.behind(&link.server.endpoint);
         }
         let error = match code {
-            // Refused before its key was looked at: it may have been done the first time.
-            ErrorCode::RateLimited => unanswered(&outgoing, error),
             ErrorCode::BadRequest if says_unknown(&error) => {
                 unanswered(&outgoing, unsupported(outgoing.command.wire_name(), &link.server))
             }
             ErrorCode::ReplicationTimeout => unconfirmed(&outgoing, error),
+            // Others are asked first.
+            ErrorCode::ReadOnlyMode => error,
+            ErrorCode::ReplicationError if is_behind => error,
+            // Refused before its key was looked at: it may have been done the first time.
+            _ if is_refused_unseen(&error) => unanswered(&outgoing, error),
             _ => error,
         };
         match code {
@@ -210,6 +213,11 @@ impl Lane {
             self.leave(&link, Some(leader), false);
         }
     }
+}
+
+/// Whether an error says nothing of the instance that a request names, nor of its key.
+fn is_refused_unseen(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unauthorized | ErrorKind::Internal)
 }
 
 /// The error of a write that replicas did not confirm: it may still happen.
