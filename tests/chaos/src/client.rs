@@ -69,7 +69,7 @@ impl Drop for Client {
 }
 
 /// What came of a step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It was done.
     Done(Value),

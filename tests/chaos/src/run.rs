@@ -157,7 +157,10 @@ fn disturb(
             book.fault(format!("{name}: {why}"));
         }
         let Some(after) = book.await_progress(PAUSE_MAX) else {
-            return Err(format!("no write was done within {PAUSE_MAX:?} after {name}"));
+            return Err(format!(
+                "no write was done within {PAUSE_MAX:?} after {name}; {}",
+                why_nothing_is_written(plan, group)
+            ));
         };
         report.longest = report.longest.max(after);
         let at = begin.elapsed().as_secs_f64();
@@ -166,6 +169,21 @@ fn disturb(
         std::thread::sleep(Duration::from_millis(rng.below(400)));
     }
     Ok(())
+}
+
+/// Who leads, and what a client gets that comes now: whether it is the group or those that were there before.
+fn why_nothing_is_written(plan: &Plan, group: &mut Group) -> String {
+    let leader = group.leader().map(|(place, _)| place);
+    let url = url(0..plan.nodes, "");
+    let mut fresh = Client::start(&group.world, group.clients()[0], &plan.languages[0], &url);
+    let step = json!({"op": "APPLY_EVENT", "args": {"instance_id": PLANTED, "event": "SET",
+        "payload": {"n": LAST + 1}, "idempotency_key": "fresh"}});
+    let said = fresh.ask(&step).map(Fate::of);
+    let words: Vec<String> = group.nodes.iter().map(crate::node::Node::last_words).collect();
+    format!(
+        "leader {leader:?}, a new client gets {said:?}; the nodes said\n{}",
+        words.join("\n--\n")
+    )
 }
 
 /// A last write, which every watcher has to come to.
