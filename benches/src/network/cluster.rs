@@ -2,8 +2,9 @@
 
 use super::load::{Load, Requests};
 use super::nodes::{Nodes, SIZE};
+use super::rcp::Session;
 use super::server::Server;
-use super::site::{Ask, Site, connect, create, lanes};
+use super::site::{Ask, Site, create, lanes};
 use super::wire::Wire;
 use super::{Contestant, Scale, durable, etcd, rcp, take_turns};
 use crate::Bench;
@@ -73,10 +74,12 @@ fn rcp_load(
     server: &Server,
     instances: usize,
     connections: usize,
+    features: &str,
     request: impl Fn(usize) -> Vec<u8>,
 ) -> Load {
     let lane = |lane: Vec<usize>| {
-        (connect(server.address), lane.into_iter().map(&request).collect::<Requests>())
+        let session = Session::with_features(server.address, features).unwrap();
+        (session.into_stream(), lane.into_iter().map(&request).collect::<Requests>())
     };
     Load::new(Wire::rcp(), lanes(0..instances, connections).into_iter().map(lane))
 }
@@ -94,7 +97,7 @@ impl Field<'_> {
         let count = self.scale.instances;
         let apply = |i: usize| rcp::apply(i, &payloads[i % payloads.len()]);
         let leader = self.ours.server(self.ours.leader());
-        let load = rcp_load(leader, count, connections, apply);
+        let load = rcp_load(leader, count, connections, "[]", apply);
         let mut contestants = vec![
             Contestant { server: leader, load, in_flight },
             Contestant {
@@ -124,7 +127,9 @@ impl Field<'_> {
         let of = |leader: usize| if is_local { (leader + 1) % SIZE } else { leader };
         let server = self.ours.server(of(self.ours.leader()));
         let get = |i: usize| if is_local { rcp::get_anywhere(i) } else { rcp::get(i) };
-        let load = rcp_load(server, count, connections, get);
+        // How fresh a read has to be is told in the extended dialect.
+        let features = if is_local { r#"["extended"]"# } else { "[]" };
+        let load = rcp_load(server, count, connections, features, get);
         let mut contestants = vec![
             Contestant { server, load, in_flight },
             Contestant {

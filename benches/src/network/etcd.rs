@@ -31,12 +31,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// A member of a message of protocol buffers: its number, and bytes.
 fn member(number: u8, value: &[u8]) -> Vec<u8> {
     assert!(value.len() < 128);
-    [&[number << 3 | 2, value.len() as u8], value].concat()
+    [&[(number << 3) | 2, value.len() as u8][..], value].concat()
 }
 
 /// The headers of a call, none of which is remembered by who reads them.
 fn headers(method: &str) -> Vec<u8> {
-    let text = |of: &str| [&[of.len() as u8], of.as_bytes()].concat();
+    let text = |of: &str| [&[of.len() as u8][..], of.as_bytes()].concat();
     [
         // POST, http; then :path, :authority, content-type and te by their numbers or names.
         vec![0x83, 0x86, 0x04],
@@ -54,7 +54,7 @@ fn headers(method: &str) -> Vec<u8> {
 
 fn call(method: &str, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    let message = [&[0], &length[..], message].concat();
+    let message = [&[0u8][..], &length[..], message].concat();
     let headers = frame(HEADERS, HEADERS_WHOLE, 0, &headers(method));
     [headers, frame(DATA, LAST, 0, &message)].concat()
 }
@@ -74,14 +74,14 @@ pub fn put(i: usize) -> Vec<u8> {
 
 /// Reads one; also what is behind the newest, when asked for.
 pub fn get(i: usize, is_local: bool) -> Vec<u8> {
-    let serializable: &[u8] = if is_local { &[7 << 3, 1] } else { &[] };
-    call(RANGE, &[&member(1, id(i).as_bytes()), serializable].concat())
+    let serializable = if is_local { vec![7 << 3, 1] } else { Vec::new() };
+    call(RANGE, &[member(1, id(i).as_bytes()), serializable].concat())
 }
 
 /// A connection that is ready for calls, with windows that no run fills.
 pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    let window = [&[0, 4][..], &WINDOW.to_be_bytes()].concat();
+    let window = [&[0u8, 4][..], &WINDOW.to_be_bytes()[..]].concat();
     let hello = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
         frame(SETTINGS, 0, 0, &window),
