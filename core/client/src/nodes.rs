@@ -47,6 +47,7 @@ struct State {
 
 #[derive(Debug)]
 struct Rest {
+    since: Instant,
     until: Instant,
     failures: u32,
 }
@@ -72,21 +73,26 @@ impl Nodes {
     }
 
     /// Hosts in the order in which to try them: where writes are taken, those that were given, beginning with
-    /// number `first`, and those that servers told of. Those that rest come last.
+    /// number `first`, and those that servers told of. Those that rest come last; who is said to take writes does so for a
+    /// moment only, since all others send a client there.
     pub(crate) fn in_order(&self, towards: Option<&Endpoint>, first: usize) -> Vec<Endpoint> {
         let state = self.state.lock();
         let count = self.given.len().max(1);
         let given = self.given.iter().cycle().skip(first % count).take(self.given.len());
         let leader = state.leader().filter(|_| self.given.len() > 1);
+        let takes_writes: Vec<Endpoint> = towards.into_iter().cloned().chain(leader).collect();
         let mut hosts: Vec<Endpoint> = Vec::with_capacity(count);
-        let all = towards.into_iter().cloned().chain(leader).chain(given.cloned());
+        let all = takes_writes.iter().cloned().chain(given.cloned());
         for host in all.chain(state.told()) {
             if !hosts.contains(&host) {
                 hosts.push(host);
             }
         }
         let now = Instant::now();
-        hosts.sort_by_key(|host| state.rests(host, now));
+        hosts.sort_by_key(|host| match takes_writes.contains(host) {
+            true => state.has_just_failed(host, now),
+            false => state.rests(host, now),
+        });
         hosts
     }
 
@@ -139,7 +145,7 @@ impl Nodes {
             return None;
         }
         let leader = state.leader().filter(|leader| *leader != server.endpoint)?;
-        (!state.rests(&leader, Instant::now())).then_some(leader)
+        (!state.has_just_failed(&leader, Instant::now())).then_some(leader)
     }
 
     /// Where writes are taken.
@@ -257,12 +263,18 @@ impl State {
         self.resting.get(host).is_some_and(|rest| rest.until > now)
     }
 
+    /// It rests, and only since a moment ago.
+    fn has_just_failed(&self, host: &Endpoint, now: Instant) -> bool {
+        let is_new = |rest: &Rest| now < rest.until.min(rest.since + REST_MIN);
+        self.resting.get(host).is_some_and(is_new)
+    }
+
     fn rest(&mut self, host: &Endpoint, length: Duration, failures: u32) {
         if self.resting.len() >= 2 * HOSTS_MAX {
             self.resting.clear();
         }
-        let until = Instant::now() + length;
-        self.resting.insert(host.clone(), Rest { until, failures });
+        let since = Instant::now();
+        self.resting.insert(host.clone(), Rest { since, until: since + length, failures });
     }
 }
 
@@ -320,6 +332,24 @@ mod tests {
         nodes.reachable(&host("u"));
         nodes.learn(&told(1, Some(2)));
         assert_eq!(names(nodes.in_order(Some(&host("z")), 0)), "z b s t u a c");
+    }
+
+    #[test]
+    fn who_is_said_to_take_writes_is_tried_again_soon() {
+        let nodes = nodes(&["a", "b", "c"], None);
+        nodes.learn(&told(1, Some(2)));
+        // All were gone for a while, and the others are back first.
+        for _ in 0..6 {
+            nodes.unreachable(&host("b"));
+            nodes.unreachable(&host("c"));
+        }
+        assert_eq!(names(nodes.in_order(Some(&host("b")), 0)), "a b c");
+        for rest in nodes.state.lock().resting.values_mut() {
+            rest.since -= REST_MIN;
+        }
+        assert_eq!(names(nodes.in_order(Some(&host("b")), 0)), "b a c");
+        assert_eq!(names(nodes.in_order(None, 0)), "b a c");
+        assert_eq!(names(nodes.in_order(Some(&host("c")), 0)), "c b a");
     }
 
     #[test]

@@ -86,6 +86,14 @@ pub fn run(plan: &Plan, folder: &Path) -> Result<Report, String> {
         book.fault(why);
     }
     let watchers = machines.map(|machine| Watcher::start(&group.world, machine, &everywhere));
+    // They are there before anything goes wrong.
+    let begin = Instant::now();
+    while !watchers.iter().all(|watcher| watcher.has_come_to(1)) {
+        if begin.elapsed() > PATIENCE {
+            return Err("a watcher does not begin".to_owned());
+        }
+        breath();
+    }
     let mut report = Report::default();
     std::thread::scope(|scope| {
         for worker in &mut workers {
