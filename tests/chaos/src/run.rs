@@ -171,9 +171,14 @@ fn disturb(
             ));
         };
         report.longest = report.longest.max(after);
-        let at = begin.elapsed().as_secs_f64();
-        eprintln!("chaos: {at:6.1} s: {name}; then a write after {} ms", after.as_millis());
+        let at = begin.elapsed();
         group.await_voters(PATIENCE).map_err(|why| format!("after {name}: {why}"))?;
+        eprintln!(
+            "chaos: {:6.1} s: {name}; then a write after {} ms, all are back after {} ms",
+            at.as_secs_f64(),
+            after.as_millis(),
+            (begin.elapsed() - at + after).as_millis()
+        );
         std::thread::sleep(Duration::from_millis(rng.below(400)));
     }
     Ok(())
