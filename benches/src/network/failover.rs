@@ -31,9 +31,8 @@ pub fn run(bench: &Bench) -> Section {
     (0..super::nodes::SIZE).for_each(|place| nodes.await_ready(place));
     let database = Database::open(&nodes.url()).unwrap();
     let create = CreateInstanceRequest {
-        instance_id: Some(id(0)),
         initial_ctx: Some(Json::parse(&context(0)).unwrap()),
-        ..CreateInstanceRequest::new("order", 1)
+        ..CreateInstanceRequest::new(id(0), "order", 1)
     };
     database.create_instance(create).unwrap();
     let (acknowledged, is_over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
