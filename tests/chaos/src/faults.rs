@@ -9,8 +9,7 @@ use rstmdb_testkit::faulty::Rng;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::client::Client;
-use crate::group::Group;
+use crate::group::{Group, Members};
 use crate::world::World;
 
 /// A kind of fault.
@@ -132,12 +131,12 @@ impl Storm {
 }
 
 /// Brings a fault about. None when there is nothing that it could happen to.
-pub fn begin(kind: Kind, group: &mut Group, operator: &mut Client, rng: &mut Rng) -> Option<Fault> {
+pub fn begin(kind: Kind, group: &mut Group, rng: &mut Rng) -> Option<Fault> {
     let size = group.nodes.len();
-    let leader = group.leader();
+    let members = group.members();
     // Whoever leads is hit as often as anybody else together.
-    let place = match &leader {
-        Some((leader, _)) if rng.chance(500) => *leader,
+    let place = match &members {
+        Some(members) if rng.chance(500) => members.leader,
         _ => rng.index(size),
     };
     let fault = |text: String, remedy| Some(Fault { name: format!("{kind:?} {text}"), remedy });
@@ -187,18 +186,17 @@ pub fn begin(kind: Kind, group: &mut Group, operator: &mut Client, rng: &mut Rng
             fault(format!("of {place} {ended}"), Remedy::Start(vec![place]))
         }
         Kind::Transfer => {
-            let (leader, members) = leader?;
+            let Members { leader, numbers, .. } = members?;
             let to = (leader + 1 + rng.index(size - 1)) % size;
-            let id = Group::id(&members, to)?;
-            let said = group.nodes[leader].order(&format!("lead {id}"));
+            let said = group.order("CLUSTER_TRANSFER", json!({"to": numbers.get(&to)?}));
             fault(format!("from {leader} to {to}: {said:?}"), Remedy::Nothing)
         }
         Kind::Replace => {
-            let (leader, members) = leader?;
+            let Members { leader, numbers, .. } = members?;
             let gone = (leader + 1 + rng.index(size - 1)) % size;
-            let id = Group::id(&members, gone)?;
             group.nodes[gone].kill();
-            let said = group.nodes[leader].order(&format!("remove {id} force"));
+            let args = json!({"node": numbers.get(&gone)?, "force": true});
+            let said = group.order("CLUSTER_REMOVE", args);
             // Who is still a member keeps what it has.
             if said.is_ok() {
                 group.nodes[gone].wipe();
@@ -206,9 +204,9 @@ pub fn begin(kind: Kind, group: &mut Group, operator: &mut Client, rng: &mut Rng
             fault(format!("of {gone}: {said:?}"), Remedy::Start(vec![gone]))
         }
         Kind::Compact => {
-            let said = operator.ask(&json!({"op": "COMPACT", "args": {}}));
-            let is_done = said.is_ok_and(|answer| answer.get("error").is_none());
-            fault(if is_done { "done" } else { "refused" }.to_owned(), Remedy::Nothing)
+            let said = group.order("COMPACT", json!({}));
+            let word = if said.is_ok() { "done" } else { "refused" };
+            fault(word.to_owned(), Remedy::Nothing)
         }
         Kind::SlowDisk => {
             group.nodes[place].fail("sync", "hold");

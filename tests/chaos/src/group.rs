@@ -1,5 +1,6 @@
 //! The servers of one group, each on a machine, and two machines for clients.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,9 +9,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 
-use crate::client::breath;
-use crate::node::{Common, Members, Node};
+use serde_json::{Value, json};
+
+use crate::client::{Client, Language, breath, url};
+use crate::node::{Common, Node};
 use crate::world::{World, address};
+
+/// How long a group may take to begin.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Nodes on machines.
 #[derive(Debug)]
@@ -19,20 +25,47 @@ pub struct Group {
     pub world: Arc<World>,
     /// The nodes, whose places are those of their machines.
     pub nodes: Vec<Node>,
+    /// Gives orders, from the first machine of the clients.
+    pub operator: Client,
     common: Common,
+}
+
+/// The group, as its operator is told.
+#[derive(Debug)]
+pub struct Members {
+    /// The place of who leads.
+    pub leader: usize,
+    /// The number of the node at each place, while it is a member.
+    pub numbers: BTreeMap<usize, u64>,
+    /// How many have a vote and answer.
+    voters: usize,
 }
 
 impl Group {
     /// Starts so many nodes, which find each other and begin.
-    pub fn start(size: usize, root: &Path, program: &Path, preload: &str) -> Result<Group, String> {
+    pub fn start(
+        size: usize,
+        root: &Path,
+        program: &Path,
+        preload: &str,
+        rust: &Language,
+    ) -> Result<Group, String> {
         let world = Arc::new(World::new(size + 2)?);
-        let nodes: Vec<Node> = (0..size).map(|host| Node::new(host, root)).collect();
+        let mut nodes: Vec<Node> = (0..size).map(|host| Node::new(host, root)).collect();
         let authority = certify(&nodes, root);
         let (program, preload) = (program.to_owned(), preload.to_owned());
         let common = Common { program, preload, size, authority };
-        let mut group = Group { world, nodes, common };
-        (0..size).for_each(|place| group.start_node(place));
-        group.await_voters(Duration::from_secs(60))?;
+        nodes.iter_mut().for_each(|node| node.start(&world, &common));
+        let begin = Instant::now();
+        while !nodes.iter().all(Node::is_up) {
+            if begin.elapsed() > PATIENCE {
+                return Err(format!("not all nodes start:\n{}", last_words(&nodes)));
+            }
+            breath();
+        }
+        let operator = Client::start(&world, size, rust, &url(0..size, ""));
+        let mut group = Group { world, nodes, operator, common };
+        group.await_voters(PATIENCE)?;
         Ok(group)
     }
 
@@ -46,35 +79,53 @@ impl Group {
         self.nodes[place].start(&self.world, &self.common);
     }
 
-    /// Who leads, and the group as it sees it.
-    pub fn leader(&mut self) -> Option<(usize, Members)> {
-        let runs = |(place, node): (usize, &mut Node)| {
-            let members = if node.runs() { node.members() } else { None };
-            members.filter(|members| members.leads).map(|members| (place, members))
-        };
-        self.nodes.iter_mut().enumerate().find_map(runs)
+    /// The group, when there is one that can decide.
+    pub fn members(&mut self) -> Option<Members> {
+        let told = self.operator.ask(&json!({"op": "CLUSTER_STATUS", "args": {}})).ok()?;
+        let leads = told["leader"].as_u64().filter(|_| told["has_quorum"] == true)?;
+        let mut members = Members { leader: 0, numbers: BTreeMap::new(), voters: 0 };
+        for member in told["members"].as_array()? {
+            let number = member["node"].as_u64()?;
+            let host = member["address"].as_str()?.rsplit_once(':')?.0;
+            let place = (0..self.nodes.len()).find(|place| address(*place) == host)?;
+            members.numbers.insert(place, number);
+            let votes = member["role"] == "leader" || member["role"] == "follower";
+            members.voters += usize::from(votes && member["answers"] == true);
+            if number == leads {
+                members.leader = place;
+            }
+        }
+        Some(members)
     }
 
-    /// The number of the node at a place, as somebody sees it.
-    pub fn id(members: &Members, place: usize) -> Option<u16> {
-        let peer = format!("{}:7403", address(place));
-        members.nodes.iter().find(|node| node.peer == peer).map(|node| node.id)
+    /// An order to the group: the answer, as far as people want to know.
+    pub fn order(&mut self, op: &str, args: Value) -> Result<String, String> {
+        let answer = self.operator.ask(&json!({"op": op, "args": args}))?;
+        match answer.get("error") {
+            None => Ok(answer.to_string()),
+            Some(error) => Err(error.to_string()),
+        }
     }
 
-    /// Waits until all nodes run and vote.
+    /// Waits until all nodes vote and answer.
     pub fn await_voters(&mut self, patience: Duration) -> Result<(), String> {
         let begin = Instant::now();
         while begin.elapsed() < patience {
-            let found = self.leader();
-            let votes = |members: &Members| members.nodes.iter().filter(|node| node.votes).count();
-            if found.is_some_and(|(_, members)| votes(&members) == self.nodes.len()) {
+            let voters = self.members().map(|members| members.voters);
+            if voters == Some(self.nodes.len()) {
                 return Ok(());
             }
             breath();
         }
-        let words: Vec<String> = self.nodes.iter().map(Node::last_words).collect();
-        Err(format!("not all vote after {patience:?}:\n{}", words.join("\n--\n")))
+        let told = self.operator.ask(&json!({"op": "CLUSTER_STATUS", "args": {}}));
+        let words = last_words(&self.nodes);
+        Err(format!("not all vote and answer after {patience:?}: {told:?}\n{words}"))
     }
+}
+
+/// What the nodes said last.
+pub fn last_words(nodes: &[Node]) -> String {
+    nodes.iter().map(Node::last_words).collect::<Vec<_>>().join("\n--\n")
 }
 
 /// Gives each node a certificate for its address; where that of their authority is.

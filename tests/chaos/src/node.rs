@@ -1,8 +1,6 @@
 //! A server on a machine of its own: the program that users run, with a disk and a clock that can be made to fail.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -11,8 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::{World, address};
 
-/// How long an order may take; who is stopped answers nothing.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a stop in order may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What all nodes have.
 #[derive(Debug)]
@@ -66,7 +64,6 @@ impl Node {
             ("compaction.min_interval_secs", "5".to_owned()),
             ("network.bind_addr", format!("{here}:7401")),
             ("metrics.enabled", "false".to_owned()),
-            ("server.control_socket", path("control")),
             ("cluster.enabled", "true".to_owned()),
             ("cluster.name", "chaos".to_owned()),
             ("cluster.bind_addr", format!("{here}:7403")),
@@ -117,7 +114,7 @@ impl Node {
     pub fn stop(&mut self) -> Result<(), String> {
         self.signal(Signal::TERM);
         let begin = Instant::now();
-        while begin.elapsed() < 6 * PATIENCE {
+        while begin.elapsed() < PATIENCE {
             let Some(child) = self.process.as_mut() else { return Ok(()) };
             if let Ok(Some(status)) = child.try_wait() {
                 self.process = None;
@@ -157,36 +154,10 @@ impl Node {
         std::fs::rename(new, self.file("flags/clock")).unwrap();
     }
 
-    /// What comes of an order about the group, at its control socket.
-    pub fn order(&self, order: &str) -> Result<String, String> {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = UnixStream::connect(self.file("control"))?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.write_all(format!("group {order}\n").as_bytes())?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        let answer = ask().map_err(|error| error.to_string())?;
-        match answer.split_once('\n') {
-            Some(("done", said)) => Ok(said.to_owned()),
-            _ => Err(answer),
-        }
-    }
-
-    /// What it says of the group; nothing when it says nothing.
-    pub fn members(&self) -> Option<Members> {
-        let said = self.order("status").ok()?;
-        let mut members = Members { leads: said.contains("this node leads"), nodes: Vec::new() };
-        for line in said.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let Some(id) = words.first().and_then(|word| word.parse().ok()) else { continue };
-            let is_address = |word: &&&str| word.ends_with(":7403");
-            let Some(at) = words.iter().skip(2).find(is_address) else { continue };
-            let votes = words.contains(&"leader") || words.contains(&"follower");
-            members.nodes.push(Listed { id, peer: (*at).to_owned(), votes });
-        }
-        Some(members)
+    /// Whether it has said since its start that it serves.
+    pub fn is_up(&self) -> bool {
+        let log = self.folder.join(format!("log{}", self.starts));
+        std::fs::read_to_string(log).is_ok_and(|text| text.contains("rstmdb is ready"))
     }
 
     /// The end of what it said last, for who looks for a fault.
@@ -215,24 +186,4 @@ impl Drop for Node {
         self.signal(Signal::CONT);
         self.kill();
     }
-}
-
-/// The group, as a node sees it.
-#[derive(Debug)]
-pub struct Members {
-    /// Whether that node leads.
-    pub leads: bool,
-    /// All of them.
-    pub nodes: Vec<Listed>,
-}
-
-/// A member.
-#[derive(Debug)]
-pub struct Listed {
-    /// Its number.
-    pub id: u16,
-    /// Where the others reach it.
-    pub peer: String,
-    /// Whether it has a vote.
-    pub votes: bool,
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Fate, Language, breath, url};
 use crate::faults::{self, Kind};
-use crate::group::Group;
+use crate::group::{Group, last_words};
 use crate::load::{Book, Worker};
 use crate::registers::{self, Step, entry};
 use crate::watched::{self, Held};
@@ -66,12 +66,11 @@ pub struct Report {
 /// Does what is planned, with the files of the nodes in a folder.
 pub fn run(plan: &Plan, folder: &Path) -> Result<Report, String> {
     let mut rng = Rng::new(plan.seed);
-    let mut group = Group::start(plan.nodes, folder, &plan.server, &plan.preload)?;
-    let book = Book::new();
     let rust = &plan.languages[0];
+    let mut group = Group::start(plan.nodes, folder, &plan.server, &plan.preload, rust)?;
+    let book = Book::new();
     let machines = group.clients();
     let everywhere = url(0..plan.nodes, "");
-    let mut operator = Client::start(&group.world, machines[0], rust, &everywhere);
     let mut workers: Vec<Worker<'_>> = (0..CLIENTS)
         .map(|number| {
             let language = &plan.languages[number % plan.languages.len()];
@@ -82,7 +81,7 @@ pub fn run(plan: &Plan, folder: &Path) -> Result<Report, String> {
         })
         .collect();
     workers[0].prepare();
-    if let Err(why) = stale_reads_are_found(&mut group, &mut operator, rust) {
+    if let Err(why) = stale_reads_are_found(&mut group, rust) {
         book.fault(why);
     }
     let watchers = machines.map(|machine| Watcher::start(&group.world, machine, &everywhere));
@@ -99,13 +98,13 @@ pub fn run(plan: &Plan, folder: &Path) -> Result<Report, String> {
         for worker in &mut workers {
             scope.spawn(move || worker.work());
         }
-        let outcome = disturb(plan, &mut group, &mut operator, &book, &mut rng, &mut report);
+        let outcome = disturb(plan, &mut group, &book, &mut rng, &mut report);
         if let Err(why) = outcome {
             book.fault(why);
         }
         book.is_over.store(true, Ordering::Release);
     });
-    if let Err(why) = mark(&mut operator, &watchers) {
+    if let Err(why) = mark(&mut group.operator, &watchers) {
         book.fault(why);
     }
     let writes = book.writes();
@@ -121,6 +120,10 @@ pub fn run(plan: &Plan, folder: &Path) -> Result<Report, String> {
         if let Err(why) = compare(&group, place, rust, &held) {
             book.fault(why);
         }
+    }
+    match group.order("CLUSTER_VERIFY", json!({})) {
+        Ok(said) if said.contains(r#""ok":true"#) => {}
+        other => book.fault(format!("the members do not hold the same: {other:?}")),
     }
     for node in &mut group.nodes {
         if let Err(why) = node.stop() {
@@ -147,7 +150,6 @@ pub fn run(plan: &Plan, folder: &Path) -> Result<Report, String> {
 fn disturb(
     plan: &Plan,
     group: &mut Group,
-    operator: &mut Client,
     book: &Book,
     rng: &mut Rng,
     report: &mut Report,
@@ -157,7 +159,7 @@ fn disturb(
         if book.is_over.load(Ordering::Acquire) {
             return Err("the clients are gone".to_owned());
         }
-        let Some(fault) = faults::begin(kind, group, operator, rng) else { continue };
+        let Some(fault) = faults::begin(kind, group, rng) else { continue };
         report.faults += 1;
         let name = fault.name.clone();
         std::thread::sleep(Duration::from_millis(500 + rng.below(1800)));
@@ -186,17 +188,14 @@ fn disturb(
 
 /// Who leads, and what a client gets that comes now: whether it is the group or those that were there before.
 fn why_nothing_is_written(plan: &Plan, group: &mut Group) -> String {
-    let leader = group.leader().map(|(place, _)| place);
+    let members = group.members();
     let url = url(0..plan.nodes, "");
     let mut fresh = Client::start(&group.world, group.clients()[0], &plan.languages[0], &url);
     let step = json!({"op": "APPLY_EVENT", "args": {"instance_id": PLANTED, "event": "SET",
         "payload": {"n": LAST + 1}, "idempotency_key": "fresh"}});
     let said = fresh.ask(&step).map(Fate::of);
-    let words: Vec<String> = group.nodes.iter().map(crate::node::Node::last_words).collect();
-    format!(
-        "leader {leader:?}, a new client gets {said:?}; the nodes said\n{}",
-        words.join("\n--\n")
-    )
+    let words = last_words(&group.nodes);
+    format!("the group: {members:?}, a new client gets {said:?}; the nodes said\n{words}")
 }
 
 /// A last write, which every watcher has to come to.
@@ -251,11 +250,7 @@ fn compare(group: &Group, place: usize, rust: &Language, held: &Held) -> Result<
 
 /// Reads at a node that is cut off, which are stale when asked for with `read=any`: the checker has to find them, and
 /// without that word the node must answer nothing.
-fn stale_reads_are_found(
-    group: &mut Group,
-    operator: &mut Client,
-    rust: &Language,
-) -> Result<(), String> {
+fn stale_reads_are_found(group: &mut Group, rust: &Language) -> Result<(), String> {
     let create = json!({"op": "CREATE_INSTANCE", "args": {"instance_id": PLANTED, "machine": "m",
         "version": 1, "initial_ctx": {"n": 0}, "idempotency_key": PLANTED}});
     let set = json!({"op": "APPLY_EVENT", "args": {"instance_id": PLANTED, "event": "SET",
@@ -265,9 +260,9 @@ fn stale_reads_are_found(
         Fate::Done(answer) => Ok(answer),
         other => Err(format!("a planted step got {other:?}")),
     };
-    done(Fate::of(operator.ask(&create)?))?;
-    let (leader, _) = group.leader().ok_or("nobody leads")?;
-    let place = (leader + 1) % group.nodes.len();
+    done(Fate::of(group.operator.ask(&create)?))?;
+    let members = group.members().ok_or("nobody leads")?;
+    let place = (members.leader + 1) % group.nodes.len();
     let machine = group.clients()[1];
     let (any, fresh) = (url(std::iter::once(place), "&read=any"), url(std::iter::once(place), ""));
     let mut stale = Client::start(&group.world, machine, rust, &any);
@@ -286,7 +281,7 @@ fn stale_reads_are_found(
     let cuts: Vec<(usize, usize)> = cuts.collect();
     cuts.iter().for_each(|(from, to)| group.world.cut(*from, *to));
     let now = || begin.elapsed();
-    let (from, written) = (now(), done(Fate::of(operator.ask(&set)?)));
+    let (from, written) = (now(), done(Fate::of(group.operator.ask(&set)?)));
     let write = entry(0, from, Some(now()), Step::Write(STALE));
     // The client may know other nodes, which it tries in vain.
     let (mut from, mut answer) = (now(), Fate::of(stale.ask(&read)?));
