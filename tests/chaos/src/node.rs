@@ -91,11 +91,6 @@ impl Node {
         self.process = Some(command.spawn().unwrap());
     }
 
-    /// Whether its process is there.
-    pub fn runs(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
-    }
-
     /// Sends its process a signal.
     pub fn signal(&self, signal: Signal) {
         let id = self.process.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed()));
