@@ -141,7 +141,7 @@ fn lags(site: &Site, replica: SocketAddr, rate: f64, scale: &Scale) -> Vec<f64> 
     std::thread::scope(|scope| {
         let time = Duration::from_millis(5) * PROBES as u32 * 2;
         scope.spawn(move || load.run_paced(rate, scale.warm_up, time));
-        std::thread::sleep(scale.warm_up);
+        std::thread::park_timeout(scale.warm_up);
         let apply =
             format!(r#"{{"instance_id":"{}","event":"{EVENT}","payload":{{"n":1}}}}"#, id(own));
         let probe = |_| {
@@ -154,7 +154,7 @@ fn lags(site: &Site, replica: SocketAddr, rate: f64, scale: &Scale) -> Vec<f64> 
                 }
             }
             let lag = answered.elapsed().as_secs_f64() * 1e3;
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::park_timeout(Duration::from_millis(2));
             lag
         };
         (0..PROBES).map(probe).collect()

@@ -100,5 +100,5 @@ impl Fate {
 
 /// A pause between two looks at something that others bring about.
 pub fn breath() {
-    std::thread::sleep(Duration::from_millis(20));
+    std::thread::park_timeout(Duration::from_millis(20));
 }

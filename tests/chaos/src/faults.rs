@@ -121,9 +121,9 @@ impl Storm {
                 let other = others[rng.index(others.len())];
                 let (from, to) = if rng.chance(500) { (host, other) } else { (other, host) };
                 world.cut(from, to);
-                std::thread::sleep(Duration::from_millis(1 + rng.below(25)));
+                std::thread::park_timeout(Duration::from_millis(1 + rng.below(25)));
                 world.mend(from, to);
-                std::thread::sleep(Duration::from_millis(rng.below(10)));
+                std::thread::park_timeout(Duration::from_millis(rng.below(10)));
             }
         });
         Storm { is_over, thread }

@@ -271,7 +271,7 @@ impl Worker<'_> {
                 15..20 => self.sum(),
                 _ => self.register(),
             }
-            std::thread::sleep(self.pause);
+            std::thread::park_timeout(self.pause);
         }
     }
 

@@ -119,7 +119,7 @@ impl Node {
                     Err(format!("it ended with {status}"))
                 };
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(5));
         }
         self.kill();
         Err("it did not stop".to_owned())

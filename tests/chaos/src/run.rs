@@ -160,7 +160,7 @@ fn disturb(
         let Some(fault) = faults::begin(kind, group, rng) else { continue };
         report.faults += 1;
         let name = fault.name.clone();
-        std::thread::sleep(Duration::from_millis(500 + rng.below(1800)));
+        std::thread::park_timeout(Duration::from_millis(500 + rng.below(1800)));
         if let Some(why) = fault.end(group) {
             book.fault(format!("{name}: {why}"));
         }
@@ -179,7 +179,7 @@ fn disturb(
             after.as_millis(),
             (begin.elapsed() - at + after).as_millis()
         );
-        std::thread::sleep(Duration::from_millis(rng.below(400)));
+        std::thread::park_timeout(Duration::from_millis(rng.below(400)));
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ pub fn watch(url: &str) {
             say(&json!({"diverged": ended.message()}));
         } else {
             // A watch that can't begin while nobody leads is begun again.
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::park_timeout(Duration::from_millis(50));
         }
     }
 }

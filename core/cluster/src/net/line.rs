@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::errors::{RPCError, Unreachable};
 use tokio::sync::{mpsc, oneshot};
 
 use super::dial::{PeerLink, dial};
 use super::local::PeerNode;
 use crate::peer::{Message, PeerError};
+use crate::raft::TypeConfig;
 
 /// Questions that wait for their turn.
 const WAITING_MAX: usize = 64;
@@ -87,6 +89,12 @@ async fn begin(
 ) -> Result<(PeerLink, Message), PeerError> {
     let link = dial_member(node, to, address).await?;
     talk(link, message, patience).await
+}
+
+/// What the library is told when a member can't be asked.
+pub(super) fn gone(error: PeerError) -> RPCError<TypeConfig> {
+    tracing::debug!("a member can't be reached: {error}");
+    RPCError::Unreachable(Unreachable::new(&error))
 }
 
 /// Connects to a member, if it is the one that answers there.

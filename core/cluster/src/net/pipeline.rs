@@ -13,9 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::convert;
 use super::dial::{PeerLink, unexpected};
-use super::line::dial_member;
+use super::line::{dial_member, gone};
 use super::local::PeerNode;
-use super::wire::gone;
 use crate::peer::{Message, PeerError};
 use crate::raft::{LogId, TypeConfig};
 
@@ -23,7 +22,7 @@ use crate::raft::{LogId, TypeConfig};
 const UNDER_WAY_MAX: usize = 16;
 
 /// What is said to a request, or why nothing is.
-pub(super) type Answered = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
+pub(super) type AppendAnswer = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
 /// The way to a member.
 pub(super) struct Pipeline {
@@ -57,7 +56,7 @@ impl Pipeline {
     }
 
     /// Sends requests as they come; gives what is said to them.
-    pub(super) fn run<'s, S>(&'s mut self, requests: S) -> BoxStream<'s, Answered>
+    pub(super) fn run<'s, S>(&'s mut self, requests: S) -> BoxStream<'s, AppendAnswer>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
@@ -82,7 +81,7 @@ impl Pipeline {
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Flow<'_, S> {
-    async fn next(&mut self) -> Option<Answered> {
+    async fn next(&mut self) -> Option<AppendAnswer> {
         if self.is_over {
             return None;
         }

@@ -18,9 +18,9 @@ use rstmdb_types::{Error, ErrorCode};
 
 use super::convert;
 use super::dial::{PeerLink, unexpected};
-use super::line::{Line, dial_member};
+use super::line::{Line, dial_member, gone};
 use super::local::PeerNode;
-use super::pipeline::{Answered, Pipeline};
+use super::pipeline::{AppendAnswer, Pipeline};
 use crate::follow::on_thread;
 use crate::peer::{Chunk, Frames, Handover, Heartbeat, Message, Offer, PeerError};
 use crate::raft::{MemberNode, RaftSnapshot, SnapshotFile, TypeConfig, Vote, said_members};
@@ -90,11 +90,6 @@ pub struct Wire {
     address: String,
     control: Line,
     frames: Pipeline,
-}
-
-pub(super) fn gone(error: PeerError) -> RPCError<TypeConfig> {
-    tracing::debug!("a member can't be reached: {error}");
-    RPCError::Unreachable(Unreachable::new(&error))
 }
 
 impl Wire {
@@ -207,7 +202,7 @@ impl RaftNetworkV2<TypeConfig> for Wire {
         &'s mut self,
         requests: S,
         _: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Answered>, RPCError<TypeConfig>>>
+    ) -> BoxFuture<'s, Result<BoxStream<'s, AppendAnswer>, RPCError<TypeConfig>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
