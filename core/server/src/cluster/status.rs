@@ -186,7 +186,8 @@ fn problems(
         ));
     }
     problems.extend(differing(reports, leader));
-    if count % 2 == 0 {
+    // A node that has just started may know of none.
+    if count > 0 && count % 2 == 0 {
         problems.push(format!(
             "{count} voters stand no more failures than {}: add a node, or remove one",
             count - 1
