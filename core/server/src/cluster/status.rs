@@ -288,6 +288,12 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_has_just_started_and_knows_of_no_voter_says_that_nobody_leads() {
+        let said = problems(&group(1, 0), &BTreeMap::new(), None, false);
+        assert_eq!(said.len(), 1, "{said:?}");
+    }
+
+    #[test]
     fn what_to_look_at_is_said_with_a_way_out() {
         let said = |state: &GroupState, reports, quorum| problems(state, &reports, Some(1), quorum);
         assert_eq!(said(&group(1, 3), reports(&[1, 2, 3], 9), true), Vec::<String>::new());
