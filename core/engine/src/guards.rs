@@ -34,11 +34,13 @@ pub enum Safeguard {
     VoteBeforeAnswer,
     /// What a leader shows waits until it is certain that it leads.
     ReadRounds,
+    /// A member that does not lead refuses reads that must not be behind.
+    LeaderReads,
 }
 
 impl Safeguard {
     /// Every guard.
-    pub const ALL: [Safeguard; 14] = [
+    pub const ALL: [Safeguard; 15] = [
         Safeguard::TruncateTail,
         Safeguard::DirectorySync,
         Safeguard::Poison,
@@ -53,6 +55,7 @@ impl Safeguard {
         Safeguard::SyncBeforeAnswer,
         Safeguard::VoteBeforeAnswer,
         Safeguard::ReadRounds,
+        Safeguard::LeaderReads,
     ];
 }
 

@@ -35,6 +35,9 @@ fn check_of(guard: Safeguard) -> fn() {
         Safeguard::ReadAgainAfterCut => pair::readers_that_read_ahead_do_not_see_what_was_cut,
         Safeguard::WholeRecords => batches_are_whole,
         Safeguard::ReadRounds => pair::what_a_leader_shows_waits_for_a_round,
+        Safeguard::LeaderReads => {
+            pair::who_does_not_lead_shows_what_may_be_behind_and_nothing_else
+        }
     }
 }
 

@@ -85,7 +85,7 @@ impl Shared {
     pub(crate) fn begin_at(&self, offset: Offset, boundary: Offset) -> Begin {
         let flushes = self.state.flushes.load(Ordering::SeqCst);
         let purge_floor = self.state.purge_floor();
-        let ticket = self.queue.ticket(offset);
+        let ticket = self.queue.ticket(offset).without_round();
         Begin { ticket, boundary, named: None, purge_floor, flushes, is_alone: false }
     }
 
@@ -139,7 +139,7 @@ impl Shared {
 
     /// Waits until all that is in memory is committed, where others decide.
     fn wait_for_all(&self) -> Result<()> {
-        let ticket = self.queue.ticket_of_all();
+        let ticket = self.queue.ticket_of_all().without_round();
         if self.node.is_none() || self.queue.settled(ticket).is_some_and(|settled| settled.is_ok())
         {
             return Ok(());

@@ -10,6 +10,7 @@ use rstmdb_engine::FsyncPolicy::{EveryWrite, Never};
 use rstmdb_engine::maintenance::{repair, set_aside, verify};
 use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
 use rstmdb_engine::{Background, Engine, Location, NodeKind, Options, Purpose};
+use rstmdb_testkit::calls::behind;
 use rstmdb_testkit::cluster::pair::{
     append, as_node, converted, event, lead, member, poll, shown, take,
 };
@@ -113,7 +114,7 @@ fn who_stops_leading_takes_back_what_is_not_committed_and_says_what_is_open() {
     assert_eq!(shown(&engine), before, "it is not known to be committed");
     assert_eq!(engine.replication().tip().index, tip.index);
     engine.replication().commit(tip.index).unwrap();
-    let last = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    let last = behind(&engine, GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
     assert_eq!(last.ctx.to_value()["n"], 22);
     let truncated = engine.replication().truncate_after(tip.index - 1).unwrap_err();
     assert_eq!(truncated.reason(), Some("log_mismatch"));
@@ -146,7 +147,7 @@ fn a_frame_of_somebody_else_ends_a_run_and_what_does_not_fit_is_void() {
     assert!(matches!(replication.standing(), Standing::Following { .. }));
     assert_eq!(first.wait().unwrap_err().reason(), Some("outcome_unknown"));
     assert_ne!(shown(&engine), before, "the late frame fits: it was evaluated on this very log");
-    let again = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    let again = behind(&engine, GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
     assert_eq!(again.ctx.to_value()["n"], 2);
 }
 
@@ -192,7 +193,7 @@ fn a_node_begins_with_nothing_or_with_a_checkpoint_and_comes_to_the_same() {
         assert_eq!(shown(&replica), shown(&source));
         assert_eq!(replica.replication().tip().chain, replication.tip().chain);
         let history = HistoryRequest::new("a");
-        let histories = [&replica, &source].map(|engine| engine.history(history.clone()).wait());
+        let histories = [&replica, &source].map(|engine| behind(engine, history.clone()).wait());
         if !compacts {
             assert_eq!(histories[0].as_ref().unwrap(), histories[1].as_ref().unwrap());
         }
@@ -328,6 +329,11 @@ fn a_log_that_differs_is_cut_and_goes_on_whatever_the_moment_of_a_crash() {
 #[test]
 fn what_a_leader_shows_waits_for_a_round() {
     pair::what_a_leader_shows_waits_for_a_round();
+}
+
+#[test]
+fn who_does_not_lead_shows_what_may_be_behind_and_nothing_else() {
+    rstmdb_testkit::cluster::pair::who_does_not_lead_shows_what_may_be_behind_and_nothing_else();
 }
 
 #[test]
@@ -539,9 +545,10 @@ fn a_leader_with_threads_answers_all_who_wait() {
         }
         ended.iter().map(|(answered, _)| answered).sum::<u64>()
     });
-    let last = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    let last = behind(&engine, GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
     assert!(answered == 0 || last.ctx.to_value()["n"].is_u64());
-    let events = engine.wal_read(WalReadRequest { limit: Some(10_000), ..WalReadRequest::new(1) });
+    let all = WalReadRequest { limit: Some(10_000), ..WalReadRequest::new(1) };
+    let events = behind(&engine, all);
     // The machine, the instance and one event were there before; an open one may be committed.
     let events = events.wait().unwrap().records.len() as u64 - 3;
     assert!((answered..=answered + 4).contains(&events), "{answered} answered, {events} there");

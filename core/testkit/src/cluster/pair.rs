@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rstmdb_engine::FsyncPolicy::EveryWrite;
-use rstmdb_engine::replication::{LogFrame, Proposer};
+use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer};
 use rstmdb_engine::{Engine, GroupNode, NodeKind, Options};
 use rstmdb_types::*;
 use serde_json::json;
 
+use crate::calls::{behind, submit_behind};
 use crate::faulty::{Crash, FaultyStorage};
 use crate::sample::{apply, begin, everything, location, open, options, state};
 
@@ -157,6 +158,59 @@ pub fn what_a_leader_shows_waits_for_a_round() {
     assert_eq!(late.wait().unwrap_err().reason(), Some("not_leader"), "its run is over");
 }
 
+/// Who does not lead refuses reads that must be fresh, whoever asks, and tells what it has those that may be behind.
+pub fn who_does_not_lead_shows_what_may_be_behind_and_nothing_else() {
+    let term = 5 << 16;
+    let (_disk, engine) = converted(3);
+    let replication = engine.replication();
+    let get = || GetInstanceRequest { instance_id: "a".into() };
+    let fresh: Vec<Request> = vec![
+        get().into(),
+        GetInstanceRequest { instance_id: "nobody".into() }.into(),
+        HistoryRequest::new("a").into(),
+        WalReadRequest::new(1).into(),
+        ListInstancesRequest::default().into(),
+        CountInstancesRequest::default().into(),
+        ListMachinesRequest {}.into(),
+        GetMachineRequest { machine: "m".into(), version: 1 }.into(),
+        PermittedRequest { instance_id: "a".into(), payload: None }.into(),
+    ];
+    let refuses = |when: &str, address: Option<&str>| {
+        for request in &fresh {
+            let operation = request.operation();
+            let error = Engine::submit(&engine, engine.command(request.clone())).wait().unwrap_err();
+            assert_eq!(error.reason(), Some("not_leader"), "{operation:?} {when}: {error}");
+            assert!(error.retryable() && error.code() == ErrorCode::ReadOnlyMode, "{error}");
+            let told = error.context().get("address").cloned();
+            assert_eq!(told, address.map(serde_json::Value::from), "{operation:?} {when}");
+            let found = submit_behind(&engine, request.clone()).wait();
+            let known = found.map_err(|error| error.code());
+            assert!(!matches!(known, Err(ErrorCode::ReadOnlyMode)), "{operation:?} {when}");
+        }
+        for request in [Request::from(InfoRequest {}), WalStatsRequest {}.into(), PingRequest {}.into()] {
+            Engine::submit(&engine, engine.command(request)).wait().unwrap();
+        }
+    };
+    refuses("since it was opened", None);
+    lead(&engine, term);
+    assert_eq!(engine.get_instance(get()).wait().unwrap().ctx.to_value()["n"], 2);
+    // Begun by who leads, looked at by who does not any more.
+    let late = engine.get_instance(get());
+    let hint = LeaderHint { node: 2, address: "there:7401".to_owned() };
+    replication.follow("a test", Some(hint));
+    assert!(late.is_ready(), "it was certain when it was asked");
+    refuses("after it stepped down", Some("there:7401"));
+    replication.follow("nobody leads", None);
+    refuses("while nobody is known to lead", None);
+    let between = engine.get_instance(get());
+    replication.lead(term, 2, Arc::<Proposals>::default()).unwrap();
+    assert_eq!(between.wait().unwrap_err().reason(), Some("not_leader"), "it led only later");
+    assert_eq!(engine.get_instance(get()).wait().unwrap().ctx.to_value()["n"], 2);
+    engine.close().unwrap();
+    let closed = engine.get_instance(get()).wait().unwrap_err();
+    assert_eq!(closed.reason(), Some("closed"), "{closed}");
+}
+
 /// A follower's log with a tail that somebody else has otherwise.
 fn diverged(disk: &FaultyStorage) -> (Engine, Vec<LogFrame>, u64) {
     let (_other, leader) = converted(2);
@@ -198,7 +252,7 @@ pub fn a_log_that_differs_is_cut_and_goes_on_whatever_the_moment_of_a_crash() {
     let kept = committed + 5;
     let refused = append(&engine, frames[..1].to_vec()).unwrap_err();
     assert_eq!(refused.reason(), Some("log_mismatch"));
-    let reader = engine.wal_read(WalReadRequest::new(1)).wait().unwrap();
+    let reader = behind(&engine, WalReadRequest::new(1)).wait().unwrap();
     let goes_on = |engine: &Engine| {
         let replication = engine.replication();
         replication.truncate_after(kept)?;
@@ -265,7 +319,8 @@ pub fn readers_that_read_ahead_do_not_see_what_was_cut() {
         numbers.flatten().take(30).collect()
     };
     // It reads whole steps of the log, also behind what is committed.
-    let before = engine.history(HistoryRequest::new("a")).wait().unwrap();
+    let history = || behind(&engine, HistoryRequest::new("a"));
+    let before = history().wait().unwrap();
     assert!(numbers_of(before).iter().all(|number| *number < 40));
     replication.truncate_after(committed + 5).unwrap();
     append(&engine, frames).unwrap();
@@ -277,7 +332,7 @@ pub fn readers_that_read_ahead_do_not_see_what_was_cut() {
         .collect();
     assert_eq!(numbers, (100..130).collect::<Vec<_>>());
     drop(watch);
-    let after = engine.history(HistoryRequest::new("a")).wait().unwrap();
+    let after = history().wait().unwrap();
     assert_eq!(numbers_of(after), (100..130).rev().collect::<Vec<_>>());
 }
 
