@@ -108,8 +108,11 @@ soak: toolchain languages ## the random tests with many more seeds, a minute of 
 # As many seeds of a group as are asked for, or as the minutes allow.
 SEEDS ?= 100000
 MINUTES ?= 60
-soak-cluster: toolchain ## groups under simulation by many more seeds: SEEDS=100000 MINUTES=60
+# Each has about a thousand crash points.
+CRASH_SEEDS ?= 1000
+soak-cluster: toolchain ## groups under simulation by many more seeds, and crash points of their logs: SEEDS=100000 MINUTES=60
 	@RSTMDB_SEEDS=$(SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-cluster --features simulation --test simulated keeps_its_word -- --nocapture
+	@RSTMDB_SEEDS=$(CRASH_SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-engine --test behaviour a_replicated_log_is_whole -- --nocapture
 
 examples: toolchain languages ## every example and quick start, twice, all on one server
 	@cargo build --quiet --locked --package rstmdb-server --package rstmdb-cli
