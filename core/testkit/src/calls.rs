@@ -4,7 +4,9 @@ use std::ops::Deref;
 
 use rstmdb_engine::{Engine, Pending};
 use rstmdb_types::error::reason;
-use rstmdb_types::{Command, Error, Execute, Json, Operation, OperationRequest, Outcome, Request, Result};
+use rstmdb_types::{
+    Command, Error, Execute, Json, Operation, OperationRequest, Outcome, Request, Result,
+};
 use serde_json::Value;
 
 /// An answer on its way.

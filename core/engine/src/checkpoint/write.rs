@@ -18,6 +18,7 @@ use super::format::{
 };
 use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{write_failed, writing};
+use crate::guards::{self, Safeguard};
 use crate::log::Ticket;
 use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
 use crate::log::lineage::Lineage;
@@ -98,13 +99,20 @@ impl Shared {
         number: u64,
         begin: Begin,
     ) -> Result<Option<WrittenCheckpoint>> {
-        let Ticket { offset, epoch, .. } = begin.ticket;
+        let Ticket { epoch, .. } = begin.ticket;
+        let (offset, named) = match guards::enabled(Safeguard::PlaceOfItsData) {
+            true => (begin.ticket.offset, begin.named),
+            false => self.queue.with_writer(|sink| {
+                let tip = sink.writer.tip();
+                (tip.last(), Some(tip.named()))
+            }),
+        };
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");
         let failed = |error: io::Error| writing(&path, error);
         let created_at = self.queue.log_time();
-        let head = Head { offset, created_at, named: begin.named, digest: 0 };
+        let head = Head { offset, created_at, named, digest: 0 };
         self.check_directory()?;
         // Then the epoch of every change up to the offset is written; it is synced before this counts.
         self.queue.flush()?;

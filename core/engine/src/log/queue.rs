@@ -15,6 +15,7 @@ pub(crate) use super::lanes::Batch;
 use super::lanes::{Lanes, Open, Sealed};
 use super::ticket::{Failure, NO_ROUND, Refusals, Ticket};
 use crate::error::{closed, forgotten};
+use crate::guards::{self, Safeguard};
 use crate::log::kinds::Stamp;
 use crate::log::rounds::Rounds;
 use crate::sync::{
@@ -401,7 +402,7 @@ impl<S: Sink> Queue<S> {
     /// Everything appended so far is committed when this returns.
     pub(crate) fn flush(&self) -> Result<()> {
         let mut writing = self.writing.lock();
-        let ticket = self.ticket(self.appended());
+        let ticket = self.ticket(self.appended()).without_round();
         self.write_open(&mut writing);
         drop(writing);
         self.hand_over();
@@ -529,7 +530,9 @@ impl<S: Sink> Queue<S> {
         *last = durable;
         sink.roll_back(durable, &mut || {
             self.marks.stands_down.store(true, Ordering::SeqCst);
-            self.lanes.take_back(durable);
+            if guards::enabled(Safeguard::TakenBackForGood) {
+                self.lanes.take_back(durable);
+            }
             self.lanes.stand_down(&refusals.writes);
             let epoch = self.epoch();
             self.remember(Failure {

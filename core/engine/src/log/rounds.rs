@@ -56,7 +56,8 @@ impl Rounds {
 
     /// Whether somebody waits for a round.
     pub(crate) fn is_awaited(&self) -> bool {
-        !matches!(self.next(), 0 | NO_ROUND) && self.wanted.load(Ordering::SeqCst) > self.confirmed()
+        !matches!(self.next(), 0 | NO_ROUND)
+            && self.wanted.load(Ordering::SeqCst) > self.confirmed()
     }
 
     /// From now on this node leads, and readers wait for rounds, or need none.

@@ -50,7 +50,9 @@ impl Shared {
             self.raise_purge_floor(floor, edge)?;
         }
         // Where others decide, it may be taken back until they have.
-        let is_decided = || matches!(self.queue.settled(self.queue.ticket_of_all().without_round()), Some(Ok(())));
+        let is_decided = || {
+            matches!(self.queue.settled(self.queue.ticket_of_all().without_round()), Some(Ok(())))
+        };
         if self.node.is_none() || is_decided() {
             self.sweep(self.state.purge_floor());
         }

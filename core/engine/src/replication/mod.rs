@@ -49,6 +49,7 @@ pub use standing::{LeaderHint, Standing};
 pub use crate::log::exchange::{FrameKind, LogFrame};
 pub use crate::log::members::GroupMembers;
 
+use crate::guards::{self, Safeguard};
 use crate::log::FrameCursor;
 use crate::log::exchange::mismatch;
 use crate::log::lineage::{Begins, Epoch};
@@ -272,6 +273,9 @@ impl<'a> Replication<'a> {
             let what = format!("a vote has at most {} bytes", vote::VOTE_BYTES_MAX);
             return Err(Error::invalid(reason::LIMIT_EXCEEDED, what));
         }
+        if !guards::enabled(Safeguard::UnsyncedCountsNot) {
+            node.syncs.run(|| Ok(()));
+        }
         node.votes.lock().save(|ballot| ballot.vote = Some(vote.to_vec()))
     }
 
@@ -450,6 +454,12 @@ impl Shared {
                 self.state
                     .marked
                     .fetch_min(self.queue.committed(), std::sync::atomic::Ordering::AcqRel);
+                if !guards::enabled(Safeguard::LogOutlivesRun) {
+                    *standing = Standing::Following { leader: None };
+                    drop(standing);
+                    let _ = Replication::new(self).truncate_after(self.committed_index());
+                    return;
+                }
             }
             _ => self.queue.restate(&refusals),
         }

@@ -70,7 +70,11 @@ impl NodeState {
     pub(crate) fn refusals(&self, leader: Option<&LeaderHint>) -> Refusals {
         match self.node.kind {
             NodeKind::Replica => Refusals {
-                writes: write_refusal(reason::REPLICA, "this database is a copy of another one", leader),
+                writes: write_refusal(
+                    reason::REPLICA,
+                    "this database is a copy of another one",
+                    leader,
+                ),
                 reads: None,
             },
             NodeKind::Member => Refusals {
@@ -94,7 +98,10 @@ fn read_refusal(leader: Option<&LeaderHint>) -> Error {
         Some(LeaderHint { address, .. }) => format!(
             "this node does not lead, and may be behind: read at {address}, or with read=any"
         ),
-        None => "this node does not lead, and who does is not known now; retry, or read with read=any".to_owned(),
+        None => {
+            "this node does not lead, and who does is not known now; retry, or read with read=any"
+                .to_owned()
+        }
     };
     refusal(reason::NOT_LEADER, what, leader)
 }

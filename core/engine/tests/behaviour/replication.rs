@@ -333,7 +333,17 @@ fn what_a_leader_shows_waits_for_a_round() {
 
 #[test]
 fn who_does_not_lead_shows_what_may_be_behind_and_nothing_else() {
-    rstmdb_testkit::cluster::pair::who_does_not_lead_shows_what_may_be_behind_and_nothing_else();
+    pair::who_does_not_lead_shows_what_may_be_behind_and_nothing_else();
+}
+
+#[test]
+fn who_waits_for_frames_is_told_in_their_order_when_they_are_on_the_disk() {
+    pair::who_waits_for_frames_is_told_in_their_order_when_they_are_on_the_disk();
+}
+
+#[test]
+fn a_checkpoint_names_the_place_that_its_data_is_of() {
+    pair::a_checkpoint_names_the_place_that_its_data_is_of();
 }
 
 #[test]

@@ -47,6 +47,10 @@ impl Look {
             oracle.committed(frame.index(), frame.encode());
         }
         self.compared = tip.committed;
+        // What is not committed is another node's just as well, or that one's that comes in its place.
+        for frame in replication.frames(tip.committed + 1, u64::MAX, usize::MAX).unwrap() {
+            oracle.logged(frame.index(), frame.term(), frame.encode());
+        }
         let kept = replication.frame_at(tip.first_kept).unwrap();
         let kept = kept.map_or(tip.offset + 1, |frame| frame.first());
         let from = if is_full { kept } else { kept.max(self.read) };

@@ -178,7 +178,8 @@ pub fn who_does_not_lead_shows_what_may_be_behind_and_nothing_else() {
     let refuses = |when: &str, address: Option<&str>| {
         for request in &fresh {
             let operation = request.operation();
-            let error = Engine::submit(&engine, engine.command(request.clone())).wait().unwrap_err();
+            let error =
+                Engine::submit(&engine, engine.command(request.clone())).wait().unwrap_err();
             assert_eq!(error.reason(), Some("not_leader"), "{operation:?} {when}: {error}");
             assert!(error.retryable() && error.code() == ErrorCode::ReadOnlyMode, "{error}");
             let told = error.context().get("address").cloned();
@@ -187,7 +188,9 @@ pub fn who_does_not_lead_shows_what_may_be_behind_and_nothing_else() {
             let known = found.map_err(|error| error.code());
             assert!(!matches!(known, Err(ErrorCode::ReadOnlyMode)), "{operation:?} {when}");
         }
-        for request in [Request::from(InfoRequest {}), WalStatsRequest {}.into(), PingRequest {}.into()] {
+        for request in
+            [Request::from(InfoRequest {}), WalStatsRequest {}.into(), PingRequest {}.into()]
+        {
             Engine::submit(&engine, engine.command(request)).wait().unwrap();
         }
     };
@@ -209,6 +212,54 @@ pub fn who_does_not_lead_shows_what_may_be_behind_and_nothing_else() {
     engine.close().unwrap();
     let closed = engine.get_instance(get()).wait().unwrap_err();
     assert_eq!(closed.reason(), Some("closed"), "{closed}");
+}
+
+/// Who waits for frames is told when they are on the disk, in their order, and not because of a vote.
+pub fn who_waits_for_frames_is_told_in_their_order_when_they_are_on_the_disk() {
+    let disk = FaultyStorage::new(1);
+    let engine = member(&disk, 1, Some([3; 16])).unwrap();
+    let replication = engine.replication();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for index in 1..=3 {
+        let told = told.clone();
+        let frame = LogFrame::blank(index, 5 << 16);
+        replication.write([frame], move |synced| told.lock().push((index, synced.is_ok())));
+    }
+    replication.save_vote(&[1; 9]).unwrap();
+    assert_eq!(*told.lock(), [], "a vote brings no frames to the disk");
+    assert_eq!(replication.tip().synced, 0);
+    replication.sync();
+    assert_eq!(*told.lock(), [(1, true), (2, true), (3, true)]);
+    assert_eq!(replication.tip().synced, 3);
+}
+
+/// A checkpoint is of a place before which everything is in it, though the log reaches further.
+pub fn a_checkpoint_names_the_place_that_its_data_is_of() {
+    let (_disk, source) = converted(3);
+    let proposals = lead(&source, 5 << 16);
+    let _ = source.begin(CompactRequest::default()).wait();
+    let mut asked = Vec::new();
+    for number in 10..15 {
+        let mut pending = source.apply_event(event(number));
+        poll(&mut pending);
+        let index = take(&source, &proposals, 5 << 16);
+        source.replication().commit(index).unwrap();
+        asked.push(pending);
+    }
+    let frames = source.replication().frames(1, u64::MAX, usize::MAX).unwrap();
+    let disk = FaultyStorage::new(2);
+    let database = Some(source.replication().database());
+    let node = member(&disk, 2, database).unwrap();
+    let last = frames.last().unwrap().index();
+    append(&node, frames).unwrap();
+    node.replication().commit(last - 3).unwrap();
+    let written = node.compact(CompactRequest::default()).wait().unwrap();
+    assert_eq!(written.snapshots_created, 1);
+    drop(node);
+    let node = member(&disk.crash(Crash::KEEP_NONE), 2, database).unwrap();
+    node.replication().commit(last).unwrap();
+    source.replication().follow("a test", None);
+    assert_eq!(everything(&node).unwrap(), everything(&source).unwrap());
 }
 
 /// A follower's log with a tail that somebody else has otherwise.
