@@ -13,6 +13,8 @@ mod inquiry;
 mod line;
 mod local;
 mod receive;
+#[cfg(feature = "simulation")]
+pub mod travel;
 mod wire;
 
 pub use desk::{PeerCounts, PeerDesk};
