@@ -385,6 +385,30 @@ fn who_belongs_to_the_group_is_known_from_the_log_and_from_checkpoints() {
     let expected = replication.members();
     assert_eq!(expected.as_ref().unwrap().words, "two and three");
     assert_eq!(other.replication().members(), expected);
+    // All that it says it has can be read, and what is before is named as such.
+    let first = offered.at.next;
+    other.replication().commit(u64::MAX).unwrap();
+    for from in [offered.at.boundary + 1, first] {
+        let request = WatchAllRequest { from_offset: Some(from), ..Default::default() };
+        let begun = other.watch_all(request).map(|(_, mut watch)| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            loop {
+                match watch.poll_next(&mut context) {
+                    std::task::Poll::Pending if watch.needs_files() => watch.load(),
+                    polled => break polled,
+                }
+            }
+        });
+        match begun {
+            Ok(polled) => {
+                assert!(!matches!(polled, std::task::Poll::Ready(Some(Err(_)))), "{polled:?}")
+            }
+            Err(error) => {
+                assert!(from < first && error.reason() == Some("offset_compacted"), "{error}");
+            }
+        }
+    }
+    assert!(other.damage().is_none(), "{:?}", other.damage());
     engine.close().unwrap();
     drop(engine);
     assert!(verify(&location(&disk)).unwrap().ok);
