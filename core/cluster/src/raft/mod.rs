@@ -28,8 +28,8 @@ use rstmdb_types::{Error, ErrorCode, Result};
 pub use lead::RaftOfGroup;
 pub use log::RaftLog;
 pub use machine::{RaftMachine, RaftSnapshot};
-pub use report::MemberReport;
 pub use members::{GroupState, JoinOutcome, MemberState, first_member};
+pub use report::MemberReport;
 pub use slot::EngineSlot;
 #[cfg(feature = "simulation")]
 pub use slot::SlotPace;

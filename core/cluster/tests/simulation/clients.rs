@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft_rt::AsyncRuntime;
-use openraft_rt_sim::SimRuntime;
+use openraft_rt::{AsyncRuntime, Instant};
+use openraft_rt_sim::{SimInstant, SimRuntime};
 use rstmdb_engine::Engine;
 use rstmdb_engine::replication::Standing;
 use rstmdb_testkit::calls::behind;
@@ -18,6 +18,9 @@ use rstmdb_types::{
 use serde_json::json;
 
 use super::{INSTANCES, World};
+
+/// Before things go wrong, a group takes what clients need within so long.
+const FILLED: Duration = Duration::from_secs(60);
 
 /// An event with its number.
 fn event(id: &str, number: u64) -> ApplyEventRequest {
@@ -65,9 +68,11 @@ impl World {
             Some((*at, member.life, node.engine()))
         };
         let all: Vec<_> = (0..state.members.len()).filter_map(|at| running(&at)).collect();
-        let leader = all.iter().find(|(.., engine)| leads(engine)).cloned();
-        if leader.is_some() && state.rng.chance(850) {
-            return leader;
+        // While one does not know that another one was elected, each of them is asked.
+        let leaders: Vec<_> = all.iter().filter(|(.., engine)| leads(engine)).collect();
+        if !leaders.is_empty() && state.rng.chance(850) {
+            let leader = leaders[state.rng.index(leaders.len())];
+            return Some(leader.clone());
         }
         let at = state.rng.index(all.len());
         all.into_iter().nth(at)
@@ -82,8 +87,10 @@ impl World {
         ops.extend((0..INSTANCES).map(|instance| {
             CreateInstanceRequest::new(format!("i{instance}").as_str(), "m", 1).into()
         }));
+        let end = SimInstant::now() + FILLED;
         for request in ops {
             loop {
+                assert!(SimInstant::now() < end, "nobody takes what clients need");
                 SimRuntime::sleep(Duration::from_millis(10)).await;
                 let Some((at, life, engine)) = self.somebody().filter(|(.., engine)| leads(engine))
                 else {
