@@ -13,7 +13,7 @@ use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
 pub(crate) use super::lanes::Batch;
 use super::lanes::{Lanes, Open, Sealed};
-use super::ticket::{Failure, NO_ROUND, Refusals, Ticket};
+use super::ticket::{NO_ROUND, NodeRefusals, TakenBack, Ticket};
 use crate::error::{closed, forgotten};
 use crate::guards::{self, Safeguard};
 use crate::log::kinds::Stamp;
@@ -117,7 +117,7 @@ pub(crate) struct Queue<S> {
     watchers: Mutex<HashMap<u64, (Offset, Waker)>>,
     watching: AtomicUsize,
     next_watcher: AtomicU64,
-    failures: Mutex<Vec<Failure>>,
+    failures: Mutex<Vec<TakenBack>>,
     /// Wakes the log thread, when there is one.
     log_thread: Mutex<Option<Waker>>,
     has_log_thread: AtomicBool,
@@ -516,7 +516,7 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn step_down(
         &self,
         submitted: &Error,
-        refusals: &Refusals,
+        refusals: &NodeRefusals,
         ends: impl FnOnce(&mut S),
     ) {
         let mut writing = self.writing.lock();
@@ -535,7 +535,7 @@ impl<S: Sink> Queue<S> {
             }
             self.lanes.stand_down(&refusals.writes);
             let epoch = self.epoch();
-            self.remember(Failure {
+            self.remember(TakenBack {
                 epochs: epoch..=epoch,
                 durable,
                 round: self.rounds.confirmed(),
@@ -552,7 +552,7 @@ impl<S: Sink> Queue<S> {
     }
 
     /// Answers those that are refused otherwise, while they are.
-    pub(crate) fn restate(&self, refusals: &Refusals) {
+    pub(crate) fn restate(&self, refusals: &NodeRefusals) {
         self.marks.stands_down.store(true, Ordering::SeqCst);
         self.rounds.end(refusals.reads.as_ref());
         self.lanes.stand_down(&refusals.writes);
@@ -621,7 +621,7 @@ impl<S: Sink> Queue<S> {
                 self.lanes.refuse(fatal.clone());
             }
             let epoch = self.epoch();
-            self.remember(Failure {
+            self.remember(TakenBack {
                 epochs: epoch..=epoch,
                 durable,
                 round: self.rounds.confirmed(),
@@ -636,7 +636,7 @@ impl<S: Sink> Queue<S> {
         self.admit_applicants();
     }
 
-    fn remember(&self, failure: Failure) {
+    fn remember(&self, failure: TakenBack) {
         let mut failures = self.failures.lock();
         if let Some(last) = failures.last_mut()
             && (last.durable, last.round) == (failure.durable, failure.round)

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use rstmdb_types::{ErrorCode, Offset};
 
-use super::{Batch, BatchFate, Queue, Refusals, Sink, SinkFailure, Ticket};
+use super::{Batch, BatchFate, NodeRefusals, Queue, Sink, SinkFailure, Ticket};
 use crate::log::frame::FRAME_HEADER_BYTES;
 use crate::sync::{Mutex, park, thread_waker};
 
@@ -160,7 +160,7 @@ impl Run {
 
     /// Has somebody else decide from now on: what was handed over is lost, but what was written stays.
     fn step_down(&self) {
-        let refusals = Refusals {
+        let refusals = NodeRefusals {
             writes: error(ErrorCode::ReadOnlyMode),
             reads: Some(error(ErrorCode::ReadOnlyMode)),
         };

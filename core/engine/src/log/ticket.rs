@@ -38,14 +38,14 @@ impl Ticket {
 }
 
 /// What those get who ask a node that does not lead.
-pub(crate) struct Refusals {
+pub(crate) struct NodeRefusals {
     pub writes: Error,
     /// Of reads that must be fresh; none where all may be behind.
     pub reads: Option<Error>,
 }
 
 /// Failures between which nothing was written: they took back the same.
-pub(crate) struct Failure {
+pub(crate) struct TakenBack {
     pub epochs: RangeInclusive<u64>,
     pub durable: Offset,
     /// The last round that had succeeded.
@@ -57,7 +57,7 @@ pub(crate) struct Failure {
     pub is_open: bool,
 }
 
-impl Failure {
+impl TakenBack {
     /// What became of a ticket.
     pub(crate) fn fate(&self, ticket: Ticket) -> Result<()> {
         if ticket.offset <= self.durable && ticket.round <= self.round {

@@ -7,7 +7,7 @@ use rstmdb_types::{Error, ErrorCode};
 use super::syncs::SyncWaiters;
 use super::vote::VoteFile;
 use crate::checkpoint::begin::Begin;
-use crate::log::ticket::Refusals;
+use crate::log::ticket::NodeRefusals;
 use crate::options::{GroupNode, NodeKind};
 
 /// What an engine does now.
@@ -67,9 +67,9 @@ impl NodeState {
 
     /// What requests get while the engine does not lead: those that may change something, and, of a member, those
     /// that read and must not be behind.
-    pub(crate) fn refusals(&self, leader: Option<&LeaderHint>) -> Refusals {
+    pub(crate) fn refusals(&self, leader: Option<&LeaderHint>) -> NodeRefusals {
         match self.node.kind {
-            NodeKind::Replica => Refusals {
+            NodeKind::Replica => NodeRefusals {
                 writes: write_refusal(
                     reason::REPLICA,
                     "this database is a copy of another one",
@@ -77,7 +77,7 @@ impl NodeState {
                 ),
                 reads: None,
             },
-            NodeKind::Member => Refusals {
+            NodeKind::Member => NodeRefusals {
                 writes: write_refusal(reason::NOT_LEADER, "this node does not lead", leader),
                 reads: Some(read_refusal(leader)),
             },
