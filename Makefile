@@ -111,8 +111,11 @@ soak: toolchain languages ## the random tests with many more seeds, a minute of 
 SEEDS ?= 100000
 FAULTS ?= 1000
 MINUTES ?= 60
-soak-cluster: toolchain languages ## groups under simulation by many more seeds, and chaos: SEEDS=100000 FAULTS=1000 MINUTES=60
+# Each has about a thousand crash points.
+CRASH_SEEDS ?= 1000
+soak-cluster: toolchain languages ## groups under simulation by many more seeds, crash points of their logs, and chaos: SEEDS=100000 FAULTS=1000 MINUTES=60
 	@RSTMDB_SEEDS=$(SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-cluster --features simulation --test simulated keeps_its_word -- --nocapture
+	@RSTMDB_SEEDS=$(CRASH_SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-engine --test behaviour a_replicated_log_is_whole -- --nocapture
 	@cargo xtask chaos --faults $(FAULTS) --minutes $(MINUTES)
 
 examples: toolchain languages ## every example and quick start, twice, all on one server

@@ -13,7 +13,7 @@ fn a_group_keeps_its_word_under_every_fault() {
         Replay::of("rstmdb-cluster --features simulation --test simulated keeps_its_word");
     let mut figures = Figures::default();
     let mut is_late = is_late();
-    for seed in seeds_and(&[], 1, 200, 20_000) {
+    for seed in seeds_and(&[], 1, 500, 20_000) {
         if is_late() {
             break;
         }
@@ -26,7 +26,7 @@ fn a_group_keeps_its_word_under_every_fault() {
 #[test]
 fn a_seed_decides_everything() {
     let mut replay = Replay::of("rstmdb-cluster --features simulation --test simulated decides");
-    for seed in seeds_and(&[], 1, 20, 100) {
+    for seed in seeds_and(&[], 1, 100, 100) {
         replay.seed = seed;
         let [(_, first), (_, second)] = [0, 1].map(|_| run(Plan::of(seed), true));
         let parts = first.iter().zip(&second).position(|(first, second)| first != second);

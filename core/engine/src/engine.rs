@@ -290,7 +290,10 @@ impl Engine {
     fn evaluate<R: OperationRequest>(&self, request: R) -> Evaluated<R::Result> {
         let shared = &*self.shared;
         match self.check_access(R::OPERATION) {
-            Ok(()) => request.handle(Carry { shared, given: None }),
+            Ok(()) => {
+                let evaluated = request.handle(Carry { shared, given: None });
+                if R::OPERATION.is_about_node() { evaluated.of_this_node() } else { evaluated }
+            }
             Err(error) => shared.ready(Err(error)),
         }
     }
@@ -319,9 +322,13 @@ impl Engine {
         if let Err(error) = self.check_access(command.request.operation()) {
             return self.shared.ready(Err(error));
         }
-        let Command { request, at_ms, new_id, plain_rules, .. } = command;
+        let operation = command.request.operation();
+        let Command { request, at_ms, new_id, plain_rules, may_be_behind, .. } = command;
         let edge = Edge { at_ms, new_id: NewId::Given(new_id), plain_rules };
-        outcome(request, Carry { shared: &self.shared, given: Some(edge) })
+        let evaluated = outcome(request, Carry { shared: &self.shared, given: Some(edge) });
+        // The one place that says who may be told what is old: all else waits until it is certain that this node leads.
+        let is_behind = may_be_behind && operation.access() == Access::Read;
+        if is_behind || operation.is_about_node() { evaluated.of_this_node() } else { evaluated }
     }
 
     /// Follows the events of one instance.
@@ -439,7 +446,7 @@ impl Handler for Carry<'_> {
     }
 
     fn history(self, request: HistoryRequest) -> Evaluated<HistoryResult> {
-        self.shared.ready(self.shared.history(request))
+        self.shared.look(|| self.shared.history(request))
     }
 
     fn watch_instance(self, _: WatchInstanceRequest) -> Evaluated<WatchInstanceResult> {
@@ -451,7 +458,7 @@ impl Handler for Carry<'_> {
     }
 
     fn wal_read(self, request: WalReadRequest) -> Evaluated<WalReadResult> {
-        self.shared.ready(self.shared.wal_read(request, &self.edge()))
+        self.shared.look(|| self.shared.wal_read(request, &self.edge()))
     }
 
     fn wal_stats(self, request: WalStatsRequest) -> Evaluated<WalStatsResult> {

@@ -34,11 +34,27 @@ pub enum Safeguard {
     VoteBeforeAnswer,
     /// What a leader shows waits until it is certain that it leads.
     ReadRounds,
+    /// A member that does not lead refuses reads that must not be behind.
+    LeaderReads,
+    /// Those that wait for frames to be synced are told in the order of the frames.
+    SyncedInOrder,
+    /// Who leads and has a frame refused takes back what came of it, and all behind it.
+    RefusalEndsRun,
+    /// Nobody follows who is of an epoch before the last that was heard of.
+    Fencing,
+    /// What is not on the disk does not count there when its node asks for votes.
+    UnsyncedCountsNot,
+    /// Who steps down leaves its log as it is: what is in it may count.
+    LogOutlivesRun,
+    /// What was taken back is in no later batch.
+    TakenBackForGood,
+    /// A checkpoint names the place in the log that its data is of.
+    PlaceOfItsData,
 }
 
 impl Safeguard {
     /// Every guard.
-    pub const ALL: [Safeguard; 14] = [
+    pub const ALL: [Safeguard; 22] = [
         Safeguard::TruncateTail,
         Safeguard::DirectorySync,
         Safeguard::Poison,
@@ -53,6 +69,14 @@ impl Safeguard {
         Safeguard::SyncBeforeAnswer,
         Safeguard::VoteBeforeAnswer,
         Safeguard::ReadRounds,
+        Safeguard::LeaderReads,
+        Safeguard::SyncedInOrder,
+        Safeguard::RefusalEndsRun,
+        Safeguard::Fencing,
+        Safeguard::UnsyncedCountsNot,
+        Safeguard::LogOutlivesRun,
+        Safeguard::TakenBackForGood,
+        Safeguard::PlaceOfItsData,
     ];
 }
 
@@ -73,18 +97,18 @@ mod switches {
         }
     }
 
-    pub(crate) fn enabled(guard: Safeguard) -> bool {
+    /// Whether a guard is on.
+    pub fn enabled(guard: Safeguard) -> bool {
         OFF.load(Ordering::Relaxed) & (1 << guard as u32) == 0
     }
 }
 
 #[cfg(feature = "guard-check")]
-pub(crate) use switches::enabled;
-#[cfg(feature = "guard-check")]
-pub use switches::set;
+pub use switches::{enabled, set};
 
+/// Whether a guard is on.
 #[cfg(not(feature = "guard-check"))]
 #[inline(always)]
-pub(crate) fn enabled(_guard: Safeguard) -> bool {
+pub fn enabled(_guard: Safeguard) -> bool {
     true
 }

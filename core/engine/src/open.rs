@@ -196,7 +196,7 @@ impl Shared {
     /// A database that was alone is the first of a group from now on: all that it holds counts.
     fn join(&self) -> Result<()> {
         let Some(node) = &self.node else { return Ok(()) };
-        self.queue.restate(&node.refusal(None));
+        self.queue.restate(&node.refusals(None));
         let mut manifest = self.manifest.lock();
         if manifest.role == node.node.role() && manifest.node_id == node.node.id {
             return Ok(());

@@ -24,6 +24,11 @@ impl<T> Evaluated<T> {
         Evaluated { ticket, result }
     }
 
+    /// The same for who takes what this node has.
+    pub(crate) fn of_this_node(self) -> Evaluated<T> {
+        Evaluated { ticket: self.ticket.without_round(), ..self }
+    }
+
     pub(crate) fn map<R>(self, into: impl FnOnce(T) -> R) -> Evaluated<R> {
         Evaluated { ticket: self.ticket, result: self.result.map(into) }
     }

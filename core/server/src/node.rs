@@ -188,21 +188,14 @@ impl NodeStanding {
         Some(status)
     }
 
-    /// Why this node is too far behind for what a read wants; nothing when it is not. Who takes the writes is not behind.
-    ///
-    /// A member that does not lead answers only who says that it may be behind.
+    /// Why this node is too far behind for what a read wants; nothing when it is not. Who takes the writes is not behind,
+    /// and who must not be behind at all is refused by the database itself where it does not lead.
     pub fn stale_for(
         &self,
         wish: Option<ReadWish>,
         position: Option<LogPosition>,
     ) -> Option<Error> {
-        let lag = self.lag?;
-        if matches!(self.role, NodeRole::Follower | NodeRole::Learner)
-            && !wish.is_some_and(|wish| wish.mode.may_be_behind())
-        {
-            return Some(self.leads_not());
-        }
-        let wish = wish?;
+        let (lag, wish) = (self.lag?, wish?);
         if let (Some(wanted), Some(position)) = (wish.min_offset, position)
             && position.next <= wanted
         {
@@ -223,18 +216,6 @@ impl NodeStanding {
             most.as_millis()
         );
         Some(lag_exceeded(what).with("max_lag_ms", most.as_millis() as u64))
-    }
-
-    fn leads_not(&self) -> Error {
-        let what = match &self.leader_address {
-            Some(address) => format!("this node does not lead, and may be behind: read at {address}, or with read=any"),
-            None => "this node does not lead, and who does is not known now; retry, or read with read=any".to_owned(),
-        };
-        let error = Error::new(ErrorCode::ReadOnlyMode, what).with_reason(reason::NOT_LEADER);
-        match &self.leader_address {
-            Some(address) => error.with("address", address.as_str()),
-            None => error,
-        }
     }
 
     /// What clients are told of the nodes, and nothing that changes all the time.

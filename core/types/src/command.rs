@@ -141,6 +141,8 @@ pub struct Command {
     /// request too, a log can be followed from where it has not come to, history ids mean nothing, and an
     /// integer of a guard that does not fit 64 bits is a float.
     pub plain_rules: bool,
+    /// Whether a read may show what is old, so that a node may answer that does not lead.
+    pub may_be_behind: bool,
 }
 
 impl Command {
@@ -154,6 +156,7 @@ impl Command {
             cause: None,
             trace: None,
             plain_rules: false,
+            may_be_behind: false,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rstmdb_engine::guards::{self, Safeguard};
 use rstmdb_engine::replication::LogFrame;
 use rstmdb_engine::{Engine, Location, Options};
 use rstmdb_types::error::reason;
@@ -553,7 +554,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
 /// Who is of the past is not followed.
 fn keep_epoch(engine: &Engine, epoch: u64) -> Result<(), PeerError> {
     let known = epoch_of(engine);
-    if epoch < known {
+    if epoch < known && guards::enabled(Safeguard::Fencing) {
         let what = format!(
             "the source is of epoch {epoch}, and epoch {known} has begun: somebody else was promoted"
         );

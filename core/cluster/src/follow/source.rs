@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rstmdb_engine::Engine;
+use rstmdb_engine::guards::{self, Safeguard};
 use rstmdb_engine::replication::{CheckpointFile, LogFrame, Replication};
 use rstmdb_types::error::reason;
 use rstmdb_types::{CompactRequest, Error, ErrorCode};
@@ -212,7 +213,7 @@ impl Source {
         if let Some(refusal) = mine.refuses(&theirs) {
             return Err(PeerError::Refusing(refusal));
         }
-        if theirs.epoch > mine.epoch {
+        if theirs.epoch > mine.epoch && guards::enabled(Safeguard::Fencing) {
             let (epoch, writes_at) = (theirs.epoch, theirs.writes_at.clone());
             self.overtaken.send_replace(Some(Overtaken { epoch, writes_at }));
             let what = format!(

@@ -14,6 +14,8 @@ mod line;
 mod local;
 mod pipeline;
 mod receive;
+#[cfg(feature = "simulation")]
+pub mod travel;
 mod wire;
 
 pub use desk::{PeerCounts, PeerDesk};

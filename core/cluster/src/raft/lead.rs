@@ -8,6 +8,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::impls::OneshotResponder;
 use openraft::type_config::TypeConfigExt;
 use openraft::{Raft, ReadPolicy, ServerState};
+use rstmdb_engine::guards::{self, Safeguard};
 use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
 use tokio::sync::mpsc;
 
@@ -37,9 +38,15 @@ impl Proposer for Proposals {
     }
 }
 
+/// Whether a frame that is refused ends the run: what is evaluated behind it counts nowhere.
+fn ends_run() -> bool {
+    guards::enabled(Safeguard::RefusalEndsRun)
+}
+
 /// Passes frames on in order until one is refused, which ends the run, or the engine gives none any more.
 async fn pass_on(
     raft: RaftOfGroup,
+    slot: Arc<EngineSlot>,
     (term, run): (u64, u64),
     mut frames: mpsc::UnboundedReceiver<LogFrame>,
     refused: mpsc::UnboundedSender<u64>,
@@ -49,7 +56,7 @@ async fn pass_on(
         tokio::select! {
             biased;
             Some(answer) = open.next(), if !open.is_empty() => {
-                if !matches!(answer, Ok(Ok(_))) {
+                if !matches!(answer, Ok(Ok(_))) && ends_run() {
                     break;
                 }
             }
@@ -57,10 +64,11 @@ async fn pass_on(
                 let Some(frame) = frame else { return };
                 let (responder, answer) = OneshotResponder::new_pair();
                 let write = raft.write(Proposal(frame)).with_leader(term).responder(responder);
-                if write.await.is_err() {
+                if slot.hesitate().await && write.await.is_ok() {
+                    open.push(answer);
+                } else if ends_run() {
                     break;
                 }
-                open.push(answer);
             }
         }
     }
@@ -95,7 +103,10 @@ impl Driver {
             }
             let mut waits_to_begin = false;
             if seen.state == ServerState::Leader {
-                self.told = None;
+                if self.told.take().is_some() {
+                    // Nobody is sent to who led before.
+                    self.slot.engine().replication().follow("this node begins to lead", None);
+                }
                 let standing = self.slot.engine().replication().standing();
                 let term = seen.current_term;
                 if !matches!(standing, Standing::Leading { term: led, .. } if led == term) {
@@ -181,7 +192,13 @@ impl Driver {
         }
         let run = (term, self.run);
         // It ends with its run.
-        let _detached = TypeConfig::spawn(pass_on(self.raft.clone(), run, given, refusals.clone()));
+        let _detached = TypeConfig::spawn(pass_on(
+            self.raft.clone(),
+            self.slot.clone(),
+            run,
+            given,
+            refusals.clone(),
+        ));
         true
     }
 }

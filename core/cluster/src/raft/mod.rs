@@ -31,6 +31,8 @@ pub use machine::{RaftMachine, RaftSnapshot};
 pub use members::{GroupState, JoinOutcome, MemberState, first_member};
 pub use report::MemberReport;
 pub use slot::EngineSlot;
+#[cfg(feature = "simulation")]
+pub use slot::SlotPace;
 pub use snapshot::{SnapshotFile, SnapshotSource};
 pub use types::{
     Entry, LogId, MemberNode, Membership, Payload, Proposal, Runtime, SnapshotMeta,

@@ -29,14 +29,27 @@ pub struct EngineSlot {
     writers: tokio::sync::RwLock<()>,
     /// Counts the engines.
     changes: WatchSenderOf<TypeConfig, u64>,
-    /// How long the disk takes.
     #[cfg(feature = "simulation")]
-    pace: DiskPace,
+    pace: SlotPace,
 }
 
-/// How long the disk of a node takes for what it is asked next.
+/// How long things take on a simulated node, and what goes wrong between it and the library.
 #[cfg(feature = "simulation")]
-pub type DiskPace = Box<dyn Fn() -> std::time::Duration + Send + Sync>;
+pub struct SlotPace {
+    /// What the disk is asked next.
+    pub disk: Box<dyn Fn() -> std::time::Duration + Send + Sync>,
+    /// Passing on what is proposed next.
+    pub proposals: Box<dyn Fn() -> std::time::Duration + Send + Sync>,
+    /// Whether that one is refused.
+    pub refuses: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+#[cfg(feature = "simulation")]
+impl std::fmt::Debug for SlotPace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SlotPace")
+    }
+}
 
 impl std::fmt::Debug for EngineSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,21 +70,36 @@ impl EngineSlot {
             writers,
             changes,
             #[cfg(feature = "simulation")]
-            pace: Box::new(std::time::Duration::default),
+            pace: SlotPace {
+                disk: Box::new(std::time::Duration::default),
+                proposals: Box::new(std::time::Duration::default),
+                refuses: Box::new(|| false),
+            },
         })
     }
 
-    /// The same with a disk that takes its time.
+    /// The same on a node that takes its time.
     #[cfg(feature = "simulation")]
     #[must_use]
-    pub fn paced(self, pace: DiskPace) -> EngineSlot {
+    pub fn paced(self, pace: SlotPace) -> EngineSlot {
         EngineSlot { pace, ..self }
     }
 
     /// Waits as long as the disk takes.
     pub(super) async fn pause(&self) {
         #[cfg(feature = "simulation")]
-        TypeConfig::sleep((self.pace)()).await;
+        TypeConfig::sleep((self.pace.disk)()).await;
+    }
+
+    /// Waits as long as it takes to pass a proposal on; says whether that is possible at all.
+    pub(super) async fn hesitate(&self) -> bool {
+        #[cfg(feature = "simulation")]
+        {
+            TypeConfig::sleep((self.pace.proposals)()).await;
+            !(self.pace.refuses)()
+        }
+        #[cfg(not(feature = "simulation"))]
+        true
     }
 
     /// Appends frames to the engine's log; tells when they are on the disk.
@@ -84,7 +112,7 @@ impl EngineSlot {
         self.engine().replication().append(frames, done);
         #[cfg(feature = "simulation")]
         {
-            let (engine, takes) = (self.engine(), (self.pace)());
+            let (engine, takes) = (self.engine(), (self.pace.disk)());
             engine.replication().write(frames, done);
             let _detached = TypeConfig::spawn(async move {
                 TypeConfig::sleep(takes).await;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft_rt::AsyncRuntime;
-use openraft_rt_sim::SimRuntime;
+use openraft_rt::{AsyncRuntime, Instant};
+use openraft_rt_sim::{SimInstant, SimRuntime};
 use rstmdb_engine::Engine;
 use rstmdb_engine::replication::Standing;
+use rstmdb_testkit::calls::behind;
 use rstmdb_testkit::cluster::oracle::Happened;
 use rstmdb_testkit::sample::LOOP;
 use rstmdb_types::error::reason;
@@ -17,6 +18,9 @@ use rstmdb_types::{
 use serde_json::json;
 
 use super::{INSTANCES, World};
+
+/// Before things go wrong, a group takes what clients need within so long.
+const FILLED: Duration = Duration::from_secs(60);
 
 /// An event with its number.
 fn event(id: &str, number: u64) -> ApplyEventRequest {
@@ -36,7 +40,14 @@ fn leads(engine: &Engine) -> bool {
 macro_rules! ask {
     ($world:expr, $at:expr, $life:expr, $engine:expr, $request:expr, $patience:expr) => {{
         let pending = $engine.begin($request).held_by($engine.clone());
-        let answer = SimRuntime::timeout($patience, pending).await;
+        wait!($world, $at, $life, pending, $patience)
+    }};
+}
+
+/// Waits for an answer in the same way.
+macro_rules! wait {
+    ($world:expr, $at:expr, $life:expr, $pending:expr, $patience:expr) => {{
+        let answer = SimRuntime::timeout($patience, $pending).await;
         answer.ok().filter(|_| $world.lives($at, $life))
     }};
 }
@@ -57,9 +68,11 @@ impl World {
             Some((*at, member.life, node.engine()))
         };
         let all: Vec<_> = (0..state.members.len()).filter_map(|at| running(&at)).collect();
-        let leader = all.iter().find(|(.., engine)| leads(engine)).cloned();
-        if leader.is_some() && state.rng.chance(850) {
-            return leader;
+        // While one does not know that another one was elected, each of them is asked.
+        let leaders: Vec<_> = all.iter().filter(|(.., engine)| leads(engine)).collect();
+        if !leaders.is_empty() && state.rng.chance(850) {
+            let leader = leaders[state.rng.index(leaders.len())];
+            return Some(leader.clone());
         }
         let at = state.rng.index(all.len());
         all.into_iter().nth(at)
@@ -74,8 +87,10 @@ impl World {
         ops.extend((0..INSTANCES).map(|instance| {
             CreateInstanceRequest::new(format!("i{instance}").as_str(), "m", 1).into()
         }));
+        let end = SimInstant::now() + FILLED;
         for request in ops {
             loop {
+                assert!(SimInstant::now() < end, "nobody takes what clients need");
                 SimRuntime::sleep(Duration::from_millis(10)).await;
                 let Some((at, life, engine)) = self.somebody().filter(|(.., engine)| leads(engine))
                 else {
@@ -182,26 +197,53 @@ impl World {
         }
     }
 
-    /// A leader shows at least what was known before it was asked; others show what is committed.
+    /// A node that answers shows at least what was known before it was asked, unless the read may be behind; and in
+    /// any case what is committed.
     async fn read(&self, at: usize, life: u64, engine: Arc<Engine>, patience: Duration) {
-        let (id, floor) = {
+        let (id, floor, may_be_behind) = {
             let state = &mut *self.state();
             let id = format!("i{}", state.rng.below(INSTANCES));
             let floor = state.floors.get(&id).copied().unwrap_or(0);
-            (id, floor)
+            (id, floor, state.rng.chance(300))
         };
-        let floor = leads(&engine).then_some(floor);
         let request = GetInstanceRequest { instance_id: id.as_str().into() };
-        let answer = ask!(self, at, life, engine, request, patience);
+        let pending = match may_be_behind {
+            true => behind(engine, request),
+            false => engine.begin(request).held_by(engine.clone()),
+        };
+        let answer = wait!(self, at, life, pending, patience);
         let Some(Ok(result)) = answer else { return };
         let state = &mut *self.state();
         state.figures.reads += 1;
         let offset = result.last_wal_offset;
-        if let Some(floor) = floor {
-            assert!(offset >= floor, "{id} is at {floor}, and a leader shows {offset}");
+        if !may_be_behind {
+            assert!(offset >= floor, "{id} is at {floor}, and node {} shows {offset}", at + 1);
             state.raise(&id, offset);
         }
         state.oracle.show(id, &result.ctx.to_value(), offset);
+    }
+}
+
+impl World {
+    /// Whether who leads reads what is fresh, and writes.
+    pub(super) async fn serves(&self) -> bool {
+        let Some((at, life, engine)) = self.somebody().filter(|(.., engine)| leads(engine)) else {
+            return false;
+        };
+        for instance in 0..INSTANCES {
+            let request = GetInstanceRequest { instance_id: format!("i{instance}").into() };
+            let answer = ask!(self, at, life, engine, request, Duration::from_secs(1));
+            if !matches!(answer, Some(Ok(_))) {
+                return false;
+            }
+        }
+        let number = {
+            let state = &mut *self.state();
+            state.number += 1;
+            state.number
+        };
+        let answer = ask!(self, at, life, engine, event("i0", number), Duration::from_secs(1));
+        matches!(answer, Some(Ok(_)))
     }
 }
 

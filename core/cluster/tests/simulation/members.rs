@@ -7,7 +7,7 @@ use std::time::Duration;
 use openraft_rt::Instant;
 use openraft_rt_sim::SimInstant;
 use parking_lot::Mutex;
-use rstmdb_cluster::raft::{EngineSlot, RaftNode, RaftTimes};
+use rstmdb_cluster::raft::{EngineSlot, RaftNode, RaftTimes, SlotPace};
 use rstmdb_engine::replication::Standing;
 use rstmdb_engine::storage::{Clock, SeededEntropy};
 use rstmdb_engine::{GroupNode, Location, NodeKind, Options, Retention};
@@ -41,6 +41,7 @@ impl Clock for Wall {
 struct Pace {
     rng: Rng,
     stalls_until: SimInstant,
+    is_calm: bool,
 }
 
 pub struct Member {
@@ -59,7 +60,8 @@ pub struct Member {
 
 impl Member {
     pub fn new(id: u16, rng: &mut Rng, plan: Plan) -> Member {
-        let pace = Pace { rng: Rng::new(rng.next_u64()), stalls_until: SimInstant::now() };
+        let pace =
+            Pace { rng: Rng::new(rng.next_u64()), stalls_until: SimInstant::now(), is_calm: false };
         let skew_ms = AtomicI64::new(rng.below(400) as i64);
         Member {
             id,
@@ -100,18 +102,32 @@ impl Member {
 
     /// Nothing goes wrong with its disk any more.
     pub fn calm(&mut self) {
-        self.pace.lock().stalls_until = SimInstant::now();
+        {
+            let mut pace = self.pace.lock();
+            (pace.stalls_until, pace.is_calm) = (SimInstant::now(), true);
+        }
         self.disk.crash_in_call(u64::MAX);
         self.down_until = SimInstant::now();
     }
 
-    fn pace(&self) -> impl Fn() -> Duration + Send + Sync + 'static {
-        let pace = self.pace.clone();
-        move || {
+    fn pace(&self) -> SlotPace {
+        let [pace, busy, refusing] = [0, 1, 2].map(|_| self.pace.clone());
+        let disk = Box::new(move || {
             let mut pace = pace.lock();
             let takes = Duration::from_micros(100 + pace.rng.below(3000));
             takes + (pace.stalls_until - SimInstant::now())
-        }
+        });
+        // Mostly at once; now and then something else comes first.
+        let proposals = Box::new(move || {
+            let mut pace = busy.lock();
+            let is_late = !pace.is_calm && pace.rng.chance(100);
+            Duration::from_millis(if is_late { pace.rng.below(400) } else { 0 })
+        });
+        let refuses = Box::new(move || {
+            let mut pace = refusing.lock();
+            !pace.is_calm && pace.rng.chance(5)
+        });
+        SlotPace { disk, proposals, refuses }
     }
 }
 
@@ -128,7 +144,7 @@ impl World {
             }
             member.life += 1;
             let opened = EngineSlot::open(member.location(), member.options());
-            (opened.map(|slot| slot.paced(Box::new(member.pace()))), member.life)
+            (opened.map(|slot| slot.paced(member.pace())), member.life)
         };
         let slot = match opened {
             Ok(slot) => Arc::new(slot),

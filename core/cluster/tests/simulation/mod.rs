@@ -7,6 +7,7 @@
 mod clients;
 mod members;
 mod network;
+mod operator;
 mod promises;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use rstmdb_engine::Engine;
 use rstmdb_engine::replication::Standing;
 use rstmdb_testkit::cluster::look::Look;
 use rstmdb_testkit::cluster::oracle::Oracle;
+use rstmdb_testkit::cluster::pair::shown;
 use rstmdb_testkit::faulty::{Crash, Rng};
 use rstmdb_types::{CompactRequest, Offset};
 
@@ -56,6 +58,10 @@ pub struct Plan {
     pub stalls: bool,
     /// The log goes where checkpoints cover it.
     pub compacts: bool,
+    /// Others vote, and lead, now and then.
+    pub churns: bool,
+    /// With a checkpoint comes who the node thought belongs to the group: a fault that must be noticed.
+    pub keeps_members: bool,
 }
 
 impl Plan {
@@ -69,7 +75,15 @@ impl Plan {
             network: !seed.is_multiple_of(5),
             stalls: seed.is_multiple_of(2),
             compacts: seed.is_multiple_of(7),
+            churns: seed.is_multiple_of(8),
+            keeps_members: false,
         }
+    }
+
+    /// Other voters again and again, and checkpoints in place of logs that are gone.
+    #[allow(dead_code)]
+    pub fn of_churn(seed: u64) -> Plan {
+        Plan { size: 5, network: true, compacts: true, churns: true, ..Plan::of(seed) }
     }
 }
 
@@ -135,7 +149,7 @@ impl World {
     async fn live(plan: Plan) -> Figures {
         let mut rng = Rng::new(plan.seed);
         let members = (1..=plan.size).map(|id| Member::new(id, &mut rng, plan)).collect();
-        let wires = Wires::new(plan.size);
+        let wires = Wires::new(plan);
         let state = State {
             rng,
             members,
@@ -150,11 +164,16 @@ impl World {
         let world = World(Arc::new(Mutex::new(state)));
         world.begin(plan).await;
         let clients = (0..CLIENTS).map(|_| world.client());
+        let operator = async {
+            if plan.churns {
+                world.operate().await;
+            }
+        };
         let faults = async {
             world.direct(plan).await;
             world.state().is_over = true;
         };
-        let ((), _) = futures_util::future::join(faults, join_all(clients)).await;
+        futures_util::future::join3(faults, join_all(clients), operator).await;
         world.heal(plan).await;
         let mut state = world.state();
         state.oracle.end();
@@ -227,6 +246,12 @@ impl World {
                     one.look.swap_watches(&mut other.look);
                 }
             }
+            19 => {
+                // A run may end at any time, and the next one begin in the same term.
+                if let Some(node) = &state.members[node].node {
+                    node.engine().replication().follow("a run ends", None);
+                }
+            }
             _ => {}
         }
     }
@@ -262,6 +287,7 @@ impl World {
             let running = node.raft().metrics().borrow_watched().running_state.clone();
             assert!(running.is_ok(), "node {} ended: {running:?}", at + 1);
             let engine = node.engine();
+            assert!(engine.damage().is_none(), "node {}: {:?}", at + 1, engine.damage());
             let standing = engine.replication().standing();
             if let Standing::Leading { term, .. } = standing {
                 state.oracle.elected(term, at);
@@ -301,18 +327,27 @@ impl World {
             }
         }
         let end = SimInstant::now() + HEALED;
+        let mut serves = false;
         for tick in 1.. {
             self.tend(Plan { compacts: false, ..plan }, tick).await;
             if self.is_same() {
-                break;
+                if serves {
+                    break;
+                }
+                serves = self.serves().await;
             }
             assert!(
                 SimInstant::now() < end,
-                "the nodes do not come to the same: {:?}",
+                "the nodes do not come to the same, or serve nobody: {:?}",
                 self.tips()
             );
         }
         self.check(true);
+        let state = self.state();
+        let engines =
+            state.members.iter().filter_map(|member| Some(member.node.as_ref()?.engine()));
+        let shown: Vec<_> = engines.map(|engine| shown(&engine)).collect();
+        assert!(shown.windows(2).all(|pair| pair[0] == pair[1]), "nodes show different things");
     }
 
     fn tips(&self) -> Vec<Option<(rstmdb_engine::replication::LogTip, Standing)>> {

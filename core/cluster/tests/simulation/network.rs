@@ -3,20 +3,23 @@
 use std::future::Future;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use openraft_rt::AsyncRuntime;
 use openraft_rt_sim::SimRuntime;
+use rstmdb_cluster::net::travel;
 use rstmdb_cluster::raft::{
-    Entry, MemberNode, RaftOfGroup, RaftSnapshot, SnapshotFile, TypeConfig, Vote,
+    MemberNode, RaftOfGroup, RaftSnapshot, SnapshotFile, StoredMembership, TypeConfig, Vote,
 };
 use rstmdb_testkit::faulty::Rng;
 
-use super::World;
+use super::{Plan, World};
 
 /// What is between the nodes.
 pub struct Wires {
@@ -27,14 +30,16 @@ pub struct Wires {
     lost: u32,
     doubled: u32,
     late: Duration,
+    keeps_members: bool,
 }
 
 impl Wires {
-    pub fn new(size: u16) -> Wires {
-        let size = usize::from(size);
+    pub fn new(plan: Plan) -> Wires {
+        let size = usize::from(plan.size);
         let late = Duration::from_millis(2);
         let cut = vec![vec![false; size]; size];
-        Wires { nodes: vec![None; size], cut, lost: 0, doubled: 0, late }
+        let nodes = vec![None; size];
+        Wires { nodes, cut, lost: 0, doubled: 0, late, keeps_members: plan.keeps_members }
     }
 
     pub fn join(&mut self, id: u16, raft: RaftOfGroup) {
@@ -169,13 +174,10 @@ impl RaftNetworkV2<TypeConfig> for Wire {
 
     async fn append_entries(
         &mut self,
-        mut request: AppendEntriesRequest<TypeConfig>,
+        request: AppendEntriesRequest<TypeConfig>,
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        // What travels is bytes.
-        for entry in &mut request.entries {
-            *entry = Entry::decode(&entry.encode()).unwrap();
-        }
+        let request = travel::append(request).unwrap();
         let node = self.there().await?;
         let doubled = request.clone();
         self.again(&node, |node| async move { node.append_entries(doubled).await });
@@ -187,7 +189,7 @@ impl RaftNetworkV2<TypeConfig> for Wire {
             self.world.state().promises.acknowledged(self.to, leader, last);
         }
         self.back().await?;
-        Ok(answer)
+        Ok(travel::appended(&answer).unwrap())
     }
 
     async fn vote(
@@ -195,6 +197,7 @@ impl RaftNetworkV2<TypeConfig> for Wire {
         request: VoteRequest<TypeConfig>,
         _: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let request = travel::candidacy(&request, false).unwrap();
         let node = self.there().await?;
         let doubled = request.clone();
         self.again(&node, |node| async move { node.vote(doubled).await });
@@ -205,7 +208,7 @@ impl RaftNetworkV2<TypeConfig> for Wire {
             self.world.state().promises.voted(self.to, term, candidate);
         }
         self.back().await?;
-        Ok(answer)
+        Ok(travel::verdict(&answer).unwrap())
     }
 
     async fn pre_vote(
@@ -213,21 +216,40 @@ impl RaftNetworkV2<TypeConfig> for Wire {
         request: VoteRequest<TypeConfig>,
         _: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let request = travel::candidacy(&request, true).unwrap();
         let node = self.there().await?;
         let answer = node.pre_vote(request).await.map_err(stopped)?;
         self.answers()?;
         self.back().await?;
-        Ok(answer)
+        Ok(travel::verdict(&answer).unwrap())
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        _: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let node = self.there().await?;
+        node.handle_transfer_leader(request).await.map_err(stopped)
     }
 
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: RaftSnapshot,
+        mut snapshot: RaftSnapshot,
         _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let node = self.there().await?;
+        if self.world.state().wires.keeps_members {
+            let known = node.metrics().borrow_watched().membership_config.clone();
+            let last = &mut snapshot.meta.last_membership;
+            if known.log_id().as_ref().map(|id| id.index)
+                > last.log_id().as_ref().map(|id| id.index)
+            {
+                *last = StoredMembership::clone(&known);
+            }
+        }
         let answer = node.install_full_snapshot(vote, snapshot).await;
         let answer = answer.map_err(|error| Unreachable::new(&error))?;
         self.answers()?;

@@ -18,6 +18,7 @@ use super::format::{
 };
 use super::{CHECKPOINT_DIRECTORY, checkpoint_path};
 use crate::error::{write_failed, writing};
+use crate::guards::{self, Safeguard};
 use crate::log::Ticket;
 use crate::log::kinds::{Kind, PURGE_FLOOR, Progress};
 use crate::log::lineage::Lineage;
@@ -85,7 +86,7 @@ impl Shared {
     pub(crate) fn begin_at(&self, offset: Offset, boundary: Offset) -> Begin {
         let flushes = self.state.flushes.load(Ordering::SeqCst);
         let purge_floor = self.state.purge_floor();
-        let ticket = self.queue.ticket(offset);
+        let ticket = self.queue.ticket(offset).without_round();
         Begin { ticket, boundary, named: None, purge_floor, flushes, is_alone: false }
     }
 
@@ -98,13 +99,20 @@ impl Shared {
         number: u64,
         begin: Begin,
     ) -> Result<Option<WrittenCheckpoint>> {
-        let Ticket { offset, epoch, .. } = begin.ticket;
+        let Ticket { epoch, .. } = begin.ticket;
+        let (offset, named) = match guards::enabled(Safeguard::PlaceOfItsData) {
+            true => (begin.ticket.offset, begin.named),
+            false => self.queue.with_writer(|sink| {
+                let tip = sink.writer.tip();
+                (tip.last(), Some(tip.named()))
+            }),
+        };
         let file = format!("{number:012}.ckpt");
         let path = checkpoint_path(&file);
         let temporary = format!("{path}.tmp");
         let failed = |error: io::Error| writing(&path, error);
         let created_at = self.queue.log_time();
-        let head = Head { offset, created_at, named: begin.named, digest: 0 };
+        let head = Head { offset, created_at, named, digest: 0 };
         self.check_directory()?;
         // Then the epoch of every change up to the offset is written; it is synced before this counts.
         self.queue.flush()?;
@@ -139,7 +147,7 @@ impl Shared {
 
     /// Waits until all that is in memory is committed, where others decide.
     fn wait_for_all(&self) -> Result<()> {
-        let ticket = self.queue.ticket_of_all();
+        let ticket = self.queue.ticket_of_all().without_round();
         if self.node.is_none() || self.queue.settled(ticket).is_some_and(|settled| settled.is_ok())
         {
             return Ok(());

@@ -16,14 +16,15 @@ pub(crate) mod ring;
 pub(crate) mod rounds;
 pub(crate) mod sealer;
 pub(crate) mod segment;
+pub(crate) mod ticket;
 pub(crate) mod tip;
 pub(crate) mod writer;
 
 pub(crate) use exchange::LogFrame;
 pub(crate) use files::{Frame, FrameCursor, LogFiles, Segment};
 pub(crate) use kinds::{Body, Effect, KeyRef};
-pub(crate) use queue::Ticket;
 pub(crate) use ring::Ring;
 pub(crate) use sealer::Sealer;
+pub(crate) use ticket::Ticket;
 pub(crate) use tip::OFFSET_MAX;
 pub(crate) use writer::{LogWriter, WriterSettings};

@@ -7,14 +7,15 @@
 //! with everything appended after it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
 use std::task::{Context, Poll, Waker};
 
 use rstmdb_types::{Error, Offset, Result, TimestampMs};
 
 pub(crate) use super::lanes::Batch;
 use super::lanes::{Lanes, Open, Sealed};
+use super::ticket::{NO_ROUND, NodeRefusals, TakenBack, Ticket};
 use crate::error::{closed, forgotten};
+use crate::guards::{self, Safeguard};
 use crate::log::kinds::Stamp;
 use crate::log::rounds::Rounds;
 use crate::sync::{
@@ -80,52 +81,6 @@ pub(crate) trait Sink {
     fn roll_back(&mut self, durable: Offset, reset: &mut dyn FnMut());
 }
 
-/// A place in the queue: a change, or what a reader saw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    pub offset: Offset,
-    /// Tells an offset from the same one given out again after a failure.
-    pub epoch: u64,
-    /// Whether the change at the offset is its holder's own: then it may come to be after all, wherever it was
-    /// handed on to.
-    pub wrote: bool,
-    /// The round that a leader has to get through before it may say so; 0: none.
-    pub round: u64,
-}
-
-/// Failures between which nothing was written: they took back the same.
-struct Failure {
-    epochs: RangeInclusive<u64>,
-    durable: Offset,
-    /// The last round that had succeeded.
-    round: u64,
-    batch_last: Offset,
-    batch: Error,
-    later: Error,
-    /// Others decide about the batch: of it, only who changed something gets its error.
-    is_open: bool,
-}
-
-impl Ticket {
-    /// The ticket of who made the change: then its commit proves that the node leads.
-    pub(crate) fn of_own(self, wrote: bool) -> Ticket {
-        Ticket { wrote, round: if wrote { 0 } else { self.round }, ..self }
-    }
-}
-
-impl Failure {
-    /// What became of a ticket.
-    fn fate(&self, ticket: Ticket) -> Result<()> {
-        if ticket.offset <= self.durable && ticket.round <= self.round {
-            Ok(())
-        } else if ticket.offset <= self.batch_last && (ticket.wrote || !self.is_open) {
-            Err(self.batch.clone())
-        } else {
-            Err(self.later.clone())
-        }
-    }
-}
-
 /// What everybody reads for each event, and who writes a batch writes.
 struct Marks {
     committed: AtomicU64,
@@ -162,7 +117,7 @@ pub(crate) struct Queue<S> {
     watchers: Mutex<HashMap<u64, (Offset, Waker)>>,
     watching: AtomicUsize,
     next_watcher: AtomicU64,
-    failures: Mutex<Vec<Failure>>,
+    failures: Mutex<Vec<TakenBack>>,
     /// Wakes the log thread, when there is one.
     log_thread: Mutex<Option<Waker>>,
     has_log_thread: AtomicBool,
@@ -320,7 +275,11 @@ impl<S: Sink> Queue<S> {
         if ticket.epoch == self.epoch() {
             // Who has a ticket in memory need not look at what all write.
             let committed = || self.marks.committed.load(Ordering::SeqCst);
-            let is_confirmed = ticket.round == 0 || self.rounds.is_confirmed(ticket.round);
+            let is_confirmed = match ticket.round {
+                0 => true,
+                NO_ROUND => return Some(Err(self.leads_not())),
+                round => self.rounds.is_confirmed(round),
+            };
             let done = self.volatile || (committed() >= ticket.offset && is_confirmed);
             // A failure may have come in between: then the offset could be another's by now.
             if ticket.epoch == self.epoch() {
@@ -334,6 +293,11 @@ impl<S: Sink> Queue<S> {
             // Forgotten is not failed.
             None => Err(forgotten()),
         })
+    }
+
+    #[cold]
+    fn leads_not(&self) -> Error {
+        if self.is_closed() { closed() } else { self.rounds.refusal() }
     }
 
     /// Waits until the ticket is committed or failed, and does the writing when nobody else is.
@@ -446,7 +410,7 @@ impl<S: Sink> Queue<S> {
     /// Everything appended so far is committed when this returns.
     pub(crate) fn flush(&self) -> Result<()> {
         let mut writing = self.writing.lock();
-        let ticket = self.ticket(self.appended());
+        let ticket = self.ticket(self.appended()).without_round();
         self.write_open(&mut writing);
         drop(writing);
         self.hand_over();
@@ -556,28 +520,36 @@ impl<S: Sink> Queue<S> {
 
     /// Refuses what may change something, and takes back in memory what is not committed: others may go on from
     /// there in another way. Who waits for a change of its own that was handed over gets `submitted`, all others
-    /// that wait get `refusal`, as do those who come later.
-    pub(crate) fn step_down(&self, submitted: &Error, refusal: &Error, ends: impl FnOnce(&mut S)) {
+    /// that wait are refused, as are those who come later.
+    pub(crate) fn step_down(
+        &self,
+        submitted: &Error,
+        refusals: &NodeRefusals,
+        ends: impl FnOnce(&mut S),
+    ) {
         let mut writing = self.writing.lock();
         let durable = self.committed();
         let Writing { sink, sealed, submitted: last } = &mut *writing;
         ends(sink);
-        self.rounds.turn(false);
+        // Before what readers see changes: none of them is answered in between.
+        self.rounds.end(refusals.reads.as_ref());
         sealed.batches.clear();
         let batch_last = (*last).max(durable);
         *last = durable;
         sink.roll_back(durable, &mut || {
             self.marks.stands_down.store(true, Ordering::SeqCst);
-            self.lanes.take_back(durable);
-            self.lanes.stand_down(refusal);
+            if guards::enabled(Safeguard::TakenBackForGood) {
+                self.lanes.take_back(durable);
+            }
+            self.lanes.stand_down(&refusals.writes);
             let epoch = self.epoch();
-            self.remember(Failure {
+            self.remember(TakenBack {
                 epochs: epoch..=epoch,
                 durable,
                 round: self.rounds.confirmed(),
                 batch_last,
                 batch: submitted.clone(),
-                later: refusal.clone(),
+                later: refusals.writes.clone(),
                 is_open: true,
             });
             self.marks.epoch.fetch_add(1, Ordering::AcqRel);
@@ -587,10 +559,11 @@ impl<S: Sink> Queue<S> {
         self.admit_applicants();
     }
 
-    /// Answers those that may change something otherwise, while they are refused.
-    pub(crate) fn restate(&self, refusal: &Error) {
+    /// Answers those that are refused otherwise, while they are.
+    pub(crate) fn restate(&self, refusals: &NodeRefusals) {
         self.marks.stands_down.store(true, Ordering::SeqCst);
-        self.lanes.stand_down(refusal);
+        self.rounds.end(refusals.reads.as_ref());
+        self.lanes.stand_down(&refusals.writes);
     }
 
     /// Evaluates requests again, if `begins` allows it and nothing ended writing for good. It says whether readers
@@ -599,7 +572,7 @@ impl<S: Sink> Queue<S> {
         let mut writing = self.writing.lock();
         self.lanes.check_stand_up()?;
         let has_rounds = begins(&mut writing.sink)?;
-        self.rounds.turn(has_rounds);
+        self.rounds.begin(has_rounds);
         writing.submitted = self.committed();
         self.lanes.stand_up()?;
         self.marks.stands_down.store(false, Ordering::SeqCst);
@@ -656,7 +629,7 @@ impl<S: Sink> Queue<S> {
                 self.lanes.refuse(fatal.clone());
             }
             let epoch = self.epoch();
-            self.remember(Failure {
+            self.remember(TakenBack {
                 epochs: epoch..=epoch,
                 durable,
                 round: self.rounds.confirmed(),
@@ -671,7 +644,7 @@ impl<S: Sink> Queue<S> {
         self.admit_applicants();
     }
 
-    fn remember(&self, failure: Failure) {
+    fn remember(&self, failure: TakenBack) {
         let mut failures = self.failures.lock();
         if let Some(last) = failures.last_mut()
             && (last.durable, last.round) == (failure.durable, failure.round)

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use rstmdb_types::{ErrorCode, Offset};
 
-use super::{Batch, BatchFate, Queue, Sink, SinkFailure, Ticket};
+use super::{Batch, BatchFate, NodeRefusals, Queue, Sink, SinkFailure, Ticket};
 use crate::log::frame::FRAME_HEADER_BYTES;
 use crate::sync::{Mutex, park, thread_waker};
 
@@ -160,8 +160,11 @@ impl Run {
 
     /// Has somebody else decide from now on: what was handed over is lost, but what was written stays.
     fn step_down(&self) {
-        let refusal = error(ErrorCode::ReadOnlyMode);
-        self.queue.step_down(&error(ErrorCode::WalIoError), &refusal, |_| {});
+        let refusals = NodeRefusals {
+            writes: error(ErrorCode::ReadOnlyMode),
+            reads: Some(error(ErrorCode::ReadOnlyMode)),
+        };
+        self.queue.step_down(&error(ErrorCode::WalIoError), &refusals, |_| {});
         // Nobody else decides on it either.
         self.submitted.lock().unwrap().clear();
     }
@@ -433,4 +436,30 @@ fn shuttle_who_steps_down_tells_everybody() {
             );
         });
     }
+}
+
+#[test]
+fn shuttle_who_reads_while_another_one_leads_is_refused_at_every_instant() {
+    check(|| {
+        let run = Run::decided_elsewhere();
+        run.queue.stand_up(|_| Ok(true)).unwrap();
+        // Another one leads, and this one has not heard of it.
+        let leader = run.clone();
+        let stepping = shuttle::thread::spawn(move || leader.step_down());
+        let readers: Vec<_> = (0..2)
+            .map(|polls| {
+                let run = run.clone();
+                shuttle::thread::spawn(move || {
+                    let ticket = {
+                        let _memory = run.memory[0].lock();
+                        run.queue.ticket(0)
+                    };
+                    assert!(!run.wait(ticket, polls == 1), "what it saw may be old");
+                })
+            })
+            .collect();
+        for thread in readers.into_iter().chain([stepping]) {
+            thread.join().unwrap();
+        }
+    });
 }

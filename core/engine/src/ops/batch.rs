@@ -131,7 +131,7 @@ impl Shared {
         let prepared: Result<Vec<Prepared<'_>>> = ops.iter().enumerate().map(prepare).collect();
         let prepared = match prepared {
             Ok(prepared) => prepared,
-            Err(error) => return self.ready(Err(error)),
+            Err(error) => return self.after_all(Err(error)),
         };
         let number =
             |one: &Prepared<'_>| self.state.partition_number(self.state.hash(one.instance_id()));

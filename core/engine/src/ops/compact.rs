@@ -90,7 +90,7 @@ impl Shared {
         if begin.ticket.offset <= newest {
             return Ok(0);
         }
-        let ticket = self.queue.ticket(begin.ticket.offset);
+        let ticket = self.queue.ticket(begin.ticket.offset).without_round();
         Ok(self.checkpoint(manifest, Begin { ticket, ..begin })?.unwrap_or(0))
     }
 

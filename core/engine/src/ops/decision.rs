@@ -199,7 +199,8 @@ impl Shared {
                 result.set_offset(first);
                 Evaluated::new(self.queue.ticket_of_own(last), Ok(result))
             }
-            Err(error) => self.ready(Err(error)),
+            // That it came so far tells of what is stored.
+            Err(error) => self.after_all(Err(error)),
         }
     }
 

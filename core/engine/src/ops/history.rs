@@ -59,7 +59,7 @@ impl Shared {
             let found = slot.map(|slot| (slot.last, slot.life, slot.ctx.as_str().len()));
             (found, self.seen(&partition, hash, id))
         };
-        self.queue.wait(ticket)?;
+        self.queue.wait(ticket.without_round())?;
         let (last, life, ctx_bytes) = found.ok_or_else(|| instance_not_found(id))?;
         // Each event comes with its context: a page of large ones is shorter.
         let limit = limit.min((PAGE_BYTES / (ctx_bytes + EVENT_BYTES)).max(1));

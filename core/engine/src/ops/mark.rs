@@ -50,7 +50,9 @@ impl Shared {
             self.raise_purge_floor(floor, edge)?;
         }
         // Where others decide, it may be taken back until they have.
-        let is_decided = || matches!(self.queue.settled(self.queue.ticket_of_all()), Some(Ok(())));
+        let is_decided = || {
+            matches!(self.queue.settled(self.queue.ticket_of_all().without_round()), Some(Ok(())))
+        };
         if self.node.is_none() || is_decided() {
             self.sweep(self.state.purge_floor());
         }
@@ -71,7 +73,7 @@ impl Shared {
             return Ok(());
         }
         // Nothing brings back what is swept afterwards.
-        self.queue.wait(self.queue.ticket(offset))
+        self.queue.wait(self.queue.ticket(offset).without_round())
     }
 
     fn sweep(&self, floor: Offset) {

@@ -82,9 +82,16 @@ impl Edge<'_> {
 }
 
 impl Shared {
-    /// A result that depends on nothing.
+    /// A result that depends on nothing that is stored.
     pub(crate) fn ready<T>(&self, result: Result<T>) -> Evaluated<T> {
-        Evaluated::new(self.queue.ticket(0), result)
+        Evaluated::new(self.queue.ticket(0).without_round(), result)
+    }
+
+    /// A result of looking at what is committed.
+    pub(crate) fn look<T>(&self, look: impl FnOnce() -> Result<T>) -> Evaluated<T> {
+        // From before: what is seen is not older than this node's leading is certain.
+        let ticket = self.queue.ticket(0);
+        Evaluated::new(ticket, look())
     }
 
     /// A result that anything appended so far may have had its part in.
@@ -110,12 +117,13 @@ impl Shared {
     /// A result of looking at several places, shown when everything that was there is durable.
     pub(crate) fn observe<T>(&self, mut look: impl FnMut() -> Result<T>) -> Evaluated<T> {
         loop {
-            let before = self.queue.ticket(0).epoch;
+            let before = self.queue.ticket(0);
             let result = look();
             let ticket = self.queue.ticket_of_all();
             // A write that was taken back meanwhile may have been seen: look again.
-            if ticket.epoch == before {
-                return Evaluated::new(ticket, result);
+            if ticket.epoch == before.epoch {
+                // Whoever began to lead meanwhile may have shown what was old.
+                return Evaluated::new(Ticket { round: before.round, ..ticket }, result);
             }
         }
     }

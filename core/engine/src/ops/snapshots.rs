@@ -99,7 +99,7 @@ impl Shared {
         let gone = seen.result?;
         if !gone.is_empty() {
             // A deletion that is taken back brings its instance back.
-            self.queue.wait(seen.ticket)?;
+            self.queue.wait(seen.ticket.without_round())?;
             // And what a policy has not synced yet, the machine may take back.
             self.queue.try_with_sink(|sink| sink.writer.sync())?;
             self.check_directory()?;
@@ -130,7 +130,8 @@ impl Shared {
         let found = life.and_then(|life| Ok((get_in(&partition, hash, id)?, life)));
         let ticket = self.seen(&partition, hash, id);
         drop(partition);
-        self.queue.wait(ticket)?;
+        // It is a matter of this node.
+        self.queue.wait(ticket.without_round())?;
         found
     }
 

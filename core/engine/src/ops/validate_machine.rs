@@ -15,7 +15,7 @@ impl Shared {
     ) -> Evaluated<ValidateMachineResult> {
         let validated = self.check_open().and_then(|()| self.validate(&request, edge));
         // It depends on nothing that was written.
-        Evaluated::new(self.queue.ticket(0), validated)
+        self.ready(validated)
     }
 
     fn validate(

@@ -34,7 +34,8 @@ impl Shared {
             });
             (result, self.seen(&partition, hash, &request.instance_id))
         };
-        self.queue.wait(ticket)?;
+        // What comes after it is told here as well.
+        self.queue.wait(ticket.where_it_stands())?;
         let mut result = result?;
         let mut filter = EventFilter::instance(request.instance_id, result.current_wal_offset + 1);
         let asked = request.from_offset.filter(|from| *from > 0);

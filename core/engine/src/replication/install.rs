@@ -178,7 +178,8 @@ pub(crate) fn install(
     manifest.role = node.role();
     manifest.first_segment = number;
     manifest.last_segment = number;
-    manifest.first_offset = at.boundary + 1;
+    // The mark at the boundary is in the frame before the first that is here.
+    manifest.first_offset = at.next.max(at.boundary + 1);
     manifest.checkpoints.push(entry);
     manifest.boundaries.push(at.boundary);
     manifest.history = lineage;

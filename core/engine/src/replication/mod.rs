@@ -49,6 +49,7 @@ pub use standing::{LeaderHint, Standing};
 pub use crate::log::exchange::{FrameKind, LogFrame};
 pub use crate::log::members::GroupMembers;
 
+use crate::guards::{self, Safeguard};
 use crate::log::FrameCursor;
 use crate::log::exchange::mismatch;
 use crate::log::lineage::{Begins, Epoch};
@@ -272,6 +273,9 @@ impl<'a> Replication<'a> {
             let what = format!("a vote has at most {} bytes", vote::VOTE_BYTES_MAX);
             return Err(Error::invalid(reason::LIMIT_EXCEEDED, what));
         }
+        if !guards::enabled(Safeguard::UnsyncedCountsNot) {
+            node.syncs.run(|| Ok(()));
+        }
         node.votes.lock().save(|ballot| ballot.vote = Some(vote.to_vec()))
     }
 
@@ -349,7 +353,8 @@ impl<'a> Replication<'a> {
 
     /// From now on frames come from elsewhere. What was evaluated and is not committed is taken back in memory, and
     /// stays in the log until somebody cuts it off or commits it. Who waits for a change that was proposed is told
-    /// `outcome_unknown`, all others that the leader is elsewhere.
+    /// `outcome_unknown`, all others that the leader is elsewhere; so are those who read on a member from then on,
+    /// unless they may be behind ([`Command::may_be_behind`](rstmdb_types::Command::may_be_behind)).
     pub fn follow(&self, why: &str, leader: Option<LeaderHint>) {
         self.shared.follow(why, leader);
     }
@@ -437,11 +442,11 @@ impl Shared {
     pub(crate) fn follow(&self, why: &str, leader: Option<LeaderHint>) {
         let Some(node) = &self.node else { return };
         let mut standing = node.standing.lock();
-        let refusal = node.refusal(leader.as_ref());
+        let refusals = node.refusals(leader.as_ref());
         match &*standing {
             Standing::Leading { term, run } => {
                 tracing::info!("no longer leads in term {term}, run {run}: {why}");
-                self.queue.step_down(&undecided(why), &refusal, |sink| {
+                self.queue.step_down(&undecided(why), &refusals, |sink| {
                     if let Some(group) = &mut sink.group {
                         group.leading = None;
                     }
@@ -449,8 +454,14 @@ impl Shared {
                 self.state
                     .marked
                     .fetch_min(self.queue.committed(), std::sync::atomic::Ordering::AcqRel);
+                if !guards::enabled(Safeguard::LogOutlivesRun) {
+                    *standing = Standing::Following { leader: None };
+                    drop(standing);
+                    let _ = Replication::new(self).truncate_after(self.committed_index());
+                    return;
+                }
             }
-            _ => self.queue.restate(&refusal),
+            _ => self.queue.restate(&refusals),
         }
         *standing = Standing::Following { leader };
     }

@@ -7,6 +7,7 @@ use rstmdb_types::{Error, ErrorCode};
 use super::syncs::SyncWaiters;
 use super::vote::VoteFile;
 use crate::checkpoint::begin::Begin;
+use crate::log::ticket::NodeRefusals;
 use crate::options::{GroupNode, NodeKind};
 
 /// What an engine does now.
@@ -64,21 +65,48 @@ impl NodeState {
         self.votes.lock().save(|ballot| ballot.committed = ballot.committed.max(index))
     }
 
-    /// What requests get that may change something, while the engine does not lead.
-    pub(crate) fn refusal(&self, leader: Option<&LeaderHint>) -> Error {
-        refusal(self.node.kind, leader)
+    /// What requests get while the engine does not lead: those that may change something, and, of a member, those
+    /// that read and must not be behind.
+    pub(crate) fn refusals(&self, leader: Option<&LeaderHint>) -> NodeRefusals {
+        match self.node.kind {
+            NodeKind::Replica => NodeRefusals {
+                writes: write_refusal(
+                    reason::REPLICA,
+                    "this database is a copy of another one",
+                    leader,
+                ),
+                reads: None,
+            },
+            NodeKind::Member => NodeRefusals {
+                writes: write_refusal(reason::NOT_LEADER, "this node does not lead", leader),
+                reads: Some(read_refusal(leader)),
+            },
+        }
     }
 }
 
-fn refusal(kind: NodeKind, leader: Option<&LeaderHint>) -> Error {
-    let (reason, who) = match kind {
-        NodeKind::Replica => (reason::REPLICA, "this database is a copy of another one"),
-        NodeKind::Member => (reason::NOT_LEADER, "this node does not lead"),
-    };
+fn write_refusal(reason: &'static str, who: &str, leader: Option<&LeaderHint>) -> Error {
     let what = match leader {
         Some(leader) => format!("{who}: write at {}", leader.address),
         None => format!("{who}, and who takes the writes is not known now; retry"),
     };
+    refusal(reason, what, leader)
+}
+
+fn read_refusal(leader: Option<&LeaderHint>) -> Error {
+    let what = match leader {
+        Some(LeaderHint { address, .. }) => format!(
+            "this node does not lead, and may be behind: read at {address}, or with read=any"
+        ),
+        None => {
+            "this node does not lead, and who does is not known now; retry, or read with read=any"
+                .to_owned()
+        }
+    };
+    refusal(reason::NOT_LEADER, what, leader)
+}
+
+fn refusal(reason: &'static str, what: String, leader: Option<&LeaderHint>) -> Error {
     let error = Error::new(ErrorCode::ReadOnlyMode, what).with_reason(reason);
     match leader {
         Some(leader) => error.with("address", leader.address.as_str()).with("node", leader.node),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use rstmdb_types::Result;
 
+use crate::guards::{self, Safeguard};
+
 /// Told once what became of the frames of one call.
 pub(crate) type Synced = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -45,8 +47,12 @@ impl SyncWaiters {
             return;
         }
         let synced = sync();
-        for (written, done) in waiting {
+        let tell = |(written, done): (Result<()>, Synced)| {
             done(written.and_then(|()| synced.clone()));
+        };
+        match guards::enabled(Safeguard::SyncedInOrder) {
+            true => waiting.into_iter().for_each(tell),
+            false => waiting.into_iter().rev().for_each(tell),
         }
         drop(round);
     }

@@ -10,6 +10,7 @@ mod clocks;
 mod compat;
 mod concurrency;
 mod crash;
+mod crash_points;
 mod damage;
 mod epochs;
 mod faults;

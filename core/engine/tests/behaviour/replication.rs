@@ -10,6 +10,7 @@ use rstmdb_engine::FsyncPolicy::{EveryWrite, Never};
 use rstmdb_engine::maintenance::{repair, set_aside, verify};
 use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
 use rstmdb_engine::{Background, Engine, Location, NodeKind, Options, Purpose};
+use rstmdb_testkit::calls::behind;
 use rstmdb_testkit::cluster::pair::{
     append, as_node, converted, event, lead, member, poll, shown, take,
 };
@@ -113,7 +114,7 @@ fn who_stops_leading_takes_back_what_is_not_committed_and_says_what_is_open() {
     assert_eq!(shown(&engine), before, "it is not known to be committed");
     assert_eq!(engine.replication().tip().index, tip.index);
     engine.replication().commit(tip.index).unwrap();
-    let last = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    let last = behind(&engine, GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
     assert_eq!(last.ctx.to_value()["n"], 22);
     let truncated = engine.replication().truncate_after(tip.index - 1).unwrap_err();
     assert_eq!(truncated.reason(), Some("log_mismatch"));
@@ -146,7 +147,7 @@ fn a_frame_of_somebody_else_ends_a_run_and_what_does_not_fit_is_void() {
     assert!(matches!(replication.standing(), Standing::Following { .. }));
     assert_eq!(first.wait().unwrap_err().reason(), Some("outcome_unknown"));
     assert_ne!(shown(&engine), before, "the late frame fits: it was evaluated on this very log");
-    let again = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    let again = behind(&engine, GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
     assert_eq!(again.ctx.to_value()["n"], 2);
 }
 
@@ -192,7 +193,7 @@ fn a_node_begins_with_nothing_or_with_a_checkpoint_and_comes_to_the_same() {
         assert_eq!(shown(&replica), shown(&source));
         assert_eq!(replica.replication().tip().chain, replication.tip().chain);
         let history = HistoryRequest::new("a");
-        let histories = [&replica, &source].map(|engine| engine.history(history.clone()).wait());
+        let histories = [&replica, &source].map(|engine| behind(engine, history.clone()).wait());
         if !compacts {
             assert_eq!(histories[0].as_ref().unwrap(), histories[1].as_ref().unwrap());
         }
@@ -331,6 +332,21 @@ fn what_a_leader_shows_waits_for_a_round() {
 }
 
 #[test]
+fn who_does_not_lead_shows_what_may_be_behind_and_nothing_else() {
+    pair::who_does_not_lead_shows_what_may_be_behind_and_nothing_else();
+}
+
+#[test]
+fn who_waits_for_frames_is_told_in_their_order_when_they_are_on_the_disk() {
+    pair::who_waits_for_frames_is_told_in_their_order_when_they_are_on_the_disk();
+}
+
+#[test]
+fn a_checkpoint_names_the_place_that_its_data_is_of() {
+    pair::a_checkpoint_names_the_place_that_its_data_is_of();
+}
+
+#[test]
 fn who_belongs_to_the_group_is_known_from_the_log_and_from_checkpoints() {
     let (disk, engine) = converted(3);
     let replication = engine.replication();
@@ -369,6 +385,30 @@ fn who_belongs_to_the_group_is_known_from_the_log_and_from_checkpoints() {
     let expected = replication.members();
     assert_eq!(expected.as_ref().unwrap().words, "two and three");
     assert_eq!(other.replication().members(), expected);
+    // All that it says it has can be read, and what is before is named as such.
+    let first = offered.at.next;
+    other.replication().commit(u64::MAX).unwrap();
+    for from in [offered.at.boundary + 1, first] {
+        let request = WatchAllRequest { from_offset: Some(from), ..Default::default() };
+        let begun = other.watch_all(request).map(|(_, mut watch)| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            loop {
+                match watch.poll_next(&mut context) {
+                    std::task::Poll::Pending if watch.needs_files() => watch.load(),
+                    polled => break polled,
+                }
+            }
+        });
+        match begun {
+            Ok(polled) => {
+                assert!(!matches!(polled, std::task::Poll::Ready(Some(Err(_)))), "{polled:?}")
+            }
+            Err(error) => {
+                assert!(from < first && error.reason() == Some("offset_compacted"), "{error}");
+            }
+        }
+    }
+    assert!(other.damage().is_none(), "{:?}", other.damage());
     engine.close().unwrap();
     drop(engine);
     assert!(verify(&location(&disk)).unwrap().ok);
@@ -539,9 +579,10 @@ fn a_leader_with_threads_answers_all_who_wait() {
         }
         ended.iter().map(|(answered, _)| answered).sum::<u64>()
     });
-    let last = engine.get_instance(GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
+    let last = behind(&engine, GetInstanceRequest { instance_id: "a".into() }).wait().unwrap();
     assert!(answered == 0 || last.ctx.to_value()["n"].is_u64());
-    let events = engine.wal_read(WalReadRequest { limit: Some(10_000), ..WalReadRequest::new(1) });
+    let all = WalReadRequest { limit: Some(10_000), ..WalReadRequest::new(1) };
+    let events = behind(&engine, all);
     // The machine, the instance and one event were there before; an open one may be committed.
     let events = events.wait().unwrap().records.len() as u64 - 3;
     assert!((answered..=answered + 4).contains(&events), "{answered} answered, {events} there");

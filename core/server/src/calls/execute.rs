@@ -110,6 +110,7 @@ impl Caller {
         let command = move |engine: &Engine| rstmdb_types::Command {
             caller,
             plain_rules,
+            may_be_behind: wish.is_some_and(|wish| wish.mode.may_be_behind()),
             ..engine.command(request)
         };
         let hold = self.hold().cloned();

@@ -9,6 +9,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{GetInstanceRequest, Offset, WalReadRequest, WatchAllRequest};
 
 use super::oracle::Oracle;
+use crate::calls::behind;
 
 /// What was compared of a node so far, and a watch that goes on wherever it is resumed.
 #[derive(Debug, Default)]
@@ -46,19 +47,21 @@ impl Look {
             oracle.committed(frame.index(), frame.encode());
         }
         self.compared = tip.committed;
+        // What is not committed is another node's just as well, or that one's that comes in its place.
+        for frame in replication.frames(tip.committed + 1, u64::MAX, usize::MAX).unwrap() {
+            oracle.logged(frame.index(), frame.term(), frame.encode());
+        }
         let kept = replication.frame_at(tip.first_kept).unwrap();
         let kept = kept.map_or(tip.offset + 1, |frame| frame.first());
         let from = if is_full { kept } else { kept.max(self.read) };
         let request = WalReadRequest { limit: Some(10_000), ..WalReadRequest::new(from) };
         if from <= tip.committed_offset + 1 {
-            let mut page = engine.begin(WalReadRequest { entries: Some("all".into()), ..request });
-            // A leader may have to find out first whether it is one: the others say the same soon.
-            if let Poll::Ready(page) = look(&mut page) {
-                for record in &page.unwrap().records {
-                    assert!(record.offset <= tip.committed_offset, "read and not committed");
-                    oracle.read(record);
-                    self.read = record.offset + 1;
-                }
+            let request = WalReadRequest { entries: Some("all".into()), ..request };
+            let page = behind(engine, request).wait();
+            for record in &page.unwrap().records {
+                assert!(record.offset <= tip.committed_offset, "read and not committed");
+                oracle.read(record);
+                self.read = record.offset + 1;
             }
         }
         oracle.check_shown();
@@ -73,7 +76,7 @@ impl Look {
         for instance in 0..instances {
             let id = format!("i{instance}");
             let request = GetInstanceRequest { instance_id: id.as_str().into() };
-            let mut pending = engine.begin(request);
+            let mut pending = behind(engine, request);
             let Poll::Ready(found) = look(&mut pending) else {
                 panic!("{id} has what is not committed: {engine:?}");
             };

@@ -15,6 +15,7 @@ use rstmdb_types::error::reason;
 use rstmdb_types::{ApplyEventRequest, GetInstanceRequest};
 use serde_json::json;
 
+use crate::calls::behind;
 use crate::faulty::{Crash, Rng};
 use network::{Message, Network, Reply};
 use node::{Asked, Lead, Node};
@@ -156,10 +157,8 @@ impl Cluster {
 
     fn read(&mut self, node: usize) {
         let id = format!("i{}", self.rng.below(INSTANCES));
-        let engine = self.nodes[node].engine();
-        let pending = engine
-            .begin(GetInstanceRequest { instance_id: id.as_str().into() })
-            .held_by(engine.clone());
+        let request = GetInstanceRequest { instance_id: id.as_str().into() };
+        let pending = behind(self.nodes[node].engine(), request);
         self.nodes[node].asked.push(Asked::Read { pending, id });
     }
 

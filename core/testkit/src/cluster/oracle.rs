@@ -21,6 +21,8 @@ pub struct Happened {
 pub struct Oracle {
     /// The bytes of each committed frame.
     frames: BTreeMap<u64, Vec<u8>>,
+    /// The bytes of each frame that was in a log, by index and term.
+    logged: BTreeMap<(u64, u64), Vec<u8>>,
     /// The chain behind each committed offset that ends a frame.
     history: BTreeMap<Offset, WalRecord>,
     events: BTreeMap<Offset, Happened>,
@@ -58,6 +60,12 @@ impl Oracle {
     pub fn committed(&mut self, index: u64, bytes: Vec<u8>) {
         let known = self.frames.entry(index).or_insert_with(|| bytes.clone());
         assert_eq!(*known, bytes, "the committed frame {index} differs");
+    }
+
+    /// Frames of the same index and term are the same, in every log.
+    pub fn logged(&mut self, index: u64, term: u64, bytes: Vec<u8>) {
+        let known = self.logged.entry((index, term)).or_insert_with(|| bytes.clone());
+        assert_eq!(*known, bytes, "the frame {index} of term {term} differs");
     }
 
     /// What readers find in the log is the same everywhere, without holes, and its time does not fall.

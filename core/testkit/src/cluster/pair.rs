@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rstmdb_engine::FsyncPolicy::EveryWrite;
-use rstmdb_engine::replication::{LogFrame, Proposer};
+use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer};
 use rstmdb_engine::{Engine, GroupNode, NodeKind, Options};
 use rstmdb_types::*;
 use serde_json::json;
 
+use crate::calls::{behind, submit_behind};
 use crate::faulty::{Crash, FaultyStorage};
 use crate::sample::{apply, begin, everything, location, open, options, state};
 
@@ -157,6 +158,110 @@ pub fn what_a_leader_shows_waits_for_a_round() {
     assert_eq!(late.wait().unwrap_err().reason(), Some("not_leader"), "its run is over");
 }
 
+/// Who does not lead refuses reads that must be fresh, whoever asks, and tells what it has those that may be behind.
+pub fn who_does_not_lead_shows_what_may_be_behind_and_nothing_else() {
+    let term = 5 << 16;
+    let (_disk, engine) = converted(3);
+    let replication = engine.replication();
+    let get = || GetInstanceRequest { instance_id: "a".into() };
+    let fresh: Vec<Request> = vec![
+        get().into(),
+        GetInstanceRequest { instance_id: "nobody".into() }.into(),
+        HistoryRequest::new("a").into(),
+        WalReadRequest::new(1).into(),
+        ListInstancesRequest::default().into(),
+        CountInstancesRequest::default().into(),
+        ListMachinesRequest {}.into(),
+        GetMachineRequest { machine: "m".into(), version: 1 }.into(),
+        PermittedRequest { instance_id: "a".into(), payload: None }.into(),
+    ];
+    let refuses = |when: &str, address: Option<&str>| {
+        for request in &fresh {
+            let operation = request.operation();
+            let error =
+                Engine::submit(&engine, engine.command(request.clone())).wait().unwrap_err();
+            assert_eq!(error.reason(), Some("not_leader"), "{operation:?} {when}: {error}");
+            assert!(error.retryable() && error.code() == ErrorCode::ReadOnlyMode, "{error}");
+            let told = error.context().get("address").cloned();
+            assert_eq!(told, address.map(serde_json::Value::from), "{operation:?} {when}");
+            let found = submit_behind(&engine, request.clone()).wait();
+            let known = found.map_err(|error| error.code());
+            assert!(!matches!(known, Err(ErrorCode::ReadOnlyMode)), "{operation:?} {when}");
+        }
+        for request in
+            [Request::from(InfoRequest {}), WalStatsRequest {}.into(), PingRequest {}.into()]
+        {
+            Engine::submit(&engine, engine.command(request)).wait().unwrap();
+        }
+    };
+    refuses("since it was opened", None);
+    lead(&engine, term);
+    assert_eq!(engine.get_instance(get()).wait().unwrap().ctx.to_value()["n"], 2);
+    // Begun by who leads, looked at by who does not any more.
+    let late = engine.get_instance(get());
+    let hint = LeaderHint { node: 2, address: "there:7401".to_owned() };
+    replication.follow("a test", Some(hint));
+    assert!(late.is_ready(), "it was certain when it was asked");
+    refuses("after it stepped down", Some("there:7401"));
+    replication.follow("nobody leads", None);
+    refuses("while nobody is known to lead", None);
+    let between = engine.get_instance(get());
+    replication.lead(term, 2, Arc::<Proposals>::default()).unwrap();
+    assert_eq!(between.wait().unwrap_err().reason(), Some("not_leader"), "it led only later");
+    assert_eq!(engine.get_instance(get()).wait().unwrap().ctx.to_value()["n"], 2);
+    engine.close().unwrap();
+    let closed = engine.get_instance(get()).wait().unwrap_err();
+    assert_eq!(closed.reason(), Some("closed"), "{closed}");
+}
+
+/// Who waits for frames is told when they are on the disk, in their order, and not because of a vote.
+pub fn who_waits_for_frames_is_told_in_their_order_when_they_are_on_the_disk() {
+    let disk = FaultyStorage::new(1);
+    let engine = member(&disk, 1, Some([3; 16])).unwrap();
+    let replication = engine.replication();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for index in 1..=3 {
+        let told = told.clone();
+        let frame = LogFrame::blank(index, 5 << 16);
+        replication.write([frame], move |synced| told.lock().push((index, synced.is_ok())));
+    }
+    replication.save_vote(&[1; 9]).unwrap();
+    assert_eq!(*told.lock(), [], "a vote brings no frames to the disk");
+    assert_eq!(replication.tip().synced, 0);
+    replication.sync();
+    assert_eq!(*told.lock(), [(1, true), (2, true), (3, true)]);
+    assert_eq!(replication.tip().synced, 3);
+}
+
+/// A checkpoint is of a place before which everything is in it, though the log reaches further.
+pub fn a_checkpoint_names_the_place_that_its_data_is_of() {
+    let (_disk, source) = converted(3);
+    let proposals = lead(&source, 5 << 16);
+    let _ = source.begin(CompactRequest::default()).wait();
+    let mut asked = Vec::new();
+    for number in 10..15 {
+        let mut pending = source.apply_event(event(number));
+        poll(&mut pending);
+        let index = take(&source, &proposals, 5 << 16);
+        source.replication().commit(index).unwrap();
+        asked.push(pending);
+    }
+    let frames = source.replication().frames(1, u64::MAX, usize::MAX).unwrap();
+    let disk = FaultyStorage::new(2);
+    let database = Some(source.replication().database());
+    let node = member(&disk, 2, database).unwrap();
+    let last = frames.last().unwrap().index();
+    append(&node, frames).unwrap();
+    node.replication().commit(last - 3).unwrap();
+    let written = node.compact(CompactRequest::default()).wait().unwrap();
+    assert_eq!(written.snapshots_created, 1);
+    drop(node);
+    let node = member(&disk.crash(Crash::KEEP_NONE), 2, database).unwrap();
+    node.replication().commit(last).unwrap();
+    source.replication().follow("a test", None);
+    assert_eq!(everything(&node).unwrap(), everything(&source).unwrap());
+}
+
 /// A follower's log with a tail that somebody else has otherwise.
 fn diverged(disk: &FaultyStorage) -> (Engine, Vec<LogFrame>, u64) {
     let (_other, leader) = converted(2);
@@ -198,7 +303,7 @@ pub fn a_log_that_differs_is_cut_and_goes_on_whatever_the_moment_of_a_crash() {
     let kept = committed + 5;
     let refused = append(&engine, frames[..1].to_vec()).unwrap_err();
     assert_eq!(refused.reason(), Some("log_mismatch"));
-    let reader = engine.wal_read(WalReadRequest::new(1)).wait().unwrap();
+    let reader = behind(&engine, WalReadRequest::new(1)).wait().unwrap();
     let goes_on = |engine: &Engine| {
         let replication = engine.replication();
         replication.truncate_after(kept)?;
@@ -265,7 +370,8 @@ pub fn readers_that_read_ahead_do_not_see_what_was_cut() {
         numbers.flatten().take(30).collect()
     };
     // It reads whole steps of the log, also behind what is committed.
-    let before = engine.history(HistoryRequest::new("a")).wait().unwrap();
+    let history = || behind(&engine, HistoryRequest::new("a"));
+    let before = history().wait().unwrap();
     assert!(numbers_of(before).iter().all(|number| *number < 40));
     replication.truncate_after(committed + 5).unwrap();
     append(&engine, frames).unwrap();
@@ -277,7 +383,7 @@ pub fn readers_that_read_ahead_do_not_see_what_was_cut() {
         .collect();
     assert_eq!(numbers, (100..130).collect::<Vec<_>>());
     drop(watch);
-    let after = engine.history(HistoryRequest::new("a")).wait().unwrap();
+    let after = history().wait().unwrap();
     assert_eq!(numbers_of(after), (100..130).rev().collect::<Vec<_>>());
 }
 
