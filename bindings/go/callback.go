@@ -10,18 +10,29 @@ import (
 	"unsafe"
 )
 
-// From so many outcomes on, a larger sync is worth that the callbacks of all databases wait for what the goroutines begin.
+// From so many outcomes on, a larger sync may be worth that the callbacks of all databases wait for what the goroutines
+// begin in their turn: where that takes less than a write. Else two writes, one of them beside it, are done sooner.
 const waitFrom = 32
 
-// A turn of the goroutines takes microseconds. It has this long where they compute, and then the next groups do not
-// wait for it: callbacks of all databases stand behind this one.
-const (
-	turnMax     = 2 * time.Millisecond
-	groupsAlone = 256
+// A turn has this long where goroutines compute.
+const turnMax = 2 * time.Millisecond
+
+// One of so many groups waits where that does not pay off, to see whether it still does not.
+const tryOneOf = 64
+
+var (
+	loaded = time.Now()
+	// How long a turn takes on average, and when the last group was over, since then.
+	turnTakes, groupOver atomic.Int64
+	// How many groups did not wait.
+	alone atomic.Int32
 )
 
-// How many groups go without waiting yet, after one that waited in vain.
-var alone atomic.Int32
+func sinceLoaded() int64 { return int64(time.Since(loaded)) }
+
+func paysOff(write int64) bool {
+	return turnTakes.Load() < write || alone.Add(1)%tryOneOf == 0
+}
 
 // rstmdbGoDone brings outcomes that came together to the goroutines that wait for them. It runs on a
 // thread of the library, which must not be held up: it copies, and the channels have room.
@@ -29,7 +40,9 @@ var alone atomic.Int32
 //export rstmdbGoDone
 func rstmdbGoDone(first *C.rgo_outcome, count C.size_t) {
 	outcomes := unsafe.Slice(first, int(count))
-	if count < waitFrom || alone.Load() > 0 && alone.Add(-1) >= 0 {
+	begun := sinceLoaded()
+	defer func() { groupOver.Store(sinceLoaded()) }()
+	if count < waitFrom || !paysOff(begun-groupOver.Load()) {
 		deliver(outcomes)
 		return
 	}
@@ -45,8 +58,8 @@ func rstmdbGoDone(first *C.rgo_outcome, count C.size_t) {
 	select {
 	case <-ended:
 	case <-late.C:
-		alone.Store(groupsAlone)
 	}
+	turnTakes.Store((7*turnTakes.Load() + sinceLoaded() - begun) / 8)
 }
 
 func deliver(outcomes []C.rgo_outcome) {

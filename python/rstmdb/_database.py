@@ -32,7 +32,8 @@ from ._values import Name
 # [async
 from collections.abc import Generator  # isort: skip
 from ._native import Pending  # isort: skip
-from ._waiting import Unawaited, finish, says_what_was_not_awaited  # isort: skip
+from ._waiting import Unawaited, finish  # isort: skip
+from ._waiting import passes_operations_on, says_what_was_not_awaited  # isort: skip
 from ._watch import WatchOpening  # isort: skip
 
 # ]
@@ -148,7 +149,7 @@ class Database(Operations):
 
 
 # [async
-@says_what_was_not_awaited
+@passes_operations_on
 # ]
 class MachineHandle(Generic[S, E]):
     """One version of a machine in a database."""

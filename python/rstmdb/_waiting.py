@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from ._native import NotAwaited, Pending
+from ._native import NotAwaited, Pending, called_as
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -83,12 +83,25 @@ def shown(call: Any) -> str:
     return f"<{_forgotten(call)}>"
 
 
-def stand_in(name: str, handle: Any, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
-    """A coroutine of Python for the call of an operation that the native module runs."""
+def stand_in(
+    name: str, handle: Any, arguments: tuple[Any, ...], method: Any, of: Any
+) -> Coroutine[Any, Any, Any]:
+    """A coroutine of Python for the call of an operation that the native module runs.
+
+    That of `method`, of `of`, when it is that one which was called.
+    """
     function = _OPERATIONS[name]
+    named = dict(zip(_parameters(function), arguments))
+    if method is not None:
+        taken = _parameters(method)
+        function, handle, named = method, of, {key: named[key] for key in taken if key in named}
+    return cast("Coroutine[Any, Any, Any]", function(handle, **named))
+
+
+def _parameters(function: Any) -> tuple[str, ...]:
+    """The names of a method's parameters, without `self`."""
     code = function.__code__
-    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-    return cast("Coroutine[Any, Any, Any]", function(handle, **dict(zip(names, arguments))))
+    return cast("tuple[str, ...]", code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
 
 
 # The coroutine functions that Python does not run.
@@ -103,20 +116,65 @@ def _forgotten(value: Any) -> str:
 
 def says_what_was_not_awaited(cls: C) -> C:
     """Calls of the coroutine functions of a class say where `await` was forgotten."""
-    return _called(cls, "__NotAwaited(__function({values}))")
+    return _called(cls, lambda _: "__NotAwaited(__function({values}))")
 
 
 def begun_by_the_handle(cls: C) -> C:
     """As that, of a class whose coroutine functions do nothing but to await the same of its handle."""
     _OPERATIONS.update(vars(cls))
-    return _called(cls, "self._handle.{name}({passed})")
+    return _called(cls, lambda _: "self._handle.{name}({passed})")
 
 
-def _called(cls: C, call: str) -> C:
+def passes_operations_on(cls: C) -> C:
+    """As that, of a class many of whose coroutine functions do nothing but to await one of a database."""
+    return _called(cls, _passed_on)
+
+
+def _passed_on(function: Callable[..., Coroutine[Any, Any, Any]]) -> str:
+    """The call of what it awaits, if it does nothing else: it is tried with what notes what is asked of it."""
+    code = function.__code__
+    passed = code.co_varnames[: code.co_argcount]
+    named = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    asked = function(*map(_Noted, passed), **{key: _Noted(key) for key in named})
+    awaited = None
+    try:
+        awaited = asked.send(None)
+        asked.send(awaited)
+    except StopIteration as returned:
+        if type(awaited) is _Noted and returned.value is awaited and "._" not in awaited.text:
+            return f"__called_as({awaited.text}, __function, self)"
+    except (TypeError, ValueError):
+        # It makes something of its arguments first.
+        pass
+    asked.close()
+    return "__NotAwaited(__function({values}))"
+
+
+class _Noted:
+    """Whatever is asked of it, it notes as text: `self.database.get_instance(instance_id)`."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __getattr__(self, name: str) -> _Noted:
+        return _Noted(f"{self.text}.{name}")
+
+    def __call__(self, *passed: _Noted, **named: _Noted) -> _Noted:
+        values = [each.text for each in passed]
+        values += [f"{name}={each.text}" for name, each in named.items()]
+        return _Noted(f"{self.text}({', '.join(values)})")
+
+    def __await__(self) -> Generator[_Noted, _Noted, _Noted]:
+        return (yield self)
+
+
+def _called(cls: C, body: Callable[[Callable[..., Any]], str]) -> C:
     for name, member in list(vars(cls).items()) if _CAN_PASS else ():
         code = getattr(member, "__code__", None)
         if code is not None and code.co_flags & _COROUTINE and not name.startswith("_"):
-            _replace(cls, member, call)
+            _replace(cls, member, body)
     return cls
 
 
@@ -142,7 +200,11 @@ def _can_pass() -> bool:
 _CAN_PASS = _can_pass()
 
 
-def _replace(cls: type, function: Callable[..., Coroutine[Any, Any, T]], body: str) -> None:
+def _replace(
+    cls: type,
+    function: Callable[..., Coroutine[Any, Any, T]],
+    body: Callable[[Callable[..., Any]], str],
+) -> None:
     """Puts a function in the place of a coroutine function: when it is first called, a faster one."""
     made: Callable[..., NotAwaited[T]] | None = None
 
@@ -151,7 +213,7 @@ def _replace(cls: type, function: Callable[..., Coroutine[Any, Any, T]], body: s
         # Who kept the method from before calls this one again.
         nonlocal made
         if made is None:
-            made = _with_parameters(function, body)
+            made = _with_parameters(function, body(function))
             if vars(cls).get(function.__name__) is call:
                 setattr(cls, function.__name__, made)
         return made(*arguments, **named)
@@ -186,9 +248,9 @@ def _with_parameters(
         passed=", ".join([*passed[1:], *keywords]),
     )
     source = f"def call({', '.join(parameters)}):\n    return {returned}\n"
-    scope: dict[str, Any] = {"__NotAwaited": NotAwaited, "__function": function}
+    scope = {"__NotAwaited": NotAwaited, "__called_as": called_as, "__function": function}
     exec(compile(source, __file__, "exec"), scope)
-    call = scope["call"]
+    call: Any = scope["call"]
     if not code.co_flags & (_ARGUMENTS | _KEYWORDS):
         call.__defaults__, call.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
     made = _pass_as_coroutine_function(functools.wraps(function)(call))

@@ -165,6 +165,9 @@ async def test_a_call_that_was_not_awaited_says_so_wherever_it_is_used() -> None
             ("Operations.create_instance", lambda: db.create_instance("m", 1)),
             ("Database.call", lambda: db.call("info")),
             ("MachineHandle.list", lambda: order.list()),
+            ("MachineHandle.put", lambda: order.put(LOOP)),
+            ("MachineHandle.definition", lambda: order.definition()),
+            ("MachineHandle.create", lambda: order.create("i")),
         ]
         for name, begin in calls:
             uses: list[tuple[str, Callable[[Any], Any]]] = [
@@ -280,6 +283,60 @@ async def test_a_call_tells_how_far_it_has_come_as_coroutines_do(tmp_path: Path)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="calls are plain coroutines in Python 3.10")
+async def test_a_call_of_a_machines_handle_is_that_of_the_operation_under_its_name(
+    tmp_path: Path,
+) -> None:
+    async with rstmdb.open(tmp_path / "db") as db:
+        await db.put_machine("m", 1, LOOP)
+        order = db.machine("m", 1)
+        call: Any = order.create("i", {"n": 1}, idempotency_key="k")
+        assert call.__qualname__ == "MachineHandle.create"
+        assert call.cr_code is rstmdb.MachineHandle.create.__wrapped__.__code__  # type: ignore[attr-defined]
+        shown = {"self": order, "instance_id": "i", "initial_ctx": {"n": 1}}
+        shown |= {"initial_state": None, "idempotency_key": "k"}
+        assert call.cr_frame.f_locals == shown
+        # Nothing stands between it and the future that it waits for.
+        waits_for = call.send(None)
+        assert asyncio.isfuture(waits_for)
+        assert type(call.cr_await) is type(iter(waits_for))
+        await asyncio.wait([waits_for])
+        with pytest.raises(StopIteration) as returned:
+            call.send(None)
+        assert returned.value.value.instance_id == "i"
+        task = asyncio.create_task(order.apply("i", "GO"))
+        assert "MachineHandle.apply" in repr(task)
+        await task
+
+
+async def test_a_machines_handle_calls_the_operations_of_its_database() -> None:
+    came: list[object] = []
+
+    class Noting(rstmdb.Database):
+        async def apply_event(self, *arguments: Any, **named: Any) -> Any:
+            came.append((arguments, {name: it for name, it in named.items() if it is not None}))
+            return await super().apply_event(*arguments, **named)
+
+        def get_instance(self, instance_id: str) -> Any:
+            came.append(instance_id)
+            return super().get_instance(instance_id)
+
+    async with rstmdb.open("mem:") as db:
+        await db.put_machine("m", 1, LOOP)
+        order = Noting(db._handle, "mem:").machine("m", 1)
+        await order.create("i")
+        assert (await order.apply("i", "GO", {"n": 1}, event_id="e")).applied
+        assert (await order.get("i")).ctx == {"n": 1}
+        assert (await order.get(instance_id="i")).ctx == {"n": 1}
+        assert came == [(("i", "GO", {"n": 1}), {"event_id": "e"}), "i", "i"]
+        forgotten: Any = order.apply("i", "GO")
+        with pytest.raises(AttributeError, match="apply_event was not awaited"):
+            forgotten.state  # noqa: B018
+        forgotten.close()
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'event'"):
+            await order.apply("i")  # type: ignore[call-arg]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="calls are plain coroutines in Python 3.10")
 async def test_what_was_never_awaited_has_its_place() -> None:
     async with rstmdb.open("mem:") as db:
         await db.put_machine("m", 1, LOOP)
@@ -291,14 +348,18 @@ async def test_what_was_never_awaited_has_its_place() -> None:
             if traced:
                 tracemalloc.start(8)
             try:
-                for forget in (lambda: db.info(), lambda: db.create_instance("m", 1, "i")):
+                for name, forget in (
+                    ("Operations.info", lambda: db.info()),
+                    ("Operations.create_instance", lambda: db.create_instance("m", 1, "i")),
+                    ("MachineHandle.create", lambda: db.machine("m", 1).create("i")),
+                ):
                     with warnings.catch_warnings(record=True) as told:
                         warnings.simplefilter("always")
                         forget()
                         gc.collect()
                     (warning,) = told
                     assert warning.category is RuntimeWarning
-                    assert re.search(r"'Operations\.\w+' was never awaited", str(warning.message))
+                    assert f"'{name}' was never awaited" in str(warning.message)
                     if origins:
                         assert "Coroutine created at" in str(warning.message)
                         assert "test_arguments.py" in str(warning.message)

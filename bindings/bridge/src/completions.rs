@@ -1,8 +1,9 @@
 //! Callbacks of a database that wait for its log, gathered: what one sync covers is called back in one go.
 //!
-//! The log is asked about the first alone, and one wake-up is for all that are safe by then. What callers
+//! The log is asked about the first alone, and one wake-up is for all that are safe by then: where a thread of callbacks
+//! is free it writes itself, and then calls back without a wake-up. What callers
 //! begin meanwhile, in callbacks or in a turn of their event loop, is asked for together when that turn is
-//! over: one sync covers all of it. A turn that takes longer than a write, or than [`GATHERING_MAX`], does not
+//! over: one sync covers all of it. A turn that takes longer than it pays off, or than [`GATHERING_MAX`], does not
 //! hold it up, whatever its thread does or waits for, and callbacks that take long hold up callbacks alone:
 //! [`lookout`] asks then.
 
@@ -13,12 +14,13 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rstmdb::QueuedWrite;
 
 use crate::active::Counted;
 use crate::lookout::{self, Gathering};
-use crate::{callbacks, fork};
+use crate::{callbacks, error, fork};
 
-/// Writes are gathered for as long as the last one took, and never longer than this.
+/// Writes are gathered for as long as the last one took, or half of that, and never longer than this.
 const GATHERING_MAX: Duration = Duration::from_millis(2);
 /// The first ones, when nobody knows yet how long a write takes.
 const FIRST_GATHERING_MAX: Duration = Duration::from_millis(50);
@@ -32,6 +34,9 @@ pub(crate) trait Completion: Send + Sync {
 
     /// Gets the write going and leaves a waker for its end; says whether it is ready.
     fn ask(&self, context: &mut Context<'_>) -> bool;
+
+    /// What it waits for; nothing when it was given up.
+    fn write(&self) -> Option<QueuedWrite>;
 
     /// Calls back, once it is ready. It is under way until what this gives is dropped.
     fn complete(&self) -> Option<Counted>;
@@ -89,6 +94,8 @@ struct Gathered {
     asked: Option<Instant>,
     /// How long it worked last time, once that is known.
     took: Option<Duration>,
+    /// How long whoever wrote for them did.
+    wrote: Option<Duration>,
     /// Groups of callbacks that run now.
     turns: usize,
     /// Whether somebody said that a turn of theirs will end.
@@ -110,7 +117,13 @@ impl Gathered {
             return false;
         }
         let since = *self.since.get_or_insert_with(Instant::now);
-        since.elapsed() <= self.took.map_or(FIRST_GATHERING_MAX, |took| took.min(GATHERING_MAX))
+        let longest = match self.took {
+            None => FIRST_GATHERING_MAX,
+            Some(took) if self.turns > 0 => took.min(GATHERING_MAX),
+            // Two threads are woken on top, in which time a disk that is quick would have written.
+            Some(took) => (took / 2).min(GATHERING_MAX),
+        };
+        since.elapsed() <= longest
     }
 }
 
@@ -166,11 +179,35 @@ impl Completions {
         let is_again = gathered.asked.is_some();
         let asked = if is_again { gathered.waiting.back() } else { gathered.waiting.front() };
         let Some(asked) = asked.filter(|asked| !(is_again && asked.is_ready())) else { return };
+        if !is_again && !asked.is_ready() && self.write(&**asked) {
+            gathered.asked = Some(Instant::now());
+            return;
+        }
         let waker = Waker::from(self.clone());
         if asked.ask(&mut Context::from_waker(&waker)) {
             waker.wake();
         }
         gathered.asked.get_or_insert_with(Instant::now);
+    }
+
+    /// Has a thread of callbacks write, if one is free for it.
+    fn write(self: &Arc<Self>, asked: &dyn Completion) -> bool {
+        let Some(write) = asked.write() else { return false };
+        let completions = self.clone();
+        callbacks::wait(move || {
+            Box::new(move || {
+                let begun = Instant::now();
+                let written = error::guard(|| {
+                    write.wait();
+                    Ok(())
+                });
+                if let Err(error) = written {
+                    tracing::error!("{error}");
+                }
+                completions.gathered.lock().wrote = Some(begun.elapsed());
+                completions.wake();
+            })
+        })
     }
 
     /// Runs on a thread of callbacks.
@@ -179,7 +216,7 @@ impl Completions {
         let ready: Vec<_> = {
             let mut gathered = self.gathered.lock();
             if let Some(asked) = gathered.asked.take() {
-                gathered.took = Some(asked.elapsed());
+                gathered.took = gathered.wrote.take().or_else(|| Some(asked.elapsed()));
             }
             gathered.is_left = false;
             gathered.turns += 1;
@@ -214,7 +251,8 @@ impl Gathering for Completions {
         }
         gathered.idle_looks = 0;
         let is_answered = gathered.asked.is_some() && self.is_scheduled.load(Ordering::SeqCst);
-        if is_answered && gathered.is_left {
+        let is_kept_up = gathered.asked.is_some() && !callbacks::hurry();
+        if is_kept_up || (is_answered && gathered.is_left) {
             // The threads of callbacks are busy. What was begun since the log was asked need not wait for them.
             self.ask(&mut gathered);
         } else {

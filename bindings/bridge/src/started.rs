@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_task::Task;
 use parking_lot::Mutex;
-use rstmdb::{QueuedResult, Result, Underway};
+use rstmdb::{QueuedResult, QueuedWrite, Result, Underway};
 use rstmdb_threads::park;
 
 use crate::active::Counted;
@@ -235,6 +235,10 @@ where
     fn ask(&self, context: &mut Context<'_>) -> bool {
         let mut wait = self.0.lock();
         wait.as_mut().is_none_or(|wait| wait.queued.poll_ready(context).is_ready())
+    }
+
+    fn write(&self) -> Option<QueuedWrite> {
+        self.0.lock().as_ref().map(|wait| wait.queued.write())
     }
 
     fn complete(&self) -> Option<Counted> {

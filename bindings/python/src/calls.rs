@@ -42,6 +42,8 @@ struct OperationCall {
     handle: Py<AsyncHandle>,
     begin: Begin,
     arguments: Py<PyTuple>,
+    /// The method that was called, and what it is of, where that is not the operation's own.
+    through: OnceLock<(Py<PyAny>, Py<PyAny>)>,
     stage: AtomicU8,
     /// While it waits.
     wait: Mutex<Option<Wait>>,
@@ -80,6 +82,24 @@ impl Step {
 }
 
 impl OperationCall {
+    fn new(
+        name: &'static str,
+        handle: Py<AsyncHandle>,
+        begin: Begin,
+        arguments: Py<PyTuple>,
+    ) -> OperationCall {
+        OperationCall {
+            name,
+            handle,
+            begin,
+            arguments,
+            through: OnceLock::new(),
+            stage: AtomicU8::new(stage::NEW),
+            wait: Mutex::new(None),
+            stand_in: OnceLock::new(),
+        }
+    }
+
     fn stage(&self) -> u8 {
         self.stage.load(Ordering::Acquire)
     }
@@ -104,8 +124,7 @@ impl OperationCall {
                 Ok(Begun::Pending(pending)) => {
                     let steps = pending.future().bind(py).try_iter();
                     let steps = steps.inspect_err(|_| self.end())?.unbind();
-                    *locked(&self.wait) = Some(Wait { pending, steps });
-                    self.go_on(py)
+                    self.wait_for(py, Wait { pending, steps })
                 }
                 Err(error) => {
                     self.end();
@@ -127,6 +146,19 @@ impl OperationCall {
         let Some(wait) = locked(&self.wait).take() else {
             return Err(PyRuntimeError::new_err("there is nothing to wait for"));
         };
+        // One that is cancelled, or not done because somebody steps too early, tells that when it is stepped.
+        let Ok(result) = wait.pending.future().bind(py).call_method0(intern!(py, "result")) else {
+            return self.wait_for(py, wait);
+        };
+        self.end();
+        // An error comes as a value, so that a future that nobody awaits any more makes no noise.
+        if result.is_instance_of::<PyBaseException>() {
+            return Err(PyErr::from_value(result));
+        }
+        Ok(Step::Returns(result.unbind()))
+    }
+
+    fn wait_for(&self, py: Python<'_>, wait: Wait) -> PyResult<Step> {
         match wait.steps.bind(py).clone().next() {
             Some(Ok(waits_for)) => {
                 *locked(&self.wait) = Some(wait);
@@ -138,14 +170,10 @@ impl OperationCall {
                 wait.pending.cancel();
                 Err(error)
             }
+            // It is done before anybody waited.
             None => {
-                self.end();
-                let result = wait.pending.future().bind(py).call_method0(intern!(py, "result"))?;
-                // An error comes as a value, so that a future that nobody awaits any more makes no noise.
-                if result.is_instance_of::<PyBaseException>() {
-                    return Err(PyErr::from_value(result));
-                }
-                Ok(Step::Returns(result.unbind()))
+                *locked(&self.wait) = Some(wait);
+                self.go_on(py)
             }
         }
     }
@@ -169,7 +197,9 @@ impl OperationCall {
 
     /// A coroutine of Python for the same call, which never runs.
     fn imitation(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        said(py, "stand_in", (self.name, &self.handle, &self.arguments))
+        let (method, of) =
+            self.through.get().map_or((None, None), |(method, of)| (Some(method), Some(of)));
+        said(py, "stand_in", (self.name, &self.handle, &self.arguments, method, of))
     }
 
     /// The one that is kept: open as long as the call has not begun.
@@ -225,20 +255,39 @@ impl NotAwaited {
             )));
         }
         let (handle, arguments) = (handle.clone().unbind(), arguments.clone().unbind());
-        let call = OperationCall {
-            name,
-            handle,
-            begin,
-            arguments,
-            stage: AtomicU8::new(stage::NEW),
-            wait: Mutex::new(None),
-            stand_in: OnceLock::new(),
-        };
+        let call = OperationCall::new(name, handle, begin, arguments);
         if is_origin_kept(py)? {
             call.stand_in(py)?;
         }
         Ok(NotAwaited { work: Work::Native(call) })
     }
+}
+
+/// The call of `method`, of `of`, which does nothing but to await `call`: that one, under its name.
+#[pyfunction]
+pub fn called_as<'py>(
+    call: Bound<'py, PyAny>,
+    method: Py<PyAny>,
+    of: Py<PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = call.py();
+    let Ok(known) = call.cast::<NotAwaited>() else {
+        // The operation's method is somebody's own.
+        return Ok(Bound::new(py, NotAwaited { work: Work::Python(call.unbind()) })?.into_any());
+    };
+    let Work::Native(operation) = &known.get().work else { return Ok(call) };
+    if operation.stand_in.get().is_none() {
+        // Somebody's own method may have named it before: then that is its name.
+        let _ = operation.through.set((method, of));
+        return Ok(call);
+    }
+    // What stands for it has its name already.
+    let (handle, arguments) = (operation.handle.clone_ref(py), operation.arguments.clone_ref(py));
+    let renamed = OperationCall::new(operation.name, handle, operation.begin, arguments);
+    operation.close(py)?;
+    let _ = renamed.through.set((method, of));
+    renamed.stand_in(py)?;
+    Ok(Bound::new(py, NotAwaited { work: Work::Native(renamed) })?.into_any())
 }
 
 /// Whether Python notes where coroutines, or objects at all, are made: what it says of one that was never
@@ -406,6 +455,10 @@ impl NotAwaited {
         visit.call(&call.handle)?;
         visit.call(&call.arguments)?;
         visit.call(call.stand_in.get())?;
+        if let Some((method, of)) = call.through.get() {
+            visit.call(method)?;
+            visit.call(of)?;
+        }
         // Nobody else steps meanwhile, or it holds what it steps through itself.
         if let Ok(wait) = call.wait.try_lock()
             && let Some(wait) = &*wait

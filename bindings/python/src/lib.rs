@@ -30,6 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<waiting::Pending>()?;
     module.add_class::<watch::AsyncWatch>()?;
     module.add_class::<watch::BlockingWatch>()?;
+    module.add_function(wrap_pyfunction!(calls::called_as, module)?)?;
     module.add_function(wrap_pyfunction!(json::json_text, module)?)?;
     module.add_function(wrap_pyfunction!(json::json_value, module)?)?;
     module.add_function(wrap_pyfunction!(handle::set_log, module)?)?;

@@ -97,6 +97,14 @@ impl<H: Deref<Target = Engine>> Commit<H> {
         self.wait_here()
     }
 
+    /// The same, for somebody else to wait for too.
+    pub fn again(&self) -> Commit<H>
+    where
+        H: Clone,
+    {
+        Commit::new(self.engine.clone(), self.operation, self.ticket)
+    }
+
     #[inline]
     fn wait_here(&mut self) -> Result<()> {
         let settled = self.queue().wait(self.ticket);

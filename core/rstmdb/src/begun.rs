@@ -79,11 +79,29 @@ impl<T> QueuedResult<T> {
         Poll::Ready(())
     }
 
+    /// What it waits for, to be waited for without it.
+    pub fn write(&self) -> QueuedWrite {
+        QueuedWrite(self.commit.again())
+    }
+
     /// Waits for the result, and writes when nobody else does.
     pub fn wait(self) -> Result<T> {
         let QueuedResult { commit, result, settled } = self;
         settled.unwrap_or_else(|| commit.wait())?;
         result.unwrap_or_else(taken)
+    }
+}
+
+/// The write that a [`QueuedResult`] waits for. Dropping it gets the write going.
+#[must_use = "the write begins when this is waited for or dropped"]
+#[derive(Debug)]
+pub struct QueuedWrite(Commit<Arc<Engine>>);
+
+impl QueuedWrite {
+    /// Waits until it is known what became of it, and writes when nobody else does. What that is each result says
+    /// itself.
+    pub fn wait(self) {
+        drop(self.0.wait());
     }
 }
 

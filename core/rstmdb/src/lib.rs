@@ -21,7 +21,7 @@ mod threads;
 
 pub use asynchronous::{Database, Subscription};
 pub use backend::Pending;
-pub use begun::{QueuedResult, Underway};
+pub use begun::{QueuedResult, QueuedWrite, Underway};
 pub use clock::ManualClock;
 pub use open::{check_url, shown_url};
 #[cfg(feature = "remote")]
