@@ -108,8 +108,15 @@ soak: toolchain languages ## the random tests with many more seeds, a minute of 
 # As many seeds of a group as are asked for, or as the minutes allow.
 SEEDS ?= 100000
 MINUTES ?= 60
-soak-cluster: toolchain ## groups under simulation by many more seeds: SEEDS=100000 MINUTES=60
+# The revision whose servers are replaced by those of this tree.
+OLD ?= HEAD^
+soak-cluster: toolchain ## groups under simulation by many more seeds, and a rolling upgrade: SEEDS=100000 MINUTES=60 OLD=HEAD^
 	@RSTMDB_SEEDS=$(SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-cluster --features simulation --test simulated keeps_its_word -- --nocapture
+	@other="$(abspath $(TARGET_DIR))/rolling"; mkdir -p "$$other"; \
+	if [ ! -e "$$other/source/.git" ]; then git clone --quiet --shared --no-checkout . "$$other/source"; fi; \
+	git -C "$$other/source" checkout --quiet --detach "$$(git rev-parse --verify '$(OLD)^{commit}')"; \
+	(cd "$$other/source" && CARGO_TARGET_DIR="$$other/target" cargo build --locked --package rstmdb-server); \
+	RSTMDB_OLD_SERVER="$$other/target/debug/rstmdb" cargo xtask test --package rstmdb-server --test cluster rolling -- --nocapture
 
 examples: toolchain languages ## every example and quick start, twice, all on one server
 	@cargo build --quiet --locked --package rstmdb-server --package rstmdb-cli

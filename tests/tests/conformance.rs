@@ -13,8 +13,8 @@ use rstmdb_testkit::scenario::{self, Scenario};
 use rstmdb_testkit::server::Certificates;
 use rstmdb_testkit::target::{DatabaseTarget, ModelTarget, Target, options_of};
 use rstmdb_testkit::values;
-use rstmdb_types::{Feature, Operation};
 use rstmdb_types::error::reason;
+use rstmdb_types::{Feature, Operation};
 use serde_json::Value;
 
 /// Reasons that no scenario can bring about: they need a failing disk, a second process, an older
@@ -157,7 +157,8 @@ fn every_operation_has_a_file_with_a_success_and_a_failure() {
         let (_, scenarios) = scenarios.unwrap_or_else(|| panic!("{operation:?} has no scenarios"));
         let shows = |success| scenarios.iter().any(|scenario| scenario.shows(*operation, success));
         // No target is a group; the server's tests have some.
-        let orders_group = Feature::of(*operation) == Some(Feature::Cluster) && operation.can_fail();
+        let orders_group =
+            Feature::of(*operation) == Some(Feature::Cluster) && operation.can_fail();
         assert_eq!(shows(true), !orders_group, "{operation:?} never succeeds");
         assert_eq!(shows(false), operation.can_fail(), "{operation:?} fails");
     }

@@ -2,9 +2,10 @@
 
 use rstmdb_types::error::reason;
 use rstmdb_types::{
-    ClusterStatusResult, Error, Feature, InfoRequest, InfoResult, KnownLimits, LogPosition, PingRequest, PingResult,
-    ReplicaFollowRequest, ReplicaFollowResult, ReplicaPromoteRequest, ReplicaPromoteResult,
-    ReplicationStatusRequest, ReplicationStatusResult, Result, WalStatsRequest, WalStatsResult,
+    ClusterStatusResult, Error, Feature, InfoRequest, InfoResult, KnownLimits, LogPosition,
+    PingRequest, PingResult, ReplicaFollowRequest, ReplicaFollowResult, ReplicaPromoteRequest,
+    ReplicaPromoteResult, ReplicationStatusRequest, ReplicationStatusResult, Result,
+    WalStatsRequest, WalStatsResult,
 };
 
 use crate::manifest::hex;
