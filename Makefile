@@ -113,10 +113,17 @@ FAULTS ?= 1000
 MINUTES ?= 60
 # Each has about a thousand crash points.
 CRASH_SEEDS ?= 1000
-soak-cluster: toolchain languages ## groups under simulation by many more seeds, crash points of their logs, and chaos: SEEDS=100000 FAULTS=1000 MINUTES=60
+# The revision whose servers are replaced by those of this tree.
+OLD ?= HEAD^
+soak-cluster: toolchain languages ## groups under simulation by many more seeds, crash points of their logs, chaos, a rolling upgrade: SEEDS=100000 FAULTS=1000 MINUTES=60 OLD=HEAD^
 	@RSTMDB_SEEDS=$(SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-cluster --features simulation --test simulated keeps_its_word -- --nocapture
 	@RSTMDB_SEEDS=$(CRASH_SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-engine --test behaviour a_replicated_log_is_whole -- --nocapture
 	@cargo xtask chaos --faults $(FAULTS) --minutes $(MINUTES)
+	@other="$(abspath $(TARGET_DIR))/rolling"; mkdir -p "$$other"; \
+	if [ ! -e "$$other/source/.git" ]; then git clone --quiet --shared --no-checkout . "$$other/source"; fi; \
+	git -C "$$other/source" checkout --quiet --detach "$$(git rev-parse --verify '$(OLD)^{commit}')"; \
+	(cd "$$other/source" && CARGO_TARGET_DIR="$$other/target" cargo build --locked --package rstmdb-server); \
+	RSTMDB_OLD_SERVER="$$other/target/debug/rstmdb" cargo xtask test --package rstmdb-server --test cluster rolling -- --nocapture
 
 examples: toolchain languages ## every example and quick start, twice, all on one server
 	@cargo build --quiet --locked --package rstmdb-server --package rstmdb-cli

@@ -30,6 +30,17 @@ fn list(value: &Value) -> &[Value] {
 
 /// Replays all exchanges; says how many there were.
 pub fn exchanges(address: SocketAddr, form: Form, run: &str) -> usize {
+    let count = replayed(address, form, run, |_| true);
+    assert_eq!(count, file()["counts"]["exchanges"]);
+    count
+}
+
+/// The same at a member of a group, which does not say that it is alone.
+pub fn exchanges_of_a_member(address: SocketAddr, form: Form, run: &str) -> usize {
+    replayed(address, form, run, |name| !name.contains("on a standalone server"))
+}
+
+fn replayed(address: SocketAddr, form: Form, run: &str, counts: impl Fn(&str) -> bool) -> usize {
     let mut replay = Replay {
         address,
         form,
@@ -39,11 +50,11 @@ pub fn exchanges(address: SocketAddr, form: Form, run: &str) -> usize {
     };
     let mut count = 0;
     let file = file();
-    for exchange in list(&file["groups"]).iter().flat_map(|group| list(&group["exchanges"])) {
+    let all = list(&file["groups"]).iter().flat_map(|group| list(&group["exchanges"]));
+    for exchange in all.filter(|exchange| exchange["name"].as_str().is_some_and(&counts)) {
         replay.exchange(exchange);
         count += 1;
     }
-    assert_eq!(count, file["counts"]["exchanges"]);
     count
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use following::*;
-use rstmdb_cluster::follow::{Follower, Source, Stage};
+use rstmdb_cluster::follow::{Follower, Pace, Source, Stage};
 use rstmdb_cluster::peer::*;
 use rstmdb_engine::FsyncPolicy::EveryWrite;
 use rstmdb_engine::replication::Standing;
@@ -327,6 +327,7 @@ fn strangers_are_told_why_and_the_source_serves_on() {
             epoch: 0,
             address: String::new(),
             writes_at: String::new(),
+            tip: None,
         };
         let mine = upstream.engine().replication().tip();
         let hi = || Message::Hello(hello.clone());
@@ -415,4 +416,43 @@ fn a_replica_of_another_database_stops_and_one_without_a_source_tells_its_age() 
         assert!(refused.to_string().contains("different databases"), "{refused}");
         assert_eq!(shown(&copy.engine().unwrap()), before);
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_sent_in_a_second_than_is_allowed() {
+    const RATE: usize = 2000;
+    // Once as a log, and once as a checkpoint with what came since.
+    for is_compacted in [false, true] {
+        let disk = FaultyStorage::new(7);
+        let engine = open_with(&disk, forgetful());
+        begin(&engine);
+        apply_all(&engine, 0..100);
+        if is_compacted {
+            for number in 100..103 {
+                engine.compact(CompactRequest::default()).wait().unwrap();
+                apply_all(&engine, number..number + 1);
+            }
+        }
+        let slow = Pace { bytes_per_second: RATE, ..pace() };
+        let tip = engine.replication().tip();
+        let sent: usize = match is_compacted {
+            false => {
+                let frames = engine.replication().frames(1, tip.index, usize::MAX).unwrap();
+                frames.iter().map(|frame| frame.payload_bytes()).sum()
+            }
+            true => engine.replication().checkpoint().unwrap().unwrap().bytes as usize,
+        };
+        assert!(sent > RATE / 2, "{sent}");
+        let source = Source::new(identity(0), slow);
+        let upstream = Upstream::of(source, Some(Arc::new(engine)));
+        let (replica, _answers) = replica(&FaultyStorage::new(8), 2);
+        let begun = tokio::time::Instant::now();
+        let running = start(&replica, &upstream);
+        equal(&replica, &upstream).await;
+        // The last message may come at once.
+        let least = (sent - pace().message_bytes) as f64 / RATE as f64;
+        let least = Duration::from_secs_f64(least);
+        assert!(begun.elapsed() >= least, "{sent} bytes in {:?}", begun.elapsed());
+        stop(running).await;
+    }
 }

@@ -61,7 +61,7 @@ fn facts(name: &str, uuid: u8, peer: &str) -> MemberNode {
         peer: peer.to_owned(),
         client: format!("{name}:7401"),
         uuid: format!("{uuid:02x}").repeat(16),
-        levels: Levels::of_effects(),
+        levels: (1, 2),
         ..MemberNode::default()
     }
 }
@@ -106,6 +106,7 @@ impl Member {
     ) -> Member {
         let slot = Arc::new(EngineSlot::open(location(disk), options(id)).unwrap());
         let local = Arc::new(PeerNode::new(identity(&facts.name, id, uuid), DATABASE, None));
+        local.keeps_log_in(slot.clone());
         let desk = Arc::new(PeerDesk::new(local.clone(), location(disk)));
         let network = TcpNetwork::new(local.clone());
         let raft = Arc::new(RaftNode::start(id, slot, TIMES, network).await.unwrap());
@@ -327,6 +328,7 @@ fn hello(node: u16, uuid: u8) -> Hello {
         epoch: 0,
         address: String::new(),
         writes_at: String::new(),
+        tip: None,
     }
 }
 
@@ -351,6 +353,39 @@ async fn who_does_not_belong_is_told_why() {
         let came = answer(address, &Message::Hello(said).encode(0, 1)).await;
         let [Message::Refused(refusal)] = came.as_slice() else { panic!("{came:?}") };
         assert!(refusal.message.contains(expected), "{}", refusal.message);
+    }
+    // One that is too old for the group, and one that comes with less than it acknowledged.
+    let leads = leader(&group).await;
+    leads.local.learn(BTreeMap::new(), 2);
+    let old = rstmdb_cluster::peer::Range { from: 1, to: 1 };
+    let old = Levels { effect: old, ..Levels::HERE };
+    let other = group.iter().find(|member| member.id() != leads.id()).unwrap().id();
+    let uuid = u8::try_from(other).unwrap();
+    for number in 1..=10 {
+        write(&group, number).await;
+    }
+    let lines = [
+        (
+            Hello { levels: old, ..hello(other, uuid) },
+            "the group works at level 2, and stranger knows levels 1 to 1",
+        ),
+        (
+            Hello { tip: Some(3), ..hello(other, uuid) },
+            "frames of the log, and comes with 3: its directory is an older copy of itself",
+        ),
+    ];
+    for (said, expected) in lines {
+        // What a member acknowledged is known a heartbeat later.
+        loop {
+            let came = answer(leads.address(), &Message::Hello(said.clone()).encode(0, 1)).await;
+            match came.as_slice() {
+                [Message::Refused(refusal)] => {
+                    assert!(refusal.message.contains(expected), "{}", refusal.message);
+                    break;
+                }
+                came => assert!(matches!(came, [Message::Hello(_)]), "{came:?}"),
+            }
+        }
     }
     // A member of that very number and name is welcome.
     let came = answer(address, &Message::Hello(hello(2, 2)).encode(0, 1)).await;
@@ -440,6 +475,41 @@ async fn a_member_that_moved_says_where_it_is() {
         wait_until(told).await;
     }
     let addresses: BTreeMap<u64, String> = BTreeMap::new();
-    moved.local.learn(addresses);
+    moved.local.learn(addresses, 0);
+    stop(group).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_level_is_raised_when_all_know_it_and_goes_on_without_who_raised_it() {
+    let mut group = three().await;
+    let leads = leader(&group).await;
+    assert_eq!(leads.raft.state().level, 2, "a group begins at the newest");
+    let lacks = leads.raft.upgrade(Some(3)).await.unwrap_err();
+    assert!(lacks.message().contains("node 1 (one) knows levels up to 2"), "{lacks}");
+    let back = leads.raft.upgrade(Some(1)).await.unwrap_err();
+    assert!(back.message().contains("there is no way back"), "{back}");
+    assert_eq!(leads.raft.upgrade(None).await.unwrap(), 2);
+    for member in group.iter().filter(|member| member.id() != leads.id()) {
+        let refused = member.raft.upgrade(None).await.unwrap_err();
+        assert_eq!(refused.reason(), Some("not_leader"));
+    }
+    for member in &group {
+        let facts = MemberNode { levels: (1, 3), ..member.facts.clone() };
+        ask_to_join(&member.local, &leads.facts.peer, &facts).await.unwrap();
+    }
+    assert_eq!(leads.raft.upgrade(None).await.unwrap(), 3);
+    // The one that said so goes, and a node that is too old does not come in.
+    let gone = leads.id();
+    let place = group.iter().position(|member| member.id() == gone).unwrap();
+    group.remove(place).vanish().await;
+    leader(&group).await.raft.remove(gone, true).await.unwrap();
+    let leads = leader(&group).await;
+    let known = || leads.raft.state().member(gone).is_none().then(|| leads.raft.state().level);
+    assert_eq!(wait_until(known).await, 3);
+    let late = PeerNode::new(identity("late", 0, 9), [0; 16], None);
+    let facts = facts("late", 9, "there:7403");
+    let refused = ask_to_join(&late, &leads.facts.peer, &facts).await.unwrap_err();
+    let PeerError::Refused(refusal) = refused else { panic!("it came in") };
+    assert!(refusal.message.contains("bring late to a release that knows level 3"));
     stop(group).await;
 }

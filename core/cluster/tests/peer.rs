@@ -22,6 +22,7 @@ fn hello() -> Hello {
         epoch: 5 << 16,
         address: "kitchen:7401".to_owned(),
         writes_at: "cellar:7401".to_owned(),
+        tip: Some(12),
     }
 }
 
@@ -106,6 +107,13 @@ fn messages() -> Vec<Message> {
         Message::Report("{\"node\":1}".to_owned()),
         Message::Invite { address: "a:1".to_owned() },
         Message::Invited,
+        Message::Session(PassedSession {
+            address: "192.0.2.7:50000".parse().unwrap(),
+            speaks_lines: true,
+            token: "kitchen".to_owned(),
+            client: "till".to_owned(),
+        }),
+        Message::SessionBegins,
     ];
     let kinds: Vec<_> = messages.iter().map(Message::kind).collect();
     assert_eq!(kinds, MessageKind::ALL, "one of each");
@@ -167,11 +175,13 @@ fn bodies_that_make_no_sense_are_refused_by_the_name_of_their_field() {
         let body = &bytes[HEADER_BYTES..];
         assert_eq!(Message::decode(kind, body).unwrap(), message);
         for length in 0..body.len() {
-            // A chunk may have any length, and a frame may end where another one begins.
+            // A chunk may have any length, a frame may end where another one begins, and a hello where older ones did.
             let found = Message::decode(kind, &body[..length]);
             let is_whole = found.as_ref().is_ok_and(|found| {
-                matches!(found, Message::Chunk(_) | Message::Frames(_) | Message::Append(_))
-                    && *found != message
+                matches!(
+                    found,
+                    Message::Hello(_) | Message::Chunk(_) | Message::Frames(_) | Message::Append(_)
+                ) && *found != message
             });
             assert!(is_whole || found.is_err(), "{kind}, {length} bytes");
         }
@@ -298,6 +308,67 @@ fn messages_that_are_lost_repeated_or_out_of_order_end_the_connection() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn large_messages_take_their_room_from_what_all_have_together_and_must_not_stop() {
+    let memory = PeerMemory::of(4 << 20);
+    let bytes = Message::Frames(Frames { mark: MARK, frames: frames(20 << 20) }).encode(0, 1);
+    let patience = std::time::Duration::from_secs(10);
+    let connect = || {
+        let (there, here) = tokio::io::duplex(64 << 10);
+        let reader = PeerReader::new(here, Decoder::default()).within(memory.clone(), patience);
+        (there, reader)
+    };
+    // So much of it is taken before the other side has to wait.
+    async fn taken(stream: &mut tokio::io::DuplexStream, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let write = stream.write(&bytes[sent..]);
+            match tokio::time::timeout(std::time::Duration::from_secs(1), write).await {
+                Ok(written) => sent += written.unwrap(),
+                Err(_) => break,
+            }
+        }
+        sent
+    }
+    let (mut streams, mut readers) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let (there, reader) = connect();
+        streams.push(there);
+        readers.push(tokio::spawn(async move {
+            let mut reader = reader;
+            let found = reader.next().await;
+            (reader, found.map(|message| message.kind()))
+        }));
+    }
+    // Half of it and no more: the first goes beyond the room of all, the others get what there is.
+    let half = bytes.len() / 2;
+    assert_eq!(taken(&mut streams[0], &bytes[..half]).await, half);
+    let mut others = 0;
+    for stream in &mut streams[1..] {
+        others += taken(stream, &bytes[..half]).await;
+    }
+    assert!(others < 2 << 20, "{others} bytes are kept of those whose turn has not come");
+    // It stays half: the connection ends, and the next one's turn comes.
+    let (_, found) = readers.remove(0).await.unwrap();
+    assert!(matches!(found, Err(PeerError::Silent { .. })), "{found:?}");
+    // Small ones need no room.
+    let (mut there, mut reader) = connect();
+    there.write_all(&Message::TakeOver.encode(0, 1)).await.unwrap();
+    assert_eq!(reader.next().await.unwrap(), Message::TakeOver);
+    drop(readers);
+    let (there, reader) = connect();
+    let whole = bytes.clone();
+    let sending = tokio::spawn(async move {
+        let mut there = there;
+        there.write_all(&whole).await.unwrap();
+        there
+    });
+    let mut reader = reader;
+    drop(streams);
+    assert_eq!(reader.next().await.unwrap().kind(), MessageKind::Frames);
+    drop(sending.await.unwrap());
+}
+
 #[test]
 fn nodes_that_do_not_belong_together_say_so_in_a_sentence() {
     let here = hello();
@@ -305,11 +376,10 @@ fn nodes_that_do_not_belong_together_say_so_in_a_sentence() {
     assert_eq!(here.refuses(&other), None);
     assert_eq!(here.refuses(&Hello { database: [0; 16], ..other.clone() }), None, "it is empty");
     assert_eq!(here.refuses(&hello()), None, "the same node again");
-    let later = Range { from: 2, to: 3 };
     let levels = [
         Levels { peer: Range { from: 3, to: 4 }, ..Levels::HERE },
         Levels { frame: Range { from: 3, to: 4 }, ..Levels::HERE },
-        Levels { effect: later, ..Levels::HERE },
+        Levels { effect: Range { from: 3, to: 4 }, ..Levels::HERE },
     ];
     let release = "0.9.0".to_owned();
     let mut wrong: Vec<_> = levels

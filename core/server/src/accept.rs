@@ -60,7 +60,7 @@ pub(crate) async fn ended(mut connections: JoinSet<()>) {
 }
 
 /// A connection that failed concerns no other, but somebody should know.
-fn report(ended: Result<(), JoinError>) {
+pub(crate) fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!("a connection failed inside the server: {error}");
     }

@@ -105,6 +105,11 @@ impl Tokens {
         found.cloned()
     }
 
+    /// The token of this name, as another member says that it was presented there.
+    pub fn named(&self, name: &str) -> Option<Identity> {
+        self.entries.iter().find(|entry| &*entry.name == name).cloned()
+    }
+
     /// Whether the token of this identity is still accepted.
     pub fn lists(&self, identity: &Identity) -> bool {
         self.entries.iter().any(|entry| entry.hash.is_same(&identity.hash))

@@ -57,6 +57,7 @@ fn converse(stream: &[u8], piece: usize) -> Vec<(String, String)> {
         memory: FrameMemory::new(&config.network),
         audiences: Arc::default(),
         sessions: Arc::new(Sessions::new(settings)),
+        relay: None,
         connections_max: usize::MAX,
         shutdown: Shutdown::default(),
     });

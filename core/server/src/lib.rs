@@ -17,6 +17,7 @@ pub mod fuzzing;
 #[cfg(test)]
 mod fuzzing_tests;
 pub mod health;
+mod hooks;
 pub mod live;
 pub mod logging;
 pub mod metrics;

@@ -329,19 +329,24 @@ impl Metrics {
             self.tokens.with_label_values(&[name]);
         }
         if let Some(end) = live.certificate_end {
-            self.certificate_ends(end);
+            self.certificate_ends("rcp", end);
         }
     }
 
-    /// When the certificate ends that is presented, in seconds since 1970.
-    pub fn certificate_ends(&self, end: u64) {
+    /// When the certificate ends that a listener presents, in seconds since 1970.
+    pub fn certificate_ends(&self, listener: &str, end: u64) {
         let end = i64::try_from(end).unwrap_or(i64::MAX);
-        self.certificate_end.with_label_values(&["rcp"]).set(end);
+        self.certificate_end.with_label_values(&[listener]).set(end);
     }
 
     /// Shows what this server is to others, and the last change that its readers see.
     pub fn show_node(&self, node: &NodeStanding, applied: Offset) {
         self.node.update(node, applied);
+    }
+
+    /// Sessions that were carried to the node that leads.
+    pub(crate) fn passed_on(&self) -> &IntCounter {
+        &self.node.passed_on
     }
 
     /// Writes that replicas did not confirm in time.

@@ -3,15 +3,18 @@
 //! A driver ([`replication`](crate::config::ReplicationConfig), or the one of a cluster) writes a [`NodeStanding`] whenever it
 //! changes; health, metrics, `REPLICATION_STATUS`, the hello and the door itself read it here and nowhere else.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rstmdb_protocol::{ClusterNode, ReadWish};
 use rstmdb_types::error::reason;
 use rstmdb_types::{
     ConnectedReplica, Error, ErrorCode, LogPosition, Offset, ReplicationStatusResult, Text,
 };
 use tokio::sync::watch;
+
+use crate::hooks::Hooks;
 
 /// What a node is in its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,6 +96,15 @@ pub struct NodeFollower {
     pub lag_entries: u64,
 }
 
+/// Connections of other nodes that were turned away since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeersTurnedAway {
+    /// For a reason that they were told.
+    pub refused: u64,
+    /// For lack of room.
+    pub dropped: u64,
+}
+
 /// Why this node serves nobody now, or not well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotReady {
@@ -113,6 +125,8 @@ pub struct NodeStanding {
     pub name: String,
     /// Grows whenever who takes writes may have changed.
     pub epoch: u64,
+    /// The level that its group works at; 0 where it belongs to none.
+    pub level: u32,
     /// The number of who takes the writes, when it is known.
     pub leader: Option<u16>,
     /// Where clients reach that one, when it is known.
@@ -137,6 +151,8 @@ pub struct NodeStanding {
     pub writes: Option<Error>,
     /// What reads of the database get; nothing when they are answered.
     pub reads: Option<Error>,
+    /// Connections at the address for other members that were turned away.
+    pub peers: PeersTurnedAway,
     /// It goes on without replicas that it should wait for.
     pub is_degraded: bool,
     /// A change that is not committed after this time is answered with `REPLICATION_TIMEOUT`.
@@ -238,11 +254,19 @@ pub struct NodePlace {
     standing: watch::Sender<Arc<NodeStanding>>,
     /// Clients have something to hear, or to look at again.
     news: watch::Sender<u64>,
+    hooks: OnceLock<Arc<Hooks>>,
+    /// When the lease of a primary ends that needs one.
+    lease: OnceLock<Mutex<Instant>>,
 }
 
 impl Default for NodePlace {
     fn default() -> NodePlace {
-        NodePlace { standing: watch::Sender::default(), news: watch::Sender::new(0) }
+        NodePlace {
+            standing: watch::Sender::default(),
+            news: watch::Sender::new(0),
+            hooks: OnceLock::new(),
+            lease: OnceLock::new(),
+        }
     }
 }
 
@@ -257,9 +281,48 @@ impl NodePlace {
         self.standing.subscribe()
     }
 
+    /// From now on hooks are told of each change.
+    pub(crate) fn tell(&self, hooks: Arc<Hooks>) {
+        let _ = self.hooks.set(hooks);
+    }
+
+    /// Who is told.
+    pub(crate) fn hooks(&self) -> Option<&Arc<Hooks>> {
+        self.hooks.get()
+    }
+
+    /// From now on a primary needs a lease, and has none.
+    pub(crate) fn needs_lease(&self) {
+        let _ = self.lease.set(Mutex::new(Instant::now()));
+    }
+
+    /// It has one until then.
+    pub(crate) fn may_write_until(&self, end: Instant) {
+        if let Some(lease) = self.lease.get() {
+            *lease.lock() = end;
+        }
+    }
+
+    /// What writes get while a primary needs a lease that it does not hold.
+    pub(crate) fn lacks_lease(&self, role: NodeRole) -> Option<Error> {
+        let end = *self.lease.get()?.lock();
+        (role == NodeRole::Primary && Instant::now() >= end).then(|| {
+            let what = "this server does not hold the lease of fence.*, and takes no writes without it; the request changed nothing, repeat it";
+            Error::new(ErrorCode::ReadOnlyMode, what).with_reason(reason::NOT_LEADER)
+        })
+    }
+
     /// It is something else from now on. Clients are told of other nodes, or another leader.
-    pub fn set(&self, standing: NodeStanding) {
+    pub fn set(&self, mut standing: NodeStanding) {
+        if let Some(fenced) = self.lacks_lease(standing.role) {
+            let reason = fenced.message().to_owned();
+            standing.not_ready.get_or_insert(NotReady { status: "fenced", reason });
+            standing.writes.get_or_insert(fenced);
+        }
         let before = self.standing.send_replace(Arc::new(standing));
+        if let Some(hooks) = self.hooks.get() {
+            hooks.noticed(&before, &self.standing());
+        }
         if !before.is_same_topology(&self.standing.borrow()) {
             self.news.send_modify(|number| *number += 1);
         }

@@ -11,11 +11,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::calls::{Calls, Engine};
-use crate::cluster::ClusterPart;
+use crate::cluster::{ClusterPart, relay};
 use crate::condition::{self, Refusal};
 use crate::config::{Address, Config, LoadedConfig};
 use crate::descriptors::OpenFiles;
 use crate::health::{self, Health};
+use crate::hooks::{Hooks, hold_lease};
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 use crate::rcp::{self, FrameMemory, Rcp};
@@ -86,6 +87,10 @@ impl Server {
         }
         let metrics = Arc::new(Metrics::new()?);
         let calls = Arc::new(Calls::new(settings.clone(), metrics));
+        calls.node().tell(Hooks::start(&config.hooks));
+        if config.fence.outside().is_some() {
+            calls.node().needs_lease();
+        }
         let health = Arc::new(Health::new(calls.clone()));
         let shutdown = Shutdown::default();
         // Taken at once, so that a taken port is known before a long recovery, and not listened on
@@ -101,12 +106,13 @@ impl Server {
         });
         let own = socket.local_addr().map_err(no_address)?;
         let (mut membership, mut driven) = (None, None);
+        let (handing_over, passed) = relay::passage();
         match engine {
             None if config.cluster.enabled => {
                 let peers = &config.cluster.bind_addr;
                 let peers = listen(&PEERS, peers, reserve(&PEERS, peers).await?)?;
                 let peers = peers.into_std().map_err(no_address)?;
-                membership = Some(ClusterPart::start(&calls, &config, peers, own)?);
+                membership = Some(ClusterPart::start(&calls, &config, peers, own, handing_over)?);
             }
             engine => {
                 if let Some(engine) = engine {
@@ -125,14 +131,16 @@ impl Server {
             memory: FrameMemory::new(&config.network),
             audiences: Arc::default(),
             sessions: sessions.clone(),
+            relay: membership.as_ref().and_then(ClusterPart::relay),
             connections_max: files.clients,
             shutdown: shutdown.clone(),
         });
-        let connections = tokio::spawn(rcp::listen(listener, rcp));
+        let connections = tokio::spawn(rcp::listen(listener, rcp, passed));
         let (told, refusal) = watch::channel(None);
         let mut following = vec![
             tokio::spawn(calls.clone().follow_settings(settings.changes())),
             tokio::spawn(condition::follow(calls.clone(), told)),
+            tokio::spawn(hold_lease(config.fence.clone(), calls.clone())),
         ];
         following.extend(driven);
         Ok(Server {

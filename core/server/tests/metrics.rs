@@ -100,7 +100,7 @@ fn counted() -> Metrics {
         metrics.events_forwarded(all).inc();
     }
     metrics.token_requests("ci").inc();
-    metrics.certificate_ends(4_000_000_000);
+    metrics.certificate_ends("rcp", 4_000_000_000);
     let follower = NodeFollower { name: "kitchen".into(), ..NodeFollower::default() };
     let followers = vec![follower];
     metrics.show_node(&NodeStanding { followers, ..NodeStanding::default() }, 7);

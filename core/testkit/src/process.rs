@@ -42,6 +42,12 @@ impl Launch {
         self
     }
 
+    /// Another program takes its place.
+    #[must_use]
+    pub fn program(self, program: &str) -> Launch {
+        Launch { program: program.into(), ..self }
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl std::fmt::Display) -> Launch {

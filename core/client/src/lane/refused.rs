@@ -98,16 +98,20 @@ impl Lane {
             _ if is_refused_unseen(&error) => unanswered(&outgoing, error),
             _ => error,
         };
+        // It was handed over by a node that then was replaced: whether it counts is decided by the others.
+        let is_open = error.reason() == Some(reason::OUTCOME_UNKNOWN)
+            && self.settings.nodes.count() > 1
+            || code == ErrorCode::ReplicationTimeout;
         match code {
             // A watch that goes on waits as long as it takes.
             _ if resumed.is_some() && passes(&error) => self.send_later(outgoing),
             // Refused before anything was done: even a write without a key may be sent again.
             ErrorCode::RateLimited if outgoing.attempts < attempts => self.send_later(outgoing),
             // Its key makes one change of both.
-            ErrorCode::ReplicationTimeout
-                if outgoing.repeat == Repeat::Keyed
-                    && link.server.extended
-                    && outgoing.attempts < attempts =>
+            _ if is_open
+                && outgoing.repeat == Repeat::Keyed
+                && link.server.extended
+                && outgoing.attempts < attempts =>
             {
                 outgoing.was_sent = true;
                 self.send_later(outgoing);

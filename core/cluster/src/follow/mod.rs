@@ -56,6 +56,7 @@ impl NodeIdentity {
             epoch: engine.map_or(0, epoch_of),
             address: self.address.clone(),
             writes_at: engine.map_or_else(String::new, |engine| self.writes_at(engine)),
+            tip: None,
         }
     }
 
@@ -102,6 +103,8 @@ pub struct Pace {
     pub message_bytes: usize,
     /// Bytes of frames that may be sent and not acknowledged.
     pub window_bytes: usize,
+    /// Bytes of frames and of checkpoints that are sent to each replica in a second, but for a larger frame; 0: as many as it takes.
+    pub bytes_per_second: usize,
     /// A replica waits so long before it connects again, twice as long each time it fails, up to `retry_max`.
     pub retry_min: Duration,
     /// See `retry_min`.
@@ -116,6 +119,7 @@ impl Default for Pace {
             install: Duration::from_secs(600),
             message_bytes: 1 << 20,
             window_bytes: 32 << 20,
+            bytes_per_second: 0,
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(10),
         }

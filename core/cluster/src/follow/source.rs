@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rstmdb_engine::Engine;
@@ -293,8 +294,10 @@ impl Source {
             Message::Refused(refusal) => return Err(PeerError::Refused(refusal)),
             other => return Err(unexpected(other.kind(), "the place to go on in the checkpoint")),
         };
-        let length_max = pace.message_bytes.clamp(1, PIECE_BYTES_MAX / 2);
+        let length_max = self.piece_bytes().clamp(1, PIECE_BYTES_MAX / 2);
+        let mut rate = Rate::new(pace);
         loop {
+            sleep_until(rate.next).await;
             let file = file.clone();
             let bytes = on_thread(move || {
                 let mut bytes = vec![0; length_max];
@@ -306,18 +309,29 @@ impl Source {
             let (length, is_last) = (bytes.len() as u64, bytes.is_empty());
             outgoing.send_within(&Message::Chunk(Chunk { position, bytes }), pace.silence).await?;
             position += length;
+            rate.sent(length);
             if is_last {
                 break;
             }
         }
         let mut next = file.at.index + 1;
         while next <= file.at.until {
+            sleep_until(rate.next).await;
             let frames = self.frames(engine, next, file.at.until).await?;
+            rate.sent(frames.iter().map(|frame| frame.payload_bytes() as u64).sum());
             next = frames.last().map_or(next, LogFrame::index) + 1;
             let mark = mark_of(engine);
             outgoing.send_within(&Message::Frames(Frames { mark, frames }), pace.install).await?;
         }
         Ok(())
+    }
+
+    /// So many bytes go into one message: with a rate, no more than in a second.
+    fn piece_bytes(&self) -> usize {
+        match self.pace.bytes_per_second {
+            0 => self.pace.message_bytes,
+            rate => rate.min(self.pace.message_bytes),
+        }
     }
 
     /// At least one frame.
@@ -327,7 +341,7 @@ impl Source {
         from: u64,
         to: u64,
     ) -> Result<Vec<LogFrame>, PeerError> {
-        let (engine, bytes) = (engine.clone(), self.pace.message_bytes);
+        let (engine, bytes) = (engine.clone(), self.piece_bytes());
         let frames = on_thread(move || Ok(engine.replication().frames(from, to, bytes)?)).await?;
         if frames.first().is_none_or(|frame| frame.index() != from) {
             let what = format!("the frame of index {from} can't be read from the log");
@@ -405,6 +419,7 @@ impl Source {
             let mut under_way = VecDeque::new();
             let mut told = None;
             let mut beat = Instant::now();
+            let mut rate = Rate::new(&self.pace);
             let mut next = from;
             loop {
                 appended.mark_unchanged();
@@ -416,11 +431,13 @@ impl Source {
                 }
                 let waiting: usize = under_way.iter().map(|(_, bytes)| bytes).sum();
                 let has_room = under_way.is_empty() || waiting < self.pace.window_bytes;
-                if next <= last && has_room {
+                let is_due = Instant::now() >= rate.next;
+                if next <= last && has_room && is_due {
                     let frames = self.frames(engine, next, last).await?;
                     let bytes = frames.iter().map(LogFrame::payload_bytes).sum::<usize>();
                     next = frames.last().map_or(next, LogFrame::index) + 1;
                     under_way.push_back((next - 1, bytes));
+                    rate.sent(bytes as u64);
                     sent.store(next - 1, Ordering::Release);
                     let changes = frames.iter().map(|frame| u64::from(frame.count())).sum();
                     self.sent.fetch_add(changes, Ordering::Relaxed);
@@ -451,12 +468,32 @@ impl Source {
                         outgoing.send_within(&message, self.pace.silence).await?;
                     }
                     () = sleep_until(beat + self.pace.heartbeat) => {}
+                    () = sleep_until(rate.next), if !is_due => {}
                 }
             }
         };
         tokio::select! {
             ended = acknowledgements => ended,
             ended = frames => ended,
+        }
+    }
+}
+
+/// When more may be sent.
+struct Rate {
+    bytes_per_second: usize,
+    next: Instant,
+}
+
+impl Rate {
+    fn new(pace: &Pace) -> Rate {
+        Rate { bytes_per_second: pace.bytes_per_second, next: Instant::now() }
+    }
+
+    fn sent(&mut self, bytes: u64) {
+        if self.bytes_per_second > 0 {
+            let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+            self.next = self.next.max(Instant::now()) + takes;
         }
     }
 }

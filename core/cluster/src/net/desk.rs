@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_util::stream::{StreamExt, unfold};
 use openraft::raft::AppendEntriesResponse;
@@ -12,18 +12,22 @@ use parking_lot::{Mutex, RwLock};
 use rstmdb_engine::Location;
 use rstmdb_types::error::reason;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::certificate::{self, told};
 use super::convert;
 use super::dial::{PeerLink, PeerStream, TALK_BYTES_MAX, needs_tls, unexpected};
 use super::local::PeerNode;
+use super::pass::{PassedOn, SessionDoor};
 use super::receive::Received;
 use crate::peer::{
-    AppendFrames, Decoder, Handover, Hello, Message, PeerError, PeerReader, PeerRefusal, PeerWriter,
+    AppendFrames, Decoder, Handover, Hello, Message, MessageKind, PassedSession, PeerError,
+    PeerReader, PeerRefusal, PeerWriter,
 };
-use crate::raft::{JoinOutcome, RaftNode, RaftSnapshot, SnapshotFile, snapshot_meta};
+use crate::raft::{JoinOutcome, MemberNode, RaftNode, RaftSnapshot, SnapshotFile, snapshot_meta};
 
 /// Connections whose other end said who it is not yet.
 const STRANGERS_MAX: usize = 32;
@@ -33,8 +37,6 @@ const OF_A_MEMBER_MAX: usize = 16;
 const INVITATIONS_MAX: usize = 16;
 /// Who does not say so within this time is no member.
 const HELLO: Duration = Duration::from_secs(5);
-/// Of refusals that come one after the other, one is logged in this time.
-const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// What was refused.
 #[derive(Debug, Default)]
@@ -56,8 +58,11 @@ pub struct PeerDesk {
     receiving: tokio::sync::Mutex<()>,
     /// Where members are that invited this node.
     invitations: Mutex<BTreeSet<String>>,
+    /// Where sessions go that members pass on.
+    sessions: RwLock<Option<SessionDoor>>,
     counts: PeerCounts,
-    logged: Mutex<Option<(Instant, u64)>>,
+    /// Where it is found out who comes.
+    elsewhere: OnceLock<Handle>,
 }
 
 impl std::fmt::Debug for PeerDesk {
@@ -77,8 +82,9 @@ impl PeerDesk {
             members: Mutex::default(),
             receiving: tokio::sync::Mutex::default(),
             invitations: Mutex::default(),
+            sessions: RwLock::default(),
             counts: PeerCounts::default(),
-            logged: Mutex::default(),
+            elsewhere: OnceLock::new(),
         }
     }
 
@@ -90,6 +96,16 @@ impl PeerDesk {
     /// Where members are that invited this node while it belonged to no group.
     pub fn invitations(&self) -> BTreeSet<String> {
         self.invitations.lock().clone()
+    }
+
+    /// It is found out on this runtime who comes, so that certificates of strangers keep no member waiting.
+    pub fn greet_on(&self, runtime: Handle) {
+        let _ = self.elsewhere.set(runtime);
+    }
+
+    /// Sessions that members pass on go there from now on.
+    pub fn hand_sessions_to(&self, sessions: SessionDoor) {
+        *self.sessions.write() = Some(sessions);
     }
 
     /// What was refused so far.
@@ -116,7 +132,9 @@ impl PeerDesk {
             };
             let Ok(place) = self.strangers.clone().try_acquire_owned() else {
                 self.counts.dropped.fetch_add(1, Ordering::Relaxed);
-                self.log(&format!("too many connections at once: that of {address} was dropped"));
+                let what =
+                    format!("too many connections at once: that of {} was dropped", address.ip());
+                self.node.remark(what);
                 continue;
             };
             let desk = self.clone();
@@ -124,13 +142,28 @@ impl PeerDesk {
         }
     }
 
-    async fn serve(&self, tcp: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
-        let error = match timeout(HELLO, self.greet(tcp, address)).await {
+    async fn serve(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        address: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) {
+        let (desk, elsewhere) = (self.clone(), self.elsewhere.get());
+        let greet = async move { timeout(HELLO, desk.greet(tcp, address)).await };
+        let greeted = match elsewhere {
+            Some(runtime) => runtime.spawn(greet).await,
+            None => Ok(greet.await),
+        };
+        // If it did not come to an end, the runtime stops.
+        let Ok(greeted) = greeted else { return };
+        let error = match greeted {
             Ok(Ok((link, room))) => {
                 drop(place);
-                let who = link.theirs.name.clone();
-                let Err(error) = self.converse(link).await;
-                drop(room);
+                let (who, node) = (link.theirs.name.clone(), link.theirs.node.into());
+                let Err(error) = self.converse(link, room).await else { return };
+                if let PeerError::Refused(refusal) = &error {
+                    return self.node.was_refused(node, refusal);
+                }
                 if matches!(error, PeerError::Closed { .. } | PeerError::Io(_)) {
                     tracing::debug!("the connection of {who} at {address} ended: {error}");
                     return;
@@ -141,23 +174,7 @@ impl PeerDesk {
             Err(_) => PeerError::Silent { after: HELLO },
         };
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        self.log(&format!("a connection from {address} was refused: {error}"));
-    }
-
-    /// Says it, unless the like was said a moment ago.
-    fn log(&self, what: &str) {
-        let mut logged = self.logged.lock();
-        match &mut *logged {
-            Some((at, more)) if at.elapsed() < LOG_PAUSE => *more += 1,
-            other => {
-                let more = other.map_or(0, |(_, more)| more);
-                match more {
-                    0 => tracing::warn!("{what}"),
-                    _ => tracing::warn!("{what} (and {more} more since the last)"),
-                }
-                *other = Some((Instant::now(), 0));
-            }
-        }
+        self.node.remark(format!("a connection from {} was refused: {error}", address.ip()));
     }
 
     async fn greet(
@@ -166,12 +183,20 @@ impl PeerDesk {
         address: SocketAddr,
     ) -> Result<(PeerLink, Option<OwnedSemaphorePermit>), PeerError> {
         tcp.set_nodelay(true)?;
+        let mut presented = None;
         let stream: Box<dyn PeerStream> = match self.node.tls() {
-            Some(tls) => Box::new(TlsAcceptor::from(tls.server).accept(tcp).await?),
+            Some(tls) => {
+                let accepted = TlsAcceptor::from(tls.server).accept(tcp).await;
+                let accepted = accepted.map_err(|error| told(error, &address.ip().to_string()))?;
+                let certificates = accepted.get_ref().1.peer_certificates();
+                presented = certificates.and_then(|chain| chain.first()).cloned();
+                Box::new(accepted)
+            }
             None => Box::new(tcp),
         };
         let (reading, writing) = tokio::io::split(stream);
-        let mut incoming = PeerReader::new(reading, Decoder::limited(TALK_BYTES_MAX));
+        let incoming = PeerReader::new(reading, Decoder::limited(TALK_BYTES_MAX));
+        let mut incoming = incoming.within(self.node.memory.clone(), self.node.patience);
         let mut outgoing = PeerWriter::new(writing);
         let welcomed = async {
             if self.node.tls().is_none()
@@ -184,7 +209,9 @@ impl PeerDesk {
                 other => return Err(unexpected(other.kind(), "a hello")),
             };
             let mine = self.node.hello();
-            if let Some(refusal) = mine.refuses(&theirs).or_else(|| self.refuses(&theirs)) {
+            if let Some(refusal) =
+                self.node.refuses(&mine, &theirs).or_else(|| self.refuses(&theirs))
+            {
                 return Err(PeerError::Refusing(refusal));
             }
             let room = self.room_for(&theirs)?;
@@ -196,7 +223,7 @@ impl PeerDesk {
                 if theirs.node != 0 {
                     incoming.allow(u64::MAX);
                 }
-                Ok((PeerLink { incoming, outgoing, theirs }, room))
+                Ok((PeerLink { incoming, outgoing, theirs, presented }, room))
             }
             Err(error) => {
                 if let Some(refusal) = error.refusal() {
@@ -248,7 +275,12 @@ impl PeerDesk {
         })
     }
 
-    async fn converse(&self, mut link: PeerLink) -> Result<std::convert::Infallible, PeerError> {
+    /// Answers until the connection ends, or becomes a client's.
+    async fn converse(
+        &self,
+        mut link: PeerLink,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), PeerError> {
         let mut next = None;
         loop {
             // A line that is not needed now stays: heartbeats of the system find out whether its end is there.
@@ -264,6 +296,14 @@ impl PeerDesk {
                         None
                     })
                 }
+                Message::Session(session) => match self.place_of_sessions(&mut link) {
+                    Ok(place) => {
+                        // Counted with the clients from here on.
+                        drop(room);
+                        return self.hand_over(link, session, place).await;
+                    }
+                    Err(error) => Err(error),
+                },
                 message => self.answer(&mut link, message).await.map(Some),
             };
             let answer = match answered {
@@ -280,6 +320,44 @@ impl PeerDesk {
             };
             link.outgoing.send_within(&answer, self.node.patience).await?;
         }
+    }
+
+    /// Whether a member has a certificate for where it is. One that moved says so first.
+    fn check_name(&self, link: &mut PeerLink) -> Result<(), PeerError> {
+        if let Some(certificate) = &link.presented
+            && let Some(address) = self.node.address_of(link.theirs.node.into())
+        {
+            certificate::check(certificate, &address)?;
+            link.presented = None;
+        }
+        Ok(())
+    }
+
+    /// Where a session goes that comes by this connection.
+    fn place_of_sessions(&self, link: &mut PeerLink) -> Result<SessionDoor, PeerError> {
+        if link.theirs.node == 0 {
+            return Err(unexpected(MessageKind::Session, "that the node wants to join"));
+        }
+        self.check_name(link)?;
+        let sessions = self.sessions.read().clone();
+        sessions.filter(|_| self.raft().is_ok_and(|raft| raft.state().is_leading)).ok_or_else(
+            || {
+                let what = "the node does not lead, and serves no sessions of others";
+                PeerError::Refusing(PeerRefusal::for_now(reason::NOT_LEADER, what))
+            },
+        )
+    }
+
+    async fn hand_over(
+        &self,
+        mut link: PeerLink,
+        session: PassedSession,
+        sessions: SessionDoor,
+    ) -> Result<(), PeerError> {
+        link.outgoing.send_within(&Message::SessionBegins, self.node.patience).await?;
+        // If nobody takes it any more, the server stops, and the client finds its connection closed.
+        let _ = sessions.send(PassedOn { session, stream: link.into_stream() }).await;
+        Ok(())
     }
 
     fn raft(&self) -> Result<Arc<RaftNode>, PeerError> {
@@ -305,6 +383,11 @@ impl PeerDesk {
         let raft = self.raft()?;
         let library = raft.raft();
         if let Message::Join(words) = &message {
+            if let Some(certificate) = &link.presented
+                && let Ok(facts) = serde_json::from_str::<MemberNode>(words)
+            {
+                certificate::check(certificate, &facts.peer)?;
+            }
             return Ok(match raft.join(words, link.theirs.uuid).await? {
                 JoinOutcome::Member { node } => {
                     Message::Joined { node, database: self.node.hello().database }
@@ -315,7 +398,10 @@ impl PeerDesk {
         if link.theirs.node == 0 {
             return Err(unexpected(message.kind(), "that the node wants to join"));
         }
+        self.check_name(link)?;
         match message {
+            // The other side had a look at this one's hello.
+            Message::Refused(refusal) => Err(PeerError::Refused(refusal)),
             Message::Vote(candidacy) => {
                 let voted = library.vote(convert::candidacy_in(candidacy)).await;
                 voted.map(|verdict| Message::Voted(convert::verdict_out(&verdict))).map_err(stopped)

@@ -7,8 +7,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
+use super::certificate::{host_of, told};
 use super::local::PeerNode;
 use crate::peer::{
     Decoder, Hello, Message, MessageKind, PeerError, PeerReader, PeerRefusal, PeerWriter,
@@ -20,7 +21,7 @@ use rstmdb_types::error::reason;
 pub(super) const TALK_BYTES_MAX: u64 = 64 << 10;
 
 /// Bytes to another node and back.
-pub(super) trait PeerStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+pub trait PeerStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> PeerStream for S {}
 
@@ -29,13 +30,16 @@ pub(super) struct PeerLink {
     pub(super) incoming: PeerReader<ReadHalf<Box<dyn PeerStream>>>,
     pub(super) outgoing: PeerWriter<WriteHalf<Box<dyn PeerStream>>>,
     pub(super) theirs: Hello,
+    /// What the other side presented, on a connection that came, until it is known to be its own.
+    pub(super) presented: Option<CertificateDer<'static>>,
 }
 
 impl PeerLink {
-    pub(super) fn over(stream: Box<dyn PeerStream>, theirs: Hello) -> PeerLink {
+    pub(super) fn over(stream: Box<dyn PeerStream>, node: &PeerNode, theirs: Hello) -> PeerLink {
         let (reading, writing) = tokio::io::split(stream);
         let incoming = PeerReader::new(reading, Decoder::limited(TALK_BYTES_MAX));
-        PeerLink { incoming, outgoing: PeerWriter::new(writing), theirs }
+        let incoming = incoming.within(node.memory.clone(), node.patience);
+        PeerLink { incoming, outgoing: PeerWriter::new(writing), theirs, presented: None }
     }
 
     /// Sends a message, and waits for what is said to it.
@@ -95,10 +99,9 @@ async fn connect(node: &PeerNode, address: &str) -> Result<PeerLink, PeerError> 
     let stream: Box<dyn PeerStream> = match node.tls() {
         Some(tls) => {
             tcp.set_nodelay(true)?;
-            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            let name = ServerName::try_from(host).map_err(failed)?;
-            Box::new(TlsConnector::from(tls.client).connect(name, tcp).await?)
+            let name = ServerName::try_from(host_of(address).to_owned()).map_err(failed)?;
+            let connected = TlsConnector::from(tls.client).connect(name, tcp).await;
+            Box::new(connected.map_err(|error| told(error, address))?)
         }
         None => {
             if let Some(refusal) = needs_tls(tcp.peer_addr()?) {
@@ -109,13 +112,23 @@ async fn connect(node: &PeerNode, address: &str) -> Result<PeerLink, PeerError> 
         }
     };
     let mine = node.hello();
-    let mut link = PeerLink::over(stream, mine.clone());
-    link.theirs = match link.ask(&Message::Hello(mine.clone()), node.patience).await? {
+    let mut link = PeerLink::over(stream, node, mine.clone());
+    // In TLS 1.3 what the other side thinks of a certificate comes with its first answer.
+    let said = link.ask(&Message::Hello(mine.clone()), node.patience).await;
+    let said = said.map_err(|error| match error {
+        PeerError::Io(error) => told(error, address),
+        other => other,
+    });
+    link.theirs = match said? {
         Message::Hello(theirs) => theirs,
         other => return Err(unexpected(other.kind(), "a hello")),
     };
-    match mine.refuses(&link.theirs) {
-        Some(refusal) => Err(PeerError::Refusing(refusal)),
+    match node.refuses(&mine, &link.theirs) {
+        Some(refusal) => {
+            // It may be gone.
+            let _ = link.outgoing.send(&Message::Refused(refusal.clone())).await;
+            Err(PeerError::Refusing(refusal))
+        }
         None => {
             link.incoming.allow(u64::MAX);
             Ok(link)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use openraft::errors::{RPCError, Unreachable};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::dial::{PeerLink, dial};
 use super::local::PeerNode;
@@ -13,6 +14,8 @@ use crate::raft::TypeConfig;
 
 /// Questions that wait for their turn.
 const WAITING_MAX: usize = 64;
+/// Whoever refuses for good is left alone for so long, however often it is asked.
+const BARRED: Duration = Duration::from_secs(1);
 
 struct Question {
     message: Message,
@@ -54,9 +57,15 @@ async fn answer(
     mut questions: mpsc::Receiver<Question>,
 ) {
     let mut kept: Option<(String, PeerLink)> = None;
+    let mut barred: Option<Instant> = None;
     while let Some(Question { message, patience, answer }) = questions.recv().await {
         // Nobody waits for it any more; the next one is newer.
         if answer.is_closed() {
+            continue;
+        }
+        if barred.is_some_and(|end| Instant::now() < end) {
+            let what = format!("there was no way to node {to} a moment ago");
+            let _ = answer.send(Err(PeerError::Io(std::io::Error::other(what))));
             continue;
         }
         let now = node.address_of(to).unwrap_or_else(|| address.clone());
@@ -75,6 +84,15 @@ async fn answer(
             kept = Some((now, link));
             message
         });
+        barred = match &answered {
+            Err(PeerError::Unproven(_)) => Some(Instant::now() + BARRED),
+            Err(PeerError::Refused(refusal) | PeerError::Refusing(refusal))
+                if !refusal.retryable =>
+            {
+                Some(Instant::now() + BARRED)
+            }
+            _ => None,
+        };
         // It may have given up waiting.
         let _ = answer.send(answered);
     }
@@ -103,7 +121,17 @@ pub(super) async fn dial_member(
     to: u64,
     address: &str,
 ) -> Result<PeerLink, PeerError> {
-    let link = dial(node, address).await?;
+    let dialled = dial(node, address).await;
+    match &dialled {
+        Ok(_) => node.is_refused(to, None),
+        Err(PeerError::Refused(refusal)) => node.was_refused(to, refusal),
+        Err(PeerError::Unproven(what)) => node.is_refused(to, Some(what.clone())),
+        Err(PeerError::Refusing(refusal)) if !refusal.retryable => {
+            node.remark(format!("node {to} is refused: {}", refusal.message));
+        }
+        Err(_) => {}
+    }
+    let link = dialled?;
     if u64::from(link.theirs.node) == to {
         return Ok(link);
     }

@@ -37,6 +37,8 @@ pub(super) struct Pipeline {
 struct UnderWay {
     before: Option<LogId>,
     last: Option<LogId>,
+    /// The last frame that is known to be committed, among those that the other side has when it takes these.
+    decided: Option<u64>,
     patience_ends: Instant,
 }
 
@@ -133,9 +135,13 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Flow<'_, S> {
             Message::Refused(refusal) => return Err(PeerError::Refused(refusal)),
             other => return Err(unexpected(other.kind(), "what became of frames")),
         };
-        let Some(UnderWay { before, last, .. }) = self.under_way.pop_front() else {
+        let Some(UnderWay { before, last, decided, .. }) = self.under_way.pop_front() else {
             return Err(unexpected(crate::peer::MessageKind::Appended, "nothing"));
         };
+        if let (AppendEntriesResponse::Success, Some(decided)) = (&appended, decided) {
+            // Frames are counted from 1.
+            self.pipeline.node.confirmed(self.pipeline.to, decided + 1);
+        }
         // Only a part was taken: what is behind it does not fit.
         if let AppendEntriesResponse::PartialSuccess(reached) = &appended
             && *reached != last
@@ -149,6 +155,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Flow<'_, S> {
         let Pipeline { node, to, address, .. } = &*self.pipeline;
         let before = request.prev_log_id;
         let last = request.entries.last().map(RaftEntry::log_id).or(before);
+        let decided = request.leader_commit.map(|id| id.index).min(last.map(|id| id.index));
         let message = Message::Append(convert::append_out(request));
         let now = node.address_of(*to).unwrap_or_else(|| address.clone());
         // It may have been closed long ago: then it is made anew, as long as nothing is under way.
@@ -170,7 +177,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Flow<'_, S> {
             sent => sent?,
         });
         let patience_ends = Instant::now() + node.patience;
-        self.under_way.push_back(UnderWay { before, last, patience_ends });
+        self.under_way.push_back(UnderWay { before, last, decided, patience_ends });
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use openraft::base::{BoxFuture, BoxStream};
+use openraft::entry::RaftEntry;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -22,7 +23,7 @@ use super::line::{Line, dial_member, gone};
 use super::local::PeerNode;
 use super::pipeline::{AppendAnswer, Pipeline};
 use crate::follow::on_thread;
-use crate::peer::{Chunk, Frames, Handover, Heartbeat, Message, Offer, PeerError};
+use crate::peer::{Appended, Chunk, Frames, Handover, Heartbeat, Message, Offer, PeerError};
 use crate::raft::{MemberNode, RaftSnapshot, SnapshotFile, TypeConfig, Vote, said_members};
 
 /// A checkpoint goes over in pieces of so many bytes.
@@ -190,9 +191,18 @@ impl RaftNetworkV2<TypeConfig> for Wire {
         request: AppendEntriesRequest<TypeConfig>,
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let last =
+            request.entries.last().map(RaftEntry::index).or(request.prev_log_id.map(|id| id.index));
+        let decided = request.leader_commit.map(|id| id.index).min(last);
         let append = Message::Append(convert::append_out(request));
         match self.ask(append).await? {
-            Message::Appended(appended) => Ok(convert::appended_in(appended)),
+            Message::Appended(appended) => {
+                if let (Appended::All, Some(decided)) = (appended, decided) {
+                    // Frames are counted from 1.
+                    self.node.confirmed(self.to, decided + 1);
+                }
+                Ok(convert::appended_in(appended))
+            }
             other => Err(gone(unexpected(other.kind(), "what became of frames"))),
         }
     }

@@ -49,6 +49,11 @@ impl Decoder {
         !self.head.is_empty() || self.piece.is_some() || self.before.is_some()
     }
 
+    /// How many bytes of it.
+    pub fn bytes(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
     /// Takes bytes from the front, until a message is whole or no more are left.
     pub fn read(&mut self, bytes: &mut &[u8]) -> Result<Option<Envelope>, MessageError> {
         loop {

@@ -44,6 +44,8 @@ pub enum PeerError {
     Refused(PeerRefusal),
     /// This side does not want the connection, and the other one is told so.
     Refusing(PeerRefusal),
+    /// The other side does not prove who it is, or this one does not: what, and the way out.
+    Unproven(String),
     /// The connection failed.
     Io(std::io::Error),
     /// The database here failed, or refused what came.
@@ -72,6 +74,7 @@ impl fmt::Display for PeerError {
             }
             PeerError::Refused(refusal) => write!(f, "the other node refused: {}", refusal.message),
             PeerError::Refusing(refusal) => f.write_str(&refusal.message),
+            PeerError::Unproven(what) => f.write_str(what),
             PeerError::Io(error) => write!(f, "the connection failed: {error}"),
             PeerError::Engine(error) => error.fmt(f),
         }

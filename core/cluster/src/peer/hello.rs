@@ -37,7 +37,7 @@ pub struct Levels {
     pub peer: Range,
     /// Frames of the log.
     pub frame: Range,
-    /// Changes in frames.
+    /// What a group works with: changes in frames, and messages that came later.
     pub effect: Range,
 }
 
@@ -46,7 +46,7 @@ impl Levels {
     pub const HERE: Levels = Levels {
         peer: Range { from: 1, to: 2 },
         frame: Range { from: 2, to: 2 },
-        effect: Range { from: 1, to: 1 },
+        effect: Range { from: 1, to: 2 },
     };
 
     fn foreign_to(&self, other: &Levels) -> Option<(&'static str, Range, Range)> {
@@ -82,6 +82,8 @@ pub struct Hello {
     pub address: String,
     /// Where writes are taken, as far as it knows; empty: that is not known.
     pub writes_at: String,
+    /// The last frame of its log, where it says so.
+    pub tip: Option<u64>,
 }
 
 /// A connection that is not wanted.
@@ -168,6 +170,9 @@ impl Hello {
         body.raw(&self.database).u16(self.node).raw(&self.uuid).u64(self.epoch);
         body.text(&self.cluster).text(&self.name).text(&self.release);
         body.text(&self.address).text(&self.writes_at);
+        if let Some(tip) = self.tip {
+            body.u64(tip);
+        }
     }
 
     pub(super) fn decode(body: &mut BodyReader<'_>) -> Result<Hello, MessageError> {
@@ -187,6 +192,7 @@ impl Hello {
             release: body.text("release")?,
             address: body.text("address")?,
             writes_at: body.text("writes_at")?,
+            tip: if body.is_empty() { None } else { Some(body.u64("tip")?) },
         };
         // A later release may say more.
         body.rest();

@@ -119,6 +119,10 @@ kinds! {
     Invite = 46, "invitation", TALK_BYTES_MAX;
     /// It asks to join there now.
     Invited = 47, "answer to an invitation", TALK_BYTES_MAX;
+    /// A client's session is passed on: what the connection carries behind the answer is the client's.
+    Session = 64, "session", TALK_BYTES_MAX;
+    /// The session is served from here on.
+    SessionBegins = 65, "session begins", TALK_BYTES_MAX;
 }
 
 impl fmt::Display for MessageKind {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::decoder::Decoder;
 use super::error::PeerError;
+use super::memory::{PeerMemory, PeerRoom};
 use super::message::Message;
 
 /// Bytes that are read at once.
@@ -21,12 +22,41 @@ pub struct PeerReader<R> {
     /// What of the buffer was not looked at.
     unread: std::ops::Range<usize>,
     next: u32,
+    bound: Option<PeerBound>,
+    /// When the message began to come of which a part is here.
+    begun: Option<Instant>,
 }
+
+/// What the messages of a connection may cost.
+#[derive(Debug)]
+struct PeerBound {
+    memory: PeerMemory,
+    room: PeerRoom,
+    /// A message that began to come must be whole after this time, and a second for each `SECOND_BYTES` of it.
+    patience: Duration,
+}
+
+/// Even a slow line carries so much in a second.
+const SECOND_BYTES: usize = 128 << 10;
 
 impl<R: AsyncRead + Unpin> PeerReader<R> {
     /// Reads from a stream at whose beginning a message begins.
     pub fn new(stream: R, decoder: Decoder) -> PeerReader<R> {
-        PeerReader { stream, decoder, buffer: vec![0; READ_BYTES], unread: 0..0, next: 1 }
+        let (buffer, unread) = (vec![0; READ_BYTES], 0..0);
+        PeerReader { stream, decoder, buffer, unread, next: 1, bound: None, begun: None }
+    }
+
+    /// The same for a stream whose other end is not trusted: large messages take their room from what all have together, and
+    /// must not stop half-way.
+    #[must_use]
+    pub fn within(self, memory: PeerMemory, patience: Duration) -> PeerReader<R> {
+        let bound = Some(PeerBound { memory, room: PeerRoom::default(), patience });
+        PeerReader { bound, ..self }
+    }
+
+    /// What came and was not looked at, and the stream behind it: something else is spoken from here on.
+    pub(crate) fn into_rest(self) -> (Vec<u8>, R) {
+        (self.buffer.get(self.unread).unwrap_or_default().to_vec(), self.stream)
     }
 
     /// Messages of so many bytes are taken from now on.
@@ -36,6 +66,11 @@ impl<R: AsyncRead + Unpin> PeerReader<R> {
 
     /// The next message. It may be given up and asked for again: nothing is lost.
     pub async fn next(&mut self) -> Result<Message, PeerError> {
+        if !self.decoder.is_amid()
+            && let Some(bound) = &mut self.bound
+        {
+            bound.room.leave();
+        }
         loop {
             let mut bytes = self.buffer.get(self.unread.clone()).unwrap_or_default();
             let found = self.decoder.read(&mut bytes)?;
@@ -48,13 +83,32 @@ impl<R: AsyncRead + Unpin> PeerReader<R> {
                     });
                 }
                 self.next = self.next.wrapping_add(1);
+                self.begun = None;
                 return Ok(found.message);
             }
-            let length = self.stream.read(&mut self.buffer).await?;
+            let length = self.read().await?;
             if length == 0 {
                 return Err(PeerError::Closed { in_message: self.decoder.is_amid() });
             }
             self.unread = 0..length;
+        }
+    }
+
+    /// Reads some bytes, as soon as there is room for them.
+    async fn read(&mut self) -> Result<usize, PeerError> {
+        let Some(bound) = &mut self.bound else {
+            return Ok(self.stream.read(&mut self.buffer).await?);
+        };
+        let bytes = self.decoder.bytes();
+        bound.room.reach(bytes + READ_BYTES, &bound.memory).await;
+        if !self.decoder.is_amid() {
+            return Ok(self.stream.read(&mut self.buffer).await?);
+        }
+        let allowed = bound.patience + Duration::from_secs((bytes / SECOND_BYTES) as u64);
+        let end = *self.begun.get_or_insert_with(Instant::now) + allowed;
+        match timeout_at(end, self.stream.read(&mut self.buffer)).await {
+            Ok(read) => Ok(read?),
+            Err(_) => Err(PeerError::Silent { after: allowed }),
         }
     }
 
@@ -78,6 +132,11 @@ impl<W: AsyncWrite + Unpin> PeerWriter<W> {
     /// Writes into a stream.
     pub fn new(stream: W) -> PeerWriter<W> {
         PeerWriter { stream, next: 1 }
+    }
+
+    /// The stream: something else is spoken from here on.
+    pub(crate) fn into_stream(self) -> W {
+        self.stream
     }
 
     /// Sends a message. Who gives it up half-way must end the connection.

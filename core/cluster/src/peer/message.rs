@@ -12,6 +12,7 @@ use super::hello::{Hello, PeerRefusal};
 use super::kind::{MessageKind, PIECE_BYTES_MAX};
 use super::malformed::MessageError;
 use super::parts::{Offer, put_offer, take_frames_of, take_offer};
+use super::session::PassedSession;
 
 /// A frame and all before it, named by what no other log has; index 0 is the beginning of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +180,10 @@ pub enum Message {
     },
     /// See [`MessageKind::Invited`].
     Invited,
+    /// See [`MessageKind::Session`].
+    Session(PassedSession),
+    /// See [`MessageKind::SessionBegins`].
+    SessionBegins,
 }
 
 impl Message {
@@ -215,6 +220,8 @@ impl Message {
             Message::Report(_) => MessageKind::Report,
             Message::Invite { .. } => MessageKind::Invite,
             Message::Invited => MessageKind::Invited,
+            Message::Session(_) => MessageKind::Session,
+            Message::SessionBegins => MessageKind::SessionBegins,
         }
     }
 
@@ -279,6 +286,8 @@ impl Message {
             Message::Succeeded(may_lead) => drop(body.u16((*may_lead).into())),
             Message::Handover(handover) => handover.encode(&mut body),
             Message::Installed(vote) => vote.encode(&mut body),
+            Message::Session(session) => session.encode(&mut body),
+            Message::SessionBegins => {}
         }
         body.into_bytes()
     }
@@ -348,6 +357,8 @@ impl Message {
             MessageKind::Report => Message::Report(body.text("words")?),
             MessageKind::Invite => Message::Invite { address: body.text("address")? },
             MessageKind::Invited => Message::Invited,
+            MessageKind::Session => Message::Session(PassedSession::decode(&mut body)?),
+            MessageKind::SessionBegins => Message::SessionBegins,
         };
         body.end()?;
         Ok(message)

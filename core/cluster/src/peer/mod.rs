@@ -13,8 +13,10 @@ mod hello;
 mod kind;
 mod link;
 mod malformed;
+mod memory;
 mod message;
 mod parts;
+mod session;
 
 pub use consensus::{
     AppendFrames, Appended, Candidacy, EntryName, Handover, PeerVote, Succession, Verdict,
@@ -26,5 +28,7 @@ pub use hello::{Hello, Levels, PeerRefusal, Range};
 pub use kind::{MessageKind, PIECE_BYTES_MAX};
 pub use link::{PeerReader, PeerWriter};
 pub use malformed::MessageError;
+pub use memory::PeerMemory;
 pub use message::{Ack, Chunk, FollowFrom, FrameName, Frames, Heartbeat, Message};
 pub use parts::Offer;
+pub use session::PassedSession;

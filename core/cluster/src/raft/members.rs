@@ -10,14 +10,18 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant as _, ServerState};
+use rstmdb_engine::Engine;
 use rstmdb_engine::replication::{LeaderHint, LogTip, Standing};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::RaftNode;
 use super::types::{MemberNode, Membership, TypeConfig, membership};
-use crate::peer::Levels;
 
+/// From this level on, members pass sessions on to who leads.
+pub const RELAY_LEVEL: u32 = 2;
+/// The level of a group of which nobody said it.
+const FIRST_LEVEL: u32 = 1;
 /// More voters make writes slower and the group hardly safer.
 const VOTERS_MAX: usize = 7;
 /// A learner has all of the log, but for what is on its way.
@@ -73,6 +77,8 @@ pub struct GroupState {
     pub is_leading: bool,
     /// Whether this node is a learner.
     pub is_learner: bool,
+    /// The level that the group works at: what came with a later one is not used.
+    pub level: u32,
     /// All members, by number.
     pub members: Vec<MemberState>,
     /// The end of this node's log.
@@ -84,9 +90,6 @@ impl GroupState {
     pub fn member(&self, id: u16) -> Option<&MemberState> {
         self.members.iter().find(|member| member.id == id)
     }
-
-    /// The level that this release works at: there is one.
-    const LEVEL: u32 = 1;
 
     /// Where clients reach a member.
     fn hint(&self, id: u16) -> LeaderHint {
@@ -145,6 +148,7 @@ impl RaftNode {
             term: seen.current_term,
             is_leading: matches!(replication.standing(), Standing::Leading { .. }),
             is_learner: !voters.contains(&seen.id),
+            level: level_of(members.nodes().map(|(_, member)| member)),
             members: members.nodes().map(described).collect(),
             tip,
         }
@@ -180,7 +184,7 @@ impl RaftNode {
         let state = self.state();
         let known = state.members.iter().find(|known| known.member.uuid == member.uuid);
         if let Some(known) = known {
-            (member.given, member.is_drained) = (known.member.given, known.member.is_drained);
+            member = member.as_known(&known.member);
             if known.member == member {
                 return Ok(JoinOutcome::Member { node: known.id });
             }
@@ -190,6 +194,9 @@ impl RaftNode {
             let leader = leader.and_then(|leader| state.member(leader));
             let address = leader.map_or(String::new(), |leader| leader.member.peer.clone());
             return Ok(JoinOutcome::Elsewhere { address });
+        }
+        if let Some(what) = too_old_or_new(&member.name, member.levels, state.level) {
+            return Err(refused(what).with_reason(reason::UNSUPPORTED));
         }
         let same = |other: &&MemberState| {
             other.member.peer == member.peer && other.member.uuid != member.uuid
@@ -296,11 +303,7 @@ impl RaftNode {
             return Err(self.hand_over(&state, None).await?.into_error());
         }
         // The number is never given again.
-        let own = state.member(state.id).ok_or_else(|| no_node(state.id, &state))?;
-        if own.member.given < state.given() {
-            let member = MemberNode { given: state.given(), ..own.member.clone() };
-            self.describe(state.id, member).await?;
-        }
+        self.say(&state, state.level).await?;
         if !member.is_voter {
             self.change(ChangeMembers::RemoveNodes([u64::from(id)].into()), false).await?;
             return Ok(voters.len());
@@ -326,6 +329,47 @@ impl RaftNode {
         }
         self.change(ChangeMembers::ReplaceAllVoters(voters), false).await?;
         Ok(count)
+    }
+
+    /// Has the group work at this level, or else at the newest that a member knows; says which one it is then. There is no way back.
+    ///
+    /// Errors: reason `unsupported` when a member does not know it, or the group works at a later one.
+    pub async fn upgrade(&self, to: Option<u32>) -> Result<u32> {
+        let _one = self.changes.lock().await;
+        let state = self.deciding()?;
+        let newest = |of: &MemberState| of.member.levels.1;
+        let known = state.members.iter().map(newest).max().unwrap_or(0);
+        let to = to.unwrap_or(known.max(state.level));
+        let refused = |what: String| Error::invalid(reason::UNSUPPORTED, what);
+        if to < state.level {
+            let what =
+                format!("the group works at level {}, and there is no way back", state.level);
+            return Err(refused(what));
+        }
+        let lacks = state.members.iter().find(|of| newest(of) < to);
+        if let Some(of) = lacks {
+            return Err(refused(format!(
+                "node {} ({}) knows levels up to {}: bring it to a release that knows level {to} first",
+                of.id,
+                of.member.name,
+                newest(of)
+            )));
+        }
+        if to > state.level {
+            self.say(&state, to).await?;
+            tracing::info!("the group works at level {to} from now on");
+        }
+        Ok(to)
+    }
+
+    /// Has the log say what must not be forgotten when a member goes, if it does not: the highest number that was given, and the level.
+    async fn say(&self, state: &GroupState, level: u32) -> Result<()> {
+        let own = state.member(state.id).ok_or_else(|| no_node(state.id, state))?;
+        if own.member.given >= state.given() && own.member.level >= level {
+            return Ok(());
+        }
+        let member = MemberNode { given: state.given(), level, ..own.member.clone() };
+        self.describe(state.id, member).await
     }
 
     /// Has another voter lead, this one or the one that has most of the log; says who leads then, and where clients reach it.
@@ -395,9 +439,8 @@ impl RaftNode {
     /// The newest level of changes that all members know, and the one that the group works at.
     pub fn levels(&self) -> (u32, u32) {
         let state = self.state();
-        let (_, here) = Levels::of_effects();
         let newest = state.members.iter().map(|member| member.member.levels.1).min();
-        (newest.unwrap_or(here), GroupState::LEVEL)
+        (newest.unwrap_or(state.level), state.level)
     }
 
     /// Has another voter lead, which has to answer.
@@ -512,9 +555,34 @@ impl RaftNode {
 
 /// The group of one member, which others join.
 pub fn first_member(member: MemberNode) -> Result<Membership> {
-    let member = MemberNode { given: 1, ..member };
+    let member = MemberNode { given: 1, level: member.levels.1, ..member };
     let nodes = BTreeMap::from([(1, member)]);
     Membership::new(vec![[1].into()], nodes).map_err(super::raft_failed)
+}
+
+/// The level that a group of these members works at.
+fn level_of<'a>(members: impl Iterator<Item = &'a MemberNode>) -> u32 {
+    members.map(|member| member.level).max().unwrap_or(0).max(FIRST_LEVEL)
+}
+
+/// The level of the group that an engine is of, by what is committed there.
+pub fn group_level(engine: &Engine) -> u32 {
+    let members = engine.replication().members().and_then(|said| membership(&said).ok());
+    members.map_or(FIRST_LEVEL, |members| level_of(members.nodes().map(|(_, member)| member)))
+}
+
+/// Why a node can't belong to a group that works at this level; nothing when it can.
+pub fn too_old_or_new(name: &str, (from, to): (u32, u32), level: u32) -> Option<String> {
+    let do_what = if to < level {
+        format!("bring {name} to a release that knows level {level}")
+    } else if from > level {
+        "have the group work at a later level first (`rstmdb-cli cluster upgrade`)".to_owned()
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the group works at level {level}, and {name} knows levels {from} to {to}: {do_what}"
+    ))
 }
 
 fn no_node(id: u16, state: &GroupState) -> Error {

@@ -28,7 +28,9 @@ use rstmdb_types::{Error, ErrorCode, Result};
 pub use lead::RaftOfGroup;
 pub use log::RaftLog;
 pub use machine::{RaftMachine, RaftSnapshot};
-pub use members::{GroupState, JoinOutcome, MemberState, first_member};
+pub use members::{
+    GroupState, JoinOutcome, MemberState, RELAY_LEVEL, first_member, group_level, too_old_or_new,
+};
 pub use report::MemberReport;
 pub use slot::EngineSlot;
 #[cfg(feature = "simulation")]

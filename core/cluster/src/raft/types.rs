@@ -86,6 +86,22 @@ pub struct MemberNode {
     /// No node of a higher number was there when this was said.
     #[serde(default)]
     pub given: u16,
+    /// The group worked at this level when this was said; 0: nobody said.
+    #[serde(default, skip_serializing_if = "is_unsaid")]
+    pub level: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The form that is asked for.
+fn is_unsaid(level: &u32) -> bool {
+    *level == 0
+}
+
+impl MemberNode {
+    /// The same in what only the group says of it.
+    #[must_use]
+    pub fn as_known(self, known: &MemberNode) -> MemberNode {
+        MemberNode { given: known.given, level: known.level, is_drained: known.is_drained, ..self }
+    }
 }
 
 /// A frame on its way into the log.

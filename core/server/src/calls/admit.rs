@@ -9,6 +9,7 @@ use rstmdb_types::{Error, ErrorCode, Result};
 
 use super::caller::Caller;
 use super::failure::CountedError;
+use crate::auth::Identity;
 use crate::live::Live;
 
 impl Caller {
@@ -26,17 +27,28 @@ impl Caller {
         }
         match live.tokens.verify(token) {
             Some(identity) => {
-                let requests = self.calls().metrics().token_requests(&identity.name);
-                let who = &mut self.who;
-                who.requests = Some(requests);
-                who.name = Some(Arc::from(&*identity.name));
-                who.identity = Some(identity);
-                who.authenticated = true;
+                self.is_known_as(identity);
                 Ok(())
             }
             None if live.auth_required => failed("the token is not known"),
             None => Ok(()),
         }
+    }
+
+    /// Another member says that this token was presented there; whether it is accepted is decided here.
+    pub(crate) fn vouched_for(&mut self, token: &str, live: &Live) {
+        if let Some(identity) = live.tokens.named(token) {
+            self.is_known_as(identity);
+        }
+    }
+
+    fn is_known_as(&mut self, identity: Identity) {
+        let requests = self.calls().metrics().token_requests(&identity.name);
+        let who = &mut self.who;
+        who.requests = Some(requests);
+        who.name = Some(Arc::from(&*identity.name));
+        who.identity = Some(identity);
+        who.authenticated = true;
     }
 
     /// Whether this is a replica that may follow; else why not.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use rstmdb_protocol::{Cluster, WireCommand};
-use rstmdb_types::{ErrorCode, Limits, LogPosition};
+use rstmdb_types::{ErrorCode, Limits, LogPosition, Operation};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -122,6 +122,12 @@ impl Caller {
         if std::mem::take(&mut self.is_topology_new) { self.cluster() } else { None }
     }
 
+    /// What this server is to others.
+    pub(crate) fn standing(&mut self) -> &NodeStanding {
+        self.refresh();
+        &self.standing
+    }
+
     /// The same caller, for work that goes on beside this one.
     pub(crate) fn another(&self) -> Caller {
         Caller::of(self.calls.clone(), self.who.clone())
@@ -198,6 +204,11 @@ impl Caller {
         self.counts.request(command.index(), Some(now - began));
         if let Some(failure) = error {
             self.count_error(failure);
+            if command == WireCommand::Database(Operation::Backup)
+                && let Some(hooks) = self.calls.node().hooks()
+            {
+                hooks.backup_failed(&self.standing, failure.code.as_str());
+            }
         }
     }
 

@@ -139,7 +139,10 @@ impl Caller {
     ) -> Entrance {
         let standing = &self.standing;
         let refusal = match operation.access() {
-            Access::Write => standing.writes.clone(),
+            // The lease may have ended while nobody looked.
+            Access::Write => {
+                standing.writes.clone().or_else(|| self.calls().node().lacks_lease(standing.role))
+            }
             Access::Read if operation == Operation::ReplicationStatus => {
                 if let Some(status) = standing.status() {
                     return Entrance::Known(Box::new(Ok(Outcome::ReplicationStatus(Box::new(

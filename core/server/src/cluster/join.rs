@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rstmdb_cluster::net::{JoinAnswer, ask_to_join};
-use rstmdb_cluster::peer::{Levels, PeerError};
+use rstmdb_cluster::peer::PeerError;
 use rstmdb_cluster::raft::{MemberNode, begin_group, first_member};
 use rstmdb_engine::{Engine, GroupNode, NodeKind, Options};
 use rstmdb_types::{ClusterInitResult, Error, ErrorCode, Result};
@@ -57,10 +57,11 @@ pub(super) fn facts(
         client,
         zone: cluster.zone.clone().unwrap_or_default(),
         uuid: digits(&identity.uuid),
-        levels: Levels::of_effects(),
+        levels: (0, 0),
         is_learner: cluster.role == crate::config::MemberRole::Learner,
         is_drained: false,
         given: 0,
+        level: 0,
     })
 }
 
@@ -112,7 +113,7 @@ pub(super) async fn belong(setup: &mut Setup) -> Result<()> {
                 answer(ordered.take(), &cluster.name, Err(is_there_already(&cluster.name, why)));
                 false
             }
-            Found::Nobody { uuids } => {
+            Found::Nobody { uuids, .. } => {
                 // What is in a directory already is not begun with by chance.
                 let may_be_chosen = !setup.identity.has_data;
                 cluster.bootstrap
@@ -128,7 +129,10 @@ pub(super) async fn belong(setup: &mut Setup) -> Result<()> {
         }
         let why = match found {
             Found::Group(why) => why,
-            Found::Nobody { uuids } => match cluster.bootstrap_expect {
+            Found::Nobody { uuids, unproven } => match cluster.bootstrap_expect {
+                _ if let Some(what) = &unproven => {
+                    format!("no node of cluster.seeds belongs to a group yet that can be asked: {what}")
+                }
                 0 => "no node of cluster.seeds belongs to a group yet; have one begin it (`rstmdb-cli cluster init`, or cluster.bootstrap), \
                       or set cluster.bootstrap_expect on all"
                     .to_owned(),
@@ -183,6 +187,8 @@ enum Found {
     /// There is none, as far as these know; this node is among them.
     Nobody {
         uuids: BTreeSet<[u8; 16]>,
+        /// One answers, and one of the two does not prove who it is.
+        unproven: Option<String>,
     },
 }
 
@@ -193,7 +199,7 @@ fn is_chosen(uuids: &BTreeSet<[u8; 16]>, own: &[u8; 16], expected: u32) -> bool 
 
 async fn ask_around(setup: &mut Setup) -> Found {
     let mut uuids = BTreeSet::from([setup.identity.uuid]);
-    let mut group = None;
+    let (mut group, mut unproven) = (None, None);
     let mut unseen = addresses(&setup.config.cluster.seeds).await;
     unseen.extend(setup.desk.invitations());
     let mut seen = BTreeSet::new();
@@ -220,13 +226,14 @@ async fn ask_around(setup: &mut Setup) -> Found {
             }
             Ok(JoinAnswer::NoGroup { uuid }) => drop(uuids.insert(uuid)),
             Err(PeerError::Refused(refusal)) => group = Some(refusal.message),
+            Err(PeerError::Unproven(what)) => unproven = Some(what),
             Err(error @ PeerError::Refusing(_)) => group = Some(error.to_string()),
             Err(error) => tracing::debug!("{address} of cluster.seeds: {error}"),
         }
     }
     match group {
         Some(why) => Found::Group(why),
-        None => Found::Nobody { uuids },
+        None => Found::Nobody { uuids, unproven },
     }
 }
 

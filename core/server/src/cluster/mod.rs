@@ -7,6 +7,7 @@ mod identity;
 mod join;
 mod orders;
 mod part;
+pub(crate) mod relay;
 mod seeds;
 mod status;
 mod tls;
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rstmdb_cluster::net::{Inquiries, PeerDesk, PeerNode};
+use rstmdb_cluster::net::{Inquiries, PeerDesk, PeerNode, SessionDoor};
 use rstmdb_cluster::raft::{MemberNode, RaftNode};
 use rstmdb_engine::Location;
 use rstmdb_types::{ClusterInitResult, Error, ErrorCode, Result};
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::node::{NodeRole, NodeStanding, NotReady};
 use identity::MemberIdentity;
 use orders::GroupOrders;
+use relay::Relay;
 
 /// Handing over may take so long; then the others elect by themselves.
 const RESIGN: Duration = Duration::from_secs(3);
@@ -36,6 +38,7 @@ const RESIGN: Duration = Duration::from_secs(3);
 pub(crate) struct ClusterPart {
     calls: Arc<Calls>,
     raft: Arc<OnceLock<Arc<RaftNode>>>,
+    relay: Option<Arc<Relay>>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
     address: SocketAddr,
@@ -75,6 +78,7 @@ impl ClusterPart {
         config: &Config,
         listener: std::net::TcpListener,
         clients: SocketAddr,
+        sessions: SessionDoor,
     ) -> Result<ClusterPart> {
         let cluster = &config.cluster;
         crate::calls::make_private(&config.storage.data_dir);
@@ -84,11 +88,17 @@ impl ClusterPart {
         };
         let address = listener.local_addr().map_err(failed)?;
         let facts = join::facts(config, &identity, address, clients)?;
-        let tls = tls::of_peers(cluster)?;
+        let tls = tls::of_peers(cluster, calls.metrics())?;
         let named = identity.named(&facts.name);
         let local = Arc::new(PeerNode::new(named, identity.database, tls));
+        if cluster.level_max > 0 {
+            local.know_up_to(cluster.level_max);
+        }
+        let facts = MemberNode { levels: local.levels(), ..facts };
         let location = Location::directory(config.storage.data_dir.clone());
         let desk = Arc::new(PeerDesk::new(local.clone(), location.clone()));
+        desk.hand_sessions_to(sessions);
+        desk.greet_on(tokio::runtime::Handle::current());
         let (stop, stopped) = watch::channel(false);
         let raft: Arc<OnceLock<Arc<RaftNode>>> = Arc::default();
         calls.node().set(NodeStanding {
@@ -111,6 +121,8 @@ impl ClusterPart {
             inquiries: inquiries.clone(),
             founding,
         }));
+        let relay = || Arc::new(Relay::new(calls.clone(), local.clone()));
+        let relay = cluster.relay_plain.then(relay);
         let setup = Setup {
             calls: calls.clone(),
             config: config.clone(),
@@ -129,12 +141,17 @@ impl ClusterPart {
         let run = move || runtime.block_on(run(setup, listener));
         let thread = std::thread::Builder::new().name("rstmdb-raft".to_owned()).spawn(run);
         let thread = Some(thread.map_err(failed)?);
-        Ok(ClusterPart { calls: calls.clone(), raft, stop, thread, address })
+        Ok(ClusterPart { calls: calls.clone(), raft, relay, stop, thread, address })
     }
 
     /// Where other members connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The way to who leads, where sessions are passed on.
+    pub(crate) fn relay(&self) -> Option<Arc<Relay>> {
+        self.relay.clone()
     }
 
     /// Has another node lead, if this one does.
@@ -166,8 +183,14 @@ async fn run(setup: Setup, listener: std::net::TcpListener) {
         Ok(listener) => tokio::spawn(desk.clone().listen(listener)),
         Err(error) => return tracing::error!("can't listen to other members: {error}"),
     };
+    let renew = tls::renew(
+        setup.config.cluster.clone(),
+        setup.local.clone(),
+        setup.calls.metrics().clone(),
+    );
     tokio::select! {
         () = part::take_part(setup) => {}
+        () = renew => {}
         _ = stop.wait_for(|is_over| *is_over) => {}
     }
     desk.takes_part(None);

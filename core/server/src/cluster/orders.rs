@@ -99,10 +99,10 @@ impl GroupOrders {
             }
             Request::ClusterUpgrade(_) => {
                 let raft = self.raft()?;
-                raft.check_decides()?;
-                let (possible, level) = raft.levels();
-                let (level, possible) = (level.into(), possible.into());
-                let result = ClusterUpgradeResult { level, possible, is_raised: false };
+                let (_, before) = raft.levels();
+                let level = raft.upgrade(None).await?;
+                let (is_raised, level) = (level > before, level.into());
+                let result = ClusterUpgradeResult { level, possible: level, is_raised };
                 Outcome::ClusterUpgrade(result)
             }
             Request::ReplicaPromote(_) | Request::ReplicaFollow(_) => {

@@ -2,17 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rstmdb_cluster::net::{JoinAnswer, TcpNetwork, ask_to_join};
-use rstmdb_cluster::raft::{EngineSlot, GroupState, MemberNode, MemberState, RaftNode, RaftTimes};
+use rstmdb_cluster::raft::{
+    EngineSlot, GroupState, MemberState, RaftNode, RaftTimes, group_level, too_old_or_new,
+};
 use rstmdb_protocol::ClusterNode;
-use rstmdb_types::{Offset, Result};
+use rstmdb_types::error::reason;
+use rstmdb_types::{Error, ErrorCode, Offset, Result};
 
 use super::seeds::addresses;
 use super::{Setup, join};
 use crate::calls::Calls;
-use crate::node::{NodeFollower, NodeLag, NodeRole, NodeStanding, NotReady, lag_exceeded};
+use crate::node::{
+    NodeFollower, NodeLag, NodeRole, NodeStanding, NotReady, PeersTurnedAway, lag_exceeded,
+};
 
 /// How often it is looked at what has no event of its own.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,13 +38,30 @@ pub(super) async fn take_part(mut setup: Setup) {
             return std::future::pending().await;
         }
     };
-    tokio::join!(
-        tell(&setup, &raft),
-        announce(&setup, &raft),
-        lead(&raft),
-        keep_age(&setup, &raft),
-        hold_back(&raft)
-    );
+    let works = async {
+        tokio::join!(
+            tell(&setup, &raft),
+            announce(&setup, &raft),
+            lead(&raft),
+            keep_age(&setup, &raft),
+            hold_back(&raft)
+        )
+    };
+    let why = tokio::select! {
+        why = setup.local.outdated() => why,
+        _ = works => return,
+    };
+    // It must not vote: what it acknowledged counted, and is not here.
+    tracing::error!("the node takes part in its group no more: {why}");
+    setup.desk.takes_part(None);
+    if let Err(error) = raft.stop().await {
+        tracing::warn!("{}", error.message());
+    }
+    setup.calls.node().update(|standing| {
+        (standing.leader, standing.leader_address) = (None, None);
+        standing.not_ready = Some(NotReady { status: "refused", reason: why });
+    });
+    std::future::pending().await
 }
 
 async fn begin(setup: &mut Setup) -> Result<Arc<RaftNode>> {
@@ -48,7 +71,7 @@ async fn begin(setup: &mut Setup) -> Result<Arc<RaftNode>> {
     let opened = tokio::task::spawn_blocking(move || EngineSlot::open(location, options)).await;
     let slot = opened.map_err(|error| {
         let what = format!("opening the database: {error}");
-        rstmdb_types::Error::new(rstmdb_types::ErrorCode::InternalError, what)
+        Error::new(ErrorCode::InternalError, what)
     })??;
     let cluster = &setup.config.cluster;
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -57,7 +80,12 @@ async fn begin(setup: &mut Setup) -> Result<Arc<RaftNode>> {
         election_min_ms: millis(cluster.election_min),
         election_max_ms: millis(cluster.election_max),
     };
+    let level = group_level(&slot.engine());
+    if let Some(what) = too_old_or_new("this node", setup.local.levels(), level) {
+        return Err(Error::invalid(reason::UNSUPPORTED, what));
+    }
     let slot = Arc::new(slot);
+    setup.local.keeps_log_in(slot.clone());
     let network = TcpNetwork::new(setup.local.clone());
     let raft = Arc::new(RaftNode::start(id, slot, times, network).await?);
     // It was not set before.
@@ -73,18 +101,29 @@ async fn tell(setup: &Setup, raft: &RaftNode) {
     let mut serving = None;
     let mut silent = BTreeSet::new();
     let mut leader = None;
+    // Who was not heard of for so long is gone.
+    let patience = setup.config.cluster.election_max.saturating_mul(2);
     loop {
         let number = engines.number();
         let state = raft.state();
         // First: nobody is answered as if the node were alone.
-        calls.node().set(standing(raft, &state, &setup.facts.name));
+        let mut now = standing(raft, &state, &setup.facts.name);
+        // Who is refused hears of no leader.
+        if let (Some(not_ready), Some(why)) = (&mut now.not_ready, setup.local.refusal()) {
+            *not_ready = NotReady { status: "refused", reason: why };
+        }
+        now.peers = PeersTurnedAway {
+            refused: setup.desk.counts().refused.load(Ordering::Relaxed),
+            dropped: setup.desk.counts().dropped.load(Ordering::Relaxed),
+        };
+        calls.node().set(now);
         if serving != Some(number) {
             calls.install(raft.engine());
             serving = Some(number);
         }
         let peers = state.members.iter().map(|of| (u64::from(of.id), of.member.peer.clone()));
-        setup.local.learn(peers.collect());
-        say_silent(&state, setup.config.cluster.election_max.saturating_mul(2), &mut silent);
+        setup.local.learn(peers.collect(), state.level);
+        say_silent(&state, patience, &mut silent);
         if leader != Some(state.leader) {
             match state.leader {
                 Some(leader) => tracing::info!("node {leader} leads, in term {}", state.term),
@@ -143,6 +182,10 @@ fn standing(raft: &RaftNode, state: &GroupState, name: &str) -> NodeStanding {
             "no node of the group leads now: most of the voters must be there and reach each other"
                 .to_owned(),
         )),
+        (None, Some(_)) if state.member(state.id).is_none() => Some((
+            "catching_up",
+            "the part of the log that says who belongs to the group has not come yet".to_owned(),
+        )),
         (None, Some(_)) if is_drained => Some((
             "drained",
             format!("the node is not to lead until `rstmdb-cli cluster drain {} --undo`", state.id),
@@ -162,6 +205,7 @@ fn standing(raft: &RaftNode, state: &GroupState, name: &str) -> NodeStanding {
         node: state.id,
         name: name.to_owned(),
         epoch: state.term,
+        level: state.level,
         leader,
         leader_address: leader.and_then(address),
         nodes: state.members.iter().map(|of| told(of, leader)).collect(),
@@ -233,10 +277,8 @@ async fn announce(setup: &Setup, raft: &RaftNode) {
     loop {
         let state = raft.state();
         let own = state.member(setup.identity.node);
-        let is_known = own.is_some_and(|own| {
-            let MemberNode { given, is_drained, .. } = own.member;
-            own.member == MemberNode { given, is_drained, ..setup.facts.clone() }
-        });
+        let is_known =
+            own.is_some_and(|own| own.member == setup.facts.clone().as_known(&own.member));
         if own.is_some() && !is_known {
             tell_leader(setup, &state).await;
         }

@@ -256,6 +256,7 @@ mod tests {
             term: 3,
             is_leading: own == 1,
             is_learner: false,
+            level: 1,
             members: (1..=voters).map(member).collect(),
             tip,
         }

@@ -1,16 +1,54 @@
 //! Certificates of members: each side proves to the other that the group's authority knows it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use rstmdb_cluster::net::PeerTls;
+use rstmdb_cluster::net::{PeerNode, PeerTls};
 use rstmdb_types::Result;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{ClusterConfig, TlsConfig, refused};
+use crate::metrics::Metrics;
 use crate::tls::{certificates, presented, private_key};
 
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Presents other certificates when the files of the settings change, for connections from then on. Ends only by being dropped.
+pub(super) async fn renew(cluster: ClusterConfig, local: Arc<PeerNode>, metrics: Arc<Metrics>) {
+    let mut seen = seen(&cluster);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = self::seen(&cluster);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match of_peers(&cluster, &metrics) {
+            Ok(tls) => {
+                local.present(tls);
+                tracing::info!("the certificates of cluster.tls_* were read again");
+            }
+            Err(error) => {
+                tracing::warn!("the certificates stay what they were: {}", error.message());
+            }
+        }
+    }
+}
+
+/// When each of the files was written, and how long it is.
+fn seen(cluster: &ClusterConfig) -> Vec<Option<(SystemTime, u64)>> {
+    let paths = [&cluster.tls_cert_path, &cluster.tls_key_path, &cluster.tls_ca_path];
+    let look = |path: &Option<PathBuf>| {
+        let metadata = std::fs::metadata(path.as_ref()?).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    paths.into_iter().map(look).collect()
+}
+
 /// What members present and demand; nothing where no certificates are set.
-pub(super) fn of_peers(cluster: &ClusterConfig) -> Result<Option<PeerTls>> {
+pub(super) fn of_peers(cluster: &ClusterConfig, metrics: &Metrics) -> Result<Option<PeerTls>> {
     let (Some(cert), Some(key), Some(ca)) =
         (&cluster.tls_cert_path, &cluster.tls_key_path, &cluster.tls_ca_path)
     else {
@@ -29,6 +67,9 @@ pub(super) fn of_peers(cluster: &ClusterConfig) -> Result<Option<PeerTls>> {
         client_ca_path: Some(ca.clone()),
     })
     .map_err(named)?;
+    if let Some(end) = server.end {
+        metrics.certificate_ends("peers", end);
+    }
     for remark in &server.remarks {
         tracing::warn!("of the group's TLS: {remark}");
     }

@@ -7,7 +7,7 @@ use rstmdb_protocol::frame::PAYLOAD_BYTES_MAX;
 use rstmdb_protocol::message::ID_BYTES_MAX;
 use rstmdb_types::{Limits, Result};
 
-use super::values::{ReplicationMode, Role};
+use super::values::{Outside, ReplicationMode, Role};
 use super::{Config, refused, table};
 
 /// The most names that a message has beside a context, a payload or a definition.
@@ -38,7 +38,37 @@ pub(super) fn validate(config: &Config) -> Result<()> {
         ));
     }
     cluster(config)?;
-    replication(config)
+    replication(config)?;
+    fence(config)
+}
+
+fn fence(config: &Config) -> Result<()> {
+    let fence = &config.fence;
+    if let (Some(_), Some(_)) = (&fence.command, &fence.url) {
+        return Err(refused(
+            "fence.url",
+            "fence.command and fence.url are both set; set one of them",
+        ));
+    }
+    if matches!(fence.command, Some(Outside::Url(_))) {
+        return Err(refused("fence.command", "fence.command is an address; set fence.url to it"));
+    }
+    if matches!(fence.url, Some(Outside::Command(_))) {
+        let what =
+            "fence.url is no address that begins with http://; set fence.command to a command";
+        return Err(refused("fence.url", what));
+    }
+    if fence.outside().is_some() && config.replication.role == Role::Standalone {
+        let what = "fence.* is for a primary and its replicas: set replication.role; a group needs no lease";
+        return Err(refused("fence.command", what));
+    }
+    if fence.ttl.is_zero() {
+        return Err(refused("fence.ttl_secs", "fence.ttl_secs must be more than 0"));
+    }
+    if config.hooks.timeout.is_zero() {
+        return Err(refused("hooks.timeout_secs", "hooks.timeout_secs must be more than 0"));
+    }
+    Ok(())
 }
 
 fn network(config: &Config) -> Result<()> {

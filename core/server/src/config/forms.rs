@@ -13,7 +13,9 @@ use rstmdb_engine::{FsyncPolicy, Retention};
 use rstmdb_types::lookalike::Lookalike;
 use rstmdb_types::units;
 
-use super::values::{Address, LogFormat, MemberRole, OnTimeout, ReplicationMode, Role, Secret};
+use super::values::{
+    Address, LogFormat, MemberRole, OnTimeout, Outside, ReplicationMode, Role, Secret,
+};
 use super::yaml::{YamlNode, YamlValue};
 
 /// A value as it is printed.
@@ -141,7 +143,7 @@ macro_rules! written {
     };
 }
 
-written!(Address, LogFormat, MemberRole, OnTimeout, ReplicationMode, Role, String);
+written!(Address, LogFormat, MemberRole, OnTimeout, Outside, ReplicationMode, Role, String);
 
 impl Written for PathBuf {
     fn written(&self) -> String {

@@ -19,13 +19,16 @@ mod yaml;
 pub use load::{LoadedConfig, Sources};
 pub use render::{example, print, reference};
 pub use sections::{
-    AuthConfig, ClusterConfig, CompactionConfig, LogConfig, MetricsConfig, NetworkConfig,
-    ProcessConfig, ReplicationConfig, StorageConfig, TlsConfig,
+    AuthConfig, ClusterConfig, CompactionConfig, FenceConfig, HooksConfig, LogConfig,
+    MetricsConfig, NetworkConfig, ProcessConfig, ReplicationConfig, StorageConfig, TlsConfig,
 };
 pub use setting::{Reload, Setting};
 pub use table::SETTINGS;
 pub use token_hash::TokenHash;
-pub use values::{Address, LogFormat, MemberRole, OnTimeout, ReplicationMode, Role, Secret, Seed};
+pub use values::{
+    Address, HttpUrl, LogFormat, MemberRole, OnTimeout, Outside, ReplicationMode, Role, Secret,
+    Seed,
+};
 
 pub(crate) use apply::required;
 pub(crate) use load::read_text;
@@ -59,6 +62,10 @@ pub struct Config {
     pub replication: ReplicationConfig,
     /// A group of nodes that decide together.
     pub cluster: ClusterConfig,
+    /// What is called when this node's part among others changes.
+    pub hooks: HooksConfig,
+    /// A lease that something outside grants.
+    pub fence: FenceConfig,
 }
 
 impl Config {
@@ -142,6 +149,13 @@ impl CompactionConfig {
             interval_min: self.min_interval,
             at_close: true,
         }
+    }
+}
+
+impl FenceConfig {
+    /// What grants the lease, if there is one.
+    pub(crate) fn outside(&self) -> Option<Outside> {
+        self.command.clone().or_else(|| self.url.clone())
     }
 }
 

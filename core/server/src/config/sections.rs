@@ -16,7 +16,7 @@ use super::forms::{
 use super::setting::{Reload, Setting};
 use super::token_hash::TokenHash;
 use super::values::{
-    Address, LogFormat, MemberRole, OnTimeout, ReplicationMode, Role, Secret, Seed,
+    Address, LogFormat, MemberRole, OnTimeout, Outside, ReplicationMode, Role, Secret, Seed,
 };
 
 macro_rules! section {
@@ -312,6 +312,9 @@ section! {
         Restart max_lag: Duration = Duration::from_secs(30), Seconds, key "max_lag_seconds";
         /// How far behind in changes a replica may be, in the same sense; 0 for any.
         Restart max_lag_entries: u64 = 0, Number::new();
+        /// The most bytes of the log and of checkpoints that are sent to each replica in a second; 0 for as many as it takes. In mode
+        /// `sync` writes wait for it.
+        Restart bytes_per_second: usize = 0, Bytes::new();
         /// The token a replica presents. Where there are no `auth_token_hashes`, it is what this server accepts, too.
         Restart auth_token: Option<Secret> = None, forms::Hidden, env "RSTMDB_REPL_AUTH_TOKEN";
         /// The hashes of the tokens that replicas may present, as in `auth.token_hashes`. Without any, a client's token
@@ -381,12 +384,50 @@ section! {
         Restart election_min: Duration = Duration::from_millis(250), Millis, key "election_min_ms";
         /// The same, at most.
         Restart election_max: Duration = Duration::from_millis(500), Millis, key "election_max_ms";
+        /// The newest level of the group that this node says it knows; 0: as many as its release does. A member that should be
+        /// able to go back to the release before keeps the group from working at a later level.
+        Restart level_max: u32 = 0, Number::new();
+        /// Whether a member that does not lead carries whole sessions of clients that speak the plain dialect, as those of
+        /// release 0.3 do, to the one that leads.
+        Restart relay_plain: bool = true, Flag;
         /// The certificate of this node, PEM: for servers and for clients, with the name or address by which the others
-        /// reach it. Without certificates members must be on this machine.
+        /// reach it. Without certificates members must be on this machine. The files are read again when they change.
         Restart tls_cert_path: Option<PathBuf> = None, Optional(PathForm);
         /// Its key, PEM.
         Restart tls_key_path: Option<PathBuf> = None, Optional(PathForm);
         /// The authority of the group's certificates, PEM. Whoever has one of its certificates may be a member.
         Restart tls_ca_path: Option<PathBuf> = None, Optional(PathForm);
+    }
+}
+
+section! {
+    /// What is called when this node's part among others changes: each a command for the shell, or an address that begins
+    /// with `http://` and gets a POST. One is called at a time, in order.
+    HooksConfig in hooks, HOOKS {
+        /// Called when this server becomes something else: a primary, a replica, a leader, a follower.
+        Restart on_role_change: Option<Outside> = None, Optional(Plain::new("a command or an address"));
+        /// Called when a copy is further behind than the settings allow.
+        Restart on_lag: Option<Outside> = None, Optional(Plain::new("a command or an address"));
+        /// Called when too few others are there: no node leads the group any more, or a primary has fewer replicas than it must.
+        Restart on_quorum_lost: Option<Outside> = None, Optional(Plain::new("a command or an address"));
+        /// Called before a replica takes the writes because somebody asked; exit code 75, or status 409, forbids it.
+        Restart on_promote_request: Option<Outside> = None, Optional(Plain::new("a command or an address"));
+        /// Called when a backup that was asked of this server fails.
+        Restart on_backup_failed: Option<Outside> = None, Optional(Plain::new("a command or an address"));
+        /// How long a call may take; then it is given up.
+        Restart timeout: Duration = Duration::from_secs(30), Seconds, key "timeout_secs";
+    }
+}
+
+section! {
+    /// A lease that something outside grants: a primary takes writes only while it holds it, so that never two do. A group
+    /// needs none.
+    FenceConfig in fence, FENCE {
+        /// A command for the shell that takes or renews the lease; exit code 0 grants it.
+        Restart command: Option<Outside> = None, Optional(Plain::new("a command"));
+        /// In its place an address that begins with `http://` and gets a POST; a status of 200 to 299 grants it.
+        Restart url: Option<Outside> = None, Optional(Plain::new("an address"));
+        /// How long a lease lasts. It is renewed three times in it.
+        Restart ttl: Duration = Duration::from_secs(10), Seconds, key "ttl_secs";
     }
 }

@@ -16,6 +16,8 @@ pub static SETTINGS: &[&[Setting]] = &[
     sections::SERVER,
     sections::REPLICATION,
     sections::CLUSTER,
+    sections::HOOKS,
+    sections::FENCE,
 ];
 
 /// Every setting.

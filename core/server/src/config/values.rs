@@ -193,3 +193,97 @@ choices! {
         Degrade = "degrade",
     }
 }
+
+/// Something outside that is called: a command for the shell, or an address that gets a POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outside {
+    /// A line for `sh -c`; on Windows, for `cmd /C`.
+    Command(String),
+    /// An address.
+    Url(HttpUrl),
+}
+
+impl FromStr for Outside {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Outside, String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(
+                "is empty; use a command, or an address that begins with http://".to_owned()
+            );
+        }
+        match text.contains("://") && !text.contains(char::is_whitespace) {
+            true => text.parse().map(Outside::Url),
+            false => Ok(Outside::Command(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outside::Command(line) => f.write_str(line),
+            Outside::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+/// An address of plain HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpUrl {
+    host: String,
+    path: String,
+}
+
+impl HttpUrl {
+    /// The host, and the port where it is named.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What is asked for there.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where that is, `host:port`.
+    pub fn address(&self) -> String {
+        match self.host.parse::<Address>() {
+            Ok(address) => address.to_string(),
+            Err(_) => format!("{}:80", self.host),
+        }
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<HttpUrl, String> {
+        let Some(rest) = text.strip_prefix("http://") else {
+            return Err(format!(
+                "{text:?} is no address that begins with http://; for others use a command, such as curl --data @- URL"
+            ));
+        };
+        let (host, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        with_port.parse::<Address>().map_err(|_| {
+            format!(
+                "{text:?} is no address; use http://host:port/path, without a name and password"
+            )
+        })?;
+        if path.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(format!("{text:?} has a space in its path; write %20"));
+        }
+        Ok(HttpUrl { host: host.to_owned(), path: path.to_owned() })
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.host, self.path)
+    }
+}

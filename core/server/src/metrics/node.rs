@@ -21,6 +21,9 @@ pub(super) struct OfNode {
     applied: IntGauge,
     ready: IntGauge,
     degraded: IntGauge,
+    pub passed_on: IntCounter,
+    peers_refused: IntCounter,
+    peers_dropped: IntCounter,
     pub timeouts: IntCounter,
 }
 
@@ -68,6 +71,18 @@ impl OfNode {
                 "rstmdb_replication_degraded",
                 "1 while writes go on without replicas that they should wait for",
             )?,
+            passed_on: register.counter(
+                "rstmdb_sessions_passed_on_total",
+                "Sessions of plain clients that were carried to the node that leads",
+            )?,
+            peers_refused: register.counter(
+                "rstmdb_peer_connections_refused_total",
+                "Connections at the address for other members that were refused with a reason",
+            )?,
+            peers_dropped: register.counter(
+                "rstmdb_peer_connections_dropped_total",
+                "Connections at the address for other members for which there was no room",
+            )?,
             timeouts: register.counter(
                 "rstmdb_replication_sync_timeouts_total",
                 "Writes that replicas did not confirm in time",
@@ -80,8 +95,9 @@ impl OfNode {
         set(&self.lag_entries, lag.entries);
         set(&self.lag_seconds, lag.age().unwrap_or_default().as_secs());
         set(&self.replicas, node.followers.len() as u64);
-        let sent = node.changes_sent;
-        self.sent.inc_by(sent.saturating_sub(self.sent.get()));
+        raise(&self.sent, node.changes_sent);
+        raise(&self.peers_refused, node.peers.refused);
+        raise(&self.peers_dropped, node.peers.dropped);
         for role in NodeRole::ALL {
             let is_it = i64::from(role == node.role);
             self.role.with_label_values(&[role.name()]).set(is_it);
@@ -100,6 +116,10 @@ impl OfNode {
             set(&self.replica_acked.with_label_values(&name), follower.applied);
         }
     }
+}
+
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 fn set(gauge: &IntGauge, value: u64) {

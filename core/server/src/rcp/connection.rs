@@ -67,12 +67,24 @@ impl Wake for News {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve<S>(rcp: Arc<Rcp>, stream: S, address: SocketAddr) -> End
+pub(crate) fn serve<S>(
+    rcp: Arc<Rcp>,
+    stream: S,
+    address: SocketAddr,
+) -> impl Future<Output = End> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
-    let now = Instant::now();
-    let core = Conversation::new(&rcp, address, now);
+    let core = Conversation::new(&rcp, address, Instant::now());
+    converse(rcp, stream, core)
+}
+
+/// The same, with what was said already.
+pub(crate) async fn converse<S>(rcp: Arc<Rcp>, stream: S, core: Conversation) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+{
+    let now = core.active;
     let mut connection = Connection {
         stream,
         inbox: Inbox::new(rcp.memory.clone()),
@@ -84,7 +96,8 @@ where
         stopping: Box::pin(rcp.shutdown.begun()),
         is_stopping_watched: false,
         told: Box::pin(core.caller.told()),
-        is_access_to_be_checked: false,
+        // One that was passed on here may have come too late.
+        is_access_to_be_checked: core.passing.is_some(),
         news: None,
         stopped: rcp.shutdown.flag(),
         core,
@@ -92,10 +105,28 @@ where
     // The connection has all it needs.
     drop(rcp);
     let end = std::future::poll_fn(|context| connection.poll(context)).await;
-    let Connection { stream, core, inbox, .. } = connection;
-    let Conversation { session, caller, watches, listed, is_begun, .. } = core;
+    let Connection { stream, core, inbox, stopping, .. } = connection;
+    let Conversation { session, caller, watches, listed, is_begun, address, passing, .. } = core;
     let rest = inbox.is_empty();
-    drop((watches, listed));
+    drop(watches);
+    if let (End::Passed, Some((relay, way))) = (end, passing.and_then(|it| it.into_way())) {
+        tracing::debug!(%address, "a session is passed on to who leads");
+        caller.calls().metrics().passed_on().inc();
+        let mut changes = caller.calls().settings().changes();
+        // Lets go of the database.
+        drop(caller);
+        let ended = async move { while !listed.is_to_end() && changes.changed().await.is_ok() {} };
+        let over = async move {
+            tokio::select! {
+                () = stopping => {}
+                () = ended => {}
+            }
+        };
+        let stream = Box::pin(relay.carry(stream, inbox.unread(), way, over)).await;
+        Box::pin(linger(stream)).await;
+        return end;
+    }
+    drop(listed);
     let calls = caller.calls();
     if end == End::Timeout && !is_begun {
         calls.metrics().rejected(Rejection::HandshakeTimeout).inc();
@@ -150,6 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.check_revoked(&live);
         loop {
             let mut moved = self.core.finish_job(context, now);
+            moved |= self.core.finish_passing(context);
             if moved {
                 // What was begun may be a watch.
                 self.is_access_to_be_checked = true;
@@ -217,13 +249,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (end, why) = if core.ending.is_some() {
             return;
         } else if core.listed.is_to_end() {
-            (End::Ended, "it was ended at the control socket")
+            (End::Ended, Some("it was ended at the control socket"))
         } else if core.caller.is_revoked(live, core.watches.len() > 0) {
-            (End::Revoked, "its token is not accepted any more")
+            (End::Revoked, Some("its token is not accepted any more"))
+        } else if core.is_out_of_place() {
+            (End::Led, None)
         } else {
             return;
         };
-        tracing::info!(token = core.caller.name().as_deref(), "a session ends: {why}");
+        if let Some(why) = why {
+            tracing::info!(token = core.caller.name().as_deref(), "a session ends: {why}");
+        }
         let (mode, dialect) = (core.session.mode, core.session.dialect);
         core.watches.say_goodbye(&mut core.outbox, mode, dialect);
         core.ending = Some(end);
@@ -235,7 +271,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let stops = self.stopped.load(Ordering::Acquire)
             && core.ending.is_none()
             && core.job.is_none()
-            && self.inbox.is_hungry();
+            && (self.inbox.is_hungry() || core.is_sought());
         if stops {
             let (mode, dialect) = (core.session.mode, core.session.dialect);
             core.watches.say_goodbye(&mut core.outbox, mode, dialect);
@@ -258,7 +294,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match inbox.message(core.session.mode, bytes_max) {
                 Ok(None) => break,
                 Ok(Some((payload, consumed))) => {
-                    core.request(payload, live, now);
+                    if !core.request(payload, live, now) {
+                        // Its future was made, and is to be polled.
+                        return true;
+                    }
                     if let Some(job) = &mut core.job {
                         job.room = inbox.take_room();
                     }
@@ -321,7 +360,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let handshake =
             (!self.core.is_begun).then(|| after(self.opened, network.handshake_timeout)).flatten();
         // A request that waits for room or runs on another thread takes the time it takes.
-        let idle = idle.filter(|_| self.core.job.is_none());
+        let idle = idle.filter(|_| self.core.job.is_none() && !self.core.is_sought());
         [idle, frame, handshake].into_iter().flatten().min()
     }
 

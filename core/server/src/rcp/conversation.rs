@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use rstmdb_cluster::peer::PassedSession;
 use rstmdb_protocol::{Dialect, Malformed, WireCommand, WireMode, WireRequest, message};
 use rstmdb_types::error::reason;
 use rstmdb_types::operation::Place;
@@ -15,6 +16,7 @@ use super::database;
 use super::form::AnswerForm;
 use super::outbox::Outbox;
 use super::parse::{self, decode};
+use super::passing::Passing;
 use super::reply::{Reply, SideWork};
 use super::session::Session;
 use super::watches::Watches;
@@ -46,12 +48,16 @@ pub(crate) enum End {
     Revoked,
     /// Who looks after the server ended it.
     Ended,
+    /// This node led, and does so no more.
+    Led,
     /// The server stops.
     Shutdown,
     /// The connection broke.
     Broken,
     /// It is a replica's from now on.
     Replica,
+    /// It is carried to who leads from now on.
+    Passed,
 }
 
 /// What requests act on.
@@ -67,7 +73,9 @@ pub(crate) struct Conversation {
     pub active: Instant,
     /// Whether it ever was in use: it asked for something that everybody may, or after it said who it is.
     pub is_begun: bool,
-    address: SocketAddr,
+    pub address: SocketAddr,
+    /// Where this node is one of several.
+    pub passing: Option<Box<Passing>>,
     auth_failures: u32,
 }
 
@@ -84,8 +92,66 @@ impl Conversation {
             active: now,
             is_begun: false,
             address,
+            passing: rcp.relay.clone().map(|relay| Box::new(Passing::new(Some(relay), None))),
             auth_failures: 0,
         }
+    }
+
+    /// One that began at another member, which says who it is.
+    pub(crate) fn passed_on(rcp: &Rcp, session: &PassedSession, now: Instant) -> Conversation {
+        let mut core = Conversation::new(rcp, session.address, now);
+        let live = rcp.calls.settings().load();
+        core.caller.vouched_for(&session.token, &live);
+        core.session.mode = if session.speaks_lines { WireMode::Lines } else { WireMode::Frames };
+        let client = Some(session.client.as_str()).filter(|client| !client.is_empty());
+        core.session.client_name = client.map(str::to_owned);
+        core.listed.set_who(core.caller.name(), client);
+        core.is_begun = true;
+        let epoch = core.caller.standing().epoch;
+        core.passing = Some(Box::new(Passing::new(None, Some(epoch))));
+        core
+    }
+
+    /// Takes what came of looking for who leads.
+    pub(crate) fn finish_passing(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(is_found) = self.passing.as_mut().and_then(|passing| passing.poll(context)) else {
+            return false;
+        };
+        if is_found && self.ending.is_none() {
+            self.ending = Some(End::Passed);
+        }
+        true
+    }
+
+    /// Whether who leads is looked for.
+    pub(crate) fn is_sought(&self) -> bool {
+        self.passing.as_ref().is_some_and(|passing| passing.is_sought())
+    }
+
+    /// Whether the session belonged to who led, which is another one now.
+    pub(crate) fn is_out_of_place(&mut self) -> bool {
+        let (passing, caller) = (&self.passing, &mut self.caller);
+        passing.as_ref().is_some_and(|passing| passing.is_over(caller.standing()))
+    }
+
+    /// Whether a request waits for the session to be passed on.
+    fn pass_on(&mut self, command: WireCommand) -> bool {
+        let needs_leader = match command {
+            WireCommand::Database(operation) => !operation.is_about_node(),
+            _ => false,
+        };
+        let Some(passing) = &mut self.passing else { return false };
+        let is_plain = self.session.dialect == Dialect::Plain;
+        if !is_plain || !needs_leader || !passing.goes_on(self.caller.standing()) {
+            return false;
+        }
+        passing.seek(PassedSession {
+            address: self.address,
+            speaks_lines: self.session.mode == WireMode::Lines,
+            token: self.caller.name().as_deref().unwrap_or_default().to_owned(),
+            client: self.session.client_name.clone().unwrap_or_default(),
+        });
+        true
     }
 
     /// Lets answers out whose commits are known: see [`Outbox::settle`].
@@ -122,17 +188,21 @@ impl Conversation {
     pub(crate) fn has_room(&self, live: &Live) -> bool {
         self.ending.is_none()
             && self.job.is_none()
+            && !self.is_sought()
             && self.outbox.open_gates() < live.network.max_in_flight_requests.max(1)
             && self.outbox.waiting_bytes() <= live.network.max_buffered_response_bytes
     }
 
-    pub(crate) fn request(&mut self, payload: &[u8], live: &Live, now: Instant) {
+    /// Answers a request, or begins to; not when it waits for the session to be passed on, and it is not taken then.
+    pub(crate) fn request(&mut self, payload: &[u8], live: &Live, now: Instant) -> bool {
         if self.session.mode == WireMode::Lines && payload.trim_ascii().is_empty() {
-            return;
+            return true;
         }
         match parse::message(payload) {
             Ok(request) => {
-                self.answer(request, live, now);
+                if !self.answer(request, live, now) {
+                    return false;
+                }
                 self.is_begun |= self.caller.is_open(live);
             }
             Err(Malformed { id: Some(id), message }) => {
@@ -145,16 +215,21 @@ impl Conversation {
                 self.ending = Some(End::Protocol);
             }
         }
+        true
     }
 
-    fn answer(&mut self, request: WireRequest<'_>, live: &Live, now: Instant) {
+    fn answer(&mut self, request: WireRequest<'_>, live: &Live, now: Instant) -> bool {
         let params = request.params_text();
         let Some(command) = WireCommand::from_wire_name(&request.op) else {
             let error = unknown(&request);
             message::refuse(self.outbox.buffer(), self.session.mode, &request.id, &error);
-            return self.caller.count_error(CountedError::of(&error));
+            self.caller.count_error(CountedError::of(&error));
+            return true;
         };
         let admitted = self.caller.admit(command, live);
+        if admitted.is_ok() && self.pass_on(command) {
+            return false;
+        }
         let hello = (command == WireCommand::Hello && admitted.is_ok())
             .then(|| self.session.hello(&mut self.caller, params, live));
         // The answer to a hello is in the mode that was agreed on.
@@ -166,7 +241,8 @@ impl Conversation {
             wish: request.wish.filter(|_| self.session.dialect == Dialect::Extended),
         };
         if let Err(error) = admitted {
-            return message::refuse(self.outbox.buffer(), form.mode, &form.id, &error);
+            message::refuse(self.outbox.buffer(), form.mode, &form.id, &error);
+            return true;
         }
         let auth = (command == WireCommand::Auth)
             .then(|| self.session.auth(&mut self.caller, params, live));
@@ -229,6 +305,7 @@ impl Conversation {
                 Err(error) => reply.refuse(error),
             },
         }
+        true
     }
 
     /// Says so once, without a word of what the client sent, and has patience for a few.

@@ -131,7 +131,8 @@ impl Inbox {
         }
     }
 
-    fn unread(&self) -> &[u8] {
+    /// What is here that was not taken.
+    pub(crate) fn unread(&self) -> &[u8] {
         self.buffer.get(self.taken..).unwrap_or_default()
     }
 

@@ -3,15 +3,19 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rstmdb_cluster::net::PassedOn;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::Rcp;
-use super::connection::serve;
-use crate::accept::{accept, ended};
+use super::connection::{converse, serve};
+use super::conversation::Conversation;
+use crate::accept::{accept, ended, report};
+use crate::cluster::relay::{Passed, leads};
 use crate::config::NetworkConfig;
 use crate::metrics::{Metrics, Rejection};
 
@@ -68,15 +72,16 @@ impl Drop for CountedConnection {
     }
 }
 
-/// Serves connections until the server stops, then waits until all of them have ended.
-pub(crate) async fn listen(listener: TcpListener, rcp: Arc<Rcp>) {
+/// Serves connections until the server stops, and those of clients that other members pass on; then waits until all of
+/// them have ended.
+pub(crate) async fn listen(listener: TcpListener, rcp: Arc<Rcp>, mut passed: Passed) {
     let counts = Arc::new(Mutex::new(ConnectionCounts::default()));
     let metrics = rcp.calls.metrics();
-    let serve = |stream, address: SocketAddr, ()| {
+    let admit = |address: SocketAddr| {
         let live = rcp.calls.settings().load();
         let (address_ip, most) = (address.ip(), rcp.connections_max);
         match CountedConnection::take(&counts, metrics, address_ip, &live.network, most) {
-            Ok(place) => Some(run(rcp.clone(), stream, address, place)),
+            Ok(place) => Some(place),
             Err(rejection) => {
                 tracing::debug!(%address, ?rejection, "connection refused");
                 metrics.rejected(rejection).inc();
@@ -84,7 +89,39 @@ pub(crate) async fn listen(listener: TcpListener, rcp: Arc<Rcp>) {
             }
         }
     };
-    ended(accept(listener, rcp.shutdown.begun(), || std::future::ready(()), serve).await).await;
+    let serve = |stream, address: SocketAddr, ()| {
+        admit(address).map(|place| run(rcp.clone(), stream, address, place))
+    };
+    let take_passed = async {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = rcp.shutdown.begun() => break connections,
+                Some(passed) = passed.recv() => {
+                    if let Some(place) = admit(passed.session.address) {
+                        connections.spawn(serve_passed(rcp.clone(), passed, place));
+                    }
+                }
+                Some(one) = connections.join_next(), if !connections.is_empty() => report(one),
+                else => std::future::pending().await,
+            }
+        }
+    };
+    let direct = accept(listener, rcp.shutdown.begun(), || std::future::ready(()), serve);
+    let (direct, passed_on) = tokio::join!(direct, take_passed);
+    tokio::join!(ended(direct), ended(passed_on));
+}
+
+/// Serves a client that another member passes on.
+async fn serve_passed(rcp: Arc<Rcp>, passed: PassedOn, place: CountedConnection) {
+    let PassedOn { session, stream } = passed;
+    if leads(&rcp.calls).await {
+        let address = session.address;
+        tracing::debug!(%address, "a session is passed on to this node");
+        let core = Conversation::passed_on(&rcp, &session, Instant::now());
+        converse(rcp, stream, core).await;
+    }
+    drop(place);
 }
 
 async fn run(rcp: Arc<Rcp>, stream: TcpStream, address: SocketAddr, place: CountedConnection) {

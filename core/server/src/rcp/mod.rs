@@ -13,6 +13,7 @@ mod inbox;
 mod listener;
 mod outbox;
 mod parse;
+mod passing;
 mod plan;
 mod reply;
 mod session;
@@ -28,6 +29,7 @@ pub(crate) use listener::listen;
 use std::sync::Arc;
 
 use crate::calls::Calls;
+use crate::cluster::relay::Relay;
 use crate::sessions::Sessions;
 use crate::shutdown::Shutdown;
 
@@ -38,6 +40,8 @@ pub(crate) struct Rcp {
     /// Watches that are told the same.
     pub audiences: Arc<Audiences>,
     pub sessions: Arc<Sessions>,
+    /// The way to who leads, where sessions are passed on.
+    pub relay: Option<Arc<Relay>>,
     /// The most connections that the open files of the process allow.
     pub connections_max: usize,
     pub shutdown: Shutdown,

@@ -141,11 +141,14 @@ impl NodeDriver for Replicating {
             // The database has an answer to that.
             return None;
         }
-        let orders = self.orders.clone();
+        let (orders, calls) = (self.orders.clone(), self.calls.clone());
         Some(Box::pin(async move {
             match request {
                 Request::ReplicaPromote(request) => {
                     request.check()?;
+                    if let Some(hooks) = calls.node().hooks() {
+                        hooks.may_be_promoted(&calls.node().standing()).await?;
+                    }
                     let (answer, answered) = oneshot::channel();
                     let _ = orders.send(NodeOrder::Promote(request, answer)).await;
                     answered.await.unwrap_or_else(|_| Err(unheard())).map(Outcome::ReplicaPromote)

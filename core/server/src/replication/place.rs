@@ -87,6 +87,7 @@ fn pace(config: &ReplicationConfig) -> Pace {
     Pace {
         heartbeat: config.heartbeat_interval,
         silence: (config.heartbeat_interval * 3).max(SILENCE_MIN),
+        bytes_per_second: config.bytes_per_second,
         retry_min: config.reconnect_delay,
         retry_max: config.reconnect_max_delay.max(config.reconnect_delay),
         ..Pace::default()

@@ -39,6 +39,13 @@ impl Member {
         self
     }
 
+    /// Another program takes its place.
+    #[must_use]
+    pub fn program(mut self, program: &str) -> Member {
+        self.launch = self.launch.program(program);
+        self
+    }
+
     /// How it is started.
     pub fn launch(&self) -> &Launch {
         &self.launch
@@ -51,6 +58,11 @@ impl Member {
     /// What comes of a request at this member and no other.
     pub fn ask(&self, op: &str, params: Value) -> Result<Value, Value> {
         Wire::hello(self.process().address(), &["extended"]).call(op, params)
+    }
+
+    /// Its number in the group.
+    pub fn number(&self) -> u64 {
+        Group::told(self)["node"].as_u64().unwrap()
     }
 
     /// Why it is not ready; nothing when it is.

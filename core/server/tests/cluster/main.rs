@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod group;
+mod levels;
 mod operations;
 mod refusals;
+mod relay;
+mod rolling;
 
 use group::{Group, Member, event, number};
 use rstmdb_testkit::wire::Wire;
@@ -65,7 +68,7 @@ fn who_does_not_lead_refuses_reads_that_must_be_fresh() {
     let leader = group.leader();
     let address = group.members[leader].process().address().to_string();
     for (place, member) in group.members.iter().enumerate() {
-        let mut wire = Wire::hello(member.process().address(), &[]);
+        let mut wire = Wire::hello(member.process().address(), &["extended"]);
         let read = wire.call("GET_INSTANCE", serde_json::json!({"instance_id": "a"}));
         assert_eq!(read.is_ok(), place == leader, "{read:?}");
         if let Err(error) = read {
@@ -125,4 +128,32 @@ fn a_database_that_was_alone_becomes_the_first_node_and_learners_are_read_from()
     // It has no vote, so that the first goes on alone.
     group.kill(1);
     event(&database, 3);
+}
+
+#[test]
+fn a_member_tells_when_nobody_leads_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |place: usize| folder.path().join(place.to_string());
+    let mut group = Group::of(0, |launch| launch);
+    for place in 0..3 {
+        let line = "echo \"$RSTMDB_EVENT $RSTMDB_NEW_ROLE $RSTMDB_NODE\"";
+        let hook = format!("{line} >> {}", told(place).display());
+        let member = group.next().set("hooks.on_quorum_lost", &hook);
+        let member = member.set("hooks.on_role_change", hook);
+        group.add_member(if place == 0 { member.set("cluster.bootstrap", true) } else { member });
+    }
+    group.await_voters(3);
+    let leader = group.leader();
+    let [gone, last] = [1, 2].map(|further| (leader + further) % 3);
+    let said = |place| std::fs::read_to_string(told(place)).unwrap_or_default();
+    let number = group.members[last].number();
+    assert!(said(leader).contains("role_change leader "), "{}", said(leader));
+    assert!(!said(last).contains("quorum_lost"), "at a start nobody leads yet");
+    group.kill(gone);
+    group.kill(leader);
+    rstmdb_testkit::wire::await_condition("the last one tells", || {
+        said(last).contains(&format!("quorum_lost follower {number}\n"))
+    });
+    group.start(gone);
+    group.await_voters(3);
 }

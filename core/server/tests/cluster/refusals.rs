@@ -90,6 +90,9 @@ fn a_foreign_node_and_a_wiped_one_are_not_taken_in() {
     // Of another group.
     group.add(|launch| launch.set("cluster.name", "other"));
     await_reason(&group.members[3], "belongs to the group \"shop\"");
+    await_condition("it is counted", || {
+        group.members[0].process().metric("rstmdb_peer_connections_refused_total") > 0.0
+    });
     group.kill(3);
     // The directory is gone, and the address is that of a node that was another one.
     let leader = group.leader();
@@ -185,4 +188,92 @@ fn members_prove_themselves_by_certificates() {
     }
     event(&database, 2);
     assert_eq!(group.nodes().len(), 3);
+    // One of the group's authority, for another machine: what it calls itself is not what it proves.
+    let (cert, key) = leaf(&ours, "elsewhere", "127.1.1.1");
+    let elsewhere = group.next();
+    let host = elsewhere.peers.rsplit_once(':').unwrap().0.to_owned();
+    let elsewhere = elsewhere
+        .set("cluster.tls_cert_path", cert)
+        .set("cluster.tls_key_path", key)
+        .set("cluster.tls_ca_path", &ca);
+    group.add_member(elsewhere);
+    await_reason(&group.members[5], &format!("is not for {host}, where the node says that it is"));
+    for place in 3..6 {
+        group.kill(place);
+    }
+    // An expired one says so, on both sides, and is renewed without a restart.
+    let place = (0..3).find(|place| *place != group.leader()).unwrap();
+    let host = group.members[place].peers.rsplit_once(':').unwrap().0.to_owned();
+    let (cert, key) = (format!("node{place}.pem"), format!("node{place}.key"));
+    let good = [&cert, &key].map(|name| std::fs::read_to_string(files.path().join(name)).unwrap());
+    let own = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![host]).unwrap();
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    group.stop(place);
+    put(&cert, params.signed_by(&own, &ours).unwrap().pem());
+    put(&key, own.serialize_pem());
+    group.start(place);
+    await_reason(&group.members[place], "certificate has expired: renew it");
+    event(&database, 3);
+    put(&key, good[1].clone());
+    put(&cert, good[0].clone());
+    await_condition("it is renewed", || group.members[place].obstacle().is_none());
+    group.await_same(3);
+    let log = group.stop(place);
+    let says = |what: &str| log.iter().any(|line| line.contains(what));
+    assert!(says("has expired, on 2020-01-01"), "{log:#?}");
+    assert!(says("were read again"), "{log:#?}");
+}
+
+#[test]
+fn a_member_whose_directory_is_an_older_copy_is_refused() {
+    let mut group = Group::of(3, |launch| launch);
+    group.await_voters(3);
+    let database = group.open("");
+    begin(&database);
+    event(&database, 1);
+    group.await_same(1);
+    let leader = group.leader();
+    let place = (0..3).find(|place| *place != leader && *place != 0).unwrap();
+    group.stop(place);
+    let directory = group.members[place].directory.clone();
+    let image = directory.with_extension("image");
+    copy(&directory, &image);
+    group.start(place);
+    for number in 2..=20 {
+        event(&database, number);
+    }
+    group.await_same(20);
+    group.kill(place);
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::rename(&image, &directory).unwrap();
+    group.start(place);
+    await_reason(&group.members[place], "its directory is an older copy of itself");
+    event(&database, 21);
+    // What the sentence says is done.
+    let reason = group.members[place].obstacle().unwrap();
+    let node = reason.split("Remove node ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    group.kill(place);
+    let node: u64 = node.parse().unwrap();
+    let gone = json!({"node": node, "force": true});
+    group.members[leader].ask("CLUSTER_REMOVE", gone).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    group.start(place);
+    group.await_voters(3);
+    group.await_same(21);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+        }
+    }
 }
