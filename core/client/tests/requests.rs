@@ -388,6 +388,13 @@ fn a_server_that_asks_for_patience_is_asked_again() {
         peer.error(&asked, "RATE_LIMITED", true);
     }
     assert_eq!(write.wait().unwrap_err().code(), ErrorCode::RateLimited);
+    // So did one that is just about to open its database.
+    let write = client.call(event(None));
+    let asked = peer.expect("APPLY_EVENT");
+    peer.refuse(&asked, "WAL_IO_ERROR", reason::REOPENING, None);
+    let asked = peer.expect("APPLY_EVENT");
+    peer.ok(&asked, applied(2));
+    write.wait().unwrap();
     // Other errors are the caller's business, also those that may pass.
     let write = client.call(event(Some("k")));
     let asked = peer.expect("APPLY_EVENT");

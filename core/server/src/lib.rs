@@ -10,6 +10,7 @@ mod condition;
 pub mod config;
 pub mod control;
 mod descriptors;
+mod fence;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]

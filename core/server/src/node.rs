@@ -14,8 +14,6 @@ use rstmdb_types::{
 };
 use tokio::sync::watch;
 
-use crate::hooks::Hooks;
-
 /// What a node is in its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NodeRole {
@@ -248,13 +246,19 @@ pub fn lag_exceeded(message: String) -> Error {
     Error::new(ErrorCode::ReplicationError, message).with_reason(reason::LAG_EXCEEDED)
 }
 
+/// Who is told when a node is something else than it was.
+pub(crate) trait NodeListener: std::fmt::Debug + Send + Sync {
+    /// Is called before clients are told.
+    fn noticed(&self, before: &NodeStanding, now: &NodeStanding);
+}
+
 /// The place where it stands.
 #[derive(Debug)]
 pub struct NodePlace {
     standing: watch::Sender<Arc<NodeStanding>>,
     /// Clients have something to hear, or to look at again.
     news: watch::Sender<u64>,
-    hooks: OnceLock<Arc<Hooks>>,
+    listener: OnceLock<Arc<dyn NodeListener>>,
     /// When the lease of a primary ends that needs one.
     lease: OnceLock<Mutex<Instant>>,
 }
@@ -264,7 +268,7 @@ impl Default for NodePlace {
         NodePlace {
             standing: watch::Sender::default(),
             news: watch::Sender::new(0),
-            hooks: OnceLock::new(),
+            listener: OnceLock::new(),
             lease: OnceLock::new(),
         }
     }
@@ -281,14 +285,9 @@ impl NodePlace {
         self.standing.subscribe()
     }
 
-    /// From now on hooks are told of each change.
-    pub(crate) fn tell(&self, hooks: Arc<Hooks>) {
-        let _ = self.hooks.set(hooks);
-    }
-
-    /// Who is told.
-    pub(crate) fn hooks(&self) -> Option<&Arc<Hooks>> {
-        self.hooks.get()
+    /// From now on somebody is told of each change.
+    pub(crate) fn tell(&self, listener: Arc<dyn NodeListener>) {
+        let _ = self.listener.set(listener);
     }
 
     /// From now on a primary needs a lease, and has none.
@@ -320,8 +319,8 @@ impl NodePlace {
             standing.writes.get_or_insert(fenced);
         }
         let before = self.standing.send_replace(Arc::new(standing));
-        if let Some(hooks) = self.hooks.get() {
-            hooks.noticed(&before, &self.standing());
+        if let Some(listener) = self.listener.get() {
+            listener.noticed(&before, &self.standing());
         }
         if !before.is_same_topology(&self.standing.borrow()) {
             self.news.send_modify(|number| *number += 1);

@@ -15,8 +15,9 @@ use crate::cluster::{ClusterPart, relay};
 use crate::condition::{self, Refusal};
 use crate::config::{Address, Config, LoadedConfig};
 use crate::descriptors::OpenFiles;
+use crate::fence;
 use crate::health::{self, Health};
-use crate::hooks::{Hooks, hold_lease};
+use crate::hooks::Hooks;
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 use crate::rcp::{self, FrameMemory, Rcp};
@@ -87,7 +88,9 @@ impl Server {
         }
         let metrics = Arc::new(Metrics::new()?);
         let calls = Arc::new(Calls::new(settings.clone(), metrics));
-        calls.node().tell(Hooks::start(&config.hooks));
+        let hooks = Hooks::start(&config.hooks);
+        calls.node().tell(hooks.clone());
+        calls.call_hooks(hooks);
         if config.fence.outside().is_some() {
             calls.node().needs_lease();
         }
@@ -140,7 +143,7 @@ impl Server {
         let mut following = vec![
             tokio::spawn(calls.clone().follow_settings(settings.changes())),
             tokio::spawn(condition::follow(calls.clone(), told)),
-            tokio::spawn(hold_lease(config.fence.clone(), calls.clone())),
+            tokio::spawn(fence::hold(config.fence.clone(), calls.clone())),
         ];
         following.extend(driven);
         Ok(Server {

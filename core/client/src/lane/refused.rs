@@ -86,6 +86,8 @@ impl Lane {
         if is_behind {
             self.settings.nodes.behind(&link.server.endpoint);
         }
+        let is_too_early =
+            code == ErrorCode::RateLimited || error.reason() == Some(reason::REOPENING);
         let error = match code {
             ErrorCode::BadRequest if says_unknown(&error) => {
                 unanswered(&outgoing, unsupported(outgoing.command.wire_name(), &link.server))
@@ -106,7 +108,7 @@ impl Lane {
             // A watch that goes on waits as long as it takes.
             _ if resumed.is_some() && passes(&error) => self.send_later(outgoing),
             // Refused before anything was done: even a write without a key may be sent again.
-            ErrorCode::RateLimited if outgoing.attempts < attempts => self.send_later(outgoing),
+            _ if is_too_early && outgoing.attempts < attempts => self.send_later(outgoing),
             // Its key makes one change of both.
             _ if is_open
                 && outgoing.repeat == Repeat::Keyed

@@ -274,7 +274,7 @@ impl RaftNode {
             );
             return Err(not_now(what).with("node", id));
         }
-        if count % 2 == 0 && !is_forced {
+        if count.is_multiple_of(2) && !is_forced {
             return Err(even(
                 count,
                 "add another node, and both get a vote when they have the log",
@@ -309,7 +309,7 @@ impl RaftNode {
             return Ok(voters.len());
         }
         voters.remove(&u64::from(id));
-        if voters.len() % 2 == 0
+        if voters.len().is_multiple_of(2)
             && let Some(next) = self.ready(&state).first()
         {
             voters.insert(*next);
@@ -323,7 +323,7 @@ impl RaftNode {
                 );
                 return Err(not_now(what).with("node", id));
             }
-            if count % 2 == 0 {
+            if count.is_multiple_of(2) {
                 return Err(even(count, "start a new node first, which takes its place"));
             }
         }

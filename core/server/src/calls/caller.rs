@@ -205,7 +205,7 @@ impl Caller {
         if let Some(failure) = error {
             self.count_error(failure);
             if command == WireCommand::Database(Operation::Backup)
-                && let Some(hooks) = self.calls.node().hooks()
+                && let Some(hooks) = self.calls.hooks()
             {
                 hooks.backup_failed(&self.standing, failure.code.as_str());
             }

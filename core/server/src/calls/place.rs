@@ -17,6 +17,7 @@ use super::driver::NodeDriver;
 use super::hold::{Hold, News, Service};
 use super::pending::{Commit, Pending, failed, reopening, unless_closed};
 use crate::config::Config;
+use crate::hooks::Hooks;
 use crate::live::LiveSettings;
 use crate::metrics::Metrics;
 use crate::node::NodePlace;
@@ -28,6 +29,7 @@ pub struct Calls {
     settings: Arc<LiveSettings>,
     metrics: Arc<Metrics>,
     node: NodePlace,
+    hooks: OnceLock<Arc<Hooks>>,
     driver: OnceLock<Arc<dyn NodeDriver>>,
 }
 
@@ -48,6 +50,7 @@ impl Calls {
             settings,
             metrics,
             node: NodePlace::default(),
+            hooks: OnceLock::new(),
             driver: OnceLock::new(),
         }
     }
@@ -65,6 +68,16 @@ impl Calls {
     /// What this server is to others.
     pub fn node(&self) -> &NodePlace {
         &self.node
+    }
+
+    /// From now on these are asked and told.
+    pub(crate) fn call_hooks(&self, hooks: Arc<Hooks>) {
+        let _ = self.hooks.set(hooks);
+    }
+
+    /// Who is asked before this node takes the writes, and told of what fails.
+    pub(crate) fn hooks(&self) -> Option<&Arc<Hooks>> {
+        self.hooks.get()
     }
 
     /// From now on somebody runs this node's part among others; whoever came first does.

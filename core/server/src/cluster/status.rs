@@ -187,7 +187,7 @@ fn problems(
     }
     problems.extend(differing(reports, leader));
     // A node that has just started may know of none.
-    if count > 0 && count % 2 == 0 {
+    if count > 0 && count.is_multiple_of(2) {
         problems.push(format!(
             "{count} voters stand no more failures than {}: add a node, or remove one",
             count - 1

@@ -3,11 +3,12 @@
 //! They are called one at a time, in the order of what happened, by a task of their own: nothing of the server waits for them
 //! but a promotion that was asked for.
 
-mod fence;
+mod answer;
 mod outside;
 mod post;
 
-pub(crate) use fence::hold as hold_lease;
+pub(crate) use answer::OutsideAnswer;
+pub(crate) use outside::call as call_outside;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,7 @@ use rstmdb_types::{Error, ErrorCode, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{HooksConfig, Outside};
-use crate::node::NodeStanding;
-use outside::OutsideAnswer;
+use crate::node::{NodeListener, NodeStanding};
 
 /// So many wait at most; what comes beyond is logged and left out.
 const WAITING_MAX: usize = 256;
@@ -71,16 +71,8 @@ pub struct Hooks {
     happened: mpsc::Sender<HookCall>,
 }
 
-impl Hooks {
-    /// Those of the settings; they are called by a task of the runtime.
-    pub(crate) fn start(config: &HooksConfig) -> Arc<Hooks> {
-        let (happened, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(call(config.clone(), waiting));
-        Arc::new(Hooks { config: config.clone(), happened })
-    }
-
-    /// A node is something else than it was.
-    pub(crate) fn noticed(&self, before: &NodeStanding, now: &NodeStanding) {
+impl NodeListener for Hooks {
+    fn noticed(&self, before: &NodeStanding, now: &NodeStanding) {
         let roles = [("OLD_ROLE", before.role), ("NEW_ROLE", now.role)];
         let roles = || roles.map(|(name, role)| (name, role.name().to_owned()));
         if before.role != now.role {
@@ -98,6 +90,15 @@ impl Hooks {
         if let (None, Some(why), Some(_)) = (lacks(before), lacks(now), before.leader) {
             self.tell(HookEvent::QuorumLost, now, [("REASON", why)]);
         }
+    }
+}
+
+impl Hooks {
+    /// Those of the settings; they are called by a task of the runtime.
+    pub(crate) fn start(config: &HooksConfig) -> Arc<Hooks> {
+        let (happened, waiting) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(call(config.clone(), waiting));
+        Arc::new(Hooks { config: config.clone(), happened })
     }
 
     /// A backup came to nothing.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
+use super::answer::OutsideAnswer;
 use super::{Facts, post};
 use crate::config::Outside;
 
@@ -14,19 +15,8 @@ const FORBIDS: i32 = 75;
 /// So much is kept of what a command says.
 const SAID_BYTES_MAX: u64 = 4096;
 
-/// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum OutsideAnswer {
-    /// It did what it is for.
-    Done,
-    /// It says no: exit code 75, or status 409.
-    Forbidden(String),
-    /// It failed, or took too long.
-    Failed(String),
-}
-
 /// Calls it, for so long at most. A command is killed then.
-pub(super) async fn call(outside: &Outside, facts: &Facts, patience: Duration) -> OutsideAnswer {
+pub(crate) async fn call(outside: &Outside, facts: &Facts, patience: Duration) -> OutsideAnswer {
     let called = async {
         match outside {
             Outside::Command(line) => run(line, facts).await,

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Facts;
-use super::outside::OutsideAnswer;
+use super::answer::OutsideAnswer;
 use crate::config::HttpUrl;
 
 /// So much is read of an answer.

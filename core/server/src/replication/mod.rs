@@ -146,7 +146,7 @@ impl NodeDriver for Replicating {
             match request {
                 Request::ReplicaPromote(request) => {
                     request.check()?;
-                    if let Some(hooks) = calls.node().hooks() {
+                    if let Some(hooks) = calls.hooks() {
                         hooks.may_be_promoted(&calls.node().standing()).await?;
                     }
                     let (answer, answered) = oneshot::channel();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::outside::{self, OutsideAnswer};
 use crate::calls::Calls;
 use crate::config::FenceConfig;
+use crate::hooks::{OutsideAnswer, call_outside};
 use crate::node::NodeRole;
 
 /// Of the lease's time, so many parts are between two renewals.
@@ -31,7 +31,7 @@ pub(crate) async fn hold(config: FenceConfig, calls: Arc<Calls>) {
         ];
         // Whoever grants it may have begun to count right away.
         let asked = Instant::now();
-        let said = outside::call(outside, &facts, pause).await;
+        let said = call_outside(outside, &facts, pause).await;
         let is_held = said == OutsideAnswer::Done;
         if is_held {
             calls.node().may_write_until(asked + config.ttl);
