@@ -55,7 +55,6 @@ test: toolchain tools check doc ## check, build the documentation, then every te
 	@$(MAKE) --no-print-directory test-languages
 	@$(MAKE) --no-print-directory examples
 	@$(MAKE) --no-print-directory conform
-	@$(MAKE) --no-print-directory chaos
 
 test-core: toolchain ## the tests of the core's crates alone, as on macOS and Windows
 	@cargo xtask test $(CORE:%=--package %)

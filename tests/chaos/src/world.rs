@@ -16,10 +16,18 @@ pub fn obstacle() -> Option<String> {
     }
     let found = Command::new("ip").args(["netns", "list"]).output();
     match found {
-        Ok(output) if output.status.success() => None,
+        Ok(output) if output.status.success() => forbidden(),
         Ok(output) => Some(format!("ip netns: {}", String::from_utf8_lossy(&output.stderr).trim())),
         Err(error) => Some(format!("ip: {error}; install it (Debian: apt-get install iproute2)")),
     }
+}
+
+/// Containers may forbid what root may do elsewhere.
+fn forbidden() -> Option<String> {
+    let name = format!("rstmdb-try-{}", std::process::id());
+    let made = ip(&format!("netns add {name}"));
+    let _ = ip(&format!("netns delete {name}"));
+    made.err()
 }
 
 /// Machines on a network.
