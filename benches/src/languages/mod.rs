@@ -187,7 +187,7 @@ mod tests {
         for (language, name, values) in [
             ("rust", "mem_apply", [100.0, 200.0]),
             ("c", "rust beside: mem_apply", [100.0, 200.0]),
-            ("c", "mem_apply", [50.0, 100.0]),
+            ("c", "mem_apply", [60.0, 120.0]),
             ("python-async", "rust beside: mem_apply", [100.0, 200.0]),
             ("python-async", "mem_apply_64", [5.0, 10.0]),
             ("python-async", "ours_64", [8.0, 8.0]),
@@ -212,7 +212,7 @@ mod tests {
                 ("go", Some(false))
             ]
         );
-        assert!(rows[1].markdown(false).contains("0.50x"), "{}", rows[1].markdown(false));
+        assert!(rows[1].markdown(false).contains("0.60x"), "{}", rows[1].markdown(false));
     }
 
     #[test]

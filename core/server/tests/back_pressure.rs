@@ -32,7 +32,7 @@ fn server() -> (TestServer, Opener) {
         "transitions": [{"from": "a", "event": "E", "to": "a"}]});
     let params = json!({"machine": "m", "version": 1, "definition": definition});
     wire.call("PUT_MACHINE", params).unwrap();
-    for id in ["durable", "busy"] {
+    for id in ["durable", "busy", "full"] {
         let params = json!({"instance_id": id, "machine": "m", "version": 1});
         wire.call("CREATE_INSTANCE", params).unwrap();
     }
@@ -42,7 +42,7 @@ fn server() -> (TestServer, Opener) {
     let payload = Json::from_value(&json!({"x": "x".repeat(900_000)}));
     while server.engine().has_room(Operation::ApplyEvent) {
         let payload = Some(payload.clone());
-        let event = ApplyEventRequest { payload, ..ApplyEventRequest::new("busy", "E") };
+        let event = ApplyEventRequest { payload, ..ApplyEventRequest::new("full", "E") };
         drop(server.engine().begin(event));
     }
     (server, Opener(gate))

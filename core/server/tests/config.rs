@@ -183,6 +183,7 @@ fn every_setting_can_be_set_by_file_environment_and_flag() {
             "a name" => "kitchen",
             "a choice" => "degrade",
             "a role" => "standalone",
+            "a command or an address" => "true",
             "a part in the group" => "learner",
             "addresses" => "example.org:77",
             "a sync policy" => "every_ms:20",

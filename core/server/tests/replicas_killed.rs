@@ -122,7 +122,13 @@ fn numbers(side: &Side) -> Vec<u64> {
         if let Some(cursor) = cursor {
             params["cursor"] = cursor;
         }
-        let page = wire.call("HISTORY", params).unwrap();
+        let page = match wire.call("HISTORY", params) {
+            // It gets a checkpoint, or becomes something else.
+            Err(error) if error["details"]["reason"] == "reopening" => {
+                return numbers(side);
+            }
+            page => page.unwrap(),
+        };
         let events = page["events"].as_array().unwrap();
         found.extend(events.iter().filter_map(|event| event["payload"]["n"].as_u64()));
         cursor = match page.get("next_cursor") {

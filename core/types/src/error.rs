@@ -459,7 +459,7 @@ mod tests {
     fn every_row_carries_its_documentation() {
         assert_eq!(
             ErrorCode::Conflict.doc(),
-            "The instance is not where the caller expected it to be."
+            "The instance is not where the caller expected it to be, or something else has to be done before."
         );
         assert_eq!(ErrorKind::Invalid.doc(), "Correct the request.");
         for (name, _) in reason::ALL {

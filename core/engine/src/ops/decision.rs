@@ -199,8 +199,9 @@ impl Shared {
                 result.set_offset(first);
                 Evaluated::new(self.queue.ticket_of_own(last), Ok(result))
             }
-            // That it came so far tells of what is stored.
-            Err(error) => self.after_all(Err(error)),
+            // That it came so far tells of what is stored, which others may still decide otherwise.
+            Err(error) if self.node.is_some() => self.after_all(Err(error)),
+            Err(error) => self.ready(Err(error)),
         }
     }
 
