@@ -54,7 +54,8 @@ def test_columns_depend_on_the_class_alone(db: sync.Database, tmp_path: Any) -> 
     empty = pages(db)
     filled(db)
     full = pages(db)
-    assert set(full) == set(_members.ROWS)
+    # What tells of a group is empty without one.
+    assert set(full) == set(_members.ROWS) - {"ClusterStatusResult", "ClusterVerifyResult"}
     for name, page in full.items():
         first = empty.get(name) or getattr(types, name).from_json(_emptied(page))
         assert len(first.to_arrow()) == 0
