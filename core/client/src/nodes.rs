@@ -122,6 +122,8 @@ impl Nodes {
         if state.members.len() < HOSTS_MAX {
             state.members.insert(host.clone());
         }
+        // Another node may have been here before.
+        state.reached.retain(|_, at| at != host);
         if let Some(node) = told.node.filter(|_| state.reached.len() < HOSTS_MAX) {
             state.reached.insert(node, host.clone());
         }
@@ -212,6 +214,8 @@ impl Nodes {
     /// A host could not be reached.
     pub(crate) fn unreachable(&self, host: &Endpoint) {
         let mut state = self.state.lock();
+        // A node that was there may be elsewhere by now, where the others say.
+        state.reached.retain(|_, at| at != host);
         let failures = state.resting.get(host).map_or(0, |rest| rest.failures);
         let length = REST_MIN.saturating_mul(1u32.checked_shl(failures).unwrap_or(u32::MAX));
         state.rest(host, length.min(REST_MAX), failures.saturating_add(1));
@@ -371,6 +375,22 @@ mod tests {
             let leader = nodes.leader().map(|leader| leader.host);
             assert_eq!(leader.as_deref(), expected, "{epoch} {leader:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_is_gone_from_where_it_was_reached_is_where_the_others_say() {
+        let nodes = nodes(&["old", "b"], None);
+        let by = |node| Some(Cluster { node: Some(node), ..told(1, Some(1)) });
+        nodes.admit(&host("old"), by(1).as_ref()).unwrap();
+        // It may not know how it looks from here.
+        assert_eq!(nodes.leader().unwrap().host, "old");
+        nodes.unreachable(&host("old"));
+        assert_eq!(nodes.leader().unwrap().host, "a");
+        nodes.admit(&host("old"), by(1).as_ref()).unwrap();
+        assert_eq!(nodes.leader().unwrap().host, "old");
+        // Another node has its address now.
+        nodes.admit(&host("old"), by(2).as_ref()).unwrap();
+        assert_eq!(nodes.leader().unwrap().host, "a");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod memory_network;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -358,5 +359,50 @@ async fn a_node_that_is_far_behind_begins_with_a_checkpoint() {
     group.start(behind, short(behind)).await;
     write(&group, &all, number + 1).await;
     group.same(&all).await;
+    group.stop().await;
+}
+
+/// Who a node believes to vote.
+fn voters(group: &Group, id: u16) -> BTreeSet<u64> {
+    let seen = group.node(id).raft().metrics().borrow_watched().clone();
+    seen.membership_config.membership().voter_ids().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_nobody_agreed_on_go_when_a_checkpoint_takes_the_place_of_the_log() {
+    let mut group = Group::voted_by(5, 3).await;
+    let all = [1, 2, 3, 4, 5];
+    let short = |id| Options { retention: Retention::Bytes(0), ..options(id) };
+    for id in all {
+        group.kill(id).await;
+        group.start(id, short(id)).await;
+    }
+    let first = group.leader(&all).await;
+    begin(group.engine(first)).await;
+    write(&group, &all, 1).await;
+    let others: Vec<u16> = all.into_iter().filter(|id| *id != first).collect();
+    let rest: BTreeSet<u64> = [1, 2, 3].into_iter().filter(|id| *id != u64::from(first)).collect();
+    // It wants to vote with two others, and nobody hears of that.
+    group.network.cut(u64::from(first));
+    let raft = group.node(first).raft().clone();
+    let wanted = BTreeSet::from([u64::from(first), 4, 5]);
+    let alone = tokio::spawn(async move { raft.change_membership(wanted, true).await });
+    group.wait_until(|| voters(&group, first).contains(&5).then_some(())).await;
+    // Those agree on another one in its place.
+    let second = group.leader(&others).await;
+    let agreed: BTreeSet<u64> = rest.into_iter().chain([4]).collect();
+    group.node(second).raft().change_membership(agreed.clone(), true).await.unwrap();
+    let mut number = 1;
+    while group.compact(&others).await <= group.engine(first).replication().tip().index {
+        number += 1;
+        write(&group, &others, number).await;
+    }
+    group.network.heal();
+    group.same(&all).await;
+    assert!(group.engine(first).replication().tip().first_kept > 1, "it got a checkpoint");
+    assert_eq!(voters(&group, first), agreed);
+    let state = group.node(first).raft().metrics().borrow_watched().state;
+    assert_eq!(state, ServerState::Learner, "it has no vote any more");
+    alone.abort();
     group.stop().await;
 }

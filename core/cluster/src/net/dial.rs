@@ -111,6 +111,7 @@ async fn connect(node: &PeerNode, address: &str) -> Result<PeerLink, PeerError> 
             Box::new(tcp)
         }
     };
+    let confirmed = node.all_confirmed();
     let mine = node.hello();
     let mut link = PeerLink::over(stream, node, mine.clone());
     // In TLS 1.3 what the other side thinks of a certificate comes with its first answer.
@@ -123,7 +124,8 @@ async fn connect(node: &PeerNode, address: &str) -> Result<PeerLink, PeerError> 
         Message::Hello(theirs) => theirs,
         other => return Err(unexpected(other.kind(), "a hello")),
     };
-    match node.refuses(&mine, &link.theirs) {
+    let refusal = node.refuses(&mine, &link.theirs);
+    match refusal.or_else(|| PeerNode::older_copy(&confirmed, &link.theirs)) {
         Some(refusal) => {
             // It may be gone.
             let _ = link.outgoing.send(&Message::Refused(refusal.clone())).await;

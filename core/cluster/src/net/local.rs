@@ -169,10 +169,21 @@ impl PeerNode {
         let effect = theirs.levels.effect;
         let levels = (effect.from.into(), effect.to.into());
         let misfit = too_old_or_new(&theirs.name, levels, known.level);
-        if let Some(what) = misfit.filter(|_| known.level > 0) {
-            return Some(PeerRefusal::new(reason::UNSUPPORTED, what));
-        }
-        let had = known.confirmed.get(&theirs.node.into()).copied().unwrap_or(0);
+        let misfit = misfit.filter(|_| known.level > 0)?;
+        Some(PeerRefusal::new(reason::UNSUPPORTED, misfit))
+    }
+
+    /// What members said so far that they have.
+    pub(super) fn all_confirmed(&self) -> BTreeMap<u64, u64> {
+        self.known.read().confirmed.clone()
+    }
+
+    /// A member that has less now than it said before this node greeted it.
+    ///
+    /// Only who is greeted can be judged: what it has is read after that. A hello that comes may be older than what its
+    /// sender said since on another connection.
+    pub(super) fn older_copy(before: &BTreeMap<u64, u64>, theirs: &Hello) -> Option<PeerRefusal> {
+        let had = before.get(&theirs.node.into()).copied().unwrap_or(0);
         let has = theirs.tip.filter(|has| *has < had)?;
         let Hello { node, name, .. } = theirs;
         let what = format!(

@@ -74,11 +74,28 @@ impl CheckpointFile {
 
 impl Shared {
     /// The newest checkpoint from which the log goes on here.
+    ///
+    /// It waits for no compaction: that may wait for the group, which may wait for whoever asks.
     pub(super) fn newest_checkpoint_file(&self) -> Result<Option<CheckpointFile>> {
-        let manifest = self.manifest.lock();
+        loop {
+            let manifest = self.manifest_file.current();
+            let Some(entry) = manifest.checkpoints.last() else { return Ok(None) };
+            let found = self.checkpoint_file(&manifest, entry);
+            // A newer one may have taken its place meanwhile, and its file and the log behind it are gone.
+            let is_newest = || self.manifest_file.current().checkpoints.last() == Some(entry);
+            if matches!(found, Ok(Some(_))) || is_newest() {
+                return found;
+            }
+        }
+    }
+
+    fn checkpoint_file(
+        &self,
+        manifest: &Manifest,
+        entry: &CheckpointEntry,
+    ) -> Result<Option<CheckpointFile>> {
         // It counts since what it may hold is committed.
         let until = self.committed_index();
-        let Some(entry) = manifest.checkpoints.last() else { return Ok(None) };
         let path = checkpoint_path(&entry.file);
         let file = open_checkpoint(&*self.storage, &path)?;
         let head = BlockReader::open(&*file, &path, &self.database)?.head;

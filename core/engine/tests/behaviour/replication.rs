@@ -536,8 +536,8 @@ impl Driver {
     }
 }
 
-#[test]
-fn a_leader_with_threads_answers_all_who_wait() {
+/// A leader with threads of its own, in term 5; who drives is not begun.
+fn leader_with_threads() -> (FaultyStorage, Engine, Arc<Driver>) {
     let (disk, engine) = converted(1);
     engine.close().unwrap();
     drop(engine);
@@ -551,6 +551,37 @@ fn a_leader_with_threads_answers_all_who_wait() {
     replication.commit(replication.tip().index).unwrap();
     let driver = Arc::<Driver>::default();
     replication.lead(5 << 16, 1, driver.clone()).unwrap();
+    (disk, engine, driver)
+}
+
+#[test]
+fn a_checkpoint_is_handed_over_while_a_compaction_waits_for_the_group() {
+    let (_disk, engine, driver) = leader_with_threads();
+    let compact = |engine: &Engine| {
+        let compacted = engine.compact(CompactRequest::default()).wait().unwrap();
+        assert_eq!(compacted.snapshots_created, 1);
+    };
+    std::thread::scope(|scope| {
+        let compacting = scope.spawn(|| compact(&engine));
+        let mut proposed = driver.proposed.lock();
+        while proposed.is_empty() {
+            driver.arrived.wait(&mut proposed);
+        }
+        drop(proposed);
+        // Whoever decides asks for it before it goes on to decide.
+        let before = engine.replication().checkpoint().unwrap();
+        scope.spawn(|| driver.drive(&engine, 5 << 16));
+        compacting.join().unwrap();
+        let after = engine.replication().checkpoint().unwrap().unwrap();
+        assert!(before.is_none_or(|before| before.at.offset < after.at.offset));
+        driver.is_over.store(true, Ordering::SeqCst);
+    });
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_leader_with_threads_answers_all_who_wait() {
+    let (_disk, engine, driver) = leader_with_threads();
     let answered = std::thread::scope(|scope| {
         scope.spawn(|| driver.drive(&engine, 5 << 16));
         let writers: Vec<_> = (0..4)
