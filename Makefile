@@ -118,7 +118,6 @@ soak-cluster: toolchain languages ## groups under simulation by many more seeds,
 	@RSTMDB_SEEDS=$(SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-cluster --features simulation --test simulated keeps_its_word -- --nocapture
 	@RSTMDB_SEEDS=$(CRASH_SEEDS) RSTMDB_MINUTES=$(MINUTES) cargo xtask test --release --package rstmdb-engine --test behaviour a_replicated_log_is_whole -- --nocapture
 	@cargo xtask chaos --faults $(FAULTS) --minutes $(MINUTES)
-	@cargo xtask test --package rstmdb-server --test cluster -- --ignored
 	@other="$(abspath $(TARGET_DIR))/rolling"; mkdir -p "$$other"; \
 	if [ ! -e "$$other/source/.git" ]; then git clone --quiet --shared --no-checkout . "$$other/source"; fi; \
 	git -C "$$other/source" checkout --quiet --detach "$$(git rev-parse --verify '$(OLD)^{commit}')"; \

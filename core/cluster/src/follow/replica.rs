@@ -138,7 +138,11 @@ impl Replica {
     /// Changes that are not applied here, and the age of the oldest by this process's own clock; or how long nothing
     /// was heard. No age: nothing was ever heard.
     pub fn lag(&self) -> (u64, Option<Duration>) {
-        let lag = self.lag.lock();
+        let mut lag = self.lag.lock();
+        // A connection may end before it is noted what became of its last frames.
+        if let Some(engine) = self.keeper.engine() {
+            lag.applied(engine.replication().tip().committed_offset);
+        }
         (lag.offsets(), lag.age(Instant::now()))
     }
 
