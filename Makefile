@@ -89,7 +89,9 @@ bench: toolchain ## run the benchmarks
 	@$(MAKE) --no-print-directory -C packaging etcd
 	cargo bench --package rstmdb-benches --locked
 
-bench-compare: toolchain ## the benchmarks of another revision and of this tree in turns: REV=HEAD~1 ARGS="--turns 5 durable"
+# The newest revision that is a day old.
+bench-compare: REV ?= $(shell git rev-list -1 --before='1 day ago' HEAD)
+bench-compare: toolchain ## the benchmarks of another revision (of a day ago) and of this tree in turns: REV=HEAD~1 ARGS="--turns 5 durable"
 	@cargo xtask bench-compare $(REV) $(ARGS)
 
 soak: toolchain languages ## the random tests with many more seeds, a minute of each fuzz target, a Next.js application
