@@ -92,13 +92,14 @@ impl Nodes {
         self.servers[place].as_ref().unwrap()
     }
 
-    /// Who takes writes: the machine of the benchmarks is there afterwards.
+    /// Who leads a group that is whole: all vote, and all answer. The machine of the benchmarks is there afterwards.
     pub fn leader(&self) -> usize {
-        let takes_writes = |server: &Option<Server>| {
-            let session = server.as_ref().map(|server| Session::open(server.address));
-            session.and_then(Result::ok).is_some_and(|mut session| session.try_put_machine())
+        let leads = |server: &Option<Server>| {
+            server.as_ref().is_some_and(|server| leads_all(server.address).unwrap_or(false))
         };
-        await_some("a node leads", || self.servers.iter().position(takes_writes))
+        await_some("a node leads, and all of the group vote and answer", || {
+            self.servers.iter().position(leads)
+        })
     }
 
     /// Waits until a node says that it is ready.
@@ -113,6 +114,16 @@ impl Nodes {
         let hosts: Vec<String> = hosts.map(|[port, _]| address(port).to_string()).collect();
         format!("rstmdb://{}", hosts.join(","))
     }
+}
+
+/// Whether the server here leads all of its group. One that does not would pass on what it is asked to write.
+fn leads_all(at: SocketAddr) -> std::io::Result<bool> {
+    let mut session = Session::open(at)?;
+    let status = session.try_call("CLUSTER_STATUS", "{}")?;
+    let count = |what: &str| status.matches(what).count();
+    // Once of the group, and once in the list of all.
+    let leads = count(r#""role":"leader""#) == 2 && count(r#""role":"follower""#) == SIZE - 1;
+    Ok(leads && count(r#""answers":true"#) == SIZE && session.try_put_machine())
 }
 
 /// What a server says of its health.
