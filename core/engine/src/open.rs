@@ -156,7 +156,7 @@ pub(crate) fn assemble(
         ring: ring.clone(),
         followers: followers.clone(),
         noticed: None,
-        group: node.as_ref().map(|_| Group::new(recovered.applied)),
+        group: node.as_ref().map(|node| Group::new(recovered.applied, node.recent.clone())),
     };
     // What was not in a checkpoint at the opening counts as well.
     let last = manifest.checkpoints.last().map_or(0, |newest| newest.offset);

@@ -327,6 +327,12 @@ impl LogFiles {
         self.segments.read().values().cloned().collect()
     }
 
+    /// The first frame that has an index.
+    pub(crate) fn first_index(&self) -> Option<u64> {
+        let segments = self.segments.read();
+        segments.values().find(|segment| segment.format > 1).map(|segment| segment.tip.index)
+    }
+
     /// The number of segments, and the bytes in them.
     pub(crate) fn totals(&self) -> (u64, u64) {
         let segments = self.segments.read();

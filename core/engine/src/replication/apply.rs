@@ -71,7 +71,7 @@ impl Shared {
         let mut cursor = None;
         let mut applied = Ok(());
         while group.applied.index <= index && applied.is_ok() {
-            let frame = match group.take_recent() {
+            let frame = match group.recent.get(group.applied.index) {
                 Some(frame) => Ok(frame),
                 None => next_frame(&self.files, &mut cursor, group.applied.index),
             };

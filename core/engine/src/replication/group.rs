@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Offset, Result};
 
+use super::recent::RecentFrames;
 use crate::log::exchange::LogFrame;
 use crate::log::header::FrameHeader;
 use crate::log::members::GroupMembers;
@@ -15,8 +16,6 @@ use crate::log::tip::Tip;
 /// So many frames, and bytes in them, may be proposed and not decided on.
 const OPEN_FRAMES_MAX: usize = 64;
 const OPEN_BYTES_MAX: usize = 32 << 20;
-/// Frames kept in memory until they are applied, in bytes.
-const RECENT_BYTES_MAX: usize = 32 << 20;
 
 /// Takes what a leading engine wants to have in the log.
 pub trait Proposer: Send + Sync {
@@ -37,9 +36,8 @@ pub trait Proposer: Send + Sync {
 pub(crate) struct Group {
     /// The end of what is applied.
     pub applied: Tip,
-    /// Frames behind that, oldest first; none, or from the first that is not applied on.
-    recent: VecDeque<LogFrame>,
-    recent_bytes: usize,
+    /// The newest of the log.
+    pub recent: Arc<RecentFrames>,
     pub leading: Option<Leading>,
 }
 
@@ -74,8 +72,8 @@ pub(crate) struct NewlyDecided {
 }
 
 impl Group {
-    pub(crate) fn new(applied: Tip) -> Group {
-        Group { applied, recent: VecDeque::new(), recent_bytes: 0, leading: None }
+    pub(crate) fn new(applied: Tip, recent: Arc<RecentFrames>) -> Group {
+        Group { applied, recent, leading: None }
     }
 
     /// Whether a batch may be proposed now: the log has what was proposed before, and not too much is open.
@@ -99,7 +97,6 @@ impl Group {
         let (open, members) = (VecDeque::new(), VecDeque::new());
         let (bytes, is_over) = (0, false);
         self.leading = Some(Leading { term, proposer, tip, open, bytes, members, is_over });
-        self.forget();
         Ok(())
     }
 
@@ -112,33 +109,11 @@ impl Group {
 
     /// Notes a frame that was appended to the log.
     pub(crate) fn appended(&mut self, frame: &LogFrame, header: &FrameHeader) {
-        match &mut self.leading {
-            Some(leading) => {
-                leading.members.extend(frame.said_members());
-                leading.appended(header);
-            }
-            None => {
-                let follows =
-                    self.recent.back().map_or(self.applied.index, |last| last.index() + 1);
-                if follows == header.index && self.recent_bytes <= RECENT_BYTES_MAX {
-                    self.recent_bytes += frame.payload_bytes();
-                    self.recent.push_back(frame.settled_as(header));
-                }
-            }
+        self.recent.push(frame.settled_as(header));
+        if let Some(leading) = &mut self.leading {
+            leading.members.extend(frame.said_members());
+            leading.appended(header);
         }
-    }
-
-    /// The next frame to be applied, if it is in memory.
-    pub(crate) fn take_recent(&mut self) -> Option<LogFrame> {
-        let frame = self.recent.pop_front()?;
-        self.recent_bytes -= frame.payload_bytes();
-        Some(frame).filter(|frame| frame.index() == self.applied.index)
-    }
-
-    /// Forgets frames that are not applied.
-    pub(crate) fn forget(&mut self) {
-        self.recent.clear();
-        self.recent_bytes = 0;
     }
 
     /// Whether it leads, and something came into the log that it did not evaluate.

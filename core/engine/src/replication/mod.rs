@@ -64,6 +64,7 @@ use standing::undecided;
 mod apply;
 pub(crate) mod group;
 pub(crate) mod install;
+pub(crate) mod recent;
 pub(crate) mod standing;
 pub(crate) mod syncs;
 pub(crate) mod vote;
@@ -210,6 +211,10 @@ impl<'a> Replication<'a> {
             .with("index", from)
             .with("first_index", first));
         }
+        let recent = shared.node.as_ref().and_then(|node| node.recent.range(from, to, bytes_max));
+        if let Some(frames) = recent {
+            return Ok(frames);
+        }
         let mut frames = Vec::new();
         let mut bytes = 0;
         let Some(mut cursor) = FrameCursor::of_index(&shared.files, from) else {
@@ -259,7 +264,7 @@ impl<'a> Replication<'a> {
             .queue
             .with_writer(|sink| {
                 if let Some(group) = &mut sink.group {
-                    group.forget();
+                    group.recent.cut_after(index);
                 }
                 sink.writer.truncate(place, &end)
             })
@@ -475,8 +480,8 @@ impl Shared {
                 .map_err(|failure| failure.batch);
         };
         let synced = begun.run();
-        let ended = self.queue.with_writer(|sink| sink.writer.end_sync(&begun, &synced));
-        self.queue.go_on();
+        // It commits nothing, but the next batch may go.
+        let ended = self.queue.commit(|sink| (None, sink.writer.end_sync(&begun, &synced)));
         ended.map_err(|failure| failure.batch)
     }
 
@@ -495,9 +500,7 @@ impl Shared {
 
     /// The first frame that is still there and can be handed on.
     fn first_index(&self) -> u64 {
-        let segments = self.files.list();
-        let usable = segments.iter().find(|segment| segment.format > 1);
-        usable.map_or(u64::MAX, |segment| segment.tip.index)
+        self.files.first_index().unwrap_or(u64::MAX)
     }
 
     /// Where the frame of an index ends, and the log with it.

@@ -1,9 +1,12 @@
 //! What an engine does in its group, and what it answers to requests that it does not carry out.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode};
 
+use super::recent::RecentFrames;
 use super::syncs::SyncWaiters;
 use super::vote::VoteFile;
 use crate::checkpoint::begin::Begin;
@@ -45,6 +48,8 @@ pub(crate) struct NodeState {
     pub standing: Mutex<Standing>,
     pub votes: Mutex<VoteFile>,
     pub syncs: SyncWaiters,
+    /// The newest frames of the log.
+    pub recent: Arc<RecentFrames>,
     /// Where a checkpoint may begin: the newest boundary that was applied.
     pub boundary: Mutex<Option<Begin>>,
 }
@@ -56,6 +61,7 @@ impl NodeState {
             standing: Mutex::new(Standing::Following { leader: None }),
             votes: Mutex::new(votes),
             syncs: SyncWaiters::default(),
+            recent: Arc::default(),
             boundary: Mutex::default(),
         }
     }

@@ -152,6 +152,47 @@ fn a_frame_of_somebody_else_ends_a_run_and_what_does_not_fit_is_void() {
 }
 
 #[test]
+fn the_newest_frames_are_handed_on_from_memory_as_they_are_in_the_files() {
+    let (disk, engine) = converted(3);
+    let (replication, term) = (engine.replication(), 5 << 16);
+    let first = replication.tip().index + 1;
+    let proposals = lead(&engine, term);
+    let mut late = None;
+    for number in 1..=6 {
+        poll(&mut engine.apply_event(event(number)));
+        late = late.or_else(|| proposals.0.lock().first().cloned());
+        replication.commit(take(&engine, &proposals, term)).unwrap();
+    }
+    // One that does not fit, one that is cut off, and one in its place.
+    let next = replication.tip().index + 1;
+    append(&engine, vec![late.unwrap().placed(next, term)]).unwrap();
+    append(&engine, vec![LogFrame::members(next + 1, term, "one")]).unwrap();
+    replication.truncate_after(next).unwrap();
+    append(&engine, vec![LogFrame::blank(next + 1, term + 1), LogFrame::blank(next + 2, term + 1)])
+        .unwrap();
+    let handed_on = |engine: &Engine| -> Vec<_> {
+        let (replication, last) = (engine.replication(), next + 2);
+        let ends = [usize::MAX, 1, 0].map(|bytes| (last, bytes));
+        let ends = ends.into_iter().chain([(first, usize::MAX), (last + 9, usize::MAX)]);
+        let frames = |(to, bytes)| {
+            (next..=last + 1).map(move |from| replication.frames(from, to, bytes).unwrap())
+        };
+        ends.flat_map(frames).collect()
+    };
+    let reads = || behind(&engine, WalStatsRequest {}).wait().unwrap().io_stats.reads;
+    let before = reads();
+    let from_memory = handed_on(&engine);
+    assert_eq!(reads(), before, "all of it is there");
+    assert!(from_memory[0][0].is_void() && from_memory[0].len() == 3, "{from_memory:?}");
+    let all = replication.frames(first, u64::MAX, usize::MAX).unwrap();
+    let disk = disk.crash(Crash::KEEP_NONE);
+    drop(engine);
+    let engine = member(&disk, 1, None).unwrap();
+    assert_eq!(handed_on(&engine), from_memory);
+    assert_eq!(engine.replication().frames(first, u64::MAX, usize::MAX).unwrap(), all);
+}
+
+#[test]
 fn a_node_begins_with_nothing_or_with_a_checkpoint_and_comes_to_the_same() {
     for compacts in [false, true] {
         let (disk, source) = {
