@@ -212,8 +212,10 @@ impl Engine {
 
     /// Changes when checkpoints are written without being asked for.
     pub fn set_checkpoint_policy(&self, policy: CheckpointPolicy) {
-        self.shared.schedule.lock().policy = policy;
-        self.shared.growth.wake_all();
+        let before = std::mem::replace(&mut self.shared.schedule.lock().policy, policy);
+        if policy != before {
+            self.shared.growth.wake_all();
+        }
     }
 
     /// What requests are held to.

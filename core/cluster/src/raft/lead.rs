@@ -7,7 +7,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::OneshotResponder;
 use openraft::type_config::TypeConfigExt;
-use openraft::{Raft, ReadPolicy, ServerState};
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{Raft, RaftMetrics, ReadPolicy, ServerState};
 use rstmdb_engine::guards::{self, Safeguard};
 use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
 use tokio::sync::mpsc;
@@ -18,6 +19,9 @@ use super::types::{Proposal, TypeConfig};
 
 /// The library's node.
 pub type RaftOfGroup = Raft<TypeConfig, RaftMachine>;
+
+/// What it says of itself.
+type LibraryMetrics = RaftMetrics<TypeConfig>;
 
 /// Before something is tried again that may be possible then.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -107,9 +111,8 @@ impl Driver {
                     // Nobody is sent to who led before.
                     self.slot.engine().replication().follow("this node begins to lead", None);
                 }
-                let standing = self.slot.engine().replication().standing();
                 let term = seen.current_term;
-                if !matches!(standing, Standing::Leading { term: led, .. } if led == term) {
+                if self.is_to_begin(&seen) {
                     // Asking is news of the node by itself: without a pause it would be asked again at once.
                     waits_to_begin = true;
                     if TypeConfig::now() >= begin_at {
@@ -131,7 +134,7 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                changed = metrics.changed() => if changed.is_err() { break },
+                changed = self.news(&mut metrics, &seen) => if !changed { break },
                 _ = changes.changed() => {}
                 run = refused.recv() => self.end(run),
                 () = TypeConfig::sleep_until(look_at) => {
@@ -142,6 +145,33 @@ impl Driver {
             }
         }
         self.slot.engine().replication().follow("the node stopped", None);
+    }
+
+    /// Waits until there is something to do: each entry changes what the library says of its node, and few of them
+    /// matter here. False: the node stopped.
+    async fn news(
+        &self,
+        metrics: &mut WatchReceiverOf<TypeConfig, LibraryMetrics>,
+        seen: &LibraryMetrics,
+    ) -> bool {
+        while metrics.changed().await.is_ok() {
+            let now = metrics.borrow_and_update();
+            let role = |of: &LibraryMetrics| {
+                let members = of.membership_config.log_id().clone();
+                (of.state, of.current_term, of.current_leader, members)
+            };
+            if now.running_state.is_err() || role(&now) != role(seen) || self.is_to_begin(&now) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The library's node leads, and the engine does not.
+    fn is_to_begin(&self, now: &LibraryMetrics) -> bool {
+        let led = || self.slot.engine().replication().standing();
+        now.state == ServerState::Leader
+            && !matches!(led(), Standing::Leading { term, .. } if term == now.current_term)
     }
 
     /// Ends the run when what was undecided a while ago still is, and most do not say that this node leads: the

@@ -142,8 +142,12 @@ impl RaftStateMachine<TypeConfig> for RaftMachine {
             let slot = self.slot.clone();
             let index = last.index + 1;
             slot.pause().await;
-            let reached =
-                self.worker.run(move || slot.engine().replication().commit(index)).await?;
+            let commit = move || slot.engine().replication().commit(index);
+            // Who leads has applied it already, and those that wait for it need no further thread.
+            let reached = match self.slot.leads() {
+                true => commit().map_err(failed)?,
+                false => self.worker.run(commit).await?,
+            };
             if reached < index {
                 let what = format!("entry {} is to be applied and is not in the log", last.index);
                 return Err(io::Error::other(what));

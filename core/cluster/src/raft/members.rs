@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{ChangeMembers, Instant as _, ServerState};
+use openraft::type_config::TypeConfigExt;
+use openraft::{ChangeMembers, Instant as _, RaftMetrics, ServerState};
 use rstmdb_engine::Engine;
-use rstmdb_engine::replication::{LeaderHint, LogTip, Standing};
+use rstmdb_engine::replication::{LeaderHint, LogTip};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
@@ -146,7 +147,7 @@ impl RaftNode {
             id,
             leader: seen.current_leader.and_then(|leader| u16::try_from(leader).ok()),
             term: seen.current_term,
-            is_leading: matches!(replication.standing(), Standing::Leading { .. }),
+            is_leading: self.slot.leads(),
             is_learner: !voters.contains(&seen.id),
             level: level_of(members.nodes().map(|(_, member)| member)),
             members: members.nodes().map(described).collect(),
@@ -161,6 +162,30 @@ impl RaftNode {
         metrics.borrow_and_update();
         if metrics.changed().await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// The same for who looks at each change: who leads and who belongs to the group is told at once, all else, which
+    /// each entry changes, when the pause is over.
+    pub async fn changed_or_soon(&self, pause: Duration) {
+        let mut metrics = self.raft.metrics();
+        let roles = |now: &RaftMetrics<TypeConfig>| {
+            let members = now.membership_config.log_id().clone();
+            (now.state, now.current_term, now.current_leader, members, self.slot.leads())
+        };
+        let before = roles(&metrics.borrow_and_update());
+        let mut pause = std::pin::pin!(TypeConfig::sleep(pause));
+        let (mut has_changed, mut is_over) = (false, false);
+        while !(has_changed && is_over) {
+            tokio::select! {
+                biased;
+                changed = metrics.changed() => match changed {
+                    Ok(()) if roles(&metrics.borrow_and_update()) != before => return,
+                    Ok(()) => has_changed = true,
+                    Err(_) => std::future::pending().await,
+                },
+                () = &mut pause, if !is_over => is_over = true,
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use openraft::async_runtime::watch::WatchSender;
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::{WatchReceiverOf, WatchSenderOf};
 use parking_lot::RwLock;
-use rstmdb_engine::replication::LogFrame;
+use rstmdb_engine::replication::{LogFrame, Standing};
 use rstmdb_engine::{Engine, Location, Options};
 use rstmdb_types::{Error, Result};
 use tokio::sync::RwLockReadGuard;
@@ -124,6 +124,11 @@ impl EngineSlot {
     /// The engine that is open now.
     pub fn engine(&self) -> Arc<Engine> {
         self.engine.read().clone()
+    }
+
+    /// Whether the engine leads.
+    pub(super) fn leads(&self) -> bool {
+        matches!(self.engine().replication().standing(), Standing::Leading { .. })
     }
 
     /// Keeps the engine that is open now in its place.

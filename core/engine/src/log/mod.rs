@@ -18,6 +18,7 @@ pub(crate) mod sealer;
 pub(crate) mod segment;
 pub(crate) mod ticket;
 pub(crate) mod tip;
+pub(crate) mod waiters;
 pub(crate) mod writer;
 
 pub(crate) use exchange::LogFrame;

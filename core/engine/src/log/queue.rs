@@ -6,7 +6,7 @@
 //! when several wait. A batch is acknowledged as a whole, in log order, or taken back as a whole together
 //! with everything appended after it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
 
 use rstmdb_types::{Error, Offset, Result, TimestampMs};
@@ -18,8 +18,10 @@ use crate::error::{closed, forgotten};
 use crate::guards::{self, Safeguard};
 use crate::log::kinds::Stamp;
 use crate::log::rounds::Rounds;
+use crate::log::waiters::Waiters;
 use crate::sync::{
-    AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Padded, lanes_max, park, thread_waker,
+    AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Padded, lanes_max, park,
+    thread_waker,
 };
 
 /// When more bytes than this wait to be written, new changes wait until they are on their way.
@@ -97,9 +99,6 @@ struct Writing<S> {
     submitted: Offset,
 }
 
-/// Who waits for which offset. Thousands may wait at once, so finding one must not mean looking at all.
-type Waiters = BTreeMap<Offset, Vec<Waker>>;
-
 /// The queue in front of a sink.
 pub(crate) struct Queue<S> {
     lanes: Lanes,
@@ -107,11 +106,9 @@ pub(crate) struct Queue<S> {
     rounds: Rounds,
     writing: Mutex<Writing<S>>,
     /// Callers that wait for a commit.
-    waiters: Mutex<Waiters>,
-    waiting: AtomicUsize,
+    waiters: Waiters,
     /// Callers that have something to append when there is room.
-    applicants: Mutex<Waiters>,
-    applying: AtomicUsize,
+    applicants: Waiters,
     /// Readers that wait for the log to grow, by their number: each has one place, however often it
     /// asks while nothing happens.
     watchers: Mutex<HashMap<u64, (Offset, Waker)>>,
@@ -125,6 +122,8 @@ pub(crate) struct Queue<S> {
     is_at_work: AtomicBool,
     /// Whether the log thread has something to do that nobody waits for in `waiters`.
     is_asked: AtomicBool,
+    /// Whether others decide.
+    hands_over: AtomicBool,
     stopping: AtomicBool,
     volatile: bool,
     /// How often a caller looks again before it sleeps.
@@ -151,10 +150,8 @@ impl<S: Sink> Queue<S> {
             }),
             rounds: Rounds::default(),
             writing: Mutex::new(Writing { sink, sealed: Sealed::default(), submitted: 0 }),
-            waiters: Mutex::new(Waiters::new()),
-            waiting: AtomicUsize::new(0),
-            applicants: Mutex::new(Waiters::new()),
-            applying: AtomicUsize::new(0),
+            waiters: Waiters::new(),
+            applicants: Waiters::new(),
             watchers: Mutex::new(HashMap::new()),
             next_watcher: AtomicU64::new(0),
             watching: AtomicUsize::new(0),
@@ -163,6 +160,7 @@ impl<S: Sink> Queue<S> {
             has_log_thread: AtomicBool::new(false),
             is_at_work: AtomicBool::new(false),
             is_asked: AtomicBool::new(false),
+            hands_over: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             volatile,
         }
@@ -232,14 +230,14 @@ impl<S: Sink> Queue<S> {
         if self.has_room() {
             return Poll::Ready(());
         }
-        register(&self.applicants, &self.applying, 0, context.waker());
+        self.applicants.register(0, context.waker());
         self.request_write();
         // It may have come before the waker was there.
         if self.has_room() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn admit_applicants(&self) {
-        wake(&self.applicants, &self.applying, Offset::MAX);
+        self.applicants.wake(Offset::MAX);
     }
 
     /// Locks out everybody else, to append several effects under offsets known beforehand.
@@ -310,7 +308,7 @@ impl<S: Sink> Queue<S> {
             if self.lead_unless_led() || self.is_led_soon(ticket) {
                 continue;
             }
-            register(&self.waiters, &self.waiting, ticket.offset, &thread_waker());
+            self.waiters.register(ticket.offset, &thread_waker());
             if self.settled(ticket).is_none() && !self.lead_unless_led() {
                 park(None);
             }
@@ -335,9 +333,15 @@ impl<S: Sink> Queue<S> {
         if let Some(result) = self.settled(ticket) {
             return Poll::Ready(result);
         }
-        register(&self.waiters, &self.waiting, ticket.offset, context.waker());
+        self.waiters.register(ticket.offset, context.waker());
         self.rounds.want(ticket.round);
-        self.request_write();
+        // Who waits for a round alone has nothing to be written; what is handed over waits for no disk.
+        let is_written = ticket.offset <= self.committed();
+        if !is_written && self.hands_over.load(Ordering::Relaxed) {
+            self.lead();
+        } else if !is_written {
+            self.request_write();
+        }
         match self.settled(ticket) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
@@ -357,9 +361,8 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn lead(&self) -> bool {
         let Some(mut writing) = self.writing.try_lock() else { return false };
         let is_known = self.write_open(&mut writing);
-        drop(writing);
         // Who waits for what others decide is served when they have.
-        if is_known {
+        if self.leave(writing) {
             self.hand_over();
         }
         is_known
@@ -384,14 +387,14 @@ impl<S: Sink> Queue<S> {
 
     /// Sees to it that those who came while the sink was busy are served.
     fn hand_over(&self) {
-        let waiting = self.waiting.load(Ordering::SeqCst) + self.applying.load(Ordering::SeqCst);
+        let waiting = self.waiters.count() + self.applicants.count();
         if waiting == 0 {
             return;
         }
         if self.has_log_thread.load(Ordering::SeqCst) {
             self.ask_log_thread();
         } else {
-            wake(&self.waiters, &self.waiting, Offset::MAX);
+            self.waiters.wake(Offset::MAX);
             self.admit_applicants();
         }
     }
@@ -421,9 +424,22 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn with_writer<T>(&self, work: impl FnOnce(&mut S) -> T) -> T {
         let mut writing = self.writing.lock();
         let result = work(&mut writing.sink);
-        drop(writing);
-        self.hand_over();
+        if self.leave(writing) {
+            self.hand_over();
+        }
         result
+    }
+
+    /// Lets others write; says whether there may be anything to do for them. Where others decide, most who wait do so for
+    /// them, and waking the log thread would only have it find that out.
+    fn leave(&self, writing: MutexGuard<'_, Writing<S>>) -> bool {
+        let (may_write, submitted) = (writing.sink.may_write(), writing.submitted);
+        let is_open = writing.sealed.batches.is_empty()
+            && !self.volatile
+            && (submitted > self.committed() || self.rounds.is_awaited());
+        drop(writing);
+        // Who appends after this finds the writer free.
+        may_write && !(is_open && self.appended() <= submitted)
     }
 
     /// Runs `work` while nothing is written, after everything appended has been.
@@ -460,7 +476,7 @@ impl<S: Sink> Queue<S> {
             }
             // Nothing is on its way, so everybody's fate is known. Some may have asked just after
             // it was, and of a write that was taken back the offset may not come again.
-            wake(&self.waiters, &self.waiting, Offset::MAX);
+            self.waiters.wake(Offset::MAX);
             return true;
         }
         self.admit_applicants();
@@ -487,7 +503,7 @@ impl<S: Sink> Queue<S> {
     /// Moves the commit mark, and tells those who wait for it.
     fn show(&self, writing: &mut Writing<S>, last: Offset) {
         self.marks.committed.fetch_max(last, Ordering::SeqCst);
-        wake(&self.waiters, &self.waiting, last);
+        self.waiters.wake(last);
         writing.sink.committed();
         self.wake_watchers(last);
     }
@@ -499,14 +515,15 @@ impl<S: Sink> Queue<S> {
         if let Some(last) = last {
             self.show(&mut writing, last);
         }
-        drop(writing);
-        self.go_on();
+        if self.leave(writing) {
+            self.go_on();
+        }
         result
     }
 
     /// Sees to what waits to be handed over: it may be possible now.
     pub(crate) fn go_on(&self) {
-        let asking = self.waiting.load(Ordering::SeqCst) + self.applying.load(Ordering::SeqCst);
+        let asking = self.waiters.count() + self.applicants.count();
         if asking > 0 || self.lanes.waiting_bytes() > 0 {
             self.request_write();
         }
@@ -555,7 +572,7 @@ impl<S: Sink> Queue<S> {
             self.marks.epoch.fetch_add(1, Ordering::AcqRel);
         });
         drop(writing);
-        wake(&self.waiters, &self.waiting, Offset::MAX);
+        self.waiters.wake(Offset::MAX);
         self.admit_applicants();
     }
 
@@ -575,6 +592,7 @@ impl<S: Sink> Queue<S> {
         self.rounds.begin(has_rounds);
         writing.submitted = self.committed();
         self.lanes.stand_up()?;
+        self.hands_over.store(true, Ordering::Relaxed);
         self.marks.stands_down.store(false, Ordering::SeqCst);
         Ok(())
     }
@@ -601,7 +619,7 @@ impl<S: Sink> Queue<S> {
             self.rounds.confirm(round);
         }
         drop(writing);
-        wake(&self.waiters, &self.waiting, Offset::MAX);
+        self.waiters.wake(Offset::MAX);
     }
 
     /// Does what a failed write of everything that waits does.
@@ -640,7 +658,7 @@ impl<S: Sink> Queue<S> {
             });
             self.marks.epoch.fetch_add(1, Ordering::AcqRel);
         });
-        wake(&self.waiters, &self.waiting, Offset::MAX);
+        self.waiters.wake(Offset::MAX);
         self.admit_applicants();
     }
 
@@ -713,7 +731,7 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn close(&self) {
         self.lanes.close(closed());
         self.stopping.store(true, Ordering::SeqCst);
-        wake(&self.waiters, &self.waiting, Offset::MAX);
+        self.waiters.wake(Offset::MAX);
         self.admit_applicants();
         self.wake_watchers(Offset::MAX);
         self.wake_log_thread();
@@ -734,8 +752,7 @@ impl<S: Sink> Queue<S> {
     pub(crate) fn write_waiting(&self) {
         let (mut is_known, mut is_behind) = (true, false);
         let is_wanted = |is_known: bool| {
-            self.is_asked.swap(false, Ordering::SeqCst)
-                || (is_known && self.waiting.load(Ordering::SeqCst) > 0)
+            self.is_asked.swap(false, Ordering::SeqCst) || (is_known && self.waiters.count() > 0)
         };
         while is_wanted(is_known) || (is_known && is_behind) {
             self.is_at_work.store(true, Ordering::SeqCst);
@@ -762,30 +779,9 @@ fn looks(sink: &impl Sink) -> u32 {
     if is_of_use { LOOKS } else { 0 }
 }
 
-fn register(list: &Mutex<Waiters>, count: &AtomicUsize, offset: Offset, waker: &Waker) {
-    let mut list = list.lock();
-    let wakers = list.entry(offset).or_default();
-    if !wakers.iter().any(|known| known.will_wake(waker)) {
-        wakers.push(waker.clone());
-    }
-    count.store(list.len(), Ordering::SeqCst);
-}
-
-/// Wakes everybody whose offset has come.
-fn wake(list: &Mutex<Waiters>, count: &AtomicUsize, upto: Offset) {
-    if count.load(Ordering::SeqCst) == 0 {
-        return;
-    }
-    let mut list = list.lock();
-    let later = upto.checked_add(1).map(|next| list.split_off(&next)).unwrap_or_default();
-    let ready = std::mem::replace(&mut *list, later);
-    count.store(list.len(), Ordering::SeqCst);
-    drop(list);
-    for waker in ready.into_values().flatten() {
-        waker.wake();
-    }
-}
-
 #[cfg(all(test, feature = "shuttle"))]
 #[path = "queue_shuttle.rs"]
 mod queue_shuttle;
+#[cfg(all(test, not(feature = "shuttle")))]
+#[path = "queue_tests.rs"]
+mod queue_tests;

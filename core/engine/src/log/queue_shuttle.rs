@@ -111,7 +111,9 @@ impl Run {
 
     /// Others decide about what is handed over.
     fn decided_elsewhere() -> Run {
-        Run::made(None, true)
+        let run = Run::made(None, true);
+        run.queue.stand_up(|_| Ok(false)).unwrap();
+        run
     }
 
     fn made(failure: Option<(u32, bool)>, elsewhere: bool) -> Run {

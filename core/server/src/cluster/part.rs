@@ -22,6 +22,8 @@ use crate::node::{
 
 /// How often it is looked at what has no event of its own.
 const LOOK: Duration = Duration::from_millis(500);
+/// What each entry changes is told this often.
+const PAUSE: Duration = Duration::from_millis(20);
 /// So many looks are between two that read files.
 const LOOKS_OF_FILES: u32 = 10;
 
@@ -132,7 +134,7 @@ async fn tell(setup: &Setup, raft: &RaftNode) {
             leader = Some(state.leader);
         }
         tokio::select! {
-            () = raft.changed() => {}
+            () = raft.changed_or_soon(PAUSE) => {}
             () = engines.changed() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
