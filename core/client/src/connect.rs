@@ -30,6 +30,8 @@ use crate::server::ServerInfo;
 
 /// So many servers are followed that say that another one takes writes.
 const LEADERS_MAX: usize = 3;
+/// After so long without an answer the next host is tried beside those before it.
+const ALONE: Duration = Duration::from_secs(1);
 
 /// Everything needed to connect, and what all connections of a client know.
 #[derive(Debug)]
@@ -91,33 +93,77 @@ pub(crate) struct Connected {
     pub server: Arc<ServerInfo>,
 }
 
-/// Tries hosts in turn. With `follows`, goes on from there to where writes are taken, if that can be reached.
+/// Tries hosts in turn, each a while after the one before. With `follows`, goes on from there to where writes are
+/// taken, if that can be reached.
 pub(crate) async fn any(
     settings: &ConnectSettings,
     hosts: &[Endpoint],
     follows: bool,
 ) -> Result<Connected> {
-    let mut errors: Vec<Error> = Vec::new();
-    for host in hosts {
-        match one(settings, host).await {
-            Ok(connected) if follows => return Ok(leader(settings, connected).await),
-            Ok(connected) => return Ok(connected),
-            Err(error) => errors.push(error),
+    match first(settings, hosts).await {
+        Ok(connected) if follows => Ok(leader(settings, connected).await),
+        Ok(connected) => Ok(connected),
+        Err(errors) => Err(all_of(errors)),
+    }
+}
+
+/// The first that answers, or why none does. Those that it overtook count as unreachable.
+async fn first(
+    settings: &ConnectSettings,
+    hosts: &[Endpoint],
+) -> std::result::Result<Connected, Vec<Error>> {
+    let mut errors = Vec::new();
+    let mut left = hosts.iter();
+    let mut tried = Vec::new();
+    loop {
+        match left.next() {
+            Some(host) => tried.push((host, Box::pin(one(settings, host)))),
+            None if tried.is_empty() => return Err(errors),
+            None => {}
+        }
+        let is_last = left.len() == 0;
+        let answered = std::future::poll_fn(|context| {
+            for (place, (_, attempt)) in tried.iter_mut().enumerate() {
+                if let Poll::Ready(connected) = attempt.as_mut().poll(context) {
+                    return Poll::Ready((place, connected));
+                }
+            }
+            Poll::Pending
+        });
+        tokio::select! {
+            biased;
+            (place, connected) = answered => {
+                drop(tried.remove(place));
+                match connected {
+                    Ok(connected) => {
+                        let overtaken = tried.iter().take(place);
+                        overtaken.for_each(|(host, _)| settings.nodes.unreachable(host));
+                        return Ok(connected);
+                    }
+                    Err(error) => errors.push(error),
+                }
+            }
+            () = tokio::time::sleep(ALONE), if !is_last => {}
         }
     }
-    // What may pass is worth another try, whatever the other endpoints say.
+}
+
+/// What may pass is worth another try, whatever the other endpoints say.
+fn all_of(errors: Vec<Error>) -> Error {
     let message = errors.iter().map(Error::message).collect::<Vec<_>>().join("; ");
     let several = errors.len() > 1;
     let error = errors.into_iter().reduce(|one, next| if one.retryable() { one } else { next });
-    let error = error.ok_or_else(|| invalid_option("endpoints", "there is no endpoint"))?;
+    let Some(error) = error else {
+        return invalid_option("endpoints", "there is no endpoint");
+    };
     if !several {
-        return Err(error);
+        return error;
     }
     let mut all = Error::new(error.code(), message);
     if let Some(reason) = error.reason() {
         all = all.with_reason(reason);
     }
-    Err(all.as_sent(error.kind(), error.retryable()))
+    all.as_sent(error.kind(), error.retryable())
 }
 
 async fn leader(settings: &ConnectSettings, mut connected: Connected) -> Connected {

@@ -127,7 +127,8 @@ async fn serve(lane: &Arc<Lane>, mut first: Option<Arc<Oneshot<Result<Arc<Server
             return;
         }
         if let Some(error) = failure {
-            if !error.retryable() || failures >= retry.attempts {
+            let is_over = !error.retryable() || failures >= retry.attempts;
+            if is_over || lane.reads_elsewhere() {
                 lane.fail_waiting(&error);
             }
             failures = failures.saturating_add(1);

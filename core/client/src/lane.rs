@@ -10,11 +10,12 @@ use parking_lot::Mutex;
 use rstmdb_protocol::frame::{self, Decoded, PAYLOAD_BYTES_MAX};
 use rstmdb_protocol::message::Incoming;
 use rstmdb_protocol::{FrameError, WireCommand};
+use rstmdb_types::operation::Place;
 use rstmdb_types::{Error, Operation, Result};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::connect::ConnectSettings;
-use crate::error::{closed, malformed, passes, timeout};
+use crate::error::{closed, lost, malformed, passes, timeout};
 use crate::options::Endpoint;
 use crate::request::{Outgoing, Repeat, Waiter};
 use crate::server::ServerInfo;
@@ -33,6 +34,10 @@ const PLACE_BYTES: usize = 16 << 10;
 const FRONT_BYTES: usize = frame::HEADER_BYTES + 256;
 /// How long the answer to a keep-alive may take when requests may take for ever.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Where others may be read from, a node that is asked and says nothing is left after this share of a request's time,
+const PATIENCE_SHARE: u32 = 8;
+/// and not later than this.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 /// The other lanes of a client.
 pub(crate) trait Others: std::fmt::Debug + Send + Sync {
@@ -138,6 +143,7 @@ impl Lane {
             return;
         }
         outgoing.order = state.next_order;
+        outgoing.impatient_at = self.impatient_at(&outgoing);
         state.next_order += 1;
         let first = state.queue.is_empty();
         let sooner = state.is_sooner(&outgoing);
@@ -204,8 +210,35 @@ impl Lane {
         }
     }
 
-    fn reads_elsewhere(&self) -> bool {
+    /// Whether what is asked here can be asked of other nodes.
+    pub(crate) fn reads_elsewhere(&self) -> bool {
         matches!(self.part, Part::Reader(_))
+    }
+
+    fn patience(&self) -> Duration {
+        let timeout = self.settings.options.request_timeout;
+        if timeout.is_zero() { PATIENCE_MAX } else { (timeout / PATIENCE_SHARE).min(PATIENCE_MAX) }
+    }
+
+    fn impatient_at(&self, outgoing: &Outgoing) -> Option<Instant> {
+        let WireCommand::Database(operation) = outgoing.command else { return None };
+        let is_quick = self.reads_elsewhere() && operation.place() == Place::Memory;
+        is_quick.then(|| Instant::now() + self.patience())
+    }
+
+    /// Has reads go to other nodes when this one says nothing.
+    fn leave_silent(&self, now: Instant) {
+        let Part::Reader(node) = &self.part else { return };
+        let leaving = {
+            let mut state = self.state.lock();
+            if state.leaves_at(self.patience()).is_none_or(|at| at > now) {
+                return;
+            }
+            state.leave_silent()
+        };
+        self.settings.nodes.silent(node);
+        let error = lost(node, "it says nothing");
+        leaving.into_iter().for_each(|outgoing| self.reroute(outgoing, &error));
     }
 
     /// A connection was made: watches are taken up again on it.
@@ -386,6 +419,7 @@ impl Lane {
 
     /// Takes what no longer has time out, and says when to look again.
     pub(crate) fn expire(&self, now: Instant) -> Instant {
+        self.leave_silent(now);
         let options = &self.settings.options;
         let wait =
             if options.request_timeout.is_zero() { PING_TIMEOUT } else { options.request_timeout };
@@ -425,7 +459,8 @@ impl Lane {
         };
         let mut state = self.state.lock();
         // What came meanwhile counts too.
-        let deadlines = state.deadlines().chain(ping_due).chain([now + wait]);
+        let deadlines = state.deadlines().chain(state.leaves_at(self.patience()));
+        let deadlines = deadlines.chain(ping_due).chain([now + wait]);
         state.next_look = deadlines.min().unwrap_or(now + wait);
         state.next_look
     }

@@ -22,6 +22,8 @@ const REST_MIN: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(30);
 /// How long a host is left alone that says it is too far behind.
 const BEHIND: Duration = Duration::from_secs(1);
+/// How long a host is left alone that says nothing: whoever meets several of them is not sent back to the first.
+const SILENT: Duration = Duration::from_secs(5);
 /// Lags that differ by less are the same.
 const LAG_STEP_MS: u64 = 250;
 /// So many hosts that were not given are remembered; a server that names ever more of them is not believed.
@@ -224,6 +226,13 @@ impl Nodes {
     /// A host is too far behind to answer.
     pub(crate) fn behind(&self, host: &Endpoint) {
         self.state.lock().rest(host, BEHIND, 0);
+    }
+
+    /// A host says nothing, while others can be asked.
+    pub(crate) fn silent(&self, host: &Endpoint) {
+        let mut state = self.state.lock();
+        let failures = state.resting.get(host).map_or(0, |rest| rest.failures);
+        state.rest(host, SILENT, failures.saturating_add(1));
     }
 
     /// A host was reached.

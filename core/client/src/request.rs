@@ -93,6 +93,8 @@ pub(crate) struct Outgoing {
     /// Says it in the words of an older server.
     pub older: Option<Reword>,
     pub deadline: Option<Instant>,
+    /// From then on it may leave a node that says nothing.
+    pub impatient_at: Option<Instant>,
     /// How often it was sent in vain.
     pub attempts: u32,
     /// It was on a connection that is gone, and may have been done there.
@@ -122,6 +124,7 @@ impl Outgoing {
             needs: None,
             older: None,
             deadline: None,
+            impatient_at: None,
             attempts: 0,
             was_sent: false,
             refusals: None,

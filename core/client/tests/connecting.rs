@@ -56,6 +56,15 @@ fn a_server_of_something_else_is_a_clear_error() {
 }
 
 #[test]
+fn a_host_that_says_nothing_holds_up_no_other() {
+    let (mute, there) = (Fake::new(), Fake::new());
+    // However long the first is waited for.
+    let options = Options { connect_timeout: Duration::ZERO, ..options(&[&mute, &mute, &there]) };
+    let (client, _peer) = there.connect(options);
+    assert_eq!(client.server().unwrap().endpoint, there.endpoint());
+}
+
+#[test]
 fn the_next_host_is_tried() {
     let (gone, there) = (Fake::new(), Fake::new());
     let options = options(&[&gone, &there]);

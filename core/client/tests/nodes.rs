@@ -438,6 +438,26 @@ fn reads_that_may_be_behind_go_to_a_replica_and_say_how_far() {
 }
 
 #[test]
+fn a_read_that_may_be_behind_soon_leaves_nodes_that_say_nothing() {
+    let (near, mute, deaf) = (Fake::new(), Fake::new(), Fake::new());
+    let told = cluster(1, 1, None, &[&near, &mute, &deaf]);
+    // Enough for three nodes to be asked in turn, and not for one to be waited for.
+    let request_timeout = Duration::from_secs(8);
+    let options = Options { read: ReadMode::Any, request_timeout, ..near.options() };
+    let (client, mut home) = connect(&near, &told, options);
+    std::thread::spawn(move || {
+        while let Some(asked) = home.next() {
+            Ask::Read.answer(&mut home, &asked);
+        }
+    });
+    // This one says hello and nothing else; the other one not even that.
+    let connections = serve(deaf, |_, _| ());
+    Ask::Read.of(&client).wait().unwrap();
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    drop(mute);
+}
+
+#[test]
 fn a_lease_is_asked_of_who_leads_and_older_servers_are_told_nothing() {
     let fake = Fake::new();
     let options = Options { read: ReadMode::Lease, ..fake.options() };

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rstmdb_testkit::faulty::Rng;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::client::breath;
 use crate::group::{Group, Members};
 use crate::world::World;
+
+/// A node with a damaged log has come to a decision within this.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,12 +31,18 @@ pub enum Kind {
     Kill,
     /// `kill -9` of all at once.
     KillAll,
+    /// A node's power is cut: what it had not synced is lost, all or some of it.
+    PowerCut,
+    /// All lose power at once.
+    PowerCutOfAll,
     /// A stop in order.
     Stop,
     /// Another one is to lead.
     Transfer,
     /// A node is removed, its directory is lost, and it comes back as another one.
     Replace,
+    /// While a node is away, a bit of its log turns over.
+    Flip,
     /// A checkpoint is written and log is deleted.
     Compact,
     /// Calls on the disk of a node take longer than an election.
@@ -54,9 +64,11 @@ const KINDS: &[Kind] = &[
     Kind::Stop,
     Kind::Transfer,
     Kind::Replace,
+    Kind::Flip,
     Kind::Compact,
 ];
-const PRELOADED: &[Kind] = &[Kind::SlowDisk, Kind::FullDisk, Kind::Clock];
+const PRELOADED: &[Kind] =
+    &[Kind::PowerCut, Kind::PowerCutOfAll, Kind::SlowDisk, Kind::FullDisk, Kind::Clock];
 
 impl std::str::FromStr for Kind {
     type Err = String;
@@ -98,6 +110,8 @@ enum Remedy {
     Mend(Vec<(usize, usize)>),
     Resume(usize),
     Start(Vec<usize>),
+    /// As the node of this number at this place, or as another one.
+    StartDamaged(usize, u64),
     Calm(Storm),
     Work(usize, &'static str),
     SetClock(usize),
@@ -181,6 +195,14 @@ pub fn begin(kind: Kind, group: &mut Group, rng: &mut Rng) -> Option<Fault> {
             group.nodes.iter_mut().for_each(crate::node::Node::kill);
             fault(String::new(), Remedy::Start((0..size).collect()))
         }
+        Kind::PowerCut => {
+            let lost = cut_power(group, &[place], rng);
+            fault(format!("of {place}: {lost}"), Remedy::Start(vec![place]))
+        }
+        Kind::PowerCutOfAll => {
+            let places: Vec<usize> = (0..size).collect();
+            fault(cut_power(group, &places, rng), Remedy::Start(places))
+        }
         Kind::Stop => {
             let ended = group.nodes[place].stop().err().unwrap_or_default();
             fault(format!("of {place} {ended}"), Remedy::Start(vec![place]))
@@ -195,13 +217,14 @@ pub fn begin(kind: Kind, group: &mut Group, rng: &mut Rng) -> Option<Fault> {
             let Members { leader, numbers, .. } = members?;
             let gone = (leader + 1 + rng.index(size - 1)) % size;
             group.nodes[gone].kill();
-            let args = json!({"node": numbers.get(&gone)?, "force": true});
-            let said = group.order("CLUSTER_REMOVE", args);
-            // Who is still a member keeps what it has.
-            if said.is_ok() {
-                group.nodes[gone].wipe();
-            }
+            let said = group.expel(gone, *numbers.get(&gone)?);
             fault(format!("of {gone}: {said:?}"), Remedy::Start(vec![gone]))
+        }
+        Kind::Flip => {
+            let number = *members?.numbers.get(&place)?;
+            group.nodes[place].kill();
+            let flipped = group.nodes[place].flip_bit(rng).unwrap_or_else(|| "nowhere".to_owned());
+            fault(format!("of {place}: {flipped}"), Remedy::StartDamaged(place, number))
         }
         Kind::Compact => {
             let said = group.order("COMPACT", json!({}));
@@ -225,6 +248,19 @@ pub fn begin(kind: Kind, group: &mut Group, rng: &mut Rng) -> Option<Fault> {
     }
 }
 
+/// Cuts the power of nodes, while much is on its way to their disks.
+fn cut_power(group: &mut Group, places: &[usize], rng: &mut Rng) -> String {
+    places.iter().for_each(|place| group.nodes[*place].fail("sync", "hold"));
+    std::thread::park_timeout(Duration::from_millis(rng.below(100)));
+    // All of them before anything is taken back.
+    places.iter().for_each(|place| group.nodes[*place].kill());
+    let lost = places.iter().map(|place| {
+        group.nodes[*place].work("sync");
+        group.nodes[*place].lose_unsynced(rng)
+    });
+    lost.collect::<Vec<_>>().join("; ")
+}
+
 impl Fault {
     /// Puts it right; what was wrong with that.
     pub fn end(self, group: &mut Group) -> Option<String> {
@@ -232,6 +268,9 @@ impl Fault {
             Remedy::Mend(cuts) => cuts.iter().for_each(|(from, to)| group.world.mend(*from, *to)),
             Remedy::Resume(place) => group.nodes[place].signal(Signal::CONT),
             Remedy::Start(places) => places.into_iter().for_each(|place| group.start_node(place)),
+            Remedy::StartDamaged(place, number) => {
+                return start_damaged(group, place, number).err();
+            }
             Remedy::Calm(Storm { is_over, thread }) => {
                 is_over.store(true, Ordering::Release);
                 if thread.join().is_err() {
@@ -251,4 +290,24 @@ impl Fault {
         }
         None
     }
+}
+
+/// Starts a node with a log that may be damaged: it says so and takes no part, or the damage is where nothing is read
+/// any more.
+fn start_damaged(group: &mut Group, place: usize, number: u64) -> Result<(), String> {
+    group.start_node(place);
+    let begin = Instant::now();
+    while begin.elapsed() < PATIENCE {
+        if group.nodes[place].says("is damaged at") {
+            group.nodes[place].kill();
+            group.insist_on_expelling(place, number)?;
+            group.start_node(place);
+            return Ok(());
+        }
+        if group.is_whole() {
+            return Ok(());
+        }
+        breath();
+    }
+    Err(format!("it neither serves nor says why: {}", group.nodes[place].last_words()))
 }

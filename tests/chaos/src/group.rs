@@ -107,12 +107,36 @@ impl Group {
         }
     }
 
+    /// Has the group go on without the node of this number, whose directory is lost then. Who is still a member keeps what
+    /// it has.
+    pub fn expel(&mut self, place: usize, number: u64) -> Result<String, String> {
+        let said = self.order("CLUSTER_REMOVE", json!({"node": number, "force": true}))?;
+        self.nodes[place].wipe();
+        Ok(said)
+    }
+
+    /// The same, as often as it takes while nobody leads.
+    pub fn insist_on_expelling(&mut self, place: usize, number: u64) -> Result<(), String> {
+        let begin = Instant::now();
+        loop {
+            match self.expel(place, number) {
+                Ok(_) => return Ok(()),
+                Err(why) if begin.elapsed() > PATIENCE => return Err(why),
+                Err(_) => breath(),
+            }
+        }
+    }
+
+    /// Whether all nodes vote and answer.
+    pub fn is_whole(&mut self) -> bool {
+        self.members().is_some_and(|members| members.voters == self.nodes.len())
+    }
+
     /// Waits until all nodes vote and answer.
     pub fn await_voters(&mut self, patience: Duration) -> Result<(), String> {
         let begin = Instant::now();
         while begin.elapsed() < patience {
-            let voters = self.members().map(|members| members.voters);
-            if voters == Some(self.nodes.len()) {
+            if self.is_whole() {
                 return Ok(());
             }
             breath();

@@ -2,6 +2,9 @@
 //!
 //! Registers are instances that hold one number; each write has a number of its own. Between accounts amounts are moved by atomic
 //! batches, so that their sum never changes.
+//!
+//! What a write asks for never comes again once it is gone: an account says, beside its amount, which transfer was the last. So a
+//! refusal is for good, though a request that its client gave up on may reach a server long after.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -206,12 +209,12 @@ impl Worker<'_> {
             "transitions": [
                 {"from": "r", "event": "SET", "to": "r"},
                 {"from": "r", "event": "SWAP", "to": "r", "guard": "ctx.n == payload.was"},
-                {"from": "r", "event": "MOVE", "to": "r", "guard": "ctx.v == payload.was"},
+                {"from": "r", "event": "MOVE", "to": "r", "guard": "ctx.t == payload.last"},
             ],
         });
         self.insist("PUT_MACHINE", json!({"machine": "m", "version": 1, "definition": definition}));
         for number in 0..ACCOUNTS {
-            self.create(&account(number), json!({"v": AMOUNT}));
+            self.create(&account(number), json!({"v": AMOUNT, "t": 0}));
         }
     }
 
@@ -340,8 +343,8 @@ impl Worker<'_> {
         self.book.note(number, begun, known(&fate, told, &["/wal_offset"]));
     }
 
-    /// What is in all accounts at one moment.
-    fn amounts(&mut self) -> Option<Vec<u64>> {
+    /// What is in all accounts at one moment, and the last transfer of each.
+    fn amounts(&mut self) -> Option<Vec<(u64, u64)>> {
         let names = (0..ACCOUNTS).map(account);
         let reads: Vec<Value> = names
             .map(|name| json!({"op": "GET_INSTANCE", "params": {"instance_id": name}}))
@@ -349,7 +352,10 @@ impl Worker<'_> {
         let step = json!({"op": "BATCH", "args": {"mode": "atomic", "ops": reads}});
         match self.fate(&step) {
             Fate::Done(answer) => {
-                let of = |at| answer.pointer(&format!("/results/{at}/result/ctx/v"))?.as_u64();
+                let of = |at| {
+                    let ctx = answer.pointer(&format!("/results/{at}/result/ctx"))?;
+                    Some((ctx["v"].as_u64()?, ctx["t"].as_u64()?))
+                };
                 (0..ACCOUNTS).map(of).collect()
             }
             Fate::Odd(answer) => {
@@ -362,7 +368,7 @@ impl Worker<'_> {
 
     fn sum(&mut self) {
         if let Some(amounts) = self.amounts()
-            && amounts.iter().sum::<u64>() != AMOUNT * ACCOUNTS as u64
+            && amounts.iter().map(|(amount, _)| amount).sum::<u64>() != AMOUNT * ACCOUNTS as u64
         {
             self.book.fault(format!("a batch was read in part: the accounts have {amounts:?}"));
         }
@@ -372,14 +378,15 @@ impl Worker<'_> {
         let Some(amounts) = self.amounts() else { return };
         let from = self.rng.index(ACCOUNTS);
         let to = (from + 1 + self.rng.index(ACCOUNTS - 1)) % ACCOUNTS;
-        let amount = self.rng.below(amounts[from].min(9) + 1);
+        let amount = self.rng.below(amounts[from].0.min(9) + 1);
         let begun = self.book.now();
         let number = self.book.next.fetch_add(1, Ordering::AcqRel);
         let half = |at: usize, becomes: u64| {
+            let (was, last) = amounts[at];
             json!({"op": "APPLY_EVENT", "params": {"instance_id": account(at), "event": "MOVE",
-                "payload": {"v": becomes, "was": amounts[at], "t": number}}})
+                "payload": {"v": becomes, "was": was, "t": number, "last": last}}})
         };
-        let ops = [half(from, amounts[from] - amount), half(to, amounts[to] + amount)];
+        let ops = [half(from, amounts[from].0 - amount), half(to, amounts[to].0 + amount)];
         let args = json!({"mode": "atomic", "ops": ops, "idempotency_key": format!("key{number}")});
         let (fate, told) = self.settled(&json!({"op": "BATCH", "args": args}), true);
         let offsets = ["/results/0/result/wal_offset", "/results/1/result/wal_offset"];

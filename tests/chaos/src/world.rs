@@ -9,25 +9,30 @@ use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 
-/// Why there can be no machines here, if so.
-pub fn obstacle() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("network namespaces take root".to_owned());
-    }
-    let found = Command::new("ip").args(["netns", "list"]).output();
-    match found {
-        Ok(output) if output.status.success() => forbidden(),
-        Ok(output) => Some(format!("ip netns: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => Some(format!("ip: {error}; install it (Debian: apt-get install iproute2)")),
-    }
+/// Why there can be no machines here.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// It can't be helped: who runs this may not make any.
+    Forbidden(String),
+    /// A program is missing.
+    Missing(String),
 }
 
-/// Containers may forbid what root may do elsewhere.
+/// Why there can be no machines here, if so.
+pub fn obstacle() -> Option<Obstacle> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(Obstacle::Forbidden("network namespaces take root".to_owned()));
+    }
+    if let Err(error) = Command::new("ip").arg("-Version").output() {
+        let advice = "install it (Debian: apt-get install iproute2)";
+        return Some(Obstacle::Missing(format!("ip: {error}; {advice}")));
+    }
+    forbidden().map(Obstacle::Forbidden)
+}
+
+/// Containers may forbid what root may do elsewhere, one thing or another: a small network is tried.
 fn forbidden() -> Option<String> {
-    let name = format!("rstmdb-try-{}", std::process::id());
-    let made = ip(&format!("netns add {name}"));
-    let _ = ip(&format!("netns delete {name}"));
-    made.err()
+    World::new(2).err()
 }
 
 /// Machines on a network.

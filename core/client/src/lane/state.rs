@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rstmdb_protocol::frame::WireMode;
 use rstmdb_protocol::message::{self, Incoming};
@@ -134,9 +134,10 @@ impl LaneState {
         self.queue.insert(place, outgoing);
     }
 
-    /// Whether a request times out before anybody would notice.
+    /// Whether the time of a request comes before anybody would notice.
     pub(super) fn is_sooner(&self, outgoing: &Outgoing) -> bool {
-        outgoing.deadline.is_some_and(|deadline| deadline < self.next_look)
+        let times = [outgoing.deadline, outgoing.impatient_at];
+        times.into_iter().flatten().any(|time| time < self.next_look)
     }
 
     pub(super) fn take(
@@ -299,6 +300,32 @@ impl LaneState {
             outgoing.was_sent = true;
             outgoing
         })
+    }
+
+    /// When the reads here go to other nodes, if this one says nothing until then. Not while it is asked for what may
+    /// take its time.
+    pub(super) fn leaves_at(&self, patience: Duration) -> Option<Instant> {
+        let flying = self.flight.iter().flatten();
+        if flying.clone().any(|outgoing| outgoing.impatient_at.is_none()) {
+            return None;
+        }
+        let first = flying.chain(&self.queue).filter_map(|outgoing| outgoing.impatient_at).min()?;
+        Some(if self.link.is_some() { first.max(self.last_received + patience) } else { first })
+    }
+
+    /// Has the reads here go: at once those that wait for a connection; those on one when it is taken for dead.
+    pub(super) fn leave_silent(&mut self) -> Vec<Outgoing> {
+        let Some(link) = &self.link else {
+            let (leaving, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue)
+                .into_iter()
+                .partition(|outgoing| outgoing.impatient_at.is_some());
+            self.queue = left.into();
+            return leaving;
+        };
+        link.dead.notify_one();
+        // It is said once.
+        self.flight.iter_mut().flatten().for_each(|outgoing| outgoing.impatient_at = None);
+        Vec::new()
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
