@@ -2,7 +2,9 @@
 
 mod support;
 
-use rstmdb_machine::{GUARD_DEPTH_MAX, GUARD_NODES_MAX, Guard, Machine};
+use rstmdb_machine::{
+    Allowance, EvaluationBudget, GUARD_DEPTH_MAX, GUARD_NODES_MAX, Guard, Machine, Scope,
+};
 use rstmdb_types::{Json, Limits};
 use support::{abc, parse, passes};
 
@@ -17,6 +19,11 @@ fn deep_guards_are_refused_and_allowed_depth_works() {
         ("!-(", "ctx.a", ")"),
         ("ctx.a || ctx.b && 1 == 2 + 3 * (", "1", ")"),
         ("contains(ctx, ", "1", ")"),
+        ("[", "1", "]"),
+        ("[1, ", "1", "]"),
+        ("ctx.a ? ", "1", " : 2"),
+        ("ctx.a ? 1 : ", "1", ""),
+        ("filter(", "ctx.a", ", x, x)"),
     ] {
         for count in [GUARD_DEPTH_MAX + 2, 200_000] {
             let text = open.repeat(count) + middle + &close.repeat(count);
@@ -38,8 +45,78 @@ fn the_deepest_guard_fits_a_small_stack() {
     let run = small.spawn(move || {
         let guard = Guard::parse(&text).unwrap();
         let ctx = Json::empty_object();
-        let scope = rstmdb_machine::Scope { ctx: ctx.root(), payload: None, state: "", now_ms: 0 };
+        let scope = rstmdb_machine::Scope { ctx: ctx.root(), ..rstmdb_machine::Scope::default() };
         assert!(guard.explain(&scope).is_some());
+    });
+    run.unwrap().join().unwrap();
+}
+
+#[test]
+fn the_deepest_questions_of_lists_fit_a_small_stack() {
+    let names = (0..GUARD_DEPTH_MAX - 2)
+        .map(|n| format!("any([[1]], x{n}, [1, 2 ? x{n}[0] == ("))
+        .collect::<Vec<_>>();
+    let depth = names.len() / 4;
+    let open = names[..depth].concat();
+    let text = format!("{open}1{}", ") : 3])".repeat(depth));
+    let small = std::thread::Builder::new().stack_size(1 << 20);
+    let run = small.spawn(move || {
+        let guard = Guard::parse(&text).unwrap();
+        let ctx = Json::empty_object();
+        let scope = rstmdb_machine::Scope { ctx: ctx.root(), ..rstmdb_machine::Scope::default() };
+        guard.evaluate(&scope);
+        guard.explain(&scope);
+    });
+    run.unwrap().join().unwrap();
+}
+
+#[test]
+fn what_costs_too_much_ends_soon_and_says_so() {
+    let big = "a".repeat(1 << 20);
+    let list = vec!["1"; 20_000].join(",");
+    let ctx = Json::parse(&format!(r#"{{"big":"{big}","l":[{list}]}}"#)).unwrap();
+    let scope = Scope { ctx: ctx.root(), ..Scope::default() };
+    let mut doubled = "[ctx.big]".to_owned();
+    for n in 0..40 {
+        doubled = format!("map({doubled}, x{n}, [x{n}, x{n}])");
+    }
+    let searched = ["any(ctx.l, x, ctx.l[19999] == x + 1)"; 10].join(" || ");
+    for (text, limit) in [
+        ("all(ctx.l, a, all(ctx.l, b, a == b))", "evaluation_steps_max"),
+        (
+            r#"size(replace(ctx.big, "a", "bbbbbbbbbbbbbbbbbbbbbbbbbbbb")) > 1"#,
+            "evaluation_bytes_max",
+        ),
+        (r#"size(split(ctx.big, "")) > 1"#, "evaluation_bytes_max"),
+        (r#"matches(ctx.big, "(a|b)*(a|b)*(a|b)*c$")"#, "evaluation_bytes_max"),
+        ("all(ctx.l, a, size(concat(ctx.big, ctx.big)) > 1)", "evaluation_bytes_max"),
+        (&doubled, "evaluation_bytes_max"),
+        (&searched, "evaluation_bytes_max"),
+    ] {
+        let budget = EvaluationBudget::new(Allowance::default());
+        assert!(!Guard::parse(text).unwrap().evaluate_within(&scope, &budget), "{text:.80}");
+        let error = budget.error().unwrap_or_else(|| panic!("{text:.80}"));
+        assert_eq!(error.context()["limit"], limit, "{text:.80}");
+    }
+    for text in
+        ["all(ctx.l, a, a == 1)", "size(concat(ctx.big, ctx.big)) > 1", "sum(ctx.l) == 20000"]
+    {
+        let budget = EvaluationBudget::new(Allowance::default());
+        assert!(Guard::parse(text).unwrap().evaluate_within(&scope, &budget), "{text}");
+    }
+}
+
+#[test]
+fn actions_that_nest_are_read_and_run_on_a_small_stack() {
+    let depth = 55;
+    let open = r#"[{"if":"true","then":"#.repeat(depth);
+    let actions = format!("{open}[]{}", "}]".repeat(depth));
+    let definition = abc(&format!(r#"[{{"from":"a","event":"E","to":"b","actions":{actions}}}]"#));
+    let small = std::thread::Builder::new().stack_size(1 << 20);
+    let run = small.spawn(move || {
+        let machine = support::machine(&definition);
+        let ctx = Json::empty_object();
+        assert!(machine.step(&support::situation(&machine, "a", &ctx), "E").is_ok());
     });
     run.unwrap().join().unwrap();
 }
@@ -111,13 +188,12 @@ fn every_cut_of_a_guard_is_answered() {
 fn text_that_is_not_canonical_never_panics() {
     let definitions = ["", "{", "\"", "[", "{\"states\"", "{\"states\":[\"a", "{\"a\":\\", "nul"];
     for text in definitions {
-        assert!(Machine::load(&Json::from_canonical(text)).is_err());
+        assert!(Machine::load(&Json::from_canonical(text), 2).is_err());
         let ctx = Json::from_canonical(text);
         let scope = rstmdb_machine::Scope {
             ctx: ctx.root(),
             payload: Some(ctx.root()),
-            state: "",
-            now_ms: 0,
+            ..rstmdb_machine::Scope::default()
         };
         for guard in ["ctx.a.b == payload", "ctx[0] in ctx || size(payload) > 1", "ctx.a < 5"] {
             let guard = Guard::parse(guard).unwrap();

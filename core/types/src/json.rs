@@ -140,6 +140,23 @@ impl Json {
         self.0.starts_with('{')
     }
 
+    /// The object without this member; other values as they are.
+    pub fn without(&self, key: &str) -> Json {
+        if self.root().get(key).is_none() {
+            return self.clone();
+        }
+        let mut out = String::with_capacity(self.0.len());
+        out.push('{');
+        for member in self.root().members().filter(|member| unescape(member.raw_key) != key) {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(member.text);
+        }
+        out.push('}');
+        Json(Arc::from(out))
+    }
+
     /// The context after an event: members of `payload` replace members of `self`, one level deep.
     ///
     /// When either side is not an object the result is `self`, unchanged.

@@ -8,7 +8,7 @@ use rstmdb::{
     PutMachineResult, ValidateMachineRequest, ValidateMachineResult,
 };
 use rstmdb::{Result, Text};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::list::total;
 use crate::error::{self, CommandResult};
@@ -154,6 +154,7 @@ impl GetMachine {
 /// The members of a stored definition.
 #[derive(Debug, Deserialize)]
 pub(crate) struct StoredDefinition {
+    #[serde(deserialize_with = "state_names")]
     pub(crate) states: Vec<String>,
     pub(crate) initial: String,
     #[serde(default)]
@@ -165,10 +166,53 @@ pub(crate) struct StoredDefinition {
 #[derive(Debug, Deserialize)]
 pub(crate) struct StoredTransition {
     pub(crate) from: Vec<String>,
-    pub(crate) event: String,
-    pub(crate) to: String,
+    /// None for one that answers no event.
+    #[serde(default)]
+    pub(crate) event: Option<String>,
+    /// None where the state stays.
+    #[serde(default)]
+    pub(crate) to: Option<String>,
     #[serde(default)]
     pub(crate) guard: Option<String>,
+    /// What each action does.
+    #[serde(default, deserialize_with = "action_names")]
+    pub(crate) actions: Vec<String>,
+}
+
+impl StoredTransition {
+    /// The event, or what stands for none.
+    pub(crate) fn trigger(&self) -> &str {
+        self.event.as_deref().unwrap_or("(always)")
+    }
+}
+
+/// States that do something are objects.
+fn state_names<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum State {
+        Name(String),
+        Object { name: String },
+    }
+    let states = Vec::<State>::deserialize(deserializer)?;
+    let name = |state| match state {
+        State::Name(name) | State::Object { name } => name,
+    };
+    Ok(states.into_iter().map(name).collect())
+}
+
+/// What each action does: the one of its members that is no part of it.
+fn action_names<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<String>, D::Error> {
+    let actions = Vec::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
+    let is_part = |name: &str| ["then", "else", "payload", "data"].contains(&name);
+    let verb = |action: &serde_json::Map<String, serde_json::Value>| {
+        action.keys().find(|name| !is_part(name)).cloned().unwrap_or_default()
+    };
+    Ok(actions.iter().map(verb).collect())
 }
 
 /// The machines with their latest definitions; of very many machines only the first ones, since each
@@ -203,11 +247,20 @@ fn describe(
     if !definition.r#final.is_empty() {
         lines.push(("final", definition.r#final.join(", ")));
     }
+    let has_actions =
+        definition.transitions.iter().any(|transition| !transition.actions.is_empty());
     let rows = definition.transitions.iter().map(|transition| {
         let guard = transition.guard.clone().unwrap_or_default();
-        vec![transition.from.join(", "), transition.event.clone(), transition.to.clone(), guard]
+        let to = transition.to.clone().unwrap_or_else(|| "(stays)".to_owned());
+        let mut row = vec![transition.from.join(", "), transition.trigger().to_owned(), to, guard];
+        if has_actions {
+            row.push(transition.actions.join(", "));
+        }
+        row
     });
-    fields(lines).then(table(&["from", "event", "to", "guard"], rows))
+    let head = ["from", "event", "to", "guard", "actions"];
+    let columns = if has_actions { head.as_slice() } else { &head[..4] };
+    fields(lines).then(table(columns, rows))
 }
 
 /// List machines and their versions.

@@ -159,7 +159,7 @@ impl WatchAll {
             names::hint("--machines", &self.machines, machines),
             names::hint("--from-states", &self.from_states, states().map(String::as_str)),
             names::hint("--to-states", &self.to_states, states().map(String::as_str)),
-            names::hint("--events", &self.events, rows.map(|row| row.event.as_str())),
+            names::hint("--events", &self.events, rows.filter_map(|row| row.event.as_deref())),
         ];
         hints.iter().flatten().for_each(|hint| session.output.note(hint));
     }
@@ -401,6 +401,9 @@ fn readable(event: &InstanceEvent, wide: bool) -> CommandResult<String> {
         let ctx = serde_json::to_string(ctx).map_err(internal)?;
         line.push_str(&format!("  ctx {}", shown(&ctx, 120)));
     }
+    if let Some(emitted) = &event.emitted {
+        line.push_str(&format!("  emitted {}", shown(emitted.as_str(), 120)));
+    }
     Ok(line)
 }
 
@@ -425,6 +428,7 @@ mod tests {
             payload: Json::null(),
             ctx: None,
             event_id: None,
+            emitted: None,
         }
     }
 

@@ -21,8 +21,10 @@ pub(super) fn text(picture: &Picture) -> Result<String, std::fmt::Error> {
     for arrow in &picture.arrows {
         let guard = arrow.guard.as_ref().map(|guard| label(&format!("[{guard}]")));
         let guard = guard.map(|guard| format!("\\n{guard}")).unwrap_or_default();
+        let actions = arrow.actions.as_ref().map(|actions| format!("\\n/ {}", label(actions)));
+        let actions = actions.unwrap_or_default();
         let event = label(&arrow.event);
-        writeln!(out, "    {} -> {} [label=\"{event}{guard}\"];", arrow.from, arrow.to)?;
+        writeln!(out, "    {} -> {} [label=\"{event}{guard}{actions}\"];", arrow.from, arrow.to)?;
     }
     out.push_str("}\n");
     Ok(out)

@@ -131,6 +131,8 @@ struct Arrow {
     to: String,
     event: String,
     guard: Option<String>,
+    /// What its actions do, as a list.
+    actions: Option<String>,
 }
 
 /// The id of the node that stands for all states without a transition of their own.
@@ -159,9 +161,14 @@ impl Picture {
         let id = |state: &str| ids.get(state).cloned().unwrap_or_else(|| ANY.to_owned());
         let arrow = |transition: &StoredTransition, from: &str| Arrow {
             from: if from == WILDCARD { ANY.to_owned() } else { id(from) },
-            to: id(&transition.to),
-            event: transition.event.clone(),
+            to: match &transition.to {
+                Some(to) => id(to),
+                None if from == WILDCARD => ANY.to_owned(),
+                None => id(from),
+            },
+            event: transition.trigger().to_owned(),
             guard: transition.guard.clone(),
+            actions: (!transition.actions.is_empty()).then(|| transition.actions.join(", ")),
         };
         let arrows: Vec<Arrow> = definition
             .transitions

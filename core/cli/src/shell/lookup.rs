@@ -149,7 +149,7 @@ fn events(database: &Database, instance: Option<&str>) -> Result<Vec<String>> {
         }
     }
     names(database, |definition| {
-        definition.transitions.iter().map(|transition| transition.event.clone()).collect()
+        definition.transitions.iter().filter_map(|transition| transition.event.clone()).collect()
     })
 }
 
