@@ -2,7 +2,7 @@
 
 use rstmdb_types::{PermittedEvent, Result, Text};
 
-use crate::expression::{EvaluationBudget, Scope};
+use crate::expression::{EvaluationBudget, Guard};
 use crate::machine::{Decision, Machine, Situation};
 use crate::{EventId, StateId, refusal};
 
@@ -36,7 +36,9 @@ impl Machine {
             return Err(refusal::invalid_transition(self, situation, event));
         };
         let scope = situation.scope(state, event);
-        if let Some((choice, to)) = self.first(choices, &scope, budget) {
+        if let Some((choice, to)) =
+            self.first(choices, budget, |guard| guard.evaluate_within(&scope, budget))
+        {
             return Ok((id, choice, to));
         }
         Err(match budget.error() {
@@ -50,12 +52,12 @@ impl Machine {
     pub(crate) fn first(
         &self,
         choices: &[u32],
-        scope: &Scope<'_>,
         budget: &EvaluationBudget,
+        holds: impl Fn(&Guard) -> bool,
     ) -> Option<(u32, Option<StateId>)> {
         for &choice in choices {
             let Some(transition) = self.transitions.get(choice as usize) else { continue };
-            if transition.guard.as_ref().is_none_or(|guard| guard.evaluate_within(scope, budget)) {
+            if transition.guard.as_ref().is_none_or(&holds) {
                 return Some((choice, transition.to));
             }
             if budget.error().is_some() {

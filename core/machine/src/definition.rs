@@ -233,7 +233,10 @@ impl DefinitionReader<'_> {
             JsonRef::Null => None,
             JsonRef::Bool(true) => Some(PayloadMerge::All),
             JsonRef::Bool(false) => Some(PayloadMerge::Nothing),
-            value => Some(PayloadMerge::Names(self.names(path, value, expected)?)),
+            value => {
+                let names = self.names(path, value, expected)?;
+                Some(PayloadMerge::Names(names.into_iter().collect()))
+            }
         })
     }
 

@@ -1,5 +1,7 @@
 //! How the payload of an event is merged into the context.
 
+use std::collections::BTreeSet;
+
 use rstmdb_types::{Json, Text};
 
 /// Which members of a payload are merged.
@@ -10,7 +12,7 @@ pub enum PayloadMerge {
     /// None.
     Nothing,
     /// Those with these names.
-    Names(Vec<Text>),
+    Names(BTreeSet<Text>),
 }
 
 impl PayloadMerge {
@@ -20,13 +22,7 @@ impl PayloadMerge {
             _ if !payload.is_object() => None,
             PayloadMerge::All => Some(payload.clone()),
             PayloadMerge::Nothing => None,
-            PayloadMerge::Names(names) => {
-                let found = names.iter().filter_map(|name| {
-                    let value = payload.root().get(name)?;
-                    Some(one_member(name, &Json::from_canonical(&value.text())))
-                });
-                Some(found.fold(Json::empty_object(), |picked, member| picked.merge(&member)))
-            }
+            PayloadMerge::Names(names) => Some(payload.only(names)),
         }
     }
 
@@ -41,11 +37,4 @@ impl PayloadMerge {
             }
         }
     }
-}
-
-/// The object with this one member.
-pub(crate) fn one_member(name: &str, value: &Json) -> Json {
-    // Serialising a string to JSON text can't fail.
-    let key = serde_json::to_string(name).unwrap_or_default();
-    Json::from_canonical(&format!("{{{key}:{value}}}"))
 }

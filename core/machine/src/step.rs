@@ -4,9 +4,10 @@
 //! transition's actions run, the next state is entered; after that transitions that answer no event, and events
 //! that were raised, until there are none. Each action sees what the one before left.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use rstmdb_types::error::reason;
+use rstmdb_types::json::unescape;
 use rstmdb_types::{Error, ErrorCode, Json, Result, Text};
 
 use crate::action::{Action, ActionFailure, ActionRun, Emission};
@@ -62,8 +63,9 @@ impl Machine {
             .pick(payload)
             .map_or_else(|| situation.ctx.clone(), |picked| situation.ctx.merge(&picked));
         let work = ActionRun::new(merged.clone(), &budget);
+        let state = situation.state;
         let mut run =
-            StepRun { machine: self, situation, state: situation.state, work, inner: Vec::new() };
+            StepRun { machine: self, situation, state, work, inner: Vec::new(), what: "event" };
         run.take(choice, event, payload)?;
         run.settle(event, payload)?;
         let (rest, touched) = run.finish(event)?;
@@ -80,7 +82,8 @@ impl Machine {
         let budget = EvaluationBudget::new(situation.allowance);
         let work = ActionRun::new(situation.ctx.clone(), &budget);
         let state = situation.state;
-        let mut run = StepRun { machine: self, situation, state, work, inner: Vec::new() };
+        let mut run =
+            StepRun { machine: self, situation, state, work, inner: Vec::new(), what: "creation" };
         let payload = Json::null();
         run.run(self.actions_of(|doings| doings.entry.get(state as usize)), "", &payload)?;
         run.settle("", &payload)?;
@@ -108,6 +111,8 @@ struct StepRun<'r, 'a> {
     state: StateId,
     work: ActionRun<'r>,
     inner: Vec<u32>,
+    /// What is refused, for messages.
+    what: &'static str,
 }
 
 impl<'r> StepRun<'r, '_> {
@@ -145,11 +150,10 @@ impl<'r> StepRun<'r, '_> {
             let Some((raised, with)) = self.work.raised.pop_front() else { return Ok(()) };
             let Some(choice) = self.accepting(&raised, &with) else { continue };
             (name, data) = (raised, with);
-            let before = &self.work.ctx;
             if let Some(picked) = self.machine.merge_of(choice).pick(&data) {
-                self.work.ctx = before.merge(&picked);
+                self.work.merge(&picked);
                 let members = picked.root().members();
-                let names = members.map(|member| rstmdb_types::json::unescape(member.raw_key));
+                let names = members.map(|member| unescape(member.raw_key));
                 self.work.touched.extend(names.map(|name| Text::from(name.as_ref())));
             }
             self.follow(choice, &name, &data, event)?;
@@ -186,7 +190,9 @@ impl<'r> StepRun<'r, '_> {
         }
         let (machine, ctx) = (self.machine, &self.work.ctx);
         let scope = scope(machine, self.situation, self.state, ctx, event, payload);
-        machine.first(choices, &scope, self.work.budget).map(|(choice, _)| choice)
+        let budget = self.work.budget;
+        let found = machine.first(choices, budget, |guard| guard.evaluate_counted(&scope, budget));
+        found.map(|(choice, _)| choice)
     }
 
     fn finish(self, event: &str) -> Result<(Rest, Vec<Text>)> {
@@ -202,7 +208,8 @@ impl<'r> StepRun<'r, '_> {
         if let Some(error) = self.work.budget.error() {
             return refusal::too_costly(error, self.situation, event);
         }
-        let message = format!("an action refuses the event: {}: {}", failure.path, failure.message);
+        let message =
+            format!("an action refuses the {}: {}: {}", self.what, failure.path, failure.message);
         let error = self.refusal(message, event).with_reason(reason::ACTION_FAILED);
         let error = match failure.expression {
             Some(expression) => error.with("expression", expression),
@@ -258,20 +265,12 @@ fn scope<'s>(
 }
 
 /// What the context has besides, and what it has no more, of the members that were changed.
-fn difference(before: &Json, after: &Json, mut touched: Vec<Text>) -> (Json, Vec<Text>) {
-    touched.sort_unstable();
-    touched.dedup();
-    let mut patch = Json::empty_object();
-    let mut removed = Vec::new();
-    for name in touched {
-        match after.root().get(&name) {
-            Some(value) => {
-                let value = Json::from_canonical(&value.text());
-                patch = patch.merge(&crate::merge::one_member(&name, &value));
-            }
-            None if before.root().get(&name).is_some() => removed.push(name),
-            None => {}
-        }
-    }
-    (patch, removed)
+fn difference(before: &Json, after: &Json, touched: Vec<Text>) -> (Json, Vec<Text>) {
+    let touched: BTreeSet<Text> = touched.into_iter().collect();
+    let patch = after.only(&touched);
+    let removed = before.only(&touched);
+    let left: HashSet<&str> = patch.root().members().map(|member| member.raw_key).collect();
+    let gone = removed.root().members().filter(|member| !left.contains(member.raw_key));
+    let gone = gone.map(|member| Text::from(unescape(member.raw_key).as_ref())).collect();
+    (patch, gone)
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use rstmdb_machine::{
-    Allowance, EvaluationBudget, GUARD_DEPTH_MAX, GUARD_NODES_MAX, Guard, Machine, Scope,
+    Allowance, EvaluationBudget, GUARD_DEPTH_MAX, GUARD_NODES_MAX, Guard, Machine, Scope, Situation,
 };
 use rstmdb_types::{Json, Limits};
 use support::{abc, parse, passes};
@@ -103,6 +103,55 @@ fn what_costs_too_much_ends_soon_and_says_so() {
     {
         let budget = EvaluationBudget::new(Allowance::default());
         assert!(Guard::parse(text).unwrap().evaluate_within(&scope, &budget), "{text}");
+    }
+}
+
+#[test]
+fn as_many_names_as_a_definition_has_room_for_are_set_and_merged() {
+    let names: Vec<String> = (0..30_000).map(|number| format!("m{number}")).collect();
+    let members = |value: &str| {
+        let members: Vec<_> = names.iter().map(|name| format!(r#""{name}":{value}"#)).collect();
+        Json::parse(&format!("{{{}}}", members.join(","))).unwrap()
+    };
+    let merge = format!(r#"["{}"]"#, names[15_000..].join("\",\""));
+    let assign = members("1");
+    let actions = format!(r#"[{{"assign":{assign}}},{{"unset":["m7","nothing"]}}]"#);
+    let definition = abc(&format!(
+        r#"[{{"from":"a","event":"E","to":"b","merge":{merge},"actions":{actions}}},
+            {{"from":"a","event":"MERGE","to":"b","merge":{merge}}}]"#
+    ));
+    let machine = support::machine(&definition);
+    let (ctx, payload) = (Json::parse(r#"{"m7":0}"#).unwrap(), members("2"));
+    let situation =
+        Situation { payload: Some(&payload), ..support::situation(&machine, "a", &ctx) };
+    let stepped = machine.step(&situation, "E").unwrap();
+    assert_eq!(stepped.rest.ctx, assign.without(&["m7"]));
+    assert_eq!(stepped.removed, ["m7"]);
+    let merged = machine.step(&situation, "MERGE").unwrap().rest.ctx;
+    assert_eq!(merged.root().members().count(), 15_001);
+}
+
+#[test]
+fn what_a_machine_does_again_and_again_on_a_large_context_is_counted() {
+    let big = "a".repeat(1 << 20);
+    let ctx = Json::parse(&format!(r#"{{"big":"{big}"}}"#)).unwrap();
+    for round in [
+        r#""guard":"ctx.none != 1""#,
+        r#""actions":[{"assign":{"n":1}}]"#,
+        r#""actions":[{"assign":{"n":1}},{"unset":["n"]}]"#,
+        r#""guard":"event == \"GO\"","actions":[{"raise":"GO"}]"#,
+        r#""actions":[{"if":"ctx.none","then":[]}]"#,
+    ] {
+        let definition = abc(&format!(
+            r#"[{{"from":"a","event":"GO","to":"a"}},{{"from":"a","always":true,{round},"to":"a"}}]"#
+        ));
+        let machine = support::machine(&definition);
+        let payload = Json::parse(r#"{"x":1}"#).unwrap();
+        let situation =
+            Situation { payload: Some(&payload), ..support::situation(&machine, "a", &ctx) };
+        let error = machine.step(&situation, "GO").unwrap_err();
+        let reason = if round.contains("raise") { "never_rests" } else { "limit_exceeded" };
+        assert_eq!(error.reason(), Some(reason), "{round} {error}");
     }
 }
 

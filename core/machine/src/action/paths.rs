@@ -2,8 +2,6 @@
 
 use rstmdb_types::{Json, JsonRef, Text};
 
-use crate::merge::one_member;
-
 /// The names that lead to a place, from the context's members on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ContextPath {
@@ -72,7 +70,7 @@ fn set(value: Option<JsonRef<'_>>, names: &[Text], new: &Json) -> Result<Json, u
         Some(_) => return Err(names.len()),
     };
     let inner = set(object.root().get(name), rest, new)?;
-    Ok(object.merge(&one_member(name, &inner)))
+    Ok(object.merge(&Json::object([(name.as_str(), inner)])))
 }
 
 fn unset(value: JsonRef<'_>, names: &[Text]) -> Json {
@@ -80,7 +78,7 @@ fn unset(value: JsonRef<'_>, names: &[Text]) -> Json {
     let Some((name, rest)) = names.split_first() else { return whole };
     match value.get(name) {
         None => whole,
-        Some(_) if rest.is_empty() => whole.without(name),
-        Some(inner) => whole.merge(&one_member(name, &unset(inner, rest))),
+        Some(_) if rest.is_empty() => whole.without(&[name.as_str()]),
+        Some(inner) => whole.merge(&Json::object([(name.as_str(), unset(inner, rest))])),
     }
 }

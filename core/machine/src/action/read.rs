@@ -168,14 +168,19 @@ impl ActionReader<'_, '_> {
             let name = unescape(member.raw_key);
             let at = member_path(path, &name);
             let place = self.place(&at, &name)?;
-            if let Some((other, _)) = places.iter().find(|(other, _)| other.overlaps(&place)) {
+            places.push((place, Template::read(&at, member.value(), self.0)?));
+        }
+        let mut sorted: Vec<_> = places.iter().map(|(place, _)| place).collect();
+        sorted.sort_by(|one, two| one.names().cmp(two.names()));
+        // One that leads into another stands right behind it, or behind another such.
+        for (one, two) in sorted.iter().zip(sorted.iter().skip(1)) {
+            if one.overlaps(two) {
                 let message = format!(
                     "overlaps with {:?}; which comes first is told by a list: write two actions",
-                    other.text()
+                    one.text()
                 );
-                return Err(invalid(&at, message));
+                return Err(invalid(&member_path(path, two.text()), message));
             }
-            places.push((place, Template::read(&at, member.value(), self.0)?));
         }
         Ok(Verb::Assign(places))
     }

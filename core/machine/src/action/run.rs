@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use super::paths::InTheWay;
 use super::{Action, ContextPath, Emission, Template, Verb};
 use crate::expression::{EvaluationBudget, Meter, Scope};
-use crate::merge::one_member;
 use crate::warnings::shorten;
 
 /// What a step has come to so far.
@@ -68,11 +67,13 @@ impl<'b> ActionRun<'b> {
                 self.run(if holds { then } else { otherwise }, &scope)
             }
             Verb::Raise { event, payload } => {
+                self.budget.make(event.len());
                 let payload = self.evaluate(action, payload, 0, &scope)?;
                 self.raised.push_back((event.clone(), payload));
                 Ok(())
             }
             Verb::Emit { kind, data } => {
+                self.budget.make(kind.len());
                 let data = self.evaluate(action, data, 0, &scope)?;
                 self.emitted.push(Emission { kind: kind.clone(), data });
                 Ok(())
@@ -123,22 +124,29 @@ impl<'b> ActionRun<'b> {
             self.budget.make(set.as_str().len());
             members.insert(member, set);
         }
-        let mut patch = Json::empty_object();
-        for (member, value) in members {
-            patch = patch.merge(&one_member(member, &value));
-            self.touched.push(member.clone());
-        }
-        self.ctx = self.ctx.merge(&patch);
+        self.touched.extend(members.keys().copied().cloned());
+        let patch = Json::object(members.into_iter().map(|(name, value)| (name.as_str(), value)));
+        self.merge(&patch);
         Ok(())
+    }
+
+    /// Merges an object into the context.
+    pub(crate) fn merge(&mut self, members: &Json) {
+        // Who may not look at the context any more goes on with the one that there is: the answer means nothing.
+        if self.budget.look_at(self.ctx.as_str().len()) {
+            self.ctx = self.ctx.merge(members);
+        }
     }
 
     fn unset(&mut self, place: &ContextPath) {
         let member = place.member();
         let Some(before) = self.ctx.root().get(member) else { return };
-        self.budget.look_at(self.ctx.as_str().len());
+        if !self.budget.look_at(self.ctx.as_str().len()) {
+            return;
+        }
         self.ctx = match place.unset(before) {
-            Some(value) => self.ctx.merge(&one_member(member, &value)),
-            None => self.ctx.without(member),
+            Some(value) => self.ctx.merge(&Json::object([(member.as_str(), value)])),
+            None => self.ctx.without(&[member.as_str()]),
         };
         self.touched.push(member.clone());
     }

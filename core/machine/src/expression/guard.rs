@@ -76,12 +76,14 @@ impl Guard {
     #[inline]
     pub fn evaluate_within(&self, scope: &Scope<'_>, budget: &EvaluationBudget) -> bool {
         match self.0.is_counted() {
-            true => {
-                self.0.look(|root| evaluate::truth(root, &Evaluation::new(scope, budget)))
-                    && budget.error().is_none()
-            }
+            true => self.evaluate_counted(scope, budget),
             false => self.0.look(|root| evaluate::truth(root, &Evaluation::uncounted(scope))),
         }
+    }
+
+    /// Whether the guard passes, counted at any level: what a machine asks again and again by itself has to end.
+    pub(crate) fn evaluate_counted(&self, scope: &Scope<'_>, budget: &EvaluationBudget) -> bool {
+        self.0.holds(scope, budget) && budget.error().is_none()
     }
 
     /// Why the guard does not pass; None when it does.

@@ -89,6 +89,9 @@ pub const GUARD_DEPTH_MAX: usize = 128;
 /// How many operands and operators an expression may have; like the depth, it may only grow.
 pub const GUARD_NODES_MAX: usize = 10_000;
 
+/// What a byte of an expression counts each time that it is parsed.
+const PARSED_WEIGHT: usize = 16;
+
 /// What an expression can see.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
@@ -221,13 +224,22 @@ impl Expression {
         self.level > 1
     }
 
+    /// Whether it may be parsed once more, should it have to be.
+    fn is_affordable(&self, budget: &EvaluationBudget) -> bool {
+        self.root.is_some() || budget.make(self.text.len().saturating_mul(PARSED_WEIGHT))
+    }
+
     /// Whether it counts as true; where the budget is exceeded the answer means nothing.
     pub(crate) fn holds(&self, scope: &Scope<'_>, budget: &EvaluationBudget) -> bool {
-        self.look(|root| evaluate::truth(root, &Evaluation::new(scope, budget)))
+        self.is_affordable(budget)
+            && self.look(|root| evaluate::truth(root, &Evaluation::new(scope, budget)))
     }
 
     /// What it comes to; where the budget is exceeded the answer means nothing.
     pub fn evaluate(&self, scope: &Scope<'_>, budget: &EvaluationBudget) -> Json {
+        if !self.is_affordable(budget) {
+            return Json::null();
+        }
         self.look(|root| {
             let mut text = String::new();
             evaluate::value(root, &Evaluation::new(scope, budget)).write(&mut text);

@@ -122,7 +122,7 @@ impl Delta {
             JsonRef::String(raw) => Some(unescape(raw)),
             _ => None,
         });
-        names.fold(ctx, |ctx, name| ctx.without(&name))
+        ctx.without(&names.collect::<Vec<_>>())
     }
 }
 
