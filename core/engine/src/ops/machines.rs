@@ -90,6 +90,9 @@ impl Shared {
         let stored = machines.get(&request.machine, request.version).cloned();
         drop(machines);
         let parsed = edge.parse_machine(&request.definition, limits, request.strict);
+        if let (Ok((machine, _)), None) = (&parsed, &stored) {
+            self.check_language(machine.level())?;
+        }
         // What is stored keeps the meaning that it was put with, so the same text is still the same machine.
         match stored.filter(|stored| !request.strict && stored.as_sent == request.definition) {
             Some(stored)
@@ -154,6 +157,17 @@ impl Shared {
         .with("machine", request.machine.as_str())
         .with("limit", "machine_versions_max")
         .with("limit_value", most))
+    }
+
+    /// Whether all who take part know the level of a definition; they never know less later.
+    fn check_language(&self, level: u32) -> Result<()> {
+        if level == 1 {
+            return Ok(());
+        }
+        let proposer = self.queue.with_writer(|sink| sink.group.as_ref()?.proposer());
+        let Some(proposer) = proposer else { return Ok(()) };
+        let members = self.files.members.lock().clone();
+        proposer.admit_language(level, members.as_ref())
     }
 
     fn check_definitions(&self, machines: &Machines, request: &PutMachineRequest) -> Result<()> {
