@@ -395,6 +395,12 @@ func TestAMachineThatDoesSomethingComesBackAsItWasPut(t *testing.T) {
 	if len(stored.Definition.Bodies["busy"].Entry) != 1 || !stored.Definition.Transitions[2].Always || stored.Definition.Transitions[1].To != "" {
 		t.Errorf("%+v", stored.Definition)
 	}
+	wrong := definition
+	wrong.Bodies = map[string]rstmdb.StateBody{"bussy": {Entry: []any{map[string]any{"emit": "begun"}}}}
+	_, err = db.PutMachine(ctx, rstmdb.PutMachineRequest{Machine: "m", Version: 2, Definition: wrong})
+	if err == nil || !strings.Contains(err.Error(), `Bodies has the state "bussy", which is not in States`) {
+		t.Errorf("%v", err)
+	}
 	if _, err := db.CreateInstance(ctx, rstmdb.CreateInstanceRequest{Machine: "m", Version: 1, InstanceID: "i"}); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,11 @@
 
 package rstmdb
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+)
 
 // MachineDefinition is the definition of a machine. Anything else that encodes to the same JSON, such
 // as a json.RawMessage read from a file, can be stored too.
@@ -101,6 +105,11 @@ func (m *MachineDefinition) UnmarshalJSON(text []byte) error {
 
 func (m *MachineDefinition) appendJSON(b []byte) ([]byte, error) {
 	var err error
+	for name := range m.Bodies {
+		if !slices.Contains(m.States, name) {
+			return b, invalidRequest("definition: Bodies has the state " + strconv.Quote(name) + ", which is not in States; add it there")
+		}
+	}
 	b = append(b, `{"states":[`...)
 	for i, name := range m.States {
 		if i > 0 {

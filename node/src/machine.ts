@@ -63,22 +63,39 @@ export type PayloadInput<M extends MachineTypes, E extends string = string> = M 
   : JsonInput;
 
 /** A transition of a machine. */
-export interface Transition<S extends string = string, E extends string = string> {
+export type Transition<S extends string = string, E extends string = string> = {
   /** The state it leads out of, several of them, or `*` for all without one of their own. */
   readonly from: NoInfer<S> | '*' | readonly NoInfer<S>[];
-  /** The event it takes; a transition has this or `always`. */
-  readonly event?: E | undefined;
-  /** It takes no event and is taken as soon as the guard holds. */
-  readonly always?: true | undefined;
-  /** The state it leads to. Without it nothing is left or entered, and there have to be actions. */
-  readonly to?: NoInfer<S> | undefined;
   /** An expression over `ctx` and `payload` that must hold, such as `ctx.total > 0`. */
   readonly guard?: string | undefined;
   /** What of the payload is merged into the context: all, nothing, or the members with these names. */
   readonly merge?: boolean | readonly string[] | undefined;
-  /** What is done when it is taken. */
-  readonly actions?: readonly Action[] | undefined;
-}
+} & (
+  | {
+      /** The event it takes. */
+      readonly event: E;
+      readonly always?: undefined;
+    }
+  | {
+      /** It takes no event and is taken as soon as the guard holds. */
+      readonly always: true;
+      readonly event?: undefined;
+    }
+) &
+  (
+    | {
+        /** The state it leads to. */
+        readonly to: NoInfer<S>;
+        /** What is done when it is taken. */
+        readonly actions?: readonly Action[] | undefined;
+      }
+    | {
+        /** Nothing is left or entered. */
+        readonly to?: undefined;
+        /** What is done when it is taken. */
+        readonly actions: readonly Action[];
+      }
+  );
 
 /**
  * Something that is done. Values are JSON as it stands, but for `{ $: 'ctx.tries + 1' }` at any depth, which is what

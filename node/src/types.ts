@@ -7,6 +7,7 @@
  */
 
 import type { RstmdbError } from './errors.js';
+import type { Json } from './json.js';
 import type {
   AnyMachine,
   ContextInput,

@@ -26,9 +26,9 @@ class Transition(Generic[S, E]):
 
     `source` may be a list of states, or `"*"` for every state that is not final. With a `guard`, such as
     `"ctx.total > 0"`, only when that holds. `actions` are done when it is taken, such as
-    `{"assign": {"tries": expression("coalesce(ctx.tries, 0) + 1")}}`; with them the target may be `None`: nothing
-    is left or entered then. Without an event it is taken as soon as the guard holds. `merge` says what of the
-    payload is merged into the context: all of it, nothing, or the members with these names.
+    `{"assign": {"tries": expression("coalesce(ctx.tries, 0) + 1")}}`; with them the target may be `None`:
+    nothing is left or entered then. Without an event it is taken as soon as the guard holds. `merge` says what
+    of the payload is merged into the context: all of it, nothing, or the members with these names.
     """
 
     __slots__ = ("actions", "event", "guard", "merge", "source", "target")
@@ -143,7 +143,7 @@ class Machine(Generic[S, E]):
         guard: str | None = None,
         actions: Iterable[Action] = (),
     ) -> Self:
-        """Adds a transition that answers no event: it is taken as soon as the guard holds. Returns the machine."""
+        """Adds a transition that is taken as soon as the guard holds, without an event. Returns the machine."""
         return self.add(Transition(source, None, target, guard=guard, actions=actions))
 
     def state(

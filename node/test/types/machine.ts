@@ -60,6 +60,7 @@ const acting = defineMachine('acting', 1, {
       to: 'busy',
       actions: [
         { assign: { n: { $: 'coalesce(ctx.n, 0) + 1' }, 'by.whom': 'me' } },
+        // biome-ignore lint/suspicious/noThenProperty: an action has it, and nothing waits for one.
         { if: 'ctx.n > 3', then: [{ unset: ['n'] }], else: [{ raise: 'GO', payload: { n: 1 } }] },
       ],
     },
@@ -80,6 +81,19 @@ defineMachine('m', 1, {
   initial: 'a',
   // @ts-expect-error: no such action
   transitions: [{ from: 'a', event: 'E', to: 'a', actions: [{ asign: { n: 1 } }] }],
+});
+
+defineMachine('m', 1, {
+  states: ['a'],
+  initial: 'a',
+  // @ts-expect-error: it leads nowhere and does nothing
+  transitions: [{ from: 'a', event: 'E' }],
+});
+defineMachine('m', 1, {
+  states: ['a'],
+  initial: 'a',
+  // @ts-expect-error: an event, and none
+  transitions: [{ from: 'a', event: 'E', always: true, to: 'a' }],
 });
 
 // @ts-expect-error: no such state to begin in
