@@ -154,8 +154,7 @@ impl GetMachine {
 /// The members of a stored definition.
 #[derive(Debug, Deserialize)]
 pub(crate) struct StoredDefinition {
-    #[serde(deserialize_with = "state_names")]
-    pub(crate) states: Vec<String>,
+    pub(crate) states: Vec<StoredState>,
     pub(crate) initial: String,
     #[serde(default)]
     pub(crate) r#final: Vec<String>,
@@ -186,21 +185,48 @@ impl StoredTransition {
     }
 }
 
-/// States that do something are objects.
-fn state_names<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum State {
-        Name(String),
-        Object { name: String },
+/// A state: a name, or an object where it does something.
+#[derive(Debug, Deserialize)]
+#[serde(from = "WrittenState")]
+pub(crate) struct StoredState {
+    pub(crate) name: String,
+    /// What each action does that is done when it is entered.
+    pub(crate) entry: Vec<String>,
+    /// The same of those done when it is left.
+    pub(crate) exit: Vec<String>,
+}
+
+impl StoredState {
+    /// What it does, in a line for each of entering and leaving it.
+    pub(crate) fn doings(&self) -> Vec<String> {
+        [("entry", &self.entry), ("exit", &self.exit)]
+            .into_iter()
+            .filter(|(_, actions)| !actions.is_empty())
+            .map(|(when, actions)| format!("{when} / {}", actions.join(", ")))
+            .collect()
     }
-    let states = Vec::<State>::deserialize(deserializer)?;
-    let name = |state| match state {
-        State::Name(name) | State::Object { name } => name,
-    };
-    Ok(states.into_iter().map(name).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenState {
+    Name(String),
+    Object {
+        name: String,
+        #[serde(default, deserialize_with = "action_names")]
+        entry: Vec<String>,
+        #[serde(default, deserialize_with = "action_names")]
+        exit: Vec<String>,
+    },
+}
+
+impl From<WrittenState> for StoredState {
+    fn from(written: WrittenState) -> StoredState {
+        match written {
+            WrittenState::Name(name) => StoredState { name, entry: Vec::new(), exit: Vec::new() },
+            WrittenState::Object { name, entry, exit } => StoredState { name, entry, exit },
+        }
+    }
 }
 
 /// What each action does: the one of its members that is no part of it.
@@ -237,11 +263,12 @@ fn describe(
     result: &GetMachineResult,
     definition: &StoredDefinition,
 ) -> Screen {
+    let states: Vec<&str> = definition.states.iter().map(|state| state.name.as_str()).collect();
     let mut lines = vec![
         ("machine", name.to_owned()),
         ("version", version.to_string()),
         ("checksum", result.checksum.to_string()),
-        ("states", definition.states.join(", ")),
+        ("states", states.join(", ")),
         ("initial", definition.initial.clone()),
     ];
     if !definition.r#final.is_empty() {
@@ -260,7 +287,16 @@ fn describe(
     });
     let head = ["from", "event", "to", "guard", "actions"];
     let columns = if has_actions { head.as_slice() } else { &head[..4] };
-    fields(lines).then(table(columns, rows))
+    let screen = fields(lines).then(table(columns, rows));
+    let doings = definition
+        .states
+        .iter()
+        .flat_map(|state| state.doings().into_iter().map(|doing| vec![state.name.clone(), doing]));
+    let doings: Vec<_> = doings.collect();
+    match doings.is_empty() {
+        true => screen,
+        false => screen.then(table(&["state", "does"], doings)),
+    }
 }
 
 /// List machines and their versions.

@@ -153,7 +153,9 @@ impl WatchAll {
         // Without the definitions there is nothing to say; the watch itself says what is wrong.
         let Ok(stored) = latest_definitions(database) else { return };
         let machines = stored.iter().map(|(machine, _)| &**machine);
-        let states = || stored.iter().flat_map(|(_, definition)| &definition.states);
+        let states = || {
+            stored.iter().flat_map(|(_, definition)| &definition.states).map(|state| &state.name)
+        };
         let rows = stored.iter().flat_map(|(_, definition)| &definition.transitions);
         let hints = [
             names::hint("--machines", &self.machines, machines),

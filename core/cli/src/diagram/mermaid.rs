@@ -10,6 +10,9 @@ pub(super) fn text(picture: &Picture) -> Result<String, std::fmt::Error> {
         let name = label(&state.name);
         let count = state.count.as_ref().map(|count| format!(" ({count})")).unwrap_or_default();
         writeln!(out, "    state \"{name}{count}\" as {}", state.id)?;
+        for doing in &state.doings {
+            writeln!(out, "    {} : {}", state.id, label(doing))?;
+        }
     }
     if picture.has_wildcard {
         writeln!(out, "    state \"{ANY_LABEL}\" as {ANY}")?;

@@ -117,7 +117,9 @@ fn answer(database: &Database, question: &Question) -> Result<Vec<String>> {
             let items = database.list_machines(ListMachinesRequest {})?.items;
             Ok(items.into_iter().map(|item| item.machine.to_string()).collect())
         }
-        Question::States => names(database, |definition| definition.states.clone()),
+        Question::States => names(database, |definition| {
+            definition.states.iter().map(|state| state.name.clone()).collect()
+        }),
         Question::Events(instance) => events(database, instance.as_deref()),
         Question::Instances(prefix) => instances(database, prefix),
         Question::Versions(machine) => {
