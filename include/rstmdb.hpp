@@ -1714,8 +1714,19 @@ struct Limits {
     std::optional<std::uint64_t> states_max{};
     /// The most transitions of a machine, counted per source state. Default: 100,000.
     std::optional<std::uint64_t> transitions_max{};
-    /// The longest guard, in bytes. Default: 16 KiB.
+    /// The longest guard, and the longest expression of an action, in bytes. Default: 16 KiB.
     std::optional<std::uint64_t> guard_bytes_max{};
+    /// The most steps that the expressions of one event may take, each operand and operator being
+    /// one and each element of a list counting anew. Default: 100,000.
+    std::optional<std::uint64_t> evaluation_steps_max{};
+    /// The most bytes of texts and lists that the expressions of one event may make; a byte that is
+    /// only looked at counts a sixteenth. Default: 8 MiB.
+    std::optional<std::uint64_t> evaluation_bytes_max{};
+    /// The most transitions that an event may set off in the machine itself, without an event of
+    /// its own. Default: 1,000.
+    std::optional<std::uint64_t> steps_max{};
+    /// The most actions in one list. Default: 100.
+    std::optional<std::uint64_t> actions_max{};
     /// The most versions of one machine; 0 means no limit. Default: 0.
     std::optional<std::uint32_t> machine_versions_max{};
     /// The most operations in one batch. Default: 10,000.
@@ -1742,6 +1753,10 @@ struct Limits {
         writer.member("states_max", states_max);
         writer.member("transitions_max", transitions_max);
         writer.member("guard_bytes_max", guard_bytes_max);
+        writer.member("evaluation_steps_max", evaluation_steps_max);
+        writer.member("evaluation_bytes_max", evaluation_bytes_max);
+        writer.member("steps_max", steps_max);
+        writer.member("actions_max", actions_max);
         writer.member("machine_versions_max", machine_versions_max);
         writer.member("batch_operations_max", batch_operations_max);
         writer.member("batch_bytes_max", batch_bytes_max);

@@ -17,11 +17,21 @@ pub const EVENT: &str = "NEXT";
 pub const CONTEXT_BYTES: usize = 100;
 const FILL_BATCH: usize = 500;
 
+/// What transitions do where they do something.
+const ACTIONS: &str =
+    r#","actions":[{"assign":{"at":{"$":"now"},"tries":{"$":"coalesce(ctx.tries, 0) + 1"}}}]"#;
+
 pub fn machine() -> Json {
+    machine_with("")
+}
+
+/// The machine whose transitions have this, too.
+fn machine_with(actions: &str) -> Json {
     let transitions: Vec<String> = (0..STATES.len())
         .map(|i| {
             let (from, to) = (STATES[i], STATES[(i + 1) % STATES.len()]);
-            format!(r#"{{"from":"{from}","event":"{EVENT}","to":"{to}","guard":"{GUARD}"}}"#)
+            let head = format!(r#""from":"{from}","event":"{EVENT}","to":"{to}""#);
+            format!(r#"{{{head},"guard":"{GUARD}"{actions}}}"#)
         })
         .collect();
     let text = format!(
@@ -91,8 +101,17 @@ pub fn url(path: &Path) -> String {
 impl Orders {
     /// Opens a database and creates `count` instances in it.
     pub fn create(url: &str, options: Options, count: usize) -> Orders {
+        Orders::of(machine(), url, options, count)
+    }
+
+    /// The same of orders whose events assign two members.
+    pub fn create_acting(url: &str, options: Options, count: usize) -> Orders {
+        Orders::of(machine_with(ACTIONS), url, options, count)
+    }
+
+    fn of(machine: Json, url: &str, options: Options, count: usize) -> Orders {
         let db = Database::open_with(url, options).unwrap();
-        db.put_machine(PutMachineRequest::new("order", 1, machine())).unwrap();
+        db.put_machine(PutMachineRequest::new("order", 1, machine)).unwrap();
         fill(&db, count);
         Orders { db, count, payloads: payloads() }
     }

@@ -2808,6 +2808,13 @@ func (r *InstanceEvent) appendJSON(b []byte) ([]byte, error) {
 		b = appendText(b, r.EventID)
 		b = append(b, ',')
 	}
+	if r.rawEmitted != "" || r.Emitted != nil {
+		b = append(b, `"emitted":`...)
+		if b, err = appendRaw(b, r.rawEmitted, r.Emitted); err != nil {
+			return b, inMember(err, "emitted")
+		}
+		b = append(b, ',')
+	}
 	return append(trimComma(b), '}'), nil
 }
 
@@ -2852,6 +2859,8 @@ func (r *InstanceEvent) decode(d *decoder) {
 		case "event_id":
 			r.EventID = d.string()
 			r.present |= 1 << 5
+		case "emitted":
+			r.rawEmitted, r.Emitted = d.document()
 		default:
 			d.skip(key)
 		}
@@ -2980,6 +2989,26 @@ func (r *Limits) appendJSON(b []byte) ([]byte, error) {
 		b = strconv.AppendUint(b, r.GuardBytesMax, 10)
 		b = append(b, ',')
 	}
+	if r.Has("EvaluationStepsMax") {
+		b = append(b, `"evaluation_steps_max":`...)
+		b = strconv.AppendUint(b, r.EvaluationStepsMax, 10)
+		b = append(b, ',')
+	}
+	if r.Has("EvaluationBytesMax") {
+		b = append(b, `"evaluation_bytes_max":`...)
+		b = strconv.AppendUint(b, r.EvaluationBytesMax, 10)
+		b = append(b, ',')
+	}
+	if r.Has("StepsMax") {
+		b = append(b, `"steps_max":`...)
+		b = strconv.AppendUint(b, r.StepsMax, 10)
+		b = append(b, ',')
+	}
+	if r.Has("ActionsMax") {
+		b = append(b, `"actions_max":`...)
+		b = strconv.AppendUint(b, r.ActionsMax, 10)
+		b = append(b, ',')
+	}
 	if r.Has("MachineVersionsMax") {
 		b = append(b, `"machine_versions_max":`...)
 		b = strconv.AppendUint(b, uint64(r.MachineVersionsMax), 10)
@@ -3049,24 +3078,36 @@ func (r *Limits) decode(d *decoder) {
 		case "guard_bytes_max":
 			r.GuardBytesMax = d.uint64()
 			r.present |= 1 << 8
+		case "evaluation_steps_max":
+			r.EvaluationStepsMax = d.uint64()
+			r.present |= 1 << 9
+		case "evaluation_bytes_max":
+			r.EvaluationBytesMax = d.uint64()
+			r.present |= 1 << 10
+		case "steps_max":
+			r.StepsMax = d.uint64()
+			r.present |= 1 << 11
+		case "actions_max":
+			r.ActionsMax = d.uint64()
+			r.present |= 1 << 12
 		case "machine_versions_max":
 			r.MachineVersionsMax = d.uint32()
-			r.present |= 1 << 9
+			r.present |= 1 << 13
 		case "batch_operations_max":
 			r.BatchOperationsMax = d.uint64()
-			r.present |= 1 << 10
+			r.present |= 1 << 14
 		case "batch_bytes_max":
 			r.BatchBytesMax = d.uint64()
-			r.present |= 1 << 11
+			r.present |= 1 << 15
 		case "answer_bytes_max":
 			r.AnswerBytesMax = d.uint64()
-			r.present |= 1 << 12
+			r.present |= 1 << 16
 		case "page_entries_max":
 			r.PageEntriesMax = d.uint32()
-			r.present |= 1 << 13
+			r.present |= 1 << 17
 		case "snapshots_max":
 			r.SnapshotsMax = d.uint32()
-			r.present |= 1 << 14
+			r.present |= 1 << 18
 		default:
 			d.skip(key)
 		}

@@ -361,3 +361,51 @@ func TestJSONGoesInAndOut(t *testing.T) {
 		t.Errorf("%s, %v", made, err)
 	}
 }
+
+func TestAMachineThatDoesSomethingComesBackAsItWasPut(t *testing.T) {
+	db := open(t, "mem:")
+	ctx := t.Context()
+	definition := rstmdb.MachineDefinition{
+		States:  []string{"open", "busy"},
+		Initial: "open",
+		Bodies: map[string]rstmdb.StateBody{"busy": {
+			Entry: []any{map[string]any{"emit": "begun"}},
+			Exit:  []any{map[string]any{"unset": []any{"n"}}},
+		}},
+		Transitions: []rstmdb.Transition{
+			{
+				From: rstmdb.From("open"), Event: "GO", To: "busy", Merge: false,
+				Actions: []any{map[string]any{"assign": map[string]any{"n": map[string]any{"$": "coalesce(ctx.n, 0) + 1"}}}},
+			},
+			{From: rstmdb.From("open"), Event: "NOTE", Actions: []any{map[string]any{"emit": "noted"}}},
+			{From: rstmdb.From("busy"), Always: true, To: "open", Guard: "ctx.n > 1"},
+		},
+	}
+	if _, err := db.PutMachine(ctx, rstmdb.PutMachineRequest{Machine: "m", Version: 1, Definition: definition}); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := db.GetMachine(ctx, "m", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := db.PutMachine(ctx, rstmdb.PutMachineRequest{Machine: "m", Version: 1, Definition: stored.Definition})
+	if err != nil || again.Created {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if len(stored.Definition.Bodies["busy"].Entry) != 1 || !stored.Definition.Transitions[2].Always || stored.Definition.Transitions[1].To != "" {
+		t.Errorf("%+v", stored.Definition)
+	}
+	wrong := definition
+	wrong.Bodies = map[string]rstmdb.StateBody{"bussy": {Entry: []any{map[string]any{"emit": "begun"}}}}
+	_, err = db.PutMachine(ctx, rstmdb.PutMachineRequest{Machine: "m", Version: 2, Definition: wrong})
+	if err == nil || !strings.Contains(err.Error(), `Bodies has the state "bussy", which is not in States`) {
+		t.Errorf("%v", err)
+	}
+	if _, err := db.CreateInstance(ctx, rstmdb.CreateInstanceRequest{Machine: "m", Version: 1, InstanceID: "i"}); err != nil {
+		t.Fatal(err)
+	}
+	applied, err := db.ApplyEvent(ctx, rstmdb.ApplyEventRequest{InstanceID: "i", Event: "GO", Payload: map[string]any{"x": 1}})
+	if err != nil || applied.ToState != "busy" || string(applied.RawCtx()) != `{"n":1}` {
+		t.Errorf("%+v, %v", applied, err)
+	}
+}

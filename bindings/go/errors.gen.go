@@ -148,6 +148,10 @@ const (
 	// ReasonInvalidGuard: A guard does not parse; context `line` and `column` say where.
 	ReasonInvalidGuard = "invalid_guard"
 
+	// ReasonInvalidExpression: An expression does not parse; context `line` and `column` say
+	// where.
+	ReasonInvalidExpression = "invalid_expression"
+
 	// ReasonLimitExceeded: A size, depth or count limit was exceeded; context `limit` names it.
 	ReasonLimitExceeded = "limit_exceeded"
 
@@ -177,6 +181,14 @@ const (
 
 	// ReasonInstanceCompleted: The instance reached a final state.
 	ReasonInstanceCompleted = "instance_completed"
+
+	// ReasonActionFailed: An action can't be done: it would set a member of something that has
+	// none; context `path` says which action.
+	ReasonActionFailed = "action_failed"
+
+	// ReasonNeverRests: The machine goes on by itself and comes to no rest; context `states`
+	// tells where it goes round.
+	ReasonNeverRests = "never_rests"
 
 	// ReasonExpectedState: The instance is not in the expected state.
 	ReasonExpectedState = "expected_state"

@@ -1088,11 +1088,19 @@ type InstanceEvent struct {
 	// The event's EventID.
 	EventID string `json:"event_id,omitempty"`
 
+	// What actions emitted: a list of objects with Type and Data; absent when nothing was. Nil
+	// when it is not an object: see RawEmitted. Integers are int64, or uint64 above its range;
+	// other numbers are float64.
+	Emitted map[string]any `json:"emitted,omitempty"`
+
 	// The text of Payload.
 	rawPayload string
 
 	// The text of Ctx.
 	rawCtx string
+
+	// The text of Emitted.
+	rawEmitted string
 
 	// Which optional fields were there.
 	present uint32
@@ -1107,6 +1115,12 @@ func (r *InstanceEvent) RawPayload() json.RawMessage {
 // [Decode].
 func (r *InstanceEvent) RawCtx() json.RawMessage {
 	return rawMessage(r.rawCtx, r.Ctx)
+}
+
+// RawEmitted is Emitted as exact JSON text, also when it is not an object; nil when it is
+// absent. See [Decode].
+func (r *InstanceEvent) RawEmitted() json.RawMessage {
+	return rawMessage(r.rawEmitted, r.Emitted)
 }
 
 // Has reports whether an optional field was there, by its name: an empty string or a zero alone
@@ -1180,8 +1194,23 @@ type Limits struct {
 	// The most transitions of a machine, counted per source state.
 	TransitionsMax uint64 `json:"transitions_max,omitempty"`
 
-	// The longest guard, in bytes.
+	// The longest guard, and the longest expression of an action, in bytes.
 	GuardBytesMax uint64 `json:"guard_bytes_max,omitempty"`
+
+	// The most steps that the expressions of one event may take, each operand and operator being
+	// one and each element of a list counting anew.
+	EvaluationStepsMax uint64 `json:"evaluation_steps_max,omitempty"`
+
+	// The most bytes of texts and lists that the expressions of one event may make; a byte that
+	// is only looked at counts a sixteenth.
+	EvaluationBytesMax uint64 `json:"evaluation_bytes_max,omitempty"`
+
+	// The most transitions that an event may set off in the machine itself, without an event of
+	// its own.
+	StepsMax uint64 `json:"steps_max,omitempty"`
+
+	// The most actions in one list.
+	ActionsMax uint64 `json:"actions_max,omitempty"`
 
 	// The most versions of one machine; 0 means no limit.
 	MachineVersionsMax uint32 `json:"machine_versions_max,omitempty"`
@@ -1228,18 +1257,26 @@ func (r *Limits) Has(field string) bool {
 		return r.TransitionsMax != 0 || r.present&(1<<7) != 0
 	case "GuardBytesMax":
 		return r.GuardBytesMax != 0 || r.present&(1<<8) != 0
+	case "EvaluationStepsMax":
+		return r.EvaluationStepsMax != 0 || r.present&(1<<9) != 0
+	case "EvaluationBytesMax":
+		return r.EvaluationBytesMax != 0 || r.present&(1<<10) != 0
+	case "StepsMax":
+		return r.StepsMax != 0 || r.present&(1<<11) != 0
+	case "ActionsMax":
+		return r.ActionsMax != 0 || r.present&(1<<12) != 0
 	case "MachineVersionsMax":
-		return r.MachineVersionsMax != 0 || r.present&(1<<9) != 0
+		return r.MachineVersionsMax != 0 || r.present&(1<<13) != 0
 	case "BatchOperationsMax":
-		return r.BatchOperationsMax != 0 || r.present&(1<<10) != 0
+		return r.BatchOperationsMax != 0 || r.present&(1<<14) != 0
 	case "BatchBytesMax":
-		return r.BatchBytesMax != 0 || r.present&(1<<11) != 0
+		return r.BatchBytesMax != 0 || r.present&(1<<15) != 0
 	case "AnswerBytesMax":
-		return r.AnswerBytesMax != 0 || r.present&(1<<12) != 0
+		return r.AnswerBytesMax != 0 || r.present&(1<<16) != 0
 	case "PageEntriesMax":
-		return r.PageEntriesMax != 0 || r.present&(1<<13) != 0
+		return r.PageEntriesMax != 0 || r.present&(1<<17) != 0
 	case "SnapshotsMax":
-		return r.SnapshotsMax != 0 || r.present&(1<<14) != 0
+		return r.SnapshotsMax != 0 || r.present&(1<<18) != 0
 	}
 	return false
 }

@@ -233,6 +233,10 @@ function decodeLimits(w: Wire): types.Limits {
   if (w.states_max !== undefined) r.statesMax = w.states_max;
   if (w.transitions_max !== undefined) r.transitionsMax = w.transitions_max;
   if (w.guard_bytes_max !== undefined) r.guardBytesMax = w.guard_bytes_max;
+  if (w.evaluation_steps_max !== undefined) r.evaluationStepsMax = w.evaluation_steps_max;
+  if (w.evaluation_bytes_max !== undefined) r.evaluationBytesMax = w.evaluation_bytes_max;
+  if (w.steps_max !== undefined) r.stepsMax = w.steps_max;
+  if (w.actions_max !== undefined) r.actionsMax = w.actions_max;
   if (w.machine_versions_max !== undefined) r.machineVersionsMax = w.machine_versions_max;
   if (w.batch_operations_max !== undefined) r.batchOperationsMax = w.batch_operations_max;
   if (w.batch_bytes_max !== undefined) r.batchBytesMax = w.batch_bytes_max;
@@ -279,6 +283,7 @@ function decodeInstanceEvent(w: Wire): types.InstanceEvent {
   if (w.event !== undefined) r.event = w.event;
   if (w.ctx !== undefined) r.ctx = w.ctx;
   if (w.event_id !== undefined) r.eventId = w.event_id;
+  if (w.emitted !== undefined) r.emitted = w.emitted;
   return r;
 }
 

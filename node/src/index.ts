@@ -29,6 +29,7 @@ export { MachineHandle } from './handle.js';
 export type { Json, JsonInput, JsonObject } from './json.js';
 export { type LogLevel, type LogListener, setLog } from './log.js';
 export {
+  type Action,
   type AnyMachine,
   type ContextInput,
   type ContextOf,
@@ -39,6 +40,7 @@ export {
   type MachineTypes,
   type PayloadInput,
   type PayloadOf,
+  type State,
   type StateOf,
   type Transition,
 } from './machine.js';

@@ -63,21 +63,88 @@ export type PayloadInput<M extends MachineTypes, E extends string = string> = M 
   : JsonInput;
 
 /** A transition of a machine. */
-export interface Transition<S extends string = string, E extends string = string> {
+export type Transition<S extends string = string, E extends string = string> = {
   /** The state it leads out of, several of them, or `*` for all without one of their own. */
   readonly from: NoInfer<S> | '*' | readonly NoInfer<S>[];
-  /** The event it takes. */
-  readonly event: E;
-  /** The state it leads to. */
-  readonly to: NoInfer<S>;
-  /** An expression over `ctx` and `event` that must hold, such as `ctx.total > 0`. */
+  /** An expression over `ctx` and `payload` that must hold, such as `ctx.total > 0`. */
   readonly guard?: string | undefined;
+  /** What of the payload is merged into the context: all, nothing, or the members with these names. */
+  readonly merge?: boolean | readonly string[] | undefined;
+} & (
+  | {
+      /** The event it takes. */
+      readonly event: E;
+      readonly always?: undefined;
+    }
+  | {
+      /** It takes no event and is taken as soon as the guard holds. */
+      readonly always: true;
+      readonly event?: undefined;
+    }
+) &
+  (
+    | {
+        /** The state it leads to. */
+        readonly to: NoInfer<S>;
+        /** What is done when it is taken. */
+        readonly actions?: readonly Action[] | undefined;
+      }
+    | {
+        /** Nothing is left or entered. */
+        readonly to?: undefined;
+        /** What is done when it is taken. */
+        readonly actions: readonly Action[];
+      }
+  );
+
+/**
+ * Something that is done. Values are JSON as it stands, but for `{ $: 'ctx.tries + 1' }` at any depth, which is what
+ * the expression comes to; `{ $$: x }` is `x` as it stands.
+ */
+export type Action =
+  | {
+      /** Sets members of the context, by paths such as `customer.name`. */
+      readonly assign: { readonly [path: string]: JsonInput };
+    }
+  | {
+      /** Removes members of the context. */
+      readonly unset: readonly string[];
+    }
+  | {
+      /** An expression that chooses between the actions of `then` and of `else`. */
+      readonly if: string;
+      readonly then?: readonly Action[] | undefined;
+      readonly else?: readonly Action[] | undefined;
+    }
+  | {
+      /** An event that the machine raises itself, handled before the step ends. */
+      readonly raise: string;
+      readonly payload?: JsonInput | undefined;
+    }
+  | {
+      /** Says something to who watches: it stands with the event as `emitted`. */
+      readonly emit: string;
+      readonly data?: JsonInput | undefined;
+    };
+
+/** A state that does something. */
+export interface State<S extends string = string> {
+  /** Its name. */
+  readonly name: S;
+  /** What is done when it is entered. */
+  readonly entry?: readonly Action[] | undefined;
+  /** What is done when it is left. */
+  readonly exit?: readonly Action[] | undefined;
+  /** Whether instances are completed in it. */
+  readonly final?: boolean | undefined;
+  /** Anything that is to be kept with the state. */
+  readonly meta?: JsonInput | undefined;
 }
 
 /** A machine: its states, where instances begin, and which event leads where. */
 export interface MachineDefinition<S extends string = string, E extends string = string> {
-  /** The names of all states. */
-  readonly states: readonly S[];
+  /** All states: names, or objects where one does something. */
+  readonly states: readonly (S | State<S>)[];
   /** The state instances begin in. */
   readonly initial: NoInfer<S>;
   /** Which event leads where. */
@@ -86,6 +153,8 @@ export interface MachineDefinition<S extends string = string, E extends string =
   readonly final?: readonly NoInfer<S>[] | undefined;
   /** Anything that is to be kept with the definition. */
   readonly meta?: JsonInput | undefined;
+  /** What of payloads is merged into the context, where a transition does not say it. */
+  readonly merge?: boolean | readonly string[] | undefined;
 }
 
 /** A definition with its name and version, whose states and events the compiler knows. */

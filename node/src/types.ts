@@ -7,6 +7,7 @@
  */
 
 import type { RstmdbError } from './errors.js';
+import type { Json } from './json.js';
 import type {
   AnyMachine,
   ContextInput,
@@ -105,6 +106,8 @@ export const ERROR_REASONS = Object.freeze([
   'invalid_definition',
   /** A guard does not parse; context `line` and `column` say where. */
   'invalid_guard',
+  /** An expression does not parse; context `line` and `column` say where. */
+  'invalid_expression',
   /** A size, depth or count limit was exceeded; context `limit` names it. */
   'limit_exceeded',
   /** A cursor was not made by this list. */
@@ -123,6 +126,10 @@ export const ERROR_REASONS = Object.freeze([
   'backup_gone',
   /** The instance reached a final state. */
   'instance_completed',
+  /** An action can't be done: it would set a member of something that has none; context `path` says which action. */
+  'action_failed',
+  /** The machine goes on by itself and comes to no rest; context `states` tells where it goes round. */
+  'never_rests',
   /** The instance is not in the expected state. */
   'expected_state',
   /** The instance is not at the expected offset. */
@@ -1180,6 +1187,10 @@ export interface InstanceEvent<M extends MachineTypes = AnyMachine> {
   readonly ctx?: ContextOf<M>;
   /** The event's `event_id`. */
   readonly eventId?: string;
+  /**
+   * What actions emitted: a list of objects with `type` and `data`; absent when nothing was.
+   */
+  readonly emitted?: Json;
 }
 
 /** One entry of the log with its place. */
@@ -1231,8 +1242,25 @@ export interface Limits {
   readonly statesMax?: number | bigint;
   /** The most transitions of a machine, counted per source state. */
   readonly transitionsMax?: number | bigint;
-  /** The longest guard, in bytes. */
+  /** The longest guard, and the longest expression of an action, in bytes. */
   readonly guardBytesMax?: number | bigint;
+  /**
+   * The most steps that the expressions of one event may take, each operand and operator being
+   * one and each element of a list counting anew.
+   */
+  readonly evaluationStepsMax?: number | bigint;
+  /**
+   * The most bytes of texts and lists that the expressions of one event may make; a byte that
+   * is only looked at counts a sixteenth.
+   */
+  readonly evaluationBytesMax?: number | bigint;
+  /**
+   * The most transitions that an event may set off in the machine itself, without an event of
+   * its own.
+   */
+  readonly stepsMax?: number | bigint;
+  /** The most actions in one list. */
+  readonly actionsMax?: number | bigint;
   /** The most versions of one machine; 0 means no limit. */
   readonly machineVersionsMax?: number;
   /** The most operations in one batch. */

@@ -24,7 +24,7 @@ except ImportError as error:
 
 from ._database import Database, InstanceView, MachineHandle, Opening, connect, open
 from ._logs import set_log
-from ._machine import Diagram, Machine, Transition
+from ._machine import Action, Diagram, Machine, Transition, expression
 from ._names import ErrorCode, Operation
 from ._native import (
     ApplyEvent,
@@ -85,6 +85,7 @@ if _native.__version__ != __version__:
     )
 
 __all__ = [
+    "Action",
     "AlreadyExistsError",
     "ApplyEvent",
     "ArgumentError",
@@ -115,6 +116,7 @@ __all__ = [
     "Watch",
     "WatchOpening",
     "connect",
+    "expression",
     "open",
     "set_log",
 ]

@@ -14,6 +14,9 @@ else:
     # `typing` has it since 3.11.
     Self = Any
 
+#: Something that is done: a `dict` such as `{"assign": {"tries": 1}}` or `{"emit": "order.paid"}`.
+Action = Mapping[str, Any]
+
 S = TypeVar("S", bound="Name")
 E = TypeVar("E", bound="Name")
 
@@ -22,23 +25,30 @@ class Transition(Generic[S, E]):
     """One way from a state to another: in state `source`, `event` leads to `target`.
 
     `source` may be a list of states, or `"*"` for every state that is not final. With a `guard`, such as
-    `"ctx.total > 0"`, only when that holds.
+    `"ctx.total > 0"`, only when that holds. `actions` are done when it is taken, such as
+    `{"assign": {"tries": expression("coalesce(ctx.tries, 0) + 1")}}`; with them the target may be `None`:
+    nothing is left or entered then. Without an event it is taken as soon as the guard holds. `merge` says what
+    of the payload is merged into the context: all of it, nothing, or the members with these names.
     """
 
-    __slots__ = ("event", "guard", "source", "target")
+    __slots__ = ("actions", "event", "guard", "merge", "source", "target")
 
     def __init__(
         self,
         source: S | Iterable[S] | str,
-        event: E,
-        target: S,
+        event: E | None,
+        target: S | None,
         *,
         guard: str | None = None,
+        merge: bool | Iterable[str] | None = None,
+        actions: Iterable[Action] = (),
     ) -> None:
         self.source = source
         self.event = event
         self.target = target
         self.guard = guard
+        self.merge = merge
+        self.actions = list(actions)
 
     def __repr__(self) -> str:
         guard = f", guard={self.guard!r}" if self.guard is not None else ""
@@ -61,10 +71,23 @@ class Machine(Generic[S, E]):
         order.on(Event.PAY, State.CREATED, State.PAID, guard="ctx.total > 0")
         await db.machine(order).put()
 
+    A state that does something when it is entered or left is told with `state`.
+
     A name that is no state or event of this machine is a `ValueError` at once.
     """
 
-    __slots__ = ("_events", "_states", "final", "initial", "meta", "name", "transitions", "version")
+    __slots__ = (
+        "_bodies",
+        "_events",
+        "_states",
+        "final",
+        "initial",
+        "merge",
+        "meta",
+        "name",
+        "transitions",
+        "version",
+    )
 
     def __init__(
         self,
@@ -77,6 +100,7 @@ class Machine(Generic[S, E]):
         final: Iterable[S] = (),
         transitions: Iterable[Transition[S, E]] = (),
         meta: Mapping[str, Any] | None = None,
+        merge: bool | Iterable[str] | None = None,
     ) -> None:
         self.name = name
         self.version = version
@@ -87,6 +111,8 @@ class Machine(Generic[S, E]):
         self.initial = self._state(initial)
         self.final = [self._state(state) for state in final]
         self.meta = meta
+        self.merge = _merge(merge)
+        self._bodies: dict[str, dict[str, Any]] = {}
         self.transitions: list[dict[str, Any]] = []
         for transition in transitions:
             self.add(transition)
@@ -95,27 +121,64 @@ class Machine(Generic[S, E]):
         self,
         event: E,
         source: S | Iterable[S] | str,
-        target: S,
+        target: S | None = None,
         *,
         guard: str | None = None,
+        merge: bool | Iterable[str] | None = None,
+        actions: Iterable[Action] = (),
     ) -> Self:
-        """Adds a transition: `event` leads from `source` to `target`. Returns the machine."""
-        return self.add(Transition(source, event, target, guard=guard))
+        """Adds a transition: `event` leads from `source` to `target`. Returns the machine.
+
+        Without a target nothing is left or entered, and there have to be actions.
+        """
+        return self.add(
+            Transition(source, event, target, guard=guard, merge=merge, actions=actions)
+        )
+
+    def always(
+        self,
+        source: S | Iterable[S] | str,
+        target: S | None = None,
+        *,
+        guard: str | None = None,
+        actions: Iterable[Action] = (),
+    ) -> Self:
+        """Adds a transition that is taken as soon as the guard holds, without an event. Returns the machine."""
+        return self.add(Transition(source, None, target, guard=guard, actions=actions))
+
+    def state(
+        self,
+        state: S,
+        *,
+        entry: Iterable[Action] = (),
+        exit: Iterable[Action] = (),
+        meta: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Says what is done when a state is entered and left. Returns the machine."""
+        body: dict[str, Any] = {}
+        for key, actions in (("entry", list(entry)), ("exit", list(exit))):
+            if actions:
+                body[key] = actions
+        if meta is not None:
+            body["meta"] = dict(meta)
+        self._bodies[self._state(state)] = body
+        return self
 
     def add(self, transition: Transition[S, E]) -> Self:
         """Adds a transition. Returns the machine."""
-        event = text_of(transition.event)
-        if self._events is not None and event not in self._events:
-            raise ValueError(
-                f"machine {self.name!r} has no event {event!r}{_nearest(self._events)}"
-            )
-        row: dict[str, Any] = {
-            "from": self._sources(transition.source),
-            "event": event,
-            "to": self._state(transition.target),
-        }
+        row: dict[str, Any] = {"from": self._sources(transition.source)}
+        if transition.event is None:
+            row["always"] = True
+        else:
+            row["event"] = self._event(transition.event)
+        if transition.target is not None:
+            row["to"] = self._state(transition.target)
         if transition.guard is not None:
             row["guard"] = transition.guard
+        if transition.merge is not None:
+            row["merge"] = _merge(transition.merge)
+        if transition.actions:
+            row["actions"] = list(transition.actions)
         self.transitions.append(row)
         return self
 
@@ -128,7 +191,10 @@ class Machine(Generic[S, E]):
     def definition(self) -> dict[str, Any]:
         """The definition, as `put_machine` takes it."""
         definition: dict[str, Any] = {
-            "states": list(self._states),
+            "states": [
+                {"name": name, **self._bodies[name]} if self._bodies.get(name) else name
+                for name in self._states
+            ],
             "initial": self.initial,
             "transitions": [dict(row) for row in self.transitions],
         }
@@ -136,6 +202,8 @@ class Machine(Generic[S, E]):
             definition["final"] = list(self.final)
         if self.meta is not None:
             definition["meta"] = dict(self.meta)
+        if self.merge is not None:
+            definition["merge"] = self.merge
         return definition
 
     def diagram(self, state: S | None = None) -> Diagram:
@@ -145,6 +213,12 @@ class Machine(Generic[S, E]):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": repr(self), "image/svg+xml": self.diagram().svg()}
+
+    def _event(self, event: E) -> str:
+        text = text_of(event)
+        if self._events is not None and text not in self._events:
+            raise ValueError(f"machine {self.name!r} has no event {text!r}{_nearest(self._events)}")
+        return text
 
     def _state(self, state: S) -> str:
         text = text_of(state)
@@ -192,6 +266,15 @@ class Diagram:
     def __repr__(self) -> str:
         at = f" in {self.state!r}" if self.state is not None else ""
         return f"<Diagram of {self.title!r}{at}>"
+
+
+def expression(text: str) -> dict[str, str]:
+    """A value of an action that is computed: `expression("ctx.tries + 1")` is `{"$": "ctx.tries + 1"}`."""
+    return {"$": text}
+
+
+def _merge(merge: bool | Iterable[str] | None) -> bool | list[str] | None:
+    return merge if merge is None or isinstance(merge, bool) else [str(name) for name in merge]
 
 
 def text_of(name: Name) -> str:

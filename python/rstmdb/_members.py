@@ -203,6 +203,7 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "payload": ("json", True),
         "ctx": ("json", False),
         "event_id": ("text", False),
+        "emitted": ("json", False),
     },
     "InstanceSummary": {
         "id": ("text", True),
@@ -230,6 +231,10 @@ MEMBERS: dict[str, dict[str, tuple[str, bool]]] = {
         "states_max": ("int", False),
         "transitions_max": ("int", False),
         "guard_bytes_max": ("int", False),
+        "evaluation_steps_max": ("int", False),
+        "evaluation_bytes_max": ("int", False),
+        "steps_max": ("int", False),
+        "actions_max": ("int", False),
         "machine_versions_max": ("int", False),
         "batch_operations_max": ("int", False),
         "batch_bytes_max": ("int", False),

@@ -1608,6 +1608,7 @@ class InstanceEvent:
         "payload",
         "ctx",
         "event_id",
+        "emitted",
     )
     @property
     def kind(self) -> Literal["created", "applied", "deleted"] | str:
@@ -1655,6 +1656,10 @@ class InstanceEvent:
     @property
     def event_id(self) -> str | None:
         """The event's `event_id`."""
+    @property
+    def emitted(self) -> Any:
+        """What actions emitted: a list of objects with `type` and `data`; absent when nothing was.
+        """
     def __getitem__(self, index: str, /) -> Any: ...
     def keys(self) -> KeysView[str]:
         """The names of the members that are there, so that `dict(…)` and `**` take it."""
@@ -1786,6 +1791,10 @@ class Limits:
         "states_max",
         "transitions_max",
         "guard_bytes_max",
+        "evaluation_steps_max",
+        "evaluation_bytes_max",
+        "steps_max",
+        "actions_max",
         "machine_versions_max",
         "batch_operations_max",
         "batch_bytes_max",
@@ -1823,7 +1832,25 @@ class Limits:
         """The most transitions of a machine, counted per source state."""
     @property
     def guard_bytes_max(self) -> int | None:
-        """The longest guard, in bytes."""
+        """The longest guard, and the longest expression of an action, in bytes."""
+    @property
+    def evaluation_steps_max(self) -> int | None:
+        """The most steps that the expressions of one event may take, each operand and operator
+        being one and each element of a list counting anew.
+        """
+    @property
+    def evaluation_bytes_max(self) -> int | None:
+        """The most bytes of texts and lists that the expressions of one event may make; a byte
+        that is only looked at counts a sixteenth.
+        """
+    @property
+    def steps_max(self) -> int | None:
+        """The most transitions that an event may set off in the machine itself, without an event
+        of its own.
+        """
+    @property
+    def actions_max(self) -> int | None:
+        """The most actions in one list."""
     @property
     def machine_versions_max(self) -> int | None:
         """The most versions of one machine; 0 means no limit."""

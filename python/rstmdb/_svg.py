@@ -109,7 +109,10 @@ def draw(definition: Mapping[str, Any], title: str, marked: str | None = None) -
 
 
 def _graph(definition: Mapping[str, Any]) -> tuple[list[str], list[_Edge]]:
-    names = [str(name) for name in definition.get("states", ())]
+    names = [
+        str(state["name"] if isinstance(state, Mapping) else state)
+        for state in definition.get("states", ())
+    ]
     known = set(names)
     edges: dict[tuple[str, str], _Edge] = {}
     for row in definition.get("transitions", ()):
@@ -119,8 +122,10 @@ def _graph(definition: Mapping[str, Any]) -> tuple[list[str], list[_Edge]]:
             if source not in known:
                 known.add(source)
                 names.append(source)
-            edge = edges.setdefault((source, str(row["to"])), _Edge(source, str(row["to"])))
-            edge.lines.append(("event", str(row["event"])))
+            # Without `to` nothing is left or entered, without `event` it is always taken.
+            target = str(row.get("to", source))
+            edge = edges.setdefault((source, target), _Edge(source, target))
+            edge.lines.append(("event", str(row.get("event", "(always)"))))
             if row.get("guard"):
                 edge.lines.append(("guard", _cut(f"[{row['guard']}]")))
     return names, [edge for edge in edges.values() if edge.target in known]

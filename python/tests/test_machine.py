@@ -241,3 +241,54 @@ def test_odd_machines_can_be_drawn(tmp_path: Path) -> None:
         picture.save(tmp_path / "odd.svg")
     assert (tmp_path / "odd.svg").read_text("utf-8").startswith("<svg")
     assert set(order()._repr_mimebundle_()) == {"text/plain", "image/svg+xml"}
+
+
+def test_machines_that_do_something() -> None:
+    machine = Machine("m", 1, states=State, events=Event, initial=State.CREATED, merge=["amount"])
+    machine.state(
+        State.PAID,
+        entry=[{"emit": "paid", "data": {"tries": rstmdb.expression("ctx.tries")}}],
+        exit=[{"unset": ["tries"]}],
+    )
+    tries = {"assign": {"tries": rstmdb.expression("coalesce(ctx.tries, 0) + 1")}}
+    machine.on(Event.PAY, State.CREATED, State.PAID, guard="payload.amount > 9", actions=[tries])
+    machine.on(Event.NOTE, State.CREATED, actions=[tries], merge=False)
+    machine.always(State.PAID, State.LOST, guard="ctx.amount > 99")
+    assert machine.definition == {
+        "states": [
+            "created",
+            {
+                "name": "paid",
+                "entry": [{"emit": "paid", "data": {"tries": {"$": "ctx.tries"}}}],
+                "exit": [{"unset": ["tries"]}],
+            },
+            "shipped",
+            "lost",
+        ],
+        "initial": "created",
+        "merge": ["amount"],
+        "transitions": [
+            {
+                "from": "created",
+                "event": "PAY",
+                "to": "paid",
+                "guard": "payload.amount > 9",
+                "actions": [tries],
+            },
+            {"from": "created", "event": "NOTE", "merge": False, "actions": [tries]},
+            {"from": "paid", "always": True, "to": "lost", "guard": "ctx.amount > 99"},
+        ],
+    }
+    with sync.open("mem:") as db:
+        db.machine(machine).put()
+        db.create_instance(machine="m", version=1, instance_id="i")
+        assert db.apply_event("i", "NOTE", {"x": 1}).ctx == {"tries": 1}
+        assert db.apply_event("i", "PAY", {"amount": 10, "x": 1}).ctx == {"tries": 2, "amount": 10}
+        [paid, *_] = db.history("i").events
+        assert paid.emitted == [{"type": "paid", "data": {"tries": 2}}]
+        db.create_instance(machine="m", version=1, instance_id="j")
+        rich = db.apply_event("j", "PAY", {"amount": 100})
+        assert (rich.to_state, rich.ctx) == ("lost", {"amount": 100})
+    ET.fromstring(machine.diagram().svg())
+    with pytest.raises(ValueError, match="no state 'nowhere'"):
+        machine.state("nowhere", entry=[])

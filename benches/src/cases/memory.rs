@@ -19,6 +19,7 @@ pub fn run(bench: &Bench) -> Section {
     against_sqlite(bench, &mut rows);
     threads(bench, &mut rows);
     sizes(bench, &mut rows);
+    actions(bench, &mut rows);
     Section { title: "Transitions in memory (`never`)", rows }
 }
 
@@ -95,6 +96,25 @@ fn sizes(bench: &Bench, rows: &mut Vec<Row>) {
         Row::new(case, Unit::PerSecond, of_large)
             .against(format!("{} instances", short(scale.few)), &of_small)
             .goal(Goal::RatioAtLeast(0.5)),
+    );
+}
+
+fn actions(bench: &Bench, rows: &mut Vec<Row>) {
+    let scale = &bench.scale;
+    let plain = Orders::create("mem:", never(), scale.few);
+    let acting = Orders::create_acting("mem:", never(), scale.few);
+    let (mut picks_plain, mut picks_acting) = (plain.picks(0), acting.picks(0));
+    let [of_acting, of_plain] = take_turns(
+        scale,
+        [&mut |time| per_second(time, 32, || acting.apply(&mut picks_acting)), &mut |time| {
+            per_second(time, 32, || plain.apply(&mut picks_plain))
+        }],
+    );
+    let case = format!("`mem:`, {} instances, events that assign two members", short(scale.few));
+    rows.push(
+        Row::new(case, Unit::PerSecond, of_acting)
+            .against("that assign nothing", &of_plain)
+            .goal(Goal::RatioAtLeast(0.7)),
     );
 }
 

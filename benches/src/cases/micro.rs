@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rstmdb::Json;
-use rstmdb_machine::{Guard, Machine, Scope, Situation};
+use rstmdb_machine::{Allowance, Guard, Machine, Scope, Situation};
 
 use crate::Bench;
 use crate::measure::{Row, Samples, Section, Unit, per_second, take_turns};
@@ -18,7 +18,7 @@ pub fn run(bench: &Bench) -> Section {
     let payload = Json::parse(payload_text).unwrap();
     let guard = Guard::parse(GUARD).unwrap();
     let (machine, _) = Machine::parse(&machine(), &rstmdb::Limits::default(), false).unwrap();
-    let scope = Scope { ctx: ctx.root(), payload: None, state: "created", now_ms: 0 };
+    let scope = Scope { ctx: ctx.root(), state: "created", ..Scope::default() };
     let situation = Situation {
         machine: "order",
         version: 1,
@@ -27,6 +27,8 @@ pub fn run(bench: &Bench) -> Section {
         ctx: &ctx,
         payload: Some(&payload),
         now_ms: 0,
+        created_at_ms: 0,
+        allowance: Allowance::default(),
     };
     let nanos = |work: &mut dyn FnMut()| {
         let [rate] = take_turns(scale, [&mut |time| per_second(time / 4, 100, &mut *work)]);

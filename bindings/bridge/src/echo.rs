@@ -48,6 +48,7 @@ pub(crate) fn event(offset: u64) -> InstanceEvent {
         to_state: Some("said".into()),
         event: Some("SAY".into()),
         event_id: None,
+        emitted: None,
         payload: Json::null(),
         ctx: Some(Json::empty_object()),
     }

@@ -91,7 +91,7 @@ fn a_group_is_looked_after_at_any_member() {
     let mut members = group(&place);
     let last = at(&members[2]);
     let lines = last.ok(&["cluster", "status", "--wide"]);
-    for part in ["group   rstmdb\n", "quorum  yes, 3 of 3 voters answer\n", "level   2\n"] {
+    for part in ["group   rstmdb\n", "quorum  yes, 3 of 3 voters answer\n", "level   3\n"] {
         assert!(lines.contains(part), "{lines}");
     }
     assert_eq!(
@@ -103,7 +103,7 @@ fn a_group_is_looked_after_at_any_member() {
         let row = cells(&lines, &name);
         let client = member.address().to_string();
         assert!(row[3] == client || row[3] == "SERVER", "{lines}");
-        assert_eq!((row[7], row[9]), ("1-2", "ok"), "{lines}");
+        assert_eq!((row[7], row[9]), ("1-3", "ok"), "{lines}");
     }
 
     let verified = done(&last, &["cluster", "verify"]);

@@ -34,6 +34,9 @@ fn has_effect(request: &Request) -> bool {
 /// What an older server lacks for it.
 pub(crate) fn needs(request: &Request) -> Option<&'static str> {
     match request {
+        Request::PutMachine(put) if does_something(&put.definition) => {
+            Some("definitions that do something (actions)")
+        }
         Request::PutMachine(put) => put.strict.then_some("strict definitions (strict)"),
         // It would start in the initial state, without a word.
         Request::CreateInstance(CreateInstanceRequest { initial_state: Some(_), .. }) => {
@@ -76,6 +79,16 @@ pub(crate) fn needs(request: &Request) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether an older server would store the definition and leave out what its transitions do, without a word. It refuses
+/// states and guards that it does not know by itself.
+fn does_something(definition: &Json) -> bool {
+    let says = |value: JsonRef<'_>, key: &str| value.get(key).is_some();
+    let root = definition.root();
+    let mut transitions = root.get("transitions").into_iter().flat_map(JsonRef::elements);
+    says(root, "merge")
+        || transitions.any(|one| ["actions", "always", "merge"].iter().any(|key| says(one, key)))
 }
 
 /// The JSON text of the parameters.

@@ -72,6 +72,39 @@ fn what_is_known_is_read_and_the_rest_is_absent() {
 }
 
 #[test]
+fn what_a_definition_does_is_never_left_out_without_a_word() {
+    let fake = Fake::new();
+    let mut both = fake.connect_old(fake.options());
+    let put = |change: Value| {
+        let mut definition = json!({
+            "states": ["a"], "initial": "a", "transitions": [{"from": "a", "event": "E", "to": "a"}],
+        });
+        for (key, value) in change.as_object().unwrap() {
+            match definition.get(key) {
+                None if key != "merge" => definition["transitions"][0][key] = value.clone(),
+                _ => definition[key] = value.clone(),
+            }
+        }
+        PutMachineRequest::new("m", 1, definition)
+    };
+    let changes = [
+        json!({"merge": false}),
+        json!({"actions": [{"emit": "x"}]}),
+        json!({"transitions": [{"from": "a", "always": true, "to": "a"}]}),
+        json!({"transitions": [{"from": "a", "event": "E", "to": "a", "merge": ["n"]}]}),
+    ];
+    for change in changes {
+        let error = both.0.call(put(change)).wait().unwrap_err();
+        assert_eq!(error.reason(), Some(reason::UNSUPPORTED), "{error}");
+        assert!(error.message().contains("0.3.0 does not know definitions that do"), "{error}");
+    }
+    let request = put(json!({"meta": {"actions": 1}}));
+    let params = serde_json::to_value(&request).unwrap();
+    let stored = json!({"machine": "m", "version": 1, "stored_checksum": "c", "created": true});
+    ask(&mut both, &request, params, stored);
+}
+
+#[test]
 fn an_instance_without_a_context_gets_an_empty_one() {
     let fake = Fake::new();
     let mut both = fake.connect_old(fake.options());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rstmdb_types::{Error, Json, Offset, Result, Text};
 
 use crate::error::{compacted, corrupt};
-use crate::log::kinds::{Context, Subject, merged};
+use crate::log::kinds::{Context, Delta, Subject};
 use crate::log::{Body, Effect, Frame};
 use crate::shared::Shared;
 
@@ -91,7 +91,7 @@ impl Contexts {
                 return Ok(None);
             }
             Context::Whole(ctx) => ctx,
-            Context::Merge(payload) => self.derive(shared, offset, (id, previous), payload)?,
+            Context::Delta(delta) => self.derive(shared, offset, (id, previous), delta)?,
         };
         if self.known.len() >= CONTEXTS_MAX && !self.known.contains_key(id) {
             self.known.clear();
@@ -108,12 +108,12 @@ impl Contexts {
         shared: &Shared,
         offset: Offset,
         (id, previous): (&str, Offset),
-        payload: Option<&str>,
+        delta: Delta,
     ) -> Result<Json> {
         if let Some((at, before)) = self.known.get(id)
             && *at == previous
         {
-            return Ok(merged(before, payload));
+            return Ok(delta.after(before));
         }
         let hash = shared.state.hash(id);
         {
@@ -123,14 +123,14 @@ impl Contexts {
                 return Ok(slot.ctx.clone());
             }
         }
-        let mut payloads = vec![payload.map(Json::from_canonical)];
+        let mut deltas = vec![delta];
         let mut at = previous;
         let anchor = loop {
             let read = shared.with_effect(at, |effect| {
                 let told = match effect.body.context() {
                     Context::Whole(ctx) => Some(ctx),
-                    Context::Merge(payload) => {
-                        payloads.push(payload.map(Json::from_canonical));
+                    Context::Delta(delta) => {
+                        deltas.push(delta);
                         None
                     }
                     // Nothing can be merged into what is gone.
@@ -144,10 +144,6 @@ impl Contexts {
                 (None, before) => at = before,
             }
         };
-        let merge = |ctx: Json, payload: &Option<Json>| match payload {
-            Some(payload) => ctx.merge(payload),
-            None => ctx,
-        };
-        Ok(payloads.iter().rev().fold(anchor, merge))
+        Ok(deltas.iter().rev().fold(anchor, |ctx, delta| delta.after(&ctx)))
     }
 }

@@ -53,7 +53,7 @@ fn names_and_sources(definition: &Definition, warnings: &mut Warnings) {
         }
     }
     for (i, transition) in definition.transitions.iter().enumerate() {
-        if transition.event.is_empty() {
+        if transition.event.as_ref().is_some_and(|event| event.is_empty()) {
             warnings.add(DefinitionDoubt::EmptyName, || {
                 let message = "the name is empty; name the event".to_owned();
                 (format!("transitions[{i}].event"), message)
@@ -207,10 +207,9 @@ impl Check<'_> {
                 rows.extend::<Vec<ChoiceRange>>(followed);
             }
             for choice in rows.into_iter().flat_map(|row| self.live(row).0) {
-                if let Some(choice) = self.machine.choice(*choice)
-                    && reached.insert(choice.to)
-                {
-                    pending.push(choice.to);
+                let to = self.machine.choice(*choice).and_then(|choice| choice.to);
+                if let Some(to) = to.filter(|to| reached.insert(*to)) {
+                    pending.push(to);
                 }
             }
         }

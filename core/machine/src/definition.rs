@@ -3,17 +3,25 @@
 //! Refuses what can't mean anything, with the path of the culprit and what to write instead; what
 //! the existing server lets pass (unknown keys, say) is collected as warnings.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use rstmdb_types::error::reason;
 use rstmdb_types::fault::member_path;
 use rstmdb_types::json::unescape;
 use rstmdb_types::{Error, Json, JsonRef, Limits, Result, Text, limits};
 
-use crate::guard::{Guard, Integers};
-use crate::keys::{DEFINITION_KEYS, DefinitionKey, TRANSITION_KEYS};
+use crate::action::{Action, ActionReader, Reading};
+use crate::expression::{Guard, Integers};
+use crate::invalid::{invalid, kind};
+use crate::keys::{
+    DEFINITION_KEYS, DefinitionKey, LATER_DEFINITION_KEYS, LATER_STATE_KEYS, LATER_TRANSITION_KEYS,
+    STATE_KEYS, TRANSITION_KEYS,
+};
+use crate::merge::PayloadMerge;
 use crate::warnings::{DefinitionDoubt, Warning, Warnings, shorten};
 use rstmdb_types::names::nearest;
+
+/// The highest language level there is, which definitions are put with if they need it.
+pub const LANGUAGE_LEVEL: u32 = 2;
 
 /// The source that stands for every state without a transition of its own for the event.
 pub(crate) const WILDCARD: &str = "*";
@@ -29,26 +37,70 @@ pub(crate) struct Definition {
     pub(crate) final_states: Vec<Text>,
     /// Canonical JSON text.
     pub(crate) meta: Option<String>,
+    pub(crate) merge: Option<PayloadMerge>,
+    /// What states have beside their names, in the order of `states`.
+    pub(crate) bodies: Vec<StateBody>,
+}
+
+/// What a state has beside its name.
+#[derive(Debug, Default)]
+pub(crate) struct StateBody {
+    pub(crate) entry: Vec<Action>,
+    pub(crate) exit: Vec<Action>,
+    /// Canonical JSON text of `entry`, `exit` and `meta`, as far as they are there.
+    pub(crate) written: [Option<String>; 3],
+}
+
+impl StateBody {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.written.iter().all(Option::is_none)
+    }
+}
+
+impl Definition {
+    /// The language level that it needs.
+    pub(crate) fn level(&self) -> u32 {
+        let is_later = self.merge.is_some()
+            || self.bodies.iter().any(|body| !body.is_empty())
+            || self.transitions.iter().any(WrittenTransition::is_later);
+        let guards = self.transitions.iter().filter_map(|transition| transition.guard.as_ref());
+        let of_guards = guards.map(Guard::level).max().unwrap_or(1);
+        if is_later { LANGUAGE_LEVEL } else { of_guards }
+    }
 }
 
 /// One transition as it was written.
 #[derive(Debug)]
 pub(crate) struct WrittenTransition {
     pub(crate) from: Vec<Text>,
-    pub(crate) event: Text,
-    pub(crate) to: Text,
+    /// None for one that is always taken.
+    pub(crate) event: Option<Text>,
+    /// None where nothing is left or entered.
+    pub(crate) to: Option<Text>,
     pub(crate) guard: Option<Guard>,
+    pub(crate) merge: Option<PayloadMerge>,
+    pub(crate) actions: Vec<Action>,
+    /// Canonical JSON text of `actions`.
+    pub(crate) written: Option<String>,
+}
+
+impl WrittenTransition {
+    /// Whether it has something that the first language level did not have.
+    fn is_later(&self) -> bool {
+        self.event.is_none() || self.to.is_none() || self.merge.is_some() || self.written.is_some()
+    }
 }
 
 /// Parsed guards may take this much, however short the definition is: parsing one for each event costs
 /// a fifth of the events per second.
 const PARSED_BYTES_MIN: usize = 16 << 10;
 
-/// Reads a definition; `limits` is None for one that was accepted before.
+/// Reads a definition of a language level; `limits` is None for one that was accepted before.
 pub(crate) fn read(
     definition: &Json,
     limits: Option<&Limits>,
     integers: Integers,
+    level: u32,
 ) -> Result<(Definition, Warnings)> {
     if let Some(limits) = limits {
         let size = definition.as_str().len();
@@ -57,25 +109,15 @@ pub(crate) fn read(
     // Guards are kept parsed as far as that takes no more memory than the definition itself, or little:
     // those of most definitions all are, and thousands of terms without much else are not.
     let room = definition.as_str().len().max(PARSED_BYTES_MIN);
-    let reader = DefinitionReader { limits, integers, warnings: Warnings::default(), room };
+    let reading = Reading { limits, integers, room };
+    let reader = DefinitionReader { reading, level, warnings: Warnings::default() };
     reader.read(definition.root())
 }
 
-/// An error that names the place in the definition.
-pub(crate) fn invalid(path: &str, message: impl std::fmt::Display) -> Error {
-    let message = match path {
-        "" => format!("definition {message}"),
-        path => format!("definition: {path} {message}"),
-    };
-    Error::invalid(reason::INVALID_DEFINITION, message).with("path", path)
-}
-
 struct DefinitionReader<'a> {
-    limits: Option<&'a Limits>,
-    integers: Integers,
+    reading: Reading<'a>,
+    level: u32,
     warnings: Warnings,
-    /// What parsed guards may still take.
-    room: usize,
 }
 
 impl DefinitionReader<'_> {
@@ -83,10 +125,10 @@ impl DefinitionReader<'_> {
         if !matches!(root, JsonRef::Object(_)) {
             return Err(invalid("", format_args!("must be an object, found {}", kind(root))));
         }
-        let [states, initial, transitions, final_states, meta] =
-            self.members(root, "", &DEFINITION_KEYS);
+        let [states, initial, transitions, final_states, meta, merge] =
+            self.members(root, "", &DEFINITION_KEYS, &LATER_DEFINITION_KEYS)?;
 
-        let states = self.names("states", states.value("")?, states.key.value)?;
+        let (states, bodies, own_finals) = self.states(states.value("")?, states.key.value)?;
         self.check_count("states", states.len(), "states_max", |limits| limits.states_max)?;
         let known: HashSet<&str> = states.iter().map(Text::as_str).collect();
         let known = KnownNames { order: &states, set: known };
@@ -94,12 +136,18 @@ impl DefinitionReader<'_> {
         let initial = self.name("initial", initial.value("")?, "the name of a state")?;
         known.check("initial", &initial)?;
 
-        let final_states = match final_states.value("")? {
+        let mut final_states = match final_states.value("")? {
             JsonRef::Null => Vec::new(),
             value => self.names("final", value, final_states.key.value)?,
         };
         for (i, name) in final_states.iter().enumerate() {
             known.check(&format!("final[{i}]"), name)?;
+        }
+
+        for name in own_finals {
+            if !final_states.contains(&name) {
+                final_states.push(name);
+            }
         }
 
         let transitions = self.transitions(transitions.value("")?, &known, &final_states)?;
@@ -108,8 +156,88 @@ impl DefinitionReader<'_> {
             JsonRef::Null => None,
             meta => Some(meta.text().into_owned()),
         };
-        let definition = Definition { states, initial, transitions, final_states, meta };
+        let merge = self.merge("merge", merge.value("")?, merge.key.value)?;
+        let definition =
+            Definition { states, initial, transitions, final_states, meta, merge, bodies };
         Ok((definition, self.warnings))
+    }
+
+    /// The names of states, what they have beside them, and which say that they are final.
+    fn states(
+        &mut self,
+        list: JsonRef<'_>,
+        expected: &str,
+    ) -> Result<(Vec<Text>, Vec<StateBody>, Vec<Text>)> {
+        if !matches!(list, JsonRef::Array(_)) {
+            return Err(wrong_type("states", expected, list));
+        }
+        let (mut names, mut bodies, mut finals) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, item) in list.elements().enumerate() {
+            if !matches!(item, JsonRef::Object(_)) {
+                names.push(self.name_with(|| format!("states[{i}]"), item, "a name")?);
+                bodies.push(StateBody::default());
+                continue;
+            }
+            let path = format!("states[{i}]");
+            let (name, body, is_final) = self.state(&path, item)?;
+            if is_final {
+                finals.push(name.clone());
+            }
+            names.push(name);
+            bodies.push(body);
+        }
+        let mut seen = HashMap::new();
+        for (i, (name, body)) in names.iter().zip(&bodies).enumerate() {
+            let has_body = !StateBody::is_empty(body);
+            let first = *seen.entry(name.as_str()).or_insert((i, has_body));
+            if first.0 != i && (has_body || first.1) {
+                let message = format!("repeats state {:?}; take one out", shorten(name));
+                return Err(invalid(&format!("states[{i}]"), message));
+            }
+        }
+        Ok((names, bodies, finals))
+    }
+
+    fn state(&mut self, path: &str, item: JsonRef<'_>) -> Result<(Text, StateBody, bool)> {
+        let [name, entry, exit, is_final, meta] =
+            self.members(item, path, &STATE_KEYS, &LATER_STATE_KEYS)?;
+        let name = self.name(&format!("{path}.name"), name.value(path)?, name.key.value)?;
+        let written = |found: &Found<'_>| {
+            let value = found.member.filter(|value| *value != JsonRef::Null);
+            value.map(|value| value.text().into_owned())
+        };
+        let body = StateBody {
+            written: [&entry, &exit, &meta].map(written),
+            entry: self.actions(&format!("{path}.entry"), entry.value(path)?)?,
+            exit: self.actions(&format!("{path}.exit"), exit.value(path)?)?,
+        };
+        let is_final = match is_final.value(path)? {
+            JsonRef::Null => false,
+            JsonRef::Bool(value) => value,
+            other => return Err(wrong_type(&format!("{path}.final"), is_final.key.value, other)),
+        };
+        Ok((name, body, is_final))
+    }
+
+    fn actions(&mut self, path: &str, list: JsonRef<'_>) -> Result<Vec<Action>> {
+        ActionReader(&mut self.reading).list(path, list)
+    }
+
+    fn merge(
+        &mut self,
+        path: &str,
+        value: JsonRef<'_>,
+        expected: &str,
+    ) -> Result<Option<PayloadMerge>> {
+        Ok(match value {
+            JsonRef::Null => None,
+            JsonRef::Bool(true) => Some(PayloadMerge::All),
+            JsonRef::Bool(false) => Some(PayloadMerge::Nothing),
+            value => {
+                let names = self.names(path, value, expected)?;
+                Some(PayloadMerge::Names(names.into_iter().collect()))
+            }
+        })
     }
 
     fn transitions(
@@ -146,7 +274,8 @@ impl DefinitionReader<'_> {
         if !matches!(item, JsonRef::Object(_)) {
             return Err(wrong_type(path, "an object with from, event and to", item));
         }
-        let [from, event, to, guard] = self.members(item, path, &TRANSITION_KEYS);
+        let [from, event, to, guard, always, merge, actions] =
+            self.members(item, path, &TRANSITION_KEYS, &LATER_TRANSITION_KEYS)?;
         let from_path = format!("{path}.from");
         let from_kind = from.key.value;
         let from = from.value(path)?;
@@ -171,14 +300,41 @@ impl DefinitionReader<'_> {
                 ));
             }
         }
-        let event = self.name(&format!("{path}.event"), event.value(path)?, event.key.value)?;
-        let to = self.name(&format!("{path}.to"), to.value(path)?, to.key.value)?;
-        known.check_with(|| format!("{path}.to"), &to)?;
+        let is_always = match always.value(path)? {
+            JsonRef::Null => false,
+            JsonRef::Bool(true) => true,
+            other => return Err(wrong_type(&format!("{path}.always"), always.key.value, other)),
+        };
+        if is_always && event.member.is_some() {
+            let message = "stands beside `always`; a transition has one of them";
+            return Err(invalid(&format!("{path}.event"), message));
+        }
+        let event = match is_always {
+            true => None,
+            false => {
+                let value = event.needed(path)?;
+                Some(self.name(&format!("{path}.event"), value, event.key.value)?)
+            }
+        };
+        let written = actions.value(path)?;
+        let has_actions = written != JsonRef::Null;
+        let actions = self.actions(&format!("{path}.actions"), written)?;
+        let to = match to.value(path)? {
+            JsonRef::Null if has_actions => None,
+            _ => {
+                let value = to.needed(path)?;
+                let name = self.name(&format!("{path}.to"), value, to.key.value)?;
+                known.check_with(|| format!("{path}.to"), &name)?;
+                Some(name)
+            }
+        };
         let guard = match guard.value(path)? {
             JsonRef::Null => None,
             value => Some(self.guard(&format!("{path}.guard"), value, guard.key.value)?),
         };
-        Ok(WrittenTransition { from, event, to, guard })
+        let merge = self.merge(&format!("{path}.merge"), merge.value(path)?, merge.key.value)?;
+        let written = has_actions.then(|| written.text().into_owned());
+        Ok(WrittenTransition { from, event, to, guard, merge, actions, written })
     }
 
     fn guard(&mut self, path: &str, value: JsonRef<'_>, expected: &str) -> Result<Guard> {
@@ -186,26 +342,31 @@ impl DefinitionReader<'_> {
             return Err(wrong_type(path, expected, value));
         };
         let text = unescape(raw);
-        if let Some(limits) = self.limits {
-            limits::check(path, text.len(), "guard_bytes_max", limits.guard_bytes_max)
-                .map_err(|error| error.with("path", path))?;
-        }
-        Guard::parse_at(&text, path, self.integers, &mut self.room)
+        let reading = &mut self.reading;
+        reading.check(path, text.len(), "guard_bytes_max", |limits| limits.guard_bytes_max)?;
+        Guard::parse_at(&text, path, reading.integers, &mut reading.room)
     }
 
-    /// Picks the known members of an object and warns of the others.
+    /// Picks the known members of an object, refuses those of `later` and warns of the others.
     fn members<'a, const N: usize>(
         &mut self,
         object: JsonRef<'a>,
         path: &str,
         known: &'static [DefinitionKey; N],
-    ) -> [Found<'a>; N] {
+        later: &[&str],
+    ) -> Result<[Found<'a>; N]> {
         let mut found = known.each_ref().map(|key| Found { key, member: None });
         let mut unknown = Vec::new();
         for member in object.members() {
             let name = unescape(member.raw_key);
             match found.iter_mut().find(|found| found.key.name == name) {
+                // What was stored before it meant something means nothing.
+                Some(found) if found.key.level > self.level => {}
                 Some(found) => found.member = Some(member.value()),
+                None if self.level > 1 && later.contains(&name.as_ref()) => {
+                    let message = "has a meaning that this release does not know yet; take it out";
+                    return Err(invalid(&member_path(path, &name), message));
+                }
                 None => unknown.push(name),
             }
         }
@@ -224,7 +385,7 @@ impl DefinitionReader<'_> {
                 Warning { path: member_path(path, &name), message, suggestion }
             });
         }
-        found
+        Ok(found)
     }
 
     fn names(&self, path: &str, value: JsonRef<'_>, expected: &str) -> Result<Vec<Text>> {
@@ -249,7 +410,7 @@ impl DefinitionReader<'_> {
             return Err(wrong_type(&path(), expected, value));
         };
         let name = unescape(raw);
-        if let Some(limits) = self.limits
+        if let Some(limits) = self.reading.limits
             && let Err(error) = limits.check_name("a name in the definition", &name)
         {
             return Err(error.with("path", path()));
@@ -264,8 +425,7 @@ impl DefinitionReader<'_> {
         setting: &str,
         limit: impl Fn(&Limits) -> usize,
     ) -> Result<()> {
-        let Some(limits) = self.limits else { return Ok(()) };
-        limits::check(path, count, setting, limit(limits)).map_err(|error| error.with("path", path))
+        self.reading.check(path, count, setting, limit)
     }
 }
 
@@ -282,12 +442,17 @@ impl<'a> Found<'a> {
         match self.member {
             Some(value) => Ok(value),
             None if !self.key.required => Ok(JsonRef::Null),
-            None => {
-                let DefinitionKey { name, value, .. } = self.key;
-                let path = member_path(path, name);
-                Err(invalid(&path, format_args!("is missing; add {value}")))
-            }
+            None => self.needed(path),
         }
+    }
+
+    /// The value of one that has to be there after all.
+    fn needed(&self, path: &str) -> Result<JsonRef<'a>> {
+        self.member.ok_or_else(|| {
+            let DefinitionKey { name, value, .. } = self.key;
+            let path = member_path(path, name);
+            invalid(&path, format_args!("is missing; add {value}"))
+        })
     }
 }
 
@@ -319,18 +484,6 @@ fn wrong_type(path: &str, expected: &str, found: JsonRef<'_>) -> Error {
     invalid(path, format_args!("must be {expected}, found {}", kind(found)))
 }
 
-/// What a value is, for a message.
-fn kind(value: JsonRef<'_>) -> &'static str {
-    match value {
-        JsonRef::Null => "null",
-        JsonRef::Bool(_) => "a boolean",
-        JsonRef::Number(_) => "a number",
-        JsonRef::String(_) => "a string",
-        JsonRef::Array(_) => "a list",
-        JsonRef::Object(_) => "an object",
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -342,7 +495,8 @@ mod tests {
         let one = format!(r#"{{"from":"a","event":"E","to":"a","guard":"{guard}"}}"#);
         let list = vec![one; transitions].join(",");
         let text = format!(r#"{{"states":["a"],"initial":"a","transitions":[{list}]}}"#);
-        let (definition, _) = read(&Json::parse(&text).unwrap(), None, Integers::OrFloats).unwrap();
+        let (definition, _) =
+            read(&Json::parse(&text).unwrap(), None, Integers::OrFloats, LANGUAGE_LEVEL).unwrap();
         let guards = definition.transitions.iter().filter_map(|one| one.guard.as_ref());
         guards.filter(|guard| guard.is_kept()).count() * 100 / transitions
     }

@@ -7,7 +7,7 @@
 //! # Definitions
 //!
 //! ```
-//! use rstmdb_machine::{Machine, Situation};
+//! use rstmdb_machine::{Allowance, Machine, Situation};
 //! use rstmdb_types::{Json, Limits};
 //! let definition = Json::parse(r#"{
 //!     "states": ["created", "paid", "cancelled"],
@@ -23,7 +23,7 @@
 //! let ctx = Json::parse(r#"{"total":5}"#).unwrap();
 //! let situation = Situation {
 //!     machine: "order", version: 1, instance_id: "o-1", state: machine.initial(),
-//!     ctx: &ctx, payload: None, now_ms: 0,
+//!     ctx: &ctx, payload: None, now_ms: 0, created_at_ms: 0, allowance: Allowance::default(),
 //! };
 //! let decision = machine.decide(&situation, "PAY")?;
 //! assert_eq!(machine.states()[decision.to as usize], "paid");
@@ -43,24 +43,35 @@
 //!
 //! What can't mean anything is an error that names the place. What the existing server lets pass, or what is
 //! allowed but hardly meant, is a warning ([`language::DefinitionDoubt`]), and an error with `strict`. The language of guards
-//! is described in [`guard`], the tables of both are in [`language`].
+//! is described in [`expression`], the tables of both are in [`language`].
 #![deny(missing_docs)]
 
+mod action;
 mod check;
 mod decide;
 mod definition;
-pub mod guard;
+pub mod expression;
+mod invalid;
 mod keys;
 pub mod language;
 mod machine;
+mod merge;
 mod normal_form;
 mod parse;
 mod refusal;
+mod step;
 mod table;
 mod warnings;
 
-pub use guard::{Explanation, GUARD_DEPTH_MAX, GUARD_NODES_MAX, Guard, Scope, SeenValue};
+pub use action::Emission;
+pub use definition::LANGUAGE_LEVEL;
+pub use expression::{
+    Allowance, EvaluationBudget, Explanation, Expression, GUARD_DEPTH_MAX, GUARD_NODES_MAX, Guard,
+    InstanceFacts, Scope, SeenValue,
+};
 pub use machine::{Decision, Machine, Situation};
+pub use merge::PayloadMerge;
+pub use step::{Rest, Stepped};
 
 /// The index of a state in [`Machine::states`].
 pub type StateId = u32;

@@ -2,8 +2,10 @@
 
 use rstmdb_types::{Json, Text, TimestampMs};
 
+use crate::action::Action;
 use crate::definition::Definition;
-use crate::guard::{Guard, Scope};
+use crate::expression::{Allowance, Guard, InstanceFacts, Scope};
+use crate::merge::PayloadMerge;
 use crate::table::{Names, Table};
 use crate::{EventId, StateId, normal_form};
 
@@ -18,12 +20,29 @@ pub struct Machine {
     finals: Vec<bool>,
     pub(crate) transitions: Vec<Transition>,
     table: Table,
+    level: u32,
+    /// None for a machine that only goes from state to state, as those of the first language level do.
+    pub(crate) doings: Option<Box<Doings>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Transition {
-    pub(crate) to: StateId,
+    /// None where nothing is left or entered.
+    pub(crate) to: Option<StateId>,
     pub(crate) guard: Option<Guard>,
+}
+
+/// What a machine has that does more than go from state to state.
+#[derive(Debug, Default)]
+pub(crate) struct Doings {
+    /// By state.
+    pub(crate) entry: Vec<Vec<Action>>,
+    pub(crate) exit: Vec<Vec<Action>>,
+    /// By transition.
+    pub(crate) actions: Vec<Vec<Action>>,
+    pub(crate) merge: Vec<Option<PayloadMerge>>,
+    /// What transitions do that don't say how they merge.
+    pub(crate) default_merge: Option<PayloadMerge>,
 }
 
 /// Everything an event is decided on, apart from its name.
@@ -43,15 +62,26 @@ pub struct Situation<'a> {
     pub payload: Option<&'a Json>,
     /// The command's timestamp, which guards see as `now`.
     pub now_ms: TimestampMs,
+    /// When the instance was created.
+    pub created_at_ms: TimestampMs,
+    /// What its guards may cost.
+    pub allowance: Allowance,
 }
 
 impl<'a> Situation<'a> {
-    pub(crate) fn scope(&self, state: &'a str) -> Scope<'a> {
+    pub(crate) fn scope(&self, state: &'a str, event: &'a str) -> Scope<'a> {
         Scope {
             ctx: self.ctx.root(),
             payload: self.payload.map(Json::root),
             state,
             now_ms: self.now_ms,
+            event,
+            instance: InstanceFacts {
+                id: self.instance_id,
+                machine: self.machine,
+                version: self.version,
+                created_at_ms: self.created_at_ms,
+            },
         }
     }
 }
@@ -68,14 +98,14 @@ pub struct Decision {
 /// One transition an event might take, as a refusal sees it.
 pub(crate) struct Choice<'a> {
     pub(crate) guard: Option<&'a Guard>,
-    pub(crate) to: StateId,
+    pub(crate) to: Option<StateId>,
 }
 
 impl Machine {
     /// All but the guards.
     pub(crate) fn new(definition: &Definition) -> Machine {
         let states = Names::new(&definition.states);
-        let events = Names::new(definition.transitions.iter().map(|t| &t.event));
+        let events = Names::new(definition.transitions.iter().filter_map(|t| t.event.as_ref()));
         let mut finals = vec![false; states.as_slice().len()];
         for name in &definition.final_states {
             if let Some(state) = states.find(name)
@@ -91,26 +121,63 @@ impl Machine {
             checksum: normal_form::checksum(definition),
             initial: target(&definition.initial),
             transitions: transitions
-                .map(|t| Transition { to: target(&t.to), guard: None })
+                .map(|t| Transition { to: t.to.as_deref().map(target), guard: None })
                 .collect(),
             table: Table::new(definition, &states, &events),
             states,
             events,
             finals,
+            level: definition.level(),
+            doings: None,
         }
     }
 
-    /// Moves the parsed guards over from the definition.
-    pub(crate) fn with_guards(mut self, definition: Definition) -> Machine {
+    /// Moves what was parsed over from the definition.
+    pub(crate) fn with_parsed(mut self, definition: Definition) -> Machine {
+        let mut doings = Doings { default_merge: definition.merge, ..Doings::default() };
+        let mut does = doings.default_merge.is_some();
         for (transition, written) in self.transitions.iter_mut().zip(definition.transitions) {
+            does |= written.event.is_none() || written.merge.is_some() || written.written.is_some();
             transition.guard = written.guard;
+            doings.actions.push(written.actions);
+            doings.merge.push(written.merge);
         }
+        // A state may stand twice in a definition if it is no more than a name.
+        let states = self.states.as_slice().len();
+        doings.entry.resize_with(states, Vec::new);
+        doings.exit.resize_with(states, Vec::new);
+        for (name, body) in definition.states.iter().zip(definition.bodies) {
+            does |= !body.entry.is_empty() || !body.exit.is_empty();
+            let state = self.states.find(name).unwrap_or(0) as usize;
+            if let (Some(entry), Some(exit)) =
+                (doings.entry.get_mut(state), doings.exit.get_mut(state))
+            {
+                entry.extend(body.entry);
+                exit.extend(body.exit);
+            }
+        }
+        self.doings = does.then(|| Box::new(doings));
         self
+    }
+
+    /// Whether it does no more than go from state to state and merge payloads.
+    pub fn is_plain(&self) -> bool {
+        self.doings.is_none()
+    }
+
+    /// The number that stands for the event of transitions that answer none.
+    pub(crate) fn always(&self) -> EventId {
+        self.events.as_slice().len() as EventId
     }
 
     /// The definition's normal form, as GET_MACHINE shows it.
     pub fn normal_form(&self) -> &Json {
         &self.normal_form
+    }
+
+    /// The language level that the definition needs: 1 unless it uses what came later.
+    pub fn level(&self) -> u32 {
+        self.level
     }
 
     /// The checksum of the normal form, 8 lower-case hex digits.

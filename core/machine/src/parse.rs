@@ -2,7 +2,8 @@
 
 use rstmdb_types::{DefinitionWarning, Json, Limits, Result};
 
-use crate::guard::Integers;
+use crate::definition::LANGUAGE_LEVEL;
+use crate::expression::Integers;
 use crate::machine::Machine;
 use crate::{check, definition};
 
@@ -40,20 +41,22 @@ impl Machine {
         strict: bool,
         integers: Integers,
     ) -> Result<(Machine, Vec<DefinitionWarning>)> {
-        let (definition, mut warnings) = definition::read(definition, Some(limits), integers)?;
+        let (definition, mut warnings) =
+            definition::read(definition, Some(limits), integers, LANGUAGE_LEVEL)?;
         let machine = Machine::new(&definition);
         check::warn(&definition, &machine, &mut warnings);
         let warnings = warnings.finish(strict)?;
-        Ok((machine.with_guards(definition), warnings))
+        Ok((machine.with_parsed(definition), warnings))
     }
 
-    /// Loads a definition that was accepted before: no limits, no warnings.
+    /// Loads a definition that was accepted before with this language level: no limits, no warnings, and what only
+    /// later levels know means nothing in it.
     ///
     /// # Errors
     ///
     /// As [`Machine::parse`], when the definition was not accepted before after all.
-    pub fn load(definition: &Json) -> Result<Machine> {
-        let (definition, _) = definition::read(definition, None, Integers::OrFloats)?;
-        Ok(Machine::new(&definition).with_guards(definition))
+    pub fn load(definition: &Json, level: u32) -> Result<Machine> {
+        let (definition, _) = definition::read(definition, None, Integers::OrFloats, level)?;
+        Ok(Machine::new(&definition).with_parsed(definition))
     }
 }

@@ -5,7 +5,7 @@ use rstmdb_types::{Error, ErrorCode, Text};
 use serde_json::{Map, Value, json};
 
 use crate::StateId;
-use crate::guard::Explanation;
+use crate::expression::Explanation;
 use crate::machine::{Machine, Situation};
 use crate::warnings::shorten;
 use rstmdb_types::names::nearest;
@@ -50,6 +50,7 @@ pub(crate) fn invalid_transition(
     }
     let accepted: Vec<&str> = machine
         .accepted(situation.state)
+        // What is taken without an event has no name.
         .filter_map(|event| machine.events().get(event as usize))
         .map(Text::as_str)
         .take(LISTED_MAX + 1)
@@ -80,6 +81,15 @@ pub(crate) fn invalid_transition(
     }
 }
 
+/// The guards cost more than they may.
+pub(crate) fn too_costly(error: Error, situation: &Situation<'_>, event: &str) -> Error {
+    error
+        .with("machine", situation.machine)
+        .with("version", situation.version)
+        .with("instance_id", situation.instance_id)
+        .with("event", event)
+}
+
 /// No guard of the choices passed.
 pub(crate) fn guard_failed(
     machine: &Machine,
@@ -88,13 +98,13 @@ pub(crate) fn guard_failed(
     choices: &[u32],
 ) -> Error {
     let state = name(machine, situation.state);
-    let scope = situation.scope(state);
+    let scope = situation.scope(state, event);
     let refusals: Vec<Refusal<'_>> = choices
         .iter()
         .filter_map(|&index| machine.choice(index))
         .filter_map(|choice| {
             let guard = choice.guard?;
-            let to = name(machine, choice.to);
+            let to = name(machine, choice.to.unwrap_or(situation.state));
             Some(Refusal { guard: guard.text(), to, explanation: guard.explain(&scope)? })
         })
         .take(LISTED_MAX)
@@ -162,7 +172,7 @@ impl Refusal<'_> {
 }
 
 /// An error with the facts every refusal has.
-fn error(
+pub(crate) fn error(
     code: ErrorCode,
     message: String,
     machine: &Machine,

@@ -71,7 +71,12 @@ impl Table {
         let any_state = states.as_slice().len() as StateId;
         let mut entries: Vec<(StateId, EventId, u32)> = Vec::new();
         for (index, transition) in (0u32..).zip(&definition.transitions) {
-            let Some(event) = events.find(&transition.event) else { continue };
+            // What is always taken answers an event that has no name, behind all that have one.
+            let event = match &transition.event {
+                Some(event) => events.find(event),
+                None => Some(events.as_slice().len() as EventId),
+            };
+            let Some(event) = event else { continue };
             for from in &transition.from {
                 let state = match states.find(from) {
                     Some(state) => state,

@@ -1,4 +1,4 @@
-//! Random guards on random contexts: the evaluator and the naive one agree, on refusals too.
+//! Random expressions on random contexts: the evaluator and the naive one agree, on refusals too.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -92,6 +92,31 @@ fn path() -> impl Strategy<Value = String> {
     })
 }
 
+const LATER_ONE: [&str; 18] = [
+    "sum", "first", "last", "sort", "keys", "trim", "abs", "floor", "ceil", "round", "int",
+    "float", "string", "bool", "type", "min", "max", "concat",
+];
+
+/// A function that asks something of the elements of a list.
+fn each(inner: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = String> {
+    let function = prop::sample::select(&["any", "all", "map", "filter"][..]);
+    let list = prop_oneof![
+        2 => inner.clone(),
+        1 => prop::collection::vec(inner.clone(), 0..4)
+            .prop_map(|items| format!("[{}]", items.join(","))),
+    ];
+    let operator = prop::sample::select(&["==", "<", "&&", "||", " in ", "+", "*"][..]);
+    let name = prop::sample::select(&["x", "y", "_1"][..]);
+    let way = prop::sample::select(&["", "", ".a", "[0]", "[\"b\"].c", " "][..]);
+    (function, list, name, way, operator, inner, any::<bool>()).prop_map(
+        |(function, list, name, way, operator, other, first)| {
+            let (left, right) = (format!("{name}{way}"), format!("({other})"));
+            let (left, right) = if first { (left, right) } else { (right, left) };
+            format!("{function}({list}, {name}, {left} {operator} {right})")
+        },
+    )
+}
+
 /// An expression that is right by construction.
 fn guard() -> impl Strategy<Value = String> {
     let literal = prop_oneof![
@@ -106,6 +131,8 @@ fn guard() -> impl Strategy<Value = String> {
         1 => prop::sample::select(&["state", "now", "payload"][..]).prop_map(str::to_owned),
         1 => path().prop_map(|path| format!("exists({path})")),
         1 => Just("size(ctx)".to_owned()),
+        1 => prop::sample::select(&["event", "instance.id", "instance.version", "[]"][..])
+            .prop_map(str::to_owned),
     ];
     leaf.prop_recursive(5, 40, 2, |inner| {
         let operator = prop::sample::select(
@@ -113,6 +140,14 @@ fn guard() -> impl Strategy<Value = String> {
         );
         let one = prop::sample::select(&["size", "lower", "upper"][..]);
         let two = prop::sample::select(&["starts_with", "ends_with", "contains"][..]);
+        let later_one = prop::sample::select(&LATER_ONE[..]);
+        let later_two = prop::sample::select(
+            &[
+                "at", "append", "without", "get", "join", "split", "coalesce", "concat", "min",
+                "max",
+            ][..],
+        );
+        let three = prop::sample::select(&["replace", "substring", "coalesce", "max"][..]);
         prop_oneof![
             4 => (inner.clone(), operator.clone(), inner.clone(), any::<[bool; 2]>()).prop_map(
                 |(left, operator, right, [open, close])| {
@@ -130,7 +165,17 @@ fn guard() -> impl Strategy<Value = String> {
             1 => (one, inner.clone()).prop_map(|(name, inner)| format!("{name}({inner})")),
             1 => (two, inner.clone(), inner.clone())
                 .prop_map(|(name, left, right)| format!("{name} ({left} , {right})")),
-            1 => inner.prop_map(|inner| format!("{inner} in ctx")),
+            1 => inner.clone().prop_map(|inner| format!("{inner} in ctx")),
+            2 => (later_one, inner.clone()).prop_map(|(name, inner)| format!("{name}({inner})")),
+            2 => (later_two, inner.clone(), inner.clone())
+                .prop_map(|(name, left, right)| format!("{name}({left}, {right})")),
+            1 => (three, inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(name, a, b, c)| format!("{name}({a}, {b}, {c})")),
+            2 => prop::collection::vec(inner.clone(), 1..4)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
+            2 => (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
+            3 => each(inner),
         ]
     })
 }
@@ -142,14 +187,15 @@ fn gibberish() -> impl Strategy<Value = String> {
             "ctx", "ctx.a", "ctx.", "payload", ".b", "[", "]", "[0]", "[\"a\"]", "(", ")", ",",
             "!", "!=", "==", "=", "<", ">=", "&&", "&", "||", "+", "-", "*", "/", "%", "in", "1",
             "2.5", ".", "e3", "\"x\"", "\"", "\\", "size", "exists", "contains", "true", "null",
-            "state", "now", "foo", " ", "\u{a0}", "ä", "😀", "'",
+            "state", "now", "foo", " ", "?", ":", "[1]", "any(", "x", "x.a", "coalesce", "event",
+            "\u{a0}", "ä", "😀", "'",
         ][..],
     );
     prop::collection::vec(token, 0..8).prop_map(|tokens| tokens.concat())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100_000, ..ProptestConfig::default() })]
 
     #[test]
     fn both_evaluators_agree(

@@ -25,8 +25,8 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn guards_of_the_corpus_hold() {
-    replay("guard", targets::guard);
+fn expressions_of_the_corpus_hold() {
+    replay("expression", targets::expression);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use rstmdb_machine::{Guard, Machine, Scope, Situation};
+use rstmdb_machine::{Allowance, Guard, Machine, Scope, Situation};
 use rstmdb_types::{Json, Limits};
 
 const ROUNDS: u32 = 2_000_000;
@@ -36,6 +36,7 @@ fn cost_of_guards_and_decisions() {
         payload: Some(payload.root()),
         state: "created",
         now_ms: 1_700_000_000_000,
+        ..Scope::default()
     };
     for text in [
         "ctx.paid",
@@ -68,6 +69,8 @@ fn cost_of_guards_and_decisions() {
         ctx: &ctx,
         payload: Some(&payload),
         now_ms: 0,
+        created_at_ms: 0,
+        allowance: Allowance::default(),
     };
     measure("decide without a guard", || {
         black_box(machine.decide(black_box(&situation), "SHIP").is_ok());

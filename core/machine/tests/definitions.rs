@@ -95,7 +95,10 @@ fn accepts_what_the_existing_server_accepts() {
         r#"{"states":["a"],"initial":"a","meta":0,"transitions":[{"from":"a","event":"E","to":"a","guard":"ctx..x"}]}"#,
     ] {
         let (machine, _) = parse(definition).unwrap();
-        assert_eq!(Machine::load(machine.normal_form()).unwrap().checksum(), machine.checksum());
+        assert_eq!(
+            Machine::load(machine.normal_form(), machine.level()).unwrap().checksum(),
+            machine.checksum()
+        );
     }
 }
 
@@ -257,7 +260,7 @@ fn limits_hold_when_parsing_but_not_when_loading() {
         assert_eq!(error.reason(), Some("limit_exceeded"));
         assert_eq!(error.context()["limit"], limit);
     }
-    Machine::load(&definition).unwrap();
+    Machine::load(&definition, 1).unwrap();
 }
 
 #[test]

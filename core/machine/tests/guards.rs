@@ -2,7 +2,7 @@
 
 mod support;
 
-use rstmdb_machine::{Guard, Machine, Situation};
+use rstmdb_machine::{Allowance, Guard, Machine, Situation};
 use rstmdb_types::{Json, Limits};
 use support::{passes, passes_with};
 
@@ -365,7 +365,7 @@ fn stored_guards_keep_the_floats_that_large_integers_were() {
     let limits = Limits::default();
     let error = Machine::parse(&definition, &limits, false).unwrap_err();
     assert_eq!(error.context()["path"], "transitions[0].guard");
-    let loaded = Machine::load(&definition).unwrap();
+    let loaded = Machine::load(&definition, 1).unwrap();
     let (plain, _) = Machine::parse_by_plain_rules(&definition, &limits, false).unwrap();
     for machine in [loaded, plain] {
         for (ctx, passes) in [(r#"{"a":18446744073709551616.0}"#, true), (r#"{"a":1e20}"#, false)] {
@@ -378,6 +378,8 @@ fn stored_guards_keep_the_floats_that_large_integers_were() {
                 ctx: &ctx,
                 payload: None,
                 now_ms: 0,
+                created_at_ms: 0,
+                allowance: Allowance::default(),
             };
             assert_eq!(machine.decide(&situation, "E").is_ok(), passes);
         }

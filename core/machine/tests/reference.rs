@@ -9,7 +9,7 @@
 
 mod support;
 
-use rstmdb_machine::{Guard, Machine, Scope};
+use rstmdb_machine::{Guard, InstanceFacts, Machine, Scope};
 use rstmdb_types::{Error, Json};
 use support::{json, parse, situation};
 
@@ -74,12 +74,13 @@ struct Seen {
     payload: Option<Json>,
     state: String,
     now_ms: i64,
+    event: String,
 }
 
 impl Seen {
     fn parse(block: &str) -> Seen {
         let block = json(block);
-        let known = ["ctx", "payload", "state", "now"];
+        let known = ["ctx", "payload", "state", "now", "event"];
         assert!(block.root().members().all(|member| known.contains(&member.raw_key)), "{block:?}");
         let member = |key| block.root().get(key).map(|value| json(&value.text()));
         let word = |key| member(key).map(|value| value.as_str().trim_matches('"').to_owned());
@@ -88,6 +89,7 @@ impl Seen {
             payload: member("payload"),
             state: word("state").unwrap_or_default(),
             now_ms: word("now").map_or(0, |now| now.parse().unwrap()),
+            event: word("event").unwrap_or_default(),
         }
     }
 
@@ -97,6 +99,13 @@ impl Seen {
             payload: self.payload.as_ref().map(Json::root),
             state: &self.state,
             now_ms: self.now_ms,
+            event: &self.event,
+            instance: InstanceFacts {
+                id: "o-1",
+                machine: "order",
+                version: 2,
+                created_at_ms: 1_600_000_000_000,
+            },
         }
     }
 }
@@ -172,7 +181,7 @@ fn guards_are_read_as_the_page_says() {
             }
             let (written, read) = (guard(code(&row[0])), guard(code(&row[1])));
             for ctx in &contexts {
-                let scope = Scope { ctx: ctx.root(), payload: None, state: "", now_ms: 0 };
+                let scope = Scope { ctx: ctx.root(), ..Scope::default() };
                 let [written, read] = [&written, &read].map(|guard| guard.evaluate(&scope));
                 assert_eq!(written, read, "{row:?} on {ctx:?}");
             }
@@ -235,6 +244,52 @@ fn events_do_what_the_page_says() {
         }
     }
     assert!(run > 8);
+}
+
+#[test]
+fn actions_do_what_the_page_says() {
+    let mut machine: Option<Machine> = None;
+    let mut run = 0;
+    for part in parts(&page("definitions.md")) {
+        match part {
+            Part::Block(definition) => {
+                machine = parse(&definition).ok().map(|(machine, _)| machine)
+            }
+            Part::Table(rows) if rows[0][0] == "in state" => {
+                let machine = machine.as_ref().unwrap();
+                for row in &rows[1..] {
+                    let (ctx, payload) = (json(code(&row[2])), payload(&row[3]));
+                    let situation = rstmdb_machine::Situation {
+                        payload: payload.as_ref(),
+                        ..situation(machine, code(&row[0]), &ctx)
+                    };
+                    match machine.step(&situation, code(&row[1])) {
+                        Ok(stepped) => {
+                            let state = &machine.states()[stepped.rest.state as usize];
+                            assert_eq!(format!("`{state}`"), row[4], "{row:?}");
+                            assert_eq!(stepped.rest.ctx, json(code(&row[5])), "{row:?}");
+                        }
+                        Err(error) => {
+                            let reason = error.reason().unwrap();
+                            let shown = format!("`{}`, `{reason}`", error.code().as_str());
+                            assert_eq!(shown, row[4], "{row:?}: {error}");
+                        }
+                    }
+                    run += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(run > 6);
+}
+
+#[test]
+fn every_action_has_an_example() {
+    let page = page("definitions.md");
+    for key in rstmdb_machine::language::ACTION_KEYS {
+        assert!(page.contains(&format!("{{\"{}\":", key.name)), "{}", key.name);
+    }
 }
 
 fn payload(cell: &str) -> Option<Json> {

@@ -361,6 +361,9 @@ pub fn event_text(out: &mut Vec<u8>, dialect: Dialect, event: &InstanceEvent) ->
             object.signed("timestamp", at);
         }
         object.optional_text("event_id", event.event_id.as_deref());
+        if let Some(emitted) = &event.emitted {
+            object.json("emitted", emitted);
+        }
     }
     object.end();
     tail
@@ -544,6 +547,8 @@ struct ReceivedEvent {
     ctx: Option<Json>,
     #[serde(default)]
     event_id: Option<Text>,
+    #[serde(default)]
+    emitted: Option<Json>,
 }
 
 impl<'a> Incoming<'a> {
@@ -616,6 +621,7 @@ impl From<ReceivedEvent> for InstanceEvent {
             payload: event.payload,
             ctx: event.ctx,
             event_id: event.event_id,
+            emitted: event.emitted,
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use rstmdb_machine::Machine;
+use rstmdb_machine::{Allowance, Emission, Machine, Situation};
 use rstmdb_types::error::reason;
 use rstmdb_types::limits::check;
 use rstmdb_types::*;
@@ -304,6 +304,25 @@ impl Model {
             }
             None => machine.states()[machine.initial() as usize].clone(),
         };
+        let (state, ctx, emitted) = match machine.is_plain() {
+            true => (state, ctx, None),
+            false => {
+                let rest = machine.begin(&Situation {
+                    machine: &request.machine,
+                    version: request.version,
+                    instance_id: &instance_id,
+                    state: machine.state_id(&state).unwrap(),
+                    ctx: &ctx,
+                    payload: None,
+                    now_ms: self.now_ms,
+                    created_at_ms: self.now_ms,
+                    allowance: Allowance::from(limits),
+                })?;
+                limits.check_context("ctx", &rest.ctx)?;
+                let state = machine.states()[rest.state as usize].clone();
+                (state, rest.ctx, emitted(&rest.emitted))
+            }
+        };
         if request.instance_id.is_none() {
             self.generated_ids.pop_front();
         }
@@ -331,6 +350,7 @@ impl Model {
         };
         self.events.push(InstanceEvent {
             to_state: Some(state.clone()),
+            emitted,
             ..event_of(&instance_id, &instance, InstanceEventKind::Created)
         });
         self.instances.insert(instance_id.clone(), instance);
@@ -413,13 +433,21 @@ impl Model {
         }
         let machine = self.machine(&instance.machine, instance.version)?;
         let situation = self.situation(&request.instance_id, instance, request.payload.as_ref());
-        let decision = machine.decide(&situation, &request.event)?;
         let payload = request.payload.clone().unwrap_or_else(Json::null);
-        let ctx = instance.ctx.merge(&payload);
+        let (to, ctx, emitted) = match machine.is_plain() {
+            true => {
+                let decision = machine.decide(&situation, &request.event)?;
+                (decision.to, instance.ctx.merge(&payload), None)
+            }
+            false => {
+                let rest = machine.step(&situation, &request.event)?.rest;
+                (rest.state, rest.ctx, emitted(&rest.emitted))
+            }
+        };
         limits.check_context("ctx", &ctx)?;
 
         let from_state = instance.state.clone();
-        let to_state = machine.states()[decision.to as usize].clone();
+        let to_state = machine.states()[to as usize].clone();
         let wal_offset = self.log(WalEntry::ApplyEvent {
             instance_id: request.instance_id.clone(),
             event: request.event.clone(),
@@ -443,6 +471,7 @@ impl Model {
             event: Some(request.event.clone()),
             payload,
             event_id: request.event_id.clone(),
+            emitted,
             ..event_of(&request.instance_id, instance, InstanceEventKind::Applied)
         });
         let event_id = request.event_id.clone();
@@ -564,6 +593,11 @@ impl Model {
     }
 }
 
+/// What events show of what was emitted.
+fn emitted(emitted: &[Emission]) -> Option<Json> {
+    (!emitted.is_empty()).then(|| Emission::list(emitted))
+}
+
 /// The members that every change of an instance has; the caller fills in the rest.
 fn event_of(id: &Text, instance: &Instance, kind: InstanceEventKind) -> InstanceEvent {
     InstanceEvent {
@@ -580,6 +614,7 @@ fn event_of(id: &Text, instance: &Instance, kind: InstanceEventKind) -> Instance
         payload: Json::null(),
         ctx: Some(instance.ctx.clone()),
         event_id: None,
+        emitted: None,
     }
 }
 

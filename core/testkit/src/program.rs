@@ -242,8 +242,17 @@ impl Generator {
             ],
         });
         let free = json!({
-            "states": ["new", "é"], "initial": "new", "meta": {"owner": "tests", "z": 1.0},
+            "states": [
+                "new",
+                {"name": "é", "entry": [
+                    {"assign": {"é.count": {"$": "coalesce(ctx[\"é\"].count, 0) + 1"}, "by": {"$": "event"}}},
+                    {"emit": "entered", "data": [{"$": "instance.id"}, {"$$": {"$": 1}}]},
+                    {"if": "ctx[\"é\"].count % 3 == 0", "then": [{"raise": "SET", "payload": {"third": true}}]}
+                ], "exit": [{"unset": ["by", "third"]}]},
+            ],
+            "initial": "new", "meta": {"owner": "tests", "z": 1.0}, "merge": ["n", "é"],
             "transitions": [
+                {"from": "new", "always": true, "to": "é", "guard": "ctx.third"},
                 {"from": "*", "event": "GO", "to": "é"},
                 {"from": ["é"], "event": "événement", "to": "new"},
                 {"from": "*", "event": "SET", "to": "new"},
@@ -395,12 +404,25 @@ impl Generator {
                 if self.random.chance(40) {
                     transition["guard"] = self.name(GUARDS);
                 }
+                if self.random.chance(30) {
+                    transition["actions"] = json!([self.action(), self.action()]);
+                }
+                if self.random.chance(10) {
+                    transition["merge"] = json!(false);
+                }
+                if self.random.chance(5) {
+                    transition.as_object_mut().unwrap().remove("to");
+                }
                 transition
             })
             .collect();
         let mut definition = json!({
             "states": states, "initial": self.random.pick(&states), "transitions": transitions,
         });
+        if self.random.chance(20) {
+            let (entry, exit) = (json!([self.action()]), json!([self.action()]));
+            definition["states"][0] = json!({"name": states[0], "entry": entry, "exit": exit});
+        }
         if self.random.chance(15) {
             definition["final"] = json!([states.last()]);
         }
@@ -409,6 +431,23 @@ impl Generator {
         }
         let strict = self.random.chance(10);
         json!({"machine": machine, "version": version, "definition": definition, "strict": strict})
+    }
+
+    /// An action, most of which can be done.
+    fn action(&mut self) -> Value {
+        let event = self.name(EVENTS);
+        self.random
+            .pick(&[
+                json!({"assign": {"n": {"$": "coalesce(ctx.n, 0) + 1"}, "at": {"$": "now"}}}),
+                json!({"assign": {"deep.list": {"$": "append(coalesce(ctx.deep.list, []), payload)"}}}),
+                json!({"assign": {"n.deep": 1}}),
+                json!({"unset": ["n", "deep.list", "nothing"]}),
+                json!({"emit": "said", "data": {"$": "payload"}}),
+                json!({"raise": event, "payload": {"raised": true}}),
+                json!({"if": "ctx.n > 2", "then": [{"unset": ["n"]}], "else": [{"emit": "few"}]}),
+                json!({"say": "wrong"}),
+            ])
+            .clone()
     }
 
     fn advance(&mut self) -> Step {

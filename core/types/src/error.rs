@@ -185,6 +185,8 @@ reasons! {
     INVALID_DEFINITION = "invalid_definition", BadRequest;
     /// A guard does not parse; context `line` and `column` say where.
     INVALID_GUARD = "invalid_guard", BadRequest;
+    /// An expression does not parse; context `line` and `column` say where.
+    INVALID_EXPRESSION = "invalid_expression", BadRequest;
     /// A size, depth or count limit was exceeded; context `limit` names it.
     LIMIT_EXCEEDED = "limit_exceeded", BadRequest;
     /// A cursor was not made by this list.
@@ -204,6 +206,10 @@ reasons! {
     BACKUP_GONE = "backup_gone", NotFound;
     /// The instance reached a final state.
     INSTANCE_COMPLETED = "instance_completed", InvalidTransition;
+    /// An action can't be done: it would set a member of something that has none; context `path` says which action.
+    ACTION_FAILED = "action_failed", InvalidTransition;
+    /// The machine goes on by itself and comes to no rest; context `states` tells where it goes round.
+    NEVER_RESTS = "never_rests", InvalidTransition;
     /// The instance is not in the expected state.
     EXPECTED_STATE = "expected_state", Conflict;
     /// The instance is not at the expected offset.

@@ -57,4 +57,6 @@ features! {
         ClusterStatus, ClusterInit, ClusterAdd, ClusterRemove, ClusterPromote, ClusterTransfer, ClusterDrain, ClusterVerify,
         ClusterUpgrade
     ];
+    /// States and transitions of a definition do something, and guards are a part of the expression language.
+    Actions = "actions", [];
 }

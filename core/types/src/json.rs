@@ -5,8 +5,9 @@
 //! (by the bytes of the escaped key) without repeats, integers in the `i64`/`u64` range exact, other
 //! numbers as the shortest text of their 64-bit float. Equal values therefore have equal text.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -138,6 +139,51 @@ impl Json {
     /// Whether the value is an object.
     pub fn is_object(&self) -> bool {
         self.0.starts_with('{')
+    }
+
+    /// The object with these members, no two of which have the same name.
+    pub fn object<'n>(members: impl IntoIterator<Item = (&'n str, Json)>) -> Json {
+        let quoted = |(name, value): (&str, Json)| {
+            let mut quoted = String::new();
+            write_string(name, &mut quoted);
+            (quoted, value)
+        };
+        let mut members: Vec<_> = members.into_iter().map(quoted).collect();
+        // Without the closing quote, which is not a part of the key.
+        let raw = |name: &str| name.strip_suffix('"').unwrap_or_default().to_owned();
+        members.sort_by_cached_key(|(name, _)| raw(name));
+        Json::of_members(members.iter().map(|(name, value)| format!("{name}:{value}")))
+    }
+
+    /// The object without the members with these names; other values as they are.
+    pub fn without(&self, names: &[impl AsRef<str>]) -> Json {
+        let names: HashSet<&str> = names.iter().map(AsRef::as_ref).collect();
+        let goes = |raw_key| names.contains(unescape(raw_key).as_ref());
+        if !self.root().members().any(|member| goes(member.raw_key)) {
+            return self.clone();
+        }
+        let left = self.root().members().filter(|member| !goes(member.raw_key));
+        Json::of_members(left.map(|member| member.text))
+    }
+
+    /// Of the object, the members with these names; nothing of other values.
+    pub fn only(&self, names: &BTreeSet<impl Borrow<str> + Ord>) -> Json {
+        let members = self.root().members();
+        let wanted = members.filter(|member| names.contains(unescape(member.raw_key).as_ref()));
+        Json::of_members(wanted.map(|member| member.text))
+    }
+
+    /// The object with these members, which are canonical and in order.
+    fn of_members(members: impl Iterator<Item = impl AsRef<str>>) -> Json {
+        let mut out = String::from("{");
+        for member in members {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(member.as_ref());
+        }
+        out.push('}');
+        Json(Arc::from(out))
     }
 
     /// The context after an event: members of `payload` replace members of `self`, one level deep.

@@ -57,8 +57,18 @@ limits! {
     states_max: usize = 10_000;
     /// The most transitions of a machine, counted per source state.
     transitions_max: usize = 100_000;
-    /// The longest guard, in bytes.
+    /// The longest guard, and the longest expression of an action, in bytes.
     guard_bytes_max: usize = 16 << 10;
+    /// The most steps that the expressions of one event may take, each operand and operator being one and each element
+    /// of a list counting anew.
+    evaluation_steps_max: usize = 100_000;
+    /// The most bytes of texts and lists that the expressions of one event may make; a byte that is only looked at counts a
+    /// sixteenth.
+    evaluation_bytes_max: usize = 8 << 20;
+    /// The most transitions that an event may set off in the machine itself, without an event of its own.
+    steps_max: usize = 1_000;
+    /// The most actions in one list.
+    actions_max: usize = 100;
     /// The most versions of one machine; 0 means no limit.
     machine_versions_max: u32 = 0;
     /// The most operations in one batch.

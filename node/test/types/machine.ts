@@ -49,6 +49,53 @@ export async function literals(db: Database): Promise<void> {
   }
 }
 
+const acting = defineMachine('acting', 1, {
+  states: ['open', { name: 'busy', entry: [{ emit: 'begun', data: { n: { $: 'ctx.n' } } }] }],
+  initial: 'open',
+  merge: ['n'],
+  transitions: [
+    {
+      from: 'open',
+      event: 'GO',
+      to: 'busy',
+      actions: [
+        { assign: { n: { $: 'coalesce(ctx.n, 0) + 1' }, 'by.whom': 'me' } },
+        // biome-ignore lint/suspicious/noThenProperty: an action has it, and nothing waits for one.
+        { if: 'ctx.n > 3', then: [{ unset: ['n'] }], else: [{ raise: 'GO', payload: { n: 1 } }] },
+      ],
+    },
+    { from: 'open', event: 'NOTE', merge: false, actions: [{ emit: 'noted' }] },
+    { from: 'busy', always: true, guard: 'ctx.n > 9', to: 'open' },
+  ],
+});
+
+export async function actions(db: Database): Promise<void> {
+  const all = db.machine(acting);
+  const applied = await all.applyEvent('i', 'GO');
+  same<typeof applied.toState, 'open' | 'busy'>(true);
+  // @ts-expect-error: no such event
+  await all.applyEvent('i', 'WENT');
+}
+defineMachine('m', 1, {
+  states: ['a'],
+  initial: 'a',
+  // @ts-expect-error: no such action
+  transitions: [{ from: 'a', event: 'E', to: 'a', actions: [{ asign: { n: 1 } }] }],
+});
+
+defineMachine('m', 1, {
+  states: ['a'],
+  initial: 'a',
+  // @ts-expect-error: it leads nowhere and does nothing
+  transitions: [{ from: 'a', event: 'E' }],
+});
+defineMachine('m', 1, {
+  states: ['a'],
+  initial: 'a',
+  // @ts-expect-error: an event, and none
+  transitions: [{ from: 'a', event: 'E', always: true, to: 'a' }],
+});
+
 // @ts-expect-error: no such state to begin in
 defineMachine('m', 1, { states: ['a'], initial: 'b', transitions: [] });
 defineMachine('m', 1, {

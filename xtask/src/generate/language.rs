@@ -1,8 +1,8 @@
 //! The reference pages of definitions and guards: tables that their readers work by, rules from their comments.
 
 use rstmdb_machine::language::{
-    Binding, DEFINITION_KEYS, DefinitionDoubt, DefinitionKey, Function, GuardWord, OPERATORS,
-    TRANSITION_KEYS,
+    ACTION_KEYS, ActionKey, Binding, DEFINITION_KEYS, DefinitionDoubt, DefinitionKey, Function,
+    GuardWord, OPERATORS, STATE_KEYS, TRANSITION_KEYS,
 };
 use rstmdb_machine::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
 
@@ -11,14 +11,20 @@ use super::region;
 use crate::tree;
 
 /// What holds for definitions as a whole; `guard_bytes_max` stands with the guards.
-const DEFINITION_LIMITS: [&str; 6] = [
+const DEFINITION_LIMITS: [&str; 8] = [
     "definition_bytes_max",
     "states_max",
     "transitions_max",
     "name_bytes_max",
     "machine_versions_max",
     "machine_bytes_max",
+    "actions_max",
+    "steps_max",
 ];
+
+/// What holds for expressions.
+const EXPRESSION_LIMITS: [&str; 3] =
+    ["guard_bytes_max", "evaluation_steps_max", "evaluation_bytes_max"];
 
 /// `docs/reference/definitions.md`, with the tables of keys, warnings and limits and the rules.
 pub fn definitions() -> Result<String, String> {
@@ -32,6 +38,8 @@ pub fn definitions() -> Result<String, String> {
         &[
             ("keys of a definition", keys(&DEFINITION_KEYS)),
             ("keys of a transition", keys(&TRANSITION_KEYS)),
+            ("keys of a state", keys(&STATE_KEYS)),
+            ("actions", actions()),
             ("rules", list(&doc, "core/machine/src/lib.rs")?),
             ("warnings", table(&["reason", "when"], &doubts)),
             ("limits", limits(&DEFINITION_LIMITS, &[])?),
@@ -41,20 +49,28 @@ pub fn definitions() -> Result<String, String> {
 
 /// `docs/reference/guards.md`, with the tables of words, operators and functions, the grammar and the rules.
 pub fn guards() -> Result<String, String> {
-    const SOURCE: &str = "core/machine/src/guard/mod.rs";
+    const SOURCE: &str = "core/machine/src/expression/mod.rs";
     let doc = module_doc(SOURCE)?;
     let words: Vec<_> =
         GuardWord::ALL.iter().map(|word| vec![code(word.name()), word.doc().into()]).collect();
     let functions: Vec<_> = Function::ALL
         .iter()
         .map(|function| {
-            let call = format!("{}({})", function.name(), function.parameters().join(", "));
+            let mut parameters = function.parameters().join(", ");
+            if let Some(further) = function.further() {
+                parameters += &format!(", {further} …");
+            }
+            let call = format!("{}({parameters})", function.name());
             vec![code(&call), function.doc().into()]
         })
         .collect();
     let own = [
         ("operands and operators", "The most operands and operators of a guard.", GUARD_NODES_MAX),
-        ("depth", "How deeply parentheses, `!`, `-` and calls may nest.", GUARD_DEPTH_MAX),
+        (
+            "depth",
+            "How deeply parentheses, `!`, `-`, `? :`, lists and calls may nest.",
+            GUARD_DEPTH_MAX,
+        ),
     ];
     region::fill(
         "docs/reference/guards.md",
@@ -64,9 +80,18 @@ pub fn guards() -> Result<String, String> {
             ("functions", table(&["function", "what it gives"], &functions)),
             ("rules", list(&doc, SOURCE)?),
             ("grammar", grammar(&doc, SOURCE)?),
-            ("limits", limits(&["guard_bytes_max"], &own)?),
+            ("limits", limits(&EXPRESSION_LIMITS, &own)?),
         ],
     )
+}
+
+fn actions() -> String {
+    let row = |key: &ActionKey| {
+        let parts: Vec<_> = key.parts.iter().map(|part| code(part)).collect();
+        vec![code(key.name), key.value.into(), parts.join(", "), key.doc.into()]
+    };
+    let rows: Vec<_> = ACTION_KEYS.iter().map(row).collect();
+    table(&["action", "value", "beside it", "what it does"], &rows)
 }
 
 fn keys(keys: &[DefinitionKey]) -> String {

@@ -8,7 +8,7 @@ use rstmdb::{
     PutMachineResult, ValidateMachineRequest, ValidateMachineResult,
 };
 use rstmdb::{Result, Text};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::list::total;
 use crate::error::{self, CommandResult};
@@ -154,7 +154,7 @@ impl GetMachine {
 /// The members of a stored definition.
 #[derive(Debug, Deserialize)]
 pub(crate) struct StoredDefinition {
-    pub(crate) states: Vec<String>,
+    pub(crate) states: Vec<StoredState>,
     pub(crate) initial: String,
     #[serde(default)]
     pub(crate) r#final: Vec<String>,
@@ -165,10 +165,80 @@ pub(crate) struct StoredDefinition {
 #[derive(Debug, Deserialize)]
 pub(crate) struct StoredTransition {
     pub(crate) from: Vec<String>,
-    pub(crate) event: String,
-    pub(crate) to: String,
+    /// None for one that answers no event.
+    #[serde(default)]
+    pub(crate) event: Option<String>,
+    /// None where the state stays.
+    #[serde(default)]
+    pub(crate) to: Option<String>,
     #[serde(default)]
     pub(crate) guard: Option<String>,
+    /// What each action does.
+    #[serde(default, deserialize_with = "action_names")]
+    pub(crate) actions: Vec<String>,
+}
+
+impl StoredTransition {
+    /// The event, or what stands for none.
+    pub(crate) fn trigger(&self) -> &str {
+        self.event.as_deref().unwrap_or("(always)")
+    }
+}
+
+/// A state: a name, or an object where it does something.
+#[derive(Debug, Deserialize)]
+#[serde(from = "WrittenState")]
+pub(crate) struct StoredState {
+    pub(crate) name: String,
+    /// What each action does that is done when it is entered.
+    pub(crate) entry: Vec<String>,
+    /// The same of those done when it is left.
+    pub(crate) exit: Vec<String>,
+}
+
+impl StoredState {
+    /// What it does, in a line for each of entering and leaving it.
+    pub(crate) fn doings(&self) -> Vec<String> {
+        [("entry", &self.entry), ("exit", &self.exit)]
+            .into_iter()
+            .filter(|(_, actions)| !actions.is_empty())
+            .map(|(when, actions)| format!("{when} / {}", actions.join(", ")))
+            .collect()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenState {
+    Name(String),
+    Object {
+        name: String,
+        #[serde(default, deserialize_with = "action_names")]
+        entry: Vec<String>,
+        #[serde(default, deserialize_with = "action_names")]
+        exit: Vec<String>,
+    },
+}
+
+impl From<WrittenState> for StoredState {
+    fn from(written: WrittenState) -> StoredState {
+        match written {
+            WrittenState::Name(name) => StoredState { name, entry: Vec::new(), exit: Vec::new() },
+            WrittenState::Object { name, entry, exit } => StoredState { name, entry, exit },
+        }
+    }
+}
+
+/// What each action does: the one of its members that is no part of it.
+fn action_names<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<String>, D::Error> {
+    let actions = Vec::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
+    let is_part = |name: &str| ["then", "else", "payload", "data"].contains(&name);
+    let verb = |action: &serde_json::Map<String, serde_json::Value>| {
+        action.keys().find(|name| !is_part(name)).cloned().unwrap_or_default()
+    };
+    Ok(actions.iter().map(verb).collect())
 }
 
 /// The machines with their latest definitions; of very many machines only the first ones, since each
@@ -193,21 +263,40 @@ fn describe(
     result: &GetMachineResult,
     definition: &StoredDefinition,
 ) -> Screen {
+    let states: Vec<&str> = definition.states.iter().map(|state| state.name.as_str()).collect();
     let mut lines = vec![
         ("machine", name.to_owned()),
         ("version", version.to_string()),
         ("checksum", result.checksum.to_string()),
-        ("states", definition.states.join(", ")),
+        ("states", states.join(", ")),
         ("initial", definition.initial.clone()),
     ];
     if !definition.r#final.is_empty() {
         lines.push(("final", definition.r#final.join(", ")));
     }
+    let has_actions =
+        definition.transitions.iter().any(|transition| !transition.actions.is_empty());
     let rows = definition.transitions.iter().map(|transition| {
         let guard = transition.guard.clone().unwrap_or_default();
-        vec![transition.from.join(", "), transition.event.clone(), transition.to.clone(), guard]
+        let to = transition.to.clone().unwrap_or_else(|| "(stays)".to_owned());
+        let mut row = vec![transition.from.join(", "), transition.trigger().to_owned(), to, guard];
+        if has_actions {
+            row.push(transition.actions.join(", "));
+        }
+        row
     });
-    fields(lines).then(table(&["from", "event", "to", "guard"], rows))
+    let head = ["from", "event", "to", "guard", "actions"];
+    let columns = if has_actions { head.as_slice() } else { &head[..4] };
+    let screen = fields(lines).then(table(columns, rows));
+    let doings = definition
+        .states
+        .iter()
+        .flat_map(|state| state.doings().into_iter().map(|doing| vec![state.name.clone(), doing]));
+    let doings: Vec<_> = doings.collect();
+    match doings.is_empty() {
+        true => screen,
+        false => screen.then(table(&["state", "does"], doings)),
+    }
 }
 
 /// List machines and their versions.

@@ -153,13 +153,15 @@ impl WatchAll {
         // Without the definitions there is nothing to say; the watch itself says what is wrong.
         let Ok(stored) = latest_definitions(database) else { return };
         let machines = stored.iter().map(|(machine, _)| &**machine);
-        let states = || stored.iter().flat_map(|(_, definition)| &definition.states);
+        let states = || {
+            stored.iter().flat_map(|(_, definition)| &definition.states).map(|state| &state.name)
+        };
         let rows = stored.iter().flat_map(|(_, definition)| &definition.transitions);
         let hints = [
             names::hint("--machines", &self.machines, machines),
             names::hint("--from-states", &self.from_states, states().map(String::as_str)),
             names::hint("--to-states", &self.to_states, states().map(String::as_str)),
-            names::hint("--events", &self.events, rows.map(|row| row.event.as_str())),
+            names::hint("--events", &self.events, rows.filter_map(|row| row.event.as_deref())),
         ];
         hints.iter().flatten().for_each(|hint| session.output.note(hint));
     }
@@ -401,6 +403,9 @@ fn readable(event: &InstanceEvent, wide: bool) -> CommandResult<String> {
         let ctx = serde_json::to_string(ctx).map_err(internal)?;
         line.push_str(&format!("  ctx {}", shown(&ctx, 120)));
     }
+    if let Some(emitted) = &event.emitted {
+        line.push_str(&format!("  emitted {}", shown(emitted.as_str(), 120)));
+    }
     Ok(line)
 }
 
@@ -425,6 +430,7 @@ mod tests {
             payload: Json::null(),
             ctx: None,
             event_id: None,
+            emitted: None,
         }
     }
 

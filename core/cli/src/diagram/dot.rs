@@ -12,7 +12,9 @@ pub(super) fn text(picture: &Picture) -> Result<String, std::fmt::Error> {
     for state in &picture.states {
         let count = state.count.as_ref().map(|count| format!("\\n{count}")).unwrap_or_default();
         let is_final = if state.is_final { ", peripheries=2" } else { "" };
-        writeln!(out, "    {} [label=\"{}{count}\"{is_final}];", state.id, label(&state.name))?;
+        let doings = state.doings.iter().map(|doing| format!("\\n{}", label(doing)));
+        let label = format!("{}{count}{}", label(&state.name), doings.collect::<String>());
+        writeln!(out, "    {} [label=\"{label}\"{is_final}];", state.id)?;
     }
     if picture.has_wildcard {
         writeln!(out, "    {ANY} [label=\"{ANY_LABEL}\", style=dashed];")?;
@@ -21,8 +23,10 @@ pub(super) fn text(picture: &Picture) -> Result<String, std::fmt::Error> {
     for arrow in &picture.arrows {
         let guard = arrow.guard.as_ref().map(|guard| label(&format!("[{guard}]")));
         let guard = guard.map(|guard| format!("\\n{guard}")).unwrap_or_default();
+        let actions = arrow.actions.as_ref().map(|actions| format!("\\n/ {}", label(actions)));
+        let actions = actions.unwrap_or_default();
         let event = label(&arrow.event);
-        writeln!(out, "    {} -> {} [label=\"{event}{guard}\"];", arrow.from, arrow.to)?;
+        writeln!(out, "    {} -> {} [label=\"{event}{guard}{actions}\"];", arrow.from, arrow.to)?;
     }
     out.push_str("}\n");
     Ok(out)

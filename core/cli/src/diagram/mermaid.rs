@@ -10,6 +10,9 @@ pub(super) fn text(picture: &Picture) -> Result<String, std::fmt::Error> {
         let name = label(&state.name);
         let count = state.count.as_ref().map(|count| format!(" ({count})")).unwrap_or_default();
         writeln!(out, "    state \"{name}{count}\" as {}", state.id)?;
+        for doing in &state.doings {
+            writeln!(out, "    {} : {}", state.id, label(doing))?;
+        }
     }
     if picture.has_wildcard {
         writeln!(out, "    state \"{ANY_LABEL}\" as {ANY}")?;
@@ -18,7 +21,10 @@ pub(super) fn text(picture: &Picture) -> Result<String, std::fmt::Error> {
     for arrow in &picture.arrows {
         let guard = arrow.guard.as_ref().map(|guard| label(&format!("[{guard}]")));
         let guard = guard.map(|guard| format!(" {guard}")).unwrap_or_default();
-        writeln!(out, "    {} --> {} : {}{guard}", arrow.from, arrow.to, label(&arrow.event))?;
+        let actions = arrow.actions.as_ref().map(|actions| format!(" / {}", label(actions)));
+        let actions = actions.unwrap_or_default();
+        let event = label(&arrow.event);
+        writeln!(out, "    {} --> {} : {event}{guard}{actions}", arrow.from, arrow.to)?;
     }
     for state in picture.states.iter().filter(|state| state.is_final) {
         writeln!(out, "    {} --> [*]", state.id)?;

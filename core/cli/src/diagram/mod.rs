@@ -124,6 +124,8 @@ struct DrawnState {
     name: String,
     count: Option<String>,
     is_final: bool,
+    /// What it does when it is entered and left, a line each.
+    doings: Vec<String>,
 }
 
 struct Arrow {
@@ -131,6 +133,8 @@ struct Arrow {
     to: String,
     event: String,
     guard: Option<String>,
+    /// What its actions do, as a list.
+    actions: Option<String>,
 }
 
 /// The id of the node that stands for all states without a transition of their own.
@@ -143,25 +147,32 @@ impl Picture {
         let mut states = Vec::new();
         for state in &definition.states {
             // A definition may name a state twice.
-            if ids.contains_key(state.as_str()) {
+            let name = &state.name;
+            if ids.contains_key(name.as_str()) {
                 continue;
             }
             let id = format!("s{}", states.len());
-            let count = counts.as_ref().map(|counts| counts.get(state).copied().unwrap_or(0));
+            let count = counts.as_ref().map(|counts| counts.get(name).copied().unwrap_or(0));
             states.push(DrawnState {
                 id: id.clone(),
-                name: state.clone(),
+                name: name.clone(),
                 count: count.map(number),
-                is_final: definition.r#final.contains(state),
+                is_final: definition.r#final.contains(name),
+                doings: state.doings(),
             });
-            ids.insert(state, id);
+            ids.insert(name, id);
         }
         let id = |state: &str| ids.get(state).cloned().unwrap_or_else(|| ANY.to_owned());
         let arrow = |transition: &StoredTransition, from: &str| Arrow {
             from: if from == WILDCARD { ANY.to_owned() } else { id(from) },
-            to: id(&transition.to),
-            event: transition.event.clone(),
+            to: match &transition.to {
+                Some(to) => id(to),
+                None if from == WILDCARD => ANY.to_owned(),
+                None => id(from),
+            },
+            event: transition.trigger().to_owned(),
             guard: transition.guard.clone(),
+            actions: (!transition.actions.is_empty()).then(|| transition.actions.join(", ")),
         };
         let arrows: Vec<Arrow> = definition
             .transitions
@@ -216,6 +227,29 @@ mod tests {
              other state\", style=dashed];\n    start -> s0;\n    s0 -> s2 [label=\"GO\\n[ctx.a >= 1 \
              &amp;&amp; ctx.a<ctx.b]\"];\n    any -> s1 [label=\"STOP; now\"];\n}\n"
         );
+    }
+
+    #[test]
+    fn what_states_and_transitions_do_is_drawn() {
+        let definition = serde_json::from_str(
+            r#"{"states": ["a", {"name": "b", "entry": [{"emit": "x", "data": 1}, {"unset": ["n"]}], "exit": [{"raise": "E"}]}],
+                "initial": "a", "transitions": [
+                    {"from": ["a"], "event": "GO", "to": "b", "actions": [{"assign": {"n": 1}}]},
+                    {"from": ["b"], "event": "NOTE", "actions": [{"if": "ctx.n", "then": []}]},
+                    {"from": ["b"], "always": true, "to": "a", "guard": "ctx.n"}]}"#,
+        )
+        .unwrap();
+        let text = draw(Language::Mermaid, "m", &definition, None).unwrap();
+        let (_, drawn) = text.split_once("    state \"b\" as s1\n").unwrap();
+        assert_eq!(
+            drawn,
+            "    s1 : entry / emit, unset\n    s1 : exit / raise\n    [*] --> s0\n    s0 --> s1 : GO / \
+             assign\n    s1 --> s1 : NOTE / if\n    s1 --> s0 : (always) #91;ctx.n#93;\n"
+        );
+        let text = draw(Language::Dot, "m", &definition, None).unwrap();
+        let line = "    s1 [label=\"b\\nentry / emit, unset\\nexit / raise\"];\n";
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("s1 -> s0 [label=\"(always)\\n[ctx.n]\"];"), "{text}");
     }
 
     #[test]

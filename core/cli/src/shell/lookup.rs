@@ -117,7 +117,9 @@ fn answer(database: &Database, question: &Question) -> Result<Vec<String>> {
             let items = database.list_machines(ListMachinesRequest {})?.items;
             Ok(items.into_iter().map(|item| item.machine.to_string()).collect())
         }
-        Question::States => names(database, |definition| definition.states.clone()),
+        Question::States => names(database, |definition| {
+            definition.states.iter().map(|state| state.name.clone()).collect()
+        }),
         Question::Events(instance) => events(database, instance.as_deref()),
         Question::Instances(prefix) => instances(database, prefix),
         Question::Versions(machine) => {
@@ -149,7 +151,7 @@ fn events(database: &Database, instance: Option<&str>) -> Result<Vec<String>> {
         }
     }
     names(database, |definition| {
-        definition.transitions.iter().map(|transition| transition.event.clone()).collect()
+        definition.transitions.iter().filter_map(|transition| transition.event.clone()).collect()
     })
 }
 

@@ -22,6 +22,7 @@ pub const TODAY: [&str; 11] = [
     "verify",
     "replicas",
     "cluster",
+    "actions",
     "extended",
 ];
 

@@ -46,7 +46,7 @@ impl Levels {
     pub const HERE: Levels = Levels {
         peer: Range { from: 1, to: 2 },
         frame: Range { from: 2, to: 2 },
-        effect: Range { from: 1, to: 2 },
+        effect: Range { from: 1, to: 3 },
     };
 
     fn foreign_to(&self, other: &Levels) -> Option<(&'static str, Range, Range)> {

@@ -10,10 +10,12 @@ use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{Raft, RaftMetrics, ReadPolicy, ServerState};
 use rstmdb_engine::guards::{self, Safeguard};
-use rstmdb_engine::replication::{LeaderHint, LogFrame, Proposer, Standing};
+use rstmdb_engine::replication::{GroupMembers, LeaderHint, LogFrame, Proposer, Standing};
+use rstmdb_types::Result;
 use tokio::sync::mpsc;
 
 use super::machine::RaftMachine;
+use super::members::admit_language;
 use super::slot::EngineSlot;
 use super::types::{Proposal, TypeConfig};
 
@@ -39,6 +41,10 @@ impl Proposer for Proposals {
 
     fn confirms(&self) -> bool {
         true
+    }
+
+    fn admit_language(&self, level: u32, members: Option<&GroupMembers>) -> Result<()> {
+        admit_language(level, members)
     }
 }
 

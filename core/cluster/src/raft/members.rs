@@ -12,7 +12,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::type_config::TypeConfigExt;
 use openraft::{ChangeMembers, Instant as _, RaftMetrics, ServerState};
 use rstmdb_engine::Engine;
-use rstmdb_engine::replication::{LeaderHint, LogTip};
+use rstmdb_engine::replication::{GroupMembers, LeaderHint, LogTip};
 use rstmdb_types::error::reason;
 use rstmdb_types::{Error, ErrorCode, Result};
 
@@ -21,6 +21,8 @@ use super::types::{MemberNode, Membership, TypeConfig, membership};
 
 /// From this level on, members pass sessions on to who leads.
 pub const RELAY_LEVEL: u32 = 2;
+/// From this level on, definitions may need the second level of the language.
+const ACTIONS_LEVEL: u32 = 3;
 /// The level of a group of which nobody said it.
 const FIRST_LEVEL: u32 = 1;
 /// More voters make writes slower and the group hardly safer.
@@ -590,10 +592,29 @@ fn level_of<'a>(members: impl Iterator<Item = &'a MemberNode>) -> u32 {
     members.map(|member| member.level).max().unwrap_or(0).max(FIRST_LEVEL)
 }
 
+/// The level of a group, by what the log says of its members.
+fn level_said(said: Option<&GroupMembers>) -> u32 {
+    let members = said.and_then(|said| membership(said).ok());
+    members.map_or(FIRST_LEVEL, |members| level_of(members.nodes().map(|(_, member)| member)))
+}
+
 /// The level of the group that an engine is of, by what is committed there.
 pub fn group_level(engine: &Engine) -> u32 {
-    let members = engine.replication().members().and_then(|said| membership(&said).ok());
-    members.map_or(FIRST_LEVEL, |members| level_of(members.nodes().map(|(_, member)| member)))
+    level_said(engine.replication().members().as_ref())
+}
+
+/// Whether a definition that needs this level of the language may be put in a group of these members.
+pub(super) fn admit_language(language: u32, said: Option<&GroupMembers>) -> Result<()> {
+    let level = level_said(said);
+    if language < 2 || level >= ACTIONS_LEVEL {
+        return Ok(());
+    }
+    let what = format!(
+        "the definition uses actions, or other words of language level {language}, and the group works at level \
+         {level}, at which members need not know them: bring all members to a release that knows level \
+         {ACTIONS_LEVEL}, then raise the level (`rstmdb-cli cluster upgrade`)"
+    );
+    Err(Error::invalid(reason::UNSUPPORTED, what).with("field", "definition"))
 }
 
 /// Why a node can't belong to a group that works at this level; nothing when it can.

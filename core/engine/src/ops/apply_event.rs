@@ -1,15 +1,19 @@
 //! Applies an event to an instance.
 
-use rstmdb_machine::Situation;
+use rstmdb_machine::{
+    Allowance, Decision, Emission, PayloadMerge, Rest, Situation, StateId, Stepped,
+};
 use rstmdb_types::error::reason;
-use rstmdb_types::{ApplyEventRequest, ApplyEventResult, Error, ErrorCode, Json, Offset, Result};
+use rstmdb_types::{
+    ApplyEventRequest, ApplyEventResult, Error, ErrorCode, Json, Offset, Result, Text,
+};
 
 use super::Edge;
 use super::decision::{AtOffset, Draft, Drafts, Env, Evaluate, Step};
 use super::keys::{Keyed, wrong_answer};
 use crate::error::{history_diverged, instance_not_found};
 use crate::log::Body;
-use crate::log::kinds::{Apply, Piece};
+use crate::log::kinds::{Apply, Piece, Sections, StepEffect};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::locked::{Known, Locked};
@@ -103,6 +107,86 @@ impl ApplyEvent<'_> {
     }
 }
 
+impl<'r> ApplyEvent<'r> {
+    /// What happened, as far as it goes from state to state and merges the payload.
+    #[inline]
+    fn effect(&self, slot: &Slot, decision: Decision, ctx: Option<Piece<'r>>) -> Apply<'_> {
+        let request = self.request;
+        let payload = request.payload.as_ref();
+        Apply {
+            machine: slot.machine.number,
+            id: &request.instance_id,
+            event: decision.event,
+            from: slot.state,
+            to: decision.to,
+            payload: payload.filter(|payload| !payload.is_null()).map(Json::as_str),
+            ctx,
+            previous: slot.last,
+            event_id: request.event_id.as_deref(),
+            key: self.keyed.key_ref(request.idempotency_key.as_ref()),
+        }
+    }
+
+    #[inline]
+    fn result(&self, slot: &Slot, to: StateId, ctx: &Json) -> ApplyEventResult {
+        ApplyEventResult {
+            from_state: slot.machine.state_name(slot.state),
+            to_state: slot.machine.state_name(to),
+            ctx: ctx.clone(),
+            wal_offset: 0,
+            applied: true,
+            event_id: self.request.event_id.clone(),
+        }
+    }
+
+    /// An event of a machine that does more.
+    #[inline(never)]
+    fn step(
+        &self,
+        env: &Env<'_>,
+        slot: &Slot,
+        situation: &Situation<'_>,
+        known: Known,
+    ) -> Result<Step<'_, ApplyEventResult>> {
+        let Stepped { event, rest, merge, patch, removed } =
+            slot.machine.machine.step(situation, &self.request.event)?;
+        let Rest { state, ctx, emitted, inner } = rest;
+        env.limits.check_context("the context after the event", &ctx)?;
+        let payload = self.request.payload.as_ref().filter(|payload| !payload.is_null());
+        let merged = payload.filter(|_| merge != PayloadMerge::All);
+        let merged = merged
+            .map(|payload| merge.pick(payload).unwrap_or_else(|| Json::from_canonical("false")));
+        let list = |json: Json| Some(json).filter(|json| json.as_str().len() > 2).map(Piece::Value);
+        let sections = Sections {
+            patch: list(patch),
+            removed: list(names(&removed)),
+            merge: merged.map(Piece::Value),
+            inner,
+            emitted: list(Emission::list(&emitted)),
+        };
+        let bytes = payload.map_or(0, |payload| payload.as_str().len()) + sections.text_bytes();
+        let anchored = slot.needs_anchor(bytes, env.boundary);
+        let anchor = anchored.then(|| Piece::Value(ctx.clone()));
+        let applied = self.effect(slot, Decision { event, to: state }, anchor);
+        let body = match sections.is_empty() {
+            true => Body::Apply(applied),
+            false => Body::StepEffect(StepEffect { applied, sections: Box::new(sections) }),
+        };
+        let result = self.result(slot, state, &ctx);
+        let known = match known {
+            Known::Instance { slot, hash, .. } => Known::Instance { slot, hash, ctx: Some(ctx) },
+            other => other,
+        };
+        Ok(Step::Change(Drafts::One(Draft { body, known }), result))
+    }
+}
+
+/// The names as a JSON list.
+fn names(names: &[Text]) -> Json {
+    // Serialising names to JSON can't fail.
+    Json::from_serialize(names).unwrap_or_else(|_| Json::null())
+}
+
 impl Evaluate for ApplyEvent<'_> {
     type Result = ApplyEventResult;
 
@@ -134,18 +218,26 @@ impl Evaluate for ApplyEvent<'_> {
             return Err(missing());
         }
         self.check_expectations(env, slot)?;
-        let decision = slot.machine.machine.decide(
-            &Situation {
-                machine: &slot.machine.name,
-                version: slot.machine.version,
-                instance_id: &slot.id,
-                state: slot.state,
-                ctx: &slot.ctx,
-                payload: request.payload.as_ref(),
-                now_ms: env.now,
-            },
-            &request.event,
-        )?;
+        let situation = Situation {
+            machine: &slot.machine.name,
+            version: slot.machine.version,
+            instance_id: &slot.id,
+            state: slot.state,
+            ctx: &slot.ctx,
+            payload: request.payload.as_ref(),
+            now_ms: env.now,
+            created_at_ms: slot.created_at,
+            allowance: Allowance::from(env.limits),
+        };
+        if !slot.machine.machine.is_plain() {
+            return self.step(
+                env,
+                slot,
+                &situation,
+                Known::Instance { slot: number, hash, ctx: None },
+            );
+        }
+        let decision = slot.machine.machine.decide(&situation, &request.event)?;
         let ctx = match &request.payload {
             Some(payload) => slot.ctx.merge(payload),
             None => slot.ctx.clone(),
@@ -154,26 +246,9 @@ impl Evaluate for ApplyEvent<'_> {
         let payload = request.payload.as_ref();
         let payload_bytes = payload.map_or(0, |payload| payload.as_str().len());
         let anchored = slot.needs_anchor(payload_bytes, env.boundary);
-        let body = Body::Apply(Apply {
-            machine: slot.machine.number,
-            id: &request.instance_id,
-            event: decision.event,
-            from: slot.state,
-            to: decision.to,
-            payload: payload.filter(|payload| !payload.is_null()).map(Json::as_str),
-            ctx: anchored.then(|| Piece::Value(ctx.clone())),
-            previous: slot.last,
-            event_id: request.event_id.as_deref(),
-            key: self.keyed.key_ref(request.idempotency_key.as_ref()),
-        });
-        let result = ApplyEventResult {
-            from_state: slot.machine.state_name(slot.state),
-            to_state: slot.machine.state_name(decision.to),
-            ctx: ctx.clone(),
-            wal_offset: 0,
-            applied: true,
-            event_id: request.event_id.clone(),
-        };
+        let anchor = anchored.then(|| Piece::Value(ctx.clone()));
+        let body = Body::Apply(self.effect(slot, decision, anchor));
+        let result = self.result(slot, decision.to, &ctx);
         let known = Known::Instance { slot: number, hash, ctx: Some(ctx) };
         Ok(Step::Change(Drafts::One(Draft { body, known }), result))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rstmdb_machine::StateId;
+use rstmdb_machine::{Allowance, Emission, Rest, Situation, StateId};
 use rstmdb_types::error::reason;
 use rstmdb_types::{
     CreateInstanceRequest, CreateInstanceResult, Error, ErrorCode, Json, Offset, Result, Text,
@@ -13,7 +13,7 @@ use super::decision::{AtOffset, Draft, Drafts, Env, Evaluate, Step};
 use super::keys::{Keyed, wrong_answer};
 use crate::error::{instance_not_found, machine_not_found};
 use crate::log::Body;
-use crate::log::kinds::{Create, Piece};
+use crate::log::kinds::{BeginEffect, Create, Piece};
 use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::locked::{Known, Locked};
@@ -69,6 +69,29 @@ impl CreateInstance<'_> {
                 .with("version", version)
                 .with("state", name.as_str())
         })
+    }
+
+    /// What entering the first state comes to.
+    fn begin(
+        &self,
+        env: &Env<'_>,
+        machine: &MachineEntry,
+        state: StateId,
+        ctx: &Json,
+    ) -> Result<Rest> {
+        let rest = machine.machine.begin(&Situation {
+            machine: &machine.name,
+            version: machine.version,
+            instance_id: &self.id,
+            state,
+            ctx,
+            payload: None,
+            now_ms: env.now,
+            created_at_ms: env.now,
+            allowance: Allowance::from(env.limits),
+        })?;
+        env.limits.check_context("the context after the creation", &rest.ctx)?;
+        Ok(rest)
     }
 
     fn first_result(
@@ -147,14 +170,26 @@ impl Evaluate for CreateInstance<'_> {
         }
         let state = self.state(&machine)?;
         let given = self.request.initial_ctx.as_ref().filter(|ctx| !ctx.is_null());
-        let body = Body::Create(Create {
+        let ctx = given.cloned().unwrap_or_else(Json::empty_object);
+        let Rest { state, ctx, emitted, .. } = match machine.machine.is_plain() {
+            true => Rest { state, ctx, emitted: Vec::new(), inner: Vec::new() },
+            false => self.begin(env, &machine, state, &ctx)?,
+        };
+        let create = Create {
             machine: machine.number,
             id: &self.id,
-            ctx: Piece::Value(given.cloned().unwrap_or_else(Json::empty_object)),
+            ctx: Piece::Value(ctx),
             state: (state != machine.machine.initial()).then_some(state),
             previous: former.map_or(0, |slot| slot.last),
             key: self.keyed.key_ref(self.request.idempotency_key.as_ref()),
-        });
+        };
+        let body = match emitted.is_empty() {
+            true => Body::Create(create),
+            false => {
+                let emitted = Some(Piece::Value(Emission::list(&emitted)));
+                Body::BeginEffect(BeginEffect { create, emitted })
+            }
+        };
         let result = CreateInstanceResult {
             instance_id: self.id.clone(),
             state: machine.state_name(state),

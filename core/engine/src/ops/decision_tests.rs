@@ -1,12 +1,13 @@
 //! Decisions with several effects on several instances, as sends between instances will make them.
 
 use rstmdb_types::{
-    CreateInstanceRequest, GetInstanceRequest, Json, PutMachineRequest, Result, Text,
+    ApplyEventRequest, CreateInstanceRequest, GetInstanceRequest, Json, PutMachineRequest, Result,
+    Text,
 };
 
 use super::*;
 use crate::error::instance_not_found;
-use crate::log::kinds::{Apply, Piece};
+use crate::log::kinds::{Apply, Piece, PutMachine};
 use crate::ops::NewId;
 use crate::options::{Background, Location, Options};
 use crate::state::Slot;
@@ -165,4 +166,36 @@ fn an_effect_that_does_not_fit_stops_all_writing() {
     assert_eq!(error.code(), ErrorCode::InternalError, "{error}");
     let read = GetInstanceRequest { instance_id: "i-7".into() };
     assert_eq!(engine.get_instance(read).wait().unwrap().state, "a", "reads go on");
+}
+
+#[test]
+fn what_was_stored_before_a_key_had_a_meaning_goes_on_without_it() {
+    let engine = engine();
+    let shared = &engine.shared;
+    let definition = r#"{"states":["a"],"initial":"a","ttl":"1d","transitions":[
+        {"from":"a","event":"E","to":"a","after":"5m","actions":[{"assign":{"n":1}}]}]}"#;
+    let definition = Json::parse(definition).unwrap();
+    let text = definition.as_str();
+    let body = PutMachine { number: 2, machine: "old", version: 1, definition: text, level: 1 };
+    let draft = Draft { body: Body::PutMachine(body), known: Known::Nothing };
+    let needs = Needs { machines: true, ..Needs::default() };
+    let mut locked = Locked::of(&shared.state, &needs).undoing(shared.undo_below());
+    shared.log(&mut locked, 5, Drafts::One(draft), Done(0)).result.unwrap();
+    drop(locked);
+
+    let look = |engine: &Engine, id: &str| {
+        let put = |version| PutMachineRequest::new("old", version, definition.clone());
+        assert!(!engine.put_machine(put(1)).wait().unwrap().created, "it is the same machine");
+        engine.create_instance(CreateInstanceRequest::new(id, "old", 1)).wait().unwrap();
+        let applied = engine.apply_event(ApplyEventRequest::new(id, "E")).wait().unwrap();
+        assert_eq!(applied.ctx.as_str(), "{}", "its actions never wake up");
+        let error = engine.put_machine(put(2)).wait().unwrap_err();
+        assert_eq!(error.reason(), Some("invalid_definition"), "put today it means something");
+    };
+    look(&engine, "x");
+    let storage = shared.storage.clone();
+    let options = shared.options.clone();
+    engine.close().unwrap();
+    let engine = Engine::open(Location { storage, ..Location::memory() }, options).unwrap();
+    look(&engine, "y");
 }

@@ -9,7 +9,7 @@ use rstmdb_types::{
 
 use crate::error::instance_not_found;
 use crate::log::chains::Chain;
-use crate::log::kinds::{Context, Stamp, merged};
+use crate::log::kinds::{Context, Stamp};
 use crate::shared::Shared;
 
 /// About as large as a page may get, in bytes.
@@ -20,7 +20,7 @@ const EVENT_BYTES: usize = 256;
 /// One effect read back.
 struct ReadEffect {
     event: Option<InstanceEvent>,
-    own_context: Option<Json>,
+    context: Context,
     previous: Offset,
 }
 
@@ -88,10 +88,7 @@ impl Shared {
         self.with_effect(offset, |effect| ReadEffect {
             // The machines are locked when everything is read: nobody waits for the disk.
             event: effect.body.event(&self.state.machines.read(), Stamp { offset, at: effect.at }),
-            own_context: match effect.body.context() {
-                Context::Whole(ctx) => Some(ctx),
-                Context::Merge(_) | Context::Gone => None,
-            },
+            context: effect.body.context(),
             previous: effect.body.previous(),
         })
     }
@@ -116,7 +113,7 @@ impl Shared {
         while at >= first_offset {
             let link = self.link(at)?;
             let previous = link.previous;
-            let is_anchor = link.own_context.is_some();
+            let is_anchor = matches!(link.context, Context::Whole(_));
             links.push(link);
             if links.len() == limit && previous >= first_offset {
                 next_cursor = Some(previous);
@@ -154,7 +151,7 @@ impl Shared {
         let mut lead = begin;
         while let Some(at) = offsets.get(lead) {
             let link = self.link(*at)?;
-            let is_anchor = link.own_context.is_some();
+            let is_anchor = matches!(link.context, Context::Whole(_));
             links.push(link);
             if is_anchor || lead == 0 {
                 break;
@@ -219,11 +216,12 @@ fn with_contexts(links: impl Iterator<Item = ReadEffect>) -> Vec<InstanceEvent> 
     let mut events = Vec::new();
     for link in links {
         let Some(mut event) = link.event else { continue };
-        let payload = (!event.payload.is_null()).then_some(event.payload.as_str());
-        ctx = match (link.own_context, &ctx) {
-            (Some(own), _) => Some(own),
-            (None, Some(before)) => Some(merged(before, payload)),
-            (None, None) => None,
+        ctx = match (link.context, &ctx) {
+            (Context::Whole(own), _) => Some(own),
+            (Context::Delta(delta), Some(before)) => Some(delta.after(before)),
+            // Nothing can be merged into what is not known.
+            (Context::Delta(_), None) => None,
+            (Context::Gone, known) => known.clone(),
         };
         if event.to_state.is_some() {
             event.ctx.clone_from(&ctx);

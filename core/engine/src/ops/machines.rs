@@ -15,7 +15,7 @@ use crate::pending::Evaluated;
 use crate::shared::Shared;
 use crate::state::Machines;
 use crate::state::locked::{Known, Locked, Needs};
-use crate::state::machines::{LANGUAGE_LEVEL, check_definition_size};
+use crate::state::machines::check_definition_size;
 
 /// What storing a definition comes to.
 enum Decided {
@@ -68,7 +68,7 @@ impl Shared {
                     machine: &request.machine,
                     version: request.version,
                     definition: request.definition.as_str(),
-                    level: LANGUAGE_LEVEL,
+                    level: machine.level(),
                 });
                 let known = Known::Machine(Box::new((*machine, definition)));
                 self.log(&mut locked, edge.at_ms, Drafts::One(Draft { body, known }), result)
@@ -85,8 +85,23 @@ impl Shared {
         let limits = &self.options.limits;
         limits.check_name("machine", &request.machine)?;
         check_definition_size(&request.definition, limits)?;
-        self.check_version_limit(&self.state.machines.read(), request)?;
-        edge.parse_machine(&request.definition, limits, request.strict)
+        let machines = self.state.machines.read();
+        self.check_version_limit(&machines, request)?;
+        let stored = machines.get(&request.machine, request.version).cloned();
+        drop(machines);
+        let parsed = edge.parse_machine(&request.definition, limits, request.strict);
+        if let (Ok((machine, _)), None) = (&parsed, &stored) {
+            self.check_language(machine.level())?;
+        }
+        // What is stored keeps the meaning that it was put with, so the same text is still the same machine.
+        match stored.filter(|stored| !request.strict && stored.as_sent == request.definition) {
+            Some(stored)
+                if parsed.as_ref().map_or(0, |(parsed, _)| parsed.level()) != stored.level =>
+            {
+                Ok((Machine::load(&request.definition, stored.level)?, Vec::new()))
+            }
+            _ => parsed,
+        }
     }
 
     fn decide_machine(
@@ -142,6 +157,17 @@ impl Shared {
         .with("machine", request.machine.as_str())
         .with("limit", "machine_versions_max")
         .with("limit_value", most))
+    }
+
+    /// Whether all who take part know the level of a definition; they never know less later.
+    fn check_language(&self, level: u32) -> Result<()> {
+        if level == 1 {
+            return Ok(());
+        }
+        let proposer = self.queue.with_writer(|sink| sink.group.as_ref()?.proposer());
+        let Some(proposer) = proposer else { return Ok(()) };
+        let members = self.files.members.lock().clone();
+        proposer.admit_language(level, members.as_ref())
     }
 
     fn check_definitions(&self, machines: &Machines, request: &PutMachineRequest) -> Result<()> {

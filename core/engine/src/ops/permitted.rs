@@ -1,6 +1,6 @@
 //! Says which events an instance would accept now.
 
-use rstmdb_machine::Situation;
+use rstmdb_machine::{Allowance, Situation};
 use rstmdb_types::{PermittedRequest, PermittedResult, Result};
 
 use super::Edge;
@@ -43,6 +43,8 @@ impl Shared {
             ctx: &slot.ctx,
             payload: request.payload.as_ref(),
             now_ms: edge.at_ms,
+            created_at_ms: slot.created_at,
+            allowance: Allowance::from(&self.options.limits),
         });
         let result = PermittedResult {
             instance_id: slot.id.clone(),

@@ -30,6 +30,14 @@ pub trait Proposer: Send + Sync {
     fn confirms(&self) -> bool {
         false
     }
+
+    /// Whether a definition of this language level may be put, while these belong to the group: who does not know the level
+    /// can't read the log any more.
+    ///
+    /// Errors: what the caller is told, and how it can be put after all.
+    fn admit_language(&self, _level: u32, _members: Option<&GroupMembers>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The part of a group that the writer has.
@@ -98,6 +106,11 @@ impl Group {
         let (bytes, is_over) = (0, false);
         self.leading = Some(Leading { term, proposer, tip, open, bytes, members, is_over });
         Ok(())
+    }
+
+    /// Who is asked what may be proposed, where the engine leads.
+    pub(crate) fn proposer(&self) -> Option<Arc<dyn Proposer>> {
+        self.leading.as_ref().map(|leading| leading.proposer.clone())
     }
 
     /// Proposes a batch.

@@ -10,9 +10,6 @@ use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Limits, Offset, Resul
 use super::stamp::Stamp;
 use crate::error::machine_not_found;
 
-/// The language level that definitions are put with today.
-pub(crate) const LANGUAGE_LEVEL: u32 = 1;
-
 /// One version of a machine.
 #[derive(Debug)]
 pub(crate) struct MachineEntry {
@@ -62,6 +59,7 @@ impl MachineEntry {
             payload: Json::null(),
             ctx: None,
             event_id: None,
+            emitted: None,
         }
     }
 
@@ -173,7 +171,7 @@ impl Machines {
     /// Stores a definition as a checkpoint has it.
     pub(crate) fn restore(&mut self, image: &MachineImage<'_>) -> Result<()> {
         let as_sent = Json::from_canonical(image.definition);
-        let machine = Machine::load(&as_sent)?;
+        let machine = Machine::load(&as_sent, image.level)?;
         let (name, version) = (image.name.into(), image.version);
         let entry = self.insert(name, version, machine, as_sent, image.offset, image.level);
         if image.retired {

@@ -15,7 +15,7 @@ impl Bench {
     fn new() -> Bench {
         let definition = r#"{"states":["a","b"],"initial":"a","transitions":[]}"#;
         let as_sent = Json::parse(definition).unwrap();
-        let machine = Machine::load(&as_sent).unwrap();
+        let machine = Machine::load(&as_sent, 1).unwrap();
         let machine = Machines::default().insert("m".into(), 1, machine, as_sent, 1, 1);
         Bench { partition: Partition::new(7, true), machine, next: 1 }
     }

@@ -353,15 +353,17 @@ fn assert_newer(disk: &FaultyStorage, file: &str, what: &str) {
 fn what_a_later_release_wrote_is_never_called_damage() {
     let stopped = closed(true);
     let path = segment_path(last_segment(&stopped.disk()));
-    let batch = [&[0x0d, 2, 2][..], &[0x06, 0], &[2, 0x1b, 7]].concat();
+    let batch = [&[0x0d, 2, 2][..], &[0x06, 0], &[2, 0x1c, 7]].concat();
     for (kind, flags, count, payload, what) in [
         (9, 0, 0, &b"members"[..], "a frame of the unknown kind 9"),
         (77, 0, 5, b"", "a frame of the unknown kind 77"),
         (0, 2, 1, b"\x04\x06\0", "the unknown flags 0x2"),
         (0, 5, 1, b"\x04\x06\0", "the unknown flags 0x4"),
-        (0, 0, 1, b"\x06\x0a\0\0", "an effect of the unknown kind 0xa"),
+        (0, 0, 1, b"\x06\x0c\0\0", "an effect of the unknown kind 0xc"),
+        // A step with a section that is not known.
+        (0, 0, 1, b"\x0e\x0a\0\x01\x01a\0\x08", "an effect of the unknown kind 0xa"),
         (0, 0, 1, b"\x04\x26\0", "an effect of the unknown kind 0x26"),
-        (0, 0, 2, &batch, "an effect of the unknown kind 0x1b"),
+        (0, 0, 2, &batch, "an effect of the unknown kind 0x1c"),
     ] {
         let disk = stopped.disk();
         append(&disk, kind, flags, count, payload);

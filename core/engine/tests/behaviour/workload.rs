@@ -58,9 +58,17 @@ impl Workload {
             ],
         });
         let free = json!({
-            "states": ["here", "there"], "initial": "here",
+            "states": [
+                {"name": "here", "entry": [{"if": "ctx.visits > 3", "then": [{"unset": ["visits"]}]}, {"emit": "home"}]},
+                {"name": "there", "entry": [
+                    {"assign": {"visits": {"$": "coalesce(ctx.visits, 0) + 1"}, "by.event": {"$": "event"}}},
+                    {"emit": "away", "data": {"$": "ctx.visits"}}
+                ]},
+            ],
+            "initial": "here",
             "transitions": [
-                {"from": "*", "event": "GO", "to": "there"},
+                {"from": "there", "always": true, "to": "here", "guard": "ctx.visits > 3"},
+                {"from": "*", "event": "GO", "to": "there", "merge": ["n"], "actions": [{"raise": "SET"}]},
                 {"from": "*", "event": "SET", "to": "here"},
                 {"from": "there", "event": "BACK", "to": "here"}
             ],

@@ -1,5 +1,5 @@
-//! A second, deliberately naive evaluator of guards: it works on `serde_json` trees and evaluates
-//! while it reads, so it shares no idea and no code with the real one. Tests and fuzzing compare
+//! A second, deliberately naive evaluator of expressions: it works on `serde_json` trees and evaluates
+//! while it reads, reading what is asked for each element of a list anew, so it shares no idea and no code with the real one. Tests and fuzzing compare
 //! the two.
 #![allow(
     clippy::unwrap_used,
@@ -9,17 +9,23 @@
     reason = "test code fails by panicking"
 )]
 
+mod functions;
+
 use serde_json::Value;
 
-/// What a guard sees.
+use functions::FUNCTIONS;
+
+/// What an expression sees.
 pub struct Scope<'a> {
     pub ctx: &'a Value,
     pub payload: Option<&'a Value>,
     pub state: &'a str,
     pub now_ms: i64,
+    pub event: &'a str,
+    pub instance: (&'a str, &'a str, u32, i64),
 }
 
-/// The guard does not parse.
+/// The expression does not parse.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -30,13 +36,19 @@ const DEPTH_MAX: usize = 200;
 
 /// Whether the guard passes.
 pub fn evaluate(text: &str, scope: &Scope<'_>) -> Answer<bool> {
-    let mut reader = Reader { text: text.chars().collect(), at: 0, depth: 0, scope };
-    let value = reader.or()?;
+    value(text, scope).map(|value| truth(&value))
+}
+
+/// What the expression comes to.
+pub fn value(text: &str, scope: &Scope<'_>) -> Answer<Value> {
+    let text = text.chars().collect();
+    let mut reader = Reader { text, at: 0, depth: 0, scope, names: Vec::new() };
+    let value = reader.expression()?;
     reader.blanks();
     if reader.at < reader.text.len() {
         return Err(Refused);
     }
-    Ok(truth(&value))
+    Ok(value)
 }
 
 struct Reader<'a> {
@@ -44,6 +56,8 @@ struct Reader<'a> {
     at: usize,
     depth: usize,
     scope: &'a Scope<'a>,
+    /// What names stand for, the innermost last.
+    names: Vec<(String, Value)>,
 }
 
 impl Reader<'_> {
@@ -83,6 +97,21 @@ impl Reader<'_> {
 
     fn skip(&mut self, word: &str) {
         self.at += word.chars().count();
+    }
+
+    fn expression(&mut self) -> Answer<Value> {
+        let condition = self.or()?;
+        if !self.eat("?") {
+            return Ok(condition);
+        }
+        self.deeper()?;
+        let then = self.expression()?;
+        if !self.eat(":") {
+            return Err(Refused);
+        }
+        let otherwise = self.expression()?;
+        self.depth -= 1;
+        Ok(if truth(&condition) { then } else { otherwise })
     }
 
     fn or(&mut self) -> Answer<Value> {
@@ -219,10 +248,11 @@ impl Reader<'_> {
             Some('(') => {
                 self.at += 1;
                 self.deeper()?;
-                let value = self.or()?;
+                let value = self.expression()?;
                 self.depth -= 1;
                 if self.eat(")") { Ok(value) } else { Err(Refused) }
             }
+            Some('[') => self.list(),
             Some('"') => Ok(Value::String(self.string()?)),
             Some(c) if c.is_ascii_digit() || c == '.' => self.number(false),
             _ => self.named(),
@@ -251,10 +281,81 @@ impl Reader<'_> {
                 }
                 Value::Bool(found)
             }
-            "size" | "lower" | "upper" | "starts_with" | "ends_with" | "contains" => {
-                self.call(&word)?
-            }
+            "event" => Value::from(self.scope.event),
+            "instance.id" => Value::from(self.scope.instance.0),
+            "instance.machine" => Value::from(self.scope.instance.1),
+            "instance.version" => Value::from(self.scope.instance.2),
+            "instance.created_at" => Value::from(self.scope.instance.3),
+            "any" | "all" | "map" | "filter" => self.each(&word)?,
+            _ if FUNCTIONS.contains(&word.as_str()) => self.call(&word)?,
             _ => return Err(Refused),
+        })
+    }
+
+    fn list(&mut self) -> Answer<Value> {
+        self.at += 1;
+        self.deeper()?;
+        let mut items = Vec::new();
+        while !self.eat("]") {
+            if !items.is_empty() && !self.eat(",") {
+                return Err(Refused);
+            }
+            items.push(self.expression()?);
+        }
+        self.depth -= 1;
+        Ok(Value::Array(items))
+    }
+
+    fn each(&mut self, function: &str) -> Answer<Value> {
+        if !self.eat("(") {
+            return Err(Refused);
+        }
+        self.deeper()?;
+        let list = match self.whole_ctx(",)", true) {
+            true => self.scope.ctx.clone(),
+            false => self.expression()?,
+        };
+        let name = if self.eat(",") { self.word() } else { return Err(Refused) };
+        let words =
+            ["ctx", "payload", "state", "now", "true", "false", "null", "event", "instance", "in"];
+        let others = ["any", "all", "map", "filter", "exists"];
+        let taken = words.contains(&name.as_str())
+            || others.contains(&name.as_str())
+            || FUNCTIONS.contains(&name.as_str())
+            || self.names.iter().any(|(other, _)| *other == name);
+        if name.is_empty() || name.contains('.') || taken {
+            return Err(Refused);
+        }
+        self.skip(&name);
+        if !self.eat(",") {
+            return Err(Refused);
+        }
+        let body = self.at;
+        // Once for nothing, to find the end.
+        let mut ask = |item: Value| {
+            self.at = body;
+            self.names.push((name.clone(), item));
+            let answer = self.expression();
+            self.names.pop();
+            answer
+        };
+        ask(Value::Null)?;
+        let items = list.as_array().cloned();
+        let answers: Answer<Vec<Value>> = items.iter().flatten().cloned().map(&mut ask).collect();
+        let answers = answers?;
+        self.depth -= 1;
+        if !self.eat(")") {
+            return Err(Refused);
+        }
+        Ok(match (function, items) {
+            ("any", items) => Value::Bool(items.is_some() && answers.iter().any(truth)),
+            ("all", items) => Value::Bool(items.is_some() && answers.iter().all(truth)),
+            (_, None) => Value::Null,
+            ("map", _) => Value::Array(answers),
+            (_, Some(items)) => {
+                let kept = items.into_iter().zip(answers).filter(|(_, answer)| truth(answer));
+                Value::Array(kept.map(|(item, _)| item).collect())
+            }
         })
     }
 
@@ -291,7 +392,7 @@ impl Reader<'_> {
         loop {
             values.push(match self.whole_ctx(",)", true) {
                 true => self.scope.ctx.clone(),
-                false => self.or()?,
+                false => self.expression()?,
             });
             if self.eat(")") {
                 break;
@@ -301,22 +402,7 @@ impl Reader<'_> {
             }
         }
         self.depth -= 1;
-        let text = |value: &Value, change: fn(&str) -> String| {
-            value.as_str().map_or(Value::Null, |text| Value::String(change(text)))
-        };
-        Ok(match (name, values.as_slice()) {
-            ("size", [Value::String(text)]) => Value::from(text.chars().count()),
-            ("size", [Value::Array(items)]) => Value::from(items.len()),
-            ("size", [Value::Object(members)]) => Value::from(members.len()),
-            ("size", [_]) => Value::Null,
-            ("lower", [value]) => text(value, str::to_lowercase),
-            ("upper", [value]) => text(value, str::to_uppercase),
-            ("starts_with", [Value::String(a), Value::String(b)]) => a.starts_with(b).into(),
-            ("ends_with", [Value::String(a), Value::String(b)]) => a.ends_with(b).into(),
-            ("starts_with" | "ends_with", [_, _]) => false.into(),
-            ("contains", [whole, part]) => inside(part, whole).into(),
-            _ => return Err(Refused),
-        })
+        functions::call(name, &values)
     }
 
     /// A path: None when the word is not the start of one, else what is found there.
@@ -328,7 +414,7 @@ impl Reader<'_> {
         let mut value = match root {
             "ctx" => Some(self.scope.ctx.clone()),
             "payload" => self.scope.payload.cloned(),
-            _ => return None,
+            _ => Some(self.names.iter().rev().find(|(name, _)| name == root)?.1.clone()),
         };
         self.skip(word);
         let mut alone = true;

@@ -8,7 +8,7 @@
 )]
 #![allow(dead_code, reason = "not every test file uses all of them")]
 
-use rstmdb_machine::{Decision, Guard, Machine, Scope, Situation};
+use rstmdb_machine::{Allowance, Decision, Guard, Machine, Scope, Situation};
 use rstmdb_types::{DefinitionWarning, Error, Json, Limits, Result};
 
 pub fn json(text: &str) -> Json {
@@ -58,6 +58,8 @@ pub fn situation<'a>(machine: &Machine, state: &str, ctx: &'a Json) -> Situation
         ctx,
         payload: None,
         now_ms: 1_700_000_000_000,
+        created_at_ms: 1_600_000_000_000,
+        allowance: Allowance::default(),
     }
 }
 
@@ -73,6 +75,7 @@ pub fn passes_with(guard: &str, ctx: &str, payload: Option<&str>) -> bool {
         payload: payload.as_ref().map(Json::root),
         state: "created",
         now_ms: 1_700_000_000_000,
+        ..Scope::default()
     };
     let guard = Guard::parse(guard).unwrap_or_else(|error| panic!("{error}"));
     guard.evaluate(&scope)

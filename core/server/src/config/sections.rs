@@ -233,8 +233,16 @@ section! {
         Restart states_max: usize = 0, Number::new();
         /// The most transitions of a machine, counted per source state.
         Restart transitions_max: usize = 0, Number::new();
-        /// The longest guard.
+        /// The longest guard, and the longest expression of an action.
         Restart guard_bytes_max: usize = 0, Bytes::new();
+        /// The most steps that the expressions of one event may take.
+        Restart evaluation_steps_max: usize = 0, Number::new();
+        /// The most bytes of texts and lists that the expressions of one event may make.
+        Restart evaluation_bytes_max: usize = 0, Bytes::new();
+        /// The most transitions that an event may set off in the machine itself.
+        Restart steps_max: usize = 0, Number::new();
+        /// The most actions in one list.
+        Restart actions_max: usize = 0, Number::new();
         /// The most versions of one machine; 0 for no limit.
         Restart machine_versions_max: u32 = 0, Number::new(), env "RSTMDB_MAX_MACHINE_VERSIONS",
             also "storage.max_machine_versions";

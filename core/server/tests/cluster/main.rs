@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod group;
+mod language;
 mod levels;
 mod operations;
 mod refusals;

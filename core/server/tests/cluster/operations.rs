@@ -84,7 +84,7 @@ fn any_member_tells_of_all_and_takes_orders_for_who_leads() {
         let told = status(member);
         assert_eq!(told.leader, Some(id(&group.members[leader])));
         assert_eq!(told.cluster.as_deref(), Some("shop"));
-        assert_eq!((told.level, told.members.len()), (Some(2), 3));
+        assert_eq!((told.level, told.members.len()), (Some(3), 3));
         assert!(told.members.iter().all(|of| of.answers && of.term == told.term), "{told:?}");
         assert!(told.members.iter().all(|of| of.lag_ms.is_some()), "{told:?}");
         let roles = told.members.iter().filter(|of| of.role == "follower").count();
@@ -102,7 +102,7 @@ fn any_member_tells_of_all_and_takes_orders_for_who_leads() {
     let away = done(&asked, ClusterTransferRequest { to: None });
     assert_ne!(away.leader, next);
     let raised = done(&asked, ClusterUpgradeRequest {});
-    assert_eq!((raised.level, raised.possible, raised.is_raised), (2, 2, false));
+    assert_eq!((raised.level, raised.possible, raised.is_raised), (3, 3, false));
 
     // What makes no sense is told.
     for node in [9, 70_000] {

@@ -1,6 +1,6 @@
 //! The reads of the model.
 
-use rstmdb_machine::Situation;
+use rstmdb_machine::{Allowance, Situation};
 use rstmdb_types::error::reason;
 use rstmdb_types::limits::check;
 use rstmdb_types::*;
@@ -444,6 +444,8 @@ impl Model {
             ctx: &instance.ctx,
             payload,
             now_ms: self.now_ms,
+            created_at_ms: instance.created_at,
+            allowance: Allowance::from(&self.settings.limits),
         }
     }
 

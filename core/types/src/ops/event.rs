@@ -85,6 +85,9 @@ pub struct InstanceEvent {
     /// The event's `event_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<Text>,
+    /// What actions emitted: a list of objects with `type` and `data`; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emitted: Option<Json>,
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub fn types() -> Result<String, String> {
     let mut text = head("What goes in and what comes out of every operation.");
     text.push_str(
         "import type { RstmdbError } from './errors.js';\n\
+         import type { Json } from './json.js';\n\
          import type {\n  AnyMachine,\n  ContextInput,\n  ContextOf,\n  EventOf,\n  \
          MachineDefinition,\n  MachineTypes,\n  PayloadInput,\n  PayloadOf,\n  StateOf,\n} from \
          './machine.js';\n\n\

@@ -2,13 +2,13 @@
 
 use rstmdb_types::{InstanceEvent, InstanceEventKind, Json, Offset, Text, WalEntry};
 
-use super::{Context, HAS_CONTEXT, KEY_FLAGS, KeyRef, Kind, Stamp, Piece, Subject, get_key, put_key};
+use super::{Context, Delta, HAS_CONTEXT, KEY_FLAGS, KeyRef, Kind, Stamp, Piece, Subject, get_key, put_key};
 use crate::codec::{Reader, put_str, put_u64};
 use crate::state::locked::{Known, Locked, Misfit};
 use crate::state::partition::AppliedEvent;
 use crate::state::{Answer, Machines, Owner};
 
-const HAS_EVENT_ID: u8 = 0x20;
+pub(super) const HAS_EVENT_ID: u8 = 0x20;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Apply<'a> {
@@ -26,7 +26,7 @@ pub(crate) struct Apply<'a> {
 }
 
 /// The context after `payload` was merged into `before`.
-pub(crate) fn merged(before: &Json, payload: Option<&str>) -> Json {
+fn merged(before: &Json, payload: Option<&str>) -> Json {
     payload.map_or_else(|| before.clone(), |payload| before.merge(&Json::from_canonical(payload)))
 }
 
@@ -71,52 +71,8 @@ impl<'a> Kind<'a> for Apply<'a> {
 
     #[inline]
     fn apply(&self, locked: &mut Locked<'_>, stamp: Stamp, known: Known) -> Result<(), Misfit> {
-        let (hash, known) = match known {
-            Known::Instance { slot, hash, ctx } => (hash, Some((slot, ctx))),
-            _ => (locked.state.hash(self.id), None),
-        };
-        let (partition, rules) = locked.partition(hash)?;
-        let (number, ctx) = match known {
-            Some(known) => known,
-            None => (partition.find(hash, self.id).ok_or(Misfit("its instance is missing"))?, None),
-        };
-        let slot = partition.slot(number).ok_or(Misfit("its instance is missing"))?;
-        if slot.last >= stamp.offset {
-            return Ok(());
-        }
-        if slot.deleted || slot.machine.number != self.machine || slot.state != self.from {
-            return Err(Misfit("its instance is in another state"));
-        }
-        if slot.last != self.previous {
-            return Err(Misfit("the effect before it is missing"));
-        }
-        if slot.machine.machine.states().get(self.to as usize).is_none() {
-            return Err(Misfit("its state is unknown"));
-        }
-        let ctx = match (ctx, &self.ctx) {
-            (Some(known), _) => known,
-            (None, Some(own)) => own.json(),
-            (None, None) => merged(&slot.ctx, self.payload),
-        };
-        let answer = self.key.map(|_| Answer::Apply {
-            from: slot.machine.state_name(self.from),
-            to: slot.machine.state_name(self.to),
-            ctx: ctx.clone(),
-            event_id: self.event_id.map(Text::from),
-        });
-        let change = AppliedEvent {
-            to: self.to,
-            ctx,
-            at: stamp.at,
-            offset: stamp.offset,
-            event_id: self.event_id,
-            payload_bytes: self.payload.map_or(0, str::len),
-            anchored: self.ctx.is_some(),
-        };
-        let undo = partition.apply(number, change).ok_or(Misfit("its instance is missing"))?;
-        partition.keep_undo(stamp.offset, undo, rules.undo_below);
-        let (Some(key), Some(answer)) = (self.key, answer) else { return Ok(()) };
-        locked.remember(Some((hash, Owner { slot: number })), key, stamp, answer)
+        let after = |before: &Json| merged(before, self.payload);
+        self.apply_with(locked, stamp, known, self.text_bytes(), after)
     }
 
     fn entry(&self, machines: &Machines, ctx: Json) -> Option<WalEntry> {
@@ -150,14 +106,77 @@ impl<'a> Kind<'a> for Apply<'a> {
         Some(Subject { id: self.id, previous: self.previous })
     }
 
-    fn context(&self) -> Context<'_> {
+    fn context(&self) -> Context {
         match &self.ctx {
             Some(own) => Context::Whole(own.json()),
-            None => Context::Merge(self.payload),
+            None => Context::Delta(Delta {
+                payload: self.payload.map(Json::from_canonical),
+                ..Delta::default()
+            }),
         }
     }
 
     fn text_bytes(&self) -> usize {
         self.payload.map_or(0, str::len)
+    }
+}
+
+impl Apply<'_> {
+    /// Applies it, where `after` gives the context after and `bytes` is what the log holds of that.
+    #[inline(always)]
+    pub(super) fn apply_with(
+        &self,
+        locked: &mut Locked<'_>,
+        stamp: Stamp,
+        known: Known,
+        bytes: usize,
+        after: impl FnOnce(&Json) -> Json,
+    ) -> Result<(), Misfit> {
+        let (hash, known) = match known {
+            Known::Instance { slot, hash, ctx } => (hash, Some((slot, ctx))),
+            _ => (locked.state.hash(self.id), None),
+        };
+        let (partition, rules) = locked.partition(hash)?;
+        let (number, ctx) = match known {
+            Some(known) => known,
+            None => (partition.find(hash, self.id).ok_or(Misfit("its instance is missing"))?, None),
+        };
+        let slot = partition.slot(number).ok_or(Misfit("its instance is missing"))?;
+        if slot.last >= stamp.offset {
+            return Ok(());
+        }
+        if slot.deleted || slot.machine.number != self.machine || slot.state != self.from {
+            return Err(Misfit("its instance is in another state"));
+        }
+        if slot.last != self.previous {
+            return Err(Misfit("the effect before it is missing"));
+        }
+        if slot.machine.machine.states().get(self.to as usize).is_none() {
+            return Err(Misfit("its state is unknown"));
+        }
+        let ctx = match (ctx, &self.ctx) {
+            (Some(known), _) => known,
+            (None, Some(own)) => own.json(),
+            (None, None) => after(&slot.ctx),
+        };
+        let answer = self.key.map(|_| Answer::Apply {
+            from: slot.machine.state_name(self.from),
+            to: slot.machine.state_name(self.to),
+            ctx: ctx.clone(),
+            event_id: self.event_id.map(Text::from),
+        });
+        let change = AppliedEvent {
+            to: self.to,
+            ctx,
+            at: stamp.at,
+            offset: stamp.offset,
+            event_id: self.event_id,
+            payload_bytes: bytes,
+            anchored: self.ctx.is_some(),
+        };
+        let undo = partition.apply(number, change).ok_or(Misfit("its instance is missing"))?;
+        partition.keep_undo(stamp.offset, undo, rules.undo_below);
+        let (Some(key), Some(answer)) = (self.key, answer) else { return Ok(()) };
+        locked.remember(Some((hash, Owner { slot: number })), key, stamp, answer)
     }
 }

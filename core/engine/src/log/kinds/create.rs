@@ -119,7 +119,7 @@ impl<'a> Kind<'a> for Create<'a> {
         Some(Subject { id: self.id, previous: self.previous })
     }
 
-    fn context(&self) -> Context<'_> {
+    fn context(&self) -> Context {
         Context::Whole(self.ctx.json())
     }
 }

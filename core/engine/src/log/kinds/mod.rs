@@ -6,7 +6,8 @@
 
 use std::ops::Deref;
 
-use rstmdb_types::{InstanceEvent, Json, Offset, TimestampMs, WalEntry};
+use rstmdb_types::json::unescape;
+use rstmdb_types::{InstanceEvent, Json, JsonRef, Offset, TimestampMs, WalEntry};
 
 use crate::codec::{Reader, i64_bytes, put_i64, put_str, put_u64};
 use crate::state::Machines;
@@ -41,6 +42,11 @@ pub(crate) trait Kind<'a>: Sized {
     /// Reads what [`Kind::encode`] wrote; `None` when the bytes are not that.
     fn decode(reader: &mut Reader<'a>, flags: u8) -> Option<Self>;
 
+    /// Whether fields that could not be read are of a later release, which wrote what flags of the first byte don't tell.
+    fn is_later(_reader: Reader<'a>, _flags: u8) -> bool {
+        false
+    }
+
     /// Changes the state, unless it knows the effect already from a checkpoint.
     fn apply(&self, locked: &mut Locked<'_>, stamp: Stamp, known: Known) -> Result<(), Misfit>;
 
@@ -63,7 +69,7 @@ pub(crate) trait Kind<'a>: Sized {
     }
 
     /// What it tells of the instance's context.
-    fn context(&self) -> Context<'_> {
+    fn context(&self) -> Context {
         Context::Gone
     }
 
@@ -83,13 +89,41 @@ pub(crate) struct Subject<'a> {
 
 /// What an effect tells of its instance's context.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Context<'a> {
+pub(crate) enum Context {
     /// There is none afterwards.
     Gone,
     /// All of it.
     Whole(Json),
-    /// What is merged into the one before.
-    Merge(Option<&'a str>),
+    /// What becomes of the one before.
+    Delta(Delta),
+}
+
+/// What an effect makes of its instance's context.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Delta {
+    /// Merged in first: of the payload, what is merged.
+    pub payload: Option<Json>,
+    /// Merged in then.
+    pub patch: Option<Json>,
+    /// Members that go, a list of names.
+    pub removed: Option<Json>,
+}
+
+impl Delta {
+    /// The context after it.
+    pub(crate) fn after(&self, before: &Json) -> Json {
+        let merge = |ctx: Json, change: &Option<Json>| match change {
+            Some(change) => ctx.merge(change),
+            None => ctx,
+        };
+        let ctx = merge(merge(before.clone(), &self.payload), &self.patch);
+        let Some(removed) = &self.removed else { return ctx };
+        let names = removed.root().elements().filter_map(|name| match name {
+            JsonRef::String(raw) => Some(unescape(raw)),
+            _ => None,
+        });
+        ctx.without(&names.collect::<Vec<_>>())
+    }
 }
 
 /// JSON text: of a log that was read, or of a value that is there.
@@ -190,13 +224,21 @@ macro_rules! kinds {
             }
 
             /// What it tells of the instance's context.
-            pub(crate) fn context(&self) -> Context<'_> {
+            pub(crate) fn context(&self) -> Context {
                 match self { $(Body::$name(body) => body.context(),)* }
             }
 
             /// The bytes of the JSON text that came with the request.
             pub(crate) fn text_bytes(&self) -> usize {
                 match self { $(Body::$name(body) => body.text_bytes(),)* }
+            }
+        }
+
+        /// Whether the fields of a kind that is known are of a later release.
+        fn is_later(reader: Reader<'_>, kind: u64, flags: u8) -> bool {
+            match kind {
+                $($number => <$name as Kind<'_>>::is_later(reader, flags),)*
+                _ => false,
             }
         }
 
@@ -210,8 +252,8 @@ macro_rules! kinds {
     };
 }
 
-pub(crate) use apply::merged;
 pub(crate) use progress::PURGE_FLOOR;
+pub(crate) use step::Sections;
 
 kinds! {
     1 put_machine PutMachine<'a>;
@@ -221,6 +263,8 @@ kinds! {
     5 batch_result BatchResult<'a>;
     6 flush_all FlushAll;
     7 mark Mark;
+    10 step StepEffect<'a>;
+    11 begin BeginEffect<'a>;
     16 progress Progress<'a>;
     18 delete_again DeleteAgain<'a>;
 }
@@ -270,7 +314,9 @@ impl<'a> Effect<'a> {
     /// The kind of an effect that only a later release knows, or of which it knows more.
     pub(crate) fn unknown_kind(mut bytes: Reader<'_>) -> Option<u64> {
         let (kind, first, _) = Effect::head(&mut bytes)?;
-        let is_known = known_flags(kind).is_some_and(|known| first & !KIND_MASK & !known == 0);
+        let flags = first & !KIND_MASK;
+        let is_known = known_flags(kind).is_some_and(|known| flags & !known == 0)
+            && !is_later(bytes, kind, flags);
         // The bits beside a small kind name it too: they may be what is not known.
         let name = if first & KIND_MASK == FURTHER { kind } else { first.into() };
         (kind > 0 && !is_known).then_some(name)

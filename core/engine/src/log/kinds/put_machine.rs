@@ -1,6 +1,6 @@
 //! A definition was stored under the next number.
 
-use rstmdb_machine::Machine;
+use rstmdb_machine::{LANGUAGE_LEVEL, Machine};
 use rstmdb_types::{Json, WalEntry};
 
 use super::{Kind, Stamp};
@@ -44,8 +44,22 @@ impl<'a> Kind<'a> for PutMachine<'a> {
             machine: reader.str()?,
             version: reader.u32()?,
             definition: reader.str()?,
-            level: if flags & HAS_LEVEL != 0 { reader.u32()? } else { 1 },
+            level: match flags & HAS_LEVEL {
+                0 => 1,
+                _ => reader.u32().filter(|level| *level <= LANGUAGE_LEVEL)?,
+            },
         })
+    }
+
+    fn is_later(mut reader: Reader<'a>, flags: u8) -> bool {
+        let mut level = || {
+            reader.u32()?;
+            reader.str()?;
+            reader.u32()?;
+            reader.str()?;
+            reader.u32()
+        };
+        flags & HAS_LEVEL != 0 && level().is_some_and(|level| level > LANGUAGE_LEVEL)
     }
 
     fn apply(&self, locked: &mut Locked<'_>, stamp: Stamp, known: Known) -> Result<(), Misfit> {
@@ -62,7 +76,7 @@ impl<'a> Kind<'a> for PutMachine<'a> {
             Known::Machine(parsed) => *parsed,
             _ => {
                 let as_sent = Json::from_canonical(self.definition);
-                let machine = Machine::load(&as_sent);
+                let machine = Machine::load(&as_sent, self.level);
                 (machine.map_err(|_| Misfit("its definition can't be read"))?, as_sent)
             }
         };

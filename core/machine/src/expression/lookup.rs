@@ -20,6 +20,21 @@ pub(super) fn find<'a>(path: &Path, scope: &Scope<'a>) -> Option<Value<'a>> {
     }
 }
 
+/// The value at a path, and how many bytes were looked at to find it or that it is not there.
+pub(super) fn find_counted<'a>(path: &Path, scope: &Scope<'a>) -> (Option<Value<'a>>, usize) {
+    let Some(JsonRef::Object(text) | JsonRef::Array(text)) = root(path, scope) else {
+        return (find(path, scope), 0);
+    };
+    match find_text(path, scope) {
+        _ if path.steps.is_empty() => (find(path, scope), 0),
+        Some(found) => {
+            let before = found.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+            (Some(Value::parse(found)), before.saturating_add(found.len()))
+        }
+        None => (None, text.len()),
+    }
+}
+
 /// The JSON text of the value at a path; None where there is nothing.
 pub(super) fn find_json<'a>(path: &Path, scope: &Scope<'a>) -> Option<Cow<'a, str>> {
     match path.steps.is_empty() {
@@ -56,6 +71,22 @@ fn find_text<'a>(path: &Path, scope: &Scope<'a>) -> Option<&'a str> {
         text = follow(text, step)?;
     }
     follow(text, last)
+}
+
+/// The value that the steps lead to from another one; None where there are none.
+pub(super) fn find_in<'a>(value: &Value<'a>, steps: &[PathStep]) -> Option<Value<'a>> {
+    let Some((first, rest)) = steps.split_first() else { return Some(value.clone()) };
+    match value {
+        Value::Array(JsonRef::Array(text)) | Value::Object(JsonRef::Object(text)) => {
+            let found = steps.iter().try_fold(*text, |text, step| follow(text, step))?;
+            Some(Value::parse(found))
+        }
+        Value::List(list) => match first {
+            PathStep::Index(index) => find_in(list.values.get(*index)?, rest),
+            PathStep::Member(_) => None,
+        },
+        _ => None,
+    }
 }
 
 fn follow<'a>(text: &'a str, step: &PathStep) -> Option<&'a str> {

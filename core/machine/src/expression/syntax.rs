@@ -1,9 +1,11 @@
-//! The syntax tree of a guard.
+//! The syntax tree of an expression.
 //!
 //! Operators that may repeat (`&&`, `||`, `+ -`, `* / %`) hold all their operands in one node, so
 //! the tree is only as deep as the text nests and `GUARD_DEPTH_MAX` bounds every recursion on it.
 
 use std::ops::Range;
+
+use regex_lite::Regex;
 
 use super::functions::Function;
 
@@ -25,7 +27,62 @@ pub(super) enum Node {
     Compare(Box<Comparison>),
     Chain(Box<ArithmeticChain>),
     Call(Function, Vec<Node>),
+    /// A condition, what the value is where it holds, and what it is else.
+    Choose(Box<[Node; 3]>),
+    List(Vec<Node>),
+    /// A function that evaluates its last argument for every element of a list.
+    Each(Box<ForEach>),
+    /// A path that begins at a name of an [`ForEach`].
+    Variable(Box<Variable>),
+    Matches(Box<Match>),
+    /// What is known of the event and its instance.
+    Fact(Fact),
 }
+
+/// `any`, `all`, `map` or `filter`.
+#[derive(Debug)]
+pub(super) struct ForEach {
+    pub(super) function: Function,
+    pub(super) list: Node,
+    pub(super) body: Node,
+}
+
+/// A way to a value in an element of a list.
+#[derive(Debug)]
+pub(super) struct Variable {
+    /// How many names were given further inside than this one.
+    pub(super) depth: usize,
+    pub(super) steps: Vec<PathStep>,
+}
+
+/// A pattern that a text is searched for.
+#[derive(Debug)]
+pub(super) struct Match {
+    pub(super) text: Node,
+    pub(super) pattern: Regex,
+    /// How often each byte of a text may be looked at.
+    pub(super) weight: usize,
+}
+
+impl Match {
+    /// About how much the pattern takes: it is not told, but it was held to the most.
+    fn pattern_bytes(&self) -> usize {
+        self.weight.saturating_mul(64).min(PATTERN_BYTES_MAX)
+    }
+}
+
+/// What is known of the event and its instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fact {
+    Event,
+    Id,
+    Machine,
+    Version,
+    CreatedAt,
+}
+
+/// The most memory that a pattern may take.
+pub(super) const PATTERN_BYTES_MAX: usize = 64 << 10;
 
 /// What an allocation takes beside what is in it.
 const ALLOCATION_BYTES: usize = 16;
@@ -39,13 +96,17 @@ impl Node {
             held + items.iter_mut().map(settle).sum::<usize>()
         }
         let boxed = |size: usize| size + ALLOCATION_BYTES;
+        let step = |step: &mut PathStep| match step {
+            PathStep::Member(key) => boxed(key.len()),
+            PathStep::Index(_) => 0,
+        };
         match self {
             Node::Literal(Literal::String(text)) => boxed(text.len()),
-            Node::Literal(_) | Node::State | Node::Now => 0,
-            Node::Path(path) => list(&mut path.steps, |step| match step {
-                PathStep::Member(key) => boxed(key.len()),
-                PathStep::Index(_) => 0,
-            }),
+            Node::Literal(_) | Node::State | Node::Now | Node::Fact(_) => 0,
+            Node::Path(path) => list(&mut path.steps, step),
+            Node::Variable(variable) => {
+                boxed(size_of::<Variable>()) + list(&mut variable.steps, step)
+            }
             Node::Not(inner) | Node::Negate(inner) => boxed(size_of::<Node>()) + inner.settle(),
             Node::All(terms) | Node::Any(terms) => list(terms, |term| term.node.settle()),
             Node::Compare(comparison) => {
@@ -57,7 +118,16 @@ impl Node {
                 let rest = list(rest, |(_, node)| node.settle());
                 boxed(size_of::<ArithmeticChain>()) + first.settle() + rest
             }
-            Node::Call(_, arguments) => list(arguments, Node::settle),
+            Node::Call(_, nodes) | Node::List(nodes) => list(nodes, Node::settle),
+            Node::Choose(parts) => {
+                boxed(size_of::<[Node; 3]>()) + parts.iter_mut().map(Node::settle).sum::<usize>()
+            }
+            Node::Each(each) => {
+                boxed(size_of::<ForEach>()) + each.list.settle() + each.body.settle()
+            }
+            Node::Matches(found) => {
+                boxed(size_of::<Match>()) + found.pattern_bytes() + found.text.settle()
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The operators of guards, and how tightly they bind: what the parser works by and the reference lists.
+//! The operators of expressions, and how tightly they bind: what the parser works by and the reference lists.
 
 use super::syntax::{Arithmetic, Comparator};
 
-/// An operator of the guard language.
+/// An operator of the expression language.
 #[derive(Debug, PartialEq)]
 pub struct Operator {
     /// As it is written.
@@ -31,6 +31,7 @@ pub(super) enum Prefix {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Infix {
+    Choose,
     Any,
     All,
     Compare(Comparator),
@@ -39,6 +40,7 @@ pub(super) enum Infix {
 
 const NOT: Fixity = Fixity::Prefix(Prefix::Not);
 const NEGATE: Fixity = Fixity::Prefix(Prefix::Negate);
+const CHOOSE: Fixity = Fixity::Infix(Infix::Choose);
 const ANY: Fixity = Fixity::Infix(Infix::Any);
 const ALL: Fixity = Fixity::Infix(Infix::All);
 
@@ -82,6 +84,11 @@ macro_rules! operators {
 }
 
 operators! {
+    /// Read from right to left: what stands behind `:` may be another one.
+    Choice {
+        /// `a ? b : c` is `b` when `a` counts as true and else `c`. Only one of them is looked at.
+        "?" => CHOOSE;
+    }
     /// Joined from left to right.
     Or {
         /// True when either side counts as true. The right side is not looked at when the left one does.

@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::Scope;
-use super::syntax::{Node, Path};
-use super::{evaluate, lookup};
+use super::budget::Meter;
+use super::evaluate::{self, Evaluation};
+use super::syntax::{Fact, Node, Path};
+use super::words::GuardWord;
+use super::{Scope, lookup};
 use crate::warnings::shorten;
 
 /// A seen value longer than this is cut: an error is no place for a whole context.
@@ -51,11 +53,16 @@ impl fmt::Display for Explanation {
     }
 }
 
-pub(super) fn explain(text: &str, root: &Node, scope: &Scope<'_>) -> Option<Explanation> {
-    if evaluate::truth(root, scope) {
+pub(super) fn explain<'a, M: Meter>(
+    text: &str,
+    root: &'a Node,
+    scope: &Scope<'a>,
+    env: &Evaluation<'_, 'a, M>,
+) -> Option<Explanation> {
+    if evaluate::truth(root, env) {
         return None;
     }
-    let (term, span) = failed_term(root, 0..text.len(), scope);
+    let (term, span) = failed_term(root, 0..text.len(), env);
     let mut values = Vec::new();
     collect(term, text, scope, &mut values);
     let failed_term = text.get(span).unwrap_or(text).trim().to_owned();
@@ -63,14 +70,14 @@ pub(super) fn explain(text: &str, root: &Node, scope: &Scope<'_>) -> Option<Expl
 }
 
 /// Walks down the false operands of `&&`.
-fn failed_term<'a>(
+fn failed_term<'a, M: Meter>(
     node: &'a Node,
     span: Range<usize>,
-    scope: &Scope<'a>,
+    env: &Evaluation<'_, 'a, M>,
 ) -> (&'a Node, Range<usize>) {
     let Node::All(terms) = node else { return (node, span) };
-    match terms.iter().find(|term| !evaluate::truth(&term.node, scope)) {
-        Some(term) => failed_term(&term.node, term.span.clone(), scope),
+    match terms.iter().find(|term| !evaluate::truth(&term.node, env)) {
+        Some(term) => failed_term(&term.node, term.span.clone(), env),
         None => (node, span),
     }
 }
@@ -78,12 +85,24 @@ fn failed_term<'a>(
 /// Notes what every path below `node` leads to, each path once.
 fn collect(node: &Node, text: &str, scope: &Scope<'_>, values: &mut Vec<SeenValue>) {
     match node {
-        Node::Literal(_) => {}
+        // What a name stands for changes from element to element.
+        Node::Literal(_) | Node::Variable(_) => {}
         Node::Path(path) => see(name(path, text), values, || {
             lookup::find_json(path, scope).map(|text| seen_value(&text))
         }),
         Node::State => see("state", values, || Some(scope.state.into())),
         Node::Now => see("now", values, || Some(scope.now_ms.into())),
+        Node::Fact(fact) => {
+            let instance = &scope.instance;
+            let (word, value) = match fact {
+                Fact::Event => (GuardWord::Event, scope.event.into()),
+                Fact::Id => (GuardWord::InstanceId, instance.id.into()),
+                Fact::Machine => (GuardWord::InstanceMachine, instance.machine.into()),
+                Fact::Version => (GuardWord::InstanceVersion, instance.version.into()),
+                Fact::CreatedAt => (GuardWord::InstanceCreatedAt, instance.created_at_ms.into()),
+            };
+            see(word.name(), values, || Some(value));
+        }
         Node::Not(inner) | Node::Negate(inner) => collect(inner, text, scope, values),
         Node::All(terms) | Node::Any(terms) => {
             terms.iter().for_each(|term| collect(&term.node, text, scope, values));
@@ -96,9 +115,15 @@ fn collect(node: &Node, text: &str, scope: &Scope<'_>, values: &mut Vec<SeenValu
             collect(&chain.first, text, scope, values);
             chain.rest.iter().for_each(|(_, node)| collect(node, text, scope, values));
         }
-        Node::Call(_, arguments) => {
-            arguments.iter().for_each(|argument| collect(argument, text, scope, values));
+        Node::Call(_, nodes) | Node::List(nodes) => {
+            nodes.iter().for_each(|node| collect(node, text, scope, values));
         }
+        Node::Choose(nodes) => nodes.iter().for_each(|node| collect(node, text, scope, values)),
+        Node::Each(each) => {
+            collect(&each.list, text, scope, values);
+            collect(&each.body, text, scope, values);
+        }
+        Node::Matches(found) => collect(&found.text, text, scope, values),
     }
 }
 

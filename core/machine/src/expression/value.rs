@@ -1,10 +1,11 @@
-//! The values guards compute with: truth, equality, order and arithmetic.
+//! The values expressions compute with: truth, equality, order and arithmetic.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::rc::Rc;
 
-use rstmdb_types::JsonRef;
-use rstmdb_types::json::unescape;
+use rstmdb_types::json::{Elements, unescape};
+use rstmdb_types::{Json, JsonRef};
 
 use super::syntax::{Arithmetic, Literal};
 
@@ -29,6 +30,36 @@ pub(super) enum Value<'a> {
     Array(JsonRef<'a>),
     /// An object; the cursor is a `JsonRef::Object`.
     Object(JsonRef<'a>),
+    /// A list that an expression made.
+    List(Rc<MadeList<'a>>),
+}
+
+/// A list that an expression made.
+#[derive(Debug)]
+pub(super) struct MadeList<'a> {
+    pub(super) values: Vec<Value<'a>>,
+    weight: usize,
+}
+
+/// What a value in a list takes beside its text.
+pub(super) const ELEMENT_BYTES: usize = size_of::<Value<'_>>();
+
+/// The elements of a list of either kind.
+#[derive(Debug)]
+pub(super) enum Items<'v, 'a> {
+    Stored(Elements<'a>),
+    Made(std::slice::Iter<'v, Value<'a>>),
+}
+
+impl<'a> Iterator for Items<'_, 'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        match self {
+            Items::Stored(elements) => elements.next().map(Value::from),
+            Items::Made(values) => values.next().cloned(),
+        }
+    }
 }
 
 impl<'a> From<JsonRef<'a>> for Value<'a> {
@@ -81,6 +112,79 @@ impl<'a> Value<'a> {
             Value::Text(text) => !text.is_empty(),
             Value::Array(list) => list.elements().next().is_some(),
             Value::Object(object) => object.members().next().is_some(),
+            Value::List(list) => !list.values.is_empty(),
+        }
+    }
+
+    /// A list of these values.
+    pub(super) fn list(values: Vec<Value<'a>>) -> Value<'a> {
+        let weights = values.iter().map(|value| value.weight().saturating_add(ELEMENT_BYTES));
+        let weight = weights.fold(0, usize::saturating_add);
+        Value::List(Rc::new(MadeList { values, weight }))
+    }
+
+    /// A string that was made.
+    pub(super) fn made(text: impl Into<String>) -> Value<'a> {
+        Value::Text(Cow::Owned(text.into()))
+    }
+
+    /// How many bytes the value takes, what lists share counted each time.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Value::Raw(text) => text.len(),
+            Value::Text(text) => text.len(),
+            Value::Array(JsonRef::Array(text)) | Value::Object(JsonRef::Object(text)) => text.len(),
+            Value::List(list) => list.weight,
+            _ => 0,
+        }
+    }
+
+    /// The elements of a list; None for other values.
+    pub(super) fn items(&self) -> Option<Items<'_, 'a>> {
+        match self {
+            Value::Array(list) => Some(Items::Stored(list.elements())),
+            Value::List(list) => Some(Items::Made(list.values.iter())),
+            _ => None,
+        }
+    }
+
+    /// The integer; None for other values.
+    pub(super) fn integer(&self) -> Option<i128> {
+        match self {
+            Value::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Appends the value as canonical JSON.
+    pub(super) fn write(&self, out: &mut String) {
+        match self {
+            Value::Null => out.push_str("null"),
+            Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Value::Integer(value) => out.push_str(&value.to_string()),
+            Value::Float(value) => {
+                out.push_str(Json::from_value(&serde_json::Value::from(*value)).as_str());
+            }
+            Value::Raw(raw) => {
+                out.push('"');
+                out.push_str(raw);
+                out.push('"');
+            }
+            Value::Text(text) => {
+                // Serialising a string to JSON text can't fail.
+                out.push_str(&serde_json::to_string(text).unwrap_or_default());
+            }
+            Value::Array(value) | Value::Object(value) => out.push_str(&value.text()),
+            Value::List(list) => {
+                out.push('[');
+                for (i, value) in list.values.iter().enumerate() {
+                    if i > 0 {
+                        out.push(',');
+                    }
+                    value.write(out);
+                }
+                out.push(']');
+            }
         }
     }
 
@@ -93,7 +197,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn float(&self) -> Option<f64> {
+    pub(super) fn float(&self) -> Option<f64> {
         match self {
             Value::Integer(value) => Some(*value as f64),
             Value::Float(value) => Some(*value),
@@ -103,7 +207,7 @@ impl<'a> Value<'a> {
 }
 
 /// The value of a JSON number.
-fn number<'a>(text: &str) -> Value<'a> {
+pub(super) fn number<'a>(text: &str) -> Value<'a> {
     if let Ok(value) = text.parse::<i64>() {
         return Value::Integer(value.into());
     }
@@ -114,12 +218,12 @@ fn number<'a>(text: &str) -> Value<'a> {
 }
 
 /// A float, or null for what JSON can't hold.
-fn finite<'a>(value: f64) -> Value<'a> {
+pub(super) fn finite<'a>(value: f64) -> Value<'a> {
     if value.is_finite() { Value::Float(value) } else { Value::Null }
 }
 
 /// An integer, or null when it is out of range.
-fn integer<'a>(value: Option<i128>) -> Value<'a> {
+pub(super) fn integer<'a>(value: Option<i128>) -> Value<'a> {
     match value {
         Some(value) if (INTEGER_MIN..=INTEGER_MAX).contains(&value) => Value::Integer(value),
         _ => Value::Null,
@@ -167,6 +271,7 @@ pub(super) fn order(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
 pub(super) fn contains(whole: &Value<'_>, part: &Value<'_>) -> bool {
     match whole {
         Value::Array(list) => list.elements().any(|element| equal(&element.into(), part)),
+        Value::List(list) => list.values.iter().any(|element| equal(element, part)),
         Value::Object(object) => part.text().is_some_and(|key| object.get(&key).is_some()),
         _ => match (whole.text(), part.text()) {
             (Some(whole), Some(part)) => whole.contains(part.as_ref()),

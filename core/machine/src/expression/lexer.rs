@@ -1,4 +1,4 @@
-//! Splits a guard into tokens.
+//! Splits an expression into tokens.
 
 use super::error::SyntaxError;
 use super::operators::{self, Operator};
@@ -19,6 +19,7 @@ pub(super) enum Token<'a> {
     OpenIndex,
     CloseIndex,
     Comma,
+    Colon,
     End,
 }
 
@@ -110,6 +111,7 @@ impl<'a> Lexer<'a> {
             '[' => Token::OpenIndex,
             ']' => Token::CloseIndex,
             ',' => Token::Comma,
+            ':' => Token::Colon,
             other => {
                 let message = match other {
                     '=' => "a single `=` is no operator; write `==` to compare".to_owned(),

@@ -1,23 +1,27 @@
-//! Turns a guard's text into its syntax tree, or says where and why it can't.
+//! Turns an expression's text into its syntax tree, or says where and why it can't.
 //!
 //! Operator precedence parsing: depth is counted wherever the text nests, so hostile input ends in
 //! an error long before the stack does.
 
-use super::error::SyntaxError;
+use std::ops::Range;
+
+use super::error::{ParseResult, SyntaxError};
 use super::functions::Function;
 use super::lexer::{Lexer, Token, is_name};
 use super::operators::{self, Binding, Fixity, Infix, Prefix};
 use super::syntax::{
-    Arithmetic, ArithmeticChain, Comparator, Comparison, Literal, Node, Path, PathStep, Root, Term,
+    Arithmetic, ArithmeticChain, Comparator, Comparison, Fact, ForEach, Literal, Node, Path,
+    PathStep, Root, Term, Variable,
 };
 use super::value::literal;
 use super::words::GuardWord;
-use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX};
+use super::{GUARD_DEPTH_MAX, GUARD_NODES_MAX, calls};
 use crate::warnings::shorten;
 use rstmdb_types::fault::TOO_LARGE_INTEGER;
 use rstmdb_types::names::nearest;
 
-type ParseResult<T> = Result<T, SyntaxError>;
+/// The language level of all that the first one did not have.
+const LATER: u32 = 2;
 
 /// Which integers a guard may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +32,23 @@ pub(crate) enum Integers {
     OrFloats,
 }
 
-/// Parses a whole guard.
-pub(super) fn parse(text: &str, integers: Integers) -> ParseResult<Node> {
-    let lexer = Lexer::new(text);
-    let mut parser =
-        Parser { text, integers, lexer, token: Token::End, start: 0, end: 0, nodes: 0 };
+/// Parses a whole expression; tells the language level that it needs.
+pub(super) fn parse(text: &str, integers: Integers) -> ParseResult<(Node, u32)> {
+    let mut parser = Parser {
+        text,
+        integers,
+        lexer: Lexer::new(text),
+        token: Token::End,
+        start: 0,
+        end: 0,
+        nodes: 0,
+        names: Vec::new(),
+        level: 1,
+    };
     parser.advance()?;
-    let node = parser.expression(Binding::Or, 0)?;
+    let node = parser.expression(Binding::Choice, 0)?;
     match parser.token {
-        Token::End => Ok(node),
+        Token::End => Ok((node, parser.level)),
         _ => Err(parser.trailing()),
     }
 }
@@ -52,6 +64,10 @@ struct Parser<'a> {
     /// Where the one before it ended.
     end: usize,
     nodes: usize,
+    /// The names that stand for elements here, the outermost first.
+    names: Vec<&'a str>,
+    /// The language level that what was read needs.
+    level: u32,
 }
 
 impl<'a> Parser<'a> {
@@ -91,13 +107,16 @@ impl<'a> Parser<'a> {
             compared = binding == Binding::Compare;
             self.count()?;
             self.advance()?;
+            if infix == Infix::Choose {
+                return self.choice(left, depth + 1);
+            }
             let right_start = self.start;
             let right = match infix {
                 Infix::Compare(Comparator::In) => self.whole_or(binding.tighter(), depth)?,
                 _ => self.expression(binding.tighter(), depth)?,
             };
             left = match infix {
-                Infix::Any | Infix::All => {
+                Infix::Any | Infix::All | Infix::Choose => {
                     let left = Term { node: left, span: left_span };
                     join(infix, left, Term { node: right, span: right_start..self.end })
                 }
@@ -107,6 +126,21 @@ impl<'a> Parser<'a> {
                 }
             };
         }
+    }
+
+    /// The rest of a choice, from behind its `?` on.
+    fn choice(&mut self, condition: Node, depth: usize) -> ParseResult<Node> {
+        self.level = LATER;
+        let then = self.expression(Binding::Choice, depth)?;
+        if self.token != Token::Colon {
+            return self.error(format!(
+                "expected `:` and the value for when the condition fails, found {}",
+                self.found()
+            ));
+        }
+        self.advance()?;
+        let otherwise = self.expression(Binding::Choice, depth)?;
+        Ok(Node::Choose(Box::new([condition, then, otherwise])))
     }
 
     /// An operand, with the `!` or `-` before it.
@@ -149,10 +183,11 @@ impl<'a> Parser<'a> {
             Token::Open => {
                 let open = self.start;
                 self.advance()?;
-                let inner = self.expression(Binding::Or, depth + 1)?;
+                let inner = self.expression(Binding::Choice, depth + 1)?;
                 self.close(open)?;
                 Ok(inner)
             }
+            Token::OpenIndex => self.list(depth + 1),
             Token::Number(number) => {
                 let number = number.clone();
                 self.number(number)
@@ -187,8 +222,19 @@ impl<'a> Parser<'a> {
             Some((first, members)) => (first, Some(members)),
             None => (word, None),
         };
-        let node = match (GuardWord::named(first), members) {
-            (Some(GuardWord::Ctx), _) => {
+        if let Some(depth) = self.names.iter().rev().position(|name| *name == first) {
+            let (steps, _) = self.steps(members)?;
+            return Ok(Node::Variable(Box::new(Variable { depth, steps })));
+        }
+        let named = GuardWord::named(word).or_else(|| {
+            // Only these two have members.
+            GuardWord::named(first)
+                .filter(|word| matches!(word, GuardWord::Ctx | GuardWord::Payload))
+        });
+        let Some(named) = named else { return self.call(word, depth) };
+        self.level = self.level.max(named.level());
+        let node = match named {
+            GuardWord::Ctx => {
                 let start = self.start;
                 let path = self.path(Root::Ctx, members)?;
                 if path.steps.is_empty() {
@@ -197,15 +243,19 @@ impl<'a> Parser<'a> {
                 }
                 return Ok(Node::Path(path));
             }
-            (Some(GuardWord::Payload), _) => {
+            GuardWord::Payload => {
                 return Ok(Node::Path(self.path(Root::Payload, members)?));
             }
-            (Some(GuardWord::State), None) => Node::State,
-            (Some(GuardWord::Now), None) => Node::Now,
-            (Some(GuardWord::True), None) => Node::Literal(Literal::Bool(true)),
-            (Some(GuardWord::False), None) => Node::Literal(Literal::Bool(false)),
-            (Some(GuardWord::Null), None) => Node::Literal(Literal::Null),
-            _ => return self.call(word, depth),
+            GuardWord::State => Node::State,
+            GuardWord::Now => Node::Now,
+            GuardWord::True => Node::Literal(Literal::Bool(true)),
+            GuardWord::False => Node::Literal(Literal::Bool(false)),
+            GuardWord::Null => Node::Literal(Literal::Null),
+            GuardWord::Event => Node::Fact(Fact::Event),
+            GuardWord::InstanceId => Node::Fact(Fact::Id),
+            GuardWord::InstanceMachine => Node::Fact(Fact::Machine),
+            GuardWord::InstanceVersion => Node::Fact(Fact::Version),
+            GuardWord::InstanceCreatedAt => Node::Fact(Fact::CreatedAt),
         };
         self.advance()?;
         Ok(node)
@@ -213,6 +263,12 @@ impl<'a> Parser<'a> {
 
     /// The rest of a path; the current token is its word, the lexer stands behind it.
     fn path(&mut self, root: Root, members: Option<&str>) -> ParseResult<Path> {
+        let (steps, span) = self.steps(members)?;
+        Ok(Path { root, steps, span })
+    }
+
+    /// The steps of a path, and where all of it stands.
+    fn steps(&mut self, members: Option<&str>) -> ParseResult<(Vec<PathStep>, Range<usize>)> {
         let start = self.start;
         let mut steps = Vec::new();
         if let Some(members) = members {
@@ -236,7 +292,7 @@ impl<'a> Parser<'a> {
         if self.token == Token::Open {
             return self.error("functions are written before their argument, like size(ctx.items)");
         }
-        Ok(Path { root, steps, span: start..end })
+        Ok((steps, start..end))
     }
 
     /// The members a dotted name stands for.
@@ -278,35 +334,96 @@ impl<'a> Parser<'a> {
     fn call(&mut self, word: &str, depth: usize) -> ParseResult<Node> {
         let at = self.start;
         let Some(function) = Function::named(word) else { return Err(self.unknown(word)) };
+        self.level = self.level.max(function.level());
         self.advance()?;
         let open = self.start;
         if self.token != Token::Open {
             return self.error(format!("expected `(` after function {word}"));
         }
         self.advance()?;
+        if function.binds() {
+            return self.each(function, open, depth + 1);
+        }
         let mut arguments = Vec::new();
+        let mut places = Vec::new();
         while self.token != Token::Close || !arguments.is_empty() {
-            arguments.push(self.whole_or(Binding::Or, depth + 1)?);
+            places.push(self.start);
+            arguments.push(self.whole_or(Binding::Choice, depth + 1)?);
             if self.token != Token::Comma {
                 break;
             }
             self.advance()?;
         }
         self.close(open)?;
-        let parameters = function.parameters().len();
-        if arguments.len() != parameters {
-            let takes = match parameters {
-                1 => "1 argument".to_owned(),
-                count => format!("{count} arguments"),
-            };
-            let message = format!("function {word} takes {takes}, found {}", arguments.len());
-            return Err(SyntaxError::new(at, message));
+        calls::checked(function, arguments, at, &places)
+    }
+
+    /// The arguments of a function that gives the elements of a list a name.
+    fn each(&mut self, function: Function, open: usize, depth: usize) -> ParseResult<Node> {
+        let list = self.whole_or(Binding::Choice, depth)?;
+        self.comma(function)?;
+        let name = match self.token {
+            Token::Word(name) => self.free(name)?,
+            _ => {
+                return self
+                    .error(format!("expected a name for the elements; {}", shape(function)));
+            }
+        };
+        self.count()?;
+        self.advance()?;
+        self.comma(function)?;
+        self.names.push(name);
+        let body = self.expression(Binding::Choice, depth)?;
+        self.names.pop();
+        self.close(open)?;
+        Ok(Node::Each(Box::new(ForEach { function, list, body })))
+    }
+
+    fn comma(&mut self, function: Function) -> ParseResult<()> {
+        if self.token != Token::Comma {
+            return self.error(format!(
+                "expected `,`, found {}; {}",
+                self.found(),
+                shape(function)
+            ));
         }
-        if function == Function::Exists && !matches!(arguments.first(), Some(Node::Path(_))) {
-            let message = "function exists takes a path, like exists(ctx.coupon)";
-            return Err(SyntaxError::new(at, message));
+        self.advance()?;
+        Ok(())
+    }
+
+    /// A name that means nothing yet.
+    fn free(&self, name: &'a str) -> ParseResult<&'a str> {
+        let shown = shorten(name);
+        if name.contains('.') {
+            return self.error(format!("{shown:?} is no name for elements: it may have no dot"));
         }
-        Ok(Node::Call(function, arguments))
+        let means = GuardWord::begins(name) || Function::named(name).is_some();
+        if means || self.names.contains(&name) {
+            return self
+                .error(format!("{shown:?} has a meaning here; give the elements another name"));
+        }
+        Ok(name)
+    }
+
+    /// The elements of a list, from its `[` on.
+    fn list(&mut self, depth: usize) -> ParseResult<Node> {
+        self.level = LATER;
+        let open = self.start;
+        self.advance()?;
+        let mut nodes = Vec::new();
+        while self.token != Token::CloseIndex || !nodes.is_empty() {
+            nodes.push(self.expression(Binding::Choice, depth)?);
+            if self.token != Token::Comma {
+                break;
+            }
+            self.advance()?;
+        }
+        match self.token {
+            Token::CloseIndex => self.advance()?,
+            Token::End => return Err(SyntaxError::new(open, "the `[` is never closed")),
+            _ => return self.error(format!("expected `,` or `]`, found {}", self.found())),
+        };
+        Ok(Node::List(nodes))
     }
 
     /// An expression, or `ctx` alone, which means the whole context where a container is expected.
@@ -315,7 +432,7 @@ impl<'a> Parser<'a> {
         let behind = self.text.get(start + "ctx".len()..).map(str::trim_start);
         let ends = behind.is_some_and(|text| {
             let continues = text.starts_with(['[', '+', '-', '*', '/', '%']);
-            !continues && (least > Binding::Or || text.starts_with([',', ')']))
+            !continues && (least > Binding::Choice || text.starts_with([',', ')']))
         });
         if self.token != Token::Word("ctx") || !ends {
             return self.expression(least, depth);
@@ -385,11 +502,15 @@ impl<'a> Parser<'a> {
                     )
                 }
             }
+        } else if first == "instance" {
+            "an instance has id, machine, version and created_at, like instance.id".to_owned()
         } else if GuardWord::named(first).is_some() {
             format!("{first:?} has no members")
         } else if matches!(word, "not" | "NOT") {
             "write `!` for not".to_owned()
-        } else if let Some(near) = meant(first) {
+        } else if let Some(near) =
+            meant(first).or_else(|| nearest(first, self.names.iter().copied()))
+        {
             let dot = if rest.is_empty() { "" } else { "." };
             format!("there is no name {shown:?}; did you mean \"{near}{dot}{rest}\"?")
         } else {
@@ -397,6 +518,14 @@ impl<'a> Parser<'a> {
         };
         SyntaxError::new(self.start, message)
     }
+}
+
+/// How such a function is called.
+fn shape(function: Function) -> String {
+    let name = function.name();
+    format!(
+        "{name} takes a list, a name and what it is asked, like {name}(ctx.items, x, x.price > 1)"
+    )
 }
 
 /// The word that was probably meant.

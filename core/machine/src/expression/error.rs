@@ -1,13 +1,15 @@
-//! Errors of the guard parser, and how a person sees them: line, column and a caret.
+//! Errors of the parser, and how a person sees them: line, column and a caret.
 
 use rstmdb_types::Error;
-use rstmdb_types::error::reason;
 
 /// How many characters of a long line are shown before and after the caret.
 const SHOWN_BEFORE: usize = 60;
 const SHOWN_AFTER: usize = 40;
 
-/// What is wrong with a guard's text and at which byte.
+/// What reading comes to.
+pub(super) type ParseResult<T> = Result<T, SyntaxError>;
+
+/// What is wrong with an expression's text and at which byte.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
     offset: usize,
@@ -19,8 +21,8 @@ impl SyntaxError {
         SyntaxError { offset, message: message.into() }
     }
 
-    /// The public error; `what` names the guard.
-    pub(super) fn into_error(self, text: &str, what: &str) -> Error {
+    /// The public error; `what` names the expression.
+    pub(super) fn into_error(self, text: &str, what: &str, reason: &'static str) -> Error {
         let before = text.get(..self.offset).unwrap_or(text);
         let after = text.get(self.offset..).unwrap_or("");
         let line = before.matches('\n').count() + 1;
@@ -44,6 +46,6 @@ impl SyntaxError {
             excerpt.trim_end(),
             " ".repeat(indent),
         );
-        Error::invalid(reason::INVALID_GUARD, message).with("line", line).with("column", column)
+        Error::invalid(reason, message).with("line", line).with("column", column)
     }
 }

@@ -1,4 +1,0 @@
-//! Runs `rstmdb_fuzz::machine::guard` on generated input.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rstmdb_fuzz::machine::guard(data));
