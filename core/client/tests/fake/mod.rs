@@ -11,7 +11,7 @@ use rstmdb_protocol::message::WireRequest;
 use serde_json::{Value, json};
 
 /// The features of a server of today.
-pub const TODAY: [&str; 11] = [
+pub const TODAY: [&str; 12] = [
     "idempotency",
     "batch",
     "wal_read",

@@ -163,7 +163,7 @@ impl Driver {
         while metrics.changed().await.is_ok() {
             let now = metrics.borrow_and_update();
             let role = |of: &LibraryMetrics| {
-                let members = of.membership_config.log_id().clone();
+                let members = *of.membership_config.log_id();
                 (of.state, of.current_term, of.current_leader, members)
             };
             if now.running_state.is_err() || role(&now) != role(seen) || self.is_to_begin(&now) {

@@ -172,7 +172,7 @@ impl RaftNode {
     pub async fn changed_or_soon(&self, pause: Duration) {
         let mut metrics = self.raft.metrics();
         let roles = |now: &RaftMetrics<TypeConfig>| {
-            let members = now.membership_config.log_id().clone();
+            let members = *now.membership_config.log_id();
             (now.state, now.current_term, now.current_leader, members, self.slot.leads())
         };
         let before = roles(&metrics.borrow_and_update());
