@@ -120,7 +120,7 @@ fn a_group_is_looked_after_at_any_member() {
         }
     }
     let shown = last.ok(&["cluster", "upgrade"]);
-    assert!(shown.contains("2: nothing to raise"), "{shown}");
+    assert!(shown.contains("3: nothing to raise"), "{shown}");
     let drained = done(&last, &["cluster", "drain", "2"]);
     assert_eq!(drained["is_drained"], true, "{drained}");
     let lines = last.ok(&["cluster", "status", "--wide"]);
