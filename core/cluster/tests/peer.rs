@@ -377,9 +377,9 @@ fn nodes_that_do_not_belong_together_say_so_in_a_sentence() {
     assert_eq!(here.refuses(&Hello { database: [0; 16], ..other.clone() }), None, "it is empty");
     assert_eq!(here.refuses(&hello()), None, "the same node again");
     let levels = [
-        Levels { peer: Range { from: 3, to: 4 }, ..Levels::HERE },
-        Levels { frame: Range { from: 3, to: 4 }, ..Levels::HERE },
-        Levels { effect: Range { from: 3, to: 4 }, ..Levels::HERE },
+        Levels { peer: Range { from: 8, to: 9 }, ..Levels::HERE },
+        Levels { frame: Range { from: 8, to: 9 }, ..Levels::HERE },
+        Levels { effect: Range { from: 8, to: 9 }, ..Levels::HERE },
     ];
     let release = "0.9.0".to_owned();
     let mut wrong: Vec<_> = levels

@@ -20,6 +20,8 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// The same for the same remark, of so many that are known.
 const SAME_PAUSE: Duration = Duration::from_secs(30);
 const REMARKS_MAX: usize = 16;
+/// A release that knows this level says how far its log goes as soon as it is open.
+const TELLS_TIP: u16 = 2;
 /// Why a node is refused that comes with less than it acknowledged.
 const OLDER_COPY: &str = "older_copy";
 
@@ -183,9 +185,16 @@ impl PeerNode {
     /// Only who is greeted can be judged: what it has is read after that. A hello that comes may be older than what its
     /// sender said since on another connection.
     pub(super) fn older_copy(before: &BTreeMap<u64, u64>, theirs: &Hello) -> Option<PeerRefusal> {
-        let had = before.get(&theirs.node.into()).copied().unwrap_or(0);
-        let has = theirs.tip.filter(|has| *has < had)?;
-        let Hello { node, name, .. } = theirs;
+        let had = before.get(&theirs.node.into()).copied().filter(|had| *had > 0)?;
+        let Hello { node, name, levels, .. } = theirs;
+        let Some(has) = theirs.tip else {
+            let what = format!("node {node} ({name}) is opening its log");
+            let tells = levels.effect.to >= TELLS_TIP;
+            return tells.then(|| PeerRefusal::for_now(reason::REOPENING, what));
+        };
+        if has >= had {
+            return None;
+        }
         let what = format!(
             "node {node} ({name}) had {had} frames of the log, and comes with {has}: its directory is an older copy of itself, and what it \
              acknowledged is not in it. Remove node {node} (rstmdb-cli cluster remove {node}), and start {name} with an empty \
