@@ -278,7 +278,8 @@ fn two_hundred_watchers_see_the_same() {
     for watcher in &mut watchers {
         watcher.call("WATCH_ALL", json!({})).unwrap();
     }
-    const EACH: usize = 100;
+    // As much as fits into connections that nobody reads yet: from a full one some kernels take minutes to go on.
+    const EACH: usize = 30;
     std::thread::scope(|scope| {
         for instance in 0..8 {
             let mut wire = server.wire();
