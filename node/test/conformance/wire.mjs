@@ -27,6 +27,9 @@ function batchOperation(item) {
   return { op: method(item.op), params: request(item.params) };
 }
 
+/** Lists that are left out on the wire when there is nothing in them. */
+const LEFT_OUT = new Set(['replicas', 'warnings']);
+
 /** A result as it was on the wire. */
 export function wire(value) {
   if (value instanceof Date) return value.getTime();
@@ -36,8 +39,7 @@ export function wire(value) {
   const members = {};
   for (const [name, member] of Object.entries(value)) {
     const key = snake(name);
-    // An empty list of warnings is left out on the wire.
-    if (key === 'warnings' && member.length === 0) continue;
+    if (LEFT_OUT.has(key) && member.length === 0) continue;
     members[key] = OPAQUE.has(key) ? member : wire(member);
   }
   if ('status' in members && ('result' in members || 'error' in members)) {
