@@ -292,49 +292,6 @@ fn a_forced_promotion_loses_what_it_says_and_watchers_are_told() {
 }
 
 #[test]
-fn a_promotion_that_would_lose_more_than_it_may_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut one = primary(folder.path(), &[]);
-    let between = Between::to(one.address);
-    let two = replica_of(between.address, folder.path());
-    begin(&one);
-    one.plain("APPLY_EVENT", event(1)).unwrap();
-    await_condition("the replica has it", || numbers(&two) == [1]);
-    // What it gets when it comes again says how much there is, and is only the first part of it.
-    between.room.store(0, Ordering::Release);
-    between.cut();
-    let large = "x".repeat(256 << 10);
-    for number in 2..=80 {
-        let mut event = event(number);
-        event["payload"]["text"] = json!(large);
-        one.plain("APPLY_EVENT", event).unwrap();
-    }
-    between.cut();
-    between.room.store(12 << 20, Ordering::Release);
-    await_condition("it got what came through", || between.room.load(Ordering::Acquire) == 0);
-    one.kill();
-    between.cut();
-    let (mut known, mut had) = (0, Vec::new());
-    await_condition("it has what came whole, and knows what it lacks", || {
-        known = two.status()["lag_entries"].as_u64().unwrap();
-        had = numbers(&two);
-        known > 0 && known + had.len() as u64 == 80 && !two.is_ready()
-    });
-    for request in [json!({"force": true}), json!({"force": true, "lose_up_to": known - 1})] {
-        let refused = two.ask("REPLICA_PROMOTE", request).unwrap_err();
-        assert_eq!(refused["code"], "CONFLICT", "{refused}");
-        assert_eq!(refused["details"]["context"]["lost"], known, "{refused}");
-        assert_eq!(two.status()["role"], "replica");
-    }
-    let refused = two.plain("APPLY_EVENT", event(90)).unwrap_err();
-    assert_eq!(refused["code"], "READ_ONLY_MODE", "{refused}");
-    let promoted = two.ask("REPLICA_PROMOTE", json!({"force": true, "lose_up_to": known})).unwrap();
-    assert_eq!(promoted["lost"], known, "{promoted}");
-    assert_eq!(numbers(&two), had);
-    two.plain("APPLY_EVENT", event(90)).unwrap();
-}
-
-#[test]
 fn a_hand_over_whose_connection_is_cut_is_finished_by_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let one = primary(folder.path(), &[]);
